@@ -1,0 +1,191 @@
+"""What reading a document gives: documents of pages of lines, and their JSON form ``multiway.ocr/1``."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from multiway_core.errors import InputError
+
+SCHEMA = "multiway.ocr/1"
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels of the source page; x1 and y1 lie just past the last ink."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of text: what it says, where it stands, how sure the reader is (0 to 1), and any warnings."""
+
+    text: str
+    box: Box
+    confidence: float
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page, its lines in reading order; ``width`` and ``height`` are pixels of the source page.
+
+    ``truncated``: the reader hit its length limit; ``looped``: it began to repeat itself and was stopped.
+    """
+
+    index: int
+    width: int
+    height: int
+    lines: tuple[Line, ...]
+    markdown: str | None = None
+    truncated: bool = False
+    looped: bool = False
+
+    @property
+    def text(self) -> str:
+        """The lines' text, one line each."""
+        return "\n".join(line.text for line in self.lines)
+
+
+@dataclass(frozen=True)
+class Document:
+    """All pages read from one source, with the name of the model that read them."""
+
+    source: str
+    model: str
+    pages: tuple[Page, ...]
+
+    @property
+    def text(self) -> str:
+        """The pages' text, an empty line between pages."""
+        return "\n\n".join(page.text for page in self.pages)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document as plain JSON data (dicts, lists, strings, numbers) of schema ``multiway.ocr/1``."""
+        return {
+            "schema": SCHEMA,
+            # Python keeps the bytes of a file name that are no UTF-8 as lone surrogates; JSON cannot.
+            "source": re.sub("[\ud800-\udfff]", "\ufffd", self.source),
+            "model": self.model,
+            "pages": [page_to_json(page) for page in self.pages],
+        }
+
+    @classmethod
+    def from_json(cls, data: object, *, where: str = "document") -> Document:
+        """Read what :meth:`to_json` wrote.
+
+        Strict: a missing or unknown key, a wrong type, a box that is not four finite ordered numbers or a
+        confidence outside 0..1 raises InputError that names the place (``document.pages[0].lines[2].box``).
+        """
+        fields = _fields(data, ("schema", "source", "model", "pages"), where)
+        if fields["schema"] != SCHEMA:
+            raise InputError(f"{where}.schema: expected {SCHEMA!r}, got {fields['schema']!r}")
+        return cls(
+            source=_typed(fields["source"], str, f"{where}.source"),
+            model=_typed(fields["model"], str, f"{where}.model"),
+            pages=tuple(
+                page_from_json(page, where=f"{where}.pages[{i}]")
+                for i, page in enumerate(_typed(fields["pages"], list, f"{where}.pages"))
+            ),
+        )
+
+
+def page_to_json(page: Page) -> dict[str, Any]:
+    """One page as it stands in the document's ``pages`` (also one row of the JSON-lines format)."""
+    return {
+        "index": page.index,
+        "width": page.width,
+        "height": page.height,
+        "lines": [
+            {
+                "text": line.text,
+                "box": [_tidy(value) for value in line.box],
+                "confidence": _tidy(line.confidence, digits=4),
+                "flags": list(line.flags),
+            }
+            for line in page.lines
+        ],
+        "markdown": page.markdown,
+        "truncated": page.truncated,
+        "looped": page.looped,
+    }
+
+
+def page_from_json(data: object, *, where: str = "page") -> Page:
+    """Read what :func:`page_to_json` wrote; raises InputError as :meth:`Document.from_json` does."""
+    fields = _fields(data, ("index", "width", "height", "lines", "markdown", "truncated", "looped"), where)
+    markdown = fields["markdown"]
+    return Page(
+        index=_whole(fields["index"], f"{where}.index"),
+        width=_whole(fields["width"], f"{where}.width"),
+        height=_whole(fields["height"], f"{where}.height"),
+        lines=tuple(
+            _line(line, f"{where}.lines[{i}]")
+            for i, line in enumerate(_typed(fields["lines"], list, f"{where}.lines"))
+        ),
+        markdown=None if markdown is None else _typed(markdown, str, f"{where}.markdown"),
+        truncated=_typed(fields["truncated"], bool, f"{where}.truncated"),
+        looped=_typed(fields["looped"], bool, f"{where}.looped"),
+    )
+
+
+def _line(data: object, where: str) -> Line:
+    fields = _fields(data, ("text", "box", "confidence", "flags"), where)
+    box = [_number(value, f"{where}.box") for value in _typed(fields["box"], list, f"{where}.box")]
+    if len(box) != 4 or box[0] > box[2] or box[1] > box[3]:
+        raise InputError(f"{where}.box: expected [x0, y0, x1, y1] with x0 <= x1 and y0 <= y1, got {box}")
+    confidence = _number(fields["confidence"], f"{where}.confidence")
+    if not 0.0 <= confidence <= 1.0:
+        raise InputError(f"{where}.confidence: expected a number from 0 to 1, got {confidence}")
+    flags = _typed(fields["flags"], list, f"{where}.flags")
+    return Line(
+        text=_typed(fields["text"], str, f"{where}.text"),
+        box=(box[0], box[1], box[2], box[3]),
+        confidence=confidence,
+        flags=tuple(_typed(flag, str, f"{where}.flags[{i}]") for i, flag in enumerate(flags)),
+    )
+
+
+def _fields(data: object, names: Iterable[str], where: str) -> Mapping[str, Any]:
+    mapping = _typed(data, dict, where)
+    expected = set(names)
+    for problem, keys in (("missing", expected - mapping.keys()), ("unknown", mapping.keys() - expected)):
+        if keys:
+            raise InputError(f"{where}: {problem} key {', '.join(sorted(map(repr, keys)))}")
+    return mapping
+
+
+def _typed(value: object, kind: type, where: str) -> Any:
+    if not isinstance(value, kind):
+        names = {str: "a string", list: "a list", dict: "an object", bool: "true or false"}
+        raise InputError(f"{where}: expected {names[kind]}, got {_shown(value)}")
+    return value
+
+
+def _whole(value: object, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InputError(f"{where}: expected a whole number >= 0, got {_shown(value)}")
+    return value
+
+
+def _number(value: object, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{where}: expected a number, got {_shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise InputError(f"{where}: expected a finite number, got {_shown(value)}")
+    return number
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _tidy(value: float, digits: int = 2) -> int | float:
+    """A number as short JSON: at most ``digits`` decimals, and no decimals for a whole number."""
+    rounded = round(float(value), digits)
+    return int(rounded) if rounded.is_integer() else rounded
