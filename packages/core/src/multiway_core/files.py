@@ -1,0 +1,179 @@
+"""Writes that are whole or absent: a reader never sees half a file, whatever kills the writer.
+
+Everything is written beside its destination, flushed to the disk, and moved into place in one step.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import secrets
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from multiway_core.errors import OutputError
+
+# What a disk says while bytes are written; any other OSError inside a block is not about the output.
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Open a binary file that becomes `path` when the block ends without an exception.
+
+    Missing parent folders are made. After an exception `path` is as it was before. The handle's `.name` is
+    the temporary file's path, for libraries that insist on opening a path. A special file (`/dev/stdout`, a
+    pipe) is written directly.
+
+    Raises OutputError: no space, no permission, or something is in the way.
+    """
+    path = Path(path)
+    with _output_errors(path):
+        mode = path.stat().st_mode if path.exists() else None
+    if mode is not None and stat.S_ISDIR(mode):
+        raise OutputError(f"cannot write {path}: it is a folder; give a file name")
+    if mode is not None and not stat.S_ISREG(mode):
+        try:
+            with path.open("wb") as special:
+                yield special
+        except OSError as error:
+            if isinstance(error, PermissionError) or error.errno in _DISK_ERRORS:
+                raise _cannot_write(path, error) from error
+            raise
+        return
+
+    target = path.resolve() if path.is_symlink() else path  # a link stays; the file it names is replaced
+    temporary = _beside(target)
+    with _output_errors(path):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = temporary.open("x+b")
+    try:
+        with file:
+            yield cast(BinaryIO, file)
+            file.flush()
+            if mode is not None:
+                temporary.chmod(stat.S_IMODE(mode))
+            os.fsync(file.fileno())
+        with _output_errors(path):
+            temporary.replace(target)
+            _sync(target.parent)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            raise _cannot_write(path, error) from error
+        raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically. Raises OutputError."""
+    with atomic_write(path) as file:
+        file.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, line ends as they are, atomically. Raises OutputError.
+
+    Lone surrogates (they come from file names that are not UTF-8) are written as `?`.
+    """
+    write_bytes(path, text.encode("utf-8", errors="replace"))
+
+
+@contextmanager
+def replace_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty temporary folder that becomes `folder` when the block ends without an exception.
+
+    A non-empty `folder` is refused unless `overwrite` says that all of its content may go. On Linux the old
+    and the new folder change places in one system call; elsewhere two renames follow one another.
+
+    Raises OutputError: no space, no permission, or something is in the way.
+    """
+    folder = Path(folder)
+    if folder.is_symlink():
+        folder = folder.resolve()
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"cannot write the folder {folder}: a file is in the way")
+    if folder.is_dir() and not overwrite:
+        with _output_errors(folder):
+            is_empty = next(folder.iterdir(), None) is None
+        if not is_empty:
+            raise OutputError(f"cannot write the folder {folder}: it is not empty; give a new folder")
+    temporary = _beside(folder)
+    with _output_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+    try:
+        yield temporary
+        with _output_errors(folder):
+            for parent, _, names in os.walk(temporary):
+                for name in names:
+                    _sync(Path(parent, name))
+                _sync(Path(parent))
+            if folder.exists():
+                _exchange(temporary, folder)
+            else:
+                temporary.rename(folder)
+            _sync(folder.parent)
+    except OSError as error:
+        if error.errno in _DISK_ERRORS:
+            raise _cannot_write(folder, error) from error
+        raise
+    finally:  # what lies under the temporary name is now the old folder or an unfinished one
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Let two folders of one file system change names."""
+    if sys.platform == "linux":
+        renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+        if renameat2 is not None:
+            names = os.fsencode(one), os.fsencode(other)
+            if renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
+                return
+            if ctypes.get_errno() not in (errno.EINVAL, errno.ENOSYS):  # those two: not on this file system
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(other))
+    aside = _beside(other)
+    other.rename(aside)
+    try:
+        one.rename(other)
+    except BaseException:
+        aside.rename(other)
+        raise
+    aside.rename(one)
+
+
+def _beside(path: Path) -> Path:
+    # Short and independent of the name, which may already be as long as the file system allows.
+    return path.parent / f".{secrets.token_hex(6)}.tmp"
+
+
+def _sync(path: Path) -> None:
+    if path.is_symlink() or (path.is_dir() and os.name == "nt"):
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _output_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    reason = (error.strerror or str(error)).lower()
+    if isinstance(error, FileExistsError):
+        reason = f"{error.filename} is a file, not a folder"
+    return OutputError(f"cannot write {path}: {reason}")
