@@ -26,7 +26,7 @@ def test_checkpoint_error_lists_names_short_in_the_line_and_long_in_the_notes() 
     )
     assert error.missing == tuple(missing)
     assert "50 missing (layer.0.weight, layer.1.weight, and 48 more)" in str(error)
-    assert "1 mis-shaped (a: 1)" in str(error)
+    assert "1 mis-shaped (a: 1, not 2)" in str(error)
     assert "unexpected" not in str(error)
     assert "layer.19.weight, and 30 more" in error.__notes__[0]
     assert len(error.__notes__) == 2
