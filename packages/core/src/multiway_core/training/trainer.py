@@ -1,0 +1,449 @@
+"""The trainer: what happens in a run, in the order in which it happens.
+
+A step works through `num_shards = processes * accumulation` shards of data. Everything random in it (the batch,
+and PyTorch's generator, which is seeded anew for every shard) is a function of (seed, step, shard); so a run that
+was killed continues bit for bit, and it does not matter how the shards are spread over processes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from multiway_core.errors import CheckpointError, MultiwayError, OutputError
+from multiway_core.training import checkpoints
+from multiway_core.training.config import FREE_ON_RESUME, TrainConfig, learning_rate_at
+from multiway_core.training.distributed import World, local, whole
+from multiway_core.training.metrics import Means, MetricsLog
+from multiway_core.training.optimizers import (
+    IsEmbeddingLike,
+    build_optimizers,
+    is_embedding_like,
+    optimizer_tensors,
+    set_learning_rate,
+)
+
+
+class TrainingDivergedError(MultiwayError):
+    """The loss or the gradient was not finite for too many steps in a row."""
+
+
+class BatchSource(Protocol):
+    """Makes the batch of one shard of one step: a pure function of its arguments (no state, no global generator).
+
+    It is called in a background thread, one step ahead.
+    """
+
+    def __call__(self, step: int, shard: int, num_shards: int) -> Any: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """What an objective returns for a batch.
+
+    total: scalar, the SUM of the loss over what counts (tokens, boxes, ...).
+    weight: how many count. The step's loss is sum(total) / sum(weight) over all its shards, and so is its gradient.
+    metrics: numbers to log, averaged over shards and steps.
+    samples: examples in the batch, for the logged throughput.
+    """
+
+    total: Tensor
+    weight: float | Tensor
+    metrics: Mapping[str, float | Tensor] = dataclasses.field(default_factory=dict)
+    samples: int = 0
+
+
+Objective = Callable[[nn.Module, Any], Loss]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult:
+    """How `fit` ended: steps done, whether those were all, loss of the last finite step, steps skipped, seconds
+    of training (earlier runs of the same folder included), and the newest checkpoint."""
+
+    step: int
+    finished: bool
+    loss: float
+    skipped_steps: int
+    seconds: float
+    checkpoint: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class _Step:
+    loss: float
+    weight: float
+    samples: int
+    grad_norm: float
+    applied: bool
+    stop: bool
+    checkpoint_due: bool
+
+
+class Trainer:
+    """Trains `model` (in place) on `objective` with the data of `batches`, as `config` says.
+
+    output_dir: holds `checkpoints/`, `metrics.jsonl` and `tensorboard/`; a run found there is continued.
+    device: "cpu", "cuda", ...; under torchrun "cuda" is the process's own GPU. The model is moved there.
+    on_checkpoint: called with (step, model) in every process after a checkpoint was written.
+    embedding_like: which matrices Muon and weight decay leave alone (`is_embedding_like`).
+
+    The caller may compile the objective or the model. With `parallel="ddp"` buffers (such as BatchNorm's) are
+    each process's own, and the first process's are saved.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        batches: BatchSource,
+        config: TrainConfig,
+        output_dir: Path,
+        *,
+        device: str | torch.device = "cpu",
+        on_checkpoint: Callable[[int, nn.Module], None] | None = None,
+        embedding_like: IsEmbeddingLike = is_embedding_like,
+    ) -> None:
+        self.world = World(config, device)
+        self.model = model.to(self.world.device)
+        self.objective = objective
+        self.batches = batches
+        self.config = config
+        self.output_dir = Path(output_dir)
+        self.on_checkpoint = on_checkpoint
+
+        self.bare_model = getattr(
+            model, "_orig_mod", model
+        )  # torch.compile's wrapper would prefix every name
+        self.world.spread(self.bare_model, config)
+        self.parameters = [p for p in self.bare_model.parameters() if p.requires_grad]
+        self.optimizers = build_optimizers(self.bare_model, config, embedding_like)
+        self.ema: dict[str, Tensor] = {}
+        if config.ema_decay:
+            for name, parameter in self.bare_model.named_parameters():
+                self.ema[name] = parameter.detach().to(torch.float32, copy=True)
+
+        self.step = 0
+        self.skipped_steps = 0
+        self.skipped_in_a_row = 0
+        self.seconds = 0.0
+        self.loss = float("nan")
+        self.saved_step: int | None = None
+
+    def fit(self, stop_after_seconds: float | None = None) -> TrainResult:
+        """Train until `config.steps`, or until the time is over or SIGTERM arrives; always ends with a checkpoint.
+
+        Raises CheckpointError (the folder holds another run), OutputError, TrainingDivergedError.
+        """
+        self._prepare_folder()
+        self._resume()
+        earlier_seconds, started = self.seconds, time.monotonic()
+        last_checkpoint = started
+        with self._log() as log, _Prefetch(self) as prefetch, _sigterm() as terminated:
+            window, window_started = _Window(), time.monotonic()
+            stop = False
+            while self.step < self.config.steps and not stop:
+                now = time.monotonic()
+                step = self._train_step(
+                    prefetch.next(),
+                    window.metrics,
+                    stop=terminated.is_set()
+                    or (stop_after_seconds is not None and now - started >= stop_after_seconds),
+                    checkpoint_due=0 < self.config.checkpoint_every_seconds <= now - last_checkpoint,
+                )
+                self.seconds = earlier_seconds + time.monotonic() - started
+                stop = step.stop
+                window.add(step)
+                log.advance(self.step)
+                if self.step % self.config.log_every == 0 or self.step == self.config.steps or stop:
+                    record = self._record(window, time.monotonic() - window_started)
+                    log.write(record)
+                    window, window_started = _Window(), time.monotonic()
+                if step.checkpoint_due:
+                    self._checkpoint()
+                    last_checkpoint = time.monotonic()
+            self._checkpoint()
+        return TrainResult(
+            step=self.step,
+            finished=self.step == self.config.steps,
+            loss=self.loss,
+            skipped_steps=self.skipped_steps,
+            seconds=self.seconds,
+            checkpoint=checkpoints.checkpoints_in(self.output_dir)[-1],
+        )
+
+    def _train_step(self, shards: list[Any], metrics: Means, *, stop: bool, checkpoint_due: bool) -> _Step:
+        config, device = self.config, self.world.device
+        set_learning_rate(self.optimizers, learning_rate_at(self.step, config))
+        self.model.train()
+        for parameter in self.parameters:
+            parameter.grad = None
+
+        sums = torch.zeros(
+            5, dtype=torch.float64, device=device
+        )  # loss, weight, samples, stop, checkpoint due
+        for index, batch in enumerate(shards):
+            shard = self.world.rank * config.accumulation + index
+            torch.manual_seed(_seed(config.seed, self.step, shard))
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+                loss = self.objective(self.model, _to_device(batch, device))
+            loss.total.backward()
+            sums[0] += loss.total.detach()
+            sums[1] += loss.weight
+            sums[2] += loss.samples
+            metrics.add(loss.metrics)
+        sums[3] = float(stop)
+        sums[4] = float(checkpoint_due and self.world.is_main)
+
+        # What follows is the same in all processes, because it depends on sums over all of them.
+        self.world.sum(sums)
+        self.world.sum_gradients(self.parameters)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = whole(torch.nn.utils.get_total_norm(gradients)).to(torch.float64)
+        total, weight, samples, stop_votes, due_votes, norm_of_sum = torch.cat([sums, norm.view(1)]).tolist()
+        loss_value = total / weight if weight else float("nan")
+        grad_norm = norm_of_sum / weight if weight else float("nan")
+
+        applied = bool(torch.tensor([loss_value, grad_norm]).isfinite().all())
+        if applied:
+            clip = min(1.0, config.clip_norm / (grad_norm + 1e-6)) if config.clip_norm else 1.0
+            torch._foreach_mul_([local(gradient) for gradient in gradients], clip / weight)
+            for optimizer in self.optimizers:
+                optimizer.step()
+            self._update_ema()
+            self.loss = loss_value
+            self.skipped_in_a_row = 0
+        else:
+            self._skip(loss_value, grad_norm, weight)
+        self.step += 1
+        return _Step(loss_value, weight, int(samples), grad_norm, applied, stop_votes > 0, due_votes > 0)
+
+    def _skip(self, loss: float, grad_norm: float, weight: float) -> None:
+        self.skipped_steps += 1
+        self.skipped_in_a_row += 1
+        if self.skipped_in_a_row >= self.config.max_skipped_steps:
+            raise TrainingDivergedError(
+                f"{self.skipped_in_a_row} training steps in a row gave no finite gradient (step {self.step + 1}: loss "
+                f"{loss:g}, gradient norm {grad_norm:g}, weight {weight:g}); lower the learning rate, lengthen the "
+                "warm-up or check the data; the last checkpoint is untouched"
+            )
+
+    @torch.no_grad()
+    def _update_ema(self) -> None:
+        if not self.ema:
+            return
+        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        averages = [local(average) for average in self.ema.values()]
+        weights = [local(parameter.detach()).float() for parameter in self.bare_model.parameters()]
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+
+    @contextmanager
+    def ema_weights(self) -> Iterator[nn.Module]:
+        """The model with the averaged weights inside the block (for evaluation in `on_checkpoint`)."""
+        own = {name: p.detach().clone() for name, p in self.bare_model.named_parameters()} if self.ema else {}
+        try:
+            self._copy_into_model(self.ema)
+            yield self.model
+        finally:
+            self._copy_into_model(own)
+
+    @torch.no_grad()
+    def _copy_into_model(self, tensors: Mapping[str, Tensor]) -> None:
+        parameters = dict(self.bare_model.named_parameters())
+        for name, tensor in tensors.items():
+            parameters[name].copy_(tensor)
+
+    def _groups(self) -> dict[str, dict[str, Tensor]]:
+        groups = {
+            "model": checkpoints.model_tensors(self.bare_model),
+            "optimizer": optimizer_tensors(self.bare_model, self.optimizers),
+        }
+        return {**groups, "ema": self.ema} if self.ema else groups
+
+    def _run_identity(self) -> dict[str, Any]:
+        # What a checkpoint and the run that continues it must have in common.
+        config = json.loads(json.dumps(dataclasses.asdict(self.config)))
+        identity = {name: value for name, value in config.items() if name not in FREE_ON_RESUME}
+        return {**identity, "processes * accumulation": self.num_shards}
+
+    @property
+    def num_shards(self) -> int:
+        return self.world.size * self.config.accumulation
+
+    def _checkpoint(self) -> None:
+        if self.saved_step == self.step:
+            return
+        state = {
+            "skipped_steps": self.skipped_steps,
+            "skipped_in_a_row": self.skipped_in_a_row,
+            "seconds": self.seconds,
+            "loss": self.loss if self.loss == self.loss else None,  # JSON has no NaN
+            "config": self._run_identity(),
+        }
+        keep = self.config.keep_checkpoints
+        checkpoints.write(self.output_dir, self.step, self._groups(), state, self.world, keep)
+        self.saved_step = self.step
+        if self.on_checkpoint is not None:
+            self.on_checkpoint(self.step, self.model)
+
+    def _prepare_folder(self) -> None:
+        try:
+            (self.output_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot write {self.output_dir}: {error.strerror}") from error
+        if self.world.is_main:
+            checkpoints.remove_unfinished(self.output_dir)
+
+    def _resume(self) -> None:
+        found = self.world.from_main(checkpoints.checkpoints_in(self.output_dir))
+        if not found or self.step:
+            return
+        folder = found[-1]
+        state = checkpoints.read_state(folder)
+        theirs, ours = state["config"], self._run_identity()
+        different = [
+            f"{name} {theirs.get(name)!r} (now {ours.get(name)!r})"
+            for name in sorted(theirs.keys() | ours.keys())
+            if theirs.get(name) != ours.get(name)
+        ]
+        if different:
+            raise CheckpointError(
+                f"{folder} is of a run with another config: {', '.join(different)}; "
+                "continue it with its own config, or train into another folder"
+            )
+        checkpoints.read_into(folder, self._groups(), spread=self.world.parallel == "fsdp")
+        self.step = self.saved_step = state["step"]
+        self.skipped_steps, self.skipped_in_a_row = state["skipped_steps"], state["skipped_in_a_row"]
+        self.seconds = state["seconds"]
+        self.loss = float("nan") if state["loss"] is None else state["loss"]
+
+    def _log(self) -> MetricsLog | _NoLog:
+        return MetricsLog(self.output_dir, self.step, self.config.steps) if self.world.is_main else _NoLog()
+
+    def _record(self, window: _Window, seconds: float) -> dict[str, Any]:
+        record: dict[str, Any] = {
+            "step": self.step,
+            "loss": window.loss / window.weight if window.weight else None,
+            "grad_norm": window.grad_norm / window.applied if window.applied else None,
+            "learning_rate": learning_rate_at(self.step - 1, self.config),
+            "weight_per_second": window.weight / seconds,
+        }
+        if window.samples:
+            record["samples_per_second"] = window.samples / seconds
+        if self.skipped_steps:
+            record["skipped_steps"] = self.skipped_steps
+        record["seconds"] = self.seconds
+        record["metrics"] = Means.of(self.world.gather(window.metrics.totals()))
+        return record
+
+
+class _Window:
+    """Sums over the steps since the last record."""
+
+    def __init__(self) -> None:
+        self.loss = self.weight = self.grad_norm = 0.0
+        self.samples = self.applied = 0
+        self.metrics = Means()
+
+    def add(self, step: _Step) -> None:
+        if step.applied:
+            self.loss += step.loss * step.weight
+            self.weight += step.weight
+            self.samples += step.samples
+            self.grad_norm += step.grad_norm
+            self.applied += 1
+
+
+class _NoLog:
+    """The log of the processes that are not the main one."""
+
+    def __enter__(self) -> _NoLog:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def write(self, record: dict[str, Any]) -> None:
+        pass
+
+    def advance(self, step: int) -> None:
+        pass
+
+
+class _Prefetch:
+    """This process's shards, step after step, made in a background thread one step ahead."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.source, self.num_shards = trainer.batches, trainer.num_shards
+        first_shard = trainer.world.rank * trainer.config.accumulation
+        self.shards = range(first_shard, first_shard + trainer.config.accumulation)
+        self.step, self.steps = trainer.step, trainer.config.steps
+
+    def __enter__(self) -> _Prefetch:
+        self.executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
+        self.pending = self.executor.submit(self._make, self.step)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.executor.shutdown(cancel_futures=True)
+
+    def next(self) -> list[Any]:
+        shards = self.pending.result()
+        self.step += 1
+        if self.step < self.steps:
+            self.pending = self.executor.submit(self._make, self.step)
+        return shards
+
+    def _make(self, step: int) -> list[Any]:
+        if step >= self.steps:
+            return []
+        return [self.source(step, shard, self.num_shards) for shard in self.shards]
+
+
+@contextmanager
+def _sigterm() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets inside the block (only the main thread may listen to signals)."""
+    arrived = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield arrived
+        return
+    previous = signal.signal(signal.SIGTERM, lambda *_: arrived.set())
+    try:
+        yield arrived
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _seed(seed: int, step: int, shard: int) -> int:
+    digest = hashlib.blake2b(f"{seed}/{step}/{shard}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1  # 63 bits: what every generator takes
+
+
+def _to_device(batch: Any, device: torch.device) -> Any:
+    """Move every tensor of nested dicts, lists, tuples and dataclasses; anything else stays."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {name: _to_device(item, device) for name, item in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(_to_device(item, device) for item in batch))
+    if isinstance(batch, list | tuple):
+        return type(batch)(_to_device(item, device) for item in batch)
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        fields = {
+            f.name: _to_device(getattr(batch, f.name), device) for f in dataclasses.fields(batch) if f.init
+        }
+        return dataclasses.replace(batch, **fields)
+    return batch
