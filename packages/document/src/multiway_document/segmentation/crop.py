@@ -1,0 +1,55 @@
+"""One line of a prepared page as the reader's input: 32 rows, x-height about 10, base line always in one place."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from multiway_document.segmentation.arrays import GreyImage
+from multiway_document.segmentation.lines import LineRegion
+from multiway_document.segmentation.preparation import PreparedPage
+
+X_HEIGHT_SHARE = 10 / 32
+"""x-height over crop height: 10 rows of 32."""
+
+BASELINE_SHARE = 23 / 32
+"""Row of the base line over crop height: letters without descenders end on row 22 of 32 (23 is below them)."""
+
+MARGIN = 4
+"""White columns left and right of the ink."""
+
+
+def crop_line(prepared: PreparedPage, region: LineRegion, height: int = 32) -> GreyImage:
+    """(height, W) uint8 crop of one line, dark on white, contrast stretched; W is at least 8.
+
+    The line's own x-height becomes 10/32 of the height and its base line falls on row 23/32, so there is room
+    for accents above and 9 rows for descenders below. Ink of neighbouring lines is left out.
+    """
+    scale = X_HEIGHT_SHARE * height / region.x_height
+    rows = height / scale
+    page_height, page_width = prepared.grey.shape
+    top = round(region.baseline - BASELINE_SHARE * rows)
+    bottom = max(top + 1, round(region.baseline + (1 - BASELINE_SHARE) * rows))
+    left, right = max(0, int(region.box[0]) - 1), min(page_width, int(np.ceil(region.box[2])) + 1)
+    inner_top, inner_bottom = max(0, top), min(page_height, bottom)
+    window = slice(inner_top, inner_bottom), slice(left, right)
+    crop = prepared.grey[window].copy()
+    owner = region.owner[region.components.labels[window]]
+    foreign = ((owner >= 0) & (owner != region.number)).astype(np.uint8)
+    own = (owner == region.number).astype(np.uint8)
+    if foreign.any():  # with the grey rim of its strokes, but not into the line's own
+        rim = cv2.dilate(foreign, np.ones((3, 3), np.uint8)) & ~cv2.dilate(own, np.ones((3, 3), np.uint8))
+        crop[rim.astype(bool)] = 255
+    if own.any():
+        darkest = float(np.percentile(crop[own.astype(bool)], 10))
+        if darkest > 8:
+            gain = min(4.0, 255.0 / max(1.0, 255.0 - darkest))
+            crop = cv2.convertScaleAbs(255 - crop, alpha=gain)
+            crop = cv2.bitwise_not(crop)
+    crop = cv2.copyMakeBorder(
+        crop, inner_top - top, bottom - inner_bottom, 0, 0, cv2.BORDER_CONSTANT, value=255
+    )
+    scale = height / crop.shape[0]
+    width = max(1, round(crop.shape[1] * scale))
+    crop = cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    return cv2.copyMakeBorder(crop, 0, 0, MARGIN, MARGIN, cv2.BORDER_CONSTANT, value=255)

@@ -1,0 +1,110 @@
+"""A picture of a page -> an upright, evenly lit page of a size that the line finder and the reader like."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from multiway_document.result import Box
+from multiway_document.segmentation.arrays import GreyImage, InkMask
+from multiway_document.segmentation.background import flatten, noise_level, remove_impulses, to_grey
+from multiway_document.segmentation.components import (
+    estimate_x_height,
+    find_components,
+    find_ink,
+    remove_rules,
+)
+from multiway_document.segmentation.skew import find_skew
+
+WORKING_X_HEIGHT = (6.5, 22.0)
+"""Pages whose x-height (pixels) lies outside are resized to lie inside; the reader wants about 10."""
+
+_TARGET_X_HEIGHT = 12.0
+_MIN_SKEW = 0.1  # degrees; less moves a line by less than two pixels over a page
+
+
+@dataclass(frozen=True)
+class PreparedPage:
+    """A flattened page, dark text on white, with the way back to the picture that it came from.
+
+    ``grey`` and ``ink`` (rules removed) are (H, W) uint8. ``rotation`` is the angle in degrees, counter-clockwise
+    positive, by which the source page was seen to lean (the page here is turned back by it). ``x_height`` is the
+    commonest one, in pixels of ``grey``. ``inverse`` is the (2, 3) affine map from here to the source.
+    """
+
+    grey: GreyImage
+    ink: InkMask
+    rotation: float
+    x_height: float
+    inverse: npt.NDArray[np.float64]
+    source_size: tuple[int, int]
+
+    def to_source_quad(self, box: Box) -> npt.NDArray[np.float64]:
+        """The four corners (4, 2) of a box of this page in source pixels, from its top left clockwise."""
+        x0, y0, x1, y1 = box
+        corners = np.array([[x0, y0, 1], [x1, y0, 1], [x1, y1, 1], [x0, y1, 1]], np.float64)
+        return corners @ self.inverse.T
+
+    def to_source(self, box: Box) -> Box:
+        """The smallest upright box in source pixels (within the page) around a box of this page."""
+        corners = self.to_source_quad(box)
+        width, height = self.source_size
+        x0, y0 = np.clip(corners.min(axis=0), 0, (width, height))
+        x1, y1 = np.clip(corners.max(axis=0), 0, (width, height))
+        return float(x0), float(y0), float(x1), float(y1)
+
+
+def prepare(image: np.ndarray) -> PreparedPage:
+    """Flatten, denoise where noisy, deskew (up to 15 degrees) and scale a page.
+
+    ``image`` is (H, W) or (H, W, 3) RGB uint8 of any size, dark text on light or the reverse. An empty page comes
+    back with ``x_height`` 10. Raises ValueError for another shape or type.
+
+    OpenCV uses all cores unless the program calls ``cv2.setNumThreads(1)``; nothing here changes that setting.
+    """
+    grey, _ = remove_impulses(to_grey(image))
+    page = flatten(grey)
+    height, width = page.shape
+    noise = noise_level(page)
+    ink = find_ink(page, noise)
+    x_height = estimate_x_height(find_components(ink))
+    if x_height is None:
+        return PreparedPage(page, ink, 0.0, 10.0, np.eye(2, 3), (width, height))
+
+    scale = 1.0
+    if not WORKING_X_HEIGHT[0] <= x_height <= WORKING_X_HEIGHT[1]:
+        scale = min(max(_TARGET_X_HEIGHT / x_height, 0.1), 3.0)
+    if scale < 1.0:  # averaging first, or thin strokes would fall between the samples
+        page = cv2.resize(page, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        ink, scale = find_ink(page, noise_level(page)), page.shape[1] / width
+    skew = find_skew(remove_rules(ink, x_height * min(scale, 1.0)), x_height * min(scale, 1.0))
+    skew = skew if abs(skew) >= _MIN_SKEW else 0.0
+
+    inverse = np.diag([1.0 / scale, 1.0 / scale, 1.0])[:2]
+    if skew or scale > 1.0:
+        enlarge = max(scale, 1.0)
+        forward, size = _turn(page.shape[1], page.shape[0], skew, enlarge)
+        flags = cv2.INTER_CUBIC if enlarge > 1.0 else cv2.INTER_LINEAR
+        page = cv2.warpAffine(page, forward, size, flags=flags, borderValue=255)
+        ink = find_ink(page, noise_level(page))
+        back = cv2.invertAffineTransform(forward)
+        inverse = back if scale > 1.0 else back / scale
+    x_height *= scale
+    ink = remove_rules(ink, x_height)
+    return PreparedPage(page, ink, skew, x_height, inverse, (width, height))
+
+
+def _turn(width: int, height: int, angle: float, scale: float) -> tuple[np.ndarray, tuple[int, int]]:
+    """(2, 3) map that turns a page clockwise by ``angle`` degrees and scales it, and the size that holds it all."""
+    radians = math.radians(angle)
+    cos, sin = scale * math.cos(radians), scale * math.sin(radians)
+    new_width = math.ceil(width * abs(cos) + height * abs(sin))
+    new_height = math.ceil(width * abs(sin) + height * abs(cos))
+    # Image coordinates grow downwards: this matrix turns clockwise on the screen for a positive angle.
+    matrix = np.array([[cos, -sin], [sin, cos]])
+    offset = np.array([new_width, new_height]) / 2 - matrix @ np.array([width, height]) / 2
+    return np.column_stack([matrix, offset]), (new_width, new_height)
