@@ -1,7 +1,7 @@
 """The scores of OCREval and MarkdownEval (KOSMOS-2.5 paper, appendix A), and the usual error rates.
 
-Each metric of one sample takes (prediction, reference); ``corpus_...`` combines the samples of one category in the
-way its file states. All similarities and shares lie in 0..1.
+Each metric of one sample takes (prediction, reference); ``corpus_...`` combines the samples of one category
+in the way its file states. All similarities and shares lie in 0..1.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Markdown as the tree of its HTML: what NTED compares.
 
-CommonMark with tables and strikethrough. A node is labelled with its tag name and a text leaf with its text, white space
-squeezed, because a line wrapped elsewhere is the same HTML. Attributes (link targets, image sources, list
-starts) carry no node. Raw HTML is one leaf labelled with its source.
+CommonMark with tables and strikethrough. A node is labelled with its tag name and a text leaf with its text,
+white space squeezed, because a line wrapped elsewhere is the same HTML. Attributes (link targets, image
+sources, list starts) carry no node. Raw HTML is one leaf labelled with its source.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ Output = TypeVar("Output")
 def parsable_share(outputs: Iterable[Output], parse: Callable[[Output], object]) -> float:
     """Share of outputs, 0 to 1, that ``parse`` accepts; 1.0 without outputs.
 
-    ``parse`` raises ValueError or a MultiwayError on an output that is not well-formed; other exceptions pass.
+    ``parse`` raises ValueError or a MultiwayError on an output that is not well-formed; other exceptions
+    pass through.
     """
     accepted = [_accepts(parse, output) for output in outputs]
     return sum(accepted) / len(accepted) if accepted else 1.0

@@ -14,9 +14,9 @@ from rapidfuzz.distance import Levenshtein
 
 from multiway_document.metrics.markdown_tree import Tree
 
-# One exact comparison fills at most so many cells; about three seconds and 200 MB.
+# One exact comparison fills at most so many cells; about a second and 200 MB.
 MAX_CELLS = 150_000_000
-# Above that the trees are compared piece by piece, and a piece fills at most so many: about 1,000 nodes/s.
+# Above that the trees are compared piece by piece, and a piece fills at most so many.
 MAX_PIECE_CELLS = 2_000_000
 _MAX_ALIGNED = 400_000_000
 
@@ -24,8 +24,8 @@ _MAX_ALIGNED = 400_000_000
 def tree_distance(first: Tree, second: Tree, *, max_cells: int = MAX_CELLS) -> int:
     """Least number of nodes to insert, delete or relabel to make one tree into the other.
 
-    Exact while the tables need at most ``max_cells`` cells (trees of some 2,000 nodes). Beyond, an upper bound
-    in time linear in the nodes: equal children are paired off and what stands between them is compared piece
+    Exact while the tables need at most ``max_cells`` cells (trees of some 2,000 nodes). Beyond, an upper
+    bound in about linear time: equal children are paired off and what stands between them is compared piece
     by piece, so a score made from the distance can come out too low but never too high.
     """
     names: dict[object, int] = {}
@@ -194,7 +194,7 @@ def _forest(flat: _Flat, roots: Sequence[int]) -> Tree:
 
 
 def _middle(flat: _Flat, roots: Sequence[int]) -> int:
-    """Where to cut a forest so that both parts have about as many nodes; a lone tree goes to the left part."""
+    """Where to cut a forest into parts of about as many nodes; a lone tree goes to the left part."""
     ends = np.cumsum([flat.span(node) for node in roots])
     cut = int(np.searchsorted(ends, ends[-1] / 2)) + 1
     return max(1, min(cut, len(roots) - 1)) if len(roots) > 1 else 1

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class WordCounts:
-    """Words found in both texts, in the prediction and in the reference; counts of images add up with ``+``."""
+    """Words in both texts, in the prediction and in the reference; counts of images add up with ``+``."""
 
     matched: int = 0
     predicted: int = 0
