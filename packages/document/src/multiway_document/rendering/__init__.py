@@ -1,0 +1,1 @@
+"""Synthetic text lines and pages: fonts, texts, degradations, and the pools and suites made from them."""

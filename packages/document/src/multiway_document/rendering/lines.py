@@ -1,0 +1,211 @@
+"""Synthetic text lines as the reader crops them from a page: 32 pixels high, x-height about 10 pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, features
+
+from multiway_document.rendering.degrade import degrade
+from multiway_document.rendering.fonts import FontFace, FontLibrary
+from multiway_document.rendering.text import TextSource
+
+LINE_HEIGHT = 32
+X_HEIGHT = 10.0
+
+
+@dataclass(frozen=True)
+class RenderedLine:
+    """``image`` uint8 (32, width), dark on white; ``text`` in the alphabet."""
+
+    image: np.ndarray
+    text: str
+
+
+@lru_cache(maxsize=1)
+def can_shape() -> bool:
+    """Whether Pillow was built with Raqm, which sets ligatures and full kerning."""
+    return bool(features.check("raqm"))
+
+
+@lru_cache(maxsize=2048)
+def _vertical_extent(face: FontFace) -> tuple[float, float]:
+    """Ink height of ascenders and capitals above the base line, and of descenders below it, in em."""
+    font = face.at(100)
+    return -font.getbbox("bdfhklABH", anchor="ls")[1] / 100, font.getbbox("gjpqy", anchor="ls")[3] / 100
+
+
+@dataclass
+class _Drawing:
+    """A strip of page around one line. All in its own pixels."""
+
+    image: np.ndarray
+    baseline: float
+    left: float
+    right: float
+
+
+class LineSampler:
+    """Draws random lines of ``texts`` in random faces of ``fonts``."""
+
+    def __init__(self, fonts: FontLibrary, texts: TextSource):
+        self.fonts, self.texts = fonts, texts
+
+    def __call__(
+        self, rng: np.random.Generator, max_characters: int, *, min_characters: int = 1, degraded: bool
+    ) -> RenderedLine:
+        """One line of ``min_characters`` to ``max_characters`` characters.
+
+        Scale, place and margins jitter as real crops do. ``degraded`` adds :func:`degrade` before the crop, with the
+        flattening and contrast stretch that page preparation applies, in most cases.
+        """
+        face, text = self._face_and_text(rng, max_characters, min_characters)
+        x_height = self._source_x_height(rng, len(text), degraded)
+        drawing = self._draw(rng, face, text, x_height)
+        image = drawing.image
+        if degraded:
+            image = degrade(image, rng, x_height=x_height)
+            image = flatten(image, rng) if rng.random() < 0.85 else _dark_on_white(image)
+        return RenderedLine(_crop(rng, face, drawing, image, x_height), text)
+
+    def _face_and_text(self, rng: np.random.Generator, high: int, low: int) -> tuple[FontFace, str]:
+        for _ in range(20):
+            face = self.fonts.draw(rng)
+            text = face.restrict(self.texts.line(rng, high, low))
+            if len(text) >= low:
+                return face, text
+        # A face of few characters met exotic text twenty times over: plain words are in every face.
+        return face, face.restrict(self.texts.word_salad(rng, high + 20).encode("ascii", "ignore").decode())[
+            :high
+        ].strip() or "a"
+
+    @staticmethod
+    def _source_x_height(rng: np.random.Generator, characters: int, degraded: bool) -> float:
+        """Pixels of x-height on the page the line is cropped from: 60 to 300 dpi, less for long lines (cost)."""
+        high = 20.0 if characters < 25 else 15.0
+        low = 4.2 if degraded and rng.random() < 0.25 else 7.5
+        return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+    def _draw(self, rng: np.random.Generator, face: FontFace, text: str, x_height: float) -> _Drawing:
+        size = round(x_height / face.x_height * 4) / 4
+        font = face.at(size, shaped=can_shape() and rng.random() < 0.5)
+        letter_spacing = rng.uniform(-0.04, 0.14) * size if rng.random() < 0.10 else 0.0
+        word_spacing = rng.uniform(-0.08, 0.7) * size if rng.random() < 0.30 else 0.0
+        pad = int(3.5 * x_height)
+        baseline, width = 3.4 * x_height, pad + pad
+        pieces: list[tuple[str, float]] = []
+        x = float(pad)
+        for piece in _pieces(text, bool(letter_spacing), bool(word_spacing)):
+            pieces.append((piece, x))
+            x += font.getlength(piece)
+            if piece == " " or piece.endswith(" "):
+                x += word_spacing
+            x += letter_spacing
+        width = int(x) + pad + 1
+        height = int(baseline + 2.6 * x_height)
+        canvas = Image.new("L", (width, height), 255)
+        draw = ImageDraw.Draw(canvas)
+        for piece, left in pieces:
+            if piece != " ":
+                draw.text((left, baseline), piece, fill=0, font=font, anchor="ls")
+        if rng.random() < 0.05:
+            self._rule(rng, draw, pad, x, baseline, x_height)
+        if rng.random() < 0.3:
+            self._neighbours(rng, draw, face, size, text, pad, baseline, x_height)
+        return _Drawing(np.asarray(canvas), baseline, float(pad), x)
+
+    @staticmethod
+    def _rule(
+        rng: np.random.Generator,
+        draw: ImageDraw.ImageDraw,
+        left: float,
+        right: float,
+        baseline: float,
+        x_height: float,
+    ) -> None:
+        """An underline, or now and then a strike through the line."""
+        y = baseline + rng.uniform(0.12, 0.5) * x_height if rng.random() < 0.85 else baseline - 0.5 * x_height
+        draw.line(
+            [(left, y), (right, y)], fill=int(rng.integers(0, 120)), width=max(1, round(0.1 * x_height))
+        )
+
+    def _neighbours(
+        self, rng: np.random.Generator, draw: ImageDraw.ImageDraw, face: FontFace, size: float, text: str,
+        left: float, baseline: float, x_height: float,
+    ) -> None:  # fmt: skip
+        """What a crop keeps of the lines above and below: their lowest or highest 0-15 %, or nothing."""
+        font = face.at(size)
+        above, below = (extent * size for extent in _vertical_extent(face))
+        height = above + below
+        shift = left + rng.uniform(-1, 1) * size
+        half_window = LINE_HEIGHT / X_HEIGHT / 2 * x_height
+        middle = baseline - (above - below) / 2
+        if rng.random() < 0.7:
+            other = self.texts.passage(rng, len(text) + 3)
+            y = middle - half_window + rng.uniform(-0.1, 0.15) * height - below
+            draw.text((shift, y), other, fill=0, font=font, anchor="ls")
+        if rng.random() < 0.7:
+            other = self.texts.passage(rng, len(text) + 3)
+            y = middle + half_window - rng.uniform(-0.1, 0.15) * height + above
+            draw.text((shift, y), other, fill=0, font=font, anchor="ls")
+
+
+def _pieces(text: str, by_letter: bool, by_word: bool) -> list[str]:
+    if by_letter:
+        return list(text)
+    if by_word:
+        words = text.split(" ")
+        return [word + " " for word in words[:-1]] + words[-1:]
+    return [text]
+
+
+def _dark_on_white(image: np.ndarray) -> np.ndarray:
+    return cv2.bitwise_not(image) if np.median(image[::3, ::3]) < 110 else image
+
+
+def flatten(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Dark on white with even light and full contrast, as page preparation leaves a page (with some slack)."""
+    image = _dark_on_white(image)
+    height, width = image.shape
+    small = cv2.resize(image, (max(1, width // 8), max(1, height // 8)), interpolation=cv2.INTER_AREA)
+    background = cv2.blur(
+        cv2.dilate(small, np.ones((3, 5), np.uint8)), (9, 5), borderType=cv2.BORDER_REPLICATE
+    )
+    background = cv2.resize(np.maximum(background, 1), (width, height), interpolation=cv2.INTER_LINEAR)
+    image = cv2.divide(image, background, scale=255)
+    dark, light = (float(v) for v in np.percentile(image[::2, ::3], [rng.uniform(0.5, 4), 60]))
+    light *= rng.uniform(0.92, 1.0)
+    dark -= rng.uniform(0, 0.25) * max(light - dark, 0)
+    if light - dark < 8:
+        return image
+    scale = 255 / (light - dark)
+    table = np.clip((np.arange(256) - dark) * scale, 0, 255).astype(np.uint8)
+    return cv2.LUT(image, table)
+
+
+def _crop(
+    rng: np.random.Generator, face: FontFace, drawing: _Drawing, image: np.ndarray, x_height: float
+) -> np.ndarray:
+    """Scale to an x-height of about 10 pixels and cut 32 rows around the middle of ascent and descent."""
+    above, below = (extent / face.x_height for extent in _vertical_extent(face))  # in x-heights
+    scale = X_HEIGHT / x_height * float(np.exp(rng.normal(0, 0.09)).clip(0.8, 1.25))
+    scale = min(scale, (LINE_HEIGHT - 1) / ((above + below) * x_height))
+    stretch = float(np.clip(rng.normal(1, 0.06), 0.85, 1.15))
+    spare = max(0.0, (LINE_HEIGHT - (above + below) * x_height * scale) / 2 + 0.5)
+    middle = (drawing.baseline - (above - below) / 2 * x_height) * scale
+    jitter = float(np.clip(rng.normal(0, 1.2), -3, 3))
+    top = middle - LINE_HEIGHT / 2 + float(np.clip(jitter, -spare, spare))
+    left = drawing.left * scale * stretch - rng.uniform(2, 16)
+    right = drawing.right * scale * stretch + rng.uniform(2, 16)
+    size = (max(1, round(image.shape[1] * scale * stretch)), max(1, round(image.shape[0] * scale)))
+    method = cv2.INTER_AREA if scale < 0.8 else (cv2.INTER_LINEAR, cv2.INTER_CUBIC)[int(rng.random() < 0.6)]
+    scaled = cv2.resize(image, size, interpolation=method)
+    y, x0, x1 = round(top), max(0, round(left)), min(size[0], round(right))
+    window = scaled[max(0, y) : y + LINE_HEIGHT, x0:x1]
+    missing_top, missing_bottom = max(0, -y), LINE_HEIGHT - window.shape[0] - max(0, -y)
+    if missing_top or missing_bottom:
+        window = cv2.copyMakeBorder(window, missing_top, missing_bottom, 0, 0, cv2.BORDER_REPLICATE)
+    return np.ascontiguousarray(window)

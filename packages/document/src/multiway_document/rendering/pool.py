@@ -1,0 +1,149 @@
+"""Rendered lines on disk: written in shards by a low-priority process, read memory-mapped by training.
+
+A shard is three things under one name: ``shard_0007.pixels.npy`` (uint8, the lines' images one after the other, each
+row by row), and ``shard_0007.index.npz`` with ``widths`` and ``lengths`` (int32, one a line) and ``class_ids``
+(uint16, the texts one after the other; class ``i`` is ``ALPHABET[i - 1]``). The index is written last, so a shard
+without it is one still being made.
+
+``python -m multiway_document.rendering.pool --output DIR --lines 20000 --shard 0 --seed 0`` writes one shard.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from multiway_document.alphabet import ALPHABET
+from multiway_document.rendering.fonts import FontLibrary
+from multiway_document.rendering.lines import LINE_HEIGHT, LineSampler
+from multiway_document.rendering.text import TextSource
+
+_CLASS_OF = {character: i for i, character in enumerate(ALPHABET, start=1)}
+# Share of the lines, and the least and most characters: short strings keep the reader honest about single glyphs.
+LENGTHS = ((0.25, 1, 8), (0.35, 8, 40), (0.40, 40, 90))
+
+
+def encode(text: str) -> np.ndarray:
+    """Class ids (uint16) of a text in the alphabet; KeyError for any other character."""
+    return np.array([_CLASS_OF[character] for character in text], np.uint16)
+
+
+def decode(class_ids: np.ndarray) -> str:
+    """The text of class ids (no blanks, which are 0)."""
+    return "".join(ALPHABET[int(i) - 1] for i in class_ids)
+
+
+def draw_length_range(rng: np.random.Generator, min_characters: int, max_characters: int) -> tuple[int, int]:
+    """Bounds for one line from the mixture :data:`LENGTHS`, within ``min_characters`` to ``max_characters``."""
+    ranges = [
+        (share, max(low, min_characters), min(high, max_characters))
+        for share, low, high in LENGTHS
+        if low <= max_characters and high >= min_characters
+    ] or [(1.0, min_characters, max_characters)]
+    shares = np.cumsum([share for share, _, _ in ranges])
+    _, low, high = ranges[int(np.searchsorted(shares, rng.random() * shares[-1]))]
+    return low, high
+
+
+def write_shard(
+    folder: Path, shard: int, sampler: LineSampler, rng: np.random.Generator, lines: int, *,
+    min_characters: int = 1, max_characters: int = 90, clean_share: float = 0.2,
+) -> Path:  # fmt: skip
+    """Render ``lines`` lines into one shard and return the path of its index."""
+    images, widths, texts = [], [], []
+    for _ in range(lines):
+        low, high = draw_length_range(rng, min_characters, max_characters)
+        line = sampler(rng, high, min_characters=low, degraded=rng.random() >= clean_share)
+        images.append(line.image.reshape(-1))
+        widths.append(line.image.shape[1])
+        texts.append(encode(line.text))
+    folder.mkdir(parents=True, exist_ok=True)
+    index = folder / f"shard_{shard:04d}.index.npz"
+    lengths = np.array([len(text) for text in texts], np.int32)
+    temporary = [folder / f".{index.name}.{os.getpid()}{suffix}" for suffix in (".npy", ".npz")]
+    try:
+        np.save(temporary[0], np.concatenate(images))
+        np.savez(
+            temporary[1], widths=np.array(widths, np.int32), lengths=lengths, class_ids=np.concatenate(texts)
+        )
+        os.replace(temporary[0], folder / f"shard_{shard:04d}.pixels.npy")
+        os.replace(temporary[1], index)
+    finally:
+        for path in temporary:
+            path.unlink(missing_ok=True)
+    return index
+
+
+class LinePool:
+    """All finished shards of a folder as one sequence of ``(image uint8 (32, width), class_ids uint16)``."""
+
+    def __init__(self, folder: Path | str):
+        self.widths = self.lengths = np.zeros(0, np.int32)
+        self._shards: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        self._starts = [0]
+        for index in sorted(Path(folder).glob("shard_*.index.npz")):
+            with np.load(index, allow_pickle=False) as data:
+                widths, lengths, class_ids = data["widths"], data["lengths"], data["class_ids"]
+            pixels = np.load(
+                str(index).replace(".index.npz", ".pixels.npy"), mmap_mode="r", allow_pickle=False
+            )
+            pixel_starts = np.concatenate([[0], np.cumsum(widths.astype(np.int64) * LINE_HEIGHT)])
+            text_starts = np.concatenate([[0], np.cumsum(lengths.astype(np.int64))])
+            self._shards.append((pixels, pixel_starts, class_ids, text_starts))
+            self.widths = np.concatenate([self.widths, widths])
+            self.lengths = np.concatenate([self.lengths, lengths])
+            self._starts.append(len(self.widths))
+
+    def __len__(self) -> int:
+        return len(self.widths)
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        if not 0 <= i < len(self):
+            raise IndexError(f"line {i} of {len(self)}")
+        shard = int(np.searchsorted(self._starts, i, side="right")) - 1
+        pixels, pixel_starts, class_ids, text_starts = self._shards[shard]
+        k = i - self._starts[shard]
+        image = pixels[pixel_starts[k] : pixel_starts[k + 1]].reshape(LINE_HEIGHT, -1)
+        return image, class_ids[text_starts[k] : text_starts[k + 1]]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="multiway_document.rendering.pool", description="Write one shard of lines."
+    )
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--lines", type=int, default=20_000)
+    parser.add_argument("--shard", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--split", choices=("train", "held_out"), default="train")
+    parser.add_argument("--min-characters", type=int, default=1)
+    parser.add_argument("--max-characters", type=int, default=90)
+    parser.add_argument(
+        "--clean-share", type=float, default=0.2, help="share of lines without any degradation"
+    )
+    options = parser.parse_args(arguments)
+    if not 1 <= options.min_characters <= options.max_characters or options.lines < 1:
+        parser.error("need 1 <= --min-characters <= --max-characters and --lines >= 1")
+    cv2.setNumThreads(1)
+    sampler = LineSampler(
+        FontLibrary.discover().split(options.split), TextSource.discover(split=options.split)
+    )
+    rng = np.random.default_rng([options.seed, options.shard])
+    try:
+        index = write_shard(
+            options.output, options.shard, sampler, rng, options.lines,
+            min_characters=options.min_characters, max_characters=options.max_characters,
+            clean_share=options.clean_share,
+        )  # fmt: skip
+    except OSError as error:
+        parser.exit(2, f"cannot write the shard to {options.output}: {error.strerror or error}\n")
+    print(index, file=sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
