@@ -1,0 +1,50 @@
+"""The shell that every app wears: command-line conventions, batch runs over many files, and the demo's frame.
+
+Needs the ``app`` extra (Typer, Rich, Gradio). Gradio is imported when a demo is built, torch when a device or
+dtype is chosen, so that ``--help`` answers at once.
+"""
+
+from multiway_core.app.batch import Outcome, StopRun, run_jobs
+from multiway_core.app.command import (
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    ModelOption,
+    SeedOption,
+    note,
+    pick_device,
+    pick_dtype,
+    progress_bar,
+    run,
+    write_stdout,
+)
+from multiway_core.app.frame import frame, launch, messages
+from multiway_core.app.inputs import Input, find_inputs, is_done, plan_outputs
+from multiway_core.app.registry import App, InstalledApp, installed_apps
+
+__all__ = [
+    "App",
+    "DeviceOption",
+    "DtypeOption",
+    "Input",
+    "InstalledApp",
+    "JsonOption",
+    "ModelOption",
+    "Outcome",
+    "SeedOption",
+    "StopRun",
+    "find_inputs",
+    "frame",
+    "installed_apps",
+    "is_done",
+    "launch",
+    "messages",
+    "note",
+    "pick_device",
+    "pick_dtype",
+    "plan_outputs",
+    "progress_bar",
+    "run",
+    "run_jobs",
+    "write_stdout",
+]

@@ -1,0 +1,158 @@
+"""The Gradio frame of every demo: theme, header, queue, limits, and errors as messages."""
+
+from __future__ import annotations
+
+import functools
+import html
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from multiway_core.app.command import describe, note
+from multiway_core.errors import InputError, MultiwayError
+
+if TYPE_CHECKING:
+    import gradio
+
+MAX_FILE_SIZE = "20mb"
+MAX_QUEUE = 64
+_CACHE_SECONDS = 3600
+# Local fonts only: a demo must look the same without a network.
+_SANS = ("system-ui", "-apple-system", "Segoe UI", "Cantarell", "DejaVu Sans", "sans-serif")
+_MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "DejaVu Sans Mono", "monospace")
+
+_CSS = """
+.gradio-container { --mw-ink: #1f3a68; max-width: 1680px !important; margin: 0 auto !important; }
+.mw-header { padding: 6px 2px 2px; }
+.mw-header h1 { font-size: 1.5rem; font-weight: 650; margin: 0; letter-spacing: -0.01em; }
+.mw-header p { margin: 2px 0 0; color: var(--body-text-color-subdued); font-size: 0.95rem; }
+"""
+
+
+def _gradio() -> Any:
+    """Gradio, imported late (it takes seconds) and with everything that calls home switched off before."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        import gradio
+    except ImportError as error:
+        raise InputError("the demo needs Gradio: pip install 'multiway-core[app]'") from error
+    return gradio
+
+
+@contextmanager
+def frame(title: str, description: str) -> Iterator[gradio.Blocks]:
+    """Gradio Blocks with the house's header, to be filled in the ``with`` block.
+
+    Files that a visitor uploaded or made are removed an hour later.
+    """
+    gr = _gradio()
+    with gr.Blocks(
+        title=title, analytics_enabled=False, fill_width=True, delete_cache=(_CACHE_SECONDS, _CACHE_SECONDS)
+    ) as blocks:
+        gr.HTML(
+            f"<div class='mw-header'><h1>{html.escape(title)}</h1><p>{html.escape(description)}</p></div>",
+            apply_default_css=False,
+        )
+        yield blocks
+
+
+def launch(
+    blocks: gradio.Blocks,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    *,
+    share: bool = False,
+    max_file_size: str = MAX_FILE_SIZE,
+    max_queue: int = MAX_QUEUE,
+    block: bool = True,
+) -> str:
+    """Serve ``blocks`` and return the address; with ``block`` only after Ctrl-C.
+
+    Requests wait in a queue of ``max_queue`` and one runs at a time (the model already uses all cores);
+    larger uploads than ``max_file_size`` are refused. Only Gradio's own cache is served, no other folder.
+
+    Args:
+        port: None takes the first free one from 7860 on.
+        share: open a public tunnel (needs the internet; the visitor's files leave the local network).
+
+    Raises:
+        InputError: the address or port cannot be used.
+    """
+    gr = _gradio()
+    blocks.queue(max_size=max_queue, default_concurrency_limit=1)
+    try:
+        _, local, public = blocks.launch(
+            server_name=host,
+            server_port=port,
+            share=share,
+            max_file_size=max_file_size,
+            theme=_theme(gr),
+            css=_CSS,
+            footer_links=[],
+            ssr_mode=False,
+            quiet=True,
+            show_error=False,
+            prevent_thread_lock=True,
+        )
+    except (OSError, ValueError) as error:
+        where = host if port is None else f"{host}:{port}"
+        raise InputError(f"cannot serve the demo on {where}: {describe_os(error)}") from error
+    note(f"The demo is open at {local}" + (f" and {public}" if public else "") + "  (Ctrl-C ends it)")
+    if block:
+        try:
+            blocks.block_thread()
+        finally:
+            blocks.close(verbose=False)
+    return local
+
+
+def describe_os(error: Exception) -> str:
+    """The reason of a failed launch without Gradio's advice about its own parameters."""
+    text = getattr(error, "strerror", None) or str(error)
+    if "Cannot find empty port" in text:
+        return "the port is taken; give another --port"
+    return text.splitlines()[0].lower()
+
+
+def messages(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a Gradio handler (function or generator) show what goes wrong as a one-line message in the page."""
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            try:
+                yield from function(*args, **kwargs)
+            except Exception as error:
+                raise _as_message(error) from error
+
+        return stream
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            raise _as_message(error) from error
+
+    return call
+
+
+def _as_message(error: Exception) -> Exception:
+    gr = _gradio()
+    if isinstance(error, gr.Error):
+        return error
+    # Gradio renders messages as HTML: what stands in a file's name must stay text.
+    return gr.Error(html.escape(describe(error)), print_exception=not isinstance(error, MultiwayError))
+
+
+def _theme(gr: Any) -> Any:
+    return gr.themes.Soft(
+        primary_hue=gr.themes.colors.blue,
+        neutral_hue=gr.themes.colors.slate,
+        radius_size=gr.themes.sizes.radius_md,
+        font=list(_SANS),
+        font_mono=list(_MONO),
+    )
