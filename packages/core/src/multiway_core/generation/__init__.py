@@ -1,5 +1,35 @@
-"""One decode loop for every decoder here."""
+"""One decode loop for every decoder here: greedy, sampling, beam search, constraints, streaming."""
 
 from multiway_core.generation.cache import DecodeStep, StaticKVCache
+from multiway_core.generation.config import GenerationConfig
+from multiway_core.generation.loop import generate, stream
+from multiway_core.generation.output import GenerationOutput, StepEvent, StopReason
+from multiway_core.generation.processors import (
+    AllowOnly,
+    ForbidTokens,
+    LogitsProcessor,
+    NoRepeatNGram,
+    StatefulConstraint,
+    Temperature,
+    TopK,
+    TopP,
+)
 
-__all__ = ["DecodeStep", "StaticKVCache"]
+__all__ = [
+    "AllowOnly",
+    "DecodeStep",
+    "ForbidTokens",
+    "GenerationConfig",
+    "GenerationOutput",
+    "LogitsProcessor",
+    "NoRepeatNGram",
+    "StatefulConstraint",
+    "StaticKVCache",
+    "StepEvent",
+    "StopReason",
+    "Temperature",
+    "TopK",
+    "TopP",
+    "generate",
+    "stream",
+]

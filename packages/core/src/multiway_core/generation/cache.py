@@ -5,6 +5,7 @@ Shape legend: B rows, H key/value heads, S filled slots, T new tokens, D head si
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Protocol
 
 import torch
@@ -152,6 +153,18 @@ class StaticKVCache:
         tail = self.valid_BS[:, self.length - mask_BT.shape[1] : self.length]
         self.num_valid_B.sub_((tail & mask_BT).sum(dim=1))
         tail.logical_and_(~mask_BT)
+
+
+def without(count: int, ended: Set[int]) -> Tensor:
+    """Of `count` rows those that go on, as int64 indices for `select`, with holes filled from the end.
+
+    Few rows move: dropping a row copies at most one other row's cache, about as much memory traffic as that
+    row's own attention in one or two steps, while a finished row that stays would cost a whole step every
+    time. So rows are dropped as soon as they end.
+    """
+    left = count - len(ended)
+    movers = (row for row in range(left, count) if row not in ended)
+    return torch.tensor([next(movers) if row in ended else row for row in range(left)], dtype=torch.long)
 
 
 class DecodeStep(Protocol):
