@@ -151,14 +151,14 @@ def elastic(image: np.ndarray, rng: Rng, x_height: float) -> np.ndarray:
 def thicken(image: np.ndarray, rng: Rng, x_height: float) -> np.ndarray:
     """Ink spreads by about a pixel (less on small text, which it would fill)."""
     spread = cv2.erode(image, np.ones((2, 2) if rng.random() < 0.6 or x_height < 9 else (3, 3), np.uint8))
-    share = float(np.clip(x_height / 10, 0.3, 1)) * rng.uniform(0.5, 1)
+    share = float(np.clip((x_height - 3) / 10, 0.2, 0.9)) * rng.uniform(0.4, 1)
     return cv2.addWeighted(spread, share, image, 1 - share, 0)
 
 
 def thin(image: np.ndarray, rng: Rng, x_height: float) -> np.ndarray:
     """Ink shrinks by a pixel, in part, so that thin strokes grow faint and do not vanish."""
     shrunk = cv2.dilate(image, np.ones((2, 2), np.uint8))
-    share = float(np.clip(x_height / 12, 0.25, 0.85)) * rng.uniform(0.5, 1)
+    share = float(np.clip(x_height / 14, 0.2, 0.7)) * rng.uniform(0.4, 1)
     return cv2.addWeighted(shrunk, share, image, 1 - share, 0)
 
 
@@ -250,7 +250,7 @@ def bilevel(image: np.ndarray, rng: Rng, x_height: float) -> np.ndarray:
 
 
 STEPS: tuple[tuple[float, Step], ...] = (
-    (0.08, thicken), (0.08, thin), (0.07, ruled_lines), (0.05, bleed_through), (0.08, fade),
+    (0.05, thicken), (0.08, thin), (0.07, ruled_lines), (0.05, bleed_through), (0.08, fade),
     (0.25, ink_and_paper), (0.05, invert), (0.25, rotate), (0.10, shear), (0.06, perspective), (0.05, elastic),
     (0.30, resample), (0.35, blur), (0.15, low_contrast), (0.12, illumination), (0.40, noise), (0.08, salt_and_pepper),
     (0.22, jpeg), (0.10, bilevel),

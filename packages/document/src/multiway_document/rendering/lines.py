@@ -7,14 +7,18 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, features
+from PIL import Image, ImageDraw
 
 from multiway_document.rendering.degrade import degrade
 from multiway_document.rendering.fonts import FontFace, FontLibrary
+from multiway_document.rendering.glyphs import ATLAS_X_HEIGHT, SetLine, atlas, can_shape, scale_ink
 from multiway_document.rendering.text import TextSource
 
 LINE_HEIGHT = 32
 X_HEIGHT = 10.0
+HINTED_SHARE = (
+    0.12  # drawn by FreeType at the size itself, as on screens; the rest from large glyphs, as in print
+)
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,6 @@ class RenderedLine:
 
     image: np.ndarray
     text: str
-
-
-@lru_cache(maxsize=1)
-def can_shape() -> bool:
-    """Whether Pillow was built with Raqm, which sets ligatures and full kerning."""
-    return bool(features.check("raqm"))
 
 
 @lru_cache(maxsize=2048)
@@ -90,32 +88,32 @@ class LineSampler:
         return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
     def _draw(self, rng: np.random.Generator, face: FontFace, text: str, x_height: float) -> _Drawing:
-        size = round(x_height / face.x_height * 4) / 4
-        font = face.at(size, shaped=can_shape() and rng.random() < 0.5)
-        letter_spacing = rng.uniform(-0.04, 0.14) * size if rng.random() < 0.10 else 0.0
-        word_spacing = rng.uniform(-0.08, 0.7) * size if rng.random() < 0.30 else 0.0
-        pad = int(3.5 * x_height)
-        baseline, width = 3.4 * x_height, pad + pad
-        pieces: list[tuple[str, float]] = []
-        x = float(pad)
-        for piece in _pieces(text, bool(letter_spacing), bool(word_spacing)):
-            pieces.append((piece, x))
-            x += font.getlength(piece)
-            if piece == " " or piece.endswith(" "):
-                x += word_spacing
-            x += letter_spacing
-        width = int(x) + pad + 1
-        height = int(baseline + 2.6 * x_height)
-        canvas = Image.new("L", (width, height), 255)
+        """The line with 3.4 x-heights of paper above the base line, 2.6 below and 3.5 on each side."""
+        pad, baseline = int(3.5 * x_height), 3.4 * x_height
+        letter_spacing = rng.uniform(-0.04, 0.14) if rng.random() < 0.10 else 0.0
+        word_spacing = rng.uniform(-0.08, 0.7) if rng.random() < 0.30 else 0.0
+        if rng.random() < HINTED_SHARE:
+            size = round(x_height / face.x_height * 4) / 4
+            font = face.at(size, shaped=can_shape() and rng.random() < 0.5)
+            right = pad + font.getlength(text)
+            canvas = Image.new("L", (int(right) + pad + 1, int(6 * x_height)), 255)
+            ImageDraw.Draw(canvas).text((pad, baseline), text, fill=0, font=font, anchor="ls")
+        else:
+            glyphs = atlas(face)
+            line = glyphs.set_line(
+                text, letter_spacing=letter_spacing, word_spacing=word_spacing, ligatures=rng.random() < 0.5
+            )
+            right = pad + line.width * x_height / ATLAS_X_HEIGHT
+            image = np.full((int(6 * x_height), int(right) + pad + 1), 255, np.uint8)
+            baseline = place(image, line, x_height / ATLAS_X_HEIGHT, pad, baseline)
+            canvas = Image.fromarray(image)
         draw = ImageDraw.Draw(canvas)
-        for piece, left in pieces:
-            if piece != " ":
-                draw.text((left, baseline), piece, fill=0, font=font, anchor="ls")
         if rng.random() < 0.05:
-            self._rule(rng, draw, pad, x, baseline, x_height)
+            self._rule(rng, draw, pad, right, baseline, x_height)
+        image = np.array(canvas)
         if rng.random() < 0.3:
-            self._neighbours(rng, draw, face, size, text, pad, baseline, x_height)
-        return _Drawing(np.asarray(canvas), baseline, float(pad), x)
+            self._neighbours(rng, image, face, text, pad, baseline, x_height)
+        return _Drawing(image, baseline, float(pad), right)
 
     @staticmethod
     def _rule(
@@ -133,33 +131,39 @@ class LineSampler:
         )
 
     def _neighbours(
-        self, rng: np.random.Generator, draw: ImageDraw.ImageDraw, face: FontFace, size: float, text: str,
+        self, rng: np.random.Generator, image: np.ndarray, face: FontFace, text: str,
         left: float, baseline: float, x_height: float,
     ) -> None:  # fmt: skip
         """What a crop keeps of the lines above and below: their lowest or highest 0-15 %, or nothing."""
-        font = face.at(size)
+        size = x_height / face.x_height
         above, below = (extent * size for extent in _vertical_extent(face))
         height = above + below
-        shift = left + rng.uniform(-1, 1) * size
         half_window = LINE_HEIGHT / X_HEIGHT / 2 * x_height
         middle = baseline - (above - below) / 2
-        if rng.random() < 0.7:
-            other = self.texts.passage(rng, len(text) + 3)
-            y = middle - half_window + rng.uniform(-0.1, 0.15) * height - below
-            draw.text((shift, y), other, fill=0, font=font, anchor="ls")
-        if rng.random() < 0.7:
-            other = self.texts.passage(rng, len(text) + 3)
-            y = middle + half_window - rng.uniform(-0.1, 0.15) * height + above
-            draw.text((shift, y), other, fill=0, font=font, anchor="ls")
+        for side in (-1, 1):
+            if rng.random() < 0.3:
+                continue
+            other = face.restrict(self.texts.passage(rng, len(text) + 3))[: len(text) + 3]
+            cut = half_window + rng.uniform(-0.15, 0.1) * height
+            y = middle - cut - below if side < 0 else middle + cut + above
+            place(
+                image,
+                atlas(face).set_line(other),
+                x_height / ATLAS_X_HEIGHT,
+                left + rng.uniform(-1, 1) * size,
+                y,
+            )
 
 
-def _pieces(text: str, by_letter: bool, by_word: bool) -> list[str]:
-    if by_letter:
-        return list(text)
-    if by_word:
-        words = text.split(" ")
-        return [word + " " for word in words[:-1]] + words[-1:]
-    return [text]
+def place(image: np.ndarray, line: SetLine, scale: float, x: float, baseline: float) -> float:
+    """Print a set line black on ``image`` in place, pen at ``x``; what lies outside is cut. The base line drawn on."""
+    ink, own_baseline, own_x = scale_ink(line, scale)
+    left, top = round(x - own_x), round(baseline - own_baseline)
+    y0, x0 = max(0, top), max(0, left)
+    view = image[y0 : max(y0, top + ink.shape[0]), x0 : max(x0, left + ink.shape[1])]
+    part = ink[y0 - top :, x0 - left :][: view.shape[0], : view.shape[1]]
+    np.minimum(view, 255 - part, out=view)
+    return top + own_baseline
 
 
 def _dark_on_white(image: np.ndarray) -> np.ndarray:
