@@ -1,0 +1,144 @@
+"""Searchable PDF: the picture of each page with its text laid over it, invisible, word on word.
+
+Text is drawn in render mode 3 (neither filled nor stroked). A word is set as high as its line's box and
+stretched to the width of its own; the space after it fills the gap to the next word, so that copied text has
+its spaces.
+"""
+
+from __future__ import annotations
+
+import io
+
+from multiway_core.errors import InputError
+from PIL import Image
+
+from multiway_document.export.direction import visual_text
+from multiway_document.export.invisible_font import ASCENT, DESCENT, UNITS_PER_EM, InvisibleFont
+from multiway_document.export.markup import printable
+from multiway_document.export.page_images import PageImages
+from multiway_document.export.pdf_writer import PdfWriter, text_string
+from multiway_document.export.reference_font import text_width
+from multiway_document.export.words import PageInk, Word, split_line
+from multiway_document.result import Document, Page
+
+_POINTS_PER_INCH = 72
+_DEFAULT_DPI = 150
+_LARGEST_SIDE = 14_400  # points; the format's limit
+_JPEG_QUALITY = 85
+
+
+def to_pdf(document: Document, images: PageImages | None = None) -> bytes:
+    """The document as a searchable PDF; a page is as large as its picture's resolution says (else 150 dpi).
+
+    Raises InputError without page pictures: a searchable PDF is made of them.
+    """
+    if images is None:
+        raise InputError("export to pdf needs the pictures of the pages: give images=")
+    pdf = PdfWriter()
+    font = InvisibleFont(
+        " " + "".join(printable(line.text) for page in document.pages for line in page.lines)
+    )
+    font_number = _embed(pdf, font)
+    tree = pdf.reserve()
+    pages = [
+        _page(pdf, page, images(page.index), font, font_number=font_number, tree=tree)
+        for page in document.pages
+    ]
+    kids = " ".join(f"{number} 0 R" for number in pages)
+    pdf.put(tree, f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>")
+    root = pdf.add(f"<< /Type /Catalog /Pages {tree} 0 R >>")
+    info = pdf.add(
+        f"<< /Title {text_string(document.source)} /Producer {text_string('multiway ' + document.model)} >>"
+    )
+    return pdf.finish(root, info)
+
+
+def _page(
+    pdf: PdfWriter, page: Page, image: Image.Image, font: InvisibleFont, *, font_number: int, tree: int
+) -> int:
+    scale = _POINTS_PER_INCH / _dpi(image, page)
+    width, height = max(page.width, 1) * scale, max(page.height, 1) * scale
+    ink = PageInk(page, image)
+    lines = [split_line(line, ink) for line in page.lines]
+    content = f"q {width:.3f} 0 0 {height:.3f} 0 0 cm /Page Do Q\nBT 3 Tr\n"
+    content += "".join(_line(words, font, scale, height) for words in lines if words) + "ET"
+    stream = pdf.stream(content.encode("ascii"))
+    picture = _picture(pdf, image)
+    return pdf.add(
+        f"<< /Type /Page /Parent {tree} 0 R /MediaBox [0 0 {width:.3f} {height:.3f}]"
+        f" /Resources << /XObject << /Page {picture} 0 R >> /Font << /Invisible {font_number} 0 R >> >>"
+        f" /Contents {stream} 0 R >>"
+    )
+
+
+def _line(words: list[Word], font: InvisibleFont, scale: float, page_height: float) -> str:
+    """The operators that place a line's words, from left to right."""
+    _, top, _, bottom = words[0].box
+    size = max(bottom - top, 1) * scale * UNITS_PER_EM / (ASCENT - DESCENT)
+    baseline = page_height - bottom * scale - DESCENT / UNITS_PER_EM * size
+    operators = [f"/Invisible {size:.3f} Tf\n"]
+
+    def place(text: str, left: float, right: float) -> None:
+        natural = text_width(text) * size / UNITS_PER_EM
+        stretch = 100 * max(right - left, 0.01) * scale / natural if natural else 100
+        operators.append(
+            f"{stretch:.3f} Tz 1 0 0 1 {left * scale:.3f} {baseline:.3f} Tm <{font.encode(text)}> Tj\n"
+        )
+
+    placed = sorted(words, key=lambda word: word.box[0])
+    for index, word in enumerate(placed):
+        # Readers expect glyphs as they stand on the page and turn right-to-left text round themselves.
+        place(visual_text(word.text), word.box[0], word.box[2])
+        if index + 1 < len(placed):
+            place(" ", word.box[2], placed[index + 1].box[0])
+    return "".join(operators)
+
+
+def _embed(pdf: PdfWriter, font: InvisibleFont) -> int:
+    program = font.true_type()
+    file = pdf.stream(program, f"/Length1 {len(program)}")
+    to_unicode = pdf.stream(font.to_unicode())
+    descriptor = pdf.add(
+        "<< /Type /FontDescriptor /FontName /AAAAAA+Invisible /Flags 4 /ItalicAngle 0 /StemV 0"
+        f" /FontBBox [0 {DESCENT} {UNITS_PER_EM} {ASCENT}] /Ascent {ASCENT} /Descent {DESCENT}"
+        f" /CapHeight {ASCENT} /FontFile2 {file} 0 R >>"
+    )
+    widths = " ".join(map(str, font.advances))
+    descendant = pdf.add(
+        "<< /Type /Font /Subtype /CIDFontType2 /BaseFont /AAAAAA+Invisible /CIDToGIDMap /Identity"
+        " /CIDSystemInfo << /Registry (Adobe) /Ordering (Identity) /Supplement 0 >>"
+        f" /FontDescriptor {descriptor} 0 R /DW 0 /W [0 [{widths}]] >>"
+    )
+    return pdf.add(
+        "<< /Type /Font /Subtype /Type0 /BaseFont /AAAAAA+Invisible /Encoding /Identity-H"
+        f" /DescendantFonts [{descendant} 0 R] /ToUnicode {to_unicode} 0 R >>"
+    )
+
+
+def _picture(pdf: PdfWriter, image: Image.Image) -> int:
+    """The page's picture as an image object: grey or colour JPEG, and black-and-white pages without loss."""
+    entries = f"/Type /XObject /Subtype /Image /Width {image.width} /Height {image.height}"
+    if image.mode == "1":
+        return pdf.stream(image.tobytes(), f"{entries} /ColorSpace /DeviceGray /BitsPerComponent 1")
+    grey = image.mode in ("L", "LA", "I", "I;16", "F")
+    buffer = io.BytesIO()
+    image.convert("L" if grey else "RGB").save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    space = "/DeviceGray" if grey else "/DeviceRGB"
+    return pdf.stream(
+        buffer.getvalue(),
+        f"{entries} /ColorSpace {space} /BitsPerComponent 8 /Filter /DCTDecode",
+        compress=False,
+    )
+
+
+def _dpi(image: Image.Image, page: Page) -> float:
+    """Pixels an inch of the page: the picture's own statement if it is believable."""
+    stated = image.info.get("dpi", (_DEFAULT_DPI,))
+    try:
+        dpi = float(stated[0])
+    except (TypeError, ValueError, IndexError, ZeroDivisionError):
+        dpi = _DEFAULT_DPI
+    if not 50 <= dpi <= 2400:
+        dpi = _DEFAULT_DPI
+    dpi *= max(page.width, 1) / max(image.width, 1)
+    return max(dpi, max(page.width, page.height) * _POINTS_PER_INCH / _LARGEST_SIDE)
