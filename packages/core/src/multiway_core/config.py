@@ -48,7 +48,7 @@ def from_dict(cls: type[Config], data: Mapping[str, Any], *, where: str = "confi
 
 
 def load(cls: type[Config], path: Path) -> Config:
-    """Read `path` (UTF-8 JSON) as the dataclass `cls`. Raises ConfigError, also for an absent or broken file."""
+    """Read `path` (UTF-8 JSON) as the dataclass `cls`. Raises ConfigError, also for an unreadable file."""
     return from_dict(cls, read_json(path), where=str(path))
 
 
