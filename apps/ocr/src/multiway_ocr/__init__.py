@@ -1,1 +1,1 @@
-"""TODO"""
+"""The document reading app: ``multiway-ocr`` and its demo, on top of ``multiway_document``."""

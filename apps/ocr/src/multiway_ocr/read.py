@@ -1,0 +1,255 @@
+"""The ``read`` command: to standard output, or one file an input in a folder that can be resumed."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from multiway_core.app import (
+    Input,
+    find_inputs,
+    is_done,
+    note,
+    plan_outputs,
+    progress_bar,
+    run_jobs,
+    write_stdout,
+)
+from multiway_core.errors import InputError
+from multiway_core.files import write_bytes
+
+from multiway_ocr.reader import SUFFIXES, Format, Reader, ReadOptions, warnings
+
+# What stands between the results of several inputs on standard output; json becomes one array.
+_SEPARATORS: dict[Format, bytes] = {"text": b"\f", "jsonl": b"", "markdown": b"\n"}
+PROGRAM = "multiway-ocr"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input; ``output`` is None when the result goes to standard output."""
+
+    source: Path
+    output: Path | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a job reports: bytes only where there is no output file."""
+
+    data: bytes | None
+    warnings: list[str]
+
+
+def read(
+    arguments: Sequence[str],
+    options: ReadOptions,
+    *,
+    format: Format,
+    output: Path | None,
+    jobs: int,
+    overwrite: bool,
+    summary: bool,
+) -> int:
+    """Read everything that ``arguments`` name; returns the exit code (0 all, 1 some failed, 2 all failed).
+
+    Args:
+        output: folder for one file an input (made when absent); None prints to standard output.
+        jobs: worker processes.
+        overwrite: redo outputs that are there already and not older than their source.
+        summary: with ``output``: print what was done, skipped and failed as one JSON object.
+    """
+    if output is not None and output.exists() and not output.is_dir():
+        raise InputError(f"--output {output}: is a file; give a folder")
+    inputs, problems = find_inputs(arguments, SUFFIXES, exclude=output)
+    failed = [(argument, reason) for argument, reason in problems]
+    for argument, reason in failed:
+        note(f"{PROGRAM}: {argument}: {reason}")
+    if output is None:
+        done = _to_stdout(inputs, options, format, jobs, failed)
+    else:
+        done = _to_folder(inputs, options, format, output, jobs, overwrite, failed, summary)
+    if not failed:
+        return 0
+    return 1 if done else 2
+
+
+def _to_stdout(
+    inputs: Sequence[Input], options: ReadOptions, format: Format, jobs: int, failed: list[tuple[str, str]]
+) -> int:
+    if len(inputs) > 1 and format not in _SEPARATORS and format != "json":
+        raise InputError(f"--format {format} of {len(inputs)} inputs needs --output DIR")
+    if format == "pdf" and sys.stdout.isatty():
+        raise InputError("--format pdf is binary: give --output DIR, or redirect standard output")
+    if len(inputs) == 1 and format == "text":
+        return _stream_text(inputs[0], options, failed)
+    printer = _Printer(format, len(inputs))
+
+    def finish(index: int, result: Result | None) -> None:
+        printer.put(index, result.data if result is not None else None)
+
+    done = _run([Job(item.path, None) for item in inputs], options, format, jobs, failed, finish)
+    printer.close()
+    return done
+
+
+def _stream_text(item: Input, options: ReadOptions, failed: list[tuple[str, str]]) -> int:
+    """Print one input line by line as it is read: the same bytes as the text export, only sooner."""
+    from multiway_document.export.markup import printable
+    from multiway_document.result import Document, Line, Page
+
+    lines: list[int] = [0]  # of each page so far; the last one is being read
+    try:
+        for event in Reader(options).stream(item.path):
+            if isinstance(event, Line):
+                write_stdout((_page_break(lines) if lines[-1] == 0 else "") + printable(event.text) + "\n")
+                lines[-1] += 1
+            elif isinstance(event, Page):
+                if lines[-1] == 0:
+                    write_stdout(_page_break(lines))
+                lines.append(0)
+            elif isinstance(event, Document):
+                if len(lines) > 2 and lines[-2] == 0:
+                    write_stdout("\n")
+                for warning in warnings(event):
+                    note(f"{PROGRAM}: {warning}")
+    except InputError as error:
+        _fail(item.path, str(error), failed)
+        return 0
+    return 1
+
+
+def _page_break(lines: list[int]) -> str:
+    """What separates the page that begins from the one before: a form feed on a line of its own."""
+    if len(lines) == 1:
+        return ""
+    return "\f" if lines[-2] else "\n\f"
+
+
+def _to_folder(
+    inputs: Sequence[Input],
+    options: ReadOptions,
+    format: Format,
+    output: Path,
+    jobs: int,
+    overwrite: bool,
+    failed: list[tuple[str, str]],
+    summary: bool,
+) -> int:
+    from multiway_document.export import EXTENSIONS
+
+    outputs = plan_outputs(inputs, output, EXTENSIONS[format])
+    planned = [Job(item.path, path) for item, path in zip(inputs, outputs, strict=True)]
+    waiting = [job for job in planned if overwrite or not _is_done(job)]
+    written: list[Job] = []
+
+    def finish(index: int, result: Result | None) -> None:
+        if result is not None:
+            written.append(waiting[index])
+
+    _run(waiting, options, format, jobs, failed, finish)
+    skipped = [job for job in planned if job not in waiting]
+    if summary:
+        data = {
+            "output": str(output),
+            "done": [{"source": str(job.source), "output": str(job.output)} for job in written],
+            "skipped": [{"source": str(job.source), "output": str(job.output)} for job in skipped],
+            "failed": [{"source": source, "error": reason} for source, reason in failed],
+        }
+        write_stdout(json.dumps(data, ensure_ascii=False, indent=2) + "\n")
+    else:
+        there = f", {len(skipped)} were there already" if skipped else ""
+        wrong = f", {len(failed)} failed" if failed else ""
+        note(f"{PROGRAM}: {len(written)} written to {output}{there}{wrong}")
+    return len(written) + len(skipped)
+
+
+def _is_done(job: Job) -> bool:
+    return job.output is not None and is_done(job.source, job.output)
+
+
+def _run(
+    jobs: Sequence[Job],
+    options: ReadOptions,
+    format: Format,
+    processes: int,
+    failed: list[tuple[str, str]],
+    finish: Callable[[int, Result | None], None],
+) -> int:
+    """Do the jobs; returns how many succeeded. ``finish`` gets every result, None for a failure."""
+    start = functools.partial(start_worker, options, format, processes > 1)
+    done = 0
+    with progress_bar(enabled=len(jobs) > 1 and not sys.stdout.isatty()) as progress:
+        task = progress.add_task("reading", total=len(jobs))
+        for outcome in run_jobs(jobs, start, processes=processes):
+            source = jobs[outcome.index].source
+            if outcome.error is not None:
+                _fail(source, outcome.error, failed)
+                finish(outcome.index, None)
+            else:
+                for warning in outcome.value.warnings:
+                    note(f"{PROGRAM}: {warning}")
+                done += 1
+                finish(outcome.index, outcome.value)
+            progress.advance(task)
+    return done
+
+
+def start_worker(options: ReadOptions, format: Format, one_thread: bool) -> Callable[[Job], Result]:
+    """What each process calls once: a function that reads one input and writes its output."""
+    if one_thread:
+        import cv2
+        import torch
+
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
+    return functools.partial(_do, Reader(options), format)
+
+
+def _do(reader: Reader, format: Format, job: Job) -> Result:
+    document = reader.document(job.source)
+    data = reader.export(document, job.source, format)
+    if job.output is None:
+        return Result(data, warnings(document))
+    write_bytes(job.output, data)
+    return Result(None, warnings(document))
+
+
+def _fail(source: Path, reason: str, failed: list[tuple[str, str]]) -> None:
+    name = str(source)
+    failed.append((name, reason))
+    note(f"{PROGRAM}: {reason}" if name in reason else f"{PROGRAM}: {name}: {reason}")
+
+
+class _Printer:
+    """Prints results in the order of the inputs, however they come; several JSON documents as one array."""
+
+    def __init__(self, format: Format, count: int) -> None:
+        self.array = format == "json" and count > 1
+        self.separator = b",\n" if self.array else _SEPARATORS.get(format, b"")
+        self.waiting: dict[int, bytes | None] = {}
+        self.next = 0
+        self.printed = 0
+
+    def put(self, index: int, data: bytes | None) -> None:
+        self.waiting[index] = data
+        while self.next in self.waiting:
+            ready = self.waiting.pop(self.next)
+            self.next += 1
+            if ready is None:
+                continue
+            if self.array:
+                ready = ready.rstrip(b"\n")
+            write_stdout((self.separator if self.printed else self._opening()) + ready)
+            self.printed += 1
+
+    def close(self) -> None:
+        if self.array:
+            write_stdout(b"\n]\n" if self.printed else b"[]\n")
+
+    def _opening(self) -> bytes:
+        return b"[\n" if self.array else b""

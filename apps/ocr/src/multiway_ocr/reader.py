@@ -1,0 +1,167 @@
+"""From one file to a ``Document``: pages one at a time, text layers used, the model loaded when needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from multiway_core.app import StopRun, pick_device, pick_dtype
+from multiway_core.errors import InputError, MultiwayError
+
+if TYPE_CHECKING:
+    from multiway_document.pages import SourcePage
+    from multiway_document.result import Document, Line, Page
+    from PIL import Image
+
+Task = Literal["ocr", "markdown"]
+Engine = Literal["full", "fast"]
+Format = Literal["text", "json", "jsonl", "markdown", "hocr", "alto", "tsv", "pdf", "html"]
+
+BUNDLED_MODEL = "bundled:ocr-small"
+DEFAULT_ENGINE: Engine = "fast"
+TEXT_LAYER = "pdf-text-layer"  # what stands as the model of a document that needed none
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".pdf"}
+)
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read; the same for all files of a run. Picklable: worker processes get it."""
+
+    task: Task = "ocr"
+    engine: Engine = DEFAULT_ENGINE
+    model: str = BUNDLED_MODEL
+    pages: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    force_ocr: bool = False
+
+
+class Reader:
+    """Reads files with one pipeline, loaded at the first page that needs it."""
+
+    def __init__(self, options: ReadOptions) -> None:
+        self.options = options
+        self._pipeline: Any = None
+
+    @property
+    def pipeline(self) -> Any:
+        """The ``OcrPipeline``; raises StopRun when it cannot be loaded (then no page can be read)."""
+        if self._pipeline is None:
+            from multiway_document.pipeline import OcrPipeline
+
+            try:
+                self._pipeline = OcrPipeline.from_pretrained(
+                    self.options.model,
+                    device=pick_device(self.options.device),
+                    dtype=pick_dtype(self.options.dtype),
+                )
+            except MultiwayError as error:
+                raise StopRun(str(error)) from error
+        return self._pipeline
+
+    def document(self, path: Path) -> Document:
+        """Read all (chosen) pages of one file.
+
+        Raises:
+            InputError: the file cannot be read.
+            StopRun: the model cannot be loaded.
+        """
+        pages: list[Page] = []
+        used_model = False
+        for source in self._open(path):
+            used_model |= self._needs_model(source)
+            pages.append(self._page(source))
+        return self._document(path, pages, used_model)
+
+    def stream(self, path: Path) -> Iterator[Line | Page | Document]:
+        """As :meth:`document`, but yields lines as they are read, pages as they end, the document last."""
+        from multiway_document.result import Page
+
+        pages: list[Page] = []
+        used_model = False
+        for source in self._open(path):
+            if self._needs_model(source):
+                used_model = True
+                options = {"task": self.options.task, "engine": self.options.engine}
+                for event in self.pipeline.stream(source.image, **options):
+                    if isinstance(event, Page):
+                        event = self._finish(source, event)
+                        pages.append(event)
+                    yield event
+            else:
+                page = self._page(source)
+                yield from page.lines
+                yield page
+                pages.append(page)
+        yield self._document(path, pages, used_model)
+
+    def images(self, path: Path) -> Callable[[int], Image.Image]:
+        """Page pictures for the exporters, asked for in page order: opened anew, one in memory at a time."""
+        sources: Iterator[SourcePage] | None = None
+
+        def image(index: int) -> Image.Image:
+            nonlocal sources
+            if sources is None:
+                sources = self._open(path)
+            for source in sources:
+                if source.index == index:
+                    return source.image
+            raise InputError(f"{_shown(path)}: page {index + 1} is gone")
+
+        return image
+
+    def export(self, document: Document, path: Path, format: Format) -> bytes:
+        """The document as a file of ``format``; ``path`` is where its page pictures come from."""
+        from multiway_document.export import export
+
+        return export(document, format, images=self.images(path))
+
+    def _open(self, path: Path) -> Iterator[SourcePage]:
+        from multiway_document.pages import open_pages
+
+        return open_pages(path, pages=self.options.pages)
+
+    def _needs_model(self, source: SourcePage) -> bool:
+        return self.options.force_ocr or source.text_lines is None or self.options.task == "markdown"
+
+    def _page(self, source: SourcePage) -> Page:
+        from multiway_document.result import Page
+
+        if self._needs_model(source):
+            page = self.pipeline(source.image, task=self.options.task, engine=self.options.engine)
+            return self._finish(source, page)
+        width, height = source.image.size
+        return Page(source.index, width, height, tuple(source.text_lines or ()))
+
+    def _finish(self, source: SourcePage, page: Page) -> Page:
+        """The pipeline's page in its place in the document; exact lines of a text layer replace read ones."""
+        if source.text_lines is not None and not self.options.force_ocr:
+            return replace(page, index=source.index, lines=tuple(source.text_lines))
+        return replace(page, index=source.index)
+
+    def _document(self, path: Path, pages: list[Page], used_model: bool) -> Document:
+        from multiway_document.result import Document
+
+        model = self.options.model if used_model else TEXT_LAYER
+        return Document(_shown(path), model, tuple(pages))
+
+
+def warnings(document: Document) -> list[str]:
+    """What a user should know about a reading: pages that were cut off or went round in circles."""
+    found = []
+    for page in document.pages:
+        where = f"{document.source}: page {page.index + 1}"
+        if page.looped:
+            found.append(f"{where}: the reader repeated itself and was stopped")
+        elif page.truncated:
+            found.append(f"{where}: the text is cut off at the length limit")
+    return found
+
+
+def _shown(path: Path) -> str:
+    return os.fsencode(path).decode("utf-8", errors="replace")
