@@ -1,1 +1,1 @@
-""""""
+"""The umbrella: one command over whichever Multiway apps are installed."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from multiway_core.app import App
-from multiway_core.evaluation import Report
+
+if TYPE_CHECKING:
+    from multiway_core.evaluation import Report
 
 
 def _demo() -> Any:

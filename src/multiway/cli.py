@@ -1,0 +1,118 @@
+"""The command ``multiway``: list, show and measure the installed apps, whichever they are."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from multiway_core.app import InstalledApp, JsonOption, installed_apps, note, run, write_stdout
+from multiway_core.errors import InputError
+
+from multiway.table import aligned
+
+cli = typer.Typer(
+    name="multiway",
+    help="The installed Multiway apps together: what is there, a demo of all, an evaluation of all.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+AppOption = Annotated[
+    list[str] | None, typer.Option("--app", metavar="NAME", help="Only this app; may be given several times.")
+]
+
+
+@cli.command()
+def apps(json: JsonOption = False) -> None:
+    """List the installed apps; one that cannot be loaded is listed with the reason."""
+    found = installed_apps()
+    if json:
+        write_stdout(json_module.dumps([_as_json(item) for item in found], indent=2) + "\n")
+        return
+    if not found:
+        write_stdout("No app is installed (for instance: pip install multiway-ocr).\n")
+        return
+    rows = [["app", "command", "version", "what it does"]]
+    for item in found:
+        what = item.app.description if item.app else f"BROKEN: {item.problem}"
+        rows.append([item.name, item.distribution, item.version, what])
+    write_stdout(aligned(rows))
+
+
+@cli.command()
+def demo(
+    app: AppOption = None,
+    host: Annotated[str, typer.Option("--host", help="Address to serve on.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option("--port", help="[default: first free from 7860]")] = None,
+    share: Annotated[bool, typer.Option("--share/--no-share", help="Open a public tunnel.")] = False,
+) -> None:
+    """Open the demos of all installed apps in one page, a tab each."""
+    from multiway_core.app import launch
+
+    from multiway.demo import build_demo
+
+    launch(build_demo(_chosen(app)), host, port, share=share)
+
+
+@cli.command()
+def evaluate(
+    app: AppOption = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Write all reports there.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Run the quick evaluation of every installed app and print one table.
+
+    Exit code 0: all were measured. 1: some apps failed (they stand in the table). 2: none could be measured.
+    """
+    from multiway.evaluation import evaluate_apps, summary_json, summary_rows, write_summary
+
+    measured = evaluate_apps(_chosen(app))
+    if output is not None:
+        write_summary(measured, output)
+    if json:
+        write_stdout(json_module.dumps(summary_json(measured), ensure_ascii=False, indent=2) + "\n")
+    else:
+        write_stdout(aligned(summary_rows(measured)))
+    failed = sum(item.report is None for item in measured)
+    if failed:
+        raise typer.Exit(2 if failed == len(measured) else 1)
+
+
+def _chosen(names: list[str] | None) -> list[InstalledApp]:
+    """The installed apps of these names, all when none is given; those that are broken are told on stderr."""
+    found = installed_apps()
+    if not found:
+        raise InputError("no app is installed (for instance: pip install multiway-ocr)")
+    unknown = set(names or ()) - {item.name for item in found}
+    if unknown:
+        there = ", ".join(item.name for item in found)
+        raise InputError(f"--app {', '.join(sorted(unknown))}: not installed; there are: {there}")
+    chosen = [item for item in found if not names or item.name in names]
+    for item in chosen:
+        if item.problem:
+            note(f"multiway: the app {item.name} is broken: {item.problem}")
+    return chosen
+
+
+def _as_json(item: InstalledApp) -> dict[str, str | None]:
+    return {
+        "name": item.name,
+        "command": item.distribution,
+        "version": item.version,
+        "title": item.app.title if item.app else None,
+        "description": item.app.description if item.app else None,
+        "problem": item.problem,
+    }
+
+
+def main() -> None:
+    """Entry point of the command ``multiway``."""
+    run(cli, name="multiway")
+
+
+if __name__ == "__main__":
+    main()

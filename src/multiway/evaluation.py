@@ -1,0 +1,79 @@
+"""The quick evaluation of every app, gathered into one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from multiway_core.app import InstalledApp, note
+from multiway_core.errors import MultiwayError
+from multiway_core.evaluation import Report
+from multiway_core.files import write_text
+
+from multiway.table import aligned
+
+SCHEMA = "multiway.summary/1"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One app's report, or why there is none."""
+
+    app: str
+    report: Report | None
+    problem: str | None
+
+
+def evaluate_apps(apps: Sequence[InstalledApp]) -> list[Measured]:
+    """Run the quick evaluations one after another; what fails is kept with its reason and stops no other."""
+    measured = []
+    for item in apps:
+        if item.app is None:
+            measured.append(Measured(item.name, None, item.problem))
+            continue
+        note(f"multiway: measuring {item.name} ...")
+        try:
+            measured.append(Measured(item.name, item.app.quick_evaluation(), None))
+        except Exception as error:  # an app's bug must not cost the others their row
+            reason = str(error) if isinstance(error, MultiwayError) else f"{type(error).__name__}: {error}"
+            measured.append(Measured(item.name, None, " ".join(reason.split())))
+    return measured
+
+
+def summary_rows(measured: Sequence[Measured]) -> list[list[str]]:
+    """A header and one row a metric of each app (one row for an app that failed)."""
+    rows = [["app", "evaluation", "metric", "mean [95 % interval]", "n", "median s", "peak MiB"]]
+    for item in measured:
+        report = item.report
+        if report is None:
+            rows.append([item.app, f"FAILED: {item.problem}", "", "", "", "", ""])
+            continue
+        peak = "" if report.peak_rss_bytes is None else f"{report.peak_rss_bytes / 2**20:.0f}"
+        for name, metric in report.metrics.items():
+            seconds = f"{report.latency.median:.3f}"
+            rows.append([item.app, report.name, name, str(metric), str(metric.n), seconds, peak])
+    return rows
+
+
+def summary_json(measured: Sequence[Measured]) -> dict[str, Any]:
+    """Everything as JSON-ready data: each app's whole report without its rows, or its problem."""
+    apps = []
+    for item in measured:
+        report = None
+        if item.report is not None:
+            report = {key: value for key, value in item.report.to_json().items() if key != "rows"}
+        apps.append({"app": item.app, "report": report, "problem": item.problem})
+    return {"schema": SCHEMA, "apps": apps}
+
+
+def write_summary(measured: Sequence[Measured], folder: Path) -> None:
+    """``summary.json`` and ``summary.md`` in ``folder``, and each app's full report in ``folder/<app>``."""
+    for item in measured:
+        if item.report is not None:
+            item.report.save(folder / item.app)
+    text = json.dumps(summary_json(measured), ensure_ascii=False, indent=2)
+    write_text(folder / "summary.json", text + "\n")
+    write_text(folder / "summary.md", "# Quick evaluation\n\n" + aligned(summary_rows(measured)))

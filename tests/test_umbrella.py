@@ -1,0 +1,171 @@
+"""The umbrella with fake installed apps: one that works, one whose import fails, one that fails at work."""
+
+import json
+import sys
+import textwrap
+
+import pytest
+from multiway_core.app import installed_apps, run
+
+from multiway.cli import cli
+
+APPS = """
+    from multiway_core.app import App
+    from multiway_core.errors import InputError
+    from multiway_core.evaluation import Sample, evaluate
+
+    def demo():
+        import gradio as gr
+        with gr.Blocks() as blocks:
+            name = gr.Textbox(label="name")
+            name.submit(lambda text: f"hello {text}", name, gr.Textbox(label="greeting"), api_name="greet")
+        return blocks
+
+    def quick():
+        samples = [Sample(str(i), i, i + 1) for i in range(5)]
+        return evaluate(samples, lambda x: x, {"error": lambda p, t: t - p}, name="quick | test")
+
+    def fail():
+        raise InputError("the model is not there")
+
+    GOOD = App("good", "Good app", "Does good.", "x:cli", demo, quick)
+    SAD = App("sad", "Sad app", "Fails.", "x:cli", fail, fail)
+"""
+
+
+def install(folder, monkeypatch, entry_points):
+    (folder / "fake_multiway_apps.py").write_text(textwrap.dedent(APPS))
+    (folder / "broken_multiway_app.py").write_text("import a_dependency_that_is_not_there\n")
+    info = folder / "fake_apps-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-apps\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text("[multiway.apps]\n" + entry_points)
+    # Only the fake distribution is seen: these tests do not depend on which apps are installed.
+    import importlib.metadata
+
+    real = importlib.metadata.entry_points
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(
+        "multiway_core.app.registry.importlib.metadata.entry_points",
+        lambda group: [point for point in real(group=group) if point.dist.name == "fake-apps"],
+    )
+
+
+@pytest.fixture(autouse=True)
+def forget_fake_modules():
+    yield
+    for name in ("fake_multiway_apps", "broken_multiway_app"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def three_apps(tmp_path, monkeypatch):
+    points = (
+        "good = fake_multiway_apps:GOOD\nbroken = broken_multiway_app:APP\nsad = fake_multiway_apps:SAD\n"
+    )
+    install(tmp_path, monkeypatch, points)
+
+
+@pytest.fixture
+def one_app(tmp_path, monkeypatch):
+    install(tmp_path, monkeypatch, "good = fake_multiway_apps:GOOD\n")
+
+
+def call(capfd, *arguments):
+    with pytest.raises(SystemExit) as exit_:
+        run(cli, arguments, name="multiway")
+    out, err = capfd.readouterr()
+    assert "Traceback" not in err
+    return exit_.value.code, out, err
+
+
+def test_apps_lists_what_works_and_what_does_not(three_apps, capfd):
+    code, out, _ = call(capfd, "apps")
+    assert code == 0
+    rows = {line.split("|")[1].strip(): line for line in out.splitlines()}
+    assert "Does good." in rows["good"]
+    assert "fake-apps" in rows["good"]
+    assert "BROKEN: ModuleNotFoundError" in rows["broken"]
+    assert "a_dependency_that_is_not_there" in rows["broken"]
+
+
+def test_apps_as_json(three_apps, capfd):
+    _, out, _ = call(capfd, "apps", "--json")
+    found = {item["name"]: item for item in json.loads(out)}
+    assert set(found) == {"good", "broken", "sad"}
+    assert found["good"]["problem"] is None
+    assert found["broken"]["title"] is None
+
+
+def test_evaluate_measures_the_others_when_some_fail(three_apps, capfd, tmp_path):
+    code, out, err = call(capfd, "evaluate", "--output", str(tmp_path / "out"))
+    assert code == 1
+    assert "| good" in out
+    assert "1.0000 [1.0000, 1.0000]" in out
+    assert "quick \\| test" in out
+    assert "FAILED: the model is not there" in out
+    assert "the app broken is broken" in err
+    assert len({line.count(" | ") for line in out.splitlines() if line.startswith("| ")}) == 1
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert {app["app"]: app["report"] is not None for app in summary["apps"]} == {
+        "good": True,
+        "broken": False,
+        "sad": False,
+    }
+    assert (tmp_path / "out" / "good" / "report.png").is_file()
+    assert (tmp_path / "out" / "summary.md").read_text().startswith("# Quick evaluation")
+
+
+def test_evaluate_json_and_exit_codes(three_apps, capfd):
+    code, out, _ = call(capfd, "evaluate", "--json", "--app", "good")
+    assert code == 0
+    assert json.loads(out)["apps"][0]["report"]["metrics"]["error"]["mean"] == 1.0
+    assert call(capfd, "evaluate", "--app", "sad")[0] == 2
+    code, _, err = call(capfd, "evaluate", "--app", "no-such-app")
+    assert code == 2
+    assert err == "multiway: --app no-such-app: not installed; there are: broken, good, sad\n"
+
+
+def test_one_app_is_enough(one_app, capfd):
+    assert call(capfd, "evaluate")[0] == 0
+
+
+def test_no_app_at_all(tmp_path, monkeypatch, capfd):
+    install(tmp_path, monkeypatch, "")
+    code, out, _ = call(capfd, "apps")
+    assert code == 0
+    assert "No app is installed" in out
+    code, _, err = call(capfd, "evaluate")
+    assert code == 2
+    assert "no app is installed" in err
+
+
+def test_the_page_of_all_demos_works_though_two_are_broken(three_apps):
+    from gradio_client import Client
+    from multiway_core.app import launch
+
+    from multiway.demo import build_demo
+
+    blocks = build_demo(installed_apps())
+    labels = [block.label for block in blocks.blocks.values() if type(block).__name__ in ("Tab", "Textbox")]
+    assert {"Good app", "Sad app", "broken"} <= set(labels)
+    values = [block.value for block in blocks.blocks.values() if type(block).__name__ == "Textbox"]
+    assert any("a_dependency_that_is_not_there" in (value or "") for value in values)
+    assert any("the model is not there" in (value or "") for value in values)
+    url = launch(blocks, port=None, block=False)
+    try:
+        assert Client(url, verbose=False).predict("you", api_name="/greet") == "hello you"
+    finally:
+        blocks.close(verbose=False)
+
+
+def test_a_taken_port_is_one_line(one_app, capfd):
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, _, err = call(capfd, "demo", "--port", str(port))
+    assert code == 2
+    assert f"cannot serve the demo on 127.0.0.1:{port}: the port is taken" in err
