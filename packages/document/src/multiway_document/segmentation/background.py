@@ -26,7 +26,8 @@ def to_grey(image: np.ndarray) -> GreyImage:
 def remove_impulses(grey: GreyImage) -> tuple[GreyImage, bool]:
     """Salt-and-pepper noise taken out by a 3x3 median, only where it is found; and whether it was found.
 
-    An impulse is a pixel that differs from its whole 8-neighbourhood in one direction, which strokes never do.
+    An impulse is a pixel that differs from its whole 8-neighbourhood in one direction, which strokes never
+    do.
     """
     ring = np.ones((3, 3), np.uint8)
     ring[1, 1] = 0
@@ -55,7 +56,7 @@ def background(grey: GreyImage) -> GreyImage:
     # The maximum over a few lines of text lies between the lines, on paper.
     paper = cv2.dilate(small, np.ones((5, 5), np.uint8))
     if window >= 3:
-        paper = cv2.medianBlur(cv2.copyMakeBorder(paper, *[window // 2] * 4, cv2.BORDER_REFLECT), window)
+        paper = cv2.medianBlur(np.pad(paper, window // 2, mode="reflect"), window)
         edge = window // 2
         paper = paper[edge : edge + small.shape[0], edge : edge + small.shape[1]]
         paper = cv2.blur(paper, (5, 5), borderType=cv2.BORDER_REPLICATE)
@@ -78,8 +79,8 @@ def is_inverted(grey: GreyImage) -> bool:
 def flatten(grey: GreyImage) -> GreyImage:
     """Even lighting and full contrast: (H, W) uint8, ink near 0, paper 255.
 
-    The page is divided by its :func:`background` (a shadow multiplies what the paper reflects), then stretched
-    between the darkest thousandth and the paper.
+    The page is divided by its :func:`background` (a shadow multiplies what the paper reflects), then
+    stretched between the darkest thousandth and the paper.
     """
     if is_inverted(grey):
         grey = cv2.bitwise_not(grey)

@@ -1,4 +1,5 @@
-"""One line of a prepared page as the reader's input: 32 rows, x-height about 10, base line always in one place."""
+"""One line of a prepared page as the reader's input: 32 rows, x-height about 10, base line always in one
+place."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ X_HEIGHT_SHARE = 10 / 32
 """x-height over crop height: 10 rows of 32."""
 
 BASELINE_SHARE = 23 / 32
-"""Row of the base line over crop height: letters without descenders end on row 22 of 32 (23 is below them)."""
+"""Row of the base line over crop height: letters without descenders end on row 22 of 32 (23 is below
+them)."""
 
 MARGIN = 4
 """White columns left and right of the ink."""
@@ -38,8 +40,8 @@ def crop_line(prepared: PreparedPage, region: LineRegion, height: int = 32) -> G
     foreign = ((owner >= 0) & (owner != region.number)).astype(np.uint8)
     own = (owner == region.number).astype(np.uint8)
     if foreign.any():  # with the grey rim of its strokes, but not into the line's own
-        rim = cv2.dilate(foreign, np.ones((3, 3), np.uint8)) & ~cv2.dilate(own, np.ones((3, 3), np.uint8))
-        crop[rim.astype(bool)] = 255
+        ring = np.ones((3, 3), np.uint8)
+        crop[(cv2.dilate(foreign, ring) > 0) & (cv2.dilate(own, ring) == 0)] = 255
     if own.any():
         darkest = float(np.percentile(crop[own.astype(bool)], 10))
         if darkest > 8:

@@ -14,8 +14,12 @@ from multiway_document.segmentation.components import CAP_TO_X, Components, find
 from multiway_document.segmentation.preparation import PreparedPage
 from multiway_document.segmentation.reading_order import reading_order
 
-SPLIT_GAP_EM = 1.3
-"""A gap wider than this (em) ends a region: cells of a table row and columns are read apart, as in SROIE's boxes."""
+SPLIT_GAP_EM, MAX_GAP_EM = 0.8, 1.3
+SPLIT_GAP_RATIO = 2.0
+"""Where a row of text is cut into regions. A gap of more than MAX_GAP_EM font sizes always ends a region, so
+the cells of a table row and the columns of a page are read apart, as in SROIE's boxes; a gap of more than
+SPLIT_GAP_EM ends it where it is also SPLIT_GAP_RATIO times the row's usual word gap, so justified lines
+stay whole."""
 
 EM_TO_X = 2.1
 """Font size over x-height, the middle of the common text faces (1.9 to 2.3)."""
@@ -29,9 +33,9 @@ class LineRegion:
     """One line (or one cell of a row) on a prepared page, in its pixels.
 
     ``box``: ink extent in x, font ascent to descent in y. ``baseline`` is the y just below the letters,
-    ``x_height`` the line's own. ``block`` numbers blocks in reading order. ``labels`` are the pieces of ink that
-    belong to the line, ``foreign`` a shared table (per label, the line's number or -1) by which a crop can leave
-    its neighbours out.
+    ``x_height`` the line's own. ``block`` numbers blocks in reading order. ``labels`` are the pieces of ink
+    that belong to the line, ``foreign`` a shared table (per label, the line's number or -1) by which a crop
+    can leave its neighbours out.
     """
 
     box: Box
@@ -50,15 +54,17 @@ def find_lines(prepared: PreparedPage) -> list[LineRegion]:
         return []
     x = prepared.x_height
     letters = _letters(pieces, x)
-    group = _group(pieces, letters, x)
     owner = np.full(len(pieces.area), -1, np.int32)
-    owner[letters] = group
-    measured = [
-        _measure(pieces, np.flatnonzero(owner == g), x) for g in range(int(group.max(initial=-1)) + 1)
-    ]
-    _attach(pieces, owner, measured, x)
+    owner[letters] = _group(pieces, letters, x)
+    dashes = _dashed_rules(pieces, x)
+    owner[dashes] = -1
+    measured = _measure_all(pieces, owner, x)
+    _attach(pieces, owner, measured, x, ignored=dashes)
+    _join(pieces, owner, measured)
+    _split(pieces, owner, _measure_all(pieces, owner, x))
+    measured = _measure_all(pieces, owner, x)
     kept: list[tuple[int, Box, float, float]] = []
-    for number, (baseline, own_x) in enumerate(measured):
+    for number, (baseline, own_x) in measured.items():
         members = np.flatnonzero(owner == number)
         if not _is_text(pieces, members, own_x, x):
             owner[members] = -1
@@ -82,8 +88,39 @@ def _letters(pieces: Components, x: float) -> npt.NDArray[np.intp]:
     height, width = pieces.height, pieces.width
     right_size = (height >= 0.5 * x) & (height <= 9 * x) & (pieces.area >= 0.15 * x * x)
     dense_picture = (height > 5 * x) & (width > 5 * x) & (pieces.area > 0.5 * height * width)
+    circle = (height > 3.5 * x) & (width > 3.5 * x) & (pieces.area < 0.12 * height * width)
     stroke = (width > 8 * np.maximum(height, 1)) & (height < 0.8 * x)
-    return np.flatnonzero(right_size & ~dense_picture & ~stroke)
+    page_height, page_width = pieces.labels.shape
+    at_edge = (
+        (pieces.x0 <= 1) | (pieces.y0 <= 1) | (pieces.x1 >= page_width - 1) | (pieces.y1 >= page_height - 1)
+    )
+    edge_shadow = at_edge & ((height > 2.4 * x) | (width > 6 * x))
+    return np.flatnonzero(right_size & ~dense_picture & ~stroke & ~circle & ~edge_shadow)
+
+
+def _dashed_rules(pieces: Components, x: float) -> npt.NDArray[np.intp]:
+    """Labels of the thin pieces that stand in long rows: dashed and dotted rules, leaders, rests of drawn
+    rules."""
+    thin = np.flatnonzero((pieces.area > 0) & (pieces.height < 0.45 * x) & (pieces.width < 30 * x))
+    if len(thin) < 5:
+        return thin[:0]
+    thin = thin[np.argsort(pieces.x0[thin], kind="stable")]
+    x0, x1, y0, y1 = pieces.x0[thin], pieces.x1[thin], pieces.y0[thin], pieces.y1[thin]
+    left, right = _pairs(x0, x1, 1.6 * x)
+    level = np.minimum(y1[left], y1[right]) - np.maximum(y0[left], y0[right]) >= -0.1 * x
+    number = _connect(left[level], right[level], len(thin))
+    count = np.bincount(number)
+    start, end = np.full(len(count), 1 << 30), np.zeros(len(count), np.int64)
+    np.minimum.at(start, number, x0)
+    np.maximum.at(end, number, x1)
+    ruled = (end - start > 9 * x) & (count >= 4) | (end - start > 14 * x)
+    return thin[ruled[number]]
+
+
+def _connect(left: npt.NDArray[np.intp], right: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.int32]:
+    """Number of the connected group of each of ``count`` things, given linked pairs."""
+    links = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(count, count))
+    return connected_components(links, directed=False)[1]
 
 
 def _pairs(
@@ -106,9 +143,10 @@ def _group(pieces: Components, letters: npt.NDArray[np.intp], x: float) -> npt.N
     ids = letters[order]
     x0, x1, y0, y1 = pieces.x0[ids], pieces.x1[ids], pieces.y0[ids], pieces.y1[ids]
     height = (y1 - y0).astype(np.float32)
-    # Headings reach further than body text: first collect by the widest reach, then judge each pair by its size.
+    # Headings reach further than body text: first collect by the widest reach, then judge each pair by its
+    # size.
     tallest = float(np.percentile(height, 99))
-    left, right = _pairs(x0, x1, SPLIT_GAP_EM * EM_TO_X * max(x, tallest / CAP_TO_X))
+    left, right = _pairs(x0, x1, MAX_GAP_EM * EM_TO_X * max(x, tallest / CAP_TO_X))
     overlap = np.minimum(y1[left], y1[right]) - np.maximum(y0[left], y0[right])
     near = overlap > 0
     left, right, overlap = left[near], right[near], overlap[near]
@@ -124,8 +162,8 @@ def _group(pieces: Components, letters: npt.NDArray[np.intp], x: float) -> npt.N
         np.minimum.at(bottom, a[normal], y1[b[normal]])
     bridge = (height > 2.4 * x) & (bottom <= top)
 
-    em = EM_TO_X * np.maximum(0.75 * x, low / CAP_TO_X)
-    linked = (overlap >= 0.4 * low) & (high <= 2.6 * low) & (gap <= SPLIT_GAP_EM * em)
+    em = EM_TO_X * np.maximum(np.minimum(x, high), high / CAP_TO_X)
+    linked = (overlap >= 0.4 * low) & (high <= 2.6 * low) & (gap <= MAX_GAP_EM * em)
     linked &= ~bridge[left] & ~bridge[right]
     links = coo_array(
         (np.ones(np.count_nonzero(linked)), (left[linked], right[linked])), shape=(len(ids),) * 2
@@ -139,11 +177,38 @@ def _group(pieces: Components, letters: npt.NDArray[np.intp], x: float) -> npt.N
     return group
 
 
-def _measure(pieces: Components, members: npt.NDArray[np.intp], page_x: float) -> tuple[float, float]:
-    """(base line, x-height) of one line from its letters; the page's x-height decides where the line cannot."""
+def _measure_all(
+    pieces: Components, owner: npt.NDArray[np.int32], page_x: float
+) -> dict[int, tuple[float, float]]:
+    """(base line, x-height) of every line by its number.
+
+    Lines with both small and tall letters show their x-height. The others are all of one height: small
+    letters if that is the x-height of the page's mixed lines, else capitals or digits.
+    """
+    taken = np.flatnonzero(owner >= 0)
+    if not len(taken):
+        return {}
+    taken = taken[np.argsort(owner[taken], kind="stable")]
+    numbers, starts = np.unique(owner[taken], return_index=True)
+    groups = np.split(taken, starts[1:])
+    measures = [_measure(pieces, members) for members in groups]
+    mixed = np.array(
+        [own_x for (_, _, own_x), members in zip(measures, groups, strict=True) if own_x for _ in members]
+    )
+    if len(mixed) > 0.1 * len(taken):
+        page_x = float(np.median(mixed))
+    return {
+        int(number): (baseline, own_x or (size if abs(size - page_x) <= 0.08 * page_x else size / CAP_TO_X))
+        for number, (baseline, size, own_x) in zip(numbers, measures, strict=True)
+    }
+
+
+def _measure(pieces: Components, members: npt.NDArray[np.intp]) -> tuple[float, float, float | None]:
+    """(base line, commonest letter height, x-height or None where the letters have one height) of one
+    line."""
     y0, y1 = pieces.y0[members].astype(np.float64), pieces.y1[members].astype(np.float64)
     height = y1 - y0
-    typical = float(np.median(height))
+    typical = float(np.median(height[height >= 0.5 * height.max()]))
     solid = height >= 0.6 * typical
     # The base line is where most letters end; descenders and commas are the fewer.
     ends = np.sort(y1[solid])
@@ -152,34 +217,94 @@ def _measure(pieces: Components, members: npt.NDArray[np.intp], page_x: float) -
     first = int(np.argmax(counts))
     baseline = float(np.mean(ends[first : first + counts[first]]))
     rise = baseline - y0[solid]
-    rise = rise[rise > 0.3 * typical]
-    if not len(rise):
-        return baseline, typical / CAP_TO_X
-    low, high = float(np.percentile(rise, 20)), float(np.percentile(rise, 90))
+    letters = rise > 0.3 * typical
+    if not letters.any():
+        return baseline, typical, None
+    low, high = float(np.percentile(rise[letters], 20)), float(np.percentile(rise[letters], 90))
     if high > 1.22 * low and high > low + 1.5:
-        lower = rise[rise < (low + high) / 2]
-        own = float(np.median(lower)) if len(lower) else low
-        return baseline, max(own, high / 1.9)
-    size = float(np.median(rise))
-    descends = np.any((y1[solid] > baseline + 0.22 * size) & (height[solid] > 1.1 * size))
-    if 0.85 * page_x <= size <= 1.15 * page_x or descends:
-        return baseline, size
-    return baseline, size / CAP_TO_X
+        lower = rise[letters & (rise < (low + high) / 2)]
+        return baseline, high, max(float(np.median(lower)) if len(lower) else low, high / 1.9)
+    size = float(np.median(rise[letters]))
+    # p, q, g and y begin where the small letters do; brackets, $ and @ begin higher.
+    descends = np.any((y1[solid] > baseline + 0.22 * size) & (rise < 1.1 * size))
+    return baseline, size, size if descends else None
+
+
+def _extents(
+    pieces: Components, owner: npt.NDArray[np.int32], numbers: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """x0 and x1 of the ink of each of the (sorted) line numbers."""
+    taken = np.flatnonzero(owner >= 0)
+    row = np.searchsorted(numbers, owner[taken])
+    x0, x1 = np.full(len(numbers), 1 << 30), np.full(len(numbers), -1)
+    np.minimum.at(x0, row, pieces.x0[taken])
+    np.maximum.at(x1, row, pieces.x1[taken])
+    return x0, x1
+
+
+def _join(pieces: Components, owner: npt.NDArray[np.int32], measured: dict[int, tuple[float, float]]) -> None:
+    """Make one line of neighbours on one base line, now that dashes and dots are in the gaps, and of parts of
+    letters that stand inside another line's band (in place)."""
+    if len(measured) < 2:
+        return
+    numbers = np.array(sorted(measured), np.int32)
+    baseline, own_x = np.array([measured[int(n)] for n in numbers]).T
+    x0, x1 = _extents(pieces, owner, numbers)
+    big_x = np.maximum(own_x[:, None], own_x)
+    gap = np.maximum(x0[:, None], x0) - np.minimum(x1[:, None], x1)
+    same = np.abs(baseline[:, None] - baseline) < 0.35 * big_x
+    same &= big_x < 1.7 * np.minimum(own_x[:, None], own_x)
+    same &= gap <= MAX_GAP_EM * EM_TO_X * big_x
+    # Inside: the smaller line's body lies between the other's ascent and descent, and it begins and ends
+    # within.
+    inside = (baseline - own_x)[:, None] >= (baseline - ASCENT_TO_X * own_x)
+    inside &= baseline[:, None] <= baseline + (DESCENT_TO_X + 0.1) * own_x
+    inside &= (x0[:, None] >= x0 - 0.3 * own_x) & (x1[:, None] <= x1 + 0.3 * own_x)
+    inside &= (own_x[:, None] < 0.8 * own_x) | same
+    left, right = np.nonzero(np.triu(same | inside | inside.T, 1))
+    if not len(left):
+        return
+    joined = _connect(left, right, len(numbers))
+    taken = owner >= 0
+    owner[taken] = joined[np.searchsorted(numbers, owner[taken])]
+
+
+def _split(
+    pieces: Components, owner: npt.NDArray[np.int32], measured: dict[int, tuple[float, float]]
+) -> None:
+    """Cut lines at gaps that are wide beside their other word gaps (in place)."""
+    following = max(measured, default=-1) + 1
+    taken = np.flatnonzero(owner >= 0)
+    taken = taken[np.lexsort((pieces.x0[taken], owner[taken]))]
+    numbers, starts = np.unique(owner[taken], return_index=True)
+    for number, members in zip(numbers, np.split(taken, starts[1:]), strict=True):
+        em = EM_TO_X * measured[int(number)][1]
+        reached = np.maximum.accumulate(pieces.x1[members])
+        gaps = pieces.x0[members][1:] - reached[:-1]
+        word_gaps = np.sort(gaps[gaps > 0.2 * em])
+        for at in np.flatnonzero(gaps > SPLIT_GAP_EM * em):
+            others = np.delete(word_gaps, np.searchsorted(word_gaps, gaps[at]))
+            if not len(others) or gaps[at] > SPLIT_GAP_RATIO * np.median(others):
+                owner[members[at + 1 :]] = following
+                following += 1
 
 
 def _attach(
-    pieces: Components, owner: npt.NDArray[np.int32], measured: list[tuple[float, float]], page_x: float
+    pieces: Components,
+    owner: npt.NDArray[np.int32],
+    measured: dict[int, tuple[float, float]],
+    page_x: float,
+    ignored: npt.NDArray[np.intp],
 ) -> None:
     """Give dots, commas, accents and dashes to the line whose band they stand in (in place)."""
     if not measured:
         return
-    count = len(measured)
-    taken = np.flatnonzero(owner >= 0)
-    x0, x1 = np.full(count, 1 << 30), np.full(count, -1)
-    np.minimum.at(x0, owner[taken], pieces.x0[taken])
-    np.maximum.at(x1, owner[taken], pieces.x1[taken])
-    baseline, own_x = np.array(measured).T
-    small = np.flatnonzero((owner < 0) & (pieces.area > 0) & (pieces.height < 1.2 * page_x))
+    numbers = np.array(sorted(measured), np.int32)
+    x0, x1 = _extents(pieces, owner, numbers)
+    baseline, own_x = np.array([measured[int(n)] for n in numbers]).T
+    free = (owner < 0) & (pieces.area > 0) & (pieces.height < 1.2 * page_x)
+    free[ignored] = False
+    small = np.flatnonzero(free)
     small = small[pieces.area[small] >= 2]
     if not len(small):
         return
@@ -192,7 +317,7 @@ def _attach(
     distance = np.where(inside, np.abs(centre_y - (baseline - 0.6 * own_x)), np.inf)
     nearest = np.argmin(distance, axis=1)
     found = np.isfinite(distance[np.arange(len(small)), nearest])
-    owner[small[found]] = nearest[found]
+    owner[small[found]] = numbers[nearest[found]]
 
 
 def _is_text(pieces: Components, members: npt.NDArray[np.intp], own_x: float, page_x: float) -> bool:

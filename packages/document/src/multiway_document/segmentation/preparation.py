@@ -31,9 +31,10 @@ _MIN_SKEW = 0.1  # degrees; less moves a line by less than two pixels over a pag
 class PreparedPage:
     """A flattened page, dark text on white, with the way back to the picture that it came from.
 
-    ``grey`` and ``ink`` (rules removed) are (H, W) uint8. ``rotation`` is the angle in degrees, counter-clockwise
-    positive, by which the source page was seen to lean (the page here is turned back by it). ``x_height`` is the
-    commonest one, in pixels of ``grey``. ``inverse`` is the (2, 3) affine map from here to the source.
+    ``grey`` and ``ink`` (rules removed) are (H, W) uint8. ``rotation`` is the angle in degrees,
+    counter-clockwise positive, by which the source page was seen to lean (the page here is turned back by
+    it). ``x_height`` is the commonest one, in pixels of ``grey``. ``inverse`` is the (2, 3) affine map from
+    here to the source.
     """
 
     grey: GreyImage
@@ -61,10 +62,11 @@ class PreparedPage:
 def prepare(image: np.ndarray) -> PreparedPage:
     """Flatten, denoise where noisy, deskew (up to 15 degrees) and scale a page.
 
-    ``image`` is (H, W) or (H, W, 3) RGB uint8 of any size, dark text on light or the reverse. An empty page comes
-    back with ``x_height`` 10. Raises ValueError for another shape or type.
+    ``image`` is (H, W) or (H, W, 3) RGB uint8 of any size, dark text on light or the reverse. An empty page
+    comes back with ``x_height`` 10. Raises ValueError for another shape or type.
 
-    OpenCV uses all cores unless the program calls ``cv2.setNumThreads(1)``; nothing here changes that setting.
+    OpenCV uses all cores unless the program calls ``cv2.setNumThreads(1)``; nothing here changes that
+    setting.
     """
     grey, _ = remove_impulses(to_grey(image))
     page = flatten(grey)
@@ -99,7 +101,8 @@ def prepare(image: np.ndarray) -> PreparedPage:
 
 
 def _turn(width: int, height: int, angle: float, scale: float) -> tuple[np.ndarray, tuple[int, int]]:
-    """(2, 3) map that turns a page clockwise by ``angle`` degrees and scales it, and the size that holds it all."""
+    """(2, 3) map that turns a page clockwise by ``angle`` degrees and scales it, and the size that holds
+    it all."""
     radians = math.radians(angle)
     cos, sin = scale * math.cos(radians), scale * math.sin(radians)
     new_width = math.ceil(width * abs(cos) + height * abs(sin))

@@ -1,4 +1,5 @@
-"""The order in which a person reads boxes: a recursive XY-cut that tells columns of prose from columns of a table."""
+"""The order in which a person reads boxes: a recursive XY-cut that tells columns of prose from columns of
+a table."""
 
 from __future__ import annotations
 
@@ -14,11 +15,12 @@ _MIN_FILL = 0.5  # median share of the column's width that its lines take; cells
 
 
 def reading_order(boxes: Sequence[Box], x_heights: Sequence[float]) -> tuple[list[int], list[int]]:
-    """(order, block): indices of the boxes as read, and the number of the block that each of these belongs to.
+    """(order, block): indices of the boxes as read, and the number of the block that each of these belongs
+    to.
 
-    A region is cut into columns where a gutter leaves prose on both sides; lines that cross the gutter (titles)
-    split the columns above from those below. Regions without a gutter are read row by row, left to right, and a
-    new block begins after a gap of more than a line.
+    A region is cut into columns where a gutter leaves prose on both sides; lines that cross the gutter
+    (titles) split the columns above from those below. Regions without a gutter are read row by row, left to
+    right, and a new block begins after a gap of more than a line.
     """
     if not boxes:
         return [], []

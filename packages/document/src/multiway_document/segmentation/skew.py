@@ -18,11 +18,12 @@ _MIN_GAIN = 1.06  # how much sharper the profile must get before a page is turne
 
 
 def find_skew(ink: InkMask, x_height: float) -> float:
-    """Angle of the text lines in degrees, positive where they climb to the right (counter-clockwise), |a| <= 15.
+    """Angle of the text lines in degrees, positive where they climb to the right (counter-clockwise), |a| <=
+    15.
 
-    Only the lower edges of the ink are projected: they lie on the base lines, so that the profile of the right
-    angle is a row of sharp peaks (Postl's criterion: the summed squared differences of neighbouring bins).
-    0.0 where no angle is clearly better than none.
+    Only the lower edges of the ink are projected: they lie on the base lines, so that the profile of the
+    right angle is a row of sharp peaks (Postl's criterion: the summed squared differences of neighbouring
+    bins). 0.0 where no angle is clearly better than none.
     """
     edges = ink[:-1] & ~ink[1:] & 1
     y, x = np.nonzero(edges)
