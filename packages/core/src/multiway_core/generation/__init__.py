@@ -2,6 +2,7 @@
 
 from multiway_core.generation.cache import DecodeStep, StaticKVCache
 from multiway_core.generation.config import GenerationConfig
+from multiway_core.generation.constraints import FiniteStateConstraint, StopOnRepetition
 from multiway_core.generation.loop import generate, stream
 from multiway_core.generation.output import GenerationOutput, StepEvent, StopReason
 from multiway_core.generation.processors import (
@@ -18,6 +19,7 @@ from multiway_core.generation.processors import (
 __all__ = [
     "AllowOnly",
     "DecodeStep",
+    "FiniteStateConstraint",
     "ForbidTokens",
     "GenerationConfig",
     "GenerationOutput",
@@ -26,6 +28,7 @@ __all__ = [
     "StatefulConstraint",
     "StaticKVCache",
     "StepEvent",
+    "StopOnRepetition",
     "StopReason",
     "Temperature",
     "TopK",
