@@ -17,7 +17,7 @@ _BBOX = re.compile(r"(?:^|;)\s*bbox((?:\s+[-\d.]+)+)")
 
 
 def read_hocr(path: Path) -> list[Line]:
-    """The lines of a one-page hOCR file. Raises DataError: a line without bbox, more than one page, no page."""
+    """The lines of a one-page hOCR file. Raises DataError: a line without bbox, or not exactly one page."""
     parser = _Parser(path)
     parser.feed(read_text(path))
     parser.close()

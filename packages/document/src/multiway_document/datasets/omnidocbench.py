@@ -53,7 +53,7 @@ def _sample(page: Any, where: str, images: Path) -> OcrSample:
     if not image.is_file():
         raise DataError(f"{where}.page_info.image_path: no picture {image}")
     blocks = [_Block(block, place) for block, place in get_items(page, "layout_dets", where)]
-    blocks = sorted((block for block in blocks if block.counts), key=lambda block: block.order)
+    blocks = _in_order([block for block in blocks if block.counts])
     attributes = info.get("page_attribute")
     category = attributes.get("data_source") if isinstance(attributes, dict) else None
     return sample_of_lines(
@@ -74,11 +74,7 @@ class _Block:
         order = data.get("order")
         if order is not None and (isinstance(order, bool) or not isinstance(order, int | float)):
             raise DataError(f"{where}.order: expected a number or null, got {shown(order)}")
-        self.ordered = order is not None
-        # Blocks outside the reading order come before it (running heads) or after it (feet).
-        self.order = (
-            (1, order, 0.0) if self.ordered else (2 if "foot" in self.category else 0, 0, self.box[1])
-        )
+        self.order: float | None = order
         self.counts = not data.get("ignore") and self.category not in _NO_TEXT
 
     def _text(self, key: str) -> str:
@@ -120,6 +116,18 @@ class _Block:
         return bool(self.data.get("line_with_spans"))
 
 
+def _in_order(blocks: list[_Block]) -> list[_Block]:
+    """The reading order; blocks without a place in it come first in the upper half, last in the lower."""
+    middle = max((block.box[3] for block in blocks), default=0) / 2
+
+    def key(block: _Block) -> tuple[int, float]:
+        if block.order is not None:
+            return 1, block.order
+        return (0 if block.box[1] < middle else 2), block.box[1]
+
+    return sorted(blocks, key=key)
+
+
 def _continued(page: Any, where: str) -> set[tuple[Any, Any]]:
     """Pairs of blocks of which the second goes on with the first one's paragraph."""
     extra = page.get("extra")
@@ -138,7 +146,7 @@ def _markdown(blocks: list[_Block], continued: set[tuple[Any, Any]]) -> str:
     parts: list[str] = []
     before: _Block | None = None
     for block in blocks:
-        text = block.markdown() if block.ordered else ""
+        text = block.markdown() if block.order is not None else ""
         if not text:
             continue
         if before is not None and (str(before.name), str(block.name)) in continued:
