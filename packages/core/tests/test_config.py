@@ -170,7 +170,7 @@ def test_bad_file_names_the_file(tmp_path: Path, content: bytes, message: str) -
 def test_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
         config.load(Encoder, tmp_path / "none.json")
-    with pytest.raises(ConfigError, match="is a directory"):
+    with pytest.raises(ConfigError, match="not a regular file"):
         config.load(Encoder, tmp_path)
 
 

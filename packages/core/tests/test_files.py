@@ -155,6 +155,21 @@ def test_folder_with_content_is_not_swept_away_by_default(tmp_path: Path) -> Non
     assert (tmp_path / "empty" / "a").exists()
 
 
+def test_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with replace_folder(Path()) as folder:
+        (folder / "a").touch()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "here"]
+
+
+def test_a_file_is_in_the_way_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "x").touch()
+    for path in (tmp_path / "x", tmp_path / "x" / "y"):
+        with pytest.raises(OutputError, match="a file"), replace_folder(path, overwrite=True):
+            pass
+
+
 def test_failed_folder_keeps_the_old_one(tmp_path: Path) -> None:
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "old").touch()

@@ -250,6 +250,8 @@ class TestLocal:
             "x\0y",
             "@main",
             "a/",
+            "~0",
+            "x" * 5000,
         ],
     )
     def test_neither_path_nor_hub_id(self, name: str) -> None:

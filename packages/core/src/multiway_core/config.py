@@ -72,6 +72,8 @@ def read_json(path: Path) -> dict[str, Any]:
     def no_constant(name: str) -> None:
         raise ConfigError(f"{path}: {name} is not JSON")
 
+    if Path(path).exists() and not Path(path).is_file():  # a folder, or a pipe that nobody writes to
+        raise ConfigError(f"{path}: not a regular file")
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:

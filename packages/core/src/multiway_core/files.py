@@ -95,9 +95,7 @@ def replace_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
     Raises OutputError: no space, no permission, or something is in the way.
     """
-    folder = Path(folder)
-    if folder.is_symlink():
-        folder = folder.resolve()
+    folder = Path(folder).resolve()  # the parent of "." must not be "."
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"cannot write the folder {folder}: a file is in the way")
     if folder.is_dir() and not overwrite:

@@ -43,7 +43,10 @@ def read(path: Path, key: str | None = None) -> Mapping[str, Tensor]:
 
     Raises CheckpointError: absent, corrupted, or unsafe (a pickle with other objects than tensors).
     """
-    path = find(Path(path))
+    try:
+        path = find(Path(path))
+    except OSError as error:  # no permission, a name too long
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
     if path.name.endswith(".index.json"):
         return _read_shards(path, key)
     if path.suffix == ".safetensors":
@@ -161,10 +164,20 @@ def _shard_path(index: Path, name: Any) -> Path:
 
 def _read_legacy(path: Path, key: str | None) -> Mapping[str, Tensor]:
     try:
+        is_zip = zipfile.is_zipfile(path)
+        if is_zip:
+            with zipfile.ZipFile(path) as archive:
+                packed = [entry for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+            if packed:  # PyTorch never compresses, and a small file could unpack to any size
+                raise CheckpointError(f"{path}: refused: {packed[0].filename} in it is compressed")
         # A fairseq file keeps its options in a Namespace: a class without behaviour, safe to build.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols; the outcome says what matters
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except CheckpointError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error
     except Exception as error:  # whatever a damaged or hostile file makes of the reader
         foreign = re.search(r"GLOBAL (\S+)", str(error))
         if foreign:
