@@ -1,0 +1,112 @@
+"""Builds a kernel's C++ file with the user's own compiler, on first use, and loads it.
+
+The files are plain C++ with C functions, without PyTorch's or Python's headers: a build takes about two
+seconds, needs nothing but a compiler, and one library serves every Python and PyTorch version. Pointers are
+passed through `ctypes`, which releases the interpreter lock during the call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_BUILD_SECONDS = 120
+_COMMON_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-fvisibility=hidden")
+# From fast to safe; the first set that the compiler accepts is used. The last one lacks threads, and for x86
+# means SSE2, which every machine has.
+_FLAG_SETS = (
+    ("-march=native", "-fopenmp"),
+    ("-mcpu=native", "-fopenmp-simd"),
+    ("-fopenmp-simd",),
+)
+
+
+def load(source: Path) -> ctypes.CDLL | None:
+    """Return the library built from `source`, or None where it cannot be built.
+
+    The build is kept in the user's cache folder (`$XDG_CACHE_HOME/multiway/kernels`, else `~/.cache/...`),
+    under a name that stands for the source, the compiler and the processor, so a home folder shared by unlike
+    machines is safe. Processes that build at the same time each write a file of their own and rename it into
+    place: there is no lock that a killed process could leave behind. Failing is not an error, because every
+    kernel has a definition in plain PyTorch; the reason is logged at level DEBUG.
+    """
+    try:
+        compiler = _find_compiler()
+        if compiler is None:
+            logger.debug("no C++ compiler found: %s is not built", source.name)
+            return None
+        folder = _cache_folder()
+        code = source.read_bytes()
+        library = folder / f"{source.parent.name}-{_key(code, compiler)}.so"
+        if library.exists():
+            try:
+                return ctypes.CDLL(str(library))
+            except OSError as error:  # damaged, by a power failure for example
+                logger.debug("%s is built again: %s", library.name, error)
+        _build(source, compiler, library)
+        return ctypes.CDLL(str(library))
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        logger.debug("%s is not built: %s", source.name, error)
+        return None
+
+
+def _find_compiler() -> str | None:
+    """The compiler of `$CXX` if that is set, else the first of the usual names on the search path."""
+    names = (os.environ["CXX"],) if os.environ.get("CXX") else ("c++", "g++", "clang++")
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    folder = (Path(base) if base else Path.home() / ".cache") / "multiway" / "kernels"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # What lies here is executed, so nobody else may be able to put a file here.
+    if hasattr(os, "getuid"):
+        status = folder.stat()
+        if status.st_uid != os.getuid() or status.st_mode & 0o022:
+            raise RuntimeError(f"{folder} can be written by another user")
+    return folder
+
+
+def _key(code: bytes, compiler: str) -> str:
+    """Digest of all that the machine code depends on."""
+    status = Path(compiler).resolve().stat()
+    build = (compiler, status.st_size, status.st_mtime_ns, _COMMON_FLAGS, _FLAG_SETS)
+    return hashlib.sha256(code + repr((build, platform.machine(), _processor())).encode()).hexdigest()[:16]
+
+
+def _processor() -> str:
+    """Model and instruction sets of the processor, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").split("\n\n")[0].splitlines()
+    except OSError:
+        return platform.processor()
+    names = ("model name", "model", "stepping", "flags", "Features", "CPU part")
+    return "\n".join(line for line in lines if line.partition(":")[0].strip() in names)
+
+
+def _build(source: Path, compiler: str, library: Path) -> None:
+    handle, name = tempfile.mkstemp(prefix=library.stem, suffix=".tmp", dir=library.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        for flags in _FLAG_SETS:
+            command = [compiler, *_COMMON_FLAGS, *flags, str(source), "-o", str(temporary)]
+            result = subprocess.run(
+                command, capture_output=True, timeout=_BUILD_SECONDS, stdin=subprocess.DEVNULL
+            )
+            if result.returncode == 0:
+                temporary.replace(library)
+                return
+        raise RuntimeError(result.stderr.decode(errors="replace")[-2000:])
+    finally:
+        temporary.unlink(missing_ok=True)
