@@ -1,1 +1,1 @@
-"""TODO"""
+"""Layers and kernels that the Multiway systems are built from; they know no task and no config object."""

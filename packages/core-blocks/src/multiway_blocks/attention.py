@@ -1,0 +1,132 @@
+"""Multi-head and grouped-query attention over ``scaled_dot_product_attention``, with a key-value cache.
+
+Shape suffixes: B batch, T queries, S keys, H query heads, K key-value heads, D head dim, E hidden size.
+"""
+
+from __future__ import annotations
+
+import torch
+from multiway_core.generation import StaticKVCache
+from torch import Tensor, nn
+
+from multiway_blocks.position import Rotary
+
+# A mask is a bool tensor that broadcasts to (B, H, T, S), True where a query may look at a key.
+
+
+def padding_mask(valid_BS: Tensor) -> Tensor:
+    """Every query sees the valid keys: (B, S) bool -> (B, 1, 1, S)."""
+    return valid_BS[:, None, None, :]
+
+
+def causal_mask(num_queries: int, num_keys: int, device: torch.device | str = "cpu") -> Tensor:
+    """Query ``t`` sees keys up to its own place, the queries being the last of the keys: (1, 1, T, S)."""
+    query = torch.arange(num_keys - num_queries, num_keys, device=device)[:, None]
+    return (torch.arange(num_keys, device=device)[None, :] <= query)[None, None]
+
+
+def block_mask(segments_BT: Tensor, segments_BS: Tensor | None = None) -> Tensor:
+    """Queries see the keys of their own segment (packed sequences, windows): ids (B, T), (B, S) -> (B, 1, T, S)."""
+    keys = segments_BT if segments_BS is None else segments_BS
+    return (segments_BT[:, :, None] == keys[:, None, :])[:, None]
+
+
+def attend(query_BHTD: Tensor, key_BKSD: Tensor, value_BKSD: Tensor, mask: Tensor | None = None) -> Tensor:
+    """``softmax(q k^T / sqrt(D) + mask) v``: (B, H, T, D).
+
+    ``mask``: bool (True = may look) or an additive float mask, broadcastable to (B, H, T, S). Fewer key-value heads
+    than query heads (K divides H) is grouped-query attention: query head ``h`` uses key head ``h // (H / K)``.
+    """
+    if query_BHTD.device.type == "cpu" and torch.is_grad_enabled() and query_BHTD.requires_grad:
+        return _attend_plainly(query_BHTD, key_BKSD, value_BKSD, mask)
+    return nn.functional.scaled_dot_product_attention(
+        query_BHTD,
+        key_BKSD,
+        value_BKSD,
+        attn_mask=mask,
+        enable_gqa=query_BHTD.shape[1] != key_BKSD.shape[1],
+    )
+
+
+def _attend_plainly(query_BHTD: Tensor, key_BKSD: Tensor, value_BKSD: Tensor, mask: Tensor | None) -> Tensor:
+    # The same formula as two matrix products: on a CPU the backward pass of the fused form takes several times longer.
+    groups = query_BHTD.shape[1] // key_BKSD.shape[1]
+    if groups > 1:
+        key_BKSD = key_BKSD.repeat_interleave(groups, dim=1)
+        value_BKSD = value_BKSD.repeat_interleave(groups, dim=1)
+    scores_BHTS = (query_BHTD * query_BHTD.shape[-1] ** -0.5) @ key_BKSD.transpose(-1, -2)
+    if mask is not None and mask.dtype == torch.bool:
+        scores_BHTS = scores_BHTS.masked_fill(~mask, float("-inf"))
+    elif mask is not None:
+        scores_BHTS = scores_BHTS + mask
+    return scores_BHTS.float().softmax(dim=-1).to(value_BKSD.dtype) @ value_BKSD
+
+
+class Attention(nn.Module):
+    """Multi-head attention with separate projections; self-attention unless a ``context`` is given.
+
+    Args:
+        hidden_size: width E of queries, context and output.
+        num_heads: query heads H.
+        head_dim: width D of one head; E / H by default (the published vision tower has H * D != E in general).
+        num_kv_heads: key-value heads K; H by default.
+        bias: whether the four projections have one.
+        rotary: rotates queries and keys by their positions when given.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        *,
+        head_dim: int | None = None,
+        num_kv_heads: int | None = None,
+        bias: bool = False,
+        rotary: Rotary | None = None,
+    ) -> None:
+        super().__init__()
+        if head_dim is None:
+            if hidden_size % num_heads:
+                raise ValueError(f"hidden_size {hidden_size} is not divisible by num_heads {num_heads}")
+            head_dim = hidden_size // num_heads
+        self.num_heads = num_heads
+        self.num_kv_heads = num_kv_heads or num_heads
+        if num_heads % self.num_kv_heads:
+            raise ValueError(f"num_heads {num_heads} is not divisible by num_kv_heads {self.num_kv_heads}")
+        self.head_dim = head_dim
+        self.query = nn.Linear(hidden_size, num_heads * head_dim, bias=bias)
+        self.key = nn.Linear(hidden_size, self.num_kv_heads * head_dim, bias=bias)
+        self.value = nn.Linear(hidden_size, self.num_kv_heads * head_dim, bias=bias)
+        self.output = nn.Linear(num_heads * head_dim, hidden_size, bias=bias)
+        self.rotary = rotary
+
+    def forward(
+        self,
+        x_BTE: Tensor,
+        *,
+        context_BSE: Tensor | None = None,
+        mask: Tensor | None = None,
+        positions_BT: Tensor | None = None,
+        cache: StaticKVCache | None = None,
+        layer: int = 0,
+    ) -> Tensor:
+        """Attend from ``x`` to ``context`` (default: ``x`` itself, behind what the cache already holds): (B, T, E).
+
+        ``mask`` covers the cached keys as well. ``positions`` are needed only with rotary.
+        """
+        context_BSE = x_BTE if context_BSE is None else context_BSE
+        query_BHTD = self._heads(self.query(x_BTE), self.num_heads)
+        key_BKSD = self._heads(self.key(context_BSE), self.num_kv_heads)
+        value_BKSD = self._heads(self.value(context_BSE), self.num_kv_heads)
+        if self.rotary is not None:
+            if positions_BT is None:
+                raise ValueError("attention with rotary needs positions")
+            query_BHTD = self.rotary(query_BHTD, positions_BT)
+            key_BKSD = self.rotary(key_BKSD, positions_BT)
+        if cache is not None:
+            key_BKSD, value_BKSD = cache.update(layer, key_BKSD, value_BKSD)
+        mixed_BHTD = attend(query_BHTD, key_BKSD, value_BKSD, mask)
+        return self.output(mixed_BHTD.transpose(1, 2).flatten(2))
+
+    def _heads(self, x_BTE: Tensor, heads: int) -> Tensor:
+        return x_BTE.unflatten(-1, (heads, self.head_dim)).transpose(1, 2)

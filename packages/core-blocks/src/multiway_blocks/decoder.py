@@ -1,0 +1,81 @@
+"""Causal transformer decoder with a key-value cache.
+
+Shape suffixes: B batch, T new tokens, S all tokens so far, E hidden size.
+"""
+
+from __future__ import annotations
+
+import torch
+from multiway_core.generation import StaticKVCache
+from torch import Tensor, nn
+
+from multiway_blocks.attention import Attention, causal_mask, padding_mask
+from multiway_blocks.feedforward import FeedForward
+
+
+class DecoderLayer(nn.Module):
+    """Pre-norm block: ``x + attention(LN(x))``, then ``x + feedforward(LN(x))`` with sub-LN inside the latter."""
+
+    def __init__(
+        self, hidden_size: int, num_heads: int, inner_size: int, *, sub_norm: bool, eps: float, dropout: float
+    ) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(hidden_size, eps=eps)
+        self.attention = Attention(hidden_size, num_heads, bias=True)
+        self.feedforward_norm = nn.LayerNorm(hidden_size, eps=eps)
+        self.feedforward = FeedForward(hidden_size, inner_size, sub_norm=sub_norm, eps=eps)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BTE: Tensor, mask: Tensor | None, cache: StaticKVCache | None, layer: int) -> Tensor:
+        """(B, T, E) -> (B, T, E)."""
+        mixed = self.attention(self.attention_norm(x_BTE), mask=mask, cache=cache, layer=layer)
+        x_BTE = x_BTE + self.dropout(mixed)
+        return x_BTE + self.dropout(self.feedforward(self.feedforward_norm(x_BTE)))
+
+
+class Decoder(nn.Module):
+    """A stack of causal layers and the final norm; embeddings and the output matrix belong to the caller."""
+
+    def __init__(
+        self,
+        *,
+        hidden_size: int,
+        num_layers: int,
+        num_heads: int,
+        inner_size: int,
+        sub_norm: bool = False,
+        eps: float = 1e-5,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            DecoderLayer(hidden_size, num_heads, inner_size, sub_norm=sub_norm, eps=eps, dropout=dropout)
+            for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(hidden_size, eps=eps)
+
+    def forward(self, x_BTE: Tensor, valid_BT: Tensor, cache: StaticKVCache | None = None) -> Tensor:
+        """Run new token vectors (B, T, E) behind what the cache holds: (B, T, E).
+
+        ``valid`` (B, T) bool is False at padding, which no token looks at; rows shorter than the batch are padded on
+        the left. The cache, if any, takes the new keys and values and is advanced.
+        """
+        mask = self._mask(valid_BT, cache)
+        for index, layer in enumerate(self.layers):
+            x_BTE = layer(x_BTE, mask, cache, index)
+        if cache is not None:
+            cache.advance(valid_BT)
+        return self.norm(x_BTE)
+
+    @staticmethod
+    def _mask(valid_BT: Tensor, cache: StaticKVCache | None) -> Tensor:
+        num_queries = valid_BT.shape[1]
+        valid_BS = valid_BT
+        if cache is not None and cache.length:
+            valid_BS = torch.cat([cache.valid_BS[:, : cache.length], valid_BT], dim=1)
+        mask = causal_mask(num_queries, valid_BS.shape[1], valid_BT.device) & padding_mask(valid_BS)
+        # A padded query sees only itself: a row without any key would turn into NaN.
+        own = torch.zeros_like(mask[:, :, :, -num_queries:])
+        own.diagonal(dim1=-2, dim2=-1).fill_(True)
+        mask[:, :, :, -num_queries:] |= own & ~valid_BT[:, None, :, None]
+        return mask

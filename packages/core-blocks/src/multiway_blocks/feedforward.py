@@ -1,0 +1,55 @@
+"""Position-wise feed-forward networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+Activation = Callable[[Tensor], Tensor]
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU in its tanh approximation (Hendrycks & Gimpel 2016), which Pix2Struct's weights were trained with."""
+    return nn.functional.gelu(x, approximate="tanh")
+
+
+class FeedForward(nn.Module):
+    """``down(norm(activation(up(x))))``; the inner LayerNorm is Magneto's sub-LN (Wang et al. 2022, section 2)."""
+
+    def __init__(
+        self,
+        hidden_size: int,
+        inner_size: int,
+        *,
+        activation: Activation = nn.functional.gelu,
+        sub_norm: bool = False,
+        eps: float = 1e-5,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.up = nn.Linear(hidden_size, inner_size, bias=bias)
+        self.norm = nn.LayerNorm(inner_size, eps=eps) if sub_norm else nn.Identity()
+        self.down = nn.Linear(inner_size, hidden_size, bias=bias)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., hidden_size) -> (..., hidden_size)."""
+        return self.down(self.norm(self.activation(self.up(x))))
+
+
+class GatedFeedForward(nn.Module):
+    """``down(activation(gate(x)) * up(x))`` (Shazeer 2020, "GLU variants")."""
+
+    def __init__(
+        self, hidden_size: int, inner_size: int, *, activation: Activation = gelu_tanh, bias: bool = False
+    ) -> None:
+        super().__init__()
+        self.gate = nn.Linear(hidden_size, inner_size, bias=bias)
+        self.up = nn.Linear(hidden_size, inner_size, bias=bias)
+        self.down = nn.Linear(inner_size, hidden_size, bias=bias)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., hidden_size) -> (..., hidden_size)."""
+        return self.down(self.activation(self.gate(x)) * self.up(x))

@@ -1,0 +1,22 @@
+"""Normalisation layers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm without bias: ``y = w * x / sqrt(mean(x^2) + eps)`` (Zhang & Sennrich 2019, eq. 4).
+
+    The mean is taken in float32 whatever the input's dtype is.
+    """
+
+    def __init__(self, hidden_size: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(hidden_size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x``: (..., hidden_size) of any floating dtype; the same shape and dtype back."""
+        return nn.functional.rms_norm(x, self.weight.shape, self.weight, self.eps)

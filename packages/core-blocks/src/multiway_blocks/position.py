@@ -1,0 +1,104 @@
+"""Position codes: sinusoidal, learned, two-dimensional and rotary."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def sinusoidal_table(num_positions: int, hidden_size: int, *, zero_row: int | None = None) -> Tensor:
+    """Sinusoids in the tensor2tensor layout, (num_positions, hidden_size) float32.
+
+    Row ``p`` is ``[sin(p f), cos(p f)]`` with ``f_j = 10000^(-j / (half - 1))`` (Vaswani et al. 2017, section 3.5,
+    halves instead of interleaved pairs). ``zero_row`` is set to zeros: the position of padding.
+    """
+    half = hidden_size // 2
+    frequencies = torch.exp(torch.arange(half, dtype=torch.float32) * -(math.log(10000.0) / (half - 1)))
+    angles = torch.arange(num_positions, dtype=torch.float32)[:, None] * frequencies[None, :]
+    table = torch.cat([angles.sin(), angles.cos()], dim=1)
+    if hidden_size % 2:
+        table = torch.cat([table, torch.zeros(num_positions, 1)], dim=1)
+    if zero_row is not None:
+        table[zero_row] = 0.0
+    return table
+
+
+class SinusoidalPositions(nn.Module):
+    """Sinusoidal position codes that are computed, never stored in a checkpoint, and grow on demand."""
+
+    table: Tensor
+
+    def __init__(self, num_positions: int, hidden_size: int, *, zero_row: int | None = None) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.zero_row = zero_row
+        # Computed even while the rest of a model is built on the meta device: no checkpoint will fill it.
+        with torch.device("cpu"):
+            table = sinusoidal_table(num_positions, hidden_size, zero_row=zero_row)
+        self.register_buffer("table", table, persistent=False)
+
+    def forward(self, positions: Tensor) -> Tensor:
+        """``positions``: int64 of any shape; codes (..., hidden_size) in float32."""
+        needed = int(positions.max()) + 1 if positions.numel() else 0
+        if needed > self.table.shape[0]:
+            size = max(needed, 2 * self.table.shape[0])
+            self.table = sinusoidal_table(size, self.hidden_size, zero_row=self.zero_row).to(self.table.device)
+        return self.table[positions]
+
+
+class LearnedPositions(nn.Embedding):
+    """One learned vector a position; positions at or past ``num_positions`` raise ``IndexError``."""
+
+    def __init__(self, num_positions: int, hidden_size: int) -> None:
+        super().__init__(num_positions, hidden_size)
+
+
+class GridPositions(nn.Module):
+    """Two-dimensional code of a patch: learned row vector + learned column vector (Pix2Struct, section 3).
+
+    Ids start at 1; row 0 and column 0 are the code of padding.
+    """
+
+    def __init__(self, num_rows: int, num_columns: int, hidden_size: int) -> None:
+        super().__init__()
+        self.row = nn.Embedding(num_rows, hidden_size)
+        self.column = nn.Embedding(num_columns, hidden_size)
+
+    def forward(self, rows_BN: Tensor, columns_BN: Tensor) -> Tensor:
+        """Int64 ids (B, N) each; (B, N, hidden_size)."""
+        return self.row(rows_BN) + self.column(columns_BN)
+
+
+class Rotary(nn.Module):
+    """Rotary position embedding (Su et al. 2021, section 3.2) over the last dimension of queries or keys.
+
+    ``interleaved=True`` rotates pairs ``(0, 1), (2, 3) ...`` as in the paper; ``False`` rotates halves as LLaMA's
+    published weights expect.
+    """
+
+    inverse_frequency: Tensor
+
+    def __init__(self, head_dim: int, *, theta: float = 10000.0, interleaved: bool = False) -> None:
+        super().__init__()
+        if head_dim % 2:
+            raise ValueError(f"rotary needs an even head_dim, got {head_dim}")
+        self.interleaved = interleaved
+        with torch.device("cpu"):
+            exponents = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
+            inverse_frequency = theta**-exponents
+        self.register_buffer("inverse_frequency", inverse_frequency, persistent=False)
+
+    def forward(self, x_BHTD: Tensor, positions_BT: Tensor) -> Tensor:
+        """Rotate ``x`` (B, H, T, D) by int64 ``positions`` (B, T); the same shape and dtype back."""
+        angles_B1TF = (positions_BT[..., None].float() * self.inverse_frequency)[:, None]
+        cosine, sine = angles_B1TF.cos(), angles_B1TF.sin()
+        x = x_BHTD.float()
+        if self.interleaved:
+            even, odd = x[..., 0::2], x[..., 1::2]
+            rotated = torch.stack([even * cosine - odd * sine, even * sine + odd * cosine], dim=-1).flatten(-2)
+        else:
+            first, second = x.chunk(2, dim=-1)
+            rotated = torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
+        return rotated.to(x_BHTD.dtype)

@@ -1,0 +1,213 @@
+"""Published checkpoints <-> :class:`~multiway_document.kosmos2_5.model.Kosmos25`.
+
+Two layouts are read: the Hugging Face one (safetensors, also what we write, so that `transformers` loads our models)
+and the original fairseq ``ckpt.pt``. Both differ from ours in names only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from multiway_core import checkpoint, config, files
+from multiway_core.checkpoint import Rule, RuleTable
+from multiway_core.errors import CheckpointError
+
+from multiway_document.kosmos2_5.config import KOSMOS_2_5, Kosmos25Config
+from multiway_document.kosmos2_5.model import Kosmos25
+
+MODEL_TYPE = "kosmos-2.5"
+
+_SHARED_NAMES = (
+    # (name behind the text prefix, ours)
+    ("embed_tokens.weight", "text.token_embedding.weight"),
+    ("segment_emb.weight", "text.segment_embedding.weight"),
+    ("layers.{layer}.self_attn.q_proj.{kind}", "text.decoder.layers.{layer}.attention.query.{kind}"),
+    ("layers.{layer}.self_attn.k_proj.{kind}", "text.decoder.layers.{layer}.attention.key.{kind}"),
+    ("layers.{layer}.self_attn.v_proj.{kind}", "text.decoder.layers.{layer}.attention.value.{kind}"),
+    ("layers.{layer}.self_attn.out_proj.{kind}", "text.decoder.layers.{layer}.attention.output.{kind}"),
+    ("layers.{layer}.self_attn_layer_norm.{kind}", "text.decoder.layers.{layer}.attention_norm.{kind}"),
+    ("layers.{layer}.final_layer_norm.{kind}", "text.decoder.layers.{layer}.feedforward_norm.{kind}"),
+    ("layers.{layer}.ffn.fc1.{kind}", "text.decoder.layers.{layer}.feedforward.up.{kind}"),
+    ("layers.{layer}.ffn.ffn_layernorm.{kind}", "text.decoder.layers.{layer}.feedforward.norm.{kind}"),
+    ("layers.{layer}.ffn.fc2.{kind}", "text.decoder.layers.{layer}.feedforward.down.{kind}"),
+    ("layer_norm.{kind}", "text.decoder.norm.{kind}"),
+)
+_VISION_NAMES = (
+    ("embeddings.patch_projection.{kind}", "vision.patch_projection.{kind}"),
+    ("embeddings.row_embedder.weight", "vision.positions.row.weight"),
+    ("embeddings.column_embedder.weight", "vision.positions.column.weight"),
+    ("encoder.layer.{layer}.pre_attention_layer_norm.weight", "vision.layers.{layer}.attention_norm.weight"),
+    ("encoder.layer.{layer}.attention.query.weight", "vision.layers.{layer}.attention.query.weight"),
+    ("encoder.layer.{layer}.attention.key.weight", "vision.layers.{layer}.attention.key.weight"),
+    ("encoder.layer.{layer}.attention.value.weight", "vision.layers.{layer}.attention.value.weight"),
+    ("encoder.layer.{layer}.attention.output.weight", "vision.layers.{layer}.attention.output.weight"),
+    ("encoder.layer.{layer}.pre_mlp_layer_norm.weight", "vision.layers.{layer}.feedforward_norm.weight"),
+    ("encoder.layer.{layer}.mlp.wi_0.weight", "vision.layers.{layer}.feedforward.gate.weight"),
+    ("encoder.layer.{layer}.mlp.wi_1.weight", "vision.layers.{layer}.feedforward.up.weight"),
+    ("encoder.layer.{layer}.mlp.wo.weight", "vision.layers.{layer}.feedforward.down.weight"),
+    ("layernorm.weight", "vision.norm.weight"),
+)
+_RESAMPLER_NAMES = (
+    ("latent_query", "resampler.latents"),
+    ("dense.{kind}", "resampler.projection.{kind}"),
+    ("x_attn.q_proj.{kind}", "resampler.attention.query.{kind}"),
+    ("x_attn.k_proj.{kind}", "resampler.attention.key.{kind}"),
+    ("x_attn.v_proj.{kind}", "resampler.attention.value.{kind}"),
+    ("x_attn.out_proj.{kind}", "resampler.attention.output.{kind}"),
+)
+
+
+def _table(text: str, vision: str, resampler: str, dropped: tuple[str, ...]) -> RuleTable:
+    parts = ((text, _SHARED_NAMES), (vision, _VISION_NAMES), (resampler, _RESAMPLER_NAMES))
+    return RuleTable([Rule(prefix + name, ours) for prefix, names in parts for name, ours in names], dropped=dropped)
+
+
+HUGGING_FACE = _table(
+    "text_model.model.", "vision_model.", "image_to_text_projection.", dropped=("text_model.lm_head.weight",)
+)
+"""``model.safetensors`` of the hub; the output matrix is tied to the embedding."""
+
+FAIRSEQ = _table(
+    "gpt_model.decoder.",
+    "img_model.",
+    "img_connector.",
+    dropped=(
+        "gpt_model.decoder.output_projection.weight",
+        "gpt_model.decoder.embed_positions._float_tensor",
+        "gpt_model.decoder.self_attn_sope.scale",
+    ),
+)
+"""The original ``ckpt.pt``."""
+
+# Published key -> ours; Pix2Struct's older spellings, which old hub files carry, stand beside the current ones.
+_VISION_KEYS = {
+    "hidden_size": "hidden_size",
+    "num_hidden_layers": "num_layers",
+    "num_attention_heads": "num_heads",
+    "head_dim": "head_dim",
+    "d_kv": "head_dim",
+    "intermediate_size": "inner_size",
+    "d_ff": "inner_size",
+    "max_num_patches": "max_patches",
+    "seq_len": "max_patches",
+    "layer_norm_eps": "norm_eps",
+}
+_TEXT_KEYS = {
+    "embed_dim": "hidden_size",
+    "hidden_size": "hidden_size",
+    "layers": "num_layers",
+    "num_hidden_layers": "num_layers",
+    "attention_heads": "num_heads",
+    "num_attention_heads": "num_heads",
+    "ffn_dim": "inner_size",
+    "vocab_size": "vocab_size",
+    "max_position_embeddings": "max_positions",
+    "layer_norm_eps": "norm_eps",
+    "dropout": "dropout",
+    "scale_embedding": "scale_embedding",
+}
+
+
+def config_from_published(published: Mapping[str, Any], *, where: str) -> Kosmos25Config:
+    """The sizes in a published ``config.json``; keys that do not concern the network are ignored.
+
+    ``token_layout`` is our own key: where a model with another vocabulary than the published one has its tokens.
+    Raises :class:`CheckpointError` naming ``where`` for a foreign model type or an ill-typed size.
+    """
+    if published.get("model_type") != MODEL_TYPE:
+        raise CheckpointError(f"{where}: model_type is {published.get('model_type')!r}, expected {MODEL_TYPE!r}")
+    vision = _pick(published.get("vision_config") or {}, _VISION_KEYS)
+    text = _pick(published.get("text_config") or {}, _TEXT_KEYS)
+    own = {"vision": vision, "text": text, "tokens": published.get("token_layout") or {}}
+    if "latent_query_num" in published:
+        own["num_queries"] = published["latent_query_num"]
+    result = config.from_dict(Kosmos25Config, own, where=where)
+    if result.tokens.vocab_size != result.text.vocab_size:
+        raise CheckpointError(
+            f"{where}: the vocabulary has {result.text.vocab_size} tokens, but the token layout {result.tokens.vocab_size}"
+        )
+    return result
+
+
+def config_to_published(own: Kosmos25Config) -> dict[str, Any]:
+    """The ``config.json`` that `transformers` and :func:`config_from_published` read."""
+    vision, text = own.vision, own.text
+    return {
+        "architectures": ["Kosmos2_5ForConditionalGeneration"],
+        "model_type": MODEL_TYPE,
+        "latent_query_num": own.num_queries,
+        "token_layout": config.to_dict(own.tokens),
+        "text_config": {
+            "model_type": "kosmos_2_5_text_model",
+            "embed_dim": text.hidden_size,
+            "layers": text.num_layers,
+            "attention_heads": text.num_heads,
+            "ffn_dim": text.inner_size,
+            "vocab_size": text.vocab_size,
+            "max_position_embeddings": text.max_positions,
+            "layer_norm_eps": text.norm_eps,
+            "dropout": text.dropout,
+            "scale_embedding": text.scale_embedding,
+            "bos_token_id": own.tokens.bos,
+            "pad_token_id": own.tokens.pad,
+            "eos_token_id": own.tokens.eos,
+        },
+        "vision_config": {
+            "model_type": "kosmos_2_5_vision_model",
+            "hidden_size": vision.hidden_size,
+            "patch_embed_hidden_size": vision.patch_dim,
+            "num_hidden_layers": vision.num_layers,
+            "num_attention_heads": vision.num_heads,
+            "head_dim": vision.head_dim,
+            "intermediate_size": vision.inner_size,
+            "max_num_patches": vision.max_patches,
+            "layer_norm_eps": vision.norm_eps,
+        },
+    }
+
+
+def load(folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Kosmos25:
+    """The model in a folder with ``config.json`` and safetensors, or the original ``ckpt.pt``; in evaluation mode.
+
+    Weights are mapped into memory, not copied, where dtype and device allow. Raises :class:`CheckpointError`.
+    """
+    config_path = folder / "config.json"
+    original = folder / "ckpt.pt"
+    has_safetensors = any(folder.glob("*.safetensors"))
+    if config_path.is_file():
+        try:
+            published = json.loads(config_path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise CheckpointError(f"{config_path}: not valid JSON ({error})") from error
+        own = config_from_published(published, where=str(config_path))
+    elif original.is_file():
+        own = KOSMOS_2_5  # the original file carries no sizes that we trust: it is the published model
+    else:
+        raise CheckpointError(f"{folder}: no config.json, so this is not a KOSMOS-2.5 model folder")
+    with torch.device("meta"):
+        model = Kosmos25(own)
+    if has_safetensors:
+        checkpoint.load(model, folder, rules=HUGGING_FACE, dtype=dtype, device=device)
+    else:
+        checkpoint.load(model, original, rules=FAIRSEQ, dtype=dtype, device=device)
+    return model.to(device).eval()
+
+
+def save(model: Kosmos25, folder: Path, *, dtype: torch.dtype | None = None) -> None:
+    """Write ``config.json`` and ``model.safetensors`` in the Hugging Face layout."""
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(model, folder, rules=HUGGING_FACE, dtype=dtype)
+    files.write_text(folder / "config.json", json.dumps(config_to_published(model.config), indent=2) + "\n")
+
+
+def _pick(published: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
+    # Current spellings stand first in the tables and win over older ones.
+    picked: dict[str, Any] = {}
+    for key, own in keys.items():
+        if key in published and published[key] is not None:
+            picked.setdefault(own, published[key])
+    return picked

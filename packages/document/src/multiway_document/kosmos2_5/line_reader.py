@@ -1,0 +1,111 @@
+"""The fast engine: a CTC head on the vision encoder reads cropped text lines in one pass.
+
+The head is an addition of ours (the published model has none): it lies beside the checkpoint in
+``line_reader.safetensors`` and leaves KOSMOS-2.5's own layout untouched. It trains the encoder quickly, reads a page
+without autoregression, and cross-checks what the decoder writes.
+
+Shape suffixes: B batch, C patch columns, N = 2 C patches, E hidden size, T = 4 C time steps, K classes (0 = blank).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from multiway_document.alphabet import ALPHABET
+from multiway_document.kosmos2_5.model import Kosmos25, Patches
+
+LINE_HEIGHT = 32  # pixels of a cropped line: two rows of patches
+STEPS_PER_COLUMN = 4  # one CTC step every 4 pixels
+
+
+class LineReader(nn.Module):
+    """CTC head: both patches of a column -> four steps of class scores."""
+
+    def __init__(self, hidden_size: int, num_classes: int = len(ALPHABET) + 1) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.mix = nn.Linear(2 * hidden_size, 2 * hidden_size)
+        self.scores = nn.Linear(2 * hidden_size, STEPS_PER_COLUMN * num_classes)
+
+    def forward(self, features_BNE: Tensor) -> Tensor:
+        """Encoder features of two patch rows (B, 2 C, E) -> class logits (B, T, K)."""
+        top_BCE, bottom_BCE = features_BNE.chunk(2, dim=1)
+        hidden = nn.functional.gelu(self.mix(torch.cat([top_BCE, bottom_BCE], dim=-1)))
+        return self.scores(hidden).unflatten(-1, (STEPS_PER_COLUMN, self.num_classes)).flatten(1, 2)
+
+
+def line_patches(lines: Sequence[NDArray[np.uint8]], *, num_columns: int | None = None) -> tuple[Patches, Tensor]:
+    """Cropped lines (32, width) as patches of two rows, padded to the widest or to ``num_columns``.
+
+    Every line is normalised by its own mean and deviation, as KOSMOS-2.5 normalises pictures, and its grey is repeated
+    over the three channels. Returns the patches and the number of CTC steps of each line (B,) int64.
+    """
+    columns = [max(1, -(-line.shape[1] // 16)) for line in lines]
+    num_columns = max(columns) if num_columns is None else num_columns
+    pixels = torch.zeros(len(lines), LINE_HEIGHT, num_columns * 16)
+    rows_BRC = torch.zeros(len(lines), 2, num_columns, dtype=torch.long)
+    columns_BRC = torch.zeros_like(rows_BRC)
+    for index, (line, count) in enumerate(zip(lines, columns, strict=True)):
+        tensor = torch.from_numpy(np.ascontiguousarray(line)).float()
+        normal = (tensor - tensor.mean()) / max(float(tensor.std(correction=0)), tensor.numel() ** -0.5)
+        pixels[index, :, : tensor.shape[1]] = normal
+        pixels[index, :, tensor.shape[1] : count * 16] = normal.max()  # the paper goes on to the end of the patch
+        rows_BRC[index, 0, :count] = 1
+        rows_BRC[index, 1, :count] = 2
+        columns_BRC[index, :, :count] = torch.arange(1, count + 1)
+    grid = pixels.view(len(lines), 2, 16, num_columns, 16).permute(0, 1, 3, 2, 4)
+    patches_BNP = grid.reshape(len(lines), 2 * num_columns, 256).repeat_interleave(3, dim=-1)
+    rows_BN, columns_BN = rows_BRC.flatten(1), columns_BRC.flatten(1)
+    steps_B = torch.tensor(columns) * STEPS_PER_COLUMN
+    return Patches(patches_BNP, rows_BN, columns_BN, (rows_BN != 0).float()), steps_B
+
+
+@dataclass(frozen=True)
+class LineReading:
+    """Text of one line and the mean probability of its characters (1.0 for an empty line)."""
+
+    text: str
+    confidence: float
+
+
+def greedy_readings(logits_BTK: Tensor, steps_B: Tensor) -> list[LineReading]:
+    """Best path: the most probable class of every step, repeats merged, blanks dropped (Graves et al. 2006, 3.2)."""
+    probabilities_BT, classes_BT = logits_BTK.float().softmax(dim=-1).max(dim=-1)
+    previous_BT = nn.functional.pad(classes_BT[:, :-1], (1, 0), value=0)
+    inside_BT = torch.arange(classes_BT.shape[1])[None, :] < steps_B[:, None].cpu()
+    keep_BT = (classes_BT != 0) & (classes_BT != previous_BT) & inside_BT.to(classes_BT.device)
+    readings = []
+    for classes, probabilities, keep in zip(classes_BT.cpu(), probabilities_BT.cpu(), keep_BT.cpu(), strict=True):
+        text = "".join(ALPHABET[index - 1] for index in classes[keep].tolist())
+        kept = probabilities[keep]
+        readings.append(LineReading(text, float(kept.mean()) if len(kept) else 1.0))
+    return readings
+
+
+@torch.inference_mode()
+def read_lines(
+    model: Kosmos25, head: LineReader, lines: Sequence[NDArray[np.uint8]], *, patches_per_batch: int = 4096
+) -> list[LineReading]:
+    """Read cropped lines (see ``segmentation.crop_line``), widest together with its like; order is kept."""
+    weight = model.vision.patch_projection.weight
+    order = sorted(range(len(lines)), key=lambda index: lines[index].shape[1])
+    readings: list[LineReading | None] = [None] * len(lines)
+    while order:
+        columns = -(-lines[order[0]].shape[1] // 16)
+        batch = [order.pop(0)]
+        while order:
+            columns = -(-lines[order[0]].shape[1] // 16)
+            if 2 * columns * (len(batch) + 1) > patches_per_batch:
+                break
+            batch.append(order.pop(0))
+        patches, steps_B = line_patches([lines[index] for index in batch])
+        logits_BTK = head(model.encode(patches.to(weight.device, weight.dtype)))
+        for index, reading in zip(batch, greedy_readings(logits_BTK, steps_B), strict=True):
+            readings[index] = reading
+    return [reading for reading in readings if reading is not None]

@@ -1,0 +1,206 @@
+"""KOSMOS-2.5: page picture -> image embeddings -> text tokens (arXiv 2309.11419, figure 2 and section 2.1).
+
+    patches -> VisionEncoder -> L2 norm, Resampler -> placeholders' embeddings -> causal Decoder -> tokens
+
+Shape suffixes: B batch, N patches, P numbers in a patch, Q image embeddings a picture, T tokens, E text hidden
+size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from multiway_blocks.decoder import Decoder
+from multiway_blocks.position import SinusoidalPositions
+from multiway_blocks.resampler import Resampler
+from multiway_blocks.vision import VisionEncoder
+from multiway_core.generation import StaticKVCache
+from torch import Tensor, nn
+
+from multiway_document.kosmos2_5.config import Kosmos25Config, TextConfig
+
+FIRST_POSITION = 2  # position of the first token; position 1 belongs to padding, whose code is zero
+
+
+class Patches(NamedTuple):
+    """Pictures cut in patches, ready for the encoder.
+
+    ``multiplicity`` counts how many equal rows a row stands for. Published weights expect every picture to be padded
+    to ``max_patches``; since all padding rows of a picture have the same features, one row with its count gives the
+    same result (``multiplicity`` 0: filler of a batch, which stands for nothing).
+    """
+
+    pixels_BNP: Tensor
+    rows_BN: Tensor
+    columns_BN: Tensor
+    multiplicity_BN: Tensor
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Patches:
+        """Move to a device; only the pixels change their dtype (ids above 256 are not exact in bfloat16)."""
+        return Patches(
+            self.pixels_BNP.to(device, dtype),
+            self.rows_BN.to(device),
+            self.columns_BN.to(device),
+            self.multiplicity_BN.to(device),
+        )
+
+
+class TextModel(nn.Module):
+    """Token, position and segment embeddings, the causal decoder, and logits by the tied embedding matrix."""
+
+    def __init__(self, config: TextConfig, pad_token_id: int) -> None:
+        super().__init__()
+        self.pad_token_id = pad_token_id
+        self.scale = math.sqrt(config.hidden_size) if config.scale_embedding else 1.0
+        self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.segment_embedding = nn.Embedding(2, config.hidden_size)  # 0 text, 1 image
+        self.positions = SinusoidalPositions(
+            config.max_positions + FIRST_POSITION, config.hidden_size, zero_row=pad_token_id
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.decoder = Decoder(
+            hidden_size=config.hidden_size,
+            num_layers=config.num_layers,
+            num_heads=config.num_heads,
+            inner_size=config.inner_size,
+            sub_norm=True,
+            eps=config.norm_eps,
+            dropout=config.dropout,
+        )
+
+    def forward(
+        self,
+        tokens_BT: Tensor,
+        *,
+        image_embeddings_BQE: Tensor | None = None,
+        image_places_BT: Tensor | None = None,
+        segments_BT: Tensor | None = None,
+        cache: StaticKVCache | None = None,
+    ) -> Tensor:
+        """Hidden states (B, T, E) of new tokens behind what the cache holds.
+
+        ``image_places`` (B, T) bool marks the placeholders whose embeddings are replaced by ``image_embeddings``, in
+        row-major order; ``segments`` (B, T) int64 is 1 from ``<image>`` to ``</image>``. Padding is on the left.
+        """
+        valid_BT = tokens_BT != self.pad_token_id
+        before_B1: Tensor | int = 0
+        if cache is not None and cache.length:
+            before_B1 = cache.valid_BS[:, : cache.length].sum(dim=1, keepdim=True)
+        counts_BT = valid_BT.long().cumsum(dim=1) + before_B1
+        positions_BT = torch.where(valid_BT, counts_BT + FIRST_POSITION - 1, self.pad_token_id)
+
+        x_BTE = self.token_embedding(tokens_BT)
+        if image_embeddings_BQE is not None and image_places_BT is not None:
+            x_BTE = x_BTE.masked_scatter(
+                image_places_BT[..., None], image_embeddings_BQE.to(x_BTE.dtype).flatten(0, 1)
+            )
+        x_BTE = x_BTE * self.scale  # image embeddings are scaled too
+        x_BTE = x_BTE + self.positions(positions_BT).to(x_BTE.dtype)
+        segments_BT = torch.zeros_like(tokens_BT) if segments_BT is None else segments_BT
+        x_BTE = self.dropout(x_BTE + self.segment_embedding(segments_BT))
+        return self.decoder(x_BTE, valid_BT, cache)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(..., E) -> (..., V)."""
+        return nn.functional.linear(x, self.token_embedding.weight)
+
+
+class Kosmos25(nn.Module):
+    """The whole network."""
+
+    def __init__(self, config: Kosmos25Config) -> None:
+        super().__init__()
+        self.config = config
+        vision = config.vision
+        self.vision = VisionEncoder(
+            patch_dim=vision.patch_dim,
+            hidden_size=vision.hidden_size,
+            num_layers=vision.num_layers,
+            num_heads=vision.num_heads,
+            head_dim=vision.head_dim,
+            inner_size=vision.inner_size,
+            num_grid_positions=vision.max_patches,
+            eps=vision.norm_eps,
+        )
+        self.resampler = Resampler(
+            vision.hidden_size, config.text.hidden_size, config.num_queries, config.text.num_heads
+        )
+        self.text = TextModel(config.text, config.tokens.pad)
+
+    def encode(self, patches: Patches) -> Tensor:
+        """Patch features (B, N, vision hidden size)."""
+        return self.vision(patches.pixels_BNP, patches.rows_BN, patches.columns_BN)
+
+    def embed_images(self, patches: Patches) -> Tensor:
+        """Image embeddings (B, Q, E): what the decoder sees of the pictures."""
+        return self.resampler(self.encode(patches), patches.multiplicity_BN)
+
+    def prompt(self, suffix_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``<s> <image> [Q placeholders] </image> suffix`` with its image places and segments.
+
+        ``suffix`` (B, T) int64 may be padded on the left with pad ids, which are moved before ``<s>`` so that
+        the tokens of a row stay together. Returns tokens, image places (bool) and segments, each (B, Q + 3 + T).
+        """
+        tokens = self.config.tokens
+        batch, num_queries = suffix_BT.shape[0], self.config.num_queries
+        head = torch.full((num_queries + 3,), tokens.bos, dtype=torch.long, device=suffix_BT.device)
+        head[1] = tokens.image
+        head[-1] = tokens.image_end
+        place = torch.zeros_like(head, dtype=torch.bool)
+        place[2:-1] = True
+        tokens_BT = torch.cat([head.expand(batch, -1), suffix_BT], dim=1)
+        places_BT = torch.cat([place.expand(batch, -1), torch.zeros_like(suffix_BT, dtype=torch.bool)], dim=1)
+        segments_BT = torch.zeros_like(tokens_BT)
+        segments_BT[:, 1 : num_queries + 3] = 1
+        padding_B = (suffix_BT == tokens.pad).sum(dim=1)
+        if bool(padding_B.any()):
+            # Rolls row b to the right by its number of pads: the pads, at the end of the head, come to the front.
+            columns = torch.arange(tokens_BT.shape[1], device=suffix_BT.device)
+            is_pad_BT = tokens_BT == tokens.pad
+            order_BT = torch.argsort(torch.where(is_pad_BT, columns - tokens_BT.shape[1], columns), dim=1, stable=True)
+            tokens_BT, places_BT, segments_BT = (
+                part.gather(1, order_BT) for part in (tokens_BT, places_BT, segments_BT)
+            )
+        return tokens_BT, places_BT, segments_BT
+
+    def forward(self, patches: Patches, suffix_BT: Tensor) -> Tensor:
+        """Teacher-forced logits (B, Q + 3 + T, V) for pictures with a prompt and its answer behind them."""
+        tokens_BT, places_BT, segments_BT = self.prompt(suffix_BT)
+        hidden_BTE = self.text(
+            tokens_BT,
+            image_embeddings_BQE=self.embed_images(patches),
+            image_places_BT=places_BT,
+            segments_BT=segments_BT,
+        )
+        return self.text.logits(hidden_BTE)
+
+    def new_cache(self, batch_size: int, max_length: int) -> StaticKVCache:
+        """An empty cache for ``max_length`` tokens a row, image included."""
+        text, weight = self.config.text, self.text.token_embedding.weight
+        return StaticKVCache(
+            text.num_layers,
+            batch_size,
+            text.num_heads,
+            text.hidden_size // text.num_heads,
+            max_length,
+            dtype=weight.dtype,
+            device=weight.device,
+        )
+
+    def prefill(self, image_embeddings_BQE: Tensor, suffix_BT: Tensor, cache: StaticKVCache) -> Tensor:
+        """Read pictures and prompt into an empty cache; float logits (B, V) of the first token to write."""
+        tokens_BT, places_BT, segments_BT = self.prompt(suffix_BT)
+        hidden_BTE = self.text(
+            tokens_BT,
+            image_embeddings_BQE=image_embeddings_BQE,
+            image_places_BT=places_BT,
+            segments_BT=segments_BT,
+            cache=cache,
+        )
+        return self.text.logits(hidden_BTE[:, -1]).float()
+
+    def decode(self, tokens_BT: Tensor, cache: StaticKVCache) -> Tensor:
+        """Read further tokens (text segment) behind the cache; float logits (B, V) of the next one."""
+        return self.text.logits(self.text(tokens_BT, cache=cache)[:, -1]).float()
