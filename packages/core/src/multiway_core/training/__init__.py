@@ -5,9 +5,9 @@ Read `trainer.py` first; the other files are what it calls, one concern each.
 
 from multiway_core.training.checkpoints import load_ema_into, load_weights_into
 from multiway_core.training.config import TrainConfig, learning_rate_at
+from multiway_core.training.data import BatchSource
 from multiway_core.training.optimizers import is_embedding_like
 from multiway_core.training.trainer import (
-    BatchSource,
     Loss,
     Objective,
     Trainer,

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -151,7 +152,9 @@ def read_into(folder: Path, groups: Groups, *, spread: bool = False) -> None:
                         tensor.copy_(file.get_tensor(name))
             else:
                 reader = dcp.HuggingFaceStorageReader(str(folder / group))
-                dcp.load(_detached(tensors), storage_reader=reader, no_dist=not spread)
+                with warnings.catch_warnings():  # that there is one process is known
+                    warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+                    dcp.load(_detached(tensors), storage_reader=reader, no_dist=not spread)
         except (OSError, SafetensorError, CheckpointException) as error:
             raise CheckpointError(f"cannot read the checkpoint {folder / group}: {_reason(error)}") from error
 
@@ -208,7 +211,7 @@ def _detached(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     return {name: tensor.detach() for name, tensor in tensors.items()}
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     if isinstance(error, CheckpointException):  # str() of it holds every process's traceback
         return "; ".join(str(failure[0]) for failure in error.failures.values())
     return str(error)

@@ -8,8 +8,8 @@ from typing import Literal
 
 from multiway_core.errors import ConfigError
 
-# What a resumed run may have different from the run that wrote the checkpoint: nothing of it changes the weights.
-# (`accumulation` is checked apart: only its product with the number of processes matters.)
+# What may differ between a checkpoint's run and the run that continues it, because it does not change the
+# weights. (`accumulation` is checked apart: only its product with the number of processes matters.)
 FREE_ON_RESUME = frozenset(
     {
         "checkpoint_every_seconds",
@@ -27,19 +27,19 @@ class TrainConfig:
     """The numbers of a training run. Raises ConfigError on values that cannot work.
 
     steps: optimizer steps of the whole run.
-    learning_rate: the peak. Muon's updates are scaled to AdamW's size ("match_rms_adamw"), so one value serves both.
+    learning_rate: the peak. Muon's updates are scaled to AdamW's size ("match_rms_adamw").
     warmup_steps: the rate rises linearly over them, then follows `schedule` down to
         `learning_rate * final_learning_rate_ratio` at the last step ("constant" stays at the peak).
     optimizer: "muon" moves two-dimensional hidden matrices with Muon and all other parameters with AdamW.
     weight_decay: decoupled, for matrices only (not for biases, norms and embedding-like parameters).
     clip_norm: largest norm of the whole gradient; 0 is no clipping.
-    precision: "bf16" runs the objective under autocast; weights and optimizer state stay as the model has them.
+    precision: "bf16" runs the objective under autocast; weights and optimizer state keep the model's dtype.
     accumulation: shards that each process works through in every step.
     ema_decay: 0 is off; else an fp32 average of the weights, with the decay rising as
         min(ema_decay, (1 + step) / (10 + step)), so that short runs are not dominated by the initial weights.
     checkpoint_every_seconds: 0 is only at the end (and when stopped).
     keep_checkpoints: the newest N stay.
-    max_skipped_steps: a step whose loss or gradient is not finite is skipped; this many in a row are an error.
+    max_skipped_steps: a step with a loss or gradient that is not finite is skipped; so many in a row raise.
     parallel: "none" is one process; "ddp" and "fsdp" run under `torchrun`.
     """
 

@@ -2,8 +2,12 @@
 
 "ddp" keeps a whole copy of the model in every process and adds the gradients up after the backward pass. It
 needs no wrapper, so an objective may call any method of the model. "fsdp" (FSDP2, `fully_shard`) spreads
-parameters, gradients and optimizer state; an objective must then enter the model through `forward`, or through
-methods announced with `torch.distributed.fsdp.register_fsdp_forward_method`.
+parameters, gradients and optimizer state; an objective must then enter the model through `forward`, or
+through methods announced with `torch.distributed.fsdp.register_fsdp_forward_method`.
+
+What is exact: the shards of a step and all randomness in them are the same however many processes there are;
+only the order in which gradients are added can differ. Two processes add as one process with accumulation 2
+does (in fp32 on one kind of CPU the weights are the same bit for bit); more processes agree up to rounding.
 """
 
 from __future__ import annotations
@@ -36,7 +40,7 @@ class World:
         if config.parallel == "none":
             if started > 1:
                 raise ConfigError(
-                    f"torchrun started {started} processes, but training parallel is 'none'; set 'ddp' or 'fsdp'"
+                    f"torchrun started {started} processes, training parallel must be 'ddp' or 'fsdp'"
                 )
             self.rank, self.size = 0, 1
             return
@@ -59,8 +63,8 @@ class World:
     def spread(self, model: nn.Module, config: TrainConfig) -> None:
         """Give every process the first one's weights; with "fsdp" shard them, in place.
 
-        Shards are the items of the model's `nn.ModuleList`s (its blocks) and the rest. A model that the caller
-        has sharded already is left as it is.
+        Shards are the items of the model's `nn.ModuleList`s (its blocks) and the rest. A model that the
+        caller has sharded already is left as it is.
         """
         if self.parallel == "none" or isinstance(model, FSDPModule):
             return
@@ -83,7 +87,8 @@ class World:
                 torch._foreach_mul_(gradients, float(self.size))
         if self.parallel != "ddp":
             return
-        # A parameter that only some processes used counts as zero in the others; one that none used stays None.
+        # A parameter that only some processes used counts as zero in the others; one that none used stays
+        # without a gradient, as in one process.
         parameters = list(parameters)
         used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.uint8, device=self.device)
         dist.all_reduce(used, op=dist.ReduceOp.MAX)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -58,37 +59,38 @@ class MetricsLog:
         self.first_step = first_step
         self.started = time.monotonic()
         self.path = Path(output_dir, "metrics.jsonl")
-        self._keep_until(first_step)
         try:
+            self._keep_until(first_step)
             self.file: TextIO = self.path.open("a", encoding="utf-8")
+            self.tensorboard = _tensorboard(Path(output_dir, "tensorboard"), first_step)
         except OSError as error:
-            raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
-        self.tensorboard = _tensorboard(Path(output_dir, "tensorboard"), first_step)
+            raise _cannot_write(self.path, error) from error
         self.bar = _progress_bar(first_step, steps)
 
     def __enter__(self) -> MetricsLog:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.file.close()
-        if self.tensorboard is not None:
-            self.tensorboard.close()
+        with suppress(OSError):  # a full disk was reported where it was met
+            self.file.close()
+            if self.tensorboard is not None:
+                self.tensorboard.close()
         if self.bar is not None:
             self.bar[0].stop()
 
     def write(self, record: dict[str, Any]) -> None:
         """Record the numbers of one moment; `record["step"]` counts the finished steps."""
+        step = record["step"]
+        scalars = {**record, **record.get("metrics", {})}
         try:
             self.file.write(json.dumps(record) + "\n")
             self.file.flush()
+            if self.tensorboard is not None:
+                for name, value in scalars.items():
+                    if isinstance(value, int | float) and name != "step":
+                        self.tensorboard.add_scalar(name, value, step)
         except OSError as error:
-            raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
-        step = record["step"]
-        scalars = {**record, **record.get("metrics", {})}
-        if self.tensorboard is not None:
-            for name, value in scalars.items():
-                if isinstance(value, int | float) and name != "step":
-                    self.tensorboard.add_scalar(name, value, step)
+            raise _cannot_write(self.path, error) from error
         text = "  ".join(
             f"{name} {_short(value)}" for name, value in scalars.items() if name not in _NOT_SHOWN
         )
@@ -115,6 +117,10 @@ class MetricsLog:
             except (ValueError, KeyError, TypeError):
                 continue  # a kill cut the last line
         write_text(self.path, "".join(kept))
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"cannot write {error.filename or path}: {(error.strerror or str(error)).lower()}")
 
 
 _NOT_SHOWN = {"step", "metrics", "seconds"}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from multiway_core.training.config import TrainConfig
+from multiway_core.training.distributed import local, whole
 
 IsEmbeddingLike = Callable[[str, nn.Parameter, nn.Module], bool]
 
@@ -17,8 +20,8 @@ def is_embedding_like(name: str, parameter: nn.Parameter, module: nn.Module) -> 
     """Default rule for what Muon and weight decay leave alone although it is two-dimensional.
 
     True for the weights of embeddings, for parameters that are called so ("embed", "position", "queries",
-    "token"), and for output heads (a module called "head", "lm_head", "classifier", "output_projection", or one
-    whose name ends in "_head"). `name` is the dotted name, `module` the module that owns the parameter.
+    "token"), and for output heads (a module called "head", "lm_head", "classifier", "output_projection", or
+    whatever ends in "_head"). `name` is the dotted name, `module` the module that owns the parameter.
     """
     if isinstance(module, nn.Embedding | nn.EmbeddingBag):
         return True
@@ -63,7 +66,7 @@ def build_optimizers(
         optimizers.append(torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True))
     if muon:
         optimizers.append(
-            torch.optim.Muon(
+            (ShardedMuon if isinstance(muon[0], DTensor) else torch.optim.Muon)(
                 muon,
                 lr=config.learning_rate,
                 weight_decay=config.weight_decay,
@@ -75,6 +78,34 @@ def build_optimizers(
         for parameter in chain.from_iterable(group["params"] for group in optimizer.param_groups):
             optimizer.state[parameter] = _initial_state(optimizer, parameter)
     return optimizers
+
+
+class ShardedMuon(torch.optim.Muon):
+    """Muon for matrices that FSDP2 has spread: each is gathered, moved as in one process, and spread again.
+
+    (torch.optim.Muon takes sharded matrices too, but multiplies them piecewise: with other rounding, and with
+    messages in every iteration.)
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                matrix, momentum = nn.Parameter(whole(parameter)), self.state[parameter]["momentum_buffer"]
+                matrix.grad = whole(parameter.grad)
+                alone = torch.optim.Muon([{**group, "params": [matrix]}])
+                alone.state[matrix] = {"momentum_buffer": whole(momentum)}
+                alone.step()
+                _spread(matrix.detach(), parameter)
+                _spread(alone.state[matrix]["momentum_buffer"], momentum)
+
+
+def _spread(tensor: Tensor, target: DTensor) -> None:
+    """Copy this process's part of `tensor`, which all processes hold, into `target`."""
+    parts = distribute_tensor(tensor, target.device_mesh, target.placements, src_data_rank=None)
+    local(target).copy_(local(parts))
 
 
 def _initial_state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
 """The trainer: what happens in a run, in the order in which it happens.
 
-A step works through `num_shards = processes * accumulation` shards of data. Everything random in it (the batch,
-and PyTorch's generator, which is seeded anew for every shard) is a function of (seed, step, shard); so a run that
-was killed continues bit for bit, and it does not matter how the shards are spread over processes.
+A step works through `num_shards = processes * accumulation` shards of data. Everything random in it (the
+batch, and PyTorch's generator, which is seeded anew for every shard) is a function of (seed, step, shard); so
+a run that was killed continues bit for bit, and the way of spreading shards over processes does not matter.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from multiway_core.errors import CheckpointError, MultiwayError, OutputError
 from multiway_core.training import checkpoints
 from multiway_core.training.config import FREE_ON_RESUME, TrainConfig, learning_rate_at
+from multiway_core.training.data import BatchSource, Prefetch, to_device
 from multiway_core.training.distributed import World, local, whole
 from multiway_core.training.metrics import Means, MetricsLog
 from multiway_core.training.optimizers import (
@@ -40,21 +41,12 @@ class TrainingDivergedError(MultiwayError):
     """The loss or the gradient was not finite for too many steps in a row."""
 
 
-class BatchSource(Protocol):
-    """Makes the batch of one shard of one step: a pure function of its arguments (no state, no global generator).
-
-    It is called in a background thread, one step ahead.
-    """
-
-    def __call__(self, step: int, shard: int, num_shards: int) -> Any: ...
-
-
 @dataclasses.dataclass(frozen=True)
 class Loss:
     """What an objective returns for a batch.
 
     total: scalar, the SUM of the loss over what counts (tokens, boxes, ...).
-    weight: how many count. The step's loss is sum(total) / sum(weight) over all its shards, and so is its gradient.
+    weight: how many count. The step's loss is sum(total) / sum(weight) over its shards; so is its gradient.
     metrics: numbers to log, averaged over shards and steps.
     samples: examples in the batch, for the logged throughput.
     """
@@ -70,8 +62,11 @@ Objective = Callable[[nn.Module, Any], Loss]
 
 @dataclasses.dataclass(frozen=True)
 class TrainResult:
-    """How `fit` ended: steps done, whether those were all, loss of the last finite step, steps skipped, seconds
-    of training (earlier runs of the same folder included), and the newest checkpoint."""
+    """How `fit` ended.
+
+    step: optimizer steps done. finished: whether those were all. loss: of the last step that was not skipped.
+    seconds: of training, with earlier runs of the same folder. checkpoint: the newest one's folder.
+    """
 
     step: int
     finished: bool
@@ -124,9 +119,8 @@ class Trainer:
         self.output_dir = Path(output_dir)
         self.on_checkpoint = on_checkpoint
 
-        self.bare_model = getattr(
-            model, "_orig_mod", model
-        )  # torch.compile's wrapper would prefix every name
+        # torch.compile's wrapper would prefix every name.
+        self.bare_model = getattr(model, "_orig_mod", model)
         self.world.spread(self.bare_model, config)
         self.parameters = [p for p in self.bare_model.parameters() if p.requires_grad]
         self.optimizers = build_optimizers(self.bare_model, config, embedding_like)
@@ -143,7 +137,7 @@ class Trainer:
         self.saved_step: int | None = None
 
     def fit(self, stop_after_seconds: float | None = None) -> TrainResult:
-        """Train until `config.steps`, or until the time is over or SIGTERM arrives; always ends with a checkpoint.
+        """Train until `config.steps`, the end of the time, or SIGTERM; ends with a checkpoint in each case.
 
         Raises CheckpointError (the folder holds another run), OutputError, TrainingDivergedError.
         """
@@ -151,30 +145,28 @@ class Trainer:
         self._resume()
         earlier_seconds, started = self.seconds, time.monotonic()
         last_checkpoint = started
-        with self._log() as log, _Prefetch(self) as prefetch, _sigterm() as terminated:
-            window, window_started = _Window(), time.monotonic()
-            stop = False
-            while self.step < self.config.steps and not stop:
+        every_seconds = self.config.checkpoint_every_seconds
+        with self._log() as log, self._prefetch() as prefetch, _sigterm() as terminated:
+
+            def votes() -> tuple[bool, bool]:
                 now = time.monotonic()
-                step = self._train_step(
-                    prefetch.next(),
-                    window.metrics,
-                    stop=terminated.is_set()
-                    or (stop_after_seconds is not None and now - started >= stop_after_seconds),
-                    checkpoint_due=0 < self.config.checkpoint_every_seconds <= now - last_checkpoint,
-                )
+                time_is_over = stop_after_seconds is not None and now - started >= stop_after_seconds
+                return terminated.is_set() or time_is_over, 0 < every_seconds <= now - last_checkpoint
+
+            window, window_started = _Window(), started
+            done = self.step == self.config.steps
+            while not done:
+                step = self._train_step(prefetch.next(), window.metrics, votes)
                 self.seconds = earlier_seconds + time.monotonic() - started
-                stop = step.stop
+                done = step.stop or self.step == self.config.steps
                 window.add(step)
                 log.advance(self.step)
-                if self.step % self.config.log_every == 0 or self.step == self.config.steps or stop:
-                    record = self._record(window, time.monotonic() - window_started)
-                    log.write(record)
+                if done or self.step % self.config.log_every == 0:
+                    log.write(self._record(window, time.monotonic() - window_started))
                     window, window_started = _Window(), time.monotonic()
-                if step.checkpoint_due:
+                if done or step.checkpoint_due:
                     self._checkpoint()
                     last_checkpoint = time.monotonic()
-            self._checkpoint()
         return TrainResult(
             step=self.step,
             finished=self.step == self.config.steps,
@@ -184,28 +176,29 @@ class Trainer:
             checkpoint=checkpoints.checkpoints_in(self.output_dir)[-1],
         )
 
-    def _train_step(self, shards: list[Any], metrics: Means, *, stop: bool, checkpoint_due: bool) -> _Step:
+    def _train_step(self, shards: list[Any], metrics: Means, votes: Callable[[], tuple[bool, bool]]) -> _Step:
+        """One optimizer step. `votes` says whether this process wants to stop and to write a checkpoint."""
         config, device = self.config, self.world.device
         set_learning_rate(self.optimizers, learning_rate_at(self.step, config))
         self.model.train()
         for parameter in self.parameters:
             parameter.grad = None
 
-        sums = torch.zeros(
-            5, dtype=torch.float64, device=device
-        )  # loss, weight, samples, stop, checkpoint due
+        # Loss, weight, samples, votes to stop, votes for a checkpoint.
+        sums = torch.zeros(5, dtype=torch.float64, device=device)
         for index, batch in enumerate(shards):
             shard = self.world.rank * config.accumulation + index
             torch.manual_seed(_seed(config.seed, self.step, shard))
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-                loss = self.objective(self.model, _to_device(batch, device))
+                loss = self.objective(self.model, to_device(batch, device))
             loss.total.backward()
             sums[0] += loss.total.detach()
             sums[1] += loss.weight
             sums[2] += loss.samples
             metrics.add(loss.metrics)
-        sums[3] = float(stop)
-        sums[4] = float(checkpoint_due and self.world.is_main)
+        stop, checkpoint_due = votes()
+        sums[3] += stop
+        sums[4] += checkpoint_due and self.world.is_main
 
         # What follows is the same in all processes, because it depends on sums over all of them.
         self.world.sum(sums)
@@ -216,7 +209,7 @@ class Trainer:
         loss_value = total / weight if weight else float("nan")
         grad_norm = norm_of_sum / weight if weight else float("nan")
 
-        applied = bool(torch.tensor([loss_value, grad_norm]).isfinite().all())
+        applied = math.isfinite(loss_value) and math.isfinite(grad_norm)
         if applied:
             clip = min(1.0, config.clip_norm / (grad_norm + 1e-6)) if config.clip_norm else 1.0
             torch._foreach_mul_([local(gradient) for gradient in gradients], clip / weight)
@@ -235,9 +228,9 @@ class Trainer:
         self.skipped_in_a_row += 1
         if self.skipped_in_a_row >= self.config.max_skipped_steps:
             raise TrainingDivergedError(
-                f"{self.skipped_in_a_row} training steps in a row gave no finite gradient (step {self.step + 1}: loss "
-                f"{loss:g}, gradient norm {grad_norm:g}, weight {weight:g}); lower the learning rate, lengthen the "
-                "warm-up or check the data; the last checkpoint is untouched"
+                f"{self.skipped_in_a_row} training steps in a row gave no finite gradient "
+                f"(step {self.step + 1}: loss {loss:g}, gradient norm {grad_norm:g}, weight {weight:g}); "
+                "lower the learning rate, lengthen the warm-up or check the data; the last checkpoint stays"
             )
 
     @torch.no_grad()
@@ -289,7 +282,7 @@ class Trainer:
             "skipped_steps": self.skipped_steps,
             "skipped_in_a_row": self.skipped_in_a_row,
             "seconds": self.seconds,
-            "loss": self.loss if self.loss == self.loss else None,  # JSON has no NaN
+            "loss": self.loss if math.isfinite(self.loss) else None,  # JSON has no NaN
             "config": self._run_identity(),
         }
         keep = self.config.keep_checkpoints
@@ -328,6 +321,11 @@ class Trainer:
         self.skipped_steps, self.skipped_in_a_row = state["skipped_steps"], state["skipped_in_a_row"]
         self.seconds = state["seconds"]
         self.loss = float("nan") if state["loss"] is None else state["loss"]
+
+    def _prefetch(self) -> Prefetch:
+        first = self.world.rank * self.config.accumulation
+        shards = range(first, first + self.config.accumulation)
+        return Prefetch(self.batches, shards, self.num_shards, first_step=self.step, steps=self.config.steps)
 
     def _log(self) -> MetricsLog | _NoLog:
         return MetricsLog(self.output_dir, self.step, self.config.steps) if self.world.is_main else _NoLog()
@@ -382,36 +380,6 @@ class _NoLog:
         pass
 
 
-class _Prefetch:
-    """This process's shards, step after step, made in a background thread one step ahead."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.source, self.num_shards = trainer.batches, trainer.num_shards
-        first_shard = trainer.world.rank * trainer.config.accumulation
-        self.shards = range(first_shard, first_shard + trainer.config.accumulation)
-        self.step, self.steps = trainer.step, trainer.config.steps
-
-    def __enter__(self) -> _Prefetch:
-        self.executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
-        self.pending = self.executor.submit(self._make, self.step)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.executor.shutdown(cancel_futures=True)
-
-    def next(self) -> list[Any]:
-        shards = self.pending.result()
-        self.step += 1
-        if self.step < self.steps:
-            self.pending = self.executor.submit(self._make, self.step)
-        return shards
-
-    def _make(self, step: int) -> list[Any]:
-        if step >= self.steps:
-            return []
-        return [self.source(step, shard, self.num_shards) for shard in self.shards]
-
-
 @contextmanager
 def _sigterm() -> Iterator[threading.Event]:
     """An event that SIGTERM sets inside the block (only the main thread may listen to signals)."""
@@ -429,21 +397,3 @@ def _sigterm() -> Iterator[threading.Event]:
 def _seed(seed: int, step: int, shard: int) -> int:
     digest = hashlib.blake2b(f"{seed}/{step}/{shard}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1  # 63 bits: what every generator takes
-
-
-def _to_device(batch: Any, device: torch.device) -> Any:
-    """Move every tensor of nested dicts, lists, tuples and dataclasses; anything else stays."""
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, Mapping):
-        return {name: _to_device(item, device) for name, item in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(_to_device(item, device) for item in batch))
-    if isinstance(batch, list | tuple):
-        return type(batch)(_to_device(item, device) for item in batch)
-    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
-        fields = {
-            f.name: _to_device(getattr(batch, f.name), device) for f in dataclasses.fields(batch) if f.init
-        }
-        return dataclasses.replace(batch, **fields)
-    return batch
