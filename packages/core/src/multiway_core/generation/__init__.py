@@ -15,15 +15,18 @@ from multiway_core.generation.processors import (
     TopK,
     TopP,
 )
+from multiway_core.generation.speculative import Draft, LookupDraft, VerifyStep, generate_with_drafts
 
 __all__ = [
     "AllowOnly",
     "DecodeStep",
+    "Draft",
     "FiniteStateConstraint",
     "ForbidTokens",
     "GenerationConfig",
     "GenerationOutput",
     "LogitsProcessor",
+    "LookupDraft",
     "NoRepeatNGram",
     "StatefulConstraint",
     "StaticKVCache",
@@ -33,6 +36,8 @@ __all__ = [
     "Temperature",
     "TopK",
     "TopP",
+    "VerifyStep",
     "generate",
+    "generate_with_drafts",
     "stream",
 ]

@@ -21,9 +21,7 @@ from torch import Tensor
 from multiway_core.generation.cache import DecodeStep, StaticKVCache, without
 from multiway_core.generation.config import GenerationConfig
 from multiway_core.generation.output import GenerationOutput, StopReason
-from multiway_core.generation.processors import LogitsProcessor, ProcessorChain
-
-NEVER = float("-inf")
+from multiway_core.generation.processors import NEVER, LogitsProcessor, ProcessorChain, at_least_float32
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,7 @@ def beam_search(
     logits = first_logits_BV  # (N, V) in the first step, (N * K, V) in all others
     history = torch.empty(len(rows), limit, dtype=torch.long, device=device)  # what processors read
     for length in range(1, limit + 1 if rows else 0):
-        log_probs = (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(dim=-1)
+        log_probs = at_least_float32(logits).log_softmax(dim=-1)
         allowed = chain(history[:, : length - 1], log_probs)
         candidates = _candidates(allowed, log_probs, rows, num_beams * max(2, 1 + len(eos)))
         width = len(logits) // len(rows)

@@ -154,6 +154,23 @@ class StaticKVCache:
         self.num_valid_B.sub_((tail & mask_BT).sum(dim=1))
         tail.logical_and_(~mask_BT)
 
+    def defragment(self) -> None:
+        """Move every row's valid slots together, which frees the slots of rejected tokens."""
+        length = int(self.num_valid_B.max())
+        # A stable sort by validity: valid slots last and in their order, so rows stay left-padded.
+        order_BS = (
+            self.valid_BS[:, : self.length].long().argsort(dim=1, stable=True)[:, self.length - length :]
+        )
+        for filled in (*self._keys, *self._values):
+            filled = filled[: self.batch_size]
+            index = order_BS[:, None, :, None].expand(-1, filled.shape[1], -1, filled.shape[3])
+            filled[:, :, :length] = filled.gather(2, index)
+        self.valid_BS[:, : self.length] = False
+        self.valid_BS[:, :length] = (
+            torch.arange(length, device=self.device) >= length - self.num_valid_B[:, None]
+        )
+        self.length = length
+
 
 def without(count: int, ended: Set[int]) -> Tensor:
     """Of `count` rows those that go on, as int64 indices for `select`, with holes filled from the end.

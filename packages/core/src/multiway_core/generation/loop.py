@@ -16,12 +16,14 @@ from multiway_core.generation.cache import DecodeStep, StaticKVCache, without
 from multiway_core.generation.config import GenerationConfig
 from multiway_core.generation.output import GenerationOutput, StepEvent, StopReason, ordinary
 from multiway_core.generation.processors import (
+    NEVER,
     LogitsProcessor,
     NoRepeatNGram,
     ProcessorChain,
     Temperature,
     TopK,
     TopP,
+    at_least_float32,
 )
 
 
@@ -105,13 +107,13 @@ def _steps(
     chain.start(batch_size, device)
 
     for step in range(limit if batch_size else 0):
-        scores_NV = logits_NV if logits_NV.dtype == torch.float64 else logits_NV.float()
+        scores_NV = at_least_float32(logits_NV)
         allowed_NV = chain(history_NT[:, :step], scores_NV)
         best_N, tokens_N = allowed_NV.max(dim=1)
         if uniform_NT is not None:
             tokens_N = _sample(allowed_NV, uniform_NT[:, step])
         # A row where nothing is allowed (or everything is NaN) must end rather than emit a forbidden token.
-        tokens_N = torch.where(best_N > float("-inf"), tokens_N, -1)
+        tokens_N = torch.where(best_N > NEVER, tokens_N, -1)
         log_probs_N = scores_NV.gather(1, tokens_N.clamp(min=0)[:, None])[:, 0] - scores_NV.logsumexp(dim=1)
         chosen_N = tokens_N.cpu()  # the step's one synchronisation with the device
         log_probs = log_probs_N.double().cpu()

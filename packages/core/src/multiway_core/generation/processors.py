@@ -16,6 +16,11 @@ LogitsProcessor = Callable[[LongTensor | Tensor, Tensor], Tensor]
 NEVER = float("-inf")
 
 
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Logits as processors and choices take them: half precision is widened, float64 stays."""
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
 class StatefulConstraint:
     """A logits processor that remembers something per row and may end a row. Override what is needed.
 
