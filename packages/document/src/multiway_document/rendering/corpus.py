@@ -1,8 +1,8 @@
 """Running text that this machine already has: packaged documentation, licences, sayings, dictionary glosses.
 
-Documents are read lazily, freed of their markup and split into training and held-out parts by document (a hash of
-the file's path), 5 % held out. Several packages quote the same licence, so a held-out document may share sentences
-with training; suites that must not should bring their own text.
+Documents are read lazily, freed of their markup and split into training and held-out parts by document (a
+hash of the file's path), 5 % held out. Several packages quote the same licence, so a held-out document may
+share sentences with training; suites that must not should bring their own text.
 """
 
 from __future__ import annotations
@@ -58,19 +58,24 @@ def is_held_out(key: str) -> bool:
 
 
 def in_alphabet(text: str) -> str:
-    """Single-spaced text without characters that the alphabet lacks (as :func:`restrict`, but fast on long text)."""
+    """Single-spaced text without characters that the alphabet lacks (as :func:`restrict`, but fast on long
+    text).
+    """
     return " ".join(_UNKNOWN.sub("", normalise(" ".join(text.split()))).split())
 
 
 def strip_html(text: str) -> str:
     text = re.sub(r"(?is)<(script|style|head|svg)\b.*?</\1\s*>|<!--.*?-->", " ", text)
     text = re.sub(r"(?i)</?(p|div|li|h\d|tr|td|th|br|pre|section|dt|dd)\b[^>]*>", "\n", text)
-    return html.unescape(re.sub(r"<[^>]*>", "", text)).replace("¶", " ")
+    text = html.unescape(re.sub(r"<[^>]*>", "", text)).replace("¶", " ")
+    return re.sub(r"Help content debug info:\s*This page is:\s*\S+|Title is:.*", " ", text)
 
 
 _ROFF_TEXT = re.compile(r"^\.\s*(?:SH|SS|B|I|BR|IB|IR|RB|RI|BI|Nm|Fl|Ar|Xr|Pa|Dq|Em)\s+(.*)$")
-_ROFF_CHARACTERS = {"\\-": "-", "\\(em": "—", "\\(en": "–", "\\(aq": "'", "\\(dq": '"', "\\(co": "©", "\\(bu": "•",
-                    "\\(lq": "“", "\\(rq": "”", "\\(oq": "‘", "\\(cq": "’", "\\e": "\\", "\\&": "", "\\ ": " ", "\\~": " "}  # fmt: skip
+_ROFF_CHARACTERS = {
+    "\\-": "-", "\\(em": "—", "\\(en": "–", "\\(aq": "'", "\\(dq": '"', "\\(co": "©", "\\(bu": "•", "\\(lq": "“",
+    "\\(rq": "”", "\\(oq": "‘", "\\(cq": "’", "\\e": "\\", "\\&": "", "\\ ": " ", "\\~": " ",
+}  # fmt: skip
 
 
 def strip_roff(text: str) -> str:
@@ -175,7 +180,7 @@ def discover(split: Split) -> list[Corpus]:
         Corpus("prose", 0.34, [
             *_files(handbook, ["en-US/*.html"]),
             *_files("/usr/share/developers-reference", ["*.html"]),
-            *_files("/usr/share/doc", ["debian-policy/*.html", "*/*.html", "*/html/*.html", "*/manual/*.html"]),
+            *_files("/usr/share/doc", ["*/*.html", "*/html/*.html", "*/manual/*.html"]),
             *_files("/usr/share/libreoffice/help/en-US/text", ["**/*.html"]),
         ], strip_html),
         Corpus("other languages", 0.12, [
@@ -188,7 +193,7 @@ def discover(split: Split) -> list[Corpus]:
             *_files("/usr/share/common-licenses", ["*"]), *_files("/usr/share/doc", ["*/copyright"])
         ]),
         Corpus("fortunes", 0.24, [
-            path for path in _files("/usr/share/games/fortunes", ["**/*"]) if path.suffix not in (".dat", ".u8")
+            path for path in _files("/usr/share/games/fortunes", ["*"]) if path.suffix not in (".dat", ".u8")
         ], strip_fortunes),
         Corpus("manuals", 0.17, [*_files("/usr/share/man", ["man[1-8]/*.gz"])], strip_roff),
     ]  # fmt: skip

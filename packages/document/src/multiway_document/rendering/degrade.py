@@ -1,8 +1,8 @@
 """What paper, printers, cameras and file formats do to text: random degradations of a grey image.
 
-Every step is one small function ``step(image, rng, x_height) -> image`` on uint8 (height, width), dark ink on white.
-``x_height`` (pixels) is the size of the text, so that blur, tears and rules suit it. :data:`STEPS` lists them in
-the order in which they happen to a page, each with its own probability.
+Every step is one small function ``step(image, rng, x_height) -> image`` on uint8 (height, width), dark ink on
+white. ``x_height`` (pixels) is the size of the text, so that blur, tears and rules suit it. :data:`STEPS`
+lists them in the order in which they happen to a page, each with its own probability.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ CLEAN_SHARE = 0.25
 
 @lru_cache(maxsize=2)
 def _noise_tile(kind: str) -> np.ndarray:
-    """A fixed tile of noise to cut random windows from: drawing fresh noise would cost more than the text itself."""
+    """A fixed tile of noise to cut random windows from: drawing fresh noise would cost more than the text
+    itself.
+    """
     rng = np.random.default_rng(13)
     if kind == "normal":
         return np.clip(np.rint(rng.standard_normal((512, 4096), np.float32) * 32), -127, 127).astype(np.int8)
@@ -240,7 +242,7 @@ def low_contrast(image: np.ndarray, rng: Rng, x_height: float) -> np.ndarray:
 def jpeg(image: np.ndarray, rng: Rng, x_height: float) -> np.ndarray:
     """JPEG at quality 10-95."""
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(10, 96))])
-    return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE))
 
 
 def bilevel(image: np.ndarray, rng: Rng, x_height: float) -> np.ndarray:
@@ -251,9 +253,9 @@ def bilevel(image: np.ndarray, rng: Rng, x_height: float) -> np.ndarray:
 
 STEPS: tuple[tuple[float, Step], ...] = (
     (0.05, thicken), (0.08, thin), (0.07, ruled_lines), (0.05, bleed_through), (0.08, fade),
-    (0.25, ink_and_paper), (0.05, invert), (0.25, rotate), (0.10, shear), (0.06, perspective), (0.05, elastic),
-    (0.30, resample), (0.35, blur), (0.15, low_contrast), (0.12, illumination), (0.40, noise), (0.08, salt_and_pepper),
-    (0.22, jpeg), (0.10, bilevel),
+    (0.25, ink_and_paper), (0.05, invert), (0.25, rotate), (0.10, shear), (0.06, perspective),
+    (0.05, elastic), (0.30, resample), (0.35, blur), (0.15, low_contrast), (0.12, illumination),
+    (0.40, noise), (0.08, salt_and_pepper), (0.22, jpeg), (0.10, bilevel),
 )  # fmt: skip
 
 
@@ -261,8 +263,8 @@ def degrade(image: np.ndarray, rng: Rng, amount: float = 1.0, *, x_height: float
     """A randomly degraded copy of a grey image.
 
     Args:
-        image: uint8 (height, width), dark on white.
-        amount: factor on every step's probability; 0 leaves the image as it is. A quarter of the images stay clean
+        image: uint8 (height, width), dark on white. amount: factor on every step's probability; 0 leaves the
+        image as it is. A quarter of the images stay clean
             whatever the amount.
         x_height: height of a lower-case x in pixels.
     """

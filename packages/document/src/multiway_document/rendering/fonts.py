@@ -1,9 +1,9 @@
 """Font families of this machine, fit for drawing text that a reader can be trained on.
 
 A face is kept if it covers ASCII letters and digits, has real lower case (a face whose lower case looks like
-capitals would teach the reader to guess) and is not a symbol, mathematics or ornament face. Families, not files,
-are the unit of drawing and of the split: a held-out family, and every family with the same outlines under
-another name, is never seen in training.
+capitals would teach the reader to guess) and is not a symbol, mathematics or ornament face. Families, not
+files, are the unit of drawing and of the split: a held-out family, and every family with the same outlines
+under another name, is never seen in training.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import re
 import string
 import sys
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -28,7 +29,8 @@ Split = Literal["train", "held_out"]
 Genre = Literal["serif", "sans", "mono", "script"]
 
 HELD_OUT = ("EB Garamond", "Nimbus Sans", "Open Sans", "C059", "Carlito", "Dancing Script")
-# The same outlines (or nearly so) as a held-out family: Helvetica, Century Schoolbook, Open Sans and Lato clones.
+# The same outlines (or nearly so) as a held-out family: Helvetica, Century Schoolbook, Open Sans and Lato
+# clones.
 SAME_OUTLINES_AS_HELD_OUT = (
     "TeX Gyre Heros",
     "FreeSans",
@@ -38,8 +40,8 @@ SAME_OUTLINES_AS_HELD_OUT = (
     "Lato",
 )
 SCRIPT = (
-    "Breip", "femkeklaver", "Rufscript", "Dancing Script", "Lobster Two", "Z003", "TeX Gyre Chorus", "Comfortaa",
-    "Comic Neue",
+    "Breip", "femkeklaver", "Rufscript", "Dancing Script", "Lobster Two", "Z003", "TeX Gyre Chorus",
+    "Comfortaa", "Comic Neue",
 )  # fmt: skip
 SCRIPT_SHARE = 0.08
 LATIN_NOTO = (
@@ -52,8 +54,8 @@ LATIN_NOTO = (
 )
 
 _REJECTED_NAME = re.compile(
-    r"math|symbol|emoji|dingbat|ornament|initials|keyboard|\bcaps\b|small ?cap|\bsc\b|smallcaps|music|icons|braille"
-    r"|fallback|stixint|stixsize|stixvar|stixnon|hairline|\bthin\b|extra ?light|dunhill|unslanted|barcode",
+    r"math|symbol|emoji|dingbat|ornament|initials|keyboard|\bcaps\b|small ?cap|\bsc\b|smallcaps|music|icons"
+    r"|braille|fallback|stixint|stixsize|stixvar|stixnon|hairline|\bthin\b|extra ?light|dunhill|unslanted|barcode",
     re.IGNORECASE,
 )
 _STYLE_WORDS = re.compile(
@@ -64,6 +66,11 @@ _STYLE_WORDS = re.compile(
 _SERIF_NAME = (
     r"serif|roman|termes|pagella|schola|bonum|garamond|p052|c059|bookman|stix|junicode|libertine|standard"
 )
+_PLAINER = {
+    "–": "-", "—": "-", "−": "-", "‘": "'", "’": "'", "‚": ",", "“": '"', "”": '"', "„": '"', "…": "...", "«": '"',
+    "»": '"', "ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "ı": "i",
+    "•": "-", "×": "x",
+}  # fmt: skip
 _REQUIRED = frozenset(string.ascii_letters + string.digits)
 
 
@@ -81,7 +88,9 @@ def font_directories() -> list[Path]:
 
 
 def _font_files(folders: Iterable[Path]) -> list[Path]:
-    """TrueType and OpenType files below the folders, each real file once (packages link folders to each other)."""
+    """TrueType and OpenType files below the folders, each real file once (packages link folders to each
+    other).
+    """
     files: dict[Path, Path] = {}
     for folder in folders:
         for parent, _, names in os.walk(folder, followlinks=True):
@@ -102,6 +111,19 @@ def _load(path: Path | None, size: float, shaped: bool) -> FreeTypeFont:
     return ImageFont.truetype(str(path), size, layout_engine=layout)
 
 
+def replace_uncovered(text: str, covered: frozenset[str]) -> str:
+    """What a typesetter does without some characters: plain letters and ASCII marks instead, or nothing."""
+    if covered.issuperset(text):
+        return text
+    characters = []
+    for character in text:
+        if character not in covered:
+            character = _PLAINER.get(character) or unicodedata.normalize("NFD", character)[0]
+        if covered.issuperset(character):
+            characters.append(character)
+    return "".join(characters)
+
+
 @dataclass(frozen=True)
 class FontFace:
     """One font file. ``path`` None is Pillow's built-in font. Heights are fractions of the em."""
@@ -116,14 +138,14 @@ class FontFace:
     weight: float = 1.0  # how often the face is drawn within its family
 
     def at(self, size: float, *, shaped: bool = False) -> FreeTypeFont:
-        """The face at an em of ``size`` pixels; ``shaped`` turns on ligatures and full kerning where available."""
+        """The face at an em of ``size`` pixels; ``shaped`` turns on ligatures and full kerning where
+        available.
+        """
         return _load(self.path, size, shaped)
 
     def restrict(self, text: str) -> str:
-        """The text without characters that the face lacks, single-spaced and stripped."""
-        if not self.covered.issuperset(text):
-            text = "".join(character for character in text if character in self.covered)
-        return " ".join(text.split())
+        """The text in characters that the face has, single-spaced and stripped."""
+        return " ".join(replace_uncovered(text, self.covered).split())
 
 
 def _is_legible(font: FreeTypeFont) -> bool:
@@ -259,7 +281,9 @@ class FontLibrary:
                 min(int(np.searchsorted(self._cumulative, rng.random())), len(self._names) - 1)
             ]
         else:
-            names = [name for name in self._names if self.families[name][0].genre == genre] or self._names
+            genres = {name: self.families[name][0].genre for name in self._names}
+            names = [name for name in self._names if genres[name] == genre]
+            names = names or [name for name in self._names if genres[name] != "script"] or self._names
             name = names[int(rng.integers(len(names)))]
         faces = self.families[name]
         weights = np.cumsum([face.weight for face in faces])

@@ -1,7 +1,8 @@
 """Text set from large cached glyphs and scaled down: fast, and unhinted as print and PDF renderers are.
 
-FreeType spends most of its time on hinting, again for every glyph and size. A page printed and scanned shows no
-hinting, so each glyph is drawn once per face at a large size; a line is put together from those and reduced by area.
+FreeType spends most of its time on hinting, again for every glyph and size. A page printed and scanned shows
+no hinting, so each glyph is drawn once per face at a large size; a line is put together from those and
+reduced by area.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def can_shape() -> bool:
 
 @dataclass(frozen=True)
 class Glyph:
-    """``ink`` uint8 (height, width), 255 is ink; its corner lies at ``x``, ``y`` from the pen (y downwards)."""
+    """``ink`` uint8 (height, width), 255 is ink; its corner lies at ``x``, ``y`` from the pen (y down)."""
 
     ink: np.ndarray
     x: int
@@ -41,7 +42,9 @@ class Glyph:
 
 @dataclass(frozen=True)
 class SetLine:
-    """A line set at the scale of the atlas: ``ink`` 255 is ink; the pen starts at ``x``, ends at ``x + width``."""
+    """A line set at the scale of the atlas: ``ink`` 255 is ink; the pen starts at ``x``, ends at ``x +
+    width``.
+    """
 
     ink: np.ndarray
     baseline: int
@@ -152,3 +155,16 @@ def scale_ink(line: SetLine, scale: float) -> tuple[np.ndarray, float, float]:
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     ink = cv2.resize(line.ink, size, interpolation=method)
     return ink, line.baseline * size[1] / height, line.x * size[0] / width
+
+
+def place(image: np.ndarray, line: SetLine, scale: float, x: float, baseline: float) -> float:
+    """Print a set line black on ``image`` in place, pen at ``x``; what lies outside is cut. The base line
+    drawn on.
+    """
+    ink, own_baseline, own_x = scale_ink(line, scale)
+    left, top = round(x - own_x), round(baseline - own_baseline)
+    y0, x0 = max(0, top), max(0, left)
+    view = image[y0 : max(y0, top + ink.shape[0]), x0 : max(x0, left + ink.shape[1])]
+    part = ink[y0 - top :, x0 - left :][: view.shape[0], : view.shape[1]]
+    np.minimum(view, 255 - part, out=view)
+    return top + own_baseline

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from multiway_document.rendering.degrade import degrade
 from multiway_document.rendering.fonts import FontFace, FontLibrary
-from multiway_document.rendering.glyphs import ATLAS_X_HEIGHT, SetLine, atlas, can_shape, scale_ink
+from multiway_document.rendering.glyphs import ATLAS_X_HEIGHT, atlas, can_shape, place
 from multiway_document.rendering.text import TextSource
 
 LINE_HEIGHT = 32
@@ -57,8 +57,8 @@ class LineSampler:
     ) -> RenderedLine:
         """One line of ``min_characters`` to ``max_characters`` characters.
 
-        Scale, place and margins jitter as real crops do. ``degraded`` adds :func:`degrade` before the crop, with the
-        flattening and contrast stretch that page preparation applies, in most cases.
+        Scale, place and margins jitter as real crops do. ``degraded`` adds :func:`degrade` before the crop,
+        with the flattening and contrast stretch that page preparation applies, in most cases.
         """
         face, text = self._face_and_text(rng, max_characters, min_characters)
         x_height = self._source_x_height(rng, len(text), degraded)
@@ -82,7 +82,7 @@ class LineSampler:
 
     @staticmethod
     def _source_x_height(rng: np.random.Generator, characters: int, degraded: bool) -> float:
-        """Pixels of x-height on the page the line is cropped from: 60 to 300 dpi, less for long lines (cost)."""
+        """Pixels of x-height on the page that the line is cut from: 60 to 300 dpi; long lines cost more."""
         high = 20.0 if characters < 25 else 15.0
         low = 4.2 if degraded and rng.random() < 0.25 else 7.5
         return float(np.exp(rng.uniform(np.log(low), np.log(high))))
@@ -155,23 +155,12 @@ class LineSampler:
             )
 
 
-def place(image: np.ndarray, line: SetLine, scale: float, x: float, baseline: float) -> float:
-    """Print a set line black on ``image`` in place, pen at ``x``; what lies outside is cut. The base line drawn on."""
-    ink, own_baseline, own_x = scale_ink(line, scale)
-    left, top = round(x - own_x), round(baseline - own_baseline)
-    y0, x0 = max(0, top), max(0, left)
-    view = image[y0 : max(y0, top + ink.shape[0]), x0 : max(x0, left + ink.shape[1])]
-    part = ink[y0 - top :, x0 - left :][: view.shape[0], : view.shape[1]]
-    np.minimum(view, 255 - part, out=view)
-    return top + own_baseline
-
-
 def _dark_on_white(image: np.ndarray) -> np.ndarray:
     return cv2.bitwise_not(image) if np.median(image[::3, ::3]) < 110 else image
 
 
 def flatten(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Dark on white with even light and full contrast, as page preparation leaves a page (with some slack)."""
+    """Dark on white, even light, full contrast: as page preparation leaves a page, with some slack."""
     image = _dark_on_white(image)
     height, width = image.shape
     small = cv2.resize(image, (max(1, width // 8), max(1, height // 8)), interpolation=cv2.INTER_AREA)

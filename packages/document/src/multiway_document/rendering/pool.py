@@ -1,9 +1,9 @@
 """Rendered lines on disk: written in shards by a low-priority process, read memory-mapped by training.
 
-A shard is three things under one name: ``shard_0007.pixels.npy`` (uint8, the lines' images one after the other, each
-row by row), and ``shard_0007.index.npz`` with ``widths`` and ``lengths`` (int32, one a line) and ``class_ids``
-(uint16, the texts one after the other; class ``i`` is ``ALPHABET[i - 1]``). The index is written last, so a shard
-without it is one still being made.
+A shard is two files: ``shard_0007.pixels.npy`` (uint8, the lines' images one after the other, each row by
+row), and ``shard_0007.index.npz`` with ``widths`` and ``lengths`` (int32, one a line) and ``class_ids``
+(uint16, the texts one after the other; class ``i`` is ``ALPHABET[i - 1]``). The index is written last, so a
+shard without it is one still being made.
 
 ``python -m multiway_document.rendering.pool --output DIR --lines 20000 --shard 0 --seed 0`` writes one shard.
 """
@@ -24,7 +24,8 @@ from multiway_document.rendering.lines import LINE_HEIGHT, LineSampler
 from multiway_document.rendering.text import TextSource
 
 _CLASS_OF = {character: i for i, character in enumerate(ALPHABET, start=1)}
-# Share of the lines, and the least and most characters: short strings keep the reader honest about single glyphs.
+# Share of the lines, and the least and most characters: short strings keep the reader honest about single
+# glyphs.
 LENGTHS = ((0.25, 1, 8), (0.35, 8, 40), (0.40, 40, 90))
 
 
@@ -39,7 +40,7 @@ def decode(class_ids: np.ndarray) -> str:
 
 
 def draw_length_range(rng: np.random.Generator, min_characters: int, max_characters: int) -> tuple[int, int]:
-    """Bounds for one line from the mixture :data:`LENGTHS`, within ``min_characters`` to ``max_characters``."""
+    """Bounds for one line, from the mixture :data:`LENGTHS` cut to the least and most characters."""
     ranges = [
         (share, max(low, min_characters), min(high, max_characters))
         for share, low, high in LENGTHS
@@ -71,8 +72,8 @@ def write_shard(
         np.savez(
             temporary[1], widths=np.array(widths, np.int32), lengths=lengths, class_ids=np.concatenate(texts)
         )
-        os.replace(temporary[0], folder / f"shard_{shard:04d}.pixels.npy")
-        os.replace(temporary[1], index)
+        temporary[0].replace(folder / f"shard_{shard:04d}.pixels.npy")
+        temporary[1].replace(index)
     finally:
         for path in temporary:
             path.unlink(missing_ok=True)

@@ -22,8 +22,8 @@ for _character in _OTHERS:
     _base = unicodedata.normalize("NFD", _character)[0]
     if _base != _character:
         _ACCENTED[_base] = _ACCENTED.get(_base, "") + _character
-_ACCENTED.update(o=_ACCENTED.get("o", "") + "øœ", O=_ACCENTED.get("O", "") + "ØŒ", a=_ACCENTED.get("a", "") + "æ",
-                 l=_ACCENTED.get("l", "") + "ł", i=_ACCENTED.get("i", "") + "ı", s=_ACCENTED.get("s", "") + "ß")  # fmt: skip
+for _base, _forms in (("o", "øœ"), ("O", "ØŒ"), ("a", "æ"), ("l", "ł"), ("i", "ı"), ("s", "ß")):
+    _ACCENTED[_base] = _ACCENTED.get(_base, "") + _forms
 _PAIRS = ["()", "[]", "{}", "“”", "‘’", "«»", "„“", "‹›", '""', "''", "<>", "**", "__", "``"]
 
 FALLBACK_WORDS = [
@@ -168,12 +168,18 @@ FALLBACK_WORDS = [
 def _words() -> list[str]:
     path = Path("/usr/share/dict/words")
     if path.is_file():
-        return [w for w in path.read_text("utf-8", "ignore").split() if 1 < len(w) < 16 and restrict(w) == w]
+        return [
+            w
+            for w in path.read_text("utf-8", "ignore").split()
+            if 1 < len(w) < 16 and w.islower() and w.isalpha()
+        ]
     return FALLBACK_WORDS
 
 
 class TextSource:
-    """Random lines of text, all within :data:`~multiway_document.alphabet.ALPHABET`, single-spaced and stripped."""
+    """Random lines of text, all within :data:`~multiway_document.alphabet.ALPHABET`, single-spaced and
+    stripped.
+    """
 
     def __init__(
         self, corpora: Sequence[Corpus] = (), glosses: Sequence[str] = (), words: Sequence[str] = ()
@@ -184,7 +190,9 @@ class TextSource:
 
     @classmethod
     def discover(cls, *, split: Split = "train") -> TextSource:
-        """Everything usable on this machine on one side of the split; only generators and a word list if nothing."""
+        """Everything usable on this machine on one side of the split; only generators and a word list if
+        nothing.
+        """
         return cls(corpus.discover(split), corpus.dictionary_glosses(split), _words())
 
     def passage(self, rng: np.random.Generator, length: int) -> str:
@@ -209,7 +217,7 @@ class TextSource:
         return text if len(text) <= length else text[:length].rpartition(" ")[0] or text[:length]
 
     def line(self, rng: np.random.Generator, max_characters: int, min_characters: int = 1) -> str:
-        """One line of ``min_characters`` to ``max_characters`` characters, its length about uniform between."""
+        """One line of ``min_characters`` to ``max_characters`` characters, about uniform between."""
         length = int(rng.integers(min_characters, max_characters + 1))
         for _ in range(6):
             text = restrict(self._vary(rng, restrict(self._draw(rng, length))))
