@@ -407,11 +407,9 @@ class TestLegacy:
             checkpoint.read(tmp_path / "ckpt.pt", key="extra_state")
 
     def test_compressed_records_are_refused(self, tmp_path: Path) -> None:
-        torch.save({"a": torch.zeros(1)}, tmp_path / "good.pt")
-        with (
-            zipfile.ZipFile(tmp_path / "good.pt") as good,
-            zipfile.ZipFile(tmp_path / "bomb.pt", "w") as bomb,
-        ):
+        good_path, bomb_path = tmp_path / "good.pt", tmp_path / "bomb.pt"
+        torch.save({"a": torch.zeros(1)}, good_path)
+        with zipfile.ZipFile(good_path) as good, zipfile.ZipFile(bomb_path, "w") as bomb:
             for entry in good.infolist():
                 bomb.writestr(entry.filename, good.read(entry), compress_type=zipfile.ZIP_DEFLATED)
         with pytest.raises(CheckpointError, match=r"refused: good/data\.pkl in it is compressed"):
