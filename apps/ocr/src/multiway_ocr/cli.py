@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json as json_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from multiway_core.app import DeviceOption, DtypeOption, ModelOption, run
+from multiway_core.app import (
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    ModelOption,
+    SeedOption,
+    progress_bar,
+    run,
+    write_stdout,
+)
 from multiway_core.errors import InputError
 
-from multiway_ocr.reader import BUNDLED_MODEL, DEFAULT_ENGINE, Engine, Format, ReadOptions, Task
+from multiway_ocr.reader import BUNDLED_MODEL, Engine, Format, ReadOptions, Task
 
 cli = typer.Typer(
     name="multiway-ocr",
@@ -19,7 +29,12 @@ cli = typer.Typer(
 )
 
 EngineOption = Annotated[
-    Engine, typer.Option("--engine", help="fast: lines by the CTC head; full: the autoregressive decoder.")
+    Engine | None,
+    typer.Option(
+        "--engine",
+        help="fast: line by line, in one pass each; full: the decoder writes the page. "
+        "[default: fast where the model has it]",
+    ),
 ]
 
 
@@ -31,7 +46,7 @@ def read(
     task: Annotated[
         Task | None, typer.Option("--task", help="[default: markdown for --format markdown, else ocr]")
     ] = None,
-    engine: EngineOption = DEFAULT_ENGINE,
+    engine: EngineOption = None,
     model: ModelOption = BUNDLED_MODEL,
     format: Annotated[
         Format | None, typer.Option("--format", "-f", help="[default: text, or markdown for --task markdown]")
@@ -78,6 +93,89 @@ def read(
         paths, options, format=format, output=output, jobs=jobs, overwrite=overwrite, summary=json
     )
     raise typer.Exit(code)
+
+
+@cli.command()
+def ask(
+    image: Annotated[Path, typer.Argument(help="A picture or a PDF (its first page, or --page).")],
+    question: Annotated[str, typer.Argument(help="What to ask about the page.")],
+    model: Annotated[
+        str, typer.Option("--model", help="A KOSMOS-2.5-CHAT checkpoint: a folder or a hub id.")
+    ] = BUNDLED_MODEL,
+    page: Annotated[int, typer.Option("--page", min=1, help="Page of a PDF or TIFF file.")] = 1,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer.")] = 256,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Answer a question about a page (needs KOSMOS-2.5-CHAT weights: see --model)."""
+    from multiway_ocr.ask import answer
+
+    options = ReadOptions(model=model, pages=str(page), device=device, dtype=dtype)
+    text = answer(image, question, options, max_new_tokens=max_new_tokens)
+    if json:
+        text = json_module.dumps(
+            {"source": str(image), "page": page, "model": model, "question": question, "answer": text},
+            ensure_ascii=False,
+        )
+    write_stdout(text + "\n")
+
+
+@cli.command()
+def evaluate(
+    dataset: Annotated[
+        str,
+        typer.Option(
+            "--dataset",
+            metavar="DIR|NAME",
+            help="A folder (FUNSD, SROIE, CORD, OmniDocBench, or pictures with .txt beside them), or synthetic.",
+        ),
+    ] = "synthetic",
+    task: Annotated[Task, typer.Option("--task", help="What is read and scored.")] = "ocr",
+    engine: EngineOption = None,
+    model: ModelOption = BUNDLED_MODEL,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many pages.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Write report.json, report.md and report.png."),
+    ] = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Measure a model on a data set: error rates, word F1, box overlap, each with its interval."""
+    from multiway_ocr.evaluation import evaluate_dataset
+
+    options = ReadOptions(task=task, engine=engine, model=model, device=device, dtype=dtype)
+    with progress_bar() as progress:
+        bar = progress.add_task("reading", total=None)
+        report = evaluate_dataset(
+            dataset, options, limit=limit, seed=seed, on_sample=lambda row: progress.advance(bar)
+        )
+    if output is not None:
+        report.save(output)
+    if json:
+        write_stdout(json_module.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n")
+    else:
+        write_stdout(report.to_markdown())
+
+
+@cli.command()
+def demo(
+    model: ModelOption = BUNDLED_MODEL,
+    host: Annotated[str, typer.Option("--host", help="Address to serve on.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option("--port", help="[default: first free from 7860]")] = None,
+    share: Annotated[bool, typer.Option("--share/--no-share", help="Open a public tunnel.")] = False,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+) -> None:
+    """Open the demo page in this machine's browser."""
+    from multiway_core.app import launch
+
+    from multiway_ocr.demo import build_demo
+
+    launch(build_demo(model, device=device, dtype=dtype), host, port, share=share)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,6 @@ Engine = Literal["full", "fast"]
 Format = Literal["text", "json", "jsonl", "markdown", "hocr", "alto", "tsv", "pdf", "html"]
 
 BUNDLED_MODEL = "bundled:ocr-small"
-DEFAULT_ENGINE: Engine = "fast"
 TEXT_LAYER = "pdf-text-layer"  # what stands as the model of a document that needed none
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".pdf"}
@@ -33,7 +33,7 @@ class ReadOptions:
     """How to read; the same for all files of a run. Picklable: worker processes get it."""
 
     task: Task = "ocr"
-    engine: Engine = DEFAULT_ENGINE
+    engine: Engine | None = None  # the model's best
     model: str = BUNDLED_MODEL
     pages: str | None = None
     device: str = "auto"
@@ -41,28 +41,45 @@ class ReadOptions:
     force_ocr: bool = False
 
 
+class PipelineLoader:
+    """The ``OcrPipeline`` of one model, loaded by whoever asks first and kept."""
+
+    def __init__(self, model: str, device: str, dtype: str) -> None:
+        self._arguments = (model, device, dtype)
+        self._pipeline: Any = None
+        self._lock = threading.Lock()  # the demo's visitors come in threads
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the model is in memory already."""
+        return self._pipeline is not None
+
+    def __call__(self) -> Any:
+        """The pipeline; raises StopRun when it cannot be loaded (then no page can be read)."""
+        from multiway_document.pipeline import OcrPipeline
+
+        model, device, dtype = self._arguments
+        with self._lock:
+            if self._pipeline is None:
+                try:
+                    self._pipeline = OcrPipeline.from_pretrained(
+                        model, device=pick_device(device), dtype=pick_dtype(dtype)
+                    )
+                except MultiwayError as error:
+                    raise StopRun(str(error)) from error
+        return self._pipeline
+
+
 class Reader:
     """Reads files with one pipeline, loaded at the first page that needs it."""
 
-    def __init__(self, options: ReadOptions) -> None:
+    def __init__(self, options: ReadOptions, pipeline: PipelineLoader | None = None) -> None:
         self.options = options
-        self._pipeline: Any = None
+        self.pipeline = pipeline or PipelineLoader(options.model, options.device, options.dtype)
 
-    @property
-    def pipeline(self) -> Any:
-        """The ``OcrPipeline``; raises StopRun when it cannot be loaded (then no page can be read)."""
-        if self._pipeline is None:
-            from multiway_document.pipeline import OcrPipeline
-
-            try:
-                self._pipeline = OcrPipeline.from_pretrained(
-                    self.options.model,
-                    device=pick_device(self.options.device),
-                    dtype=pick_dtype(self.options.dtype),
-                )
-            except MultiwayError as error:
-                raise StopRun(str(error)) from error
-        return self._pipeline
+    def variant(self, **changes: Any) -> Reader:
+        """A reader with another task, engine or choice of pages, and the same pipeline."""
+        return Reader(replace(self.options, **changes), self.pipeline)
 
     def document(self, path: Path) -> Document:
         """Read all (chosen) pages of one file.
@@ -88,7 +105,7 @@ class Reader:
             if self._needs_model(source):
                 used_model = True
                 options = {"task": self.options.task, "engine": self.options.engine}
-                for event in self.pipeline.stream(source.image, **options):
+                for event in self.pipeline().stream(source.image, **options):
                     if isinstance(event, Page):
                         event = self._finish(source, event)
                         pages.append(event)
@@ -133,7 +150,7 @@ class Reader:
         from multiway_document.result import Page
 
         if self._needs_model(source):
-            page = self.pipeline(source.image, task=self.options.task, engine=self.options.engine)
+            page = self.pipeline()(source.image, task=self.options.task, engine=self.options.engine)
             return self._finish(source, page)
         width, height = source.image.size
         return Page(source.index, width, height, tuple(source.text_lines or ()))

@@ -25,7 +25,7 @@ _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "DejaVu Sans Mono", "monospa
 
 _CSS = """
 .gradio-container { --mw-ink: #1f3a68; max-width: 1680px !important; margin: 0 auto !important; }
-.mw-header { padding: 6px 2px 2px; }
+.mw-header { padding: 0; }
 .mw-header h1 { font-size: 1.5rem; font-weight: 650; margin: 0; letter-spacing: -0.01em; }
 .mw-header p { margin: 2px 0 0; color: var(--body-text-color-subdued); font-size: 0.95rem; }
 """
