@@ -7,10 +7,15 @@ import numpy as np
 
 from multiway_document.segmentation.arrays import GreyImage
 
+PAPER = 200.0
+"""Grey level of the paper in a flattened page."""
+
 _BACKGROUND_REDUCTION = 8  # the paper's brightness varies slowly: an eighth of the resolution shows it
 _BACKGROUND_WINDOW = 31  # in reduced pixels; must be larger than any letter, smaller than a lamp's gradient
 _IMPULSE_STEP = 60  # grey levels by which a lone pixel must differ from all its neighbours to be an impulse
 _IMPULSE_SHARE = 0.004  # clean text stays below 0.001, 2 % salt and pepper lies above 0.006
+_SMOOTH_FROM = 8.0  # noise in grey levels of a flattened page
+_MAX_NOISE = 30.0  # grey levels; contrast is not raised so far that the noise would exceed it
 _MAX_GAIN = 12.0  # a fainter page is taken as empty: more gain would only show the sensor's noise
 
 
@@ -36,15 +41,6 @@ def remove_impulses(grey: GreyImage) -> tuple[GreyImage, bool]:
     if max(pepper, salt) < _IMPULSE_SHARE * grey.size:
         return grey, False
     return cv2.medianBlur(grey, 3), True
-
-
-def noise_level(grey: GreyImage) -> float:
-    """Standard deviation of the pixel noise (Immerkaer 1996), in grey levels; its median ignores text."""
-    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-    top, left = max(0, grey.shape[0] // 2 - 400), max(0, grey.shape[1] // 2 - 400)
-    sample = np.ascontiguousarray(grey[top : top + 800, left : left + 800])
-    response = cv2.filter2D(sample, cv2.CV_16S, kernel)[1:-1, 1:-1]
-    return float(np.median(np.abs(response)) / 0.6745 / 6.0) if response.size else 0.0
 
 
 def background(grey: GreyImage) -> GreyImage:
@@ -77,24 +73,47 @@ def is_inverted(grey: GreyImage) -> bool:
 
 
 def flatten(grey: GreyImage) -> GreyImage:
-    """Even lighting and full contrast: (H, W) uint8, ink near 0, paper 255.
+    """Even lighting and full contrast: (H, W) uint8, the darkest ink near 0, the paper around ``PAPER``.
 
     The page is divided by its :func:`background` (a shadow multiplies what the paper reflects), then
-    stretched between the darkest thousandth and the paper.
+    stretched between the darkest thousandth and the paper. The levels above PAPER are left for the paper's
+    noise, which must not be clipped before it has been measured; :func:`whiten` does away with them.
     """
     if is_inverted(grey):
         grey = cv2.bitwise_not(grey)
-    even = cv2.divide(grey, background(grey), scale=245)
-    return stretch(even, noise_level(even))
-
-
-def stretch(even: GreyImage, noise: float) -> GreyImage:
-    """Ink to 0 and paper to 255, where there is enough contrast over the ``noise`` to speak of ink."""
-    counts = np.bincount(even.ravel(), minlength=256)
-    below = np.cumsum(counts) / even.size
+    even = cv2.divide(grey, background(grey), scale=PAPER)
+    below = np.cumsum(np.bincount(even.ravel(), minlength=256)) / even.size
     paper = float(np.searchsorted(below, 0.5))
+    noise = float(np.median(noise_map(even)))
     ink = float(np.searchsorted(below, 0.001)) + 1.5 * noise
-    paper -= 1.0 * noise
-    gain = min(_MAX_GAIN, 255.0 / max(1.0, paper - ink))
-    levels = np.clip(255.0 + (np.arange(256) - paper) * gain, 0, 255).astype(np.uint8)
+    gain = min(_MAX_GAIN, PAPER / max(1.0, paper - ink), max(1.0, _MAX_NOISE / max(noise, 1e-3)))
+    levels = np.clip(PAPER + (np.arange(256) - paper) * gain, 0, 255).astype(np.uint8)
     return cv2.LUT(even, levels)
+
+
+def whiten(page: GreyImage, noise: float) -> GreyImage:
+    """A flattened page with its paper, up to one standard deviation of the noise, at 255."""
+    white = PAPER - min(noise, 60.0)
+    return cv2.LUT(page, np.clip(np.arange(256) * (255.0 / white), 0, 255).astype(np.uint8))
+
+
+def smooth_noise(page: GreyImage, noise: np.ndarray) -> tuple[GreyImage, np.ndarray]:
+    """A noisy flattened page made easier to threshold, and the noise that is left; a clean one as it is."""
+    if np.median(noise) < _SMOOTH_FROM:
+        return page, noise
+    return cv2.GaussianBlur(page, (0, 0), 1.0), noise * 0.3  # 1 / sqrt(4 pi) = 0.28 of white noise passes
+
+
+def noise_map(page: GreyImage) -> np.ndarray:
+    """Standard deviation of the pixel noise (after Immerkaer 1996), float32, one value per 8x8 pixels.
+
+    Where a page was dark, flattening has amplified the noise, so one figure would not do. Each value comes
+    from the quietest block within some 40 pixels, which lies between the letters.
+    """
+    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+    response = cv2.convertScaleAbs(cv2.filter2D(page, cv2.CV_16S, kernel), alpha=0.25)
+    size = (max(1, page.shape[1] // 8), max(1, page.shape[0] // 8))
+    blocks = cv2.resize(response, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    quiet = cv2.erode(blocks, np.ones((11, 11), np.uint8))
+    # A mean absolute response is 0.8 standard deviations, the kernel's gain 6, and the minimum lies 25 % low.
+    return quiet * (4.0 / 0.8 / 6.0 * 1.25)

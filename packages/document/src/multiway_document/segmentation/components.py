@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from multiway_document.segmentation.arrays import GreyImage, InkMask
+from multiway_document.segmentation.background import PAPER
 
 CAP_TO_X = 1.42
 """Height of capitals and digits over the x-height, the middle of the common text faces (1.35 to 1.5)."""
 
 
-INK_SHARE, MIN_INK_DEPTH = 0.25, 30.0
+INK_SHARE, MIN_INK_DEPTH = 0.25, 24.0
 """Set on receipts: more loses faint print, less joins lines and shows the paper's stains."""
 
 
@@ -42,24 +43,23 @@ class Components:
         return self.y1 - self.y0
 
 
-def find_ink(page: GreyImage, noise: float = 0.0) -> InkMask:
-    """Threshold a flattened page between paper (255) and the darkest ink nearby, so that faint print counts
-    too.
+def find_ink(page: GreyImage, noise: np.ndarray) -> InkMask:
+    """Threshold a flattened page between paper and the darkest ink nearby, so that faint print counts too.
 
-    ``noise`` is the page's noise level; a pixel is ink when it is darker than the paper by a quarter of what
-    the darkest pixel within some 20 pixels is, and by 30 grey levels and three times the noise at least.
+    ``noise`` is the page's noise at any resolution (:func:`noise_map`). A pixel is ink when it is darker than
+    paper by a quarter of what the darkest pixel within some 20 pixels is, and by 24 grey levels and 3.5 times
+    the local noise at least.
     """
     height, width = page.shape
-    if noise > 12.0:
-        page = cv2.GaussianBlur(page, (0, 0), 1.0)
-    smooth = cv2.blur(page, (3, 3)) if noise > 4.0 else page
     small_size = (max(1, width // 4), max(1, height // 4))
+    smooth = cv2.blur(page, (3, 3)) if noise.max() > 3.0 else page
     small = cv2.resize(
         cv2.erode(smooth, np.ones((4, 4), np.uint8)), small_size, interpolation=cv2.INTER_NEAREST
     )
-    darkest = cv2.blur(cv2.erode(small, np.ones((9, 9), np.uint8)), (9, 9))
-    depth = np.clip(INK_SHARE * (255.0 - darkest), MIN_INK_DEPTH + 3.0 * noise, 200.0)
-    level = cv2.resize((255.0 - depth).astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
+    darkest = PAPER - cv2.blur(cv2.erode(small, np.ones((9, 9), np.uint8)), (9, 9))
+    noise = cv2.resize(noise, small_size, interpolation=cv2.INTER_LINEAR)
+    depth = np.maximum(INK_SHARE * darkest, np.minimum(MIN_INK_DEPTH + 3.5 * noise, 0.75 * PAPER))
+    level = cv2.resize(np.clip(PAPER - depth, 0, 255).astype(np.uint8), (width, height))
     return (page < level).astype(np.uint8)
 
 

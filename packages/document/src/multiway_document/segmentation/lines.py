@@ -21,6 +21,9 @@ the cells of a table row and the columns of a page are read apart, as in SROIE's
 SPLIT_GAP_EM ends it where it is also SPLIT_GAP_RATIO times the row's usual word gap, so justified lines
 stay whole."""
 
+MAX_GROUPS = 2000
+"""More groups of letters than this are noise; a bound on time and memory."""
+
 EM_TO_X = 2.1
 """Font size over x-height, the middle of the common text faces (1.9 to 2.3)."""
 
@@ -56,6 +59,7 @@ def find_lines(prepared: PreparedPage) -> list[LineRegion]:
     letters = _letters(pieces, x)
     owner = np.full(len(pieces.area), -1, np.int32)
     owner[letters] = _group(pieces, letters, x)
+    _keep_largest(pieces, owner)
     dashes = _dashed_rules(pieces, x)
     owner[dashes] = -1
     measured = _measure_all(pieces, owner, x)
@@ -64,8 +68,8 @@ def find_lines(prepared: PreparedPage) -> list[LineRegion]:
     _split(pieces, owner, _measure_all(pieces, owner, x))
     measured = _measure_all(pieces, owner, x)
     kept: list[tuple[int, Box, float, float]] = []
-    for number, (baseline, own_x) in measured.items():
-        members = np.flatnonzero(owner == number)
+    for number, members in _members(owner):
+        baseline, own_x = measured[number]
         if not _is_text(pieces, members, own_x, x):
             owner[members] = -1
             continue
@@ -81,6 +85,24 @@ def find_lines(prepared: PreparedPage) -> list[LineRegion]:
         LineRegion(kept[i][1], block, kept[i][2], kept[i][3], kept[i][0], owner, pieces)
         for i, block in zip(order, blocks, strict=True)
     ]
+
+
+def _members(owner: npt.NDArray[np.int32]) -> list[tuple[int, npt.NDArray[np.intp]]]:
+    """Each line's number with the labels of its pieces."""
+    taken = np.flatnonzero(owner >= 0)
+    taken = taken[np.argsort(owner[taken], kind="stable")]
+    numbers, starts = np.unique(owner[taken], return_index=True)
+    return list(zip(numbers.tolist(), np.split(taken, starts[1:]), strict=True)) if len(taken) else []
+
+
+def _keep_largest(pieces: Components, owner: npt.NDArray[np.int32]) -> None:
+    """Leave out the groups with least ink where there are more than any page has lines, as in noise (in
+    place)."""
+    lines = _members(owner)
+    if len(lines) > MAX_GROUPS:
+        ink = [int(pieces.area[members].sum()) for _, members in lines]
+        for i in np.argsort(ink)[:-MAX_GROUPS]:
+            owner[lines[i][1]] = -1
 
 
 def _letters(pieces: Components, x: float) -> npt.NDArray[np.intp]:
@@ -104,9 +126,8 @@ def _dashed_rules(pieces: Components, x: float) -> npt.NDArray[np.intp]:
     thin = np.flatnonzero((pieces.area > 0) & (pieces.height < 0.45 * x) & (pieces.width < 30 * x))
     if len(thin) < 5:
         return thin[:0]
-    thin = thin[np.argsort(pieces.x0[thin], kind="stable")]
     x0, x1, y0, y1 = pieces.x0[thin], pieces.x1[thin], pieces.y0[thin], pieces.y1[thin]
-    left, right = _pairs(x0, x1, 1.6 * x)
+    left, right = _pairs(pieces, thin, 1.6 * x, 4 * x)
     level = np.minimum(y1[left], y1[right]) - np.maximum(y0[left], y0[right]) >= -0.1 * x
     number = _connect(left[level], right[level], len(thin))
     count = np.bincount(number)
@@ -124,29 +145,40 @@ def _connect(left: npt.NDArray[np.intp], right: npt.NDArray[np.intp], count: int
 
 
 def _pairs(
-    x0: npt.NDArray[np.int32], x1: npt.NDArray[np.int32], reach: float
+    pieces: Components, ids: npt.NDArray[np.intp], reach: float, stripe: float
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """All (i, j), i before j in the order of x0 (sorted), where j begins at most ``reach`` after i's end."""
-    last = np.searchsorted(x0, x1 + reach, side="right")
-    count = np.maximum(last - np.arange(len(x0)) - 1, 0)
-    left = np.repeat(np.arange(len(x0)), count)
-    start = np.cumsum(count) - count
-    right = np.arange(len(left)) - np.repeat(start, count) + left + 1
-    return left, right
+    """Positions (i, j) in ``ids`` of neighbours: j begins right of i's left edge, at most ``reach`` after i's
+    end.
+
+    Only pieces that share a horizontal stripe of the page (``stripe`` pixels high) are compared, so the
+    number of pairs grows with the text on the page and not with its square; a pair may come more than once.
+    """
+    first, last = (pieces.y0[ids] / stripe).astype(np.int64), ((pieces.y1[ids] - 1) / stripe).astype(np.int64)
+    count = last - first + 1
+    position = np.repeat(np.arange(len(ids)), count)
+    row = np.arange(len(position)) - np.repeat(np.cumsum(count) - count, count) + first[position]
+    span = pieces.labels.shape[1] + int(reach) + 2
+    key = row * span + pieces.x0[ids][position]
+    order = np.argsort(key, kind="stable")
+    position, row, key = position[order], row[order], key[order]
+    end = np.searchsorted(key, row * span + pieces.x1[ids][position] + int(reach), side="right")
+    number = np.maximum(end - np.arange(len(key)) - 1, 0)
+    left = np.repeat(np.arange(len(key)), number)
+    right = np.arange(len(left)) - np.repeat(np.cumsum(number) - number, number) + left + 1
+    return position[left], position[right]
 
 
 def _group(pieces: Components, letters: npt.NDArray[np.intp], x: float) -> npt.NDArray[np.int32]:
     """Line number of each letter, -1 for pieces that bridge two lines."""
     if not len(letters):
         return np.empty(0, np.int32)
-    order = np.argsort(pieces.x0[letters], kind="stable")
-    ids = letters[order]
-    x0, x1, y0, y1 = pieces.x0[ids], pieces.x1[ids], pieces.y0[ids], pieces.y1[ids]
+    x0, x1, y0, y1 = pieces.x0[letters], pieces.x1[letters], pieces.y0[letters], pieces.y1[letters]
     height = (y1 - y0).astype(np.float32)
     # Headings reach further than body text: first collect by the widest reach, then judge each pair by its
     # size.
     tallest = float(np.percentile(height, 99))
-    left, right = _pairs(x0, x1, MAX_GAP_EM * EM_TO_X * max(x, tallest / CAP_TO_X))
+    reach = MAX_GAP_EM * EM_TO_X * max(x, tallest / CAP_TO_X)
+    left, right = _pairs(pieces, letters, reach, 4 * x)
     overlap = np.minimum(y1[left], y1[right]) - np.maximum(y0[left], y0[right])
     near = overlap > 0
     left, right, overlap = left[near], right[near], overlap[near]
@@ -155,7 +187,7 @@ def _group(pieces: Components, letters: npt.NDArray[np.intp], x: float) -> npt.N
 
     # A tall piece whose close neighbours lie one above the other joins two lines that touch.
     close = (gap < 0.5 * EM_TO_X * x) & (overlap >= 0.4 * low)
-    top, bottom = np.full(len(ids), -1), np.full(len(ids), 1 << 30)
+    top, bottom = np.full(len(letters), -1), np.full(len(letters), 1 << 30)
     for a, b in ((left[close], right[close]), (right[close], left[close])):
         normal = height[b] < 2.4 * x
         np.maximum.at(top, a[normal], y0[b[normal]])
@@ -165,16 +197,7 @@ def _group(pieces: Components, letters: npt.NDArray[np.intp], x: float) -> npt.N
     em = EM_TO_X * np.maximum(np.minimum(x, high), high / CAP_TO_X)
     linked = (overlap >= 0.4 * low) & (high <= 2.6 * low) & (gap <= MAX_GAP_EM * em)
     linked &= ~bridge[left] & ~bridge[right]
-    links = coo_array(
-        (np.ones(np.count_nonzero(linked)), (left[linked], right[linked])), shape=(len(ids),) * 2
-    )
-    _, number = connected_components(links, directed=False)
-    group = np.empty(len(ids), np.int32)
-    number = np.where(bridge, -1, number)
-    _, dense = np.unique(number[number >= 0], return_inverse=True)
-    number[number >= 0] = dense
-    group[order] = number
-    return group
+    return np.where(bridge, -1, _connect(left[linked], right[linked], len(letters)))
 
 
 def _measure_all(
@@ -185,21 +208,15 @@ def _measure_all(
     Lines with both small and tall letters show their x-height. The others are all of one height: small
     letters if that is the x-height of the page's mixed lines, else capitals or digits.
     """
-    taken = np.flatnonzero(owner >= 0)
-    if not len(taken):
-        return {}
-    taken = taken[np.argsort(owner[taken], kind="stable")]
-    numbers, starts = np.unique(owner[taken], return_index=True)
-    groups = np.split(taken, starts[1:])
-    measures = [_measure(pieces, members) for members in groups]
-    mixed = np.array(
-        [own_x for (_, _, own_x), members in zip(measures, groups, strict=True) if own_x for _ in members]
-    )
-    if len(mixed) > 0.1 * len(taken):
+    lines = _members(owner)
+    measures = [_measure(pieces, members) for _, members in lines]
+    letters = sum(len(members) for _, members in lines)
+    mixed = [x for (_, _, x), (_, members) in zip(measures, lines, strict=True) if x for _ in members]
+    if len(mixed) > 0.1 * letters:
         page_x = float(np.median(mixed))
     return {
-        int(number): (baseline, own_x or (size if abs(size - page_x) <= 0.08 * page_x else size / CAP_TO_X))
-        for number, (baseline, size, own_x) in zip(numbers, measures, strict=True)
+        number: (baseline, own_x or (size if abs(size - page_x) <= 0.08 * page_x else size / CAP_TO_X))
+        for (number, _), (baseline, size, own_x) in zip(lines, measures, strict=True)
     }
 
 
@@ -274,11 +291,9 @@ def _split(
 ) -> None:
     """Cut lines at gaps that are wide beside their other word gaps (in place)."""
     following = max(measured, default=-1) + 1
-    taken = np.flatnonzero(owner >= 0)
-    taken = taken[np.lexsort((pieces.x0[taken], owner[taken]))]
-    numbers, starts = np.unique(owner[taken], return_index=True)
-    for number, members in zip(numbers, np.split(taken, starts[1:]), strict=True):
-        em = EM_TO_X * measured[int(number)][1]
+    for number, members in _members(owner):
+        members = members[np.argsort(pieces.x0[members], kind="stable")]
+        em = EM_TO_X * measured[number][1]
         reached = np.maximum.accumulate(pieces.x1[members])
         gaps = pieces.x0[members][1:] - reached[:-1]
         word_gaps = np.sort(gaps[gaps > 0.2 * em])
@@ -324,7 +339,7 @@ def _is_text(pieces: Components, members: npt.NDArray[np.intp], own_x: float, pa
     """Whether a group of pieces can be text: not specks, a bar code, or the grain of a picture."""
     height, width = pieces.height[members], pieces.width[members]
     area = int(pieces.area[members].sum())
-    if area < 0.5 * page_x * page_x or height.max() < 0.7 * page_x:
+    if area < 0.3 * page_x * page_x or height.max() < 0.7 * page_x:
         return False
     bars = (height > 2.5 * page_x) & (width < 0.2 * height)
     return not (len(members) >= 6 and np.mean(bars) > 0.5)

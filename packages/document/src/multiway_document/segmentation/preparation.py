@@ -11,7 +11,15 @@ import numpy.typing as npt
 
 from multiway_document.result import Box
 from multiway_document.segmentation.arrays import GreyImage, InkMask
-from multiway_document.segmentation.background import flatten, noise_level, remove_impulses, to_grey
+from multiway_document.segmentation.background import (
+    PAPER,
+    flatten,
+    noise_map,
+    remove_impulses,
+    smooth_noise,
+    to_grey,
+    whiten,
+)
 from multiway_document.segmentation.components import (
     estimate_x_height,
     find_components,
@@ -24,6 +32,7 @@ WORKING_X_HEIGHT = (6.5, 22.0)
 """Pages whose x-height (pixels) lies outside are resized to lie inside; the reader wants about 10."""
 
 _TARGET_X_HEIGHT = 12.0
+_MAX_PIXELS = 8_000_000  # small type is not enlarged beyond this
 _MIN_SKEW = 0.1  # degrees; less moves a line by less than two pixels over a page
 
 
@@ -71,33 +80,45 @@ def prepare(image: np.ndarray) -> PreparedPage:
     grey, _ = remove_impulses(to_grey(image))
     page = flatten(grey)
     height, width = page.shape
-    noise = noise_level(page)
-    ink = find_ink(page, noise)
+    page_noise = noise_map(page)
+    smooth, noise = smooth_noise(page, page_noise)
+    ink = find_ink(smooth, noise)
     x_height = estimate_x_height(find_components(ink))
+    white = whiten(page, float(np.median(page_noise)))
     if x_height is None:
-        return PreparedPage(page, ink, 0.0, 10.0, np.eye(2, 3), (width, height))
+        return PreparedPage(white, ink, 0.0, 10.0, np.eye(2, 3), (width, height))
 
     scale = 1.0
     if not WORKING_X_HEIGHT[0] <= x_height <= WORKING_X_HEIGHT[1]:
-        scale = min(max(_TARGET_X_HEIGHT / x_height, 0.1), 3.0)
+        largest = max(1.0, (_MAX_PIXELS / page.size) ** 0.5)
+        scale = min(max(_TARGET_X_HEIGHT / x_height, 0.1), 3.0, largest)
     if scale < 1.0:  # averaging first, or thin strokes would fall between the samples
-        page = cv2.resize(page, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        ink, scale = find_ink(page, noise_level(page)), page.shape[1] / width
-    skew = find_skew(remove_rules(ink, x_height * min(scale, 1.0)), x_height * min(scale, 1.0))
+        white, smooth = (
+            cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            for part in (white, smooth)
+        )
+        ink, scale = find_ink(smooth, noise), white.shape[1] / width
+        x_height *= scale
+    skew = find_skew(remove_rules(ink, x_height), x_height)
     skew = skew if abs(skew) >= _MIN_SKEW else 0.0
 
     inverse = np.diag([1.0 / scale, 1.0 / scale, 1.0])[:2]
     if skew or scale > 1.0:
         enlarge = max(scale, 1.0)
-        forward, size = _turn(page.shape[1], page.shape[0], skew, enlarge)
+        forward, size = _turn(white.shape[1], white.shape[0], skew, enlarge)
         flags = cv2.INTER_CUBIC if enlarge > 1.0 else cv2.INTER_LINEAR
-        page = cv2.warpAffine(page, forward, size, flags=flags, borderValue=255)
-        ink = find_ink(page, noise_level(page))
+        white = cv2.warpAffine(white, forward, size, flags=flags, borderValue=255)
+        smooth = cv2.warpAffine(smooth, forward, size, flags=flags, borderValue=PAPER)
+        coarse = np.column_stack([forward[:, :2], forward[:, 2] / 8])
+        noise = cv2.warpAffine(
+            noise, coarse, (size[0] // 8 + 1, size[1] // 8 + 1), borderMode=cv2.BORDER_REPLICATE
+        )
+        ink = find_ink(smooth, noise)
         back = cv2.invertAffineTransform(forward)
         inverse = back if scale > 1.0 else back / scale
-    x_height *= scale
+        x_height *= enlarge
     ink = remove_rules(ink, x_height)
-    return PreparedPage(page, ink, skew, x_height, inverse, (width, height))
+    return PreparedPage(white, ink, skew, x_height, inverse, (width, height))
 
 
 def _turn(width: int, height: int, angle: float, scale: float) -> tuple[np.ndarray, tuple[int, int]]:
