@@ -79,6 +79,15 @@ def test_top_p_keeps_the_smallest_sufficient_set():
         filtered = TopP(p)(NOTHING, probabilities.log())
         assert filtered.isfinite().sum(1).tolist() == [kept, kept]
         assert filtered[0].isfinite().tolist() == filtered[1].flip(0).isfinite().tolist()
+    logits = torch.randn(3, 4000, generator=torch.Generator().manual_seed(0)).double()
+    for scale in (0.1, 3.0, 30.0):  # nuclei from most of the vocabulary to one token
+        for p in (0.3, 0.95):
+            probabilities = (logits * scale).softmax(1)
+            descending = probabilities.sort(1, descending=True).values
+            sizes = (descending.cumsum(1) < p).sum(1) + 1
+            threshold = descending.gather(1, sizes[:, None] - 1)
+            kept = TopP(p)(NOTHING, logits * scale).isfinite()
+            assert torch.equal(kept, probabilities >= threshold)
 
 
 def test_sampling_filters_in_the_loop():

@@ -196,16 +196,18 @@ def _candidates(
         rows: their searches.
         count: continuations per row.
     """
-    vocabulary = log_probs.shape[1]
-    sums = torch.tensor([[beam.score for beam in row.running] for row in rows], dtype=torch.float64)
-    totals_NC = (allowed.view(*sums.shape, vocabulary) + sums.to(allowed.device)[:, :, None]).flatten(1)
-    totals_NC = totals_NC.nan_to_num(nan=NEVER, posinf=NEVER, neginf=NEVER)
-    best, places = totals_NC.topk(min(count, totals_NC.shape[1]), dim=1)
-    singles = log_probs.view(len(rows), -1).gather(1, places)
-    return [
-        [(*divmod(place, vocabulary), score, single) for place, score, single in zip(*of_row, strict=True)]
-        for of_row in zip(places.tolist(), best.tolist(), singles.tolist(), strict=True)
-    ]
+    width = len(allowed) // len(rows)
+    # The best continuations of a row are among the best of each of its beams.
+    best, tokens = allowed.topk(min(count, allowed.shape[1]), dim=1)
+    singles = log_probs.gather(1, tokens)
+    sums = torch.tensor([beam.score for row in rows for beam in row.running], dtype=torch.float64)
+    totals = best.nan_to_num(nan=NEVER, posinf=NEVER, neginf=NEVER) + sums.to(allowed.device)[:, None]
+    totals_NC, places_NC = totals.view(len(rows), -1).topk(min(count, totals.numel() // len(rows)), dim=1)
+    beams_NC = places_NC // (totals.numel() // len(rows) // width)
+    tokens_NC = tokens.view(len(rows), -1).gather(1, places_NC)
+    singles_NC = singles.view(len(rows), -1).gather(1, places_NC)
+    table = zip(beams_NC.tolist(), tokens_NC.tolist(), totals_NC.tolist(), singles_NC.tolist(), strict=True)
+    return [list(zip(*of_row, strict=True)) for of_row in table]
 
 
 def _output(rows: list[_Row]) -> GenerationOutput:

@@ -14,6 +14,7 @@ from torch import LongTensor, Tensor
 LogitsProcessor = Callable[[LongTensor | Tensor, Tensor], Tensor]
 
 NEVER = float("-inf")
+TOP_P_WIDTH = 1024  # sorting a whole vocabulary is slow, and the nucleus is seldom larger than this
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
@@ -148,9 +149,19 @@ class TopP:
         self.p = p
 
     def __call__(self, tokens_BT: LongTensor | Tensor, logits_BV: Tensor) -> Tensor:
-        descending, order = logits_BV.sort(dim=1, descending=True, stable=True)
-        probabilities = descending.softmax(dim=1, dtype=torch.float64)
-        before = probabilities.cumsum(dim=1) - probabilities
-        drop = before >= self.p
-        drop[:, 0] = False
-        return logits_BV.masked_fill(torch.zeros_like(drop).scatter_(1, order, drop), NEVER)
+        total_B1 = logits_BV.logsumexp(dim=1, keepdim=True)
+        descending, order = logits_BV.topk(min(TOP_P_WIDTH, logits_BV.shape[1]), dim=1)
+        keep, complete = self._nucleus(descending, total_B1)
+        if not complete:
+            descending, order = logits_BV.sort(dim=1, descending=True)
+            keep, _ = self._nucleus(descending, total_B1)
+        forbidden = torch.ones_like(logits_BV, dtype=torch.bool).scatter_(1, order, ~keep)
+        return logits_BV.masked_fill(forbidden, NEVER)
+
+    def _nucleus(self, descending: Tensor, total_B1: Tensor) -> tuple[Tensor, bool]:
+        """Which of the likeliest tokens to keep, and whether they reach p in every row."""
+        probabilities = (descending - total_B1).exp().double()
+        reached = probabilities.cumsum(dim=1)
+        keep = reached - probabilities < self.p
+        keep[:, 0] = True
+        return keep, bool((reached[:, -1] >= self.p).all())
