@@ -80,7 +80,7 @@ def test_two_thousand_lines_take_moments() -> None:
         for x, y in ((rng.uniform(0, 2000), rng.uniform(0, 3000)) for _ in range(2000))
     ]
     shifted = [(x0 + 1, y0 + 1, x1 + 1, y1 + 1) for x0, y0, x1, y1 in boxes]
-    started = time.perf_counter()
+    started = time.process_time()
     assert 0.8 < box_iou_union(shifted, boxes) < 1
     assert 0.7 < box_iou_matched(shifted, boxes) < 1
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10

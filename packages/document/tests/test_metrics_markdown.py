@@ -110,10 +110,10 @@ def test_huge_tables_take_bounded_time() -> None:
         body = "".join(f"| {i} | {word} {i} | x |\n" for i in range(rows))
         return f"# T\n\n| a | b | c |\n|---|---|---|\n{body}\nend"
 
-    started = time.perf_counter()
+    started = time.process_time()
     similar = nted(table(1500, "word"), table(1500, "ward"))  # about 10,500 nodes, one of seven differs
     different = nted(table(1200, "word"), "\n\n".join(f"Paragraph {i}." for i in range(3000)))
-    elapsed = time.perf_counter() - started
+    elapsed = time.process_time() - started
     assert similar == pytest.approx(1 - 1 / 7, abs=0.01)
     assert 0 <= different < 0.3
     assert elapsed < 40
@@ -123,7 +123,7 @@ def test_huge_tables_take_bounded_time() -> None:
     "hostile", ["[" * 3000, "*a_ " * 2000, "> " * 3000, "`" * 4001, "|" * 5000 + "\n|-|-|"]
 )
 def test_hostile_markdown(hostile: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert 0.0 <= nted(hostile, "# A\n\nb") <= 1.0
     assert nted(hostile, hostile) == 1.0
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20

@@ -20,7 +20,8 @@ from multiway_document.export.reference_font import text_width
 from multiway_document.result import Box, Line, Page
 
 # All relative to the height of the line's box.
-_REACH = 0.6  # how far a border may be moved
+_REACH = 0.6  # how far one border may be moved
+_FAR = 3.0  # how far it may be moved when every border finds its gap
 _LEAST_GAP = 0.1  # narrower gaps stand between letters
 _LEAST_INK = 0.04  # less ink in a column is noise
 _LEAST_CONTRAST = 48  # of 255, between the lightest and the darkest pixel of a line with ink
@@ -127,11 +128,17 @@ def _clear_gaps(
     """The gap that each border belongs to, for the borders where that is clear."""
     gaps = [gap for gap in gaps if gap[1] - gap[0] >= _LEAST_GAP * height]
     by_width = sorted(gaps, key=lambda gap: gap[0] - gap[1])
-    chosen, rest = by_width[: len(borders)], by_width[len(borders) :]
-    if len(chosen) == len(borders) and (
-        not rest or _width(chosen[-1]) >= _CLEARLY_WIDER * _width(rest[0])
-    ):  # as many wide gaps as borders: no need of the reference font's guess
-        return dict(enumerate(sorted(chosen)))
+    chosen, rest = sorted(by_width[: len(borders)]), by_width[len(borders) :]
+    least = min(map(_width, chosen), default=0.0)
+    if (
+        len(chosen) == len(borders)
+        and all(least >= _CLEARLY_WIDER * _width(gap) for gap in rest)
+        and all(
+            abs(_centre(gap) - _centre(border)) <= _FAR * height
+            for gap, border in zip(chosen, borders, strict=True)
+        )
+    ):  # exactly as many wide gaps as borders
+        return dict(enumerate(chosen))
     found: dict[int, tuple[float, float]] = {}
     last = -np.inf
     for index, border in enumerate(borders):
