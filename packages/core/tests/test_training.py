@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
 import os
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import pytest
 import safetensors.torch
 import torch
+from multiway_core import config
 from multiway_core.errors import CheckpointError, ConfigError, DataError, OutputError
 from multiway_core.training import (
     Loss,
@@ -231,6 +233,29 @@ def test_records_are_there_once_after_a_resume(tmp_path: Path) -> None:
     assert 0 <= records(tmp_path)[-1]["metrics"]["accuracy"] <= 1
 
 
+def test_a_terminal_gets_a_bar_and_a_pipe_gets_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Trainer(make_network(), objective, batches, BASE, tmp_path / "lines").fit()
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[:2] for line in lines] == [["step", f"{step}/6"] for step in (2, 4, 6)]
+    assert all("loss" in line and "samples_per_second" in line and "left 0:00:0" in line for line in lines)
+
+    pytest.importorskip("rich")
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    Trainer(make_network(), objective, batches, BASE, tmp_path / "bar").fit()
+    assert "6/6" in terminal.getvalue()
+    assert "grad_norm" in terminal.getvalue()
+
+
 def test_tensorboard_files_are_written(tmp_path: Path) -> None:
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     Trainer(make_network(), objective, batches, BASE, tmp_path).fit()
@@ -383,6 +408,11 @@ def test_batches_move_to_the_device_in_their_own_types() -> None:
     assert moved["b"].right[0].is_meta
     assert moved["b"].right[1] == 3
     assert moved["c"][0].is_meta
+
+
+def test_the_config_is_a_file(tmp_path: Path) -> None:
+    config.save(BASE, tmp_path / "training.json")
+    assert config.load(TrainConfig, tmp_path / "training.json") == BASE
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,17 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.utils.tensorboard  # imported before the forks: it is slow
 from multiway_core.errors import OutputError
-from multiway_core.training import Loss, TrainConfig, Trainer
+from multiway_core.training import BatchSource, Loss, TrainConfig, Trainer
 from torch import nn
 
 VOCABULARY, SIZE, LENGTH = 13, 16, 6
 CONFIG = TrainConfig(
-    steps=8,
+    steps=6,
     learning_rate=1e-2,
     warmup_steps=2,
     ema_decay=0.9,
@@ -58,15 +59,17 @@ class Transformer(nn.Module):
         self.embedding = nn.Embedding(VOCABULARY, SIZE)
         self.blocks = nn.ModuleList(Block() for _ in range(2))
         self.scale = nn.Parameter(torch.ones(1))
+        self.bonus = nn.Parameter(torch.zeros(VOCABULARY))
         self.lm_head = nn.Linear(SIZE, VOCABULARY, bias=False)
         self.lm_head.weight = self.embedding.weight
         self.register_buffer("ramp", torch.linspace(0, 1, LENGTH))
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+    def forward(self, tokens: torch.Tensor, with_bonus: bool = False) -> torch.Tensor:
         hidden = self.embedding(tokens) + self.ramp[:, None]
         for block in self.blocks:
             hidden = block(hidden)
-        return self.lm_head(self.scale * hidden)
+        logits = self.lm_head(self.scale * hidden)
+        return logits + self.bonus if with_bonus else logits
 
 
 def make_model(seed: int = 0) -> Transformer:
@@ -75,7 +78,7 @@ def make_model(seed: int = 0) -> Transformer:
 
 
 def objective(model: nn.Module, batch: dict[str, torch.Tensor]) -> Loss:
-    logits = model(batch["tokens"]).flatten(0, 1)
+    logits = model(batch["tokens"], batch.get("with_bonus", False)).flatten(0, 1)
     targets = batch["targets"].flatten()
     total = nn.functional.cross_entropy(logits, targets, reduction="sum", ignore_index=-1)
     return Loss(total, (targets >= 0).sum(), {"length": float(len(targets))}, samples=len(batch["tokens"]))
@@ -90,10 +93,20 @@ def batches(step: int, shard: int, num_shards: int) -> dict[str, torch.Tensor]:
     return {"tokens": tokens, "targets": targets}
 
 
+def batches_with_bonus(step: int, shard: int, num_shards: int) -> dict[str, Any]:
+    """As `batches`, but every other shard uses a parameter that the others leave without a gradient."""
+    return {**batches(step, shard, num_shards), "with_bonus": shard % 2 == 1}
+
+
 def train(
-    folder: Path, config: TrainConfig, *, stop_after_steps: int | None = None, seed: int = 0
+    folder: Path,
+    config: TrainConfig,
+    *,
+    source: BatchSource = batches,
+    stop_after_steps: int | None = None,
+    seed: int = 0,
 ) -> Trainer:
-    trainer = Trainer(make_model(seed), objective, batches, config, folder)
+    trainer = Trainer(make_model(seed), objective, source, config, folder)
     if stop_after_steps is None:
         trainer.fit()
     for _ in range(stop_after_steps or 0):
@@ -107,12 +120,13 @@ def killed(folder: Path) -> None:
     They die after a random time, or at the n-th change that they make to the file system (which hits the
     moments inside the writing and removing of checkpoints).
     """
-    train(folder / "warm", CONFIG)  # imports what is imported late, once for all children
+    config = dataclasses.replace(CONFIG, steps=12)
+    train(folder / "warm", config)  # imports what is imported late, once for all children
     started = time.monotonic()
-    train(folder / "whole", CONFIG)
+    train(folder / "whole", config)
     duration = time.monotonic() - started
     generator = random.Random(0)
-    config = dataclasses.replace(CONFIG, checkpoint_every_seconds=1e-9)  # after every step
+    config = dataclasses.replace(config, checkpoint_every_seconds=1e-9)  # after every step
     seen = set()  # what the kills left: the newest checkpoint, and whether one was half written or removed
     for kills in range(1000):
         by_time = kills % 2 == 0
@@ -157,9 +171,11 @@ def spread(folder: Path) -> None:
     for optimizer in ("adamw", "muon"):
         for config in (ddp, fsdp):
             train(folder / f"{config.parallel}-{optimizer}", dataclasses.replace(config, optimizer=optimizer))
+    train(folder / "ddp-bonus", ddp, source=batches_with_bonus)
+    train(folder / "fsdp-bf16", dataclasses.replace(fsdp, precision="bf16"))
     for first, second in ((fsdp, fsdp), (ddp, fsdp), (fsdp, ddp)):
         name = f"{first.parallel}-then-{second.parallel}"
-        train(folder / name, first, stop_after_steps=3)
+        train(folder / name, first, stop_after_steps=2)
         train(folder / name, second, seed=99)
     unwritable = folder / "unwritable"
     if int(os.environ["RANK"]) == 0:

@@ -3,7 +3,8 @@
 "ddp" keeps a whole copy of the model in every process and adds the gradients up after the backward pass. It
 needs no wrapper, so an objective may call any method of the model. "fsdp" (FSDP2, `fully_shard`) spreads
 parameters, gradients and optimizer state; an objective must then enter the model through `forward`, or
-through methods announced with `torch.distributed.fsdp.register_fsdp_forward_method`.
+through methods announced with `torch.distributed.fsdp.register_fsdp_forward_method`, and the shards of a step
+must use the same parameters.
 
 What is exact: the shards of a step and all randomness in them are the same however many processes there are;
 only the order in which gradients are added can differ. Two processes add as one process with accumulation 2
@@ -21,7 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 from multiway_core.errors import ConfigError
@@ -60,11 +61,12 @@ class World:
     def is_main(self) -> bool:
         return self.rank == 0
 
-    def spread(self, model: nn.Module, config: TrainConfig) -> None:
+    def spread(self, model: nn.Module) -> None:
         """Give every process the first one's weights; with "fsdp" shard them, in place.
 
         Shards are the items of the model's `nn.ModuleList`s (its blocks) and the rest. A model that the
-        caller has sharded already is left as it is.
+        caller has sharded already is left as it is. Weights travel in their own dtype and autocast casts them
+        where it would in one process, so that a sharded run computes the same numbers.
         """
         if self.parallel == "none" or isinstance(model, FSDPModule):
             return
@@ -72,12 +74,12 @@ class World:
             dist.broadcast(tensor.detach(), src=0)
         if self.parallel == "fsdp":
             mesh = init_device_mesh(self.device.type, (self.size,))
-            policy = MixedPrecisionPolicy()
-            if config.precision == "bf16":
-                policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
-            blocks = [block for lst in model.modules() if isinstance(lst, nn.ModuleList) for block in lst]
+            lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+            # A shared block once; a list in a list has no forward of its own, only its items have.
+            shared = dict.fromkeys(block for items in lists for block in items)
+            blocks = [block for block in shared if not isinstance(block, nn.ModuleList | nn.ModuleDict)]
             for module in (*reversed(blocks), model):  # inner before outer
-                fully_shard(module, mesh=mesh, mp_policy=policy)
+                fully_shard(module, mesh=mesh)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Make every gradient the sum over the processes ("fsdp" has averaged them in the backward pass)."""

@@ -19,9 +19,10 @@ IsEmbeddingLike = Callable[[str, nn.Parameter, nn.Module], bool]
 def is_embedding_like(name: str, parameter: nn.Parameter, module: nn.Module) -> bool:
     """Default rule for what Muon and weight decay leave alone although it is two-dimensional.
 
-    True for the weights of embeddings, for parameters that are called so ("embed", "position", "queries",
-    "token"), and for output heads (a module called "head", "lm_head", "classifier", "output_projection", or
-    whatever ends in "_head"). `name` is the dotted name, `module` the module that owns the parameter.
+    True for the weights of embeddings (also of modules that are called so), for learned vectors (parameters with
+    "embed", "latent", "position", "queries" or "token" in their own name), and for output heads (a module called
+    "head", "lm_head", "classifier", "output_projection", or whatever ends in "_head"). `name` is the dotted
+    name, `module` the module that owns the parameter.
     """
     if isinstance(module, nn.Embedding | nn.EmbeddingBag):
         return True
@@ -29,7 +30,9 @@ def is_embedding_like(name: str, parameter: nn.Parameter, module: nn.Module) -> 
     owner = owners[-1] if owners else ""
     if owner in {"head", "lm_head", "classifier", "output_projection"} or owner.endswith("_head"):
         return True
-    return any(word in own or word in owner for word in ("embed", "position", "queries", "token"))
+    return "embed" in owner or any(
+        word in own for word in ("embed", "latent", "position", "queries", "token")
+    )
 
 
 def build_optimizers(

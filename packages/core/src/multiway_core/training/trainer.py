@@ -121,7 +121,7 @@ class Trainer:
 
         # torch.compile's wrapper would prefix every name.
         self.bare_model = getattr(model, "_orig_mod", model)
-        self.world.spread(self.bare_model, config)
+        self.world.spread(self.bare_model)
         self.parameters = [p for p in self.bare_model.parameters() if p.requires_grad]
         self.optimizers = build_optimizers(self.bare_model, config, embedding_like)
         self.ema: dict[str, Tensor] = {}
