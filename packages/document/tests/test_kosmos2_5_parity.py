@@ -60,7 +60,10 @@ def published(request, tmp_path_factory):
 def add_token_layout(folder: Path) -> None:
     path = folder / "config.json"
     content = json.loads(path.read_text())
-    content["token_layout"] = {"num_text_tokens": TOKENS.num_text_tokens, "num_locations": TOKENS.num_locations}
+    content["token_layout"] = {
+        "num_text_tokens": TOKENS.num_text_tokens,
+        "num_locations": TOKENS.num_locations,
+    }
     path.write_text(json.dumps(content))
 
 
@@ -70,7 +73,9 @@ def random_picture(seed: int, height: int = 150, width: int = 90) -> np.ndarray:
 
 def pictures(model: Kosmos25, *seeds: int, padded: bool = True) -> Patches:
     size = model.config.vision.max_patches
-    return batch_pictures([picture_patches(random_picture(s), max_patches=size) for s in seeds], size, padded=padded)
+    return batch_pictures(
+        [picture_patches(random_picture(s), max_patches=size) for s in seeds], size, padded=padded
+    )
 
 
 def peer_inputs(patches: Patches) -> torch.Tensor:
@@ -82,7 +87,9 @@ def peer_inputs(patches: Patches) -> torch.Tensor:
 @pytest.mark.parametrize("backend", ["pil", "torchvision"])
 def test_patches(height: int, width: int, backend: str) -> None:
     if backend == "pil":
-        from transformers.models.kosmos2_5.image_processing_pil_kosmos2_5 import Kosmos2_5ImageProcessorPil as Peer
+        from transformers.models.kosmos2_5.image_processing_pil_kosmos2_5 import (
+            Kosmos2_5ImageProcessorPil as Peer,
+        )
     else:
         pytest.importorskip("torchvision")
         from transformers.models.kosmos2_5.image_processing_kosmos2_5 import Kosmos2_5ImageProcessor as Peer
@@ -149,7 +156,10 @@ def test_loss(published) -> None:
     mask = torch.where(places, 1, torch.where(segments == 1, -1, 0))
     with torch.no_grad():
         expected = theirs(
-            input_ids=tokens, flattened_patches=peer_inputs(patches), image_embeds_position_mask=mask, labels=labels
+            input_ids=tokens,
+            flattened_patches=peer_inputs(patches),
+            image_embeds_position_mask=mask,
+            labels=labels,
         ).loss
         logits = ours(patches, suffix)
         loss = torch.nn.functional.cross_entropy(logits[0, :-1], labels[0, 1:])
@@ -211,7 +221,9 @@ def test_original_fairseq_layout(published, tmp_path) -> None:
 def test_published_size_on_the_meta_device() -> None:
     with torch.device("meta"):
         model = Kosmos25(KOSMOS_2_5)
-    names = {checkpoint.HUGGING_FACE.to_published(name): tuple(t.shape) for name, t in model.state_dict().items()}
+    names = {
+        checkpoint.HUGGING_FACE.to_published(name): tuple(t.shape) for name, t in model.state_dict().items()
+    }
     assert len(names) == 614
     assert sum(parameter.numel() for parameter in model.parameters()) == 1_374_646_272
     assert sum(p.numel() for p in model.text.parameters()) == 846_884_352

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,41 @@ import safetensors
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from multiway_core.errors import CheckpointError, OutputError
 from multiway_core.files import atomic_write, write_text
 from multiway_core.tensor_files import SafetensorsFiles, read
 from multiway_core.tensor_names import Rule, RuleTable, compile_pattern
 
-__all__ = ["Rule", "RuleTable", "load", "read", "save"]
+__all__ = ["Rule", "RuleTable", "load", "on_meta", "read", "save"]
+
+# What initialization does to values in place, functions of `nn.init` and the steps of `trunc_normal_` included.
+_FILLS = {
+    *("normal_", "uniform_", "erfinv_", "mul_", "add_", "clamp_", "fill_", "zero_"),
+    *("xavier_normal_", "xavier_uniform_", "kaiming_normal_", "kaiming_uniform_", "orthogonal_"),
+}
+
+
+@contextmanager
+def on_meta() -> Iterator[None]:
+    """Modules built in this block have shapes and no values or memory, until `load` gives them some.
+
+    As `torch.device("meta")`, and initialization is left out altogether: PyTorch would import its compiler
+    for it (3 CPU-seconds) to fill in nothing.
+    """
+    with _NoFills(), torch.device("meta"):
+        yield
+
+
+class _NoFills(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in _FILLS:
+            tensor = args[0] if args else kwargs.get("tensor")
+            if isinstance(tensor, Tensor) and tensor.is_meta:
+                return tensor
+        return func(*args, **kwargs)
 
 
 def load(
@@ -37,7 +66,7 @@ def load(
     optional: Sequence[str] = (),
     key: str | None = None,
 ) -> None:
-    """Give `module` (built on the meta device or a real one) the tensors of the checkpoint at `path`.
+    """Give `module` (built `on_meta` or with memory) the tensors of the checkpoint at `path`.
 
     rules: from the file's names to the module's; without them the names are equal.
     dtype: of all floating-point tensors; None keeps the file's. On the CPU, tensors that need no conversion
@@ -138,7 +167,11 @@ def save(
                 save_file(values, file.name, metadata={"format": "pt"})
             except safetensors.SafetensorError as error:
                 raise OutputError(f"cannot write {folder / name}: {error}") from error
-            os.fsync(file.fileno())
+            # The library puts a private file of its own in the place of the open one.
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            with Path(file.name).open("rb") as written:
+                os.fchmod(written.fileno(), mode)
+                os.fsync(written.fileno())
         if len(shards) > 1:  # from here to the new index the folder holds no readable checkpoint
             index.unlink(missing_ok=True)
             (folder / filename).unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from multiway_document.export.invisible_font import ASCENT, DESCENT, UNITS_PER_E
 from multiway_document.export.markup import printable
 from multiway_document.export.page_images import PageImages
 from multiway_document.export.pdf_writer import PdfWriter, text_string
-from multiway_document.export.reference_font import text_width
+from multiway_document.export.reference_font import advance, text_width
 from multiway_document.export.words import PageInk, Word, split_line
 from multiway_document.result import Document, Page
 
@@ -72,26 +72,40 @@ def _page(
 
 
 def _line(words: list[Word], font: InvisibleFont, scale: float, page_height: float) -> str:
-    """The operators that place a line's words, from left to right."""
+    """The operators that write a line: one text object, since readers may reorder the parts of several.
+
+    The whole line is stretched to its box; between glyphs (TJ) the pen is moved to where each should begin.
+    """
     _, top, _, bottom = words[0].box
     size = max(bottom - top, 1) * scale * UNITS_PER_EM / (ASCENT - DESCENT)
     baseline = page_height - bottom * scale - DESCENT / UNITS_PER_EM * size
-    operators = [f"/Invisible {size:.3f} Tf\n"]
-
-    def place(text: str, left: float, right: float) -> None:
-        natural = text_width(text) * size / UNITS_PER_EM
-        stretch = 100 * max(right - left, 0.01) * scale / natural if natural else 100
-        operators.append(
-            f"{stretch:.3f} Tz 1 0 0 1 {left * scale:.3f} {baseline:.3f} Tm <{font.encode(text)}> Tj\n"
-        )
-
+    starts: list[tuple[str, float]] = []  # every glyph and its x in pixels
     placed = sorted(words, key=lambda word: word.box[0])
     for index, word in enumerate(placed):
         # Readers expect glyphs as they stand on the page and turn right-to-left text round themselves.
-        place(visual_text(word.text), word.box[0], word.box[2])
+        text, (left, _, right, _) = visual_text(word.text), word.box
+        unit = (right - left) / max(text_width(text), 1)
+        for character in text:
+            starts.append((character, left))
+            left += advance(character) * unit
         if index + 1 < len(placed):
-            place(" ", word.box[2], placed[index + 1].box[0])
-    return "".join(operators)
+            starts.append((" ", right))
+    left, right = placed[0].box[0], placed[-1].box[2]
+    natural = text_width("".join(character for character, _ in starts)) or 1
+    unit = max(right - left, 0.01) / natural  # pixels a thousandth of the stretched font size
+    pieces, pen = [], left
+    for character, start in starts:
+        move = round((pen - start) / unit)  # towards the left, in thousandths
+        if move:
+            pieces.append(f"> {move} <")
+        pieces.append(font.encode(character))
+        pen += (advance(character) - move) * unit
+    stretch = 100 * unit * scale * UNITS_PER_EM / size
+    glyphs = "".join(pieces)
+    return (
+        f"/Invisible {size:.3f} Tf {stretch:.3f} Tz 1 0 0 1 {left * scale:.3f} {baseline:.3f} Tm"
+        f" [<{glyphs}>] TJ\n"
+    )
 
 
 def _embed(pdf: PdfWriter, font: InvisibleFont) -> int:

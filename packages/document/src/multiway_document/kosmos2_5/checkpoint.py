@@ -63,7 +63,9 @@ _RESAMPLER_NAMES = (
 
 def _table(text: str, vision: str, resampler: str, dropped: tuple[str, ...]) -> RuleTable:
     parts = ((text, _SHARED_NAMES), (vision, _VISION_NAMES), (resampler, _RESAMPLER_NAMES))
-    return RuleTable([Rule(prefix + name, ours) for prefix, names in parts for name, ours in names], dropped=dropped)
+    return RuleTable(
+        [Rule(prefix + name, ours) for prefix, names in parts for name, ours in names], dropped=dropped
+    )
 
 
 HUGGING_FACE = _table(
@@ -119,7 +121,9 @@ def config_from_published(published: Mapping[str, Any], *, where: str) -> Kosmos
     Raises :class:`CheckpointError` naming ``where`` for a foreign model type or an ill-typed size.
     """
     if published.get("model_type") != MODEL_TYPE:
-        raise CheckpointError(f"{where}: model_type is {published.get('model_type')!r}, expected {MODEL_TYPE!r}")
+        raise CheckpointError(
+            f"{where}: model_type is {published.get('model_type')!r}, expected {MODEL_TYPE!r}"
+        )
     vision = _pick(published.get("vision_config") or {}, _VISION_KEYS)
     text = _pick(published.get("text_config") or {}, _TEXT_KEYS)
     own = {"vision": vision, "text": text, "tokens": published.get("token_layout") or {}}
@@ -128,7 +132,8 @@ def config_from_published(published: Mapping[str, Any], *, where: str) -> Kosmos
     result = config.from_dict(Kosmos25Config, own, where=where)
     if result.tokens.vocab_size != result.text.vocab_size:
         raise CheckpointError(
-            f"{where}: the vocabulary has {result.text.vocab_size} tokens, but the token layout {result.tokens.vocab_size}"
+            f"{where}: the vocabulary has {result.text.vocab_size} tokens, "
+            f"but the token layout {result.tokens.vocab_size}"
         )
     return result
 
@@ -197,10 +202,12 @@ def load(folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.devi
     return model.to(device).eval()
 
 
-def save(model: Kosmos25, folder: Path, *, dtype: torch.dtype | None = None) -> None:
-    """Write ``config.json`` and ``model.safetensors`` in the Hugging Face layout."""
+def save(
+    model: Kosmos25, folder: Path, *, dtype: torch.dtype | None = None, max_shard_bytes: int = 5_000_000_000
+) -> None:
+    """Write ``config.json`` and ``model.safetensors`` (or shards with an index) in the Hugging Face layout."""
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(model, folder, rules=HUGGING_FACE, dtype=dtype)
+    checkpoint.save(model, folder, rules=HUGGING_FACE, dtype=dtype, max_shard_bytes=max_shard_bytes)
     files.write_text(folder / "config.json", json.dumps(config_to_published(model.config), indent=2) + "\n")
 
 

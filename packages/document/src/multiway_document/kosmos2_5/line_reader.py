@@ -21,6 +21,7 @@ from multiway_document.alphabet import ALPHABET
 from multiway_document.kosmos2_5.model import Kosmos25, Patches
 
 LINE_HEIGHT = 32  # pixels of a cropped line: two rows of patches
+LINE_READER_FILE = "line_reader.safetensors"
 STEPS_PER_COLUMN = 4  # one CTC step every 4 pixels
 
 
@@ -40,7 +41,9 @@ class LineReader(nn.Module):
         return self.scores(hidden).unflatten(-1, (STEPS_PER_COLUMN, self.num_classes)).flatten(1, 2)
 
 
-def line_patches(lines: Sequence[NDArray[np.uint8]], *, num_columns: int | None = None) -> tuple[Patches, Tensor]:
+def line_patches(
+    lines: Sequence[NDArray[np.uint8]], *, num_columns: int | None = None
+) -> tuple[Patches, Tensor]:
     """Cropped lines (32, width) as patches of two rows, padded to the widest or to ``num_columns``.
 
     Every line is normalised by its own mean and deviation, as KOSMOS-2.5 normalises pictures, and its grey is repeated
@@ -55,7 +58,9 @@ def line_patches(lines: Sequence[NDArray[np.uint8]], *, num_columns: int | None 
         tensor = torch.from_numpy(np.ascontiguousarray(line)).float()
         normal = (tensor - tensor.mean()) / max(float(tensor.std(correction=0)), tensor.numel() ** -0.5)
         pixels[index, :, : tensor.shape[1]] = normal
-        pixels[index, :, tensor.shape[1] : count * 16] = normal.max()  # the paper goes on to the end of the patch
+        pixels[index, :, tensor.shape[1] : count * 16] = (
+            normal.max()
+        )  # the paper goes on to the end of the patch
         rows_BRC[index, 0, :count] = 1
         rows_BRC[index, 1, :count] = 2
         columns_BRC[index, :, :count] = torch.arange(1, count + 1)
@@ -81,7 +86,9 @@ def greedy_readings(logits_BTK: Tensor, steps_B: Tensor) -> list[LineReading]:
     inside_BT = torch.arange(classes_BT.shape[1])[None, :] < steps_B[:, None].cpu()
     keep_BT = (classes_BT != 0) & (classes_BT != previous_BT) & inside_BT.to(classes_BT.device)
     readings = []
-    for classes, probabilities, keep in zip(classes_BT.cpu(), probabilities_BT.cpu(), keep_BT.cpu(), strict=True):
+    for classes, probabilities, keep in zip(
+        classes_BT.cpu(), probabilities_BT.cpu(), keep_BT.cpu(), strict=True
+    ):
         text = "".join(ALPHABET[index - 1] for index in classes[keep].tolist())
         kept = probabilities[keep]
         readings.append(LineReading(text, float(kept.mean()) if len(kept) else 1.0))

@@ -159,7 +159,9 @@ class Kosmos25(nn.Module):
             # Rolls row b to the right by its number of pads: the pads, at the end of the head, come to the front.
             columns = torch.arange(tokens_BT.shape[1], device=suffix_BT.device)
             is_pad_BT = tokens_BT == tokens.pad
-            order_BT = torch.argsort(torch.where(is_pad_BT, columns - tokens_BT.shape[1], columns), dim=1, stable=True)
+            order_BT = torch.argsort(
+                torch.where(is_pad_BT, columns - tokens_BT.shape[1], columns), dim=1, stable=True
+            )
             tokens_BT, places_BT, segments_BT = (
                 part.gather(1, order_BT) for part in (tokens_BT, places_BT, segments_BT)
             )

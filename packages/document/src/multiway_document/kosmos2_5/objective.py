@@ -75,7 +75,9 @@ def ctc_loss(logits_BTK: Tensor, steps_B: Tensor, targets: Tensor, lengths_B: Te
     )
 
 
-def token_loss(logits_BTV: Tensor, targets_BT: Tensor, tokens: TokenConfig, *, neighbour_std: float) -> Tensor:
+def token_loss(
+    logits_BTV: Tensor, targets_BT: Tensor, tokens: TokenConfig, *, neighbour_std: float
+) -> Tensor:
     """Sum of the cross-entropy over all targets that are not ``IGNORED``.
 
     The target of a location token is spread over its neighbours on the same axis (a Gaussian of ``neighbour_std``
@@ -98,5 +100,7 @@ def token_loss(logits_BTV: Tensor, targets_BT: Tensor, tokens: TokenConfig, *, n
     inside_MO = (neighbours_MO >= tokens.first_location) & (neighbours_MO < tokens.vocab_size)
     weights_MO = weights_O * inside_MO
     weights_MO = weights_MO / weights_MO.sum(dim=1, keepdim=True)
-    picked_MO = log_probs_NV[is_location_N].gather(1, neighbours_MO.clamp(tokens.first_location, tokens.vocab_size - 1))
+    picked_MO = log_probs_NV[is_location_N].gather(
+        1, neighbours_MO.clamp(tokens.first_location, tokens.vocab_size - 1)
+    )
     return plain - (weights_MO * picked_MO).sum()

@@ -185,7 +185,15 @@ class Processor:
         A run of non-text tokens and a run of text tokens make a line; it counts if the first run is exactly a box
         with its four locations in order, and the text is not empty (the authors' rule).
         """
-        lines: list[ParsedLine] = []
+        lines, malformed = self._parse(tokens)
+        return [line for line, _ in lines], malformed
+
+    def parse_lines_with_spans(self, tokens: Sequence[int]) -> list[tuple[ParsedLine, tuple[int, int]]]:
+        """As :meth:`parse_lines`, with the place of each line's text among the tokens (start, end)."""
+        return self._parse(tokens)[0]
+
+    def _parse(self, tokens: Sequence[int]) -> tuple[list[tuple[ParsedLine, tuple[int, int]]], int]:
+        lines: list[tuple[ParsedLine, tuple[int, int]]] = []
         malformed = 0
         place = 0
         output = [int(token) for token in tokens]
@@ -202,10 +210,15 @@ class Processor:
             text = self.tokenizer.decode(output[start:place]).strip()
             box = self._box(markers)
             if box is not None and text:
-                lines.append(ParsedLine(box, text))
+                lines.append((ParsedLine(box, text), (start, place)))
             else:
                 malformed += 1
         return lines, malformed
+
+    def newline_tokens(self) -> list[int]:
+        """Every text token with a newline in it: the ends of lines."""
+        first, last = self.tokens.first_text, self.tokens.mask
+        return [token for token in range(first, last) if "\n" in self.tokenizer.decode([token])]
 
     def to_source(self, line: ParsedLine, picture: Picture, confidence: float = 1.0) -> Line:
         """The line with its box in pixels of the source picture (clipped to it)."""

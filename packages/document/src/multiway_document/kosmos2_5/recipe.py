@@ -6,17 +6,25 @@ The vision encoder first learns to read cropped lines through the CTC head.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from multiway_core import checkpoint as tensors
+from multiway_core import files
 from multiway_core.training import Loss, is_embedding_like
+from tokenizers import Tokenizer
 from torch import nn
 
-from multiway_document.kosmos2_5.line_reader import STEPS_PER_COLUMN, line_patches
+from multiway_document.kosmos2_5 import checkpoint
+from multiway_document.kosmos2_5.config import KOSMOS_2_5_MINI
+from multiway_document.kosmos2_5.line_reader import LINE_READER_FILE, STEPS_PER_COLUMN, line_patches
 from multiway_document.kosmos2_5.model import Patches
 from multiway_document.kosmos2_5.objective import Reader, ctc_loss
+from multiway_document.kosmos2_5.tokenizer import train_small_tokenizer
 from multiway_document.rendering.pool import LinePool
+from multiway_document.rendering.text import TextSource
 
 # Lines are grouped by width so that a batch has one shape: few shapes, so that each is compiled once.
 BUCKET_COLUMNS = (6, 12, 20, 32, 44, 60)
@@ -99,3 +107,18 @@ def leaves_matrix_alone(name: str, parameter: nn.Parameter, module: nn.Module) -
     if name.endswith(("resampler.latents", "line_reader.scores.weight", "patch_projection.weight")):
         return True
     return is_embedding_like(name, parameter, module)
+
+
+def export(reader: Reader, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the trained reader as a model folder that the pipeline (and `transformers`) loads, in bfloat16."""
+    checkpoint.save(reader.kosmos, folder, dtype=torch.bfloat16, max_shard_bytes=15_000_000)
+    tensors.save(reader.line_reader, folder, filename=LINE_READER_FILE, dtype=torch.bfloat16)
+    files.write_text(folder / "tokenizer.json", tokenizer.to_str() + "\n")
+
+
+def train_tokenizer(num_lines: int = 40_000, seed: int = 0) -> Tokenizer:
+    """The reader's tokenizer, trained on the same text that is rendered for it."""
+    texts = TextSource.discover(split="train")
+    rng = np.random.default_rng(seed)
+    lines = (texts.line(rng, 80, 10) for _ in range(num_lines))
+    return train_small_tokenizer(lines, KOSMOS_2_5_MINI.tokens.num_text_tokens)

@@ -212,9 +212,8 @@ def noise(image: np.ndarray, rng: Rng, x_height: float) -> np.ndarray:
 
 
 def salt_and_pepper(image: np.ndarray, rng: Rng, x_height: float) -> np.ndarray:
-    """Up to 9 % of the pixels; half of the time as a scanner's reduction would leave them (median of 3)."""
-    result = add_salt_and_pepper(image, rng, rng.uniform(0.002, 0.09))
-    return cv2.medianBlur(result, 3) if rng.random() < 0.4 and x_height > 8 else result
+    """Up to 9 % of the pixels."""
+    return add_salt_and_pepper(image, rng, rng.uniform(0.002, 0.09))
 
 
 def illumination(image: np.ndarray, rng: Rng, x_height: float) -> np.ndarray:

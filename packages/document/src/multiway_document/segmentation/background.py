@@ -101,7 +101,7 @@ def smooth_noise(page: GreyImage, noise: np.ndarray) -> tuple[GreyImage, np.ndar
     """A noisy flattened page made easier to threshold, and the noise that is left; a clean one as it is."""
     if np.median(noise) < _SMOOTH_FROM:
         return page, noise
-    return cv2.GaussianBlur(page, (0, 0), 1.0), noise * 0.3  # 1 / sqrt(4 pi) = 0.28 of white noise passes
+    return cv2.GaussianBlur(page, (0, 0), 1.0), noise * 0.28  # 1 / sqrt(4 pi) = 0.28 of white noise passes
 
 
 def noise_map(page: GreyImage) -> np.ndarray:

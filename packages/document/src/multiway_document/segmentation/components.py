@@ -58,7 +58,7 @@ def find_ink(page: GreyImage, noise: np.ndarray) -> InkMask:
     )
     darkest = PAPER - cv2.blur(cv2.erode(small, np.ones((9, 9), np.uint8)), (9, 9))
     noise = cv2.resize(noise, small_size, interpolation=cv2.INTER_LINEAR)
-    depth = np.maximum(INK_SHARE * darkest, np.minimum(MIN_INK_DEPTH + 3.5 * noise, 0.75 * PAPER))
+    depth = np.maximum(INK_SHARE * darkest, np.minimum(MIN_INK_DEPTH + 4.5 * noise, 0.75 * PAPER))
     level = cv2.resize(np.clip(PAPER - depth, 0, 255).astype(np.uint8), (width, height))
     return (page < level).astype(np.uint8)
 
