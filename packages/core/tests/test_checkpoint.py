@@ -66,7 +66,7 @@ def seeded(seed: int = 0, **arguments: int) -> Net:
 
 
 def on_meta() -> Net:
-    with torch.device("meta"):
+    with checkpoint.on_meta():
         return Net()
 
 
@@ -120,6 +120,27 @@ class TestRules:
         ours = rule.to_ours(published)
         assert ours is not None
         assert rule.to_published(ours) == published
+
+
+def test_building_on_meta_draws_nothing() -> None:
+    state = torch.get_rng_state()
+    with checkpoint.on_meta():
+        net = Net()
+        for fill in (
+            nn.init.normal_,
+            nn.init.trunc_normal_,
+            nn.init.xavier_uniform_,
+            nn.init.kaiming_normal_,
+        ):
+            assert fill(net.head.weight) is net.head.weight
+        table = torch.zeros(2, 2, device="cpu").normal_()
+    assert all(parameter.is_meta for parameter in net.parameters())
+    assert net.embed.weight.shape == (11, 8)
+    assert table.abs().sum() > 0
+    with checkpoint.on_meta():
+        pass
+    assert not nn.Linear(2, 2).weight.is_meta
+    torch.set_rng_state(state)
 
 
 class TestRoundTrip:
@@ -214,7 +235,7 @@ class TestLoad:
         block = Block(3)
         checkpoint.save(nn.ModuleList([block, block]), tmp_path)
         assert "1.norm.weight" not in checkpoint.read(tmp_path)
-        with torch.device("meta"):
+        with checkpoint.on_meta():
             again = Block(3)
         twice = nn.ModuleList([again, again])
         checkpoint.load(twice, tmp_path)
@@ -326,8 +347,10 @@ from torch import nn
 from multiway_core import checkpoint
 
 def load(path, dtype):
-    with torch.device("meta"):
+    with checkpoint.on_meta():
         net = nn.Sequential(*(nn.Linear(1024, 1024, bias=False) for _ in range(50)))
+        nn.init.trunc_normal_(nn.Embedding(3, 4).weight)
+    assert "sympy" not in sys.modules, "building on meta is to be cheap"
     if path != "-":
         checkpoint.load(net, path, dtype=getattr(torch, dtype))
         assert all(float(p.sum()) == 2.0**20 for p in net.parameters())

@@ -31,7 +31,7 @@ __all__ = ["Rule", "RuleTable", "load", "on_meta", "read", "save"]
 # What initialization does to values in place, functions of `nn.init` and the steps of `trunc_normal_` included.
 _FILLS = {
     *("normal_", "uniform_", "erfinv_", "mul_", "add_", "clamp_", "fill_", "zero_"),
-    *("xavier_normal_", "xavier_uniform_", "kaiming_normal_", "kaiming_uniform_", "orthogonal_"),
+    *("xavier_normal_", "xavier_uniform_", "kaiming_normal_", "kaiming_uniform_"),
 }
 
 
