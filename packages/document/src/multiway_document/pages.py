@@ -1,0 +1,295 @@
+"""Files of pages -> RGB pictures, one at a time: PNG, JPEG, TIFF, WebP, BMP, GIF and PDF, known by their
+content.
+
+Memory stays bounded whatever the file claims: the header is read first, JPEG files are decoded at an eighth
+to full size as needed, and a picture is handed out with at most ``MAX_PAGE_PIXELS``. What can only be decoded
+whole and would take more than ``MAX_DECODED_BYTES`` is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+from multiway_core.errors import InputError
+from PIL import Image
+
+from multiway_document.pdf import PdfFile
+from multiway_document.result import Line
+
+MAX_PAGE_PIXELS = 40_000_000
+"""Larger pages are reduced to at most so many pixels (A4 at 600 dpi has 35 million)."""
+
+MAX_DECODED_BYTES = 768_000_000
+"""A picture that needs more memory than this to decode is refused: 27 700 pixels square in grey, half in
+colour."""
+
+DEFAULT_DPI = 150
+MAX_DPI = 1200
+
+_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF")
+_SUPPORTED = "PNG, JPEG, TIFF, WebP, BMP, GIF or PDF"
+_BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # all others: 4
+_BAND_PIXELS = 4_000_000
+_ORIENTATION_TAG = 0x0112
+_opening = threading.Lock()
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SourcePage:
+    """One page of a file: ``index`` counts the file's pages from 0; ``image`` is RGB.
+
+    ``text_lines`` is the page's own text layer (PDF only) in pixels of ``image`` and in reading order; None
+    where there is none worth using, as on a scan.
+    """
+
+    index: int
+    image: Image.Image
+    text_lines: list[Line] | None = None
+
+
+def open_pages(path: Path, *, pages: str | None = None, dpi: int = DEFAULT_DPI) -> Iterator[SourcePage]:
+    """The pages of a file, decoded one by one as they are asked for.
+
+    ``pages`` picks pages by number from 1, as in ``"1-3,5"`` or ``"7-"`` (default: all); ``dpi`` is for PDF
+    only. Of an animation only the first frame is a page, of a TIFF file every frame. Pictures come out
+    upright by their EXIF tag, transparent parts white, 16 bits scaled to 8.
+
+    Raises InputError (at once for what the file's first bytes tell, else when the page is reached) for a file
+    that is missing, empty, broken, encrypted, too large or of another kind, and for pages that it does not
+    have.
+    """
+    path = Path(path)
+    if not 10 <= dpi <= MAX_DPI:
+        raise InputError(f"dpi must lie between 10 and {MAX_DPI}, got {dpi}")
+    wanted = None if pages is None else parse_page_ranges(pages)
+    kind = _require_kind(path)
+    return _pdf_pages(path, wanted, dpi) if kind == "pdf" else _image_pages(path, wanted)
+
+
+def count_pages(path: Path) -> int:
+    """How many pages :func:`open_pages` would give. Raises InputError as that does."""
+    path = Path(path)
+    if _require_kind(path) == "pdf":
+        with PdfFile(path) as pdf:
+            return pdf.page_count
+    with _open_image(path) as image:
+        if image.format != "TIFF":
+            return 1
+        return _guard(path, lambda: int(getattr(image, "n_frames", 1)))
+
+
+def find_documents(folder: Path) -> list[Path]:
+    """The files in a folder (not below it) that :func:`open_pages` knows by their first bytes, sorted by
+    name.
+
+    Raises InputError if the folder cannot be listed.
+    """
+    try:
+        entries = sorted(Path(folder).iterdir(), key=lambda entry: os.fsencode(entry.name))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot list the folder ({error.strerror or error})") from None
+    found = []
+    for entry in entries:
+        try:
+            if entry.is_file() and not entry.name.startswith(".") and sniff(entry) is not None:
+                found.append(entry)
+        except OSError:
+            continue
+    return found
+
+
+def sniff(path: Path) -> Literal["image", "pdf"] | None:
+    """What a file is by its first bytes, None for anything else. Raises OSError if it cannot be read."""
+    with Path(path).open("rb") as file:
+        head = file.read(1024)
+    if b"%PDF-" in head:  # the standard allows other bytes before it
+        return "pdf"
+    starts = (
+        b"\x89PNG\r\n\x1a\n",
+        b"\xff\xd8\xff",
+        b"II*\0",
+        b"MM\0*",
+        b"II+\0",
+        b"MM\0+",
+        b"BM",
+        b"GIF87a",
+        b"GIF89a",
+    )
+    if head.startswith(starts) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+        return "image"
+    return None
+
+
+def parse_page_ranges(spec: str) -> list[range]:
+    """``"1-3,5,9-"`` as ranges of page indices from 0; an open end runs to the largest page number there
+    can be."""
+    ranges = []
+    for part in spec.split(","):
+        first, dash, last = (piece.strip() for piece in part.partition("-"))
+        numbers = [number for number in (first, last) if number]
+        if not first or not all(
+            n.isascii() and n.isdecimal() and len(n) <= 9 and int(n) > 0 for n in numbers
+        ):
+            raise InputError(f"pages {spec!r}: expected numbers from 1 and ranges such as 1-3,5,9-")
+        start = int(first)
+        stop = int(last) if last else (start if not dash else 10**9)
+        if stop < start:
+            raise InputError(f"pages {spec!r}: the range {part.strip()} runs backwards")
+        ranges.append(range(start - 1, stop))
+    return ranges
+
+
+def _chosen(path: Path, wanted: list[range] | None, count: int) -> Iterator[int]:
+    """The wanted indices of ``count`` pages in ascending order."""
+    if wanted is None:
+        yield from range(count)
+        return
+    for part in wanted:
+        open_end = part.stop == 10**9
+        if part.start >= count or (part.stop > count and not open_end):
+            asked = part.start + 1 if part.start >= count else part.stop
+            raise InputError(f"{path}: page {asked} was asked for, but there {_are(count)}")
+    reached = 0
+    for part in sorted(wanted, key=lambda part: part.start):
+        yield from range(max(part.start, reached), min(part.stop, count))
+        reached = max(reached, min(part.stop, count))
+
+
+def _are(count: int) -> str:
+    return "is only 1 page" if count == 1 else f"are only {count} pages"
+
+
+def _require_kind(path: Path) -> Literal["image", "pdf"]:
+    try:
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder, expected a file ({_SUPPORTED})")
+        if not path.exists():
+            raise InputError(f"{path}: no such file")
+        if not path.is_file():
+            raise InputError(f"{path}: is not a regular file")
+        if path.stat().st_size == 0:
+            raise InputError(f"{path}: is empty (0 bytes)")
+        kind = sniff(path)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    if kind is None:
+        raise InputError(f"{path}: is no picture or document that can be read; expected {_SUPPORTED}")
+    return kind
+
+
+def _pdf_pages(path: Path, wanted: list[range] | None, dpi: int) -> Iterator[SourcePage]:
+    with PdfFile(path) as pdf:
+        for index in _chosen(path, wanted, pdf.page_count):
+            image, lines = pdf.read(index, dpi, MAX_PAGE_PIXELS)
+            yield SourcePage(index, image, lines)
+
+
+def _image_pages(path: Path, wanted: list[range] | None) -> Iterator[SourcePage]:
+    with _open_image(path) as image:
+        if image.format != "TIFF":
+            for index in _chosen(path, wanted, 1):
+                yield SourcePage(index, _guard(path, lambda: _to_page(image, path)))
+            return
+        count = _guard(path, lambda: int(getattr(image, "n_frames", 1)))
+        for index in _chosen(path, wanted, count):
+            _guard(path, lambda index=index: image.seek(index))  # type: ignore[misc]
+            yield SourcePage(index, _guard(path, lambda: _to_page(image, path)))
+
+
+def _open_image(path: Path) -> Image.Image:
+    """Read the header only. Pillow's own limit on pixels is a global that warns or fails by size; ours
+    replaces it."""
+    with _opening:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return _guard(path, lambda: Image.open(path, formats=_FORMATS))
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _guard(path: Path, action: Callable[[], T]) -> T:
+    """Run a decoder. On a damaged file the decoders raise nearly every exception there is, not only
+    OSError."""
+    try:
+        return action()
+    except InputError:
+        raise
+    except MemoryError:
+        raise InputError(f"{path}: there is not enough memory to decode this picture") from None
+    except Exception as error:
+        reason = str(error).replace(str(path), "").strip() or type(error).__name__
+        raise InputError(f"{path}: the picture is damaged or of an unknown variant ({reason})") from None
+
+
+def _to_page(image: Image.Image, path: Path) -> Image.Image:
+    """The current frame as an upright RGB picture of at most MAX_PAGE_PIXELS."""
+    width, height = image.size
+    factor = 1
+    while -(-width // factor) * -(-height // factor) > MAX_PAGE_PIXELS:
+        factor += 1
+    decoded = width * height
+    if image.format in ("JPEG", "MPO") and factor > 1 and not image.info.get("progressive"):
+        image.draft(image.mode, (-(-width // factor), -(-height // factor)))
+        decoded = image.width * image.height
+        factor = max(1, factor * image.width // width)
+        while -(-image.width // factor) * -(-image.height // factor) > MAX_PAGE_PIXELS:
+            factor += 1
+    needed = decoded * _BYTES_PER_PIXEL.get(image.mode, 4)
+    if needed > MAX_DECODED_BYTES:
+        raise InputError(
+            f"{path}: {width} x {height} pixels need {needed / 1e9:.1f} GB to decode, more than the limit of "
+            f"{MAX_DECODED_BYTES / 1e9:.1f} GB; save it smaller, in grey, or as a baseline JPEG"
+        )
+    image.load()
+    orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    page = _reduced(image, factor) if factor > 1 else _to_rgb(image)
+    turn = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}.get(orientation)  # EXIF value -> Image.Transpose
+    return page if turn is None else page.transpose(Image.Transpose(turn))
+
+
+def _reduced(image: Image.Image, factor: int) -> Image.Image:
+    """The picture ``factor`` times smaller, converted in bands so that no second full-size copy is made."""
+    width, height = image.size
+    page = Image.new("RGB", (-(-width // factor), -(-height // factor)), "white")
+    rows = max(1, _BAND_PIXELS // (width * factor)) * factor
+    for top in range(0, height, rows):
+        band = _to_rgb(image.crop((0, top, width, min(height, top + rows))))
+        page.paste(band.reduce(factor), (0, top // factor))
+    return page
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB of any mode: deep greys scaled, not clipped; transparent parts on white."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image).astype(np.uint16) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        return _deep_grey(np.asarray(image, np.float64)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        layered = image.convert("RGBA")
+        page = Image.new("RGB", image.size, "white")
+        page.paste(layered, mask=layered.getchannel("A"))
+        return page
+    if image.mode == "RGB":
+        return image.copy()
+    return image.convert("RGB")
+
+
+def _deep_grey(values: np.ndarray) -> Image.Image:
+    """32-bit integers or floats as 8-bit grey: 0..1 and 0..65535 by their full range, anything else by its
+    own."""
+    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(values.min()), float(values.max())
+    if low >= 0.0 and high <= 1.0:
+        low, high = 0.0, 1.0
+    elif low >= 0.0 and high <= 255.0:
+        low, high = 0.0, 255.0
+    elif low >= 0.0 and high <= 65535.0:
+        low, high = 0.0, 65535.0
+    return Image.fromarray(((values - low) * (255.0 / max(high - low, 1e-12))).astype(np.uint8))
