@@ -25,6 +25,7 @@ _POINTS_PER_INCH = 72
 _DEFAULT_DPI = 150
 _LARGEST_SIDE = 14_400  # points; the format's limit
 _JPEG_QUALITY = 85
+_GREATEST_STRETCH = 3.0  # of a glyph, compared with the reference font as high as the line
 
 
 def to_pdf(document: Document, images: PageImages | None = None) -> bytes:
@@ -74,25 +75,29 @@ def _page(
 def _line(words: list[Word], font: InvisibleFont, scale: float, page_height: float) -> str:
     """The operators that write a line: one text object, since readers may reorder the parts of several.
 
-    The whole line is stretched to its box; between glyphs (TJ) the pen is moved to where each should begin.
+    The line is stretched as its words ask; between glyphs (TJ) the pen is moved to where each should begin. A
+    glyph wider than the lines are apart makes readers mix up the lines, so a rule read as one dash is not
+    stretched to its end.
     """
     _, top, _, bottom = words[0].box
     size = max(bottom - top, 1) * scale * UNITS_PER_EM / (ASCENT - DESCENT)
     baseline = page_height - bottom * scale - DESCENT / UNITS_PER_EM * size
     starts: list[tuple[str, float]] = []  # every glyph and its x in pixels
+    widest = _GREATEST_STRETCH * max(bottom - top, 1) / UNITS_PER_EM
     placed = sorted(words, key=lambda word: word.box[0])
     for index, word in enumerate(placed):
         # Readers expect glyphs as they stand on the page and turn right-to-left text round themselves.
         text, (left, _, right, _) = visual_text(word.text), word.box
-        unit = (right - left) / max(text_width(text), 1)
+        unit = min((right - left) / max(text_width(text), 1), widest)
         for character in text:
             starts.append((character, left))
             left += advance(character) * unit
         if index + 1 < len(placed):
             starts.append((" ", right))
-    left, right = placed[0].box[0], placed[-1].box[2]
-    natural = text_width("".join(character for character, _ in starts)) or 1
-    unit = max(right - left, 0.01) / natural  # pixels a thousandth of the stretched font size
+    # Pixels a thousandth of the stretched font size: that of the words, whatever the gaps between them.
+    natural = sum(text_width(word.text) for word in words) or UNITS_PER_EM
+    unit = min(max(sum(word.box[2] - word.box[0] for word in words), 0.01) / natural, widest)
+    left = placed[0].box[0]
     pieces, pen = [], left
     for character, start in starts:
         move = round((pen - start) / unit)  # towards the left, in thousandths
