@@ -350,6 +350,7 @@ def load(path, dtype):
     with checkpoint.on_meta():
         net = nn.Sequential(*(nn.Linear(1024, 1024, bias=False) for _ in range(50)))
         nn.init.trunc_normal_(nn.Embedding(3, 4).weight)
+        nn.Parameter(torch.randn(3, 4))
     assert "sympy" not in sys.modules, "building on meta is to be cheap"
     if path != "-":
         checkpoint.load(net, path, dtype=getattr(torch, dtype))

@@ -53,6 +53,8 @@ class _NoFills(TorchFunctionMode):
             tensor = args[0] if args else kwargs.get("tensor")
             if isinstance(tensor, Tensor) and tensor.is_meta:
                 return tensor
+        if func in (torch.rand, torch.randn) and torch.device(kwargs.get("device") or "cpu").type == "meta":
+            func = torch.empty
         return func(*args, **kwargs)
 
 
