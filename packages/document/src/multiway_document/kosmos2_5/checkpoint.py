@@ -193,7 +193,7 @@ def load(folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.devi
         own = KOSMOS_2_5  # the original file carries no sizes that we trust: it is the published model
     else:
         raise CheckpointError(f"{folder}: no config.json, so this is not a KOSMOS-2.5 model folder")
-    with torch.device("meta"):
+    with checkpoint.on_meta():
         model = Kosmos25(own)
     if has_safetensors:
         checkpoint.load(model, folder, rules=HUGGING_FACE, dtype=dtype, device=device)
