@@ -44,7 +44,9 @@ class SinusoidalPositions(nn.Module):
         needed = int(positions.max()) + 1 if positions.numel() else 0
         if needed > self.table.shape[0]:
             size = max(needed, 2 * self.table.shape[0])
-            self.table = sinusoidal_table(size, self.hidden_size, zero_row=self.zero_row).to(self.table.device)
+            self.table = sinusoidal_table(size, self.hidden_size, zero_row=self.zero_row).to(
+                self.table.device
+            )
         return self.table[positions]
 
 
@@ -97,7 +99,9 @@ class Rotary(nn.Module):
         x = x_BHTD.float()
         if self.interleaved:
             even, odd = x[..., 0::2], x[..., 1::2]
-            rotated = torch.stack([even * cosine - odd * sine, even * sine + odd * cosine], dim=-1).flatten(-2)
+            rotated = torch.stack([even * cosine - odd * sine, even * sine + odd * cosine], dim=-1).flatten(
+                -2
+            )
         else:
             first, second = x.chunk(2, dim=-1)
             rotated = torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)

@@ -37,4 +37,6 @@ class Resampler(nn.Module):
         if multiplicity_BN is not None:
             weight_BS = nn.functional.pad(multiplicity_BN.to(features_BNF.dtype), (0, num_queries), value=1.0)
             mask = weight_BS.log()[:, None, None, :]
-        return self.attention(latents_BQF, context_BSE=torch.cat([features_BNF, latents_BQF], dim=1), mask=mask)
+        return self.attention(
+            latents_BQF, context_BSE=torch.cat([features_BNF, latents_BQF], dim=1), mask=mask
+        )

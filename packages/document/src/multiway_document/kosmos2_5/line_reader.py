@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from multiway_document.alphabet import ALPHABET
+from multiway_document.kosmos2_5.config import TokenConfig
 from multiway_document.kosmos2_5.model import Kosmos25, Patches
 
 LINE_HEIGHT = 32  # pixels of a cropped line: two rows of patches
@@ -58,9 +59,8 @@ def line_patches(
         tensor = torch.from_numpy(np.ascontiguousarray(line)).float()
         normal = (tensor - tensor.mean()) / max(float(tensor.std(correction=0)), tensor.numel() ** -0.5)
         pixels[index, :, : tensor.shape[1]] = normal
-        pixels[index, :, tensor.shape[1] : count * 16] = (
-            normal.max()
-        )  # the paper goes on to the end of the patch
+        # The paper goes on to the end of the last patch.
+        pixels[index, :, tensor.shape[1] : count * 16] = normal.max()
         rows_BRC[index, 0, :count] = 1
         rows_BRC[index, 1, :count] = 2
         columns_BRC[index, :, :count] = torch.arange(1, count + 1)
@@ -69,6 +69,13 @@ def line_patches(
     rows_BN, columns_BN = rows_BRC.flatten(1), columns_BRC.flatten(1)
     steps_B = torch.tensor(columns) * STEPS_PER_COLUMN
     return Patches(patches_BNP, rows_BN, columns_BN, (rows_BN != 0).float()), steps_B
+
+
+def line_prompt(tokens: TokenConfig, width: int) -> list[int]:
+    """``<ocr>`` and the box of the whole crop: the decoder only writes the text, since the line is found already."""
+    x1 = min((width - 1) // tokens.location_step, tokens.num_locations - 1)
+    y1 = (LINE_HEIGHT - 1) // tokens.location_step
+    return [tokens.ocr, tokens.box, tokens.x(0), tokens.y(0), tokens.x(x1), tokens.y(y1), tokens.box_end]
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,17 @@ class Patches(NamedTuple):
         )
 
 
+    def padded(self, max_patches: int) -> Patches:
+        """With one more row a picture that stands for all its padding up to ``max_patches``."""
+        missing_B = max_patches - self.multiplicity_BN.sum(dim=1)
+        return Patches(
+            nn.functional.pad(self.pixels_BNP, (0, 0, 0, 1)),
+            nn.functional.pad(self.rows_BN, (0, 1)),
+            nn.functional.pad(self.columns_BN, (0, 1)),
+            torch.cat([self.multiplicity_BN, missing_B[:, None]], dim=1),
+        )
+
+
 class TextModel(nn.Module):
     """Token, position and segment embeddings, the causal decoder, and logits by the tied embedding matrix."""
 

@@ -1,11 +1,11 @@
 """How the bundled reader is trained: data mixture, stages and schedule.
 
-The vision encoder first learns to read cropped lines through the CTC head.
+The vision encoder first learns to read cropped lines through the CTC head; then the resampler and the decoder learn
+to write what the encoder sees, from strings of a character or two to whole lines.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,66 +18,12 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from multiway_document.kosmos2_5 import checkpoint
+from multiway_document.kosmos2_5.batches import LineBatch, WritingBatch
 from multiway_document.kosmos2_5.config import KOSMOS_2_5_MINI
-from multiway_document.kosmos2_5.line_reader import LINE_READER_FILE, STEPS_PER_COLUMN, line_patches
-from multiway_document.kosmos2_5.model import Patches
-from multiway_document.kosmos2_5.objective import Reader, ctc_loss
+from multiway_document.kosmos2_5.line_reader import LINE_READER_FILE
+from multiway_document.kosmos2_5.objective import Reader, ctc_loss, token_loss
 from multiway_document.kosmos2_5.tokenizer import train_small_tokenizer
-from multiway_document.rendering.pool import LinePool
 from multiway_document.rendering.text import TextSource
-
-# Lines are grouped by width so that a batch has one shape: few shapes, so that each is compiled once.
-BUCKET_COLUMNS = (6, 12, 20, 32, 44, 60)
-
-
-@dataclass(frozen=True)
-class LineBatch:
-    """Cropped lines of one width group with their texts as CTC classes."""
-
-    patches: Patches
-    steps: torch.Tensor  # (B,) int64
-    targets: torch.Tensor  # (sum of lengths,) int64
-    lengths: torch.Tensor  # (B,) int64
-
-
-class LineBatches:
-    """Batches of rendered lines, a pure function of (seed, step, shard).
-
-    Each batch takes lines of one width group and holds about ``patches_per_batch`` patches; a group is drawn in
-    proportion to the patches of its lines, so that every line is as likely as any other.
-    """
-
-    def __init__(self, pool: LinePool, *, patches_per_batch: int, seed: int) -> None:
-        self.pool, self.seed = pool, seed
-        columns = -(-pool.widths // 16)
-        fits = pool.widths // (16 // STEPS_PER_COLUMN) > pool.lengths
-        lower = 0
-        self.groups: list[tuple[int, int, np.ndarray]] = []  # columns, lines a batch, members
-        for upper in BUCKET_COLUMNS:
-            members = np.flatnonzero((columns > lower) & (columns <= upper) & fits)
-            if len(members):
-                self.groups.append((upper, max(1, patches_per_batch // (2 * upper)), members))
-            lower = upper
-        shares = np.array([len(members) / batch for _, batch, members in self.groups])
-        self.shares = shares / shares.sum()
-
-    def __call__(self, step: int, shard: int, num_shards: int) -> LineBatch:
-        rng = np.random.default_rng([self.seed, step, shard])
-        num_columns, size, members = self.groups[rng.choice(len(self.groups), p=self.shares)]
-        lines = [self.pool[index] for index in rng.choice(members, size)]
-        patches, steps_B = line_patches([shifted(image, rng) for image, _ in lines], num_columns=num_columns)
-        return LineBatch(
-            patches,
-            steps_B,
-            torch.from_numpy(np.concatenate([classes for _, classes in lines]).astype(np.int64)),
-            torch.tensor([len(classes) for _, classes in lines]),
-        )
-
-
-def shifted(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The line up to a pixel higher or lower and some pixels to the left: a rendered line is seen more than once."""
-    image = np.roll(image, int(rng.integers(-1, 2)), axis=0)
-    return image[:, int(rng.integers(0, min(3, image.shape[1]))) :]
 
 
 class LineObjective:
@@ -100,6 +46,45 @@ class LineObjective:
         logits_BTK = self._logits(patches.pixels_BNP, patches.rows_BN, patches.columns_BN)
         total = ctc_loss(logits_BTK, batch.steps, batch.targets, batch.lengths)
         return Loss(total, weight=int(batch.lengths.sum()), samples=len(batch.lengths))
+
+
+class WritingObjective:
+    """Next-token prediction of the text behind the prompt; the encoder stays as the CTC stage left it."""
+
+    def __init__(self, *, compiled: bool) -> None:
+        self.compiled = compiled
+        self._logits: Any = None
+
+    def __call__(self, reader: nn.Module, batch: WritingBatch) -> Loss:
+        assert isinstance(reader, Reader)
+        model = reader.kosmos
+        if self._logits is None:
+
+            def logits(
+                features: torch.Tensor,
+                multiplicity: torch.Tensor,
+                tokens: torch.Tensor,
+                places: torch.Tensor,
+                segments: torch.Tensor,
+                length: int,
+            ) -> torch.Tensor:
+                hidden = model.text(
+                    tokens,
+                    image_embeddings_BQE=model.resampler(features, multiplicity),
+                    image_places_BT=places,
+                    segments_BT=segments,
+                )
+                return model.text.logits(hidden[:, -length - 1 : -1])
+
+            self._logits = torch.compile(logits, dynamic=False) if self.compiled else logits
+        with torch.no_grad():
+            features = model.encode(batch.patches)
+        tokens, places, segments = model.prompt(batch.suffix)
+        logits_BTV = self._logits(
+            features, batch.patches.multiplicity_BN, tokens, places, segments, batch.suffix.shape[1]
+        )
+        total = token_loss(logits_BTV, batch.targets, model.config.tokens, neighbour_std=1.0)
+        return Loss(total, weight=int((batch.targets >= 0).sum()), samples=len(batch.suffix))
 
 
 def leaves_matrix_alone(name: str, parameter: nn.Parameter, module: nn.Module) -> bool:
