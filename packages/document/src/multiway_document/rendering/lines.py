@@ -194,7 +194,7 @@ def _has_impulses(image: np.ndarray) -> bool:
     ring[1, 1] = 0
     pepper = np.count_nonzero(cv2.subtract(cv2.erode(image, ring), image) > 60)
     salt = np.count_nonzero(cv2.subtract(image, cv2.dilate(image, ring)) > 60)
-    return max(pepper, salt) > 0.004 * image.size
+    return bool(max(pepper, salt) > 0.004 * image.size)
 
 
 def _scale_error(rng: np.random.Generator, face: FontFace, text: str) -> float:
