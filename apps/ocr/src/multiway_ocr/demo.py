@@ -34,7 +34,7 @@ TITLE = "Multiway OCR"
 DESCRIPTION = (
     "Text, boxes and markdown of a page. Everything happens on this machine; nothing is sent anywhere."
 )
-MAX_PIXELS = 60_000_000
+MAX_PIXELS = 20_000_000  # A4 at 450 dpi
 _SHOWN_SIDE = 1800  # pixels of the picture that the browser gets
 _SECONDS_BETWEEN_UPDATES = 0.15
 _ENGINES = [("Fast: one pass over the lines", "fast"), ("Full: autoregressive decoder", "full")]

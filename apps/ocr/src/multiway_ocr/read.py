@@ -65,6 +65,10 @@ def read(
     """
     if output is not None and output.exists() and not output.is_dir():
         raise InputError(f"--output {output}: is a file; give a folder")
+    if options.pages is not None:
+        from multiway_document.pages import parse_page_ranges
+
+        parse_page_ranges(options.pages)  # once for all inputs, before any work
     inputs, problems = find_inputs(arguments, SUFFIXES, exclude=output)
     failed = [(argument, reason) for argument, reason in problems]
     for argument, reason in failed:

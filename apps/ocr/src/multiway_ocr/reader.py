@@ -23,9 +23,7 @@ Format = Literal["text", "json", "jsonl", "markdown", "hocr", "alto", "tsv", "pd
 
 BUNDLED_MODEL = "bundled:ocr-small"
 TEXT_LAYER = "pdf-text-layer"  # what stands as the model of a document that needed none
-SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".pdf"}
-)
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".pdf"})
 
 
 @dataclass(frozen=True)

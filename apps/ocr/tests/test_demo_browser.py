@@ -1,0 +1,115 @@
+"""The demo in a real browser: upload, read, see the text, choose a line. Skips without Chromium or Playwright."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from multiway_core.app import launch
+
+playwright_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+PATIENCE = 120_000  # milliseconds; a test machine may be busy
+
+pytestmark = [
+    pytest.mark.usefixtures("needs_model"),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def url():
+    from multiway_ocr.demo import build_demo
+
+    blocks = build_demo(device="cpu")
+    yield launch(blocks, block=False)
+    blocks.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def tab(browser, url):
+    tab = browser.new_page(viewport={"width": 1440, "height": 900})
+    tab.set_default_timeout(PATIENCE)
+    tab.errors = []
+    tab.hosts = set()
+    tab.on("pageerror", lambda error: tab.errors.append(str(error)))
+    tab.on("request", lambda request: tab.hosts.add(request.url.split("/")[2] if "//" in request.url else ""))
+    tab.goto(url)
+    tab.wait_for_selector("#ocr-read")
+    yield tab
+    tab.close()
+
+
+def keep(tab, name: str) -> bytes:
+    """A screenshot; also written into the folder MULTIWAY_SCREENSHOTS when that is set."""
+    data = tab.screenshot()
+    folder = os.environ.get("MULTIWAY_SCREENSHOTS")
+    if folder:
+        (Path(folder) / f"{name}.png").write_bytes(data)
+    return data
+
+
+def test_upload_read_see_and_choose(tab, url, page, tmp_path):
+    keep(tab, "start")
+    tab.set_input_files("#ocr-file input[type=file]", str(page))
+    tab.wait_for_selector("#ocr-view .sheet img[src^=data]")
+    before = keep(tab, "opened")
+    tab.click("#ocr-read")
+    tab.wait_for_function("document.querySelectorAll('#ocr-view .text .line:not(.note)').length === 2")
+    tab.wait_for_function("document.querySelector('#ocr-view .summary').textContent.startsWith('2 lines')")
+    assert keep(tab, "read") != before
+
+    boxes = tab.locator("#ocr-view rect")
+    rows = tab.locator("#ocr-view .text .line")
+    assert boxes.count() == rows.count() == 2
+    assert len(rows.nth(0).inner_text()) >= 10
+    # a box lies on its line: the first in the upper half of the picture, the second below it
+    picture = tab.locator("#ocr-view .sheet").bounding_box()
+    first, second = boxes.nth(0).bounding_box(), boxes.nth(1).bounding_box()
+    assert picture["y"] <= first["y"] < second["y"] < picture["y"] + picture["height"]
+    assert first["width"] > picture["width"] / 3
+
+    boxes.nth(1).click()
+    assert "chosen" in rows.nth(1).get_attribute("class")
+    rows.nth(0).click()
+    assert "chosen" in boxes.nth(0).get_attribute("class")
+    assert "chosen" not in (boxes.nth(1).get_attribute("class") or "")
+    keep(tab, "chosen")
+
+    with tab.expect_download() as waiting:
+        tab.click("#ocr-get-json")
+    target = tmp_path / "download.json"
+    waiting.value.save_as(target)
+    assert waiting.value.suggested_filename == "page.json"
+    assert '"multiway.ocr/1"' in target.read_text()
+
+    assert tab.errors == []
+    assert tab.hosts <= {url.split("/")[2], ""}  # nothing is fetched from anywhere else
+
+
+def test_a_bad_file_is_a_message_in_the_page(tab, tmp_path):
+    path = tmp_path / "broken.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\nnot really")
+    tab.set_input_files("#ocr-file input[type=file]", str(path))
+    toast = tab.wait_for_selector(".toast-body")
+    keep(tab, "bad")
+    assert "broken.png" in toast.inner_text()
+    assert "Traceback" not in toast.inner_text()
