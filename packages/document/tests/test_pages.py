@@ -29,8 +29,15 @@ def only_page(path: Path) -> Image.Image:
     return pages[0].image
 
 
-def text_pdf(path: Path, *, pages: int = 1, rotation: int = 0, encrypt: str | None = None) -> Path:
-    drawing = canvas.Canvas(str(path), pagesize=A4, encrypt=encrypt)
+def text_pdf(
+    path: Path,
+    *,
+    pages: int = 1,
+    size: tuple[float, float] = A4,
+    rotation: int = 0,
+    encrypt: str | None = None,
+) -> Path:
+    drawing = canvas.Canvas(str(path), pagesize=size, encrypt=encrypt)
     for number in range(pages):
         drawing.setPageRotation(rotation)
         drawing.setFont("Helvetica", 12)
@@ -262,9 +269,14 @@ def test_pdf_is_rendered_with_its_text_layer(tmp_path):
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
 def test_text_layer_boxes_follow_the_page_rotation(tmp_path, rotation):
-    (page,) = open_pages(text_pdf(tmp_path / "a.pdf", rotation=rotation))
+    (page,) = open_pages(text_pdf(tmp_path / "a.pdf", size=(800, 800), rotation=rotation))
     dark = np.asarray(page.image.convert("L")) < 128
     covered = np.zeros_like(dark)
+    assert {line.text for line in page.text_lines} == {
+        "Hello reader, this is page 1.",
+        "Left cell",
+        "Right cell",
+    }
     for line in page.text_lines:
         x0, y0, x1, y1 = (round(value) for value in line.box)
         covered[max(0, y0 - 1) : y1 + 1, max(0, x0 - 1) : x1 + 1] = True

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,7 +219,9 @@ def _guard(path: Path, action: Callable[[], T]) -> T:
     """Run a decoder. On a damaged file the decoders raise nearly every exception there is, not only
     OSError."""
     try:
-        return action()
+        with warnings.catch_warnings():  # Pillow warns of damage that it can work around
+            warnings.simplefilter("ignore")
+            return action()
     except InputError:
         raise
     except MemoryError:
