@@ -232,6 +232,11 @@ def test_a_huge_colour_png_is_refused_before_it_is_decoded(tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
+def test_a_huge_bilevel_tiff_is_read_reduced(tmp_path):
+    Image.new("1", (20000, 9500), 1).save(tmp_path / "huge.tiff", compression="group4")
+    assert only_page(tmp_path / "huge.tiff").size == (6667, 3167)
+
+
 def test_large_pictures_are_reduced(tmp_path, monkeypatch):
     monkeypatch.setattr(pages_module, "MAX_PAGE_PIXELS", 10_000)
     large = SCENE.resize((600, 400), Image.Resampling.NEAREST)

@@ -12,6 +12,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -83,7 +84,7 @@ def count_pages(path: Path) -> int:
     with _open_image(path) as image:
         if image.format != "TIFF":
             return 1
-        return _guard(path, lambda: int(getattr(image, "n_frames", 1)))
+        return _count_frames(path, image)
 
 
 def find_documents(folder: Path) -> list[Path]:
@@ -198,21 +199,37 @@ def _image_pages(path: Path, wanted: list[range] | None) -> Iterator[SourcePage]
             for index in _chosen(path, wanted, 1):
                 yield SourcePage(index, _guard(path, lambda: _to_page(image, path)))
             return
-        count = _guard(path, lambda: int(getattr(image, "n_frames", 1)))
-        for index in _chosen(path, wanted, count):
-            _guard(path, lambda index=index: image.seek(index))  # type: ignore[misc]
+        for index in _chosen(path, wanted, _count_frames(path, image)):
+            _go_to_frame(path, image, index)
             yield SourcePage(index, _guard(path, lambda: _to_page(image, path)))
 
 
-def _open_image(path: Path) -> Image.Image:
-    """Read the header only. Pillow's own limit on pixels is a global that warns or fails by size; ours
-    replaces it."""
+@contextmanager
+def _without_pixel_limit() -> Iterator[None]:
+    """Pillow's own limit is a global that warns or fails by size alone; ours (`_to_page`) knows what
+    decoding costs."""
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return _guard(path, lambda: Image.open(path, formats=_FORMATS))
+            yield
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def _open_image(path: Path) -> Image.Image:
+    """Read the header only."""
+    with _without_pixel_limit():
+        return _guard(path, lambda: Image.open(path, formats=_FORMATS))
+
+
+def _count_frames(path: Path, image: Image.Image) -> int:
+    with _without_pixel_limit():
+        return _guard(path, lambda: int(getattr(image, "n_frames", 1)))
+
+
+def _go_to_frame(path: Path, image: Image.Image, index: int) -> None:
+    with _without_pixel_limit():
+        _guard(path, lambda: image.seek(index))
 
 
 def _guard(path: Path, action: Callable[[], T]) -> T:
@@ -245,6 +262,8 @@ def _to_page(image: Image.Image, path: Path) -> Image.Image:
         while -(-image.width // factor) * -(-image.height // factor) > MAX_PAGE_PIXELS:
             factor += 1
     needed = decoded * _BYTES_PER_PIXEL.get(image.mode, 4)
+    if image.info.get("progressive"):  # the decoder keeps two bytes of every coefficient until the last scan
+        needed += decoded * 2 * len(image.getbands())
     if needed > MAX_DECODED_BYTES:
         raise InputError(
             f"{path}: {width} x {height} pixels need {needed / 1e9:.1f} GB to decode, more than the limit of "
