@@ -59,7 +59,8 @@ def _attend_plainly(query_BHTD: Tensor, key_BKSD: Tensor, value_BKSD: Tensor, ma
         scores_BHTS = scores_BHTS.masked_fill(~mask, float("-inf"))
     elif mask is not None:
         scores_BHTS = scores_BHTS + mask
-    return scores_BHTS.float().softmax(dim=-1).to(value_BKSD.dtype) @ value_BKSD
+    precision = torch.promote_types(scores_BHTS.dtype, torch.float32)
+    return scores_BHTS.softmax(dim=-1, dtype=precision).to(value_BKSD.dtype) @ value_BKSD
 
 
 class Attention(nn.Module):

@@ -14,6 +14,8 @@ def sinusoidal_table(num_positions: int, hidden_size: int, *, zero_row: int | No
     Row ``p`` is ``[sin(p f), cos(p f)]`` with ``f_j = 10000^(-j / (half - 1))`` (Vaswani et al. 2017, section 3.5,
     halves instead of interleaved pairs). ``zero_row`` is set to zeros: the position of padding.
     """
+    if hidden_size < 4:
+        raise ValueError(f"sinusoidal positions need a hidden_size of at least 4, got {hidden_size}")
     half = hidden_size // 2
     frequencies = torch.exp(torch.arange(half, dtype=torch.float32) * -(math.log(10000.0) / (half - 1)))
     angles = torch.arange(num_positions, dtype=torch.float32)[:, None] * frequencies[None, :]
@@ -40,13 +42,12 @@ class SinusoidalPositions(nn.Module):
         self.register_buffer("table", table, persistent=False)
 
     def forward(self, positions: Tensor) -> Tensor:
-        """``positions``: int64 of any shape; codes (..., hidden_size) in float32."""
+        """``positions``: int64 of any shape; codes (..., hidden_size), float32 unless the module was cast."""
         needed = int(positions.max()) + 1 if positions.numel() else 0
         if needed > self.table.shape[0]:
             size = max(needed, 2 * self.table.shape[0])
-            self.table = sinusoidal_table(size, self.hidden_size, zero_row=self.zero_row).to(
-                self.table.device
-            )
+            table = sinusoidal_table(size, self.hidden_size, zero_row=self.zero_row)
+            self.table = table.to(self.table)  # the same device and dtype
         return self.table[positions]
 
 
@@ -96,7 +97,7 @@ class Rotary(nn.Module):
         """Rotate ``x`` (B, H, T, D) by int64 ``positions`` (B, T); the same shape and dtype back."""
         angles_B1TF = (positions_BT[..., None].float() * self.inverse_frequency)[:, None]
         cosine, sine = angles_B1TF.cos(), angles_B1TF.sin()
-        x = x_BHTD.float()
+        x = x_BHTD.to(torch.promote_types(x_BHTD.dtype, torch.float32))
         if self.interleaved:
             even, odd = x[..., 0::2], x[..., 1::2]
             rotated = torch.stack([even * cosine - odd * sine, even * sine + odd * cosine], dim=-1).flatten(

@@ -35,8 +35,10 @@ class Resampler(nn.Module):
         latents_BQF = self.latents.to(features_BNF.dtype).expand(batch, -1, -1)
         mask = None
         if multiplicity_BN is not None:
-            weight_BS = nn.functional.pad(multiplicity_BN.to(features_BNF.dtype), (0, num_queries), value=1.0)
-            mask = weight_BS.log()[:, None, None, :]
+            # The logarithm comes before the rounding to a low precision, in which counts are not exact.
+            precision = torch.promote_types(features_BNF.dtype, torch.float32)
+            weight_BS = nn.functional.pad(multiplicity_BN.to(precision), (0, num_queries), value=1.0)
+            mask = weight_BS.log().to(features_BNF.dtype)[:, None, None, :]
         return self.attention(
             latents_BQF, context_BSE=torch.cat([features_BNF, latents_BQF], dim=1), mask=mask
         )

@@ -1,0 +1,154 @@
+"""Attention against a naive softmax in float64: masks, grouped queries, both paths, the cache, rotary."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from multiway_blocks.attention import Attention, attend, block_mask, causal_mask, padding_mask
+from multiway_blocks.position import Rotary
+from multiway_core.generation import StaticKVCache
+from torch import Tensor
+
+
+def naive(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = None) -> Tensor:
+    """Head by head and query by query, over the allowed keys only."""
+    batch, heads, num_queries, head_dim = query.shape
+    out = torch.zeros(batch, heads, num_queries, value.shape[-1], dtype=torch.float64)
+    group = heads // key.shape[1]
+    for b in range(batch):
+        for h in range(heads):
+            for t in range(num_queries):
+                kept = torch.ones(key.shape[2], dtype=torch.bool) if allowed is None else allowed[b, h, t]
+                scores = key[b, h // group][kept] @ query[b, h, t] / head_dim**0.5
+                weights = scores.exp() / scores.exp().sum()
+                out[b, h, t] = weights @ value[b, h // group][kept]
+    return out
+
+
+def random_heads(*, heads: int = 4, kv_heads: int = 4, queries: int = 5, keys: int = 7) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, heads, queries, 8), (2, kv_heads, keys, 8), (2, kv_heads, keys, 8))
+    return tuple(torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes)
+
+
+VALID = torch.tensor([[False, False, True, True, True, True, True], [True] * 7])
+MASKS = {
+    "none": None,
+    "causal": causal_mask(5, 7),
+    "padding": padding_mask(VALID),
+    "causal and padding": causal_mask(5, 7) & padding_mask(VALID),
+    "block": block_mask(
+        torch.tensor([[0, 0, 1, 1, 2], [3, 3, 3, 3, 4]]), torch.tensor([[0, 1, 0, 1, 2, 2, 2], [3, 3, 4, 4, 4, 3, 3]])
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(MASKS))
+@pytest.mark.parametrize("kv_heads", [4, 2, 1])
+@pytest.mark.parametrize("trained", [False, True])
+def test_attend_equals_naive_softmax(name: str, kv_heads: int, trained: bool) -> None:
+    query, key, value = random_heads(kv_heads=kv_heads)
+    mask = MASKS[name]
+    allowed = None if mask is None else mask.expand(2, 4, 5, 7)
+    expected = naive(query, key, value, allowed)
+    out = attend(query.requires_grad_(trained), key, value, mask)
+    torch.testing.assert_close(out.detach(), expected, atol=1e-12, rtol=1e-12)
+
+
+def test_causal_mask_by_hand() -> None:
+    assert causal_mask(2, 4)[0, 0].tolist() == [[True, True, True, False], [True, True, True, True]]
+    assert causal_mask(3, 3)[0, 0].tolist() == torch.ones(3, 3).tril().bool().tolist()
+
+
+def test_block_mask_defaults_to_self_attention() -> None:
+    segments = torch.tensor([[0, 0, 1]])
+    assert block_mask(segments)[0, 0].tolist() == [
+        [True, True, False],
+        [True, True, False],
+        [False, False, True],
+    ]
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_grouped_queries_equal_repeated_heads(kv_heads: int) -> None:
+    query, key, value = random_heads(kv_heads=kv_heads)
+    repeated = [part.repeat_interleave(4 // kv_heads, dim=1) for part in (key, value)]
+    torch.testing.assert_close(attend(query, key, value), attend(query, *repeated), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["bool", "additive"])
+@pytest.mark.parametrize("kv_heads", [4, 2])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_plain_and_fused_paths_agree_with_gradients(kind: str, kv_heads: int, dtype: torch.dtype) -> None:
+    mask = causal_mask(5, 7) & padding_mask(VALID)
+    if kind == "additive":
+        mask = torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, float("-inf"))
+    inputs = [part.to(dtype).requires_grad_() for part in random_heads(kv_heads=kv_heads)]
+    plain = attend(*inputs, mask)
+    fused = torch.nn.functional.scaled_dot_product_attention(
+        *inputs, attn_mask=mask, enable_gqa=kv_heads != 4
+    )
+    weight = torch.randn(plain.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 5e-2}[dtype]
+    torch.testing.assert_close(plain, fused, atol=tolerance, rtol=tolerance)
+    ours = torch.autograd.grad((plain * weight).sum(), inputs)
+    theirs = torch.autograd.grad((fused * weight).sum(), inputs)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, atol=tolerance, rtol=tolerance)
+
+
+def test_plain_path_passes_gradcheck() -> None:
+    inputs = [part.requires_grad_() for part in random_heads(kv_heads=2, queries=2, keys=3)]
+    assert torch.autograd.gradcheck(lambda *x: attend(*x, causal_mask(2, 3)), inputs)
+
+
+def test_module_equals_torch_multihead_attention() -> None:
+    torch.manual_seed(0)
+    ours = Attention(24, 3, bias=True).double()
+    theirs = torch.nn.MultiheadAttention(24, 3, batch_first=True).double()
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key.weight, ours.value.weight]))
+        theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, ours.key.bias, ours.value.bias]))
+        theirs.out_proj.weight.copy_(ours.output.weight)
+        theirs.out_proj.bias.copy_(ours.output.bias)
+        x, context = torch.randn(2, 5, 24).double(), torch.randn(2, 7, 24).double()
+        for keys in (x, context):
+            expected = theirs(x, keys, keys, need_weights=False)[0]
+            torch.testing.assert_close(ours(x, context_BSE=keys), expected, atol=1e-12, rtol=0)
+        torch.testing.assert_close(ours(x), ours(x, context_BSE=x), atol=0, rtol=0)
+
+
+def test_head_dim_may_differ_from_the_share_of_the_hidden_size() -> None:
+    attention = Attention(40, 5, head_dim=16, num_kv_heads=1)
+    assert attention.query.weight.shape == (80, 40)
+    assert attention.key.weight.shape == (16, 40)
+    assert attention(torch.randn(2, 3, 40)).shape == (2, 3, 40)
+
+
+@pytest.mark.parametrize("rotary", [None, Rotary(8)])
+@pytest.mark.parametrize("chunks", [[6], [4, 1, 1], [1] * 6])
+def test_cache_equals_attention_at_once(rotary: Rotary | None, chunks: list[int]) -> None:
+    torch.manual_seed(0)
+    attention = Attention(32, 4, num_kv_heads=2, rotary=rotary).double()
+    x = torch.randn(2, 6, 32, dtype=torch.float64)
+    positions = torch.arange(6).expand(2, -1)
+    cache = StaticKVCache(1, 2, 2, 8, 6, dtype=torch.float64)
+    with torch.no_grad():
+        whole = attention(x, mask=causal_mask(6, 6), positions_BT=positions)
+        parts, start = [], 0
+        for length in chunks:
+            part = slice(start, start + length)
+            start += length
+            mask = causal_mask(length, start)
+            parts.append(attention(x[:, part], mask=mask, positions_BT=positions[:, part], cache=cache))
+            cache.advance(torch.ones(2, length, dtype=torch.bool))
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-12, rtol=0)
+
+
+def test_errors_name_the_sizes() -> None:
+    with pytest.raises(ValueError, match="hidden_size 10 is not divisible by num_heads 4"):
+        Attention(10, 4)
+    with pytest.raises(ValueError, match="num_heads 4 is not divisible by num_kv_heads 3"):
+        Attention(16, 4, num_kv_heads=3)
+    with pytest.raises(ValueError, match="needs positions"):
+        Attention(16, 4, rotary=Rotary(4))(torch.randn(1, 2, 16))

@@ -1,0 +1,110 @@
+"""The causal decoder: with a cache, in chunks and left-padded, it computes what it computes at once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from multiway_blocks.decoder import Decoder
+from multiway_core.errors import InputError
+from multiway_core.generation import StaticKVCache
+from torch import Tensor
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Decoder:
+    torch.manual_seed(0)
+    decoder = Decoder(hidden_size=24, num_layers=3, num_heads=3, inner_size=40, sub_norm=True, dropout=0.1)
+    for parameter in decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return decoder.double().eval()
+
+
+def inputs(rows: int, length: int) -> Tensor:
+    return torch.randn(rows, length, 24, generator=torch.Generator().manual_seed(length), dtype=torch.float64)
+
+
+def new_cache(rows: int, length: int) -> StaticKVCache:
+    return StaticKVCache(3, rows, 3, 8, length, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("chunks", [[9], [5, 1, 1, 2], [1] * 9])
+@torch.no_grad()
+def test_chunks_equal_the_whole(decoder, chunks: list[int]) -> None:
+    x = inputs(2, 9)
+    valid = torch.ones(2, 9, dtype=torch.bool)
+    whole = decoder(x, valid)
+    cache, parts, start = new_cache(2, 9), [], 0
+    for length in chunks:
+        part = slice(start, start + length)
+        parts.append(decoder(x[:, part], valid[:, part], cache))
+        start += length
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-12, rtol=0)
+    assert cache.length == 9
+
+
+@torch.no_grad()
+def test_later_tokens_do_not_reach_back(decoder) -> None:
+    x = inputs(1, 6)
+    changed = x.clone()
+    changed[:, 4:] += 1.0
+    valid = torch.ones(1, 6, dtype=torch.bool)
+    a, b = decoder(x, valid), decoder(changed, valid)
+    assert torch.equal(a[:, :4], b[:, :4])
+    assert not torch.equal(a[:, 4:], b[:, 4:])
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@torch.no_grad()
+def test_left_padded_rows_equal_rows_alone(decoder, cached: bool) -> None:
+    x, lengths, longest = inputs(3, 7), [7, 4, 1], 7
+    valid = torch.arange(longest)[None] >= longest - torch.tensor(lengths)[:, None]
+    following = inputs(3, 2)
+    more = torch.ones(3, 2, dtype=torch.bool)
+    if cached:
+        cache = new_cache(3, 9)
+        first = decoder(x[:, :5], valid[:, :5], cache)  # the cut goes through the padding of the last row
+        out = torch.cat(
+            [first, decoder(x[:, 5:], valid[:, 5:], cache), decoder(following, more, cache)], dim=1
+        )
+    else:
+        out = decoder(torch.cat([x, following], dim=1), torch.cat([valid, more], dim=1))
+    assert out.isfinite().all()
+    for row, length in enumerate(lengths):
+        alone = torch.cat([x[row : row + 1, longest - length :], following[row : row + 1]], dim=1)
+        expected = decoder(alone, torch.ones(1, length + 2, dtype=torch.bool))
+        torch.testing.assert_close(out[row : row + 1, longest - length :], expected, atol=1e-12, rtol=0)
+
+
+def test_gradients_with_padding_are_finite(decoder) -> None:
+    x = inputs(2, 5).requires_grad_()
+    valid = torch.tensor([[False, False, True, True, True], [True] * 5])
+    out = decoder(x, valid)
+    (gradient,) = torch.autograd.grad(out[valid].square().sum(), x)
+    assert gradient.isfinite().all()
+    assert not gradient[0, :2].any()  # nothing looks at padding
+    with torch.no_grad():
+        torch.testing.assert_close(decoder(x, valid), out.detach(), atol=1e-10, rtol=0)
+
+
+def test_block_formula(decoder) -> None:
+    """One layer is ``x + attention(LN(x))``, then ``x + feedforward(LN(x))``."""
+    layer, x = decoder.layers[0], inputs(1, 4)
+    with torch.no_grad():
+        mask = torch.ones(4, 4).tril().bool()[None, None]
+        middle = x + layer.attention(layer.attention_norm(x), mask=mask)
+        expected = middle + layer.feedforward(layer.feedforward_norm(middle))
+        torch.testing.assert_close(layer(x, mask, None, 0), expected, atol=1e-12, rtol=0)
+
+
+def test_dropout_acts_in_training_only(decoder) -> None:
+    x, valid = inputs(1, 4), torch.ones(1, 4, dtype=torch.bool)
+    with torch.no_grad():
+        assert torch.equal(decoder(x, valid), decoder(x, valid))
+        decoder.train()
+        assert not torch.equal(decoder(x, valid), decoder(x, valid))
+        decoder.eval()
+
+
+def test_a_full_cache_says_so(decoder) -> None:
+    with pytest.raises(InputError, match="max_length of 3"), torch.no_grad():
+        decoder(inputs(1, 4), torch.ones(1, 4, dtype=torch.bool), new_cache(1, 3))
