@@ -162,6 +162,41 @@ def evaluate(
 
 
 @cli.command()
+def train(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the run; a second call goes on.")
+    ] = Path("training"),
+    preset: Annotated[
+        str, typer.Option("--preset", help="ocr-small, or smoke (a few minutes).")
+    ] = "ocr-small",
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.1, help="Stop by then, with a checkpoint and a model.")
+    ] = None,
+    start_from: Annotated[
+        Path | None, typer.Option("--start-from", metavar="DIR", help="Fine-tune this model folder.")
+    ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile/--no-compile", help="Fuse the network with torch.compile.")
+    ] = True,
+    device: DeviceOption = "auto",
+    seed: SeedOption = 0,
+) -> None:
+    """Train the bundled reader, or one like it, and write it as a model folder for --model."""
+    from multiway_ocr.training import train_reader
+
+    folder = train_reader(
+        output,
+        preset=preset,
+        minutes=minutes,
+        start_from=start_from,
+        compiled=compiled,
+        device=device,
+        seed=seed,
+    )
+    write_stdout(f"{folder}\n")
+
+
+@cli.command()
 def demo(
     model: ModelOption = BUNDLED_MODEL,
     host: Annotated[str, typer.Option("--host", help="Address to serve on.")] = "127.0.0.1",

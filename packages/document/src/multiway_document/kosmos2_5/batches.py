@@ -138,6 +138,10 @@ class WritingBatches:
     def _fitting(self, longest: int, num_columns: int) -> np.ndarray:
         key = (longest, num_columns)
         if key not in self._members:
-            fits = (self.pool.lengths <= longest) & (self.columns <= num_columns) & (self.pool.lengths > longest // 4)
+            fits = (
+                (self.pool.lengths <= longest)
+                & (self.columns <= num_columns)
+                & (self.pool.lengths > longest // 4)
+            )
             self._members[key] = np.flatnonzero(fits)
         return self._members[key]

@@ -114,12 +114,20 @@ _TEXT_KEYS = {
 }
 
 
+_PARTS = ("vision_config", "text_config", "token_layout")
+
+
 def config_from_published(published: Mapping[str, Any], *, where: str) -> Kosmos25Config:
     """The sizes in a published ``config.json``; keys that do not concern the network are ignored.
 
     ``token_layout`` is our own key: where a model with another vocabulary than the published one has its tokens.
     Raises :class:`CheckpointError` naming ``where`` for a foreign model type or an ill-typed size.
     """
+    if not isinstance(published, Mapping):
+        raise CheckpointError(f"{where}: not a JSON object")
+    for key in _PARTS:
+        if not isinstance(published.get(key) or {}, Mapping):
+            raise CheckpointError(f"{where}: {key} is not a JSON object")
     if published.get("model_type") != MODEL_TYPE:
         raise CheckpointError(
             f"{where}: model_type is {published.get('model_type')!r}, expected {MODEL_TYPE!r}"

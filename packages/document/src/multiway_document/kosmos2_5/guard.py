@@ -54,7 +54,7 @@ class OcrGrammar(FiniteStateConstraint):
         logits_BV = super().__call__(tokens_BT, logits_BV)
         for row, state in enumerate(self.states_N.tolist()):
             if state in (X1, Y1):  # nothing left of or above the first corner
-                smallest = self.first_location + 2 * int(self.corners_N2[row, state == Y1])
+                smallest = self.first_location + 2 * int(self.corners_N2[row, int(state == Y1)])
                 logits_BV[row, self.first_location : smallest] = NEVER
         return logits_BV
 

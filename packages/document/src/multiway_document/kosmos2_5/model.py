@@ -46,7 +46,6 @@ class Patches(NamedTuple):
             self.multiplicity_BN.to(device),
         )
 
-
     def padded(self, max_patches: int) -> Patches:
         """With one more row a picture that stands for all its padding up to ``max_patches``."""
         missing_B = max_patches - self.multiplicity_BN.sum(dim=1)

@@ -64,6 +64,11 @@ def _smooth_locations(table_VE: Tensor, tokens: TokenConfig) -> None:
         table_VE[tokens.first_location + axis : tokens.vocab_size : 2] = curve
 
 
+def freeze_vision(model: Kosmos25) -> None:
+    """Fix the encoder, as the fine-tuning of KOSMOS-2.5-CHAT does (section 2.4): resampler and decoder learn."""
+    model.vision.requires_grad_(False)
+
+
 def ctc_loss(logits_BTK: Tensor, steps_B: Tensor, targets: Tensor, lengths_B: Tensor) -> Tensor:
     """Sum over the batch of ``-log p(target)`` (Graves et al. 2006, eq. 3), computed in float32.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from multiway_blocks.vision import patchify
+from multiway_core.errors import InputError
 from PIL import Image
 from torch import Tensor
 
@@ -76,14 +77,19 @@ def picture_patches(
 ) -> Picture:
     """Normalise by the picture's own mean and deviation, resize to the grid, cut patches (section 2.2).
 
-    ``image``: PIL picture or uint8 array (H, W, 3). ``unbiased`` takes the deviation as the torchvision backend of
-    `transformers` does (division by n - 1); the authors' own code divides by n.
+    ``image``: PIL picture, or uint8 array (H, W, 3) or (H, W). ``unbiased`` takes the deviation as the torchvision
+    backend of `transformers` does (division by n - 1); the authors' own code divides by n. Raises
+    :class:`InputError` for any other array.
     """
     if isinstance(image, Image.Image):
         array = np.asarray(image.convert("RGB"))
     else:
         array = np.asarray(image)
-    pixels_CHW = torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1).to(torch.float32)
+        if array.ndim == 2:
+            array = np.repeat(array[:, :, None], 3, axis=2)
+        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+            raise InputError(f"a picture of {array.dtype} {array.shape}; expected uint8 (height, width, 3)")
+    pixels_CHW = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).permute(2, 0, 1)
     source_height, source_width = pixels_CHW.shape[1:]
     # float64 sums: a page has millions of pixels
     mean = pixels_CHW.double().mean()
@@ -164,7 +170,8 @@ class Processor:
     def left_padded(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """Prompts of different lengths in one tensor (B, T) int64."""
         length = max(len(prompt) for prompt in prompts)
-        return torch.tensor([[self.tokens.pad] * (length - len(prompt)) + list(prompt) for prompt in prompts])
+        rows = [[self.tokens.pad] * (length - len(prompt)) + list(prompt) for prompt in prompts]
+        return torch.tensor(rows, dtype=torch.long)  # also where there is no token to tell
 
     def line_tokens(self, line: ParsedLine) -> list[int]:
         """``<bbox><x><y><x><y></bbox>text\\n``: what the model is trained to write for a line."""

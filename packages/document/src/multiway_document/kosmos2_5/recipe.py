@@ -6,23 +6,36 @@ to write what the encoder sees, from strings of a character or two to whole line
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from multiway_core import checkpoint as tensors
 from multiway_core import files
-from multiway_core.training import Loss, is_embedding_like
+from multiway_core.errors import InputError
+from multiway_core.training import (
+    BatchSource,
+    Loss,
+    TrainConfig,
+    Trainer,
+    is_embedding_like,
+    load_ema_into,
+)
 from tokenizers import Tokenizer
 from torch import nn
 
 from multiway_document.kosmos2_5 import checkpoint
-from multiway_document.kosmos2_5.batches import LineBatch, WritingBatch
+from multiway_document.kosmos2_5.batches import LineBatch, LineBatches, WritingBatch, WritingBatches
 from multiway_document.kosmos2_5.config import KOSMOS_2_5_MINI
 from multiway_document.kosmos2_5.line_reader import LINE_READER_FILE
 from multiway_document.kosmos2_5.objective import Reader, ctc_loss, token_loss
 from multiway_document.kosmos2_5.tokenizer import train_small_tokenizer
+from multiway_document.rendering.fonts import FontLibrary
+from multiway_document.rendering.lines import LineSampler
+from multiway_document.rendering.pool import LinePool, write_shard
 from multiway_document.rendering.text import TextSource
 
 
@@ -92,6 +105,163 @@ def leaves_matrix_alone(name: str, parameter: nn.Parameter, module: nn.Module) -
     if name.endswith(("resampler.latents", "line_reader.scores.weight", "patch_projection.weight")):
         return True
     return is_embedding_like(name, parameter, module)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training run; the next stage starts from its averaged weights.
+
+    kind: "lines" trains the encoder with the CTC head; "writing" the resampler and the decoder on a frozen encoder.
+    lengths: for "writing", (first step, most characters) of the curriculum.
+    """
+
+    name: str
+    kind: Literal["lines", "writing"]
+    steps: int
+    learning_rate: float
+    schedule: Literal["constant", "linear"]
+    warmup_steps: int = 50
+    lengths: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A bundled model from nothing: how many lines are rendered, and the stages."""
+
+    rendered_lines: int
+    stages: tuple[Stage, ...]
+    patches_per_batch: int = 6400
+    tokens_per_batch: int = 10_000
+    worth_compiling: bool = True
+
+
+RECIPES = {
+    "ocr-small": Recipe(
+        rendered_lines=400_000,
+        stages=(
+            Stage("lines", "lines", steps=6000, learning_rate=1.5e-3, schedule="constant"),
+            Stage("lines-anneal", "lines", steps=1000, learning_rate=1.5e-3, schedule="linear", warmup_steps=0),
+        ),
+    ),
+    # A few minutes on one core: shows that every part works, not a model to use.
+    "smoke": Recipe(
+        rendered_lines=600,
+        stages=(
+            Stage("lines", "lines", steps=6, learning_rate=1.5e-3, schedule="constant", warmup_steps=2),
+            Stage(
+                "writing", "writing", steps=4, learning_rate=1e-3, schedule="constant", warmup_steps=2,
+                lengths=((0, 4), (2, 12)),
+            ),
+        ),
+        patches_per_batch=800,
+        tokens_per_batch=1500,
+        worth_compiling=False,
+    ),
+}  # fmt: skip
+LINES_PER_SHARD = 20_000
+
+
+def train(
+    output: Path,
+    *,
+    preset: str = "ocr-small",
+    seed: int = 0,
+    minutes: float | None = None,
+    device: str = "cpu",
+    compiled: bool = True,
+    start_from: Path | None = None,
+) -> Path:
+    """Render the lines, run the stages, and write the model folder ``output/model``; returns it.
+
+    Every part resumes: finished shards and stages are kept, an unfinished stage goes on from its last checkpoint,
+    and the weights are those of an uninterrupted run. ``minutes`` ends the run early, cleanly, with a checkpoint and
+    a model of what was reached. ``start_from`` is a model folder to fine-tune instead of random weights.
+    Raises :class:`InputError` for an unknown preset.
+    """
+    if preset not in RECIPES:
+        raise InputError(f"unknown preset {preset!r}; there are: {', '.join(RECIPES)}")
+    recipe, config = RECIPES[preset], KOSMOS_2_5_MINI
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    pool = _rendered(output / "lines", recipe.rendered_lines, seed)
+    tokenizer = _tokenizer(output / "tokenizer.json", seed)
+    compiled = compiled and recipe.worth_compiling
+    reader = Reader(config)
+    reader.reset_parameters(seed)
+    if start_from is not None:
+        load_reader(reader, start_from)
+    for number, stage in enumerate(recipe.stages):
+        folder = output / stage.name
+        batches: BatchSource
+        if stage.kind == "lines":
+            batches = LineBatches(pool, patches_per_batch=recipe.patches_per_batch, seed=seed + number)
+        else:
+            batches = WritingBatches(
+                pool,
+                config.tokens,
+                tokenizer,
+                lengths=stage.lengths,
+                tokens_per_batch=recipe.tokens_per_batch,
+                num_queries=config.num_queries,
+                max_patches=config.vision.max_patches,
+                seed=seed + number,
+            )
+        frozen = stage.kind == "writing"
+        for part in (reader.kosmos.vision, reader.line_reader):
+            part.requires_grad_(not frozen)
+        for part in (reader.kosmos.text, reader.kosmos.resampler):
+            part.requires_grad_(frozen)
+        objective = WritingObjective(compiled=compiled) if frozen else LineObjective(compiled=compiled)
+        trainer = Trainer(
+            reader, objective, batches, _train_config(stage, seed), folder,
+            device=device, embedding_like=leaves_matrix_alone,
+        )  # fmt: skip
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        result = trainer.fit(stop_after_seconds=left)
+        load_ema_into(reader, folder)
+        if not result.finished:
+            break
+    model_folder = output / "model"
+    export(reader.to("cpu"), tokenizer, model_folder)
+    return model_folder
+
+
+def _train_config(stage: Stage, seed: int) -> TrainConfig:
+    return TrainConfig(
+        steps=stage.steps,
+        learning_rate=stage.learning_rate,
+        warmup_steps=stage.warmup_steps,
+        schedule=stage.schedule,
+        optimizer="muon",
+        betas=(0.9, 0.98),
+        weight_decay=0.02,
+        precision="bf16",
+        ema_decay=0.999 if stage.schedule == "constant" else 0.99,
+        checkpoint_every_seconds=240,
+        log_every=20,
+        seed=seed,
+    )
+
+
+def _rendered(folder: Path, lines: int, seed: int) -> LinePool:
+    fonts, texts = FontLibrary.discover().split("train"), TextSource.discover(split="train")
+    sampler = LineSampler(fonts, texts)
+    for shard, start in enumerate(range(0, lines, LINES_PER_SHARD)):
+        if not (folder / f"shard_{shard:04d}.index.npz").is_file():
+            rng = np.random.default_rng([seed, shard])
+            write_shard(folder, shard, sampler, rng, min(LINES_PER_SHARD, lines - start))
+    return LinePool(folder)
+
+
+def _tokenizer(path: Path, seed: int) -> Tokenizer:
+    if not path.is_file():
+        files.write_text(path, train_tokenizer(seed=seed).to_str() + "\n")
+    return Tokenizer.from_file(str(path))
+
+
+def load_reader(reader: Reader, folder: Path) -> None:
+    """Fill a reader from a model folder that :func:`export` wrote."""
+    reader.kosmos.load_state_dict(checkpoint.load(folder).state_dict())
+    tensors.load(reader.line_reader, folder / LINE_READER_FILE, dtype=torch.float32)
 
 
 def export(reader: Reader, tokenizer: Tokenizer, folder: Path) -> None:
