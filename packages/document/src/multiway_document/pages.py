@@ -12,7 +12,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -269,7 +269,8 @@ def _to_page(image: Image.Image, path: Path) -> Image.Image:
             f"{path}: {width} x {height} pixels need {needed / 1e9:.1f} GB to decode, more than the limit of "
             f"{MAX_DECODED_BYTES / 1e9:.1f} GB; save it smaller, in grey, or as a baseline JPEG"
         )
-    image.load()
+    with _without_pixel_limit() if factor > 1 else nullcontext():  # the TIFF decoder checks the limit again
+        image.load()
     orientation = image.getexif().get(_ORIENTATION_TAG, 1)
     page = _reduced(image, factor) if factor > 1 else _to_rgb(image)
     turn = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}.get(orientation)  # EXIF value -> Image.Transpose

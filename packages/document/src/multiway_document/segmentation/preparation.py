@@ -81,10 +81,8 @@ def prepare(image: np.ndarray) -> PreparedPage:
     page = flatten(grey)
     height, width = page.shape
     page_noise = noise_map(page)
-    if 1 < np.median(grey) < 254:
-        pass
-    else:  # the camera has clipped the paper's noise on one side: it shows half of what its dark tail holds
-        page_noise *= 2.0
+    if not 1 < np.median(grey) < 254:
+        page_noise *= 2.0  # the camera has clipped half of the noise on white paper, but not its dark tail
     smooth, noise = smooth_noise(page, page_noise)
     ink = find_ink(smooth, noise)
     x_height = estimate_x_height(find_components(ink))
