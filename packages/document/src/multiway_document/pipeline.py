@@ -1,11 +1,12 @@
-"""Reading a page, from picture to result: the one path of the commands, the demo, the evaluation and Python users."""
+"""Reading a page, from picture to result: the one path of the commands, the demo, the evaluation and
+Python users."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -36,8 +37,8 @@ class OcrPipeline:
     """Reads pages with one model.
 
     ``engine="fast"`` finds the lines of a page and reads each in one pass of the encoder and the line reader;
-    only models that have a line reader (the bundled one) can. ``engine="full"`` is KOSMOS-2.5 as published: the
-    whole page goes through the encoder and the decoder writes lines with boxes, or markdown.
+    only models that have a line reader (the bundled one) can. ``engine="full"`` is KOSMOS-2.5 as published:
+    the whole page goes through the encoder and the decoder writes lines with boxes, or markdown.
     """
 
     def __init__(
@@ -216,4 +217,4 @@ def _load_line_reader(
     with torch.device("meta"):
         head = LineReader(model.config.vision.hidden_size)
     tensors.load(head, path, dtype=dtype, device=device)
-    return cast(LineReader, head.to(device).eval())
+    return head.to(device).eval()

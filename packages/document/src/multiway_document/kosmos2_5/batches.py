@@ -106,8 +106,9 @@ class WritingBatches:
         self.lengths, self.tokens_per_batch = lengths, tokens_per_batch
         self.num_queries, self.max_patches = num_queries, max_patches
         self.columns = -(-pool.widths // 16)
-        self.ids = np.array([0] + [tokens.first_text + tokenizer.token_to_id(c) for c in ALPHABET])
-        self.newline = tokens.first_text + tokenizer.token_to_id("\n")
+        vocabulary = tokenizer.get_vocab()
+        self.ids = np.array([0] + [tokens.first_text + vocabulary[character] for character in ALPHABET])
+        self.newline = tokens.first_text + vocabulary["\n"]
         self._members: dict[tuple[int, int], np.ndarray] = {}
 
     def max_length(self, step: int) -> int:

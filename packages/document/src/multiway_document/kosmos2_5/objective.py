@@ -41,9 +41,9 @@ class Reader(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         for layers in (self.kosmos.vision.layers, self.kosmos.text.decoder.layers):
-            for layer in layers:  # residual branches start small (GPT-2)
-                for linear in (layer.attention.output, layer.feedforward.down):
-                    linear.weight.mul_((2 * len(layers)) ** -0.5)
+            for name, parameter in layers.named_parameters():  # residual branches start small (GPT-2)
+                if name.endswith(("attention.output.weight", "feedforward.down.weight")):
+                    parameter.mul_((2 * len(layers)) ** -0.5)
         for table in (self.kosmos.vision.positions.row, self.kosmos.vision.positions.column):
             nn.init.normal_(table.weight, std=0.3)
         hidden = config.text.hidden_size

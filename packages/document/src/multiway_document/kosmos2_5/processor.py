@@ -93,8 +93,8 @@ def picture_patches(
     source_height, source_width = pixels_CHW.shape[1:]
     # float64 sums: a page has millions of pixels
     mean = pixels_CHW.double().mean()
-    deviation = pixels_CHW.double().std(correction=1 if unbiased else 0)
-    deviation = max(float(deviation), 1.0 / math.sqrt(pixels_CHW.numel()))
+    spread = float(pixels_CHW.double().std(correction=1 if unbiased else 0))
+    deviation = max(spread, 1.0 / math.sqrt(pixels_CHW.numel()))
     normal_CHW = (pixels_CHW - float(mean)) / deviation
     rows, columns = grid_size(source_height, source_width, patch_size, max_patches)
     height, width = rows * patch_size, columns * patch_size

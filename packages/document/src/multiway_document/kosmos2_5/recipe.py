@@ -206,10 +206,9 @@ def train(
                 seed=seed + number,
             )
         frozen = stage.kind == "writing"
-        for part in (reader.kosmos.vision, reader.line_reader):
-            part.requires_grad_(not frozen)
-        for part in (reader.kosmos.text, reader.kosmos.resampler):
-            part.requires_grad_(frozen)
+        reader.kosmos.requires_grad_(frozen)
+        reader.kosmos.vision.requires_grad_(not frozen)
+        reader.line_reader.requires_grad_(not frozen)
         objective = WritingObjective(compiled=compiled) if frozen else LineObjective(compiled=compiled)
         trainer = Trainer(
             reader, objective, batches, _train_config(stage, seed), folder,
