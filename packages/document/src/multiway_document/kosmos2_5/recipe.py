@@ -182,7 +182,7 @@ def train(
         raise InputError(f"unknown preset {preset!r}; there are: {', '.join(RECIPES)}")
     recipe, config = RECIPES[preset], KOSMOS_2_5_MINI
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    pool = _rendered(output / "lines", recipe.rendered_lines, seed)
+    pool = _rendered(output / "rendered", recipe.rendered_lines, seed)
     tokenizer = _tokenizer(output / "tokenizer.json", seed)
     compiled = compiled and recipe.worth_compiling
     reader = Reader(config)
