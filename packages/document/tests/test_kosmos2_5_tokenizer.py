@@ -215,7 +215,7 @@ def test_original_weights_and_no_network(original_folder, monkeypatch) -> None:
 
     monkeypatch.setattr(tiktoken, "list_encoding_names", lambda: ["cl100k_base"])
     monkeypatch.setattr(tiktoken, "get_encoding", unreachable)
-    with pytest.raises(CheckpointError, match="no route to host.*install tiktoken"):
+    with pytest.raises(CheckpointError, match=r"no route to host.*install tiktoken"):
         FileTokenizer.from_folder(original_folder, TOKENS)
 
 

@@ -1,0 +1,170 @@
+"""The pipeline around a tiny model with random weights: every path runs, and says what is wrong in one line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from multiway_core.errors import CheckpointError, InputError, ModelNotFoundError
+from multiway_core.generation import GenerationConfig, generate
+from multiway_document.alphabet import ALPHABET
+from multiway_document.kosmos2_5 import checkpoint
+from multiway_document.kosmos2_5.config import Kosmos25Config, TextConfig, TokenConfig, VisionConfig
+from multiway_document.kosmos2_5.line_reader import LINE_READER_FILE
+from multiway_document.kosmos2_5.objective import Reader
+from multiway_document.kosmos2_5.recipe import export
+from multiway_document.kosmos2_5.tokenizer import train_small_tokenizer
+from multiway_document.pipeline import OcrPipeline
+from multiway_document.result import Line, Page
+from PIL import Image, ImageDraw
+
+NUM_TEXT_TOKENS = len(ALPHABET) + 1
+TOKENS = TokenConfig(num_text_tokens=NUM_TEXT_TOKENS, num_locations=64, location_step=2)
+CONFIG = Kosmos25Config(
+    vision=VisionConfig(
+        hidden_size=32, num_layers=1, num_heads=2, head_dim=16, inner_size=48, max_patches=32
+    ),
+    text=TextConfig(
+        hidden_size=32,
+        num_layers=2,
+        num_heads=2,
+        inner_size=48,
+        vocab_size=TOKENS.vocab_size,
+        max_positions=90,
+        dropout=0.0,
+    ),
+    tokens=TOKENS,
+    num_queries=6,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model folder as training writes it."""
+    reader = Reader(CONFIG)
+    reader.reset_parameters(seed=0)
+    folder = tmp_path_factory.mktemp("tiny")
+    export(reader, train_small_tokenizer(["abc"], NUM_TEXT_TOKENS), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pipeline(folder) -> OcrPipeline:
+    return OcrPipeline.from_pretrained(str(folder))
+
+
+@pytest.fixture(scope="module")
+def page() -> Image.Image:
+    image = Image.new("L", (300, 120), 255)
+    draw = ImageDraw.Draw(image)
+    for row in range(3):
+        draw.text((20, 15 + 30 * row), "Some words in a line", fill=0, font_size=16)
+    return image
+
+
+def test_engines(pipeline, folder, tmp_path) -> None:
+    assert pipeline.engines == ("fast", "full")
+    for path in folder.iterdir():
+        if path.name != LINE_READER_FILE:
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    published = OcrPipeline.from_pretrained(str(tmp_path))
+    assert published.engines == ("full",)
+    with pytest.raises(InputError, match="has no 'fast' engine; it has: full"):
+        published(Image.new("RGB", (32, 32)), engine="fast")
+
+
+@pytest.mark.parametrize("engine", ["fast", "full"])
+@pytest.mark.parametrize("task", ["ocr", "markdown"])
+@pytest.mark.parametrize("kind", ["picture", "rgb", "grey"])
+def test_a_page_is_read(pipeline, page, engine: str, task: str, kind: str) -> None:
+    image = {"picture": page, "rgb": np.asarray(page.convert("RGB")), "grey": np.asarray(page)}[kind]
+    *lines, result = pipeline.stream(image, task=task, engine=engine)
+    assert isinstance(result, Page)
+    assert (result.width, result.height) == page.size
+    assert all(isinstance(line, Line) for line in lines)
+    assert (result.markdown is not None) == (task == "markdown")
+    if task == "ocr" or engine == "fast":
+        assert result.lines == tuple(lines)
+    for line in result.lines:
+        assert 0 <= line.confidence <= 1
+        x0, y0, x1, y1 = line.box
+        assert -1 <= x0 <= x1 <= page.width + 1
+        assert -1 <= y0 <= y1 <= page.height + 1
+        assert line.text.strip() == line.text != ""
+    assert pipeline(image, task=task, engine=engine) == result
+
+
+def test_an_untrained_decoder_writes_lines_that_parse(pipeline, page) -> None:
+    result = pipeline(page, engine="full")
+    assert result.lines
+    assert result.truncated or result.looped or len(result.lines) > 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 400), (400, 3)])
+@pytest.mark.parametrize("engine", ["fast", "full"])
+def test_degenerate_pages(pipeline, size: tuple[int, int], engine: str) -> None:
+    result = pipeline(Image.new("RGB", size, "white"), engine=engine)
+    assert (result.width, result.height) == size
+
+
+def test_unknown_task_and_engine(pipeline, page) -> None:
+    with pytest.raises(InputError, match="unknown task 'translate'; there are: ocr, markdown"):
+        pipeline(page, task="translate")
+    with pytest.raises(InputError, match="'slow' engine; it has: fast, full"):
+        pipeline(page, engine="slow")
+
+
+QUESTIONS = ["What is the total?", "Who?", "Which day was it, and where?"]
+
+
+def test_questions_share_the_page_and_answers_equal_separate_runs(pipeline, page) -> None:
+    together = pipeline.ask_all(page, QUESTIONS, max_new_tokens=12)
+    assert together == [pipeline.ask(page, question, max_new_tokens=12) for question in QUESTIONS]
+    assert together == pipeline.ask_all(page, QUESTIONS[::-1], max_new_tokens=12)[::-1]
+
+
+@torch.inference_mode()
+def test_an_answer_is_what_follows_the_whole_prompt_in_one_prefill(pipeline, page) -> None:
+    model, processor = pipeline.model, pipeline.processor
+    picture = processor.batch([processor.picture(page)])
+    for question in QUESTIONS:
+        prompt = processor.left_padded([processor.chat_prompt(question)])
+        cache = model.new_cache(1, CONFIG.num_queries + 3 + prompt.shape[1] + 12)
+        first = model.prefill(model.embed_images(picture), prompt, cache)
+        config = GenerationConfig(max_new_tokens=12, eos_token_ids=(TOKENS.eos,), pad_token_id=TOKENS.pad)
+        output = generate(model.decode, first, cache, config)
+        expected = processor.tokenizer.decode(output.tokens[0].tolist()).strip()
+        assert pipeline.ask(page, question, max_new_tokens=12) == expected
+
+
+@torch.inference_mode()
+def test_prefix_then_prompt_gives_the_logits_of_one_prefill(pipeline, page) -> None:
+    model, processor = pipeline.model, pipeline.processor
+    embeddings = model.embed_images(processor.batch([processor.picture(page)]))
+    prompt = processor.left_padded([processor.chat_prompt("Who?")])
+    length = CONFIG.num_queries + 3 + prompt.shape[1]
+    at_once, in_parts = model.new_cache(1, length), model.new_cache(1, length)
+    expected = model.prefill(embeddings, prompt, at_once)
+    model.prefill(embeddings, processor.left_padded([[]]), in_parts)
+    torch.testing.assert_close(model.decode(prompt, in_parts), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("questions", [[], [""], ["Who?", "  "]])
+def test_empty_questions(pipeline, page, questions: list[str]) -> None:
+    with pytest.raises(InputError, match="a question is empty"):
+        pipeline.ask_all(page, questions)
+
+
+def test_missing_files_are_named(folder, tmp_path) -> None:
+    with pytest.raises(ModelNotFoundError):
+        OcrPipeline.from_pretrained(str(tmp_path / "nowhere"))
+    checkpoint.save(checkpoint.load(folder), tmp_path)
+    with pytest.raises(CheckpointError, match=r"no tokenizer\.json"):
+        OcrPipeline.from_pretrained(str(tmp_path))
+
+
+def test_bfloat16(folder, page) -> None:
+    low = OcrPipeline.from_pretrained(str(folder), dtype=torch.bfloat16)
+    for engine in low.engines:
+        assert low(page, engine=engine).width == page.width
+    assert isinstance(low.ask(page, "Who?", max_new_tokens=4), str)
