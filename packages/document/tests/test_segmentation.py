@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import time
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,11 @@ from multiway_document.segmentation import crop_line, find_lines, prepare
 from multiway_document.segmentation.reading_order import reading_order
 from PIL import Image, ImageDraw, ImageFont
 
-WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "seventeen", "pages", "of", "plain", "English", "text,", "with", "commas", "and", "some", "Capitals,", "go", "through", "the", "line", "finder;", "nobody", "expects", "Anything", "unusual", "(except", "brackets)", "in", "sample", "42"]
+TEXT = (
+    "the quick brown fox jumps over a lazy dog while seventeen pages of plain English text, with commas and some "
+    "Capitals, go through the line finder; nobody expects Anything unusual (except brackets) in sample 42"
+)
+WORDS = TEXT.split()
 RECEIPTS = Path(__file__).parents[3].parent / "shared/data/documents/sroie/train"
 
 
@@ -49,7 +54,9 @@ class Sheet:
         return np.asarray(self.image).copy()
 
 
+@cache
 def page() -> Sheet:
+    """Twenty lines; shared, so not to be drawn on."""
     return Sheet().lines(80, 80, 20, 800)
 
 
@@ -107,7 +114,7 @@ def test_degraded_pages(kind):
 
 @pytest.mark.parametrize("factor", [0.4, 2.5])
 def test_resolutions(factor):
-    sheet = page()
+    sheet = Sheet().lines(80, 80, 20, 800)
     sheet.boxes = [tuple(value * factor for value in box) for box in sheet.boxes]
     size = round(1000 * factor)
     kind = Image.Resampling.BOX if factor < 1 else Image.Resampling.BICUBIC
@@ -219,7 +226,7 @@ def test_crops_have_one_scale_and_one_base_line(size):
 
 
 def test_crops_of_capitals_keep_the_scale_of_the_text_around():
-    sheet = page()
+    sheet = Sheet().lines(80, 80, 20, 800)
     sheet.line(80, 850, "TOTAL 1234")
     prepared = prepare(sheet.pixels)
     region = find_lines(prepared)[-1]
@@ -253,7 +260,7 @@ def test_noise_is_bounded_in_time():
         start = time.process_time()
         prepared = prepare(image)
         regions = find_lines(prepared)
-        assert time.process_time() - start < 8
+        assert time.process_time() - start < 10
         assert len(regions) <= 2000
 
 

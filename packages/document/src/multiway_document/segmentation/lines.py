@@ -36,9 +36,8 @@ class LineRegion:
     """One line (or one cell of a row) on a prepared page, in its pixels.
 
     ``box``: ink extent in x, font ascent to descent in y. ``baseline`` is the y just below the letters,
-    ``x_height`` the line's own. ``block`` numbers blocks in reading order. ``labels`` are the pieces of ink
-    that belong to the line, ``foreign`` a shared table (per label, the line's number or -1) by which a crop
-    can leave its neighbours out.
+    ``x_height`` the line's own. ``block`` numbers blocks in reading order. ``owner`` gives, for each of the page's
+    ``components``, the ``number`` of the line that it belongs to or -1: what a crop needs to leave neighbours out.
     """
 
     box: Box
