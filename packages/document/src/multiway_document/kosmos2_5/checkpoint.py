@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from multiway_blocks.vision import VisionEncoder
 from multiway_core import checkpoint, config, files
 from multiway_core.checkpoint import Rule, RuleTable
 from multiway_core.errors import CheckpointError
 
 from multiway_document.kosmos2_5.config import KOSMOS_2_5, Kosmos25Config
-from multiway_document.kosmos2_5.model import Kosmos25
+from multiway_document.kosmos2_5.model import Kosmos25, new_vision_encoder
 
 MODEL_TYPE = "kosmos-2.5"
 
@@ -84,6 +85,14 @@ FAIRSEQ = _table(
     ),
 )
 """The original ``ckpt.pt``."""
+
+VISION_ONLY = RuleTable(
+    [Rule("vision_model." + name, ours.removeprefix("vision.")) for name, ours in _VISION_NAMES],
+    dropped=("text_model.{rest*}", "image_to_text_projection.{rest*}"),
+)
+"""The vision encoder of the hub's layout, by the names it has as a module of its own."""
+
+ORIGINAL_FILE = "ckpt.pt"
 
 # Published key -> ours; Pix2Struct's older spellings, which old hub files carry, stand beside the current ones.
 _VISION_KEYS = {
@@ -188,26 +197,53 @@ def load(folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.devi
 
     Weights are mapped into memory, not copied, where dtype and device allow. Raises :class:`CheckpointError`.
     """
-    config_path = folder / "config.json"
-    original = folder / "ckpt.pt"
-    has_safetensors = any(folder.glob("*.safetensors"))
-    if config_path.is_file():
-        try:
-            published = json.loads(config_path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise CheckpointError(f"{config_path}: not valid JSON ({error})") from error
-        own = config_from_published(published, where=str(config_path))
-    elif original.is_file():
-        own = KOSMOS_2_5  # the original file carries no sizes that we trust: it is the published model
-    else:
-        raise CheckpointError(f"{folder}: no config.json, so this is not a KOSMOS-2.5 model folder")
+    own = read_config(folder)
     with checkpoint.on_meta():
         model = Kosmos25(own)
-    if has_safetensors:
+    if _has_safetensors(folder):
         checkpoint.load(model, folder, rules=HUGGING_FACE, dtype=dtype, device=device)
     else:
-        checkpoint.load(model, original, rules=FAIRSEQ, dtype=dtype, device=device)
+        checkpoint.load(model, folder / ORIGINAL_FILE, rules=FAIRSEQ, dtype=dtype, device=device)
     return model.to(device).eval()
+
+
+def load_vision(
+    folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> VisionEncoder:
+    """Only the vision encoder, from a folder as :func:`load` takes or one that holds nothing else."""
+    own = read_config(folder)
+    with checkpoint.on_meta():
+        vision = new_vision_encoder(own.vision)
+    checkpoint.load(vision, folder, rules=VISION_ONLY, dtype=dtype, device=device)
+    return vision.to(device).eval()
+
+
+def has_decoder(folder: Path) -> bool:
+    """Whether a model folder holds the whole network, not only the vision encoder."""
+    if not _has_safetensors(folder):
+        return (folder / ORIGINAL_FILE).is_file() or (folder / "config.json").is_file()
+    return any(name.startswith("text_model.") for name in checkpoint.read(folder))
+
+
+def read_config(folder: Path) -> Kosmos25Config:
+    """The sizes of the model in a folder. Raises :class:`CheckpointError`."""
+    path = folder / "config.json"
+    if path.is_file():
+        return config_from_published(config.read_json(path), where=str(path))
+    if (folder / ORIGINAL_FILE).is_file():
+        return KOSMOS_2_5  # the original file carries no sizes that we trust: it is the published model
+    raise CheckpointError(f"{folder}: no config.json, so this is not a KOSMOS-2.5 model folder")
+
+
+def _has_safetensors(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json"))
+
+
+def save_vision(model: Kosmos25, folder: Path, *, dtype: torch.dtype | None = None) -> None:
+    """Write ``config.json`` and a ``model.safetensors`` with the vision encoder alone, by its published names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(model.vision, folder, rules=VISION_ONLY, dtype=dtype)
+    files.write_text(folder / "config.json", json.dumps(config_to_published(model.config), indent=2) + "\n")
 
 
 def save(

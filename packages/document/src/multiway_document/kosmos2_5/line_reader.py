@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from multiway_blocks.vision import VisionEncoder
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from multiway_document.alphabet import ALPHABET
 from multiway_document.kosmos2_5.config import TokenConfig
-from multiway_document.kosmos2_5.model import Kosmos25, Patches
+from multiway_document.kosmos2_5.model import Patches
 
 LINE_HEIGHT = 32  # pixels of a cropped line: two rows of patches
 LINE_READER_FILE = "line_reader.safetensors"
@@ -104,10 +105,14 @@ def greedy_readings(logits_BTK: Tensor, steps_B: Tensor) -> list[LineReading]:
 
 @torch.inference_mode()
 def read_lines(
-    model: Kosmos25, head: LineReader, lines: Sequence[NDArray[np.uint8]], *, patches_per_batch: int = 4096
+    vision: VisionEncoder,
+    head: LineReader,
+    lines: Sequence[NDArray[np.uint8]],
+    *,
+    patches_per_batch: int = 4096,
 ) -> list[LineReading]:
     """Read cropped lines (see ``segmentation.crop_line``), widest together with its like; order is kept."""
-    weight = model.vision.patch_projection.weight
+    weight = vision.patch_projection.weight
     order = sorted(range(len(lines)), key=lambda index: lines[index].shape[1])
     readings: list[LineReading | None] = [None] * len(lines)
     while order:
@@ -119,7 +124,8 @@ def read_lines(
                 break
             batch.append(order.pop(0))
         patches, steps_B = line_patches([lines[index] for index in batch])
-        logits_BTK = head(model.encode(patches.to(weight.device, weight.dtype)))
+        patches = patches.to(weight.device, weight.dtype)
+        logits_BTK = head(vision(patches.pixels_BNP, patches.rows_BN, patches.columns_BN))
         for index, reading in zip(batch, greedy_readings(logits_BTK, steps_B), strict=True):
             readings[index] = reading
     return [reading for reading in readings if reading is not None]

@@ -19,7 +19,7 @@ from multiway_blocks.vision import VisionEncoder
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
 
-from multiway_document.kosmos2_5.config import Kosmos25Config, TextConfig
+from multiway_document.kosmos2_5.config import Kosmos25Config, TextConfig, VisionConfig
 
 FIRST_POSITION = 2  # position of the first token; position 1 belongs to padding, whose code is zero
 
@@ -55,6 +55,20 @@ class Patches(NamedTuple):
             nn.functional.pad(self.columns_BN, (0, 1)),
             torch.cat([self.multiplicity_BN, missing_B[:, None]], dim=1),
         )
+
+
+def new_vision_encoder(config: VisionConfig) -> VisionEncoder:
+    """The encoder of a configuration, with untrained weights."""
+    return VisionEncoder(
+        patch_dim=config.patch_dim,
+        hidden_size=config.hidden_size,
+        num_layers=config.num_layers,
+        num_heads=config.num_heads,
+        head_dim=config.head_dim,
+        inner_size=config.inner_size,
+        num_grid_positions=config.max_patches,
+        eps=config.norm_eps,
+    )
 
 
 class TextModel(nn.Module):
@@ -123,19 +137,9 @@ class Kosmos25(nn.Module):
     def __init__(self, config: Kosmos25Config) -> None:
         super().__init__()
         self.config = config
-        vision = config.vision
-        self.vision = VisionEncoder(
-            patch_dim=vision.patch_dim,
-            hidden_size=vision.hidden_size,
-            num_layers=vision.num_layers,
-            num_heads=vision.num_heads,
-            head_dim=vision.head_dim,
-            inner_size=vision.inner_size,
-            num_grid_positions=vision.max_patches,
-            eps=vision.norm_eps,
-        )
+        self.vision = new_vision_encoder(config.vision)
         self.resampler = Resampler(
-            vision.hidden_size, config.text.hidden_size, config.num_queries, config.text.num_heads
+            config.vision.hidden_size, config.text.hidden_size, config.num_queries, config.text.num_heads
         )
         self.text = TextModel(config.text, config.tokens.pad)
 

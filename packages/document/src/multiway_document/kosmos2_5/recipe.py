@@ -220,7 +220,8 @@ def train(
         if not result.finished:
             break
     model_folder = output / "model"
-    export(reader.to("cpu"), tokenizer, model_folder)
+    wrote = any(stage.kind == "writing" for stage in recipe.stages)
+    export(reader.to("cpu"), tokenizer, model_folder, with_decoder=wrote)
     return model_folder
 
 
@@ -258,16 +259,25 @@ def _tokenizer(path: Path, seed: int) -> Tokenizer:
 
 
 def load_reader(reader: Reader, folder: Path) -> None:
-    """Fill a reader from a model folder that :func:`export` wrote."""
-    reader.kosmos.load_state_dict(checkpoint.load(folder).state_dict())
+    """Fill a reader from a model folder that :func:`export` wrote; what the folder lacks stays as it is."""
+    if checkpoint.has_decoder(folder):
+        reader.kosmos.load_state_dict(checkpoint.load(folder).state_dict())
+    else:
+        reader.kosmos.vision.load_state_dict(checkpoint.load_vision(folder).state_dict())
     tensors.load(reader.line_reader, folder / LINE_READER_FILE, dtype=torch.float32)
 
 
-def export(reader: Reader, tokenizer: Tokenizer, folder: Path) -> None:
-    """Write the trained reader as a model folder that the pipeline (and `transformers`) loads, in bfloat16."""
-    checkpoint.save(reader.kosmos, folder, dtype=torch.bfloat16, max_shard_bytes=15_000_000)
+def export(reader: Reader, tokenizer: Tokenizer, folder: Path, *, with_decoder: bool) -> None:
+    """Write a model folder that the pipeline loads, in bfloat16: the encoder, its line reader, and the decoder.
+
+    With the decoder the folder is one that `transformers` loads as well.
+    """
+    if with_decoder:
+        checkpoint.save(reader.kosmos, folder, dtype=torch.bfloat16, max_shard_bytes=15_000_000)
+        files.write_text(folder / "tokenizer.json", tokenizer.to_str() + "\n")
+    else:
+        checkpoint.save_vision(reader.kosmos, folder, dtype=torch.bfloat16)
     tensors.save(reader.line_reader, folder, filename=LINE_READER_FILE, dtype=torch.bfloat16)
-    files.write_text(folder / "tokenizer.json", tokenizer.to_str() + "\n")
 
 
 def train_tokenizer(num_lines: int = 40_000, seed: int = 0) -> Tokenizer:
