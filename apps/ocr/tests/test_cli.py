@@ -23,7 +23,7 @@ def test_help_is_quick_and_loads_no_framework():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert result.stdout.splitlines()[-1] == "[]", result.stderr
-    for command in ("read", "ask", "evaluate", "demo"):
+    for command in ("read", "ask", "evaluate", "train", "demo"):
         assert command in result.stdout
     # CPU seconds: the wall time of a busy test machine says nothing
     assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 1.0

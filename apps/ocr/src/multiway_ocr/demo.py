@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import functools
+import html
 import io
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,22 +150,27 @@ def _fill(session: DemoReader) -> None:
     def run(path: str | None, task: Task, engine: Engine, number: float) -> Iterator[list[Any]]:
         if path is None:
             raise InputError("choose a picture or a PDF first")
-        for value, document, export in session.read(Path(path), task, engine, int(number)):
-            if document is None:
-                yield [value, "", *cleared]
-                continue
-            for warning in warnings(document):
-                gr.Warning(warning)
-            with tempfile.TemporaryDirectory(prefix="multiway-ocr-") as folder:
-                files = [write_download(Path(folder), Path(path), name, export) for name in FORMATS]
-                buttons = [gr.update(value=file, interactive=True) for file in files]
-                yield [value, rendered_markdown(document), *buttons]  # Gradio copies the files meanwhile
+        value = _view()
+        try:
+            for value, document, export in session.read(Path(path), task, engine, int(number)):
+                if document is None:
+                    yield [value, "", *cleared]
+                    continue
+                for warning in warnings(document):
+                    gr.Warning(html.escape(warning))
+                with tempfile.TemporaryDirectory(prefix="multiway-ocr-") as folder:
+                    files = [write_download(Path(folder), Path(path), name, export) for name in FORMATS]
+                    buttons = [gr.update(value=file, interactive=True) for file in files]
+                    yield [value, rendered_markdown(document), *buttons]  # Gradio copies the files meanwhile
+        except Exception:
+            yield [{**value, "reading": False, "summary": "", "note": "Reading failed."}, "", *cleared]
+            raise
 
     @messages
     def as_json(path: str | None, task: Task, engine: Engine, number: float) -> dict[str, Any]:
         if path is None:
             raise InputError("choose a picture or a PDF first")
-        return session.reader(task, engine, int(number)).document(Path(path)).to_json()
+        return session.document(Path(path), task, engine, int(number)).to_json()
 
     file.change(opened, file, [page, *outputs], api_visibility="private", show_progress="hidden")
     page.release(turned, [file, page], outputs, api_visibility="private", show_progress="hidden")
@@ -194,12 +203,20 @@ class DemoReader:
         """A reader of page ``number`` (from 1) that shares the pipeline."""
         return self._base.variant(task=task, engine=engine, pages=str(number))
 
+    def document(self, path: Path, task: Task, engine: Engine, number: int) -> Document:
+        """One page of an upload, read without streaming."""
+        with _without_folder(path):
+            self._image(path, number)  # refuses pages that are too large
+            document = self.reader(task, engine, number).document(path)
+        return replace(document, source=path.name)
+
     def preview(self, path: Path, number: int) -> tuple[int, dict[str, Any]]:
         """How many pages the file has, and the viewer's value for one of them, not yet read."""
         from multiway_document.pages import count_pages
 
-        count = count_pages(path)
-        image = self._image(path, number)
+        with _without_folder(path):
+            count = count_pages(path)
+            image = self._image(path, number)
         summary = f"Page {number} of {count}" if count > 1 else ""
         return count, _view(image, summary=summary, note="Not read yet: press Read.")
 
@@ -209,9 +226,10 @@ class DemoReader:
         """Viewer values while lines arrive; the last one comes with the document and its exporter."""
         from multiway_document.result import Document, Line, Page
 
-        reader = self.reader(task, engine, number)
-        image = self._image(path, number)
+        with _without_folder(path):
+            image = self._image(path, number)
         picture = _data_uri(image)
+        reader = self.reader(task, engine, number)
         lines: list[Line] = []
         started = updated = time.monotonic()
         note = "Reading ..." if self._base.pipeline.is_loaded else "Loading the model ..."
@@ -222,22 +240,20 @@ class DemoReader:
                 lines.append(event)
                 if time.monotonic() - updated >= _SECONDS_BETWEEN_UPDATES:
                     updated = time.monotonic()
-                    yield (
-                        _view(image, picture, lines, reading=True, summary=f"{len(lines)} lines ..."),
-                        None,
-                        None,
-                    )
+                    summary = f"{len(lines)} lines ..."
+                    yield _view(image, picture, lines, reading=True, summary=summary), None, None
             elif isinstance(event, Page):
                 page = event
             elif isinstance(event, Document) and page is not None:
+                document = replace(event, source=path.name)
                 value = _view(
                     image,
                     picture,
                     page.lines,
-                    summary=_summary(event, page, time.monotonic() - started),
+                    summary=_summary(document, page, time.monotonic() - started),
                     note="No text was found on this page.",
                 )
-                yield value, event, lambda name, event=event: reader.export(event, path, name)
+                yield value, document, functools.partial(reader.export, document, path)
 
     def _image(self, path: Path, number: int) -> Image.Image:
         from multiway_document.pages import open_pages
@@ -250,6 +266,15 @@ class DemoReader:
                 )
             return source.image
         raise InputError(f"there is no page {number}")
+
+
+@contextmanager
+def _without_folder(path: Path) -> Iterator[None]:
+    """Errors about an upload name the file as its owner knows it, not where this machine keeps it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace(str(path), path.name)) from error
 
 
 def example_files() -> list[Path]:
