@@ -20,18 +20,33 @@ peer = pytest.importorskip("transformers.models.kosmos2_5")
 TOKENS = TokenConfig(num_text_tokens=168, num_locations=10)  # 200 ids in all
 SIZES = {
     # heads * head_dim differs from the hidden size; fewer queries than patches
-    "narrow": dict(
-        vision=dict(hidden_size=40, num_hidden_layers=2, num_attention_heads=5, head_dim=16, intermediate_size=56, max_num_patches=64),
-        text=dict(embed_dim=48, layers=2, attention_heads=4, ffn_dim=96),
-        queries=8,
-    ),
+    "narrow": {
+        "vision_config": {
+            "hidden_size": 40,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 5,
+            "head_dim": 16,
+            "intermediate_size": 56,
+            "max_num_patches": 64,
+        },
+        "text_config": {"embed_dim": 48, "layers": 2, "attention_heads": 4, "ffn_dim": 96},
+        "latent_query_num": 8,
+    },
     # more queries than patches
-    "wide": dict(
-        vision=dict(hidden_size=64, num_hidden_layers=3, num_attention_heads=4, head_dim=16, intermediate_size=96, max_num_patches=48),
-        text=dict(embed_dim=64, layers=3, attention_heads=2, ffn_dim=80),
-        queries=60,
-    ),
-}  # fmt: skip
+    "wide": {
+        "vision_config": {
+            "hidden_size": 64,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "head_dim": 16,
+            "intermediate_size": 96,
+            "max_num_patches": 48,
+        },
+        "text_config": {"embed_dim": 64, "layers": 3, "attention_heads": 2, "ffn_dim": 80},
+        "latent_query_num": 60,
+    },
+}
+TEXT = {"vocab_size": 200, "max_position_embeddings": 256, "dropout": 0.1}
 
 
 @pytest.fixture(scope="module", params=list(SIZES))
@@ -42,9 +57,9 @@ def published(request, tmp_path_factory):
     sizes = SIZES[request.param]
     torch.manual_seed(0)
     config = Kosmos2_5Config(
-        text_config=dict(vocab_size=200, max_position_embeddings=256, dropout=0.1, **sizes["text"]),
-        vision_config=sizes["vision"],
-        latent_query_num=sizes["queries"],
+        text_config=TEXT | sizes["text_config"],
+        vision_config=sizes["vision_config"],
+        latent_query_num=sizes["latent_query_num"],
     )
     config._attn_implementation = "eager"
     model = Kosmos2_5ForConditionalGeneration(config).eval()
@@ -136,9 +151,15 @@ def test_64_greedy_tokens_with_cache(published) -> None:
     mask = torch.where(places, 1, torch.where(segments == 1, -1, 0))
     with torch.no_grad():
         expected = theirs.generate(
-            input_ids=tokens, flattened_patches=peer_inputs(patches), image_embeds_position_mask=mask,
-            attention_mask=torch.ones_like(tokens), max_new_tokens=64, do_sample=False, eos_token_id=None, pad_token_id=1,
-        )[0, tokens.shape[1] :]  # fmt: skip
+            input_ids=tokens,
+            flattened_patches=peer_inputs(patches),
+            image_embeds_position_mask=mask,
+            attention_mask=torch.ones_like(tokens),
+            max_new_tokens=64,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=1,
+        )[0, tokens.shape[1] :]
         cache = ours.new_cache(1, tokens.shape[1] + 64)
         first = ours.prefill(ours.embed_images(patches), suffix, cache)
         config = GenerationConfig(max_new_tokens=64, eos_token_ids=(), pad_token_id=TOKENS.pad)
@@ -181,7 +202,7 @@ def test_ours_saved_loads_in_theirs(published, tmp_path) -> None:
 
 def test_left_padded_batch_equals_single_runs(published) -> None:
     ours = checkpoint.load(published[1]).double()
-    patches = pictures(ours, 5, 6, 7)._replace()
+    patches = pictures(ours, 5, 6, 7)
     patches = Patches(patches.pixels_BNP.double(), *patches[1:])
     pad = TOKENS.pad
     prompts = [[20, 21, 22, 23, 24], [30, 31], [40]]
