@@ -11,7 +11,7 @@ from multiway_document.markdown_layout.rows import EM_TO_X, Row
 from multiway_document.rendering.markdown_tree import CodeBlock
 
 _GRID_ERROR = 0.22  # of a character: how far words may stand off the grid
-_SIGNS = re.compile(r"[{}()<>;=$#@\\/|&_\[\]:\"'*+]")
+_SIGNS = re.compile(r"[{}()<>;=$#@\\/|&_\[\]*+]")
 
 
 def grid(row: Row) -> tuple[float, float]:
@@ -39,8 +39,11 @@ def body_advance(rows: Sequence[Row]) -> float | None:
     return float(np.median(on_grid)) if len(on_grid) > 0.6 * len(fits) else None
 
 
-def find_code(rows: Sequence[Row], free: Sequence[bool], body: Sequence[Row]) -> list[tuple[int, int]]:
-    """(first, end) of the runs of ``free`` rows that are code."""
+def find_code(
+    rows: Sequence[Row], free: Sequence[bool], follows_gap: Sequence[bool], body: Sequence[Row]
+) -> list[tuple[int, int]]:
+    """(first, end) of the runs of ``free`` rows that are code; a run begins where ``follows_gap`` or what is above
+    is not free."""
     usual = body_advance(body)
     body_x = float(np.median([row.x_height for row in body])) if body else 1.0
     grids = [grid(row) for row in rows]
@@ -91,7 +94,10 @@ def find_code(rows: Sequence[Row], free: Sequence[bool], body: Sequence[Row]) ->
         while end < len(rows) and follows(end, i, end - 1, end):
             end += 1
         signs = np.mean([bool(_SIGNS.search(row.text)) for row in rows[start:end]])
-        if signs >= 0.5 and end - start > 1:
+        apart = (
+            start == 0 or follows_gap[start] or not free[start - 1] or follows_gap[min(start + 1, end - 1)]
+        )
+        if signs >= 0.5 and end - start > 1 and apart:
             runs.append((start, end))
             taken = end
     return runs

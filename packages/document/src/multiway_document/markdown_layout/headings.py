@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 
@@ -15,7 +15,9 @@ _TYPICAL = (1.85, 1.5, 1.22)
 """Size of each level over the body, in the middle of what documents use."""
 
 
-def find_headings(rows: Sequence[Row], body: float, follows_gap: Sequence[bool], *, narrow: bool) -> list[int]:
+def find_headings(
+    rows: Sequence[Row], body: float, follows_gap: Sequence[bool], *, narrow: bool
+) -> list[int]:
     """The level, 1 to 3, of each row that is (part of) a heading; 0 for the others.
 
     ``body`` is the body's x-height; ``follows_gap`` says whether there is more than the usual white above.
@@ -70,7 +72,7 @@ def _clusters(sizes: np.ndarray) -> list[list[int]]:
         else:
             groups.append([k])
     while len(groups) > 3:
-        ratios = [np.median(sizes[a]) / np.median(sizes[b]) for a, b in zip(groups, groups[1:], strict=False)]
+        ratios = [np.median(sizes[a]) / np.median(sizes[b]) for a, b in pairwise(groups)]
         at = int(np.argmin(ratios))
         groups[at : at + 2] = [groups[at] + groups[at + 1]]
     return groups
@@ -82,7 +84,9 @@ def _levels(sizes: Sequence[float]) -> tuple[int, ...]:
     for levels in combinations((1, 2, 3), len(sizes)):
         for top in np.linspace(1.5, 2.2, 8):
             expected = (top, 1 + 0.6 * (top - 1), 1 + 0.25 * (top - 1))
-            error = sum((np.log(size / expected[level - 1])) ** 2 for size, level in zip(sizes, levels, strict=True))
+            error = sum(
+                (np.log(size / expected[level - 1])) ** 2 for size, level in zip(sizes, levels, strict=True)
+            )
             error += 0.02 * np.log(top / _TYPICAL[0]) ** 2
             if best is None or error < best[0]:
                 best = float(error), levels

@@ -14,6 +14,8 @@ _LIKE_BULLETS = frozenset("oec°©¢®»>«=~.0")
 """What a bullet may be read as; taken for one only where it stands clear of the text."""
 _NUMBER = re.compile(r"^\(?(\d{1,3}|[a-z])[.)]$")
 
+_PAGE_NUMBER = re.compile(r"^[-–—]\s*\d+\s*[-–—]?$")
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -33,7 +35,7 @@ def find_mark(row: Row, follows_gap: bool) -> Mark | None:
     em = EM_TO_X * row.x_height
     if row.mark is not None:
         return Mark(row.mark, row.x0, False, 0)
-    if len(row.words) < 2:
+    if len(row.words) < 2 or _PAGE_NUMBER.match(row.text):
         return None
     first, second = row.words[0], row.words[1]
     gap = second.x0 - first.x1

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from multiway_document.markdown_layout.code import find_code, to_code
+from multiway_document.markdown_layout.code import body_advance, find_code, to_code
 from multiway_document.markdown_layout.escape import escape
 from multiway_document.markdown_layout.headings import LARGER, find_headings
 from multiway_document.markdown_layout.ink import Rule, find_rules, set_styles
-from multiway_document.markdown_layout.lists import Mark, extend, find_mark, to_lists
+from multiway_document.markdown_layout.lists import extend, find_mark, to_lists
 from multiway_document.markdown_layout.rows import EM_TO_X, Row, find_marks, make_rows
 from multiway_document.markdown_layout.tables import find_tables, to_table
 from multiway_document.rendering.markdown_tree import (
@@ -61,8 +61,8 @@ class _Layout:
         body = [row for row in rows if 0.92 < row.x_height / self.x_height < 1.08]
         self.pitch = self._usual_pitch()
         self.narrow = max(row.x1 for row in rows) - min(row.x0 for row in rows) < _NARROW_EM * self.em
-        if prepared is not None:
-            set_styles(rows, prepared, body)
+        if prepared is not None and not self.narrow:
+            set_styles(rows, prepared, body, monospaced=body_advance(body) is not None)
         gaps = [self._gap_above(i) for i in range(len(rows))]
         marks = [find_mark(row, gap) for row, gap in zip(rows, gaps, strict=True)]
         self.levels = find_headings(rows, self.x_height, gaps, narrow=self.narrow)
@@ -74,7 +74,7 @@ class _Layout:
         }
         for start, end in self.tables.items():
             free[start:end] = [False] * (end - start)
-        self.code = dict(find_code(rows, free, body)) if not self.narrow else {}
+        self.code = dict(find_code(rows, free, gaps, body)) if not self.narrow else {}
         for start, end in self.code.items():
             free[start:end] = [False] * (end - start)
         self.marks = [mark if is_free else None for mark, is_free in zip(marks, free, strict=True)]
@@ -161,7 +161,9 @@ class _Layout:
             mark = self.marks[end]
             row = self.rows[end]
             if mark is None:
-                same_item = self._plain(end) and not self._gap_above(end) and abs(row.x0 - text_x) < 0.5 * self.em
+                same_item = (
+                    self._plain(end) and not self._gap_above(end) and abs(row.x0 - text_x) < 0.5 * self.em
+                )
                 if not same_item:
                     break
             elif self._step(end) > 1.9 and row.zone == self.rows[end - 1].zone:
@@ -182,7 +184,11 @@ class _Layout:
         def inset(i: int) -> bool:
             row = self.rows[i]
             from_left = row.x0 - row.left
-            return self._plain(i) and 1.2 * self.em < from_left < 4.5 * self.em and row.x1 < row.right - 0.9 * self.em
+            return (
+                self._plain(i)
+                and 1.2 * self.em < from_left < 4.5 * self.em
+                and row.x1 < row.right - 0.9 * self.em
+            )
 
         end = start
         while end < len(self.rows) and inset(end):

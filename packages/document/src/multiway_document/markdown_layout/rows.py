@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class Cell:
         return float(np.median(heights[heights > 0.6 * heights.max()])) / CAP_TO_X
 
 
-@dataclass
+@dataclass(eq=False)
 class Row:
     """The regions side by side on one base line, left to right; lengths are pixels of the prepared page.
 
@@ -127,8 +128,11 @@ def make_rows(regions: Sequence[LineRegion], texts: Sequence[str]) -> list[Row]:
             groups[-1].append(cell)
         else:
             groups.append([cell])
+    if not groups:
+        return []
     rows = [Row(group) for group in groups]
     _set_zones(rows)
+    _move_footers(rows)
     return rows
 
 
@@ -145,7 +149,8 @@ def _beside(group: Sequence[Cell], cell: Cell) -> bool:
 def _set_zones(rows: Sequence[Row]) -> None:
     """Number the columns of the page and give each row its column's left and right edges (in place)."""
     zone = 0
-    for previous, row in zip(rows, rows[1:], strict=False):
+    rows[0].zone = zone
+    for previous, row in pairwise(rows):
         zone += row.baseline < previous.baseline + 0.5 * row.x_height  # reading went back up the page
         row.zone = zone
     for number in range(zone + 1):
@@ -160,6 +165,23 @@ def _set_zones(rows: Sequence[Row]) -> None:
         right = float(ends[-1] if len(ends) < 8 else np.quantile(ends, 0.9))
         for row in members:
             row.left, row.right = left, right
+
+
+def _move_footers(rows: list[Row]) -> None:
+    """Put lines far below a column that is not the last, such as page numbers, at the end (in place)."""
+    lowest = max(row.baseline for row in rows if row.zone == rows[-1].zone)
+    footers = [
+        row
+        for above, row, below in zip(rows, rows[1:], rows[2:], strict=False)
+        if above.zone == row.zone != below.zone
+        and row.baseline - above.baseline > 3.2 * EM_TO_X * row.x_height
+        and row.baseline > lowest + 1.5 * EM_TO_X * row.x_height
+    ]
+    for row in footers:
+        rows.remove(row)
+        rows.append(row)
+    if footers:
+        _set_zones(rows)
 
 
 def find_marks(rows: Sequence[Row]) -> None:

@@ -42,7 +42,13 @@ def find_tables(rows: Sequence[Row], is_item: Sequence[bool], *, narrow: bool) -
         if end - start >= 2:
             columns = len(corridors(rows[start:end])) + 1
             wordy = np.mean([len(row.words) for row in rows[start:end]]) > 5 * columns
-            if columns >= (3 if narrow else 2) and not wordy and (columns > 2 or end - start > 2):
+            filled = np.mean([cell != "" for row in to_table(rows[start:end]).rows for cell in row])
+            if (
+                columns >= (3 if narrow else 2)
+                and not wordy
+                and filled > 0.65
+                and (columns > 2 or end - start > 2)
+            ):
                 tables.append((start, end))
                 start = end
                 continue

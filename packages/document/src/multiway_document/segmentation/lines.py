@@ -324,8 +324,8 @@ def _attach(
         return
     centre_x = ((pieces.x0[small] + pieces.x1[small]) / 2)[:, None]
     centre_y = ((pieces.y0[small] + pieces.y1[small]) / 2)[:, None]
-    # Half of the widest white around an isolated sign: a dash or = between two blanks of a monospaced face.
-    reach = 0.9 * EM_TO_X * own_x
+    # Half of the widest white around lone signs: == between two blanks of a monospaced face.
+    reach = 1.05 * EM_TO_X * own_x
     inside = (centre_x >= x0 - reach) & (centre_x <= x1 + reach)
     inside &= (centre_y >= baseline - ASCENT_TO_X * own_x) & (centre_y <= baseline + 0.6 * own_x)
     inside &= pieces.width[small][:, None] < 3.0 * own_x
