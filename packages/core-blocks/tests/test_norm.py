@@ -41,5 +41,13 @@ def test_works_in_inference_mode_and_on_the_meta_device() -> None:
         assert RMSNorm(8)(torch.empty(2, 8)).shape == (2, 8)
 
 
+def test_compiles_without_a_graph_break_to_the_same_values() -> None:
+    norm = RMSNorm(8)
+    torch.nn.init.normal_(norm.weight)
+    x = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    compiled = torch.compile(norm, dynamic=False, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x), norm(x), atol=1e-6, rtol=1e-5)
+
+
 def test_zero_rows_stay_zero() -> None:
     assert not RMSNorm(8)(torch.zeros(3, 8)).any()
