@@ -80,21 +80,21 @@ def test_the_end_of_a_line_is_filled_with_paper() -> None:
 
 def test_reading_alone_equals_reading_in_a_batch_and_keeps_order(reader) -> None:
     lines = [random_line(width) for width in (200, 16, 333, 7, 90, 200, 1, 401)]
-    together = read_lines(reader.kosmos, reader.line_reader, lines)
-    alone = [read_lines(reader.kosmos, reader.line_reader, [line])[0] for line in lines]
-    small = read_lines(reader.kosmos, reader.line_reader, lines, patches_per_batch=60)
-    reversed_order = read_lines(reader.kosmos, reader.line_reader, lines[::-1])[::-1]
+    together = read_lines(reader.kosmos.vision, reader.line_reader, lines)
+    alone = [read_lines(reader.kosmos.vision, reader.line_reader, [line])[0] for line in lines]
+    small = read_lines(reader.kosmos.vision, reader.line_reader, lines, patches_per_batch=60)
+    reversed_order = read_lines(reader.kosmos.vision, reader.line_reader, lines[::-1])[::-1]
     assert len({reading.text for reading in alone}) > 4
     for others in (together, small, reversed_order):
         for a, b in zip(others, alone, strict=True):
             assert a.text == b.text
             assert a.confidence == pytest.approx(b.confidence, abs=1e-5)
-    assert read_lines(reader.kosmos, reader.line_reader, []) == []
+    assert read_lines(reader.kosmos.vision, reader.line_reader, []) == []
 
 
 def test_blank_lines_do_not_raise(reader) -> None:
     blank = np.full((LINE_HEIGHT, 50), 255, np.uint8)
-    (reading,) = read_lines(reader.kosmos, reader.line_reader, [blank])
+    (reading,) = read_lines(reader.kosmos.vision, reader.line_reader, [blank])
     assert 0 <= reading.confidence <= 1
 
 

@@ -10,6 +10,7 @@ from multiway_core.generation import GenerationConfig, generate
 from multiway_document.alphabet import ALPHABET
 from multiway_document.kosmos2_5 import checkpoint
 from multiway_document.kosmos2_5.config import Kosmos25Config, TextConfig, TokenConfig, VisionConfig
+from multiway_document.kosmos2_5.guard import text_guard
 from multiway_document.kosmos2_5.line_reader import LINE_READER_FILE
 from multiway_document.kosmos2_5.objective import Reader
 from multiway_document.kosmos2_5.recipe import export
@@ -42,9 +43,12 @@ CONFIG = Kosmos25Config(
 def folder(tmp_path_factory):
     """A model folder as training writes it."""
     reader = Reader(CONFIG)
-    reader.reset_parameters(seed=0)
+    reader.reset_parameters(seed=6)  # one of those with which the decoder does not end at once
+    with torch.no_grad():  # so that what is written depends on what was read
+        for parameter in reader.kosmos.text.decoder.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.4)
     folder = tmp_path_factory.mktemp("tiny")
-    export(reader, train_small_tokenizer(["abc"], NUM_TEXT_TOKENS), folder)
+    export(reader, train_small_tokenizer(["abc"], NUM_TEXT_TOKENS), folder, with_decoder=True)
     return folder
 
 
@@ -97,7 +101,7 @@ def test_a_page_is_read(pipeline, page, engine: str, task: str, kind: str) -> No
 def test_an_untrained_decoder_writes_lines_that_parse(pipeline, page) -> None:
     result = pipeline(page, engine="full")
     assert result.lines
-    assert result.truncated or result.looped or len(result.lines) > 0
+    assert result.truncated  # it knows no end
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 400), (400, 3)])
@@ -119,27 +123,28 @@ QUESTIONS = ["What is the total?", "Who?", "Which day was it, and where?"]
 
 def test_questions_share_the_page_and_answers_equal_separate_runs(pipeline, page) -> None:
     together = pipeline.ask_all(page, QUESTIONS, max_new_tokens=12)
+    assert len(set(together)) > 1
     assert together == [pipeline.ask(page, question, max_new_tokens=12) for question in QUESTIONS]
     assert together == pipeline.ask_all(page, QUESTIONS[::-1], max_new_tokens=12)[::-1]
 
 
 @torch.inference_mode()
 def test_an_answer_is_what_follows_the_whole_prompt_in_one_prefill(pipeline, page) -> None:
-    model, processor = pipeline.model, pipeline.processor
+    model, processor = pipeline.full.model, pipeline.full.processor
     picture = processor.batch([processor.picture(page)])
     for question in QUESTIONS:
         prompt = processor.left_padded([processor.chat_prompt(question)])
         cache = model.new_cache(1, CONFIG.num_queries + 3 + prompt.shape[1] + 12)
         first = model.prefill(model.embed_images(picture), prompt, cache)
         config = GenerationConfig(max_new_tokens=12, eos_token_ids=(TOKENS.eos,), pad_token_id=TOKENS.pad)
-        output = generate(model.decode, first, cache, config)
+        output = generate(model.decode, first, cache, config, text_guard(processor))
         expected = processor.tokenizer.decode(output.tokens[0].tolist()).strip()
         assert pipeline.ask(page, question, max_new_tokens=12) == expected
 
 
 @torch.inference_mode()
 def test_prefix_then_prompt_gives_the_logits_of_one_prefill(pipeline, page) -> None:
-    model, processor = pipeline.model, pipeline.processor
+    model, processor = pipeline.full.model, pipeline.full.processor
     embeddings = model.embed_images(processor.batch([processor.picture(page)]))
     prompt = processor.left_padded([processor.chat_prompt("Who?")])
     length = CONFIG.num_queries + 3 + prompt.shape[1]

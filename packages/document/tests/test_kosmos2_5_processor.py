@@ -322,7 +322,7 @@ def test_markdown_is_cleaned_as_by_the_authors(processor, written: str, expected
 
 
 def test_newline_tokens(processor) -> None:
-    assert processor.newline_tokens() == [TOKENS.first_text]
+    assert processor.newline_tokens == [TOKENS.first_text]
 
 
 def test_published_prompt_leaves_room_for_a_page() -> None:

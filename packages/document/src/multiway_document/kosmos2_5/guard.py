@@ -94,4 +94,4 @@ def ocr_guard(processor: Processor) -> tuple[LogitsProcessor, ...]:
 
 def text_guard(processor: Processor) -> tuple[LogitsProcessor, ...]:
     """For ``<md>``: text only, and a stop when a line or a cycle of lines repeats (blank lines do not count)."""
-    return TextGrammar(processor.tokens), StopOnRepetition(processor.newline_tokens(), repeats=4)
+    return TextGrammar(processor.tokens), StopOnRepetition(processor.newline_tokens, repeats=4)

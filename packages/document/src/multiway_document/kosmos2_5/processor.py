@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -222,8 +223,9 @@ class Processor:
                 malformed += 1
         return lines, malformed
 
+    @cached_property
     def newline_tokens(self) -> list[int]:
-        """Every text token with a newline in it: the ends of lines."""
+        """Every text token with a newline in it: the ends of lines. Found once; 100,000 tokens take a moment."""
         first, last = self.tokens.first_text, self.tokens.mask
         return [token for token in range(first, last) if "\n" in self.tokenizer.decode([token])]
 
