@@ -41,8 +41,8 @@ DESCRIPTION = (
 MAX_PIXELS = 20_000_000  # A4 at 450 dpi
 _SHOWN_SIDE = 1800  # pixels of the picture that the browser gets
 _SECONDS_BETWEEN_UPDATES = 0.15
-_ENGINES = [("Fast: one pass over the lines", "fast"), ("Full: autoregressive decoder", "full")]
-_TASKS = [("Text", "ocr"), ("Markdown", "markdown")]
+_ENGINE_LABELS = {"fast": "Fast: one pass over the lines", "full": "Full: autoregressive decoder"}
+_TASKS = [("Lines with boxes", "ocr"), ("Markdown", "markdown")]
 _FORMAT_LABELS = {
     "text": "Text",
     "json": "JSON",
@@ -54,6 +54,7 @@ _FORMAT_LABELS = {
     "pdf": "Searchable PDF",
     "html": "Web page",
 }
+_LABEL_CSS = "font-size: 14px; line-height: 28px; color: var(--body-text-color-subdued);"
 _MARKDOWN_CSS = """
 .rendered {
   height: max(460px, calc(100vh - 250px)); overflow: auto; border: 1px solid var(--border-color-primary);
@@ -66,7 +67,7 @@ _MARKDOWN_CSS = """
 
 
 def build_demo(model: str = BUNDLED_MODEL, *, device: str = "auto", dtype: str = "auto") -> Any:
-    """The demo as Gradio Blocks; the model is loaded at the first page that is read."""
+    """The demo as Gradio Blocks, with the model loaded. Raises StopRun when it cannot be."""
     session = DemoReader(ReadOptions(model=model, device=device, dtype=dtype))
     with frame(TITLE, DESCRIPTION) as blocks:
         _fill(session)
@@ -87,15 +88,28 @@ def _fill(session: DemoReader) -> None:
                 elem_id="ocr-file",
             )
             page = gr.Slider(1, 2, value=1, step=1, label="Page", visible=False, elem_id="ocr-page")
-            task = gr.Radio(_TASKS, value="ocr", label="Read as", elem_id="ocr-task")
-            engine = gr.Radio(_ENGINES, value=session.default_engine, label="Engine", elem_id="ocr-engine")
+            engine = gr.Radio(
+                [(_ENGINE_LABELS[name], name) for name in session.engines],
+                value=session.engines[0],
+                label="Engine",
+                visible=len(session.engines) > 1,
+                elem_id="ocr-engine",
+            )
+            # The fast engine gives lines and markdown in one go; the decoder writes either.
+            task = gr.Radio(
+                _TASKS,
+                value="markdown" if session.engines[0] == "fast" else "ocr",
+                label="The decoder writes",
+                visible=session.engines[0] == "full",
+                elem_id="ocr-task",
+            )
             with gr.Row():
                 read = gr.Button("Read", variant="primary", elem_id="ocr-read")
                 stop = gr.Button("Stop", elem_id="ocr-stop", min_width=70, scale=0)
             examples = example_files()
             if examples:
                 gallery = gr.Gallery(
-                    [(str(path), path.stem.replace("_", " ").replace("-", " ")) for path in examples],
+                    [(_thumbnail(path), path.stem.replace("_", " ").replace("-", " ")) for path in examples],
                     label="Examples",
                     columns=2,
                     height=230,
@@ -123,6 +137,7 @@ def _fill(session: DemoReader) -> None:
                 elem_id="ocr-markdown",
             )
     with gr.Row(elem_id="ocr-downloads"):
+        gr.HTML("Download", css_template=_LABEL_CSS, apply_default_css=False, min_width=80)
         downloads = [
             gr.DownloadButton(
                 _FORMAT_LABELS[name], size="sm", interactive=False, min_width=90, elem_id=f"ocr-get-{name}"
@@ -178,12 +193,20 @@ def _fill(session: DemoReader) -> None:
         run, [file, task, engine, page], outputs, api_visibility="private", show_progress="minimal",
         concurrency_id="model",
     )  # fmt: skip
+    engine.change(
+        lambda chosen: gr.update(value="markdown" if chosen == "fast" else "ocr", visible=chosen == "full"),
+        engine,
+        task,
+        api_visibility="private",
+        show_progress="hidden",
+    )
     stop.click(None, cancels=[reading], api_visibility="private")
     if examples:
 
-        def chosen(event: gr.SelectData) -> str:
+        def chosen(event: Any) -> str:
             return str(examples[event.index])
 
+        chosen.__annotations__["event"] = gr.SelectData  # Gradio passes the event by this annotation
         gallery.select(chosen, None, file, api_visibility="private", show_progress="hidden")
     # The same reading for programs (gradio_client): one call, JSON of schema multiway.ocr/1.
     gr.Button(visible=False).click(
@@ -196,8 +219,7 @@ class DemoReader:
 
     def __init__(self, options: ReadOptions) -> None:
         self._base = Reader(options)
-        # Published checkpoints have no fast engine; which one a model has is known once it is loaded.
-        self.default_engine: Engine = "fast" if options.model.startswith("bundled:") else "full"
+        self.engines: tuple[Engine, ...] = self._base.pipeline().engines
 
     def reader(self, task: Task, engine: Engine, number: int) -> Reader:
         """A reader of page ``number`` (from 1) that shares the pipeline."""
@@ -232,8 +254,7 @@ class DemoReader:
         reader = self.reader(task, engine, number)
         lines: list[Line] = []
         started = updated = time.monotonic()
-        note = "Reading ..." if self._base.pipeline.is_loaded else "Loading the model ..."
-        yield _view(image, picture, reading=True, summary=note), None, None
+        yield _view(image, picture, reading=True, summary="Reading ..."), None, None
         page: Page | None = None
         for event in reader.stream(path):
             if isinstance(event, Line):
@@ -278,15 +299,15 @@ def _without_folder(path: Path) -> Iterator[None]:
 
 
 def example_files() -> list[Path]:
-    """The pictures in the repository's ``examples`` folder, copied to where Gradio may serve them from.
+    """The pictures and PDF files of the repository's ``examples`` folder, copied to where Gradio may serve them from.
 
     Empty when the app is installed without the repository.
     """
     found = [
         path
-        for parent in Path(__file__).resolve().parents[3:5]
+        for parent in Path(__file__).resolve().parents[4:5]
         for path in sorted((parent / "examples").glob("*"))
-        if path.suffix.lower() in SUFFIXES - {".pdf"}
+        if path.suffix.lower() in SUFFIXES
     ]
     if not found:
         return []
@@ -298,6 +319,14 @@ def example_files() -> list[Path]:
         shutil.copyfile(path, copy)
         copies.append(copy)
     return copies
+
+
+def _thumbnail(path: Path) -> Image.Image:
+    from multiway_document.pages import open_pages
+
+    image = next(iter(open_pages(path, pages="1", dpi=50))).image
+    image.thumbnail((300, 300))
+    return image
 
 
 def write_download(folder: Path, source: Path, format: str, export: Any) -> str:

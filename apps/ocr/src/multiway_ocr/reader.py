@@ -47,11 +47,6 @@ class PipelineLoader:
         self._pipeline: Any = None
         self._lock = threading.Lock()  # the demo's visitors come in threads
 
-    @property
-    def is_loaded(self) -> bool:
-        """Whether the model is in memory already."""
-        return self._pipeline is not None
-
     def __call__(self) -> Any:
         """The pipeline; raises StopRun when it cannot be loaded (then no page can be read)."""
         from multiway_document.pipeline import OcrPipeline

@@ -9,7 +9,7 @@ let rows = [];
 let chosen = -1;
 
 function isUnsure(line) {
-  return line.confidence < UNSURE || line.flags.length > 0;
+  return line.confidence < UNSURE || line.flags.some((flag) => flag !== "text-layer");
 }
 
 function detail(line) {
