@@ -22,7 +22,7 @@ def find_headings(
 
     ``body`` is the body's x-height; ``follows_gap`` says whether there is more than the usual white above.
     """
-    larger = [row.x_height / body > LARGER and row.widest_gap < 1.7 for row in rows]
+    larger = [row.x_height / body > LARGER and row.widest_gap < 1.7 and _is_worded(row.text) for row in rows]
     larger = _drop_long_runs(rows, larger)
     bold = [_is_bold_title(rows, i, follows_gap) and not narrow for i in range(len(rows))]
     candidates = [i for i in range(len(rows)) if larger[i] or bold[i]]
@@ -36,6 +36,12 @@ def find_headings(
         for k in group:
             result[candidates[k]] = level
     return result
+
+
+def _is_worded(text: str) -> bool:
+    """Whether there are words; strokes of a drawing are read as signs and single letters."""
+    signs = text.replace(" ", "")
+    return sum(map(str.isalnum, signs)) >= max(3, 0.6 * len(signs))
 
 
 def _drop_long_runs(rows: Sequence[Row], larger: list[bool]) -> list[bool]:

@@ -148,18 +148,19 @@ def set_styles(rows: Sequence[Row], prepared: PreparedPage, body: Sequence[Row],
             word.style = "code" if is_code[k] and not heavy else _STYLES[bold[k], italic[k]]
 
 
-def _tells(text: str, style: str) -> bool:
-    """Whether a word is long enough to judge its style by; capitals and digits have strokes of their own."""
-    return sum(map(str.isalnum, text)) >= _MIN_SEED_LETTERS and (
-        style == "code" or sum(map(str.islower, text)) >= 3
-    )
+def _begins(text: str, score: float, style: str) -> bool:
+    """Whether a word is clearly in a style, and long enough to tell."""
+    letters = sum(map(str.isalnum, text))
+    if letters < _MIN_SEED_LETTERS or score <= _SEED[style]:
+        return False
+    if style == "code":  # a letter that was not read makes a word look wider by its share
+        return score > 1 + 1.3 / letters
+    return sum(map(str.islower, text)) >= 3  # capitals and digits have strokes of their own
 
 
 def _runs(words: Sequence[PlacedWord], scores: Sequence[float], style: str) -> list[bool]:
     """Which words are in the style: clear ones, and those beside them that are less clear."""
-    chosen = [
-        score > _SEED[style] and _tells(word.text, style) for word, score in zip(words, scores, strict=True)
-    ]
+    chosen = [_begins(word.text, score, style) for word, score in zip(words, scores, strict=True)]
     for order in (range(1, len(words)), range(len(words) - 2, -1, -1)):
         step = -1 if order.step > 0 else 1
         for k in order:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -142,7 +142,7 @@ class _Layout:
     def _gap_above(self, i: int) -> bool:
         return self._step(i) > 1.17
 
-    def _end(self, i: int, goes_on) -> int:  # type: ignore[no-untyped-def]  # (start, i) -> bool
+    def _end(self, i: int, goes_on: Callable[[int, int], bool]) -> int:
         end = i + 1
         while end < len(self.rows) and end not in self.rules and goes_on(i, end):
             end += 1

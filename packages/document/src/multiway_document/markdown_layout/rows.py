@@ -196,8 +196,9 @@ def find_marks(rows: Sequence[Row]) -> None:
     for row in rows:
         x = row.x_height
         gap = row.x0 - x1
-        inside = (gap > 0.4 * x) & (gap < 3.6 * x) & (y1 <= row.baseline + 0.15 * x)
+        # Nothing else may stand near it, or strokes of a picture beside the text would be taken for bullets.
+        inside = (gap > 0.4 * x) & (gap < 9.0 * x) & (y1 <= row.baseline + 0.15 * x)
         inside &= (y0 >= row.baseline - 1.5 * x) & (height < 1.1 * x) & (width < 1.4 * x)
         found = np.flatnonzero(inside)
-        if len(found) == 1:
+        if len(found) == 1 and gap[found[0]] < 3.6 * x:
             row.mark = float(x0[found[0]])

@@ -41,8 +41,12 @@ def find_tables(rows: Sequence[Row], is_item: Sequence[bool], *, narrow: bool) -
         end = _run(rows, is_item, start)
         if end - start >= 2:
             columns = len(corridors(rows[start:end])) + 1
-            wordy = np.mean([len(row.words) for row in rows[start:end]]) > 5 * columns
-            filled = np.mean([cell != "" for row in to_table(rows[start:end]).rows for cell in row])
+            cells = to_table(rows[start:end]).rows
+            filled = np.mean([cell != "" for row in cells for cell in row])
+            wordy = (
+                max(np.mean([len(cell.split()) for cell in column]) for column in zip(*cells, strict=True))
+                > 6
+            )
             if (
                 columns >= (3 if narrow else 2)
                 and not wordy
