@@ -203,6 +203,29 @@ def test_text_layers_need_no_model(pdf, call, no_model):
     assert [page["index"] for page in document["pages"]] == [1]
 
 
+def test_markdown_of_a_text_layer_has_its_exact_text(call, no_model, tmp_path):
+    from reportlab.pdfgen.canvas import Canvas
+
+    path = tmp_path / "article.pdf"
+    canvas = Canvas(str(path), pagesize=(500, 400))
+    canvas.setFont("Helvetica-Bold", 28)
+    canvas.drawString(50, 340, "Rjukan & Zürich")
+    canvas.setFont("Times-Roman", 13)
+    for number, line in enumerate(
+        ("The quay was built in 1911 from granite", "and it has been in use since then.")
+    ):
+        canvas.drawString(50, 290 - 17 * number, line)
+    canvas.save()
+    code, out, err = call("read", path, "--format", "markdown")
+    assert (code, err) == (0, "")
+    assert out.startswith("# Rjukan & Zürich\n\n")
+    assert "The quay was built in 1911 from granite and it has been in use since then." in " ".join(
+        out.split()
+    )
+    _, out, _ = call("read", path, "--format", "json", "--task", "markdown")
+    assert json.loads(out)["model"] == "pdf-text-layer"
+
+
 def test_force_ocr_reads_the_picture(pdf, call):
     code, out, _ = call("read", pdf, "--force-ocr", "--pages", "1", "--json")
     assert code == 0

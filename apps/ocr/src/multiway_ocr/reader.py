@@ -81,34 +81,33 @@ class Reader:
             InputError: the file cannot be read.
             StopRun: the model cannot be loaded.
         """
-        pages: list[Page] = []
-        used_model = False
-        for source in self._open(path):
-            used_model |= self._needs_model(source)
-            pages.append(self._page(source))
-        return self._document(path, pages, used_model)
+        from multiway_document.result import Document
+
+        *_, document = self.stream(path)
+        assert isinstance(document, Document)
+        return document
 
     def stream(self, path: Path) -> Iterator[Line | Page | Document]:
         """As :meth:`document`, but yields lines as they are read, pages as they end, the document last."""
-        from multiway_document.result import Page
+        from multiway_document.result import Document, Page
 
         pages: list[Page] = []
-        used_model = False
+        model = TEXT_LAYER
         for source in self._open(path):
-            if self._needs_model(source):
-                used_model = True
-                options = {"task": self.options.task, "engine": self.options.engine}
-                for event in self.pipeline().stream(source.image, **options):
-                    if isinstance(event, Page):
-                        event = self._finish(source, event)
-                        pages.append(event)
-                    yield event
-            else:
-                page = self._page(source)
+            page = self._text_layer_page(source)
+            if page is not None:
                 yield from page.lines
                 yield page
                 pages.append(page)
-        yield self._document(path, pages, used_model)
+                continue
+            model = self.options.model
+            options = {"task": self.options.task, "engine": self.options.engine}
+            for event in self.pipeline().stream(source.image, **options):
+                if isinstance(event, Page):
+                    event = self._finish(source, event)
+                    pages.append(event)
+                yield event
+        yield Document(_shown(path), model, tuple(pages))
 
     def images(self, path: Path) -> Callable[[int], Image.Image]:
         """Page pictures for the exporters, asked for in page order: opened anew, one in memory at a time."""
@@ -136,29 +135,28 @@ class Reader:
 
         return open_pages(path, pages=self.options.pages)
 
-    def _needs_model(self, source: SourcePage) -> bool:
-        return self.options.force_ocr or source.text_lines is None or self.options.task == "markdown"
-
-    def _page(self, source: SourcePage) -> Page:
+    def _text_layer_page(self, source: SourcePage) -> Page | None:
+        """The page out of its own text layer; None when a model has to read it."""
         from multiway_document.result import Page
 
-        if self._needs_model(source):
-            page = self.pipeline()(source.image, task=self.options.task, engine=self.options.engine)
-            return self._finish(source, page)
+        if source.text_lines is None or self.options.force_ocr:
+            return None
         width, height = source.image.size
-        return Page(source.index, width, height, tuple(source.text_lines or ()))
+        page = Page(source.index, width, height, tuple(source.text_lines))
+        if self.options.task == "ocr":
+            return page
+        if self.options.engine == "full":  # the decoder was asked for by name
+            return None
+        from multiway_ocr.text_layer import markdown_of_text_layer
+
+        markdown = markdown_of_text_layer(source.image, page.lines)
+        return None if markdown is None else replace(page, markdown=markdown)
 
     def _finish(self, source: SourcePage, page: Page) -> Page:
         """The pipeline's page in its place in the document; exact lines of a text layer replace read ones."""
         if source.text_lines is not None and not self.options.force_ocr:
             return replace(page, index=source.index, lines=tuple(source.text_lines))
         return replace(page, index=source.index)
-
-    def _document(self, path: Path, pages: list[Page], used_model: bool) -> Document:
-        from multiway_document.result import Document
-
-        model = self.options.model if used_model else TEXT_LAYER
-        return Document(_shown(path), model, tuple(pages))
 
 
 def warnings(document: Document) -> list[str]:
