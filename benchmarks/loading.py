@@ -220,9 +220,7 @@ def main() -> None:
         "# Loading KOSMOS-2.5 at its full size\n\n"
         f"{size / 1e9:.2f} GB of float32 in {shards} shards, random weights; medians of {options.rounds} fresh "
         f"processes a side in turn, one thread; {report['machine']['cpu']}, {started_at}. "
-        "`touch` reads every weight once.\n\n"
-        + table(medians)
-        + "\n"
+        "`touch` reads every weight once.\n\n" + table(medians) + "\n"
     )
     (options.output / "loading.md").write_text(page)
     print(page)

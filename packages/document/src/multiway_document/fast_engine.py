@@ -48,5 +48,5 @@ class FastEngine:
                 lines.append(line)
                 kept.append(region)
                 yield line
-        text = lines_to_markdown(kept, [line.text for line in lines], prepared) if markdown else None
-        yield Page(index=0, width=width, height=height, lines=tuple(lines), markdown=text)
+        written = lines_to_markdown(kept, [line.text for line in lines], prepared) if markdown else None
+        yield Page(index=0, width=width, height=height, lines=tuple(lines), markdown=written)

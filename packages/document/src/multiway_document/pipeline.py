@@ -71,7 +71,7 @@ class OcrPipeline:
     @property
     def engines(self) -> tuple[Engine, ...]:
         """The engines this model has, best default first."""
-        return (*(("fast",) if self.fast else ()), *(("full",) if self.full else ()))  # type: ignore[return-value]
+        return (*(("fast",) if self.fast else ()), *(("full",) if self.full else ()))
 
     def __call__(
         self, image: Image.Image | np.ndarray, *, task: Task = "ocr", engine: Engine | None = None
