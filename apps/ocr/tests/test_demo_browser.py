@@ -116,3 +116,28 @@ def test_a_bad_file_is_a_message_in_the_page(tab, tmp_path):
     keep(tab, "bad")
     assert "broken.png" in toast.inner_text()
     assert "Traceback" not in toast.inner_text()
+
+
+def test_messages_are_text_not_markup(browser):
+    import gradio as gr
+    from multiway_core.app import frame, messages
+    from multiway_core.errors import InputError
+
+    @messages
+    def fail():
+        raise InputError('it\'s <b>bad</b> & "odd"')
+
+    with frame("<i>Title</i>", "a < b") as blocks:
+        gr.Button("Fail", elem_id="fail").click(fail)
+    url = launch(blocks, block=False)
+    try:
+        tab = browser.new_page()
+        tab.set_default_timeout(PATIENCE)
+        tab.goto(url)
+        assert tab.wait_for_selector(".mw-header h1").inner_text() == "<i>Title</i>"
+        tab.wait_for_timeout(1000)
+        tab.click("#fail")
+        assert 'it\'s <b>bad</b> & "odd"' in tab.wait_for_selector(".toast-body").inner_text()
+        tab.close()
+    finally:
+        blocks.close(verbose=False)

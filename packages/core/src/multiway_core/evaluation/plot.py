@@ -53,8 +53,8 @@ def _plot_means(axis, name: str, report: Report) -> None:
     labelled += [(label, group[name]) for label, group in report.groups.items() if name in group]
     labelled.reverse()  # barh counts from below
     means = [metric.mean for _, metric in labelled]
-    below = [metric.mean - metric.low if metric.low is not None else 0.0 for _, metric in labelled]
-    above = [metric.high - metric.mean if metric.high is not None else 0.0 for _, metric in labelled]
+    below = [metric.mean - metric.low if metric.low is not None else np.nan for _, metric in labelled]
+    above = [metric.high - metric.mean if metric.high is not None else np.nan for _, metric in labelled]
     colours = [_BAR] * (len(labelled) - 1) + [_ALL]
     errors = np.maximum([below, above], 0.0)
     axis.barh([label for label, _ in labelled], means, xerr=errors, color=colours, capsize=3)
