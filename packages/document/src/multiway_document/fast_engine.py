@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
 from multiway_blocks.vision import VisionEncoder
 
-from multiway_document.kosmos2_5.line_reader import LineReader, read_lines
+from multiway_document.kosmos2_5.line_reader import LineReader, LineReading, read_lines
 from multiway_document.markdown_layout import lines_to_markdown
 from multiway_document.result import Line, Page
 from multiway_document.segmentation import crop_line, find_lines, prepare
@@ -19,9 +20,13 @@ LINES_PER_EVENT = 8  # how many lines are read between two events of a stream
 class FastEngine:
     """KOSMOS-2.5's vision encoder with a line reader on it; a page is prepared and segmented without a network."""
 
-    def __init__(self, vision: VisionEncoder, line_reader: LineReader) -> None:
+    def __init__(
+        self, vision: VisionEncoder, line_reader: LineReader, *, mixed_precision: bool = False
+    ) -> None:
+        """``mixed_precision`` computes matrix products in bfloat16 under autocast, as in training."""
         self.vision = vision
         self.line_reader = line_reader
+        self.mixed_precision = mixed_precision
 
     def stream(self, image: np.ndarray, *, markdown: bool) -> Iterator[Line | Page]:
         """Lines of a page (H, W) or (H, W, 3) uint8 as they are read, and the page last.
@@ -36,9 +41,7 @@ class FastEngine:
         kept = []
         for start in range(0, len(regions), LINES_PER_EVENT):
             part = regions[start : start + LINES_PER_EVENT]
-            readings = read_lines(
-                self.vision, self.line_reader, [crop_line(prepared, region) for region in part]
-            )
+            readings = self._read([crop_line(prepared, region) for region in part])
             for region, reading in zip(part, readings, strict=True):
                 text = reading.text.strip()
                 if not text:
@@ -50,3 +53,8 @@ class FastEngine:
                 yield line
         written = lines_to_markdown(kept, [line.text for line in lines], prepared) if markdown else None
         yield Page(index=0, width=width, height=height, lines=tuple(lines), markdown=written)
+
+    def _read(self, crops: Sequence[np.ndarray]) -> list[LineReading]:
+        device = self.vision.patch_projection.weight.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.mixed_precision):
+            return read_lines(self.vision, self.line_reader, crops)
