@@ -43,7 +43,7 @@ class FastEngine:
             part = regions[start : start + LINES_PER_EVENT]
             readings = self._read([crop_line(prepared, region) for region in part])
             for region, reading in zip(part, readings, strict=True):
-                text = reading.text.strip()
+                text = " ".join(reading.text.split())  # a wide gap may read as two blanks
                 if not text:
                     continue
                 flags = ("low_confidence",) if reading.confidence < LOW_CONFIDENCE else ()

@@ -48,9 +48,9 @@ class OcrPipeline:
     ) -> OcrPipeline:
         """Load ``bundled:NAME``, a local folder, or a hub id such as ``microsoft/kosmos-2.5``.
 
-        ``dtype`` is bfloat16 by default on a GPU and float32 on a CPU, where the fast engine's products are in
-        bfloat16 if the processor has units for them (AMX: less than half the time). Raises :class:`ModelNotFoundError` or
-        :class:`CheckpointError`.
+        ``dtype`` is bfloat16 by default on a GPU. On a CPU it is float32, but for the fast engine's products, which
+        are in bfloat16 if the processor has units for them (AMX: less than half the time).
+        Raises :class:`ModelNotFoundError` or :class:`CheckpointError`.
         """
         folder = hub.resolve(name, revision=revision)
         mixed_precision = dtype is None and torch.device(device).type == "cpu" and _has_bfloat16_units()
