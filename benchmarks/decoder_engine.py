@@ -112,7 +112,7 @@ def ours(folder: Path, dtype: torch.dtype) -> Callable[[int], Round]:
             output = generate(
                 model.decode, first, cache, config, on_step=lambda event: stamps.append(time.process_time())
             )
-        return result(start, encoded, stamps, [row.tolist() for row in output.tokens])
+        return result(encoded - start, start, stamps, [row.tolist() for row in output.tokens])
 
     return measure
 

@@ -9,6 +9,7 @@ import torch
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
 
+from multiway_blocks.linear import Linear
 from multiway_blocks.position import Rotary
 
 # A mask is a bool tensor that broadcasts to (B, H, T, S), True where a query may look at a key.
@@ -95,10 +96,10 @@ class Attention(nn.Module):
         if num_heads % self.num_kv_heads:
             raise ValueError(f"num_heads {num_heads} is not divisible by num_kv_heads {self.num_kv_heads}")
         self.head_dim = head_dim
-        self.query = nn.Linear(hidden_size, num_heads * head_dim, bias=bias)
-        self.key = nn.Linear(hidden_size, self.num_kv_heads * head_dim, bias=bias)
-        self.value = nn.Linear(hidden_size, self.num_kv_heads * head_dim, bias=bias)
-        self.output = nn.Linear(num_heads * head_dim, hidden_size, bias=bias)
+        self.query = Linear(hidden_size, num_heads * head_dim, bias=bias)
+        self.key = Linear(hidden_size, self.num_kv_heads * head_dim, bias=bias)
+        self.value = Linear(hidden_size, self.num_kv_heads * head_dim, bias=bias)
+        self.output = Linear(num_heads * head_dim, hidden_size, bias=bias)
         self.rotary = rotary
 
     def forward(

@@ -68,8 +68,16 @@ class Decoder(nn.Module):
         return self.norm(x_BTE)
 
     @staticmethod
-    def _mask(valid_BT: Tensor, cache: StaticKVCache | None) -> Tensor:
+    def _mask(valid_BT: Tensor, cache: StaticKVCache | None) -> Tensor | None:
         num_queries = valid_BT.shape[1]
+        # One new token that sees all before it needs no mask. (On a GPU the question would wait for the device.)
+        if (
+            cache is not None
+            and num_queries == 1
+            and valid_BT.device.type == "cpu"
+            and bool(cache.valid_BS[:, : cache.length].all() & valid_BT.all())
+        ):
+            return None
         valid_BS = valid_BT
         if cache is not None and cache.length:
             valid_BS = torch.cat([cache.valid_BS[:, : cache.length], valid_BT], dim=1)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from multiway_blocks.linear import Linear
+
 Activation = Callable[[Tensor], Tensor]
 
 
@@ -28,9 +30,9 @@ class FeedForward(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        self.up = nn.Linear(hidden_size, inner_size, bias=bias)
+        self.up = Linear(hidden_size, inner_size, bias=bias)
         self.norm = nn.LayerNorm(inner_size, eps=eps) if sub_norm else nn.Identity()
-        self.down = nn.Linear(inner_size, hidden_size, bias=bias)
+        self.down = Linear(inner_size, hidden_size, bias=bias)
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,9 +47,9 @@ class GatedFeedForward(nn.Module):
         self, hidden_size: int, inner_size: int, *, activation: Activation = gelu_tanh, bias: bool = False
     ) -> None:
         super().__init__()
-        self.gate = nn.Linear(hidden_size, inner_size, bias=bias)
-        self.up = nn.Linear(hidden_size, inner_size, bias=bias)
-        self.down = nn.Linear(inner_size, hidden_size, bias=bias)
+        self.gate = Linear(hidden_size, inner_size, bias=bias)
+        self.up = Linear(hidden_size, inner_size, bias=bias)
+        self.down = Linear(inner_size, hidden_size, bias=bias)
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:

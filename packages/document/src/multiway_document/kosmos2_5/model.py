@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 from multiway_blocks.decoder import Decoder
+from multiway_blocks.linear import project
 from multiway_blocks.position import SinusoidalPositions
 from multiway_blocks.resampler import Resampler
 from multiway_blocks.vision import VisionEncoder
@@ -128,7 +129,7 @@ class TextModel(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """(..., E) -> (..., V)."""
-        return nn.functional.linear(x, self.token_embedding.weight)
+        return project(x, self.token_embedding.weight)
 
 
 class Kosmos25(nn.Module):
