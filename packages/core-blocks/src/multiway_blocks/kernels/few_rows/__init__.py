@@ -1,0 +1,1 @@
+"""Products of few rows with a large matrix; see :func:`multiway_blocks.linear.project`."""

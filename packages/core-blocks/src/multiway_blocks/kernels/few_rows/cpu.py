@@ -1,0 +1,54 @@
+"""Products of few rows with a large matrix on CPUs: `cpu.cpp`, built on first use, float32 and bfloat16."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from multiway_blocks.kernels import native
+
+_NAMES = {torch.float32: "linear_f32", torch.bfloat16: "linear_bf16"}
+
+
+@functools.cache
+def _functions() -> dict[torch.dtype, Callable[..., None]]:
+    """The C functions; empty where they cannot be built."""
+    library = native.load(Path(__file__).with_name("cpu.cpp"))
+    if library is None:
+        return {}
+    pointer, size = ctypes.c_void_p, ctypes.c_int64
+    functions: dict[torch.dtype, Callable[..., None]] = {}
+    for dtype, name in _NAMES.items():
+        function = getattr(library, name)
+        function.argtypes = (pointer, size, size, pointer, size, pointer, pointer, ctypes.c_int)
+        function.restype = None
+        functions[dtype] = function
+    return functions
+
+
+def supports(dtype: torch.dtype) -> bool:
+    """Whether there is machine code for this data type."""
+    return dtype in _NAMES and dtype in _functions()
+
+
+def forward(x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+    """``x weight^T + bias`` (N, O) of contiguous tensors of one data type; sums are taken in float32."""
+    rows, inputs = x_NI.shape
+    outputs = weight_OI.shape[0]
+    y_NO = x_NI.new_empty(rows, outputs)
+    _functions()[x_NI.dtype](
+        x_NI.data_ptr(),
+        rows,
+        inputs,
+        weight_OI.data_ptr(),
+        outputs,
+        None if bias_O is None else bias_O.data_ptr(),
+        y_NO.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return y_NO
