@@ -135,19 +135,17 @@ def main() -> None:
     started, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     limits = {"rapidocr": options.rapidocr_pages, "multiway-full": options.full_pages}
 
-    engines = {}
+    engines, left_out = {}, []
     for name in options.engines:
         try:
             engines[name] = Engine(name, options.model, options.cache, options.fresh)
         except RuntimeError as error:
+            left_out.append(name)
             print(f"left out: {error}", file=sys.stderr)
     rows: list[dict[str, Any]] = []
     skipped = 0
     lines: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for name in [name for name in engines if name.startswith("multiway-")]:
-            lines[name] = rendered_lines(engines[name].read, Path(scratch), options.seed, RENDERED_LINES)
-            print(name, "rendered lines", lines[name], file=sys.stderr)
         sources = {
             name: cases(name, options.pages * FACTOR.get(name, 1), Path(scratch), options.seed)
             for name in options.sets
@@ -184,6 +182,9 @@ def main() -> None:
                     f" {rows[-1]['cpu_seconds']:.2f} CPU-s",
                     file=sys.stderr,
                 )
+        for name in [name for name in engines if name.startswith("multiway-")]:
+            lines[name] = rendered_lines(engines[name].read, Path(scratch), options.seed, RENDERED_LINES)
+            print(name, "rendered lines", lines[name], file=sys.stderr)
     for engine in engines.values():
         engine.close()
 
@@ -205,6 +206,7 @@ def main() -> None:
             name: {"version": engine.version, "startup_cpu_seconds": engine.startup_cpu_seconds}
             for name, engine in engines.items()
         },
+        "left_out": left_out,
         "tuned": TUNED,
         "rendered_lines": lines,
         "summary": summary,

@@ -82,11 +82,12 @@ def read_crops(pipeline: Any, engine: str, path: Path) -> list[str]:
     with np.load(path) as arrays:
         crops = [arrays[name] for name in arrays.files]
     if engine == "fast":
+        import torch
         from multiway_document.kosmos2_5.line_reader import read_lines
 
-        return [
-            reading.text for reading in read_lines(pipeline.fast.vision, pipeline.fast.line_reader, crops)
-        ]
+        fast = pipeline.fast
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast.mixed_precision):
+            return [reading.text for reading in read_lines(fast.vision, fast.line_reader, crops)]
     return [
         text
         for start in range(0, len(crops), 20)
@@ -99,7 +100,7 @@ def write_lines(pipeline: Any, crops: list[Any]) -> list[str]:
     from multiway_core.generation import GenerationConfig, generate
     from multiway_document.kosmos2_5.line_reader import line_patches, line_prompt
 
-    model, processor = pipeline.model, pipeline.processor
+    model, processor = pipeline.full.model, pipeline.full.processor
     tokens = model.config.tokens
     limit = 120
     with torch.inference_mode():

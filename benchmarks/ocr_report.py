@@ -41,6 +41,11 @@ def report_markdown(report: dict[str, Any]) -> str:
             f"`{name}` = {engine['version']} (start-up {engine['startup_cpu_seconds']:.1f} CPU-s, not in the table)"
             for name, engine in report["engines"].items()
         )
+        + (
+            f". Not offered by this model or not installed: {', '.join(report['left_out'])}"
+            if report["left_out"]
+            else ""
+        )
         + f". `rapidocr-sorted` is the same reading with its boxes in our reading order. Tuned Tesseract: "
         f"{report['tuned']}.",
     ]
@@ -118,12 +123,21 @@ def targets(report: dict[str, Any]) -> str:
                 f"{_percent(ours)} against {_percent(theirs)}",
             )
         )
+    page = value("clean_150", OURS, "cpu_seconds")
+    rows.append(("<= 0.5 CPU-s a page: clean_150", _holds(page, lambda x: x <= 0.5), _seconds(page)))
+    theirs = value("clean_150", "tesseract", "cpu_seconds")
+    faster = None if page is None or theirs is None else page < theirs
+    rows.append(("faster than Tesseract: clean_150", faster, f"{_seconds(page)} against {_seconds(theirs)}"))
     seconds = {name: _mean_seconds(report, name) for name in (OURS, "tesseract")}
     ours, theirs = seconds[OURS], seconds["tesseract"]
-    rows.append(("<= 0.5 CPU-s a page", _holds(ours, lambda x: x <= 0.5), _seconds(ours)))
+    rows.append(("<= 0.5 CPU-s a page: mean of all pages", _holds(ours, lambda x: x <= 0.5), _seconds(ours)))
     faster = None if ours is None or theirs is None else ours < theirs
     rows.append(
-        ("faster than Tesseract (same pages)", faster, f"{_seconds(ours)} against {_seconds(theirs)}")
+        (
+            "faster than Tesseract: mean of the pages of both",
+            faster,
+            f"{_seconds(ours)} against {_seconds(theirs)}",
+        )
     )
     ours, theirs = value("markdown", OURS, "nted"), value("markdown", "tesseract", "nted")
     rows.append(("NTED >= 0.65 of its markdown", _holds(ours, lambda x: x >= 0.65), _number(ours)))
