@@ -148,6 +148,58 @@ def test_two_columns_are_read_one_after_the_other():
     assert blocks[0] != blocks[1] != blocks[21]
 
 
+def set_prose(sheet: Sheet, x: float, y: float, width: int, texts: list[str]) -> None:
+    """Justified rows whose sentences ("|" in a text) are parted by 1.1 font sizes."""
+    font = ImageFont.load_default(22)
+    for text in texts:
+        words = text.replace("|", "| ").split()
+        lengths = [sheet.draw.textlength(word.rstrip("|"), font=font) for word in words]
+        wide = 24 * text.count("|")
+        space = (width - sum(lengths) - wide) / (len(words) - 1 - text.count("|"))
+        at = x
+        for word, length in zip(words, lengths, strict=True):
+            sheet.draw.text((at, y), word.rstrip("|"), font=font, fill=0)
+            at += length + (24 if word.endswith("|") else space)
+        sheet.boxes.append((x, y, x + width, y + 27))
+        y += 34
+
+
+def test_wide_spaces_after_sentences_do_not_cut_rows_of_prose():
+    sheet = Sheet(700, 500)
+    rows = [
+        "every day and whatever I asked for I would get",
+        "it come.| But it was not so.| I tried it.| Once I had",
+        "a fish line but it had no hooks.| It was not any good",
+        "to me without them.| I tried for the hooks again but",
+        "somehow I could not make it work.| By and by one",
+    ]
+    set_prose(sheet, 80, 60, 520, rows)
+    check_found(sheet, sheet.pixels)
+
+
+def test_a_narrow_gutter_still_parts_columns():
+    sheet = Sheet(1200, 600)
+    texts = ["every day and whatever I asked for I was", "not to get it at all but then it was not so"]
+    set_prose(sheet, 80, 60, 400, texts * 6)
+    set_prose(sheet, 505, 60, 400, texts[::-1] * 6)
+    check_found(sheet, sheet.pixels)
+
+
+def test_a_drawing_beside_text_gives_no_lines():
+    sheet = Sheet(900, 800)
+    rng = np.random.default_rng(0)
+    for _ in range(420):
+        x, y = rng.integers(60, 260), rng.integers(100, 440)
+        sheet.draw.line((x, y, x + int(rng.integers(-6, 20)), y + int(rng.integers(15, 60))), fill=0)
+    sheet.lines(310, 90, 12, 500)
+    sheet.line(110, 520, "The caption under it", 18)
+    sheet.lines(60, 570, 4, 750)
+    prepared = prepare(sheet.pixels)
+    boxes = [prepared.to_source(region.box) for region in find_lines(prepared)]
+    assert overlaps(sheet.boxes, boxes).max(axis=1).min() > 0.55
+    assert len(boxes) <= len(sheet.boxes) + 1
+
+
 @pytest.mark.parametrize("ruled", [False, True])
 def test_tables_are_read_row_by_row(ruled):
     sheet = Sheet()

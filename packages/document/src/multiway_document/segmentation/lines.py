@@ -11,15 +11,14 @@ from scipy.sparse.csgraph import connected_components
 
 from multiway_document.result import Box
 from multiway_document.segmentation.components import CAP_TO_X, Components, find_components
+from multiway_document.segmentation.pictures import find_pictures, is_stray
 from multiway_document.segmentation.preparation import PreparedPage
 from multiway_document.segmentation.reading_order import reading_order
+from multiway_document.segmentation.splitting import members_of, split_rows
 
-SPLIT_GAP_EM, MAX_GAP_EM = 0.8, 1.3
-SPLIT_GAP_RATIO = 2.0
-"""Where a row of text is cut into regions. A gap of more than MAX_GAP_EM font sizes always ends a region, so
-the cells of a table row and the columns of a page are read apart, as in SROIE's boxes; a gap of more than
-SPLIT_GAP_EM ends it where it is also SPLIT_GAP_RATIO times the row's usual word gap, so justified lines
-stay whole."""
+MAX_GAP_EM = 1.3
+"""A gap of more font sizes always ends a region, so the cells of a table row and the columns of a page are read
+apart, as in SROIE's boxes; narrower gaps are judged by :func:`split_rows`."""
 
 MAX_GROUPS = 2000
 """More groups of letters than this are noise; a bound on time and memory."""
@@ -55,21 +54,25 @@ def find_lines(prepared: PreparedPage) -> list[LineRegion]:
     if len(pieces.area) <= 1:
         return []
     x = prepared.x_height
-    letters = _letters(pieces, x)
+    pictures = find_pictures(pieces, x)
+    letters = np.setdiff1d(_letters(pieces, x), pictures.strokes)
     owner = np.full(len(pieces.area), -1, np.int32)
     owner[letters] = _group(pieces, letters, x)
     _keep_largest(pieces, owner)
     dashes = _dashed_rules(pieces, x)
     owner[dashes] = -1
     measured = _measure_all(pieces, owner, x)
-    _attach(pieces, owner, measured, x, ignored=dashes)
+    _attach(pieces, owner, measured, x, ignored=np.union1d(dashes, pictures.strokes))
     _join(pieces, owner, measured)
-    _split(pieces, owner, _measure_all(pieces, owner, x))
+    split_rows(
+        pieces, owner, {n: EM_TO_X * own_x for n, (_, own_x) in _measure_all(pieces, owner, x).items()}
+    )
     measured = _measure_all(pieces, owner, x)
     kept: list[tuple[int, Box, float, float]] = []
-    for number, members in _members(owner):
+    for number, members in members_of(owner):
         baseline, own_x = measured[number]
-        if not _is_text(pieces, members, own_x, x):
+        stray = is_stray(pieces, members, baseline, x, pictures)
+        if stray or not _is_text(pieces, members, own_x, x):
             owner[members] = -1
             continue
         box = (
@@ -86,18 +89,10 @@ def find_lines(prepared: PreparedPage) -> list[LineRegion]:
     ]
 
 
-def _members(owner: npt.NDArray[np.int32]) -> list[tuple[int, npt.NDArray[np.intp]]]:
-    """Each line's number with the labels of its pieces."""
-    taken = np.flatnonzero(owner >= 0)
-    taken = taken[np.argsort(owner[taken], kind="stable")]
-    numbers, starts = np.unique(owner[taken], return_index=True)
-    return list(zip(numbers.tolist(), np.split(taken, starts[1:]), strict=True)) if len(taken) else []
-
-
 def _keep_largest(pieces: Components, owner: npt.NDArray[np.int32]) -> None:
     """Leave out the groups with least ink where there are more than any page has lines, as in noise (in
     place)."""
-    lines = _members(owner)
+    lines = members_of(owner)
     if len(lines) > MAX_GROUPS:
         ink = [int(pieces.area[members].sum()) for _, members in lines]
         for i in np.argsort(ink)[:-MAX_GROUPS]:
@@ -207,7 +202,7 @@ def _measure_all(
     Lines with both small and tall letters show their x-height. The others are all of one height: small
     letters if that is the x-height of the page's mixed lines, else capitals or digits.
     """
-    lines = _members(owner)
+    lines = members_of(owner)
     measures = [_measure(pieces, members) for _, members in lines]
     letters = sum(len(members) for _, members in lines)
     mixed = [x for (_, _, x), (_, members) in zip(measures, lines, strict=True) if x for _ in members]
@@ -283,24 +278,6 @@ def _join(pieces: Components, owner: npt.NDArray[np.int32], measured: dict[int, 
     joined = _connect(left, right, len(numbers))
     taken = owner >= 0
     owner[taken] = joined[np.searchsorted(numbers, owner[taken])]
-
-
-def _split(
-    pieces: Components, owner: npt.NDArray[np.int32], measured: dict[int, tuple[float, float]]
-) -> None:
-    """Cut lines at gaps that are wide beside their other word gaps (in place)."""
-    following = max(measured, default=-1) + 1
-    for number, members in _members(owner):
-        members = members[np.argsort(pieces.x0[members], kind="stable")]
-        em = EM_TO_X * measured[number][1]
-        reached = np.maximum.accumulate(pieces.x1[members])
-        gaps = pieces.x0[members][1:] - reached[:-1]
-        word_gaps = np.sort(gaps[gaps > 0.2 * em])
-        for at in np.flatnonzero(gaps > SPLIT_GAP_EM * em):
-            others = np.delete(word_gaps, np.searchsorted(word_gaps, gaps[at]))
-            if not len(others) or gaps[at] > SPLIT_GAP_RATIO * np.median(others):
-                owner[members[at + 1 :]] = following
-                following += 1
 
 
 def _attach(
