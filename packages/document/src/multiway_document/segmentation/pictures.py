@@ -36,10 +36,10 @@ def find_pictures(pieces: Components, x: float) -> Pictures:
     """
     height, width = pieces.height, pieces.width
     large = (height > MIN_HEIGHT * x) & (width > MIN_WIDTH * x) & (pieces.area > MIN_FILL * height * width)
-    cores = np.array([i for i in np.flatnonzero(large) if _runs(pieces, i) > MIN_RUNS], np.intp)
+    cores = np.array([i for i in np.flatnonzero(large) if _runs(pieces, int(i)) > MIN_RUNS], np.intp)
     if not len(cores):
         return Pictures(cores, np.zeros((0, 4)))
-    area = np.isin(pieces.labels, cores).astype(np.uint8)
+    area: np.ndarray = np.isin(pieces.labels, cores).astype(np.uint8)
     size = max(3, round(3 * x))
     area = cv2.morphologyEx(area, cv2.MORPH_CLOSE, np.ones((size, size), np.uint8))
     area = cv2.dilate(area, np.ones((max(3, round(x)),) * 2, np.uint8))
