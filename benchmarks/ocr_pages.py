@@ -212,7 +212,9 @@ def _born_digital(count: int, folder: Path, seed: int) -> Iterator[Case]:
         first = max(1, round(pages * (0.3 + 0.13 * turn)))
         for index in range(first, min(pages, first + 5) + 1):
             page = next(iter(open_pages(path, pages=str(index), dpi=PDF_DPI)))
-            if page.text_lines and len(page.text_lines) >= 12:
+            lines = page.text_lines or []
+            # Rows of leader dots in a table of contents would be most of the page's characters.
+            if len(lines) >= 12 and not any(". . . ." in line.text for line in lines):
                 break
         else:
             continue
