@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
         for parameter in reader.kosmos.text.decoder.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.4)
     folder = tmp_path_factory.mktemp("tiny")
-    export(reader, train_small_tokenizer(["abc"], NUM_TEXT_TOKENS), folder, with_decoder=True)
+    export(reader, folder, tokenizer=train_small_tokenizer(["abc"], NUM_TEXT_TOKENS))
     return folder
 
 

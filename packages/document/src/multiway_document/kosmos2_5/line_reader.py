@@ -9,7 +9,7 @@ Shape suffixes: B batch, C patch columns, N = 2 C patches, E hidden size, T = 4 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +57,7 @@ def line_patches(
     rows_BRC = torch.zeros(len(lines), 2, num_columns, dtype=torch.long)
     columns_BRC = torch.zeros_like(rows_BRC)
     for index, (line, count) in enumerate(zip(lines, columns, strict=True)):
-        tensor = torch.from_numpy(np.ascontiguousarray(line)).float()
+        tensor = torch.from_numpy(line.astype(np.float32))
         normal = (tensor - tensor.mean()) / max(float(tensor.std(correction=0)), tensor.numel() ** -0.5)
         pixels[index, :, : tensor.shape[1]] = normal
         # The paper goes on to the end of the last patch.
@@ -113,19 +113,23 @@ def read_lines(
 ) -> list[LineReading]:
     """Read cropped lines (see ``segmentation.crop_line``), widest together with its like; order is kept."""
     weight = vision.patch_projection.weight
-    order = sorted(range(len(lines)), key=lambda index: lines[index].shape[1])
-    readings: list[LineReading | None] = [None] * len(lines)
-    while order:
-        columns = -(-lines[order[0]].shape[1] // 16)
-        batch = [order.pop(0)]
-        while order:
-            columns = -(-lines[order[0]].shape[1] // 16)
-            if 2 * columns * (len(batch) + 1) > patches_per_batch:
-                break
-            batch.append(order.pop(0))
+    readings: dict[int, LineReading] = {}
+    for batch in _batches([line.shape[1] for line in lines], patches_per_batch):
         patches, steps_B = line_patches([lines[index] for index in batch])
         patches = patches.to(weight.device, weight.dtype)
         logits_BTK = head(vision(patches.pixels_BNP, patches.rows_BN, patches.columns_BN))
-        for index, reading in zip(batch, greedy_readings(logits_BTK, steps_B), strict=True):
-            readings[index] = reading
-    return [reading for reading in readings if reading is not None]
+        readings.update(zip(batch, greedy_readings(logits_BTK, steps_B), strict=True))
+    return [readings[index] for index in range(len(lines))]
+
+
+def _batches(widths: Sequence[int], patches_per_batch: int) -> Iterator[list[int]]:
+    """Indices of lines that are read together, narrow ones first: each batch is padded to its widest line."""
+    batch: list[int] = []
+    for index in sorted(range(len(widths)), key=lambda index: widths[index]):
+        columns = -(-widths[index] // 16)
+        if batch and 2 * columns * (len(batch) + 1) > patches_per_batch:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

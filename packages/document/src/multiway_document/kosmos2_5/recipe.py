@@ -184,7 +184,8 @@ def train(
     recipe, config = RECIPES[preset], KOSMOS_2_5_MINI
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     pool = _rendered(output / "rendered", recipe.rendered_lines, seed)
-    tokenizer = _tokenizer(output / "tokenizer.json", seed)
+    writes = any(stage.kind == "writing" for stage in recipe.stages)
+    tokenizer = _tokenizer(output / "tokenizer.json", seed) if writes else None
     compiled = compiled and recipe.worth_compiling
     reader = Reader(config)
     reader.reset_parameters(seed)
@@ -196,6 +197,7 @@ def train(
         if stage.kind == "lines":
             batches = LineBatches(pool, patches_per_batch=recipe.patches_per_batch, seed=seed + number)
         else:
+            assert tokenizer is not None
             batches = WritingBatches(
                 pool,
                 config.tokens,
@@ -221,8 +223,7 @@ def train(
         if not result.finished:
             break
     model_folder = output / "model"
-    wrote = any(stage.kind == "writing" for stage in recipe.stages)
-    export(reader.to("cpu"), tokenizer, model_folder, with_decoder=wrote)
+    export(reader.to("cpu"), model_folder, tokenizer=tokenizer)
     return model_folder
 
 
@@ -244,12 +245,16 @@ def _train_config(stage: Stage, seed: int) -> TrainConfig:
 
 
 def _rendered(folder: Path, lines: int, seed: int) -> LinePool:
-    fonts, texts = FontLibrary.discover().split("train"), TextSource.discover(split="train")
-    sampler = LineSampler(fonts, texts)
+    sampler: LineSampler | None = (
+        None  # looking for fonts and texts takes seconds, which a resumed run need not spend
+    )
     for shard, start in enumerate(range(0, lines, LINES_PER_SHARD)):
-        if not (folder / f"shard_{shard:04d}.index.npz").is_file():
-            rng = np.random.default_rng([seed, shard])
-            write_shard(folder, shard, sampler, rng, min(LINES_PER_SHARD, lines - start))
+        if (folder / f"shard_{shard:04d}.index.npz").is_file():
+            continue
+        if sampler is None:
+            sampler = LineSampler(FontLibrary.discover().split("train"), TextSource.discover(split="train"))
+        rng = np.random.default_rng([seed, shard])
+        write_shard(folder, shard, sampler, rng, min(LINES_PER_SHARD, lines - start))
     return LinePool(folder)
 
 
@@ -268,12 +273,12 @@ def load_reader(reader: Reader, folder: Path) -> None:
     tensors.load(reader.line_reader, folder / LINE_READER_FILE, dtype=torch.float32)
 
 
-def export(reader: Reader, tokenizer: Tokenizer, folder: Path, *, with_decoder: bool) -> None:
-    """Write a model folder that the pipeline loads, in bfloat16: the encoder, its line reader, and the decoder.
+def export(reader: Reader, folder: Path, *, tokenizer: Tokenizer | None = None) -> None:
+    """Write a model folder that the pipeline loads, in bfloat16: the encoder and its line reader.
 
-    With the decoder the folder is one that `transformers` loads as well.
+    With a ``tokenizer`` the decoder goes with them, and the folder is one that `transformers` loads as well.
     """
-    if with_decoder:
+    if tokenizer is not None:
         checkpoint.save(reader.kosmos, folder, dtype=torch.bfloat16, max_shard_bytes=15_000_000)
         files.write_text(folder / "tokenizer.json", tokenizer.to_str() + "\n")
     else:
