@@ -1,0 +1,1 @@
+"""The news recommendation app."""
