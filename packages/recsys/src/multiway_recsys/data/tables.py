@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NO_NEWS = 0
+UNKNOWN_TIME = int(np.iinfo(np.int64).min)  # publication that no source tells, in `News.published`
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,11 @@ class Behaviors:
         """The given impressions, in the given order."""
         labels = None
         if self.labels is not None:
-            labels = Ragged(self.labels.astype(np.int32), self.candidates.offsets).take(rows).values.astype(np.int8)
+            labels = (
+                Ragged(self.labels.astype(np.int32), self.candidates.offsets)
+                .take(rows)
+                .values.astype(np.int8)
+            )
         return Behaviors(
             impression_ids=tuple(self.impression_ids[row] for row in rows),
             users=self.users[rows],
