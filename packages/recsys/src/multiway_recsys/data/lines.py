@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from multiway_core.errors import DataError
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 2 << 20  # its arrays fit a processor's cache; larger blocks are read slower
 LONGEST_LINE = 64 << 20  # more without a line end is no table (a picture, a dump without line ends)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 

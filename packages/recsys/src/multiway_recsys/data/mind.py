@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from multiway_recsys.data.bad_rows import BadRows, excerpt
 from multiway_recsys.data.lines import read_lines
-from multiway_recsys.data.mind_behaviors import NEWS_ID, read_behaviors, stream_behaviors
+from multiway_recsys.data.mind_behaviors import read_behaviors, stream_behaviors
 from multiway_recsys.data.mind_news import read_news
+from multiway_recsys.data.mind_rows import NEWS_ID
 from multiway_recsys.data.mind_times import format_times
 from multiway_recsys.data.tables import NO_NEWS, UNKNOWN_TIME, Behaviors, News
 from multiway_recsys.data.vectors import read_vectors

@@ -15,7 +15,7 @@ import numpy as np
 
 from multiway_recsys.data.bad_rows import BadRows, Problem, RowLog, excerpt
 from multiway_recsys.data.lines import read_lines, utf8_column
-from multiway_recsys.data.mind_behaviors import NEWS_ID
+from multiway_recsys.data.mind_rows import NEWS_ID
 from multiway_recsys.data.tables import UNKNOWN_TIME, News, Ragged
 
 COLUMNS = (

@@ -25,9 +25,7 @@ def parse_time(text: str) -> int | None:
     if not 1 <= hour <= 12:
         return None
     try:
-        moment = datetime(
-            year, month, day, hour % 12 + 12 * (match[7] == "P"), minute, second, tzinfo=UTC
-        )
+        moment = datetime(year, month, day, hour % 12 + 12 * (match[7] == "P"), minute, second, tzinfo=UTC)
     except ValueError:
         return None
     return (moment - _EPOCH) // timedelta(seconds=1)
