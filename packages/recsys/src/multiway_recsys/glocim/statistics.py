@@ -1,0 +1,81 @@
+"""What was known of a news' popularity at a moment: clicks and showings strictly before it, and its age."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multiway_recsys.data.tables import Behaviors, Ragged
+
+NUM_STATISTICS = 5
+_HOUR = 3600
+_DAY = 24 * _HOUR
+
+
+@dataclass(frozen=True)
+class ClickStatistics:
+    """Clicks and showings of training impressions, sorted by (news, time), so that any moment can be looked up.
+
+    A news' first showing stands in for its publication where the source does not tell that.
+    """
+
+    click_offsets: NDArray[np.int64]  # (N + 1,) into click_times
+    click_times: NDArray[np.int64]  # seconds, ascending within a news
+    show_offsets: NDArray[np.int64]
+    show_times: NDArray[np.int64]
+    published: NDArray[np.int64]  # (N,) seconds; 0 = not known
+
+    @classmethod
+    def build(
+        cls, behaviors: Behaviors, num_news: int, *, published: NDArray[np.int64] | None = None
+    ) -> ClickStatistics:
+        """From labelled impressions (those that the model is trained on, never those it is judged on)."""
+        times = np.repeat(behaviors.times, behaviors.candidates.lengths)
+        news = behaviors.candidates.values
+        clicked = behaviors.labels == 1 if behaviors.labels is not None else np.zeros(len(news), bool)
+        shows, clicks = _by_news(news, times, num_news), _by_news(news[clicked], times[clicked], num_news)
+        first = np.zeros(num_news, np.int64)
+        shown = np.diff(shows.offsets) > 0
+        first[shown] = shows.values[shows.offsets[:-1][shown]]
+        known = first if published is None else np.where(published > 0, published, first)
+        return cls(clicks.offsets, clicks.values, shows.offsets, shows.values, known)
+
+    def at(self, news: NDArray[np.integer], times: NDArray[np.int64]) -> NDArray[np.float32]:
+        """log(1 + .) of clicks and showings in the last day, of all clicks, of the age in hours, and whether the age
+        is known: (len(news), 5) float32. Only what happened before ``times`` counts."""
+        news = np.asarray(news, np.int64)
+        clicks = _count_before(self.click_offsets, self.click_times, news, times)
+        recent_clicks = clicks - _count_before(self.click_offsets, self.click_times, news, times - _DAY)
+        shows = _count_before(self.show_offsets, self.show_times, news, times)
+        recent_shows = shows - _count_before(self.show_offsets, self.show_times, news, times - _DAY)
+        published = self.published[news]
+        known = (published > 0) & (published <= times)
+        age = np.where(known, times - published, 0) / _HOUR
+        columns = [np.log1p(recent_clicks), np.log1p(recent_shows), np.log1p(clicks), np.log1p(age), known]
+        return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _by_news(news: NDArray[np.int32], times: NDArray[np.int64], num_news: int) -> Ragged:
+    order = np.lexsort((times, news))
+    offsets = np.zeros(num_news + 1, np.int64)
+    np.cumsum(np.bincount(news, minlength=num_news), out=offsets[1:])
+    return Ragged(times[order], offsets)
+
+
+def _count_before(
+    offsets: NDArray[np.int64], times: NDArray[np.int64], news: NDArray[np.int64], moments: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    # Bisection in all rows at once: the first place of each row whose time is not before the moment.
+    low, high = offsets[news], offsets[news + 1]
+    start = low
+    while True:
+        open_rows = low < high
+        if not open_rows.any():
+            return low - start
+        middle = (low + high) // 2
+        before = np.zeros(len(news), bool)
+        before[open_rows] = times[middle[open_rows]] < moments[open_rows]
+        low = np.where(open_rows & before, middle + 1, low)
+        high = np.where(open_rows & ~before, middle, high)
