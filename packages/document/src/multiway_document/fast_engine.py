@@ -46,7 +46,9 @@ class FastEngine:
                 text = " ".join(reading.text.split())  # a wide gap may read as two blanks
                 if not text:
                     continue
-                flags = ("low_confidence",) if reading.confidence < LOW_CONFIDENCE else ()
+                flags = reading.flags
+                if reading.confidence < LOW_CONFIDENCE:
+                    flags = (*flags, "low_confidence")
                 line = Line(text, prepared.to_source(region.box), reading.confidence, flags)
                 lines.append(line)
                 kept.append(region)

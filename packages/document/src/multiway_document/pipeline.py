@@ -14,10 +14,12 @@ from multiway_core.checkpoint import on_meta
 from multiway_core.errors import CheckpointError, InputError
 from PIL import Image
 
+from multiway_document.checked_engine import CheckedEngine
 from multiway_document.fast_engine import FastEngine
 from multiway_document.full_engine import FullEngine
 from multiway_document.kosmos2_5 import checkpoint
 from multiway_document.kosmos2_5.line_reader import LINE_READER_FILE, LineReader
+from multiway_document.kosmos2_5.line_writer import LineWriter
 from multiway_document.kosmos2_5.processor import Processor
 from multiway_document.kosmos2_5.tokenizer import FileTokenizer
 from multiway_document.result import Line, Page
@@ -29,10 +31,13 @@ Engine = Literal["fast", "full"]
 class OcrPipeline:
     """Reads pages with one model, by the engines that its folder has weights for.
 
-    ``fast``: an encoder with a line reader (the bundled model). ``full``: the whole network (the published ones).
+    ``fast``: an encoder with a line reader (the bundled model). ``full``: the whole network, which writes the page
+    (the published ones), or line by line where the folder has a line reader as well (the bundled model).
     """
 
-    def __init__(self, name: str, *, fast: FastEngine | None = None, full: FullEngine | None = None) -> None:
+    def __init__(
+        self, name: str, *, fast: FastEngine | None = None, full: FullEngine | CheckedEngine | None = None
+    ) -> None:
         self.name = name
         self.fast = fast
         self.full = full
@@ -56,16 +61,21 @@ class OcrPipeline:
         mixed_precision = dtype is None and torch.device(device).type == "cpu" and _has_bfloat16_units()
         if dtype is None:
             dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
-        full = None
+        model = line_reader = None
         if checkpoint.has_decoder(folder):
             model = checkpoint.load(folder, dtype=dtype, device=device)
             tokenizer = FileTokenizer.from_folder(folder, model.config.tokens)
-            full = FullEngine(model, Processor(model.config, tokenizer))
-        fast = None
         if (folder / LINE_READER_FILE).is_file():
-            vision = full.model.vision if full else checkpoint.load_vision(folder, dtype=dtype, device=device)
             line_reader = _line_reader(folder / LINE_READER_FILE, dtype, device)
+        fast = None
+        full: FullEngine | CheckedEngine | None = None
+        if line_reader is not None:
+            vision = model.vision if model else checkpoint.load_vision(folder, dtype=dtype, device=device)
             fast = FastEngine(vision, line_reader, mixed_precision=mixed_precision)
+        if model is not None and line_reader is not None:
+            full = CheckedEngine(LineWriter(model, line_reader, tokenizer), mixed_precision=mixed_precision)
+        elif model is not None:
+            full = FullEngine(model, Processor(model.config, tokenizer))
         if fast is None and full is None:
             raise CheckpointError(f"{folder}: holds neither a decoder nor a line reader ({LINE_READER_FILE})")
         return cls(name, fast=fast, full=full)
@@ -107,8 +117,10 @@ class OcrPipeline:
         self, image: Image.Image | np.ndarray, questions: Sequence[str], *, max_new_tokens: int = 256
     ) -> list[str]:
         """Answer questions about one page, which is read once."""
-        if self.full is None:
-            raise InputError(f"{self.name} has no decoder, so it cannot answer questions")
+        if not isinstance(self.full, FullEngine):
+            raise InputError(
+                f"{self.name} was not trained to answer questions; microsoft/kosmos-2.5-chat was"
+            )
         return self.full.ask(image, questions, max_new_tokens=max_new_tokens)
 
 

@@ -21,6 +21,7 @@ from multiway_document.rendering.pool import LinePool
 
 # Lines are grouped by width so that a batch has one shape: few shapes, so that each is compiled once.
 BUCKET_COLUMNS = (6, 12, 20, 32, 44, 60)
+WRONG_SHARE = 0.05  # of the characters that the decoder sees behind it in training
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,10 @@ class WritingBatch:
     """Cropped lines with the prompt and the text that the decoder is to write behind it."""
 
     patches: Patches
+    steps: torch.Tensor  # (B,) int64, CTC steps of each line
     suffix: torch.Tensor  # (B, T) int64, padded on the left
     targets: torch.Tensor  # (B, T) int64, IGNORED where nothing is to be learnt
+    classes: torch.Tensor  # (B, T) int64, the CTC class of every character among the targets, 0 elsewhere
 
 
 class WritingBatches:
@@ -125,16 +128,27 @@ class WritingBatches:
         length = longest + 9  # prompt, newline and end
         size = max(1, self.tokens_per_batch // (self.num_queries + 3 + length))
         lines = [self.pool[index] for index in rng.choice(members, size)]
-        patches, _ = line_patches([shifted(image, rng) for image, _ in lines], num_columns=num_columns)
+        patches, steps_B = line_patches([shifted(image, rng) for image, _ in lines], num_columns=num_columns)
         patches = patches.padded(self.max_patches)
         suffix = np.full((size, length), self.tokens.pad)
         targets = np.full((size, length), IGNORED)
+        classes_of_targets = np.zeros((size, length), np.int64)
         for row, (image, classes) in enumerate(lines):
             prompt = line_prompt(self.tokens, image.shape[1])
             answer = [*self.ids[classes], self.newline, self.tokens.eos]
             suffix[row, length - len(prompt) - len(answer) :] = [*prompt, *answer]
             targets[row, length - len(answer) :] = answer
-        return WritingBatch(patches, torch.from_numpy(suffix), torch.from_numpy(targets))
+            classes_of_targets[row, length - len(answer) : length - 2] = classes
+        # A reader that has seen only true text behind it trusts its own mistakes: some of it is wrong.
+        wrong = (classes_of_targets > 0) & (rng.random((size, length)) < WRONG_SHARE)
+        suffix[wrong] = rng.choice(self.ids[1:], int(wrong.sum()))
+        return WritingBatch(
+            patches,
+            steps_B,
+            torch.from_numpy(suffix),
+            torch.from_numpy(targets),
+            torch.from_numpy(classes_of_targets),
+        )
 
     def _fitting(self, longest: int, num_columns: int) -> np.ndarray:
         key = (longest, num_columns)

@@ -154,7 +154,7 @@ KOSMOS_2_5_MINI = Kosmos25Config(
         dropout=0.0,
     ),
     tokens=_MINI_TOKENS,
-    num_queries=128,
+    num_queries=64,
 )
 """The bundled reader: the same architecture, small enough to be trained and run on a CPU."""
 

@@ -85,6 +85,7 @@ class LineReading:
 
     text: str
     confidence: float
+    flags: tuple[str, ...] = ()
 
 
 def greedy_readings(logits_BTK: Tensor, steps_B: Tensor) -> list[LineReading]:
@@ -114,7 +115,7 @@ def read_lines(
     """Read cropped lines (see ``segmentation.crop_line``), widest together with its like; order is kept."""
     weight = vision.patch_projection.weight
     readings: dict[int, LineReading] = {}
-    for batch in _batches([line.shape[1] for line in lines], patches_per_batch):
+    for batch in width_batches([line.shape[1] for line in lines], patches_per_batch):
         patches, steps_B = line_patches([lines[index] for index in batch])
         patches = patches.to(weight.device, weight.dtype)
         logits_BTK = head(vision(patches.pixels_BNP, patches.rows_BN, patches.columns_BN))
@@ -122,7 +123,7 @@ def read_lines(
     return [readings[index] for index in range(len(lines))]
 
 
-def _batches(widths: Sequence[int], patches_per_batch: int) -> Iterator[list[int]]:
+def width_batches(widths: Sequence[int], patches_per_batch: int) -> Iterator[list[int]]:
     """Indices of lines that are read together, narrow ones first: each batch is padded to its widest line."""
     batch: list[int] = []
     for index in sorted(range(len(widths)), key=lambda index: widths[index]):

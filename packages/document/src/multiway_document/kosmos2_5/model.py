@@ -110,11 +110,10 @@ class TextModel(nn.Module):
         row-major order; ``segments`` (B, T) int64 is 1 from ``<image>`` to ``</image>``. Padding is on the left.
         """
         valid_BT = tokens_BT != self.pad_token_id
-        before_B1: Tensor | int = 0
-        if cache is not None and cache.length:
-            before_B1 = cache.valid_BS[:, : cache.length].sum(dim=1, keepdim=True)
-        counts_BT = valid_BT.long().cumsum(dim=1) + before_B1
-        positions_BT = torch.where(valid_BT, counts_BT + FIRST_POSITION - 1, self.pad_token_id)
+        counts_BT, end = valid_BT.cumsum(dim=1), tokens_BT.shape[1]
+        if cache is not None:
+            counts_BT, end = counts_BT + cache.num_valid_B[:, None], end + cache.length
+        positions_BT = torch.where(valid_BT, counts_BT + (FIRST_POSITION - 1), self.pad_token_id)
 
         x_BTE = self.token_embedding(tokens_BT)
         if image_embeddings_BQE is not None and image_places_BT is not None:
@@ -122,9 +121,9 @@ class TextModel(nn.Module):
                 image_places_BT[..., None], image_embeddings_BQE.to(x_BTE.dtype).flatten(0, 1)
             )
         x_BTE = x_BTE * self.scale  # image embeddings are scaled too
-        x_BTE = x_BTE + self.positions(positions_BT).to(x_BTE.dtype)
-        segments_BT = torch.zeros_like(tokens_BT) if segments_BT is None else segments_BT
-        x_BTE = self.dropout(x_BTE + self.segment_embedding(segments_BT))
+        x_BTE = x_BTE + self.positions(positions_BT, end=end + FIRST_POSITION).to(x_BTE.dtype)
+        segment = self.segment_embedding
+        x_BTE = self.dropout(x_BTE + (segment.weight[0] if segments_BT is None else segment(segments_BT)))
         return self.decoder(x_BTE, valid_BT, cache)
 
     def logits(self, x: Tensor) -> Tensor:

@@ -184,6 +184,33 @@ def fade(image: np.ndarray, rng: Rng, x_height: float) -> np.ndarray:
     return (255 - ink).astype(np.uint8)
 
 
+def thermal_print(image: np.ndarray, rng: Rng, x_height: float) -> np.ndarray:
+    """The dots of a receipt printer: black or white, 9 to 16 to an x-height, some too cool to mark the paper.
+
+    Thin strokes break where they fall between two dots or where a dot stays cool.
+    """
+    height, width = image.shape
+    factor = rng.uniform(9, 16) / x_height
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    dots = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    dots = add_normal_noise(dots, rng, rng.uniform(5, 45))
+    if rng.random() < 0.3:  # a worn head: whole columns of dots are weak
+        weak = rng.random(size[0]) < rng.uniform(0.02, 0.12)
+        dots[:, weak] = np.maximum(dots[:, weak], int(rng.integers(60, 200)))
+    marked = cv2.threshold(dots, rng.uniform(80, 190), 255, cv2.THRESH_BINARY)[1]
+    spread = cv2.GaussianBlur(marked, (0, 0), rng.uniform(0.35, 0.8))
+    return cv2.resize(
+        spread, (width, height), interpolation=cv2.INTER_AREA if factor > 1 else cv2.INTER_LINEAR
+    )
+
+
+def sharpen(image: np.ndarray, rng: Rng, x_height: float) -> np.ndarray:
+    """What scanners and telephones do of their own accord: unsharp masking, which leaves a bright seam around ink."""
+    soft = cv2.GaussianBlur(image, (0, 0), max(0.5, rng.uniform(0.08, 0.25) * x_height))
+    amount = rng.uniform(0.4, 2.2)
+    return cv2.addWeighted(image, 1 + amount, soft, -amount, 0)
+
+
 def resample(image: np.ndarray, rng: Rng, x_height: float) -> np.ndarray:
     """Down to 0.45-1.0 of the size (never below an x-height of 4 pixels) and up again."""
     factor = max(rng.uniform(0.45, 1.0), 4.2 / x_height)
@@ -251,9 +278,9 @@ def bilevel(image: np.ndarray, rng: Rng, x_height: float) -> np.ndarray:
 
 
 STEPS: tuple[tuple[float, Step], ...] = (
-    (0.05, thicken), (0.08, thin), (0.07, ruled_lines), (0.05, bleed_through), (0.08, fade),
+    (0.05, thicken), (0.08, thin), (0.07, ruled_lines), (0.05, bleed_through), (0.08, fade), (0.10, thermal_print),
     (0.25, ink_and_paper), (0.05, invert), (0.25, rotate), (0.10, shear), (0.06, perspective),
-    (0.05, elastic), (0.30, resample), (0.35, blur), (0.15, low_contrast), (0.12, illumination),
+    (0.05, elastic), (0.30, resample), (0.35, blur), (0.12, sharpen), (0.15, low_contrast), (0.12, illumination),
     (0.40, noise), (0.08, salt_and_pepper), (0.22, jpeg), (0.10, bilevel),
 )  # fmt: skip
 

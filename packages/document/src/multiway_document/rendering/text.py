@@ -13,7 +13,7 @@ from multiway_document.rendering import corpus, generators
 from multiway_document.rendering.corpus import Corpus, Split
 
 RANDOM_SHARE, SHUFFLED_SHARE, GENERATED_SHARE, WORDS_SHARE = 0.12, 0.08, 0.26, 0.06
-UPPER_SHARE, TITLE_SHARE, ACCENTS_SHARE, MARKS_SHARE = 0.08, 0.05, 0.04, 0.10
+UPPER_SHARE, TITLE_SHARE, ACCENTS_SHARE, MARKS_SHARE = 0.13, 0.05, 0.04, 0.10
 
 _VISIBLE_ASCII = ASCII[1:]
 _OTHERS = "".join(character for character in ALPHABET if character not in ASCII)
