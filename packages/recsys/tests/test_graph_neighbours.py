@@ -1,4 +1,4 @@
-"""Subgraphs around histories against sets, dictionaries, and PyG's `subgraph`."""
+"""Subgraphs around histories against sets and dictionaries."""
 
 from __future__ import annotations
 
@@ -56,29 +56,6 @@ def test_nodes_and_edges_are_those_of_sets(direction, union, hops) -> None:
     assert (np.diff(made.edge_targets) >= 0).all()
     if not union:
         assert made.rows[made.clicks].tolist() == np.repeat(range(5), HISTORIES.lengths).tolist()
-
-
-@pytest.mark.peer
-def test_it_is_the_subgraph_of_pyg() -> None:
-    utils = pytest.importorskip("torch_geometric.utils")
-    import torch
-
-    graph = ClickGraph.build(LOG, None, NUM_NEWS, direction="in")
-    made = history_subgraphs(graph, Ragged.from_rows([HISTORIES[0]]))
-    sources, targets, weights = graph.forward_edges()
-    edges, kept = utils.subgraph(
-        torch.from_numpy(made.nodes.astype(np.int64)),
-        torch.from_numpy(np.stack([sources, targets]).astype(np.int64)),
-        torch.from_numpy(weights),
-        relabel_nodes=True,
-        num_nodes=NUM_NEWS,
-    )
-    theirs = sorted(zip(*edges.tolist(), kept.tolist(), strict=True))
-    ours = sorted(
-        zip(made.edge_sources.tolist(), made.edge_targets.tolist(), made.edge_weights.tolist(), strict=True)
-    )
-    assert ours == theirs
-    assert len(ours) > 20
 
 
 def test_a_cap_keeps_clicks_and_the_nearest() -> None:

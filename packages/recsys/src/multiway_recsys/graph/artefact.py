@@ -12,6 +12,8 @@ The bytes depend on the content alone: no dates, no machine.
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from numpy.typing import NDArray
 from multiway_recsys.graph.chains import ChainConfig
 from multiway_recsys.graph.click_graph import ClickGraph, Direction
 from multiway_recsys.graph.co_readers import CoReaders
+from multiway_recsys.graph.counting import PairCounts
 
 SCHEMA = "multiway.click-graph/1"
 
@@ -75,8 +78,6 @@ class GraphArtefact:
     def save(self, folder: Path, *, overwrite: bool = False) -> None:
         """Write the folder, whole or not at all. Raises OutputError, also for a folder with content."""
         graph, co_readers = self.graph, self.co_readers
-        if self.news_ids is not None and any("\n" in news or "\r" in news for news in self.news_ids):
-            raise InputError("a news id with a line break cannot be kept, one id stands on each line")
         meta = _Meta(
             schema=SCHEMA,
             num_news=len(graph),
@@ -100,11 +101,7 @@ class GraphArtefact:
         with replace_folder(folder, overwrite=overwrite) as temporary:
             for name, array in arrays.items():
                 np.save(temporary / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
-            if self.news_ids is not None:
-                text = "".join(f"{news}\n" for news in self.news_ids)
-                (temporary / "news_ids.txt").write_text(text, encoding="utf-8", newline="")
-            content = json.dumps(configs.to_dict(meta), indent=2) + "\n"
-            (temporary / "meta.json").write_text(content, encoding="utf-8", newline="")
+            _write_texts(temporary, meta, self.news_ids)
 
     @classmethod
     def load(cls, folder: Path) -> GraphArtefact:
@@ -152,6 +149,110 @@ class GraphArtefact:
         if (folder / "news_ids.txt").exists():
             news_ids = _lines(folder / "news_ids.txt", num_news)
         return cls(graph, co_readers, chains, meta.chains, meta.vectors, news_ids)
+
+
+class GraphWriter:
+    """Writes the folder of a graph piece by piece, for graphs that are not in memory: a context manager.
+
+    First `edges` in ascending rows, then perhaps `co_readers`, then `finish`. The folder appears when the block ends.
+    """
+
+    def __init__(self, folder: Path, num_news: int, *, overwrite: bool = False) -> None:
+        self._num_news = num_news
+        self._replacing = replace_folder(folder, overwrite=overwrite)
+        self._degrees = np.zeros(num_news, np.int64)
+        self._co_readers: _CoReadersMeta | None = None
+
+    def __enter__(self) -> GraphWriter:
+        self._folder = self._replacing.__enter__()
+        self._indices = _ColumnWriter(self._folder / "indices.npy", np.int32)
+        self._weights = _ColumnWriter(self._folder / "weights.npy", np.float32)
+        return self
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._replacing.__exit__(*error)
+
+    def edges(
+        self, rows: NDArray[np.integer], neighbours: NDArray[np.integer], weights: NDArray[Any]
+    ) -> None:
+        """More edges; `neighbours` and `weights` in the order of their rows."""
+        self._degrees += np.bincount(rows, minlength=self._num_news)
+        self._indices.write(neighbours)
+        self._weights.write(weights)
+
+    def co_readers(
+        self, parts: Iterable[PairCounts], reads: NDArray[np.int32], *, window: int, cap: int | None
+    ) -> None:
+        """All co-readers, in ascending parts that are cut to `cap` already."""
+        degrees = np.zeros(self._num_news, np.int64)
+        indices = _ColumnWriter(self._folder / "co_readers_indices.npy", np.int32)
+        counts = _ColumnWriter(self._folder / "co_readers_counts.npy", np.int32)
+        for part in parts:
+            sources = part.sources
+            degrees += np.bincount(sources, minlength=self._num_news)
+            indices.write(part.keys - sources * self._num_news)
+            counts.write(part.counts)
+        indices.finish()
+        counts.finish()
+        self._save("co_readers_indptr", np.concatenate([[0], np.cumsum(degrees)]))
+        self._save("co_readers_reads", reads)
+        self._co_readers = _CoReadersMeta(window, cap)
+
+    def finish(
+        self, *, direction: Direction, min_weight: int, until: int | None, news_ids: Sequence[str] | None
+    ) -> None:
+        """Write what describes the graph."""
+        self._indices.finish()
+        self._weights.finish()
+        self._save("indptr", np.concatenate([[0], np.cumsum(self._degrees)]))
+        meta = _Meta(
+            schema=SCHEMA,
+            num_news=self._num_news,
+            num_edges=self._indices.length,
+            direction=direction,
+            min_weight=min_weight,
+            until=until,
+            co_readers=self._co_readers,
+        )
+        _write_texts(self._folder, meta, news_ids)
+
+    def _save(self, name: str, array: NDArray[Any]) -> None:
+        np.save(self._folder / f"{name}.npy", array, allow_pickle=False)
+
+
+class _ColumnWriter:
+    """A one-dimensional .npy file whose length is known at the end: the body first, then the header before it."""
+
+    def __init__(self, path: Path, dtype: type) -> None:
+        self._path, self._dtype, self.length = path, np.dtype(dtype), 0
+        self._body = path.with_suffix(".body")
+        self._body.touch()
+
+    def write(self, values: NDArray[Any]) -> None:
+        with self._body.open("ab") as file:
+            values.astype(self._dtype).tofile(file)
+        self.length += len(values)
+
+    def finish(self) -> None:
+        """Header and body, as np.save would have written them."""
+        with self._path.open("wb") as file:
+            header = {"descr": self._dtype.str, "fortran_order": False, "shape": (self.length,)}
+            np.lib.format.write_array_header_1_0(file, header)
+            with self._body.open("rb") as body:
+                shutil.copyfileobj(body, file, 1 << 20)
+        self._body.unlink()
+
+
+def _write_texts(folder: Path, meta: _Meta, news_ids: Sequence[str] | None) -> None:
+    if news_ids is not None:
+        if len(news_ids) != meta.num_news:
+            raise InputError(f"news_ids of {len(news_ids)} news for a graph of {meta.num_news}")
+        if any("\n" in news or "\r" in news for news in news_ids):
+            raise InputError("a news id with a line break cannot be kept, one id stands on each line")
+        text = "".join(f"{news}\n" for news in news_ids)
+        (folder / "news_ids.txt").write_text(text, encoding="utf-8", newline="")
+    content = json.dumps(configs.to_dict(meta), indent=2) + "\n"
+    (folder / "meta.json").write_text(content, encoding="utf-8", newline="")
 
 
 _CO_READERS = ("indptr", "indices", "counts", "reads")

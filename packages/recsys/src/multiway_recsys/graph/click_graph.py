@@ -69,14 +69,10 @@ class ClickGraph:
     def from_pairs(
         cls, pairs: PairCounts, *, direction: Direction = "out", until: int | None = None, min_weight: int = 1
     ) -> ClickGraph:
-        """Graph of counted steps. Raises InputError where a count is too large to be kept exactly (2^24)."""
+        """Graph of counted steps. Raises InputError where a weight is too large to be kept exactly (2^24)."""
         check_direction(direction)
         if min_weight < 1:
             raise InputError(f"min_weight {min_weight}: give 1 (all edges) or more")
-        if len(pairs.counts) and int(pairs.counts.max()) >= EXACT_FLOAT32:
-            raise InputError(
-                f"an edge of weight {int(pairs.counts.max())}: weights up to {EXACT_FLOAT32 - 1} are exact"
-            )
         keys, counts, num_news = pairs.keys, pairs.counts, pairs.num_news
         if min_weight > 1:
             keep = counts >= min_weight
@@ -93,7 +89,7 @@ class ClickGraph:
             targets, counts = matrix.indices.astype(np.int32), matrix.data
             sources = np.repeat(np.arange(num_news, dtype=np.int32), np.diff(matrix.indptr))
         indptr = _row_starts(sources, num_news)
-        order = _row_order(sources, targets, counts, popularity)
+        order = order_rows(sources, targets, counts, popularity_rank(popularity))
         return cls(
             indptr=indptr,
             indices=targets[order],
@@ -318,22 +314,32 @@ def _row_starts(sources: NDArray[np.integer], num_news: int) -> NDArray[np.int64
     return np.concatenate([[0], np.cumsum(np.bincount(sources, minlength=num_news))]).astype(np.int64)
 
 
-def _row_order(
-    sources: NDArray[np.int32],
-    targets: NDArray[np.int32],
-    counts: NDArray[np.int64],
-    popularity: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """Order by row, then weight and popularity of the neighbour downwards, then id; edges come by row and id."""
-    if not len(sources):
-        return np.zeros(0, np.int64)
-    # Places in the order of popularity are small numbers, so row, weight and place fit one key: one sort, not three.
+def popularity_rank(popularity: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(N,) place of each news when the most popular comes first and the smaller id among equals."""
     by_popularity = np.lexsort((np.arange(len(popularity)), -popularity))
     rank = np.empty(len(popularity), np.int64)
     rank[by_popularity] = np.arange(len(popularity))
-    heaviest, num_news = int(counts.max()), len(popularity)
+    return rank
+
+
+def order_rows(
+    sources: NDArray[np.int32],
+    targets: NDArray[np.int32],
+    counts: NDArray[np.int64],
+    rank: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Order of edges by row, then weight downwards, then `popularity_rank` of the neighbour; they come by row.
+
+    Raises InputError where a count is too large to be kept exactly as float32 (2^24).
+    """
+    if not len(sources):
+        return np.zeros(0, np.int64)
+    heaviest, num_news = int(counts.max()), len(rank)
+    if heaviest >= EXACT_FLOAT32:
+        raise InputError(f"an edge of weight {heaviest}: weights up to {EXACT_FLOAT32 - 1} are exact")
     if (int(sources[-1]) + 1) * (heaviest + 1) >= (1 << 62) // num_news:
         return np.lexsort((rank[targets], -counts, sources))
+    # Ranks are small numbers, so row, weight and rank fit one key: one sort instead of three.
     keys = (sources.astype(np.int64) * (heaviest + 1) + (heaviest - counts)) * num_news + rank[targets]
     return np.argsort(keys)
 
