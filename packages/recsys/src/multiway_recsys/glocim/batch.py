@@ -7,6 +7,7 @@ B impressions, H clicks, K chains, L hops, T tokens or entities, S statistics.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -247,6 +248,19 @@ def messages_of(subgraph: Subgraph) -> Messages:
         weights_X=torch.from_numpy(np.array(subgraph.weights, np.float32)),
         levels=subgraph.levels,
     )
+
+
+Part = TypeVar("Part", Batch, NewsInput, Messages)
+
+
+def moved(part: Part, device: torch.device) -> Part:
+    """The same tensors on the device."""
+    if device.type == "cpu":
+        return part
+    from multiway_core.training.data import to_device  # beside the trainer, which takes a second to import
+
+    result: Part = to_device(part, device)
+    return result
 
 
 def _int64(array: NDArray[np.generic]) -> Tensor:

