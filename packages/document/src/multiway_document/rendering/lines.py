@@ -93,6 +93,8 @@ class LineSampler:
         """The line with 3.4 x-heights of paper above the base line, 2.6 below and 3.5 on each side."""
         pad, baseline = int(3.5 * x_height), 3.4 * x_height
         letter_spacing = rng.uniform(-0.04, 0.14) if rng.random() < 0.10 else 0.0
+        if rng.random() < 0.03:  # headings and tills
+            letter_spacing = rng.uniform(0.14, 0.4)
         word_spacing = rng.uniform(-0.08, 0.7) if rng.random() < 0.30 else 0.0
         if rng.random() < HINTED_SHARE:
             size = round(x_height / face.x_height * 4) / 4
@@ -110,7 +112,7 @@ class LineSampler:
             baseline = place(image, line, x_height / ATLAS_X_HEIGHT, pad, baseline)
             canvas = Image.fromarray(image)
         draw = ImageDraw.Draw(canvas)
-        if rng.random() < 0.05:
+        if rng.random() < 0.08:
             self._rule(rng, draw, pad, right, baseline, x_height)
         image = np.array(canvas)
         if rng.random() < 0.18:
@@ -126,11 +128,20 @@ class LineSampler:
         baseline: float,
         x_height: float,
     ) -> None:
-        """An underline, or now and then a strike through the line."""
-        y = baseline + rng.uniform(0.12, 0.5) * x_height if rng.random() < 0.85 else baseline - 0.5 * x_height
-        draw.line(
-            [(left, y), (right, y)], fill=int(rng.integers(0, 120)), width=max(1, round(0.1 * x_height))
-        )
+        """A rule under the line or above it, full or dashed, or now and then a strike through it."""
+        choice = rng.random()
+        if choice < 0.6:
+            y = baseline + rng.uniform(0.12, 0.7) * x_height
+        elif choice < 0.9:
+            y = baseline - rng.uniform(1.55, 2.1) * x_height
+        else:
+            y = baseline - 0.5 * x_height
+        ink, width = int(rng.integers(0, 120)), max(1, round(0.1 * x_height))
+        dash = rng.uniform(0.3, 0.8) * x_height if rng.random() < 0.35 else right - left
+        x = left
+        while x < right:
+            draw.line([(x, y), (min(x + dash, right), y)], fill=ink, width=width)
+            x += 1.8 * dash
 
     def _neighbours(
         self, rng: np.random.Generator, image: np.ndarray, face: FontFace, text: str,
@@ -205,7 +216,7 @@ def _scale_error(rng: np.random.Generator, face: FontFace, text: str) -> float:
     if rng.random() < (0.06 if any(map(str.islower, text)) else 0.35):
         capital = -face.at(100).getbbox("H", anchor="ls")[1] / 100
         return float(face.x_height / capital * np.exp(rng.normal(0, 0.06)))
-    return float(np.exp(rng.normal(0, 0.09)).clip(0.8, 1.25))
+    return float(np.exp(rng.normal(0, 0.13)).clip(0.75, 1.35))
 
 
 def _crop(
@@ -216,6 +227,8 @@ def _crop(
     scale = X_HEIGHT / x_height * _scale_error(rng, face, text)
     scale = min(scale, (LINE_HEIGHT - 1) / ((above + below) * x_height))
     stretch = float(np.clip(rng.normal(1, 0.06), 0.85, 1.15))
+    if rng.random() < 0.2:  # tills print narrow letters, and headings of twice the width
+        stretch = float(np.exp(rng.normal(-0.05, 0.25)).clip(0.6, 1.8))
     unit = x_height * scale
     if rng.random() < 0.7:
         row = BASELINE_ROW + rng.normal(-0.3, 0.9)

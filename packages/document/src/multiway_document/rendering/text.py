@@ -11,8 +11,9 @@ import numpy as np
 from multiway_document.alphabet import ALPHABET, ASCII, restrict
 from multiway_document.rendering import corpus, generators
 from multiway_document.rendering.corpus import Corpus, Split
+from multiway_document.rendering.till import till_line
 
-RANDOM_SHARE, SHUFFLED_SHARE, GENERATED_SHARE, WORDS_SHARE = 0.12, 0.08, 0.26, 0.06
+RANDOM_SHARE, SHUFFLED_SHARE, GENERATED_SHARE, TILL_SHARE, WORDS_SHARE = 0.10, 0.07, 0.20, 0.18, 0.06
 UPPER_SHARE, TITLE_SHARE, ACCENTS_SHARE, MARKS_SHARE = 0.13, 0.05, 0.04, 0.10
 
 _VISIBLE_ASCII = ASCII[1:]
@@ -240,6 +241,9 @@ class TextSource:
         if choice < GENERATED_SHARE:
             return generators.line(rng, length, self.words)
         choice -= GENERATED_SHARE
+        if choice < TILL_SHARE:
+            return till_line(rng, length)
+        choice -= TILL_SHARE
         if choice < WORDS_SHARE:
             return self.word_salad(rng, length)
         return self.passage(rng, length)
