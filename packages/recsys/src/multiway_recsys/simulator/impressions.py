@@ -1,0 +1,158 @@
+"""What returning readers are shown, and what they click."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multiway_recsys.data.tables import Ragged
+from multiway_recsys.simulator.config import PortalConfig
+from multiway_recsys.simulator.press import DAY, NOBODY, Press
+from multiway_recsys.simulator.readers import NO_STORY, Clicks, Readers
+from multiway_recsys.simulator.stories import Stories
+
+OWN_PER_STORY = 2
+OF_OTHERS = 6
+MUCH_READ = 2
+DEV_SHARE = 0.25  # of the readers that return in the weeks before the dev window, the others return for test
+
+# click = sigmoid(BASE + INTEREST * relevance + QUALITY * log quality) * (1 + position) ** POSITION
+BASE, INTEREST, QUALITY, POSITION = -3.4, 5.2, 0.5, -0.3
+INDIFFERENT = 0.35  # similarity of topics below which an article is of no interest
+
+
+@dataclass(frozen=True)
+class Shown:
+    """M impressions of a window in the order of the log, candidates shuffled as MIND's are.
+
+    users, days, times (seconds since the first day): (M,). candidates: M rows of the bank's articles. Aligned with
+    the candidates: labels; position as displayed, 0 is the top; relevance 0..1; chance of a click; the story that is
+    about the candidate's topic on the day (NO_STORY: none) and the community that follows it (-1: none).
+    """
+
+    users: NDArray[np.int64]
+    days: NDArray[np.int64]
+    times: NDArray[np.int64]
+    candidates: Ragged
+    labels: NDArray[np.int8]
+    position: NDArray[np.int32]
+    relevance: NDArray[np.float32]
+    chance: NDArray[np.float32]
+    story: NDArray[np.int32]
+    community: NDArray[np.int32]
+
+    def clicks(self) -> Clicks:
+        """The clicked candidates, one a second."""
+        rows = np.repeat(np.arange(len(self.users)), self.candidates.lengths)
+        within = np.arange(len(rows)) - self.candidates.offsets[rows]
+        at = np.flatnonzero(self.labels)
+        return Clicks(
+            users=self.users[rows[at]],
+            times=(self.times[rows] + within)[at],
+            articles=self.candidates.values[at].astype(np.int64),
+            stories=self.story[at].astype(np.int64),
+        )
+
+
+def show(
+    config: PortalConfig,
+    split: str,
+    stories: Stories,
+    press: Press,
+    readers: Readers,
+    topics: NDArray[np.int32],
+    topic_vectors: NDArray[np.float32],
+    rng: np.random.Generator,
+) -> Shown:
+    """Impressions of one window for those who visited in the weeks before it; nobody returns for both dev and test."""
+    first, end = config.window(split)
+    era = 0 if split == "train" else 1
+    returning = readers.last_visit[:, era] >= 0
+    if era:
+        for_dev = np.random.default_rng([config.seed, 41]).random(config.num_users) < DEV_SHARE
+        returning &= for_dev == (split == "dev")
+    number = rng.poisson(config.impressions_per_user, config.num_users) * returning
+    users = rng.permutation(np.repeat(np.arange(config.num_users), number))
+    days = rng.integers(first, end, len(users))
+    slates = _slates(config, stories, press, readers, users, days, era, rng)
+    keep = (slates != NOBODY).sum(1) >= 2
+    users, days, slates = users[keep], days[keep], slates[keep]
+
+    shown = slates != NOBODY
+    rows, articles = np.nonzero(shown)[0], slates[shown]
+    position = np.argsort(np.argsort(np.where(shown, rng.random(slates.shape), 2.0), axis=1), axis=1)[shown]
+    per = config.stories_per_community
+    own = stories.community[users, era][:, None] * per + np.arange(per)
+    interest = np.clip((topic_vectors @ topic_vectors.T - INDIFFERENT) / (1 - INDIFFERENT), 0, 1)
+    today = stories.topic[own, days[:, None]]
+    relevance = interest[today[rows], topics[articles][:, None]].max(1)
+    logit = BASE + INTEREST * relevance + QUALITY * np.log(press.quality[articles])
+    chance = (1 + position) ** POSITION / (1 + np.exp(-logit))
+    place_of = np.full((config.days, len(topic_vectors)), -1)
+    for day in range(first, end):
+        place_of[day, stories.topic[:, day]] = np.arange(config.num_stories)
+    place = place_of[days[rows], topics[articles]]
+    return Shown(
+        users=users,
+        days=days,
+        times=((days + 0.5 + 0.45 * rng.random(len(users))) * DAY).astype(np.int64),
+        candidates=Ragged(
+            articles.astype(np.int32), np.concatenate([[0], np.cumsum(shown.sum(1))]).astype(np.int64)
+        ),
+        labels=(rng.random(len(articles)) < chance).astype(np.int8),
+        position=position.astype(np.int32),
+        relevance=relevance.astype(np.float32),
+        chance=chance.astype(np.float32),
+        story=np.where(place >= 0, stories.story[place, days[rows]], NO_STORY).astype(np.int32),
+        community=np.where(place >= 0, place // per, -1).astype(np.int32),
+    )
+
+
+def _slates(
+    config: PortalConfig,
+    stories: Stories,
+    press: Press,
+    readers: Readers,
+    users: NDArray[np.int64],
+    days: NDArray[np.int64],
+    era: int,
+    rng: np.random.Generator,
+) -> NDArray[np.int32]:
+    """(M, candidates) different articles of each impression in random order, NOBODY behind them.
+
+    Fresh articles about the own stories' topics; about the topics at which the reader left them; about what other
+    communities read today; what everybody reads; and any fresh ones until the slate is full.
+    """
+    per = config.stories_per_community
+    community = stories.community[users, era]
+    columns = []
+    for number in range(per):
+        place = community * per + number
+        now = stories.topic[place, days]
+        columns.append(press.fresh.some((now, days), OWN_PER_STORY, rng))
+        if config.hard_negatives:
+            left_at = stories.topic[place, readers.last_visit[users, era]]
+            old = press.fresh.some((left_at, days), config.hard_negatives, rng)
+            columns.append(np.where((left_at != now)[:, None], old, NOBODY))
+    order = rng.random((len(users), config.num_stories))
+    order[np.arange(config.num_stories) // per == community[:, None]] = 2.0
+    others = np.argsort(order, axis=1)[:, : min(OF_OTHERS, config.num_stories - per)]
+    columns += [press.fresh.some((stories.topic[place, days], days), 1, rng) for place in others.T]
+    columns.append(press.much_read.some((days,), MUCH_READ, rng))
+    columns.append(press.recent.some((days,), config.candidates, rng))
+    slates = np.concatenate(columns, axis=1)
+
+    # A repeated article counts at its first place.
+    order_by_article = np.argsort(slates, axis=1, kind="stable")
+    ordered = np.take_along_axis(slates, order_by_article, axis=1)
+    repeated = np.zeros(slates.shape, bool)
+    np.put_along_axis(repeated, order_by_article[:, 1:], ordered[:, 1:] == ordered[:, :-1], axis=1)
+    valid = (slates != NOBODY) & ~repeated
+    first = np.argsort(~valid, axis=1, kind="stable")[:, : config.candidates]
+    slates = np.where(
+        np.take_along_axis(valid, first, axis=1), np.take_along_axis(slates, first, axis=1), NOBODY
+    )
+    shuffle = np.argsort(np.where(slates == NOBODY, 2.0, rng.random(slates.shape)), axis=1)
+    return np.take_along_axis(slates, shuffle, axis=1)

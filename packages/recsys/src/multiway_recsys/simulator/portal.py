@@ -1,0 +1,148 @@
+"""The portal: from texts and a config to MIND's tables and the truth behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multiway_recsys.data.tables import Behaviors, News, Ragged
+from multiway_recsys.simulator.config import SPLITS, PortalConfig
+from multiway_recsys.simulator.impressions import Shown, show
+from multiway_recsys.simulator.press import DAY, EPOCH, publish
+from multiway_recsys.simulator.readers import Clicks, read
+from multiway_recsys.simulator.stories import lay_out
+from multiway_recsys.simulator.texts import TextBank
+
+ENTITY_VECTOR_SIZE = 100
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the log does not say.
+
+    Of a split, aligned with its candidates: position as displayed, relevance 0..1, chance of a click, the story and
+    the community (-1: none) that the article belonged to on the day; aligned with its impressions: the reader's own
+    community, and the dormancy in days (time since the last click of the history).
+    Of the news (N,), row 0 the padding: topic (-1 there) and quality.
+    Every click of the log, in order of user and time; times in seconds since 1970, articles as rows of the news.
+    """
+
+    position: dict[str, NDArray[np.int32]]
+    relevance: dict[str, NDArray[np.float32]]
+    chance: dict[str, NDArray[np.float32]]
+    story: dict[str, NDArray[np.int32]]
+    community: dict[str, NDArray[np.int32]]
+    own_community: dict[str, NDArray[np.int32]]
+    dormancy: dict[str, NDArray[np.float32]]
+    topic: NDArray[np.int32]
+    quality: NDArray[np.float32]
+    clicks: Clicks
+
+
+@dataclass(frozen=True)
+class Portal:
+    """A simulated portal: its news, the log of each split (train, dev, test), the truth, and entity vectors.
+
+    The histories of a split hold what the user clicked before the split's first day, so a graph made of them is made
+    of the past. ``until`` gives that time, in seconds since 1970.
+    """
+
+    config: PortalConfig
+    news: News
+    splits: dict[str, Behaviors]
+    truth: Truth
+    entity_vectors: NDArray[np.float32]  # (entities, 100), aligned with news.entity_ids; row 0 is zero
+
+    def until(self, split: str) -> int:
+        """The time from which on the split's impressions are logged."""
+        return EPOCH + self.config.window(split)[0] * DAY
+
+
+def simulate(config: PortalConfig, bank: TextBank) -> Portal:
+    """Run the portal. Deterministic in (config, bank)."""
+    rngs = [np.random.default_rng([config.seed, part]) for part in range(6)]
+    topic_vectors = bank.topic_vectors()
+    stories = lay_out(config, topic_vectors, rngs[0])
+    press = publish(config, bank, rngs[1])
+    readers, reads = read(config, stories, press, rngs[2])
+    shown = {
+        split: show(config, split, stories, press, readers, bank.topics, topic_vectors, rng)
+        for split, rng in zip(SPLITS, rngs[3:], strict=True)
+    }
+    clicks = Clicks.joined([reads, *(part.clicks() for part in shown.values())])
+    news, entity_vectors = _news(bank, press.published, topic_vectors, config.seed)
+    splits, dormancy = {}, {}
+    for split in SPLITS:
+        splits[split], dormancy[split] = _behaviors(config, split, shown[split], clicks)
+    truth = Truth(
+        position={split: part.position for split, part in shown.items()},
+        relevance={split: part.relevance for split, part in shown.items()},
+        chance={split: part.chance for split, part in shown.items()},
+        story={split: part.story for split, part in shown.items()},
+        community={split: part.community for split, part in shown.items()},
+        own_community={
+            split: stories.community[part.users, int(split != "train")] for split, part in shown.items()
+        },
+        dormancy=dormancy,
+        topic=np.concatenate([[-1], bank.topics]).astype(np.int32),
+        quality=np.concatenate([[0], press.quality]).astype(np.float32),
+        clicks=Clicks(clicks.users, EPOCH + clicks.times, clicks.articles + 1, clicks.stories),
+    )
+    return Portal(config, news, splits, truth, entity_vectors)
+
+
+def _behaviors(
+    config: PortalConfig, split: str, shown: Shown, clicks: Clicks
+) -> tuple[Behaviors, NDArray[np.float32]]:
+    """The split's log, histories cut at the window's first moment; and the days since their last click."""
+    cut = config.window(split)[0] * DAY
+    before = clicks.times < cut
+    counts = np.bincount(clicks.users[before], minlength=config.num_users)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    by_user = Ragged((clicks.articles[before] + 1).astype(np.int32), offsets)
+    last_click = np.append(clicks.times[before], 0)[offsets[1:] - 1].astype(np.float64)
+    last_click[counts == 0] = np.nan
+    behaviors = Behaviors(
+        impression_ids=tuple(str(number) for number in range(1, len(shown.users) + 1)),
+        users=shown.users.astype(np.int32),
+        user_ids=tuple(f"U{user}" for user in range(1, config.num_users + 1)),
+        times=EPOCH + shown.times,
+        histories=by_user.take(shown.users),
+        candidates=Ragged(shown.candidates.values + 1, shown.candidates.offsets),
+        labels=shown.labels,
+    )
+    return behaviors, ((shown.times - last_click[shown.users]) / DAY).astype(np.float32)
+
+
+def _news(
+    bank: TextBank, published: NDArray[np.int64], topic_vectors: NDArray[np.float32], seed: int
+) -> tuple[News, NDArray[np.float32]]:
+    category_names = ("", *sorted(set(bank.categories)))
+    subcategory_names = ("", *sorted(set(bank.subcategories)))
+    entity_ids = ("", *sorted({entity for entities in bank.entities for entity in entities}))
+    category_of = {name: row for row, name in enumerate(category_names)}
+    subcategory_of = {name: row for row, name in enumerate(subcategory_names)}
+    entity_of = {name: row for row, name in enumerate(entity_ids)}
+    news = News(
+        ids=("", *(f"N{row}" for row in range(1, len(bank) + 1))),
+        titles=("", *bank.titles),
+        abstracts=("", *bank.abstracts),
+        categories=np.array([0, *(category_of[name] for name in bank.categories)], np.int32),
+        subcategories=np.array([0, *(subcategory_of[name] for name in bank.subcategories)], np.int32),
+        entities=Ragged.from_rows([[], *([entity_of[entity] for entity in row] for row in bank.entities)]),
+        category_names=category_names,
+        subcategory_names=subcategory_names,
+        entity_ids=entity_ids,
+        published=np.concatenate([[0], EPOCH + published]).astype(np.int64),
+    )
+    # An entity's vector: its topic's direction, carried into another space, with noise.
+    rng = np.random.default_rng([seed, 99])
+    carried = topic_vectors @ rng.normal(size=(topic_vectors.shape[1], ENTITY_VECTOR_SIZE)).astype(np.float32)
+    vectors = np.zeros((len(entity_ids), ENTITY_VECTOR_SIZE), np.float32)
+    for row, entities in enumerate(bank.entities):
+        for entity in entities:
+            vectors[entity_of[entity]] = carried[bank.topics[row]]
+    vectors[1:] += 0.3 * rng.normal(size=vectors[1:].shape).astype(np.float32)
+    return news, vectors

@@ -1,0 +1,79 @@
+"""Stories: which topic each is about on each day, and which readers follow them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from multiway_core.errors import ConfigError
+from numpy.typing import NDArray
+
+from multiway_recsys.simulator.config import PortalConfig
+
+# A story moves to one of so many nearest topics; and away from where it began, so that it does not circle.
+NEAREST = 4
+AWAY_FROM_START = 0.35
+
+
+@dataclass(frozen=True)
+class Stories:
+    """S places of stories, ``stories_per_community`` a community; a place may hold one story after another.
+
+    topic: (S, days) the topic of the story that runs in the place on the day.
+    story: (S, days) which story that is; new communities have new numbers.
+    step: (S, days) how often the story has moved.
+    community: (users, 2) each user's community before and after the birth day.
+    """
+
+    topic: NDArray[np.int32]
+    story: NDArray[np.int32]
+    step: NDArray[np.int32]
+    community: NDArray[np.int32]
+
+
+def lay_out(config: PortalConfig, topic_vectors: NDArray[np.float32], rng: np.random.Generator) -> Stories:
+    """Draw the stories' paths and the communities' members.
+
+    On no day are two stories about the same topic, so a fresh article belongs to one community at most.
+    """
+    places, days, per = config.num_stories, config.days, config.stories_per_community
+    num_topics = len(topic_vectors)
+    if num_topics < 2 * places:
+        raise ConfigError(f"{places} stories need at least {2 * places} topics, there are {num_topics}")
+    similar = topic_vectors @ topic_vectors.T
+    born = rng.permutation(config.communities)[: round(config.births * config.communities)]
+    is_born = np.isin(np.arange(places) // per, born)
+
+    topic = np.zeros((places, days), np.int32)
+    story = np.zeros((places, days), np.int32)
+    step = np.zeros((places, days), np.int32)
+    now = rng.permutation(num_topics)[:places].astype(np.int32)
+    start, story_now, step_now = now.copy(), np.arange(places, dtype=np.int32), np.zeros(places, np.int32)
+    visited = np.zeros((places, num_topics), bool)
+    visited[np.arange(places), now] = True
+    for day in range(days):
+        if day == config.birth_day:
+            free = rng.permutation(np.setdiff1d(np.arange(num_topics), now))
+            new = np.flatnonzero(is_born)
+            now[new] = start[new] = free[: len(new)]
+            story_now[new] = places + np.arange(len(new))
+            step_now[new] = 0
+            visited[new] = False
+            visited[new, now[new]] = True
+        elif day and day % config.step_days == 0:
+            for place in rng.permutation(places):
+                if rng.random() >= config.drift:
+                    continue
+                near = similar[now[place]] - AWAY_FROM_START * similar[start[place]]
+                near = np.where(visited[place], -np.inf, near)
+                near[now] = -np.inf
+                now[place] = rng.choice(np.argsort(-near)[:NEAREST])
+                visited[place, now[place]] = True
+                step_now[place] += 1
+        topic[:, day], story[:, day], step[:, day] = now, story_now, step_now
+
+    before = rng.integers(0, config.communities, config.num_users).astype(np.int32)
+    after = before.copy()
+    moved = np.flatnonzero(np.isin(before, born))
+    after[moved] = rng.permutation(before[moved])
+    return Stories(topic, story, step, np.stack([before, after], axis=1))
