@@ -167,13 +167,29 @@ def train(
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the run; a second call goes on.")
     ] = Path("training"),
     preset: Annotated[
-        str, typer.Option("--preset", help="ocr-small, or smoke (a few minutes).")
+        str,
+        typer.Option(
+            "--preset", help="ocr-small, smoke (a few minutes), or chat (questions and answers of --data)."
+        ),
     ] = "ocr-small",
     minutes: Annotated[
         float | None, typer.Option("--minutes", min=0.1, help="Stop by then, with a checkpoint and a model.")
     ] = None,
     start_from: Annotated[
-        Path | None, typer.Option("--start-from", metavar="DIR", help="Fine-tune this model folder.")
+        Path | None,
+        typer.Option("--start-from", metavar="MODEL", help="Fine-tune this model folder (chat: or hub id)."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", metavar="FILE.jsonl", help='chat: rows {"image": ..., "question": ..., "answer": ...}.'
+        ),
+    ] = None,
+    epochs: Annotated[
+        float | None, typer.Option("--epochs", min=0.001, help="chat: times the data is seen. [default: 3]")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", min=0.0, help="chat: the peak. [default: 2e-4]")
     ] = None,
     compiled: Annotated[
         bool, typer.Option("--compile/--no-compile", help="Fuse the network with torch.compile.")
@@ -181,9 +197,24 @@ def train(
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
 ) -> None:
-    """Train the bundled reader, or one like it, and write it as a model folder for --model."""
-    from multiway_ocr.training import train_reader
+    """Train the bundled reader, or a model that answers questions, and write a model folder for --model."""
+    from multiway_ocr.training import CHAT, train_answers, train_reader
 
+    if preset == CHAT:
+        folder = train_answers(
+            output,
+            data=data,
+            start_from=start_from,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            minutes=minutes,
+            device=device,
+            seed=seed,
+        )
+        write_stdout(f"{folder}\n")
+        return
+    if data is not None or epochs is not None or learning_rate is not None:
+        raise InputError("--data, --epochs and --learning-rate belong to --preset chat")
     folder = train_reader(
         output,
         preset=preset,

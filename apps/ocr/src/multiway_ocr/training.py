@@ -1,4 +1,4 @@
-"""The ``train`` command: the recipe of the bundled model, run from here."""
+"""The ``train`` command: the recipes of the bundled model and of question answering, run from here."""
 
 from __future__ import annotations
 
@@ -6,6 +6,45 @@ from pathlib import Path
 
 from multiway_core.app import pick_device
 from multiway_core.errors import InputError
+
+CHAT = "chat"
+CHAT_EPOCHS, CHAT_LEARNING_RATE = 3.0, 2e-4
+
+
+def train_answers(
+    output: Path,
+    *,
+    data: Path | None,
+    start_from: Path | None,
+    epochs: float | None,
+    learning_rate: float | None,
+    minutes: float | None,
+    device: str,
+    seed: int,
+) -> Path:
+    """Run ``multiway_document.kosmos2_5.chat.train``; the folder of the model that it wrote.
+
+    Raises:
+        InputError: no data file or model given, or the training extra is not installed.
+        DataError: a bad row of the data file.
+    """
+    if data is None or start_from is None:
+        missing = "--data FILE.jsonl" if data is None else "--start-from MODEL (a folder or a hub id)"
+        raise InputError(f"--preset {CHAT} needs {missing}")
+    try:
+        from multiway_document.kosmos2_5 import chat
+    except ModuleNotFoundError as error:
+        raise InputError(f"training needs {error.name}: pip install 'multiway-ocr[training]'") from error
+    return chat.train(
+        output,
+        data=data,
+        start_from=str(start_from),
+        epochs=CHAT_EPOCHS if epochs is None else epochs,
+        learning_rate=CHAT_LEARNING_RATE if learning_rate is None else learning_rate,
+        minutes=minutes,
+        device=str(pick_device(device)),
+        seed=seed,
+    )
 
 
 def train_reader(
