@@ -147,7 +147,10 @@ class Report:
         self.plot(folder / "report.png")
 
     def _group_size(self, label: str) -> int:
-        return sum(row.get("group") == label and "error" not in row for row in self.rows)
+        # Groups may overlap: a row then names further ones in "groups".
+        return sum(
+            label in (row.get("group"), *row.get("groups", ())) and "error" not in row for row in self.rows
+        )
 
 
 def summarise(rows: Sequence[dict[str, Any]], names: Sequence[str], seed: int) -> dict[str, Metric]:
