@@ -156,11 +156,18 @@ def largest_of_rows(pairs: PairCounts, cap: int | None) -> PairCounts:
     lengths = np.diff(starts, append=len(sources))
     if int(lengths.max()) <= cap:
         return pairs
-    long = np.repeat(lengths > cap, lengths)
-    places = np.flatnonzero(long)
-    order = places[np.lexsort((places, -pairs.counts[places], sources[places]))]
-    long_lengths = lengths[lengths > cap]
-    long_starts = np.cumsum(long_lengths) - long_lengths
-    keep = ~long
-    keep[order[np.arange(len(order)) - np.repeat(long_starts, long_lengths) < cap]] = True
+    row = np.repeat(np.arange(len(starts)), lengths)
+    # Almost all counts are 1, and those stand in their order already: only the others are sorted.
+    heavy = np.flatnonzero(pairs.counts > 1)
+    heavy = heavy[
+        np.lexsort((-pairs.counts[heavy], row[heavy]))
+    ]  # stable: smaller targets first among equals
+    heavy_of_row = np.bincount(row[heavy], minlength=len(starts))
+    rank = np.arange(len(heavy)) - np.repeat(np.cumsum(heavy_of_row) - heavy_of_row, heavy_of_row)
+    keep = np.zeros(len(sources), bool)
+    keep[heavy[rank < cap]] = True
+    light = pairs.counts == 1
+    before = np.cumsum(light)
+    place = before - np.repeat(before[starts] - light[starts], lengths)  # 1 for the first light one of a row
+    keep |= light & (place <= np.repeat(cap - heavy_of_row, lengths))
     return PairCounts(pairs.keys[keep], pairs.counts[keep], pairs.num_news)

@@ -156,27 +156,46 @@ def iter_pair_counts(
     rows = rows_of_users(histories, users, rules)
     if len(rows) < len(histories) or users is not None:
         histories = histories.take(rows)
-    lengths = histories.lengths
-    # A row can only repeat a step if it repeats a news: the others need no search for repeats.
-    events = _Events(
-        values=histories.values,
-        ends=np.repeat(histories.offsets[1:], lengths),
-        first=None if rules.repeats else _first_reading(histories, num_news),
-        longest=int(lengths.max(initial=1)),
-    )
-    steps = np.minimum(events.ends - np.arange(len(events.values)) - 1, window)
-    per_source = np.bincount(events.values, weights=steps, minlength=num_news).astype(np.float64)
-    for low, high in _balanced(per_source, pairs_at_once):
-        if per_source[low:high].sum():
-            yield _count_sources(events, low, high, num_news, window, rules)
+    events = _Events.of(histories, num_news, window, rules)
+    for low, high in _balanced(events.pairs_of_sources(num_news, window), pairs_at_once):
+        yield _count_sources(events, low, high, num_news, window, rules)
 
 
 @dataclass(frozen=True)
 class _Events:
-    values: NDArray[np.int32]  # (events,) news
-    ends: Int64  # (events,) where the event's history ends
-    first: Int64 | None  # (events,) place where this user read this news first; None where repeats count
-    longest: int  # events of the longest history
+    """Clicks of all histories, each history followed by `window` zeros: what lies behind its end is no news."""
+
+    values: NDArray[np.int32]  # (places,)
+    places: Int64  # (clicks,) where the clicks stand among the zeros
+    steps: Int64  # (clicks,) later clicks within the window
+    first: (
+        Int64 | None
+    )  # (places,) where this user read this news first; None where repeats count or there are none
+    repeated: NDArray[np.bool_] | None  # (places,) whether this user reads this news more than once
+    longest: int  # places from the first to the last click of a history, at most
+
+    @classmethod
+    def of(cls, histories: Ragged, num_news: int, window: int, rules: CountingRules) -> _Events:
+        lengths = histories.lengths
+        places = np.arange(len(histories.values)) + np.repeat(np.arange(len(histories)) * window, lengths)
+        values = np.zeros(len(histories.values) + len(histories) * window + 1, np.int32)
+        values[places] = histories.values
+        ends = np.repeat(histories.offsets[1:], lengths)
+        steps = np.minimum(ends - np.arange(len(histories.values)) - 1, window)
+        first = repeated = None
+        earlier = np.arange(0) if rules.repeats else _first_reading(histories, num_news)
+        again = np.flatnonzero(earlier != np.arange(len(earlier)))
+        if len(again):
+            first, repeated = np.arange(len(values)), np.zeros(len(values), bool)
+            first[places[again]] = places[earlier[again]]
+            repeated[places[again]] = repeated[places[earlier[again]]] = True
+        return cls(values, places, steps, first, repeated, int(lengths.max(initial=1)))
+
+    def pairs_of_sources(self, num_news: int, window: int) -> NDArray[np.float64]:
+        """(N,) pairs that each news is the source of, at most."""
+        return np.bincount(self.values[self.places], weights=self.steps, minlength=num_news).astype(
+            np.float64
+        )
 
 
 def _first_reading(histories: Ragged, num_news: int) -> Int64:
@@ -216,48 +235,36 @@ def _balanced(per_source: NDArray[np.float64], limit: int) -> Iterator[tuple[int
 def _count_sources(
     events: _Events, low: int, high: int, num_news: int, window: int, rules: CountingRules
 ) -> PairCounts:
-    whole = low == 0 and high == num_news
-    places = (
-        np.arange(len(events.values))
-        if whole
-        else np.flatnonzero((events.values >= low) & (events.values < high))
-    )
-    parts = []
-    for lag in range(1, window + 1):
-        places = places[places + lag < events.ends[places]]  # those that end now have no later step either
-        if not len(places):
-            break
-        source, target = events.values[places], events.values[places + lag]
-        keep = (source != NO_NEWS) & (target != NO_NEWS)
-        if not rules.loops:
-            keep &= source != target
-        source_places = places[keep]
-        keys = source[keep].astype(np.int64) * num_news + target[keep]
-        parts.append((keys, source_places, source_places + lag))
-    keys = np.concatenate([keys for keys, _, _ in parts]) if parts else np.zeros(0, np.int64)
-    if events.first is not None and len(keys):
-        source_places = np.concatenate([places for _, places, _ in parts])
-        target_places = np.concatenate([places for _, _, places in parts])
-        keys = keys[_first_of_user(events, source_places, target_places)]
+    sources = events.values[events.places]
+    places = events.places[(sources >= max(low, 1)) & (sources < high) & (events.steps > 0)]
+    sources = events.values[places]
+    # (clicks, window): what was read next, zeros behind the end.
+    later = np.lib.stride_tricks.sliding_window_view(events.values, window)[places + 1]
+    keep = later != NO_NEWS
+    if not rules.loops:
+        keep &= later != sources[:, None]
+    keys = later + (sources.astype(np.int64) * num_news)[:, None]
+    if events.repeated is None:
+        keys = keys[keep]
+    else:
+        # Only where a user reads one of the two news again can the same step come twice.
+        again = np.lib.stride_tricks.sliding_window_view(events.repeated, window)[places + 1]
+        again = (again | events.repeated[places][:, None]) & keep
+        click, lag = np.nonzero(again)
+        twice = _once_a_user(events, places[click], places[click] + 1 + lag, num_news)
+        keys = np.concatenate([keys[keep & ~again], twice])
     keys.sort()
     starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
     return PairCounts(keys[starts], np.diff(starts, append=len(keys)), num_news)
 
 
-def _first_of_user(events: _Events, source_places: Int64, target_places: Int64) -> NDArray[np.bool_]:
-    """Whether no earlier pair is the same step of the same user. Places of first reading name user and news at once."""
+def _once_a_user(events: _Events, sources: Int64, targets: Int64, num_news: int) -> Int64:
+    """Keys of the given pairs of places, each user's once. The place of first reading names user and news at once."""
     assert events.first is not None
-    source_first, target_first = events.first[source_places], events.first[target_places]
-    repeated = np.flatnonzero((source_first != source_places) | (target_first != target_places))
-    keep = np.ones(len(source_places), bool)
-    if not len(repeated):
-        return keep
-    # Every pair of the sources and targets concerned, as few rows repeat a news; a place fits 64 bits with the offset.
-    stride = 2 * events.longest + 1
-    keys = source_first * stride + (target_first - source_first + events.longest)
-    involved = np.isin(source_first, np.unique(source_first[repeated]))
-    chosen = np.flatnonzero(involved)
-    _, unique_places = np.unique(keys[chosen], return_index=True)
-    keep[chosen] = False
-    keep[chosen[unique_places]] = True
-    return keep
+    first, stride = events.first, 2 * events.longest + 1
+    keys = first[sources] * stride + (first[targets] - first[sources] + events.longest)
+    keys.sort()
+    keys = keys[np.append(True, keys[1:] != keys[:-1])[: len(keys)]]
+    sources = keys // stride
+    targets = sources + keys % stride - events.longest
+    return events.values[sources].astype(np.int64) * num_news + events.values[targets]

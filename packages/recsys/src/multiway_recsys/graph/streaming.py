@@ -189,10 +189,42 @@ def merge_log(
             parts = iter_pair_counts(
                 histories, None, num_news, window=size, rules=rules, pairs_at_once=pairs_at_once
             )
-            _write_run(scratch / name, str(number), parts)
+            write_run(scratch / name, str(number), parts)
+    return merge_runs(
+        scratch,
+        reads if window is not None else None,
+        num_news,
+        folder,
+        direction=direction,
+        until=until,
+        min_weight=min_weight,
+        window=window or WINDOW,
+        cap=cap,
+        news_ids=news_ids,
+        pairs_at_once=pairs_at_once,
+        overwrite=overwrite,
+    )
+
+
+def merge_runs(
+    scratch: Path,
+    reads: NDArray[np.int32] | None,
+    num_news: int,
+    folder: Path,
+    *,
+    direction: Direction,
+    until: int | None,
+    min_weight: int,
+    window: int,
+    cap: int | None,
+    news_ids: Sequence[str] | None,
+    pairs_at_once: int,
+    overwrite: bool,
+) -> GraphArtefact:
+    """The graph of the sorted runs in `scratch/steps`, and with `reads` (N,) the co-readers of `scratch/co_readers`."""
     with GraphWriter(folder, num_news, overwrite=overwrite) as writer:
         _write_graph(scratch, writer, num_news, direction, min_weight, pairs_at_once)
-        if window is not None:
+        if reads is not None:
             parts = _merged(_runs(scratch / "co_readers"), num_news, pairs_at_once)
             writer.co_readers((largest_of_rows(part, cap) for part in parts), reads, window=window, cap=cap)
         writer.finish(direction=direction, min_weight=min_weight, until=until, news_ids=news_ids)
@@ -260,7 +292,7 @@ def _read_partition(folder: Path) -> tuple[Ragged, NDArray[np.int64]]:
     return Ragged(values, np.concatenate([[0], np.cumsum(lengths)])), users
 
 
-def _write_run(folder: Path, name: str, parts: Iterable[PairCounts]) -> None:
+def write_run(folder: Path, name: str, parts: Iterable[PairCounts]) -> None:
     """A sorted run on disk: its keys and its counts."""
     try:
         folder.mkdir(exist_ok=True)
@@ -328,7 +360,7 @@ def _write_graph(
         if direction != "out":
             keys = part.targets * num_news + part.sources
             order = np.argsort(keys)
-            _write_run(
+            write_run(
                 scratch / "turned", f"{part.keys[0]}", [PairCounts(keys[order], part.counts[order], num_news)]
             )
     runs = _runs(scratch / "steps")
@@ -337,8 +369,8 @@ def _write_graph(
         if direction == "in":
             parts: Iterable[PairCounts] = turned
         else:
-            _write_run(scratch / "both", "forward", kept(_merged(runs, num_news, pairs_at_once)))
-            _write_run(scratch / "both", "backward", turned)
+            write_run(scratch / "both", "forward", kept(_merged(runs, num_news, pairs_at_once)))
+            write_run(scratch / "both", "backward", turned)
             parts = _merged(_runs(scratch / "both"), num_news, pairs_at_once)
     else:
         parts = kept(_merged(runs, num_news, pairs_at_once))
