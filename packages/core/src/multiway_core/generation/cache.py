@@ -97,11 +97,12 @@ class StaticKVCache:
         tokens = key_BHTD.shape[2]
         self.require(tokens)
         end = self.length + tokens
-        keys = self._keys[layer][: self.batch_size]
-        values = self._values[layer][: self.batch_size]
-        keys[:, :, self.length : end] = key_BHTD
-        values[:, :, self.length : end] = value_BHTD
-        return keys[:, :, :end], values[:, :, :end]
+        keys, values = self._keys[layer], self._values[layer]
+        if len(keys) != self.batch_size:
+            keys, values = keys[: self.batch_size], values[: self.batch_size]
+        keys.narrow(2, self.length, tokens).copy_(key_BHTD)
+        values.narrow(2, self.length, tokens).copy_(value_BHTD)
+        return keys.narrow(2, 0, end), values.narrow(2, 0, end)
 
     def advance(self, valid_BT: BoolTensor | Tensor) -> None:
         """Count the T slots that every layer has just written; False marks padding."""

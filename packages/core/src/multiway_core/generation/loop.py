@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from multiway_core.errors import ConfigError
 from multiway_core.generation.beam import beam_search
@@ -114,7 +114,7 @@ def _steps(
             tokens_N = _sample(allowed_NV, uniform_NT[:, step])
         # A row where nothing is allowed (or everything is NaN) must end rather than emit a forbidden token.
         tokens_N = torch.where(best_N > NEVER, tokens_N, -1)
-        log_probs_N = scores_NV.gather(1, tokens_N.clamp(min=0)[:, None])[:, 0] - scores_NV.logsumexp(dim=1)
+        log_probs_N = -nn.functional.cross_entropy(scores_NV, tokens_N.clamp(min=0), reduction="none")
         chosen_N = tokens_N.cpu()  # the step's one synchronisation with the device
         log_probs = log_probs_N.double().cpu()
 
