@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from multiway_blocks import linear
 from multiway_blocks.decoder import Decoder
+from multiway_blocks.kernels import dispatch
+from multiway_blocks.kernels.few_rows import cpu as few_rows
+from multiway_blocks.kernels.one_query import cpu as one_query
 from multiway_core.errors import InputError
 from multiway_core.generation import StaticKVCache
 from torch import Tensor
@@ -108,3 +114,39 @@ def test_dropout_acts_in_training_only(decoder) -> None:
 def test_a_full_cache_says_so(decoder) -> None:
     with pytest.raises(InputError, match="max_length of 3"), torch.no_grad():
         decoder(inputs(1, 4), torch.ones(1, 4, dtype=torch.bool), new_cache(1, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [1, 3])
+@torch.no_grad()
+def test_decoding_kernels_equal_the_reference(dtype: torch.dtype, rows: int, monkeypatch) -> None:
+    torch.manual_seed(0)
+    decoder = Decoder(hidden_size=96, num_layers=2, num_heads=3, inner_size=160, sub_norm=True).eval()
+    for parameter in decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    exact = copy.deepcopy(decoder.to(dtype)).double()  # the same rounded weights
+    lengths = torch.tensor([9, 4, 1][:rows])
+    valid = torch.arange(9)[None] >= 9 - lengths[:, None]
+    x = torch.randn(rows, 14, 96).to(dtype)
+    step = torch.ones(rows, 1, dtype=torch.bool)
+
+    def run(decoder: Decoder, x: Tensor) -> Tensor:
+        cache = StaticKVCache(2, rows, 3, 32, 14, dtype=x.dtype)
+        decoder(x[:, :9], valid, cache)
+        return torch.cat([decoder(x[:, t : t + 1], step, cache) for t in range(9, 14)], dim=1).double()
+
+    calls = []
+    for kernel in (few_rows, one_query):
+        forward = kernel.forward
+        monkeypatch.setattr(kernel, "forward", lambda *a, f=forward: calls.append(f.__module__) or f(*a))
+    monkeypatch.setattr(linear, "_MIN_ELEMENTS", 0)
+    by_kernels, wanted = run(decoder, x), run(exact, x.double())
+    assert len(set(calls)) == few_rows.supports(dtype) + one_query.supports(dtype)
+    calls.clear()
+    monkeypatch.setattr(dispatch, "USE_REFERENCE", True)
+    by_reference = run(decoder, x)
+    assert not calls
+    # Both round in their own places; neither may be much farther from float64 than the other.
+    error, error_of_reference = ((y - wanted).square().mean().sqrt() for y in (by_kernels, by_reference))
+    assert error <= 1.3 * error_of_reference
+    assert error <= 20 * torch.finfo(dtype).eps * wanted.square().mean().sqrt()

@@ -58,7 +58,7 @@ def test_processes_that_build_at_once_all_get_a_library(source: Path) -> None:
 def test_damaged_library_is_built_again(source: Path) -> None:
     compiler = native._find_compiler()
     assert compiler is not None
-    library = native._cache_folder() / f"operation-{native._key(source.read_bytes(), compiler)}.so"
+    library = native._cache_folder() / f"operation-{native._key(source, compiler)}.so"
     library.write_bytes(b"not a library")
     built = native.load(source)
     assert built is not None

@@ -63,43 +63,6 @@ def test_autocast_and_compile_take_the_usual_form() -> None:
         assert layer(x).dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(
-    ("rows", "inputs", "outputs"), [(1, 515, 1), (3, 7, 35), (9, 130, 33), (17, 64, 67), (0, 8, 8)]
-)
-def test_kernel_on_odd_sizes(dtype: torch.dtype, rows: int, inputs: int, outputs: int) -> None:
-    if not cpu.supports(dtype):
-        pytest.skip("no C++ compiler here")
-    generator = torch.Generator().manual_seed(rows)
-    x = torch.randn(rows, inputs, generator=generator).to(dtype)
-    weight = torch.randn(outputs, inputs, generator=generator).to(dtype)
-    for bias in (None, torch.randn(outputs, generator=generator).to(dtype)):
-        y = cpu.forward(x, weight, bias)
-        exact = x.double() @ weight.double().t() + (0 if bias is None else bias.double())
-        relative = {torch.float32: 1e-6, torch.bfloat16: 2.0**-8}[dtype]  # one rounding of the result
-        torch.testing.assert_close(y.double(), exact, atol=2e-5, rtol=relative)
-    one_by_one = [cpu.forward(x[row : row + 1].contiguous(), weight, None) for row in range(rows)]
-    if rows:
-        assert torch.equal(torch.cat(one_by_one), cpu.forward(x, weight, None)), (
-            "a row depends on its batch mates"
-        )
-
-
-def test_results_do_not_depend_on_threads() -> None:
-    if not cpu.supports(torch.float32):
-        pytest.skip("no C++ compiler here")
-    x, weight = torch.randn(5, 300), torch.randn(1000, 300)
-    before = torch.get_num_threads()
-    try:
-        results = []
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            results.append(cpu.forward(x, weight, None))
-    finally:
-        torch.set_num_threads(before)
-    assert torch.equal(*results)
-
-
 @pytest.mark.parametrize("rows", [1, 4, 8])
 def test_without_a_compiler(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "_functions", dict)

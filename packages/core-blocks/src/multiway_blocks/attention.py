@@ -9,6 +9,8 @@ import torch
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
 
+from multiway_blocks.kernels import dispatch
+from multiway_blocks.kernels.one_query import cpu as one_query
 from multiway_blocks.linear import Linear
 from multiway_blocks.position import Rotary
 
@@ -40,6 +42,10 @@ def attend(query_BHTD: Tensor, key_BKSD: Tensor, value_BKSD: Tensor, mask: Tenso
     """
     if query_BHTD.device.type == "cpu" and torch.is_grad_enabled() and query_BHTD.requires_grad:
         return _attend_plainly(query_BHTD, key_BKSD, value_BKSD, mask)
+    if query_BHTD.shape[2] == 1 and _suits_one_query(query_BHTD, key_BKSD, value_BKSD, mask):
+        visible_BS = None if mask is None else mask[:, 0, 0].expand(len(query_BHTD), -1)
+        scale = query_BHTD.shape[-1] ** -0.5
+        return one_query.forward(query_BHTD[:, :, 0], key_BKSD, value_BKSD, visible_BS, scale)[:, :, None]
     return nn.functional.scaled_dot_product_attention(
         query_BHTD,
         key_BKSD,
@@ -47,6 +53,19 @@ def attend(query_BHTD: Tensor, key_BKSD: Tensor, value_BKSD: Tensor, mask: Tenso
         attn_mask=mask,
         enable_gqa=query_BHTD.shape[1] != key_BKSD.shape[1],
     )
+
+
+def _suits_one_query(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> bool:
+    """Whether a decoding step on a CPU may take our kernel: ordinary tensors, no gradients, a mask of whole keys."""
+    if query.device.type != "cpu" or dispatch.USE_REFERENCE or torch.compiler.is_compiling():
+        return False
+    if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
+        return False
+    if not type(query) is type(key) is type(value) is Tensor or not query.dtype == key.dtype == value.dtype:
+        return False
+    if mask is not None and (mask.dtype != torch.bool or mask.ndim != 4 or mask.shape[1:3] != (1, 1)):
+        return False
+    return query.shape[-1] == value.shape[-1] and one_query.supports(query.dtype)
 
 
 def _attend_plainly(query_BHTD: Tensor, key_BKSD: Tensor, value_BKSD: Tensor, mask: Tensor | None) -> Tensor:

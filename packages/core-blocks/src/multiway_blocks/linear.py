@@ -8,27 +8,35 @@ from torch import Tensor, nn
 from multiway_blocks.kernels import dispatch
 from multiway_blocks.kernels.few_rows import cpu
 
-# Measured on one AVX-512 core, for matrices of 0.6 to 83 million elements. PyTorch's product of few rows with a large
-# matrix runs below the memory's speed; how far depends on the number of rows and on which factor comes first.
+# Measured on one core with AVX-512 for matrices of 0.6 to 83 million elements. PyTorch's product of few rows with a
+# large matrix runs below the memory's speed; our kernel is near it up to eight rows, which is where arithmetic takes
+# as long as reading. Beyond, float32 still gains from it; bfloat16 has faster instructions in AMX units, which
+# PyTorch's product uses, best with the matrix as the first factor.
 _MIN_ELEMENTS = 1 << 19  # smaller matrices stay in the cache, where PyTorch's form is best
-_KERNEL_ROWS = {torch.float32: range(1, 21), torch.bfloat16: range(1, 5)}
-_TURNED_ROWS = {torch.float32: range(7, 21), torch.bfloat16: range(2, 33)}
+_KERNEL_ROWS = {torch.float32: 20, torch.bfloat16: 8}
+_TURNED_ROWS = 32
+_HAS_AMX = bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def project(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x weight^T + bias`` as ``nn.functional.linear``: (..., I) and (O, I) -> (..., O).
 
     For a few rows on a CPU, when no gradient is wanted, the product is computed by a kernel of ours that reads the
-    matrix once, or as ``(weight x^T)^T``. From 1 to 8 rows that takes 0 to 60 % less time;
-    the results differ by rounding only.
+    matrix once (:func:`multiway_blocks.kernels.few_rows.few_rows`), or as ``(weight x^T)^T``; the results differ by
+    rounding only. On GPUs and under ``torch.compile`` PyTorch's own product stands.
     """
     if weight.device.type != "cpu" or weight.numel() < _MIN_ELEMENTS or not _plain(x, weight, bias):
         return nn.functional.linear(x, weight, bias)
     rows = x.numel() // x.shape[-1]
     shape = (*x.shape[:-1], weight.shape[0])
-    if rows in _KERNEL_ROWS[x.dtype] and not dispatch.USE_REFERENCE and cpu.supports(x.dtype):
+    if 0 < rows <= _KERNEL_ROWS[x.dtype] and not dispatch.USE_REFERENCE and cpu.supports(x.dtype):
         return cpu.forward(x.reshape(rows, -1).contiguous(), weight, bias).view(shape)
-    if rows in _TURNED_ROWS[x.dtype] and weight.shape[0] >= weight.shape[1]:
+    if (
+        _HAS_AMX
+        and x.dtype == torch.bfloat16
+        and 1 < rows <= _TURNED_ROWS
+        and weight.shape[0] >= weight.shape[1]
+    ):
         columns = x.reshape(rows, -1).t()
         product = weight @ columns if bias is None else torch.addmm(bias[:, None], weight, columns)
         return (

@@ -41,9 +41,14 @@ class SinusoidalPositions(nn.Module):
             table = sinusoidal_table(num_positions, hidden_size, zero_row=zero_row)
         self.register_buffer("table", table, persistent=False)
 
-    def forward(self, positions: Tensor) -> Tensor:
-        """``positions``: int64 of any shape; codes (..., hidden_size), float32 unless the module was cast."""
-        needed = int(positions.max()) + 1 if positions.numel() else 0
+    def forward(self, positions: Tensor, *, end: int | None = None) -> Tensor:
+        """``positions``: int64 of any shape; codes (..., hidden_size), float32 unless the module was cast.
+
+        ``end``: a number above all positions, where the caller knows one; finding it waits for the device.
+        """
+        needed = end
+        if needed is None:
+            needed = int(positions.max()) + 1 if positions.numel() else 0
         if needed > self.table.shape[0]:
             size = max(needed, 2 * self.table.shape[0])
             table = sinusoidal_table(size, self.hidden_size, zero_row=self.zero_row)

@@ -1,8 +1,8 @@
 """Builds a kernel's C++ file with the user's own compiler, on first use, and loads it.
 
-The files are plain C++ with C functions, without PyTorch's or Python's headers: a build takes about two
-seconds, needs nothing but a compiler, and one library serves every Python and PyTorch version. Pointers are
-passed through `ctypes`, which releases the interpreter lock during the call.
+The files are plain C++ with C functions, without PyTorch's or Python's headers (those in this folder are all that
+they include of ours): a build takes about two seconds, needs nothing but a compiler, and one library serves every
+Python and PyTorch version. Pointers are passed through `ctypes`, which releases the interpreter lock during the call.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 _BUILD_SECONDS = 120
+_HEADERS = Path(__file__).parent
 _COMMON_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-fvisibility=hidden")
 # From fast to safe; the first set that the compiler accepts is used. The last one lacks threads, and for x86
 # means SSE2, which every machine has.
@@ -34,10 +35,10 @@ def load(source: Path) -> ctypes.CDLL | None:
     """Return the library built from `source`, or None where it cannot be built.
 
     The build is kept in the user's cache folder (`$XDG_CACHE_HOME/multiway/kernels`, else `~/.cache/...`),
-    under a name that stands for the source, the compiler and the processor, so a home folder shared by unlike
-    machines is safe. Processes that build at the same time each write a file of their own and rename it into
-    place: there is no lock that a killed process could leave behind. Failing is not an error, because every
-    kernel has a definition in plain PyTorch; the reason is logged at level DEBUG.
+    under a name that stands for the source and our headers, the compiler and the processor, so a home folder
+    shared by unlike machines is safe. Processes that build at the same time each write a file of their own and
+    rename it into place: there is no lock that a killed process could leave behind. Failing is not an error,
+    because every kernel has a definition in plain PyTorch; the reason is logged at level DEBUG.
     """
     try:
         compiler = _find_compiler()
@@ -45,8 +46,7 @@ def load(source: Path) -> ctypes.CDLL | None:
             logger.debug("no C++ compiler found: %s is not built", source.name)
             return None
         folder = _cache_folder()
-        code = source.read_bytes()
-        library = folder / f"{source.parent.name}-{_key(code, compiler)}.so"
+        library = folder / f"{source.parent.name}-{_key(source, compiler)}.so"
         if library.exists():
             try:
                 return ctypes.CDLL(str(library))
@@ -77,8 +77,9 @@ def _cache_folder() -> Path:
     return folder
 
 
-def _key(code: bytes, compiler: str) -> str:
+def _key(source: Path, compiler: str) -> str:
     """Digest of all that the machine code depends on."""
+    code = b"".join(path.read_bytes() for path in (source, *sorted(_HEADERS.glob("*.h"))))
     status = Path(compiler).resolve().stat()
     build = (compiler, status.st_size, status.st_mtime_ns, _COMMON_FLAGS, _FLAG_SETS)
     return hashlib.sha256(code + repr((build, platform.machine(), _processor())).encode()).hexdigest()[:16]
@@ -100,7 +101,9 @@ def _build(source: Path, compiler: str, library: Path) -> None:
     temporary = Path(name)
     try:
         for flags in _FLAG_SETS:
-            command = [compiler, *_COMMON_FLAGS, *flags, str(source), "-o", str(temporary)]
+            command = [
+                compiler, *_COMMON_FLAGS, *flags, f"-I{_HEADERS}", str(source), "-o", str(temporary)
+            ]  # fmt: skip
             result = subprocess.run(
                 command, capture_output=True, timeout=_BUILD_SECONDS, stdin=subprocess.DEVNULL
             )

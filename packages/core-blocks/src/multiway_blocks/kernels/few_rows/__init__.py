@@ -1,1 +1,51 @@
-"""Products of few rows with a large matrix; see :func:`multiway_blocks.linear.project`."""
+"""Products of few rows with a large matrix, y = x W^T + b: what a decoding step spends its time on."""
+
+from __future__ import annotations
+
+from multiway_core.errors import InputError
+from torch import Tensor
+
+from multiway_blocks.kernels.dispatch import USE_REFERENCE
+from multiway_blocks.kernels.few_rows import operators, reference
+
+__all__ = ["few_rows"]
+
+
+def few_rows(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x weight^T + bias``, as ``nn.functional.linear``, reading the matrix once for all rows.
+
+    Meant for 1 to 16 rows; any number is right. Sums are in float32 (float64 for float64 input) and each output is
+    rounded once. A row's result does not depend on the other rows, and on a CPU not on the number of threads.
+    Autocast does not change data types here.
+
+    Args:
+        x: (..., I), floating point.
+        weight: (O, I), of the same data type.
+        bias: (O,), of the same data type, or None.
+
+    Returns:
+        (..., O) in the data type of `x`.
+
+    Raises:
+        InputError: shapes, data types or devices do not fit, or `x` is not floating point.
+    """
+    if x.ndim == 0 or not x.is_floating_point():
+        raise InputError(f"few_rows: x is {_name(x)}, expected floating point (..., I)")
+    if weight.ndim != 2 or weight.shape[1] != x.shape[-1] or not _alike(weight, x):
+        raise InputError(
+            f"few_rows: weight is {_name(weight)}, expected {x.dtype} (O, {x.shape[-1]}) on {x.device}"
+        )
+    if bias is not None and (bias.shape != weight.shape[:1] or not _alike(bias, x)):
+        expected = f"{x.dtype} {tuple(weight.shape[:1])} on {x.device}"
+        raise InputError(f"few_rows: bias is {_name(bias)}, expected {expected}")
+    rows = x.reshape(-1, x.shape[-1]) if x.shape[-1] else x.new_empty(x.shape[:-1].numel(), 0)
+    y = (reference.forward if USE_REFERENCE else operators.few_rows)(rows, weight, bias)
+    return y.view(*x.shape[:-1], weight.shape[0])
+
+
+def _alike(tensor: Tensor, x: Tensor) -> bool:
+    return tensor.dtype == x.dtype and tensor.device == x.device
+
+
+def _name(tensor: Tensor) -> str:
+    return f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"

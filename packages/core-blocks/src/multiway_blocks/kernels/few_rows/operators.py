@@ -1,0 +1,51 @@
+"""The product as an operator of `torch.library`, so that `torch.compile` and `torch.export` see one node.
+
+Its result is contiguous and shares no memory with its arguments, as the fake promises.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multiway_blocks.kernels.few_rows import cpu, reference
+
+torch.library.define("multiway::few_rows", "(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
+few_rows = torch.ops.multiway.few_rows.default
+
+
+def _implementation(x: Tensor) -> ModuleType:
+    """The module whose `forward` serves this device and data type."""
+    if x.is_cpu:
+        return cpu if cpu.supports(x.dtype) else reference
+    if x.is_cuda:
+        from multiway_blocks.kernels.few_rows import triton  # not installed on every system
+
+        return triton if triton.supports(x.dtype, x.shape[0]) else reference
+    return reference
+
+
+@torch.library.impl("multiway::few_rows", "CompositeExplicitAutograd")
+def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    bias = None if bias is None else bias.contiguous()
+    return _implementation(x).forward(x.contiguous(), weight.contiguous(), bias)
+
+
+@torch.library.register_fake("multiway::few_rows")
+def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return x.new_empty(x.shape[0], weight.shape[0])
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:2])
+
+
+def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    x, weight = ctx.saved_tensors
+    return reference.backward(grad, x, weight, ctx.needs_input_grad)
+
+
+torch.library.register_autograd("multiway::few_rows", _gradient, setup_context=_save)
