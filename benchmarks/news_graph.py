@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -277,8 +277,10 @@ def is_extrapolated(run: dict[str, Any]) -> bool:
     return any(part.get("nodes_done", 1) < part.get("nodes", 1) for part in run["stages"].values())
 
 
-def measure(edges: int, sides: list[str], budget: float, scratch: Path | None) -> dict[str, dict[str, Any]]:
-    runs: dict[str, dict[str, Any]] = {}
+def measure(
+    edges: int, sides: list[str], budget: float, scratch: Path | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each side and its numbers, as they are measured."""
     with tempfile.TemporaryDirectory(prefix="news-graph-", dir=scratch) as place:
         folder = Path(place)
         log, num_news = made_log(edges)
@@ -298,9 +300,10 @@ def measure(edges: int, sides: list[str], budget: float, scratch: Path | None) -
                 str(budget),
             ]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            runs[side] = json.loads(done.stdout.splitlines()[-1])
-            print(edges, side, f"{total(runs[side]):.2f} CPU-s", runs[side], file=sys.stderr)
-    return runs
+            run = json.loads(done.stdout.splitlines()[-1])
+            run["load_average"] = os.getloadavg()[0]
+            print(edges, side, f"{total(run):.2f} CPU-s", run, file=sys.stderr)
+            yield side, run
 
 
 def exponent(sizes: list[int], seconds: list[float]) -> float | None:
@@ -355,7 +358,8 @@ def table(runs: dict[int, dict[str, dict[str, Any]]], made: dict[str, Any]) -> s
             lines.append(
                 f"| {run['edges']:,} | {run['num_news'] - 1:,} | {SIDES[side]} | {cell('graph')} | "
                 f"{cell('neighbours', 'co_readers')} | {cell('chains')} | "
-                f"{mark}{'~' * bool(mark)}{total(run):.2f}{mark} | {total(run, 'wall_seconds'):.1f} | "
+                f"{mark}{'~' * bool(mark)}{total(run):.2f}{mark} | "
+                f"{mark}{'~' * bool(mark)}{total(run, 'wall_seconds'):.1f}{mark} | "
                 f"{run['peak_rss_bytes'] / 2**20:.0f} | {'–' if factor is None else f'{factor:.0f} x'} |"
             )
     return "\n".join(lines)
@@ -373,6 +377,9 @@ def main() -> None:
         "--scratch", type=Path, help="where the logs lie for a while; default: the system's choice"
     )
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument(
+        "--add", action="store_true", help="keep what the report in --output holds of other sizes and sides"
+    )
     parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -381,44 +388,53 @@ def main() -> None:
         answers.write(json.dumps(work(options.worker, options.scratch, options.budget)) + "\n")
         answers.flush()
         return
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    runs: dict[int, dict[str, dict[str, Any]]] = {}
+    if options.add:
+        earlier = json.loads((options.output / "news-graph.json").read_text(encoding="utf-8"))
+        runs = {int(edges): sides for edges, sides in earlier["runs"].items()}
+    for edges in options.edges:
+        sides = [side for side in options.sides if side not in PEERS or edges <= options.peer_edges]
+        for side, run in measure(edges, sides, options.budget, options.scratch):
+            runs.setdefault(edges, {})[side] = run
+            write_report(runs, options.output, started_at, options.budget)
+    print((options.output / "news-graph.md").read_text(encoding="utf-8"))
+
+
+def write_report(
+    runs: dict[int, dict[str, dict[str, Any]]], output: Path, started_at: str, budget: float
+) -> None:
+    """Both files, after every measurement: the larger sizes take long."""
     from multiway_core.evaluation.machine import describe_machine, installed_versions
 
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    runs = {
-        edges: measure(
-            edges,
-            [side for side in options.sides if side not in PEERS or edges <= options.peer_edges],
-            options.budget,
-            options.scratch,
-        )
-        for edges in options.edges
-    }
+    runs = {size: {side: runs[size][side] for side in SIDES if side in runs[size]} for size in sorted(runs)}
     made = summary(runs)
     report = {
         "schema": "multiway.benchmark.news-graph/1",
         "started_at": started_at,
         "machine": describe_machine() | {"threads": 1, "load_average": os.getloadavg()[0]},
         "versions": installed_versions(),
-        "budget_cpu_seconds": options.budget,
+        "budget_cpu_seconds": budget,
         **made,
         "runs": {str(size): sides for size, sides in runs.items()},
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "news-graph.json").write_text(json.dumps(report, indent=1) + "\n")
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "news-graph.json").write_text(json.dumps(report, indent=1) + "\n")
     growth = ", ".join(
         f"{SIDES[side]} {value:.2f}" for side, value in made["growth_exponent"].items() if value is not None
     )
+    found = [run["load_average"] for sides in runs.values() for run in sides.values()]
+    loads = f"{min(found):.0f} to {max(found):.0f}"
     page = (
         "# Click graph and long chains\n\n"
         f"Generated logs, vectors of {WIDTH} numbers; every line a fresh process, one thread, seconds of CPU; "
-        f"{report['machine']['cpu']}, load {report['machine']['load_average']:.0f} at the end, {started_at}. "
-        f"*~ in italics: extrapolated* in proportion from the nodes done within {options.budget:.0f} CPU-s. "
+        f"{report['machine']['cpu']}, shared with other work (load {loads}), {started_at}. "
+        f"*~Italics*: extrapolated in proportion from the nodes done within {budget:.0f} CPU-s. "
         "Peak RSS counts the process, its log and what it touched of the mapped vectors.\n\n"
         + table(runs, made)
         + f"\n\nGrowth exponent (log CPU seconds over log edges): {growth}.\n"
     )
-    (options.output / "news-graph.md").write_text(page)
-    print(page)
+    (output / "news-graph.md").write_text(page)
 
 
 if __name__ == "__main__":

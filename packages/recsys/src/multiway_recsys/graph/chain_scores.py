@@ -20,6 +20,21 @@ if TYPE_CHECKING:
 
 Float64 = NDArray[np.float64]
 ROWS_AT_ONCE = 4096
+CONVERTED_BYTES = 1 << 30
+
+
+def in_single_precision(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Converted once where that takes at most 1 GiB: each vector is used dozens of times."""
+    return vectors.astype(np.float32, copy=False) if 4 * vectors.size <= CONVERTED_BYTES else vectors
+
+
+def vector_lengths(vectors: NDArray[np.floating]) -> Float64:
+    """(N,) Euclidean lengths, computed in float32."""
+    lengths = np.zeros(len(vectors))
+    for low in range(0, len(vectors), ROWS_AT_ONCE):
+        part = vectors[low : low + ROWS_AT_ONCE].astype(np.float32, copy=False)
+        lengths[low : low + ROWS_AT_ONCE] = np.sqrt(np.einsum("nd,nd->n", part, part))
+    return lengths
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,7 @@ class StepScores:
     co_readers: CoReaders | None
     support: NDArray[np.float32] | None  # (C,) phi of each entry of the co-readers
     vectors_ND: NDArray[np.floating] | None
+    scale_N: Float64 | None  # 1 / length of each vector, 0 for a vector of zeros
     categories_N: NDArray[np.integer] | None
     config: ChainConfig
 
@@ -53,7 +69,11 @@ class StepScores:
         if config.support:
             assert co_readers is not None
             support = co_readers.support()
-        made = cls(candidates, edge, co_readers, support, vectors, categories, config)
+        scale = None
+        if vectors is not None:
+            vectors, lengths = in_single_precision(vectors), vector_lengths(vectors)
+            scale = np.divide(1, lengths, out=np.zeros(len(lengths)), where=lengths > 0)
+        made = cls(candidates, edge, co_readers, support, vectors, scale, categories, config)
         for low in range(0, len(graph), ROWS_AT_ONCE):
             rows = np.arange(low, min(low + ROWS_AT_ONCE, len(graph)))
             here, slot = np.nonzero(candidates[rows])
@@ -79,14 +99,15 @@ class StepScores:
     def cosine(self, ones: NDArray[np.integer], others: NDArray[np.integer]) -> Float64:
         """(F,) cosine of two news' vectors; 0 where one is all zero."""
         assert self.vectors_ND is not None
-        result = np.zeros(len(ones))
+        assert self.scale_N is not None
+        product = np.zeros(len(ones))
         for low in range(0, len(ones), ROWS_AT_ONCE):
             part = slice(low, low + ROWS_AT_ONCE)
-            one, other = (self.vectors_ND[rows[part]].astype(np.float32) for rows in (ones, others))
-            product = np.einsum("fd,fd->f", one, other).astype(np.float64)
-            norms = np.einsum("fd,fd->f", one, one).astype(np.float64) * np.einsum("fd,fd->f", other, other)
-            result[part] = np.divide(product, np.sqrt(norms), out=np.zeros(len(product)), where=norms > 0)
-        return result
+            one, other = (
+                self.vectors_ND[rows[part]].astype(np.float32, copy=False) for rows in (ones, others)
+            )
+            product[part] = np.einsum("fd,fd->f", one, other)
+        return product * self.scale_N[ones] * self.scale_N[others]
 
     def shared_readers(self, ones: NDArray[np.integer], others: NDArray[np.integer]) -> NDArray[np.float32]:
         """(F,) log1p(co(one, other) / sqrt(reads(other))), 0 where nobody read both."""
@@ -109,7 +130,7 @@ def find_entries(
         return found
     low, last, columns = low[filled], high[filled] - 1, columns[filled]
     place = low
-    step = 1 << (int((last - low).max()) + 1).bit_length() >> 1
+    step = 1 << int((last - low).max()).bit_length() >> 1
     while step:
         probe = place + step
         ahead = (probe <= last) & (co_readers.indices[np.minimum(probe, last)] <= columns)

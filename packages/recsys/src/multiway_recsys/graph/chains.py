@@ -22,6 +22,7 @@ from multiway_core.errors import InputError
 from numpy.typing import NDArray
 
 from multiway_recsys.data.tables import NO_NEWS
+from multiway_recsys.graph.chain_scores import StepScores, in_single_precision, vector_lengths
 from multiway_recsys.graph.click_graph import ClickGraph, Direction, check_direction, top_table
 from multiway_recsys.graph.co_readers import CoReaders
 
@@ -31,7 +32,7 @@ Float64 = NDArray[np.float64]
 SCORE_STEPS = (
     1_000_000  # scores are compared as whole millionths, so that rounding of the machine decides nothing
 )
-NODES_AT_ONCE = 8192
+NODES_AT_ONCE = 4096
 NEVER = np.iinfo(np.int64).min // 4
 
 
@@ -118,15 +119,15 @@ def select_chains(
     _check(graph, co_readers, vectors, categories, config)
     nodes = np.arange(len(graph)) if nodes is None else np.asarray(nodes)
     if config.rule == "best":
-        from multiway_recsys.graph.chain_scores import StepScores
-
         scores = StepScores.prepare(graph, co_readers, vectors, categories, config)
         made = (_best_chains(scores, part, config) for part in _parts(nodes))
     else:
         assert vectors is not None
         table = top_table(graph, config.branches)[0]
         walk = _walk_released if config.rule == "released" else _walk_intended
-        made = (walk(table, vectors, part, config) for part in _parts(nodes))
+        filled = vector_lengths(vectors) > 0
+        vectors = in_single_precision(vectors)
+        made = (walk(table, vectors, filled, part, config) for part in _parts(nodes))
     chains = np.zeros((len(nodes), config.num_chains, config.width), np.int32)
     done = 0
     for part in made:
@@ -169,7 +170,7 @@ def _parts(nodes: NDArray[np.integer]) -> Iterator[NDArray[np.integer]]:
         yield nodes[low : low + NODES_AT_ONCE]
 
 
-def _best_chains(scores, starts: NDArray[np.integer], config: ChainConfig) -> Int32:
+def _best_chains(scores: StepScores, starts: NDArray[np.integer], config: ChainConfig) -> Int32:
     """(S, K, L) by beam search. S starts, P paths of each, B branches, T news of a path so far."""
     beam, branches = config.beam or config.num_chains, config.branches
     num_starts = len(starts)
@@ -211,7 +212,7 @@ def _best_chains(scores, starts: NDArray[np.integer], config: ChainConfig) -> In
 
 
 def _extensions(
-    scores, path_SPT: Int32, walking_SP: NDArray[np.bool_], config: ChainConfig
+    scores: StepScores, path_SPT: Int32, walking_SP: NDArray[np.bool_], config: ChainConfig
 ) -> tuple[Int32, NDArray[np.bool_], NDArray[np.int64]]:
     """Candidates (S, P, B) of each path, which of them it may go to, and their scores in millionths."""
     last = path_SPT[:, :, -1]
@@ -231,15 +232,19 @@ def _extensions(
 
 
 def _walk_intended(
-    table: Int32, vectors: NDArray[np.floating], starts: NDArray[np.integer], config: ChainConfig
+    table: Int32,
+    vectors: NDArray[np.floating],
+    filled: NDArray[np.bool_],
+    starts: NDArray[np.integer],
+    config: ChainConfig,
 ) -> Int32:
     chains = np.zeros((len(starts), 1, config.length), np.int32)
     here = starts.copy()
-    walking = vectors[starts].any(1)
+    walking = filled[starts]
     for step in range(config.length):
         candidates = table[here]
         score = _likeness(vectors, starts, candidates)
-        allowed = (candidates != NO_NEWS) & vectors[candidates].any(2) & walking[:, None]
+        allowed = (candidates != NO_NEWS) & filled[candidates] & walking[:, None]
         best = np.where(allowed, score, -np.inf).argmax(1)
         walking = allowed.any(1)
         here = np.where(walking, candidates[np.arange(len(starts)), best], here)
@@ -248,12 +253,16 @@ def _walk_intended(
 
 
 def _walk_released(
-    table: Int32, vectors: NDArray[np.floating], starts: NDArray[np.integer], config: ChainConfig
+    table: Int32,
+    vectors: NDArray[np.floating],
+    filled: NDArray[np.bool_],
+    starts: NDArray[np.integer],
+    config: ChainConfig,
 ) -> Int32:
     """Step by step what the released loop does; empty places of its table are zero vectors, which score 0."""
     chains = np.zeros((len(starts), 1, config.length), np.int32)
     here = starts.copy()
-    walking = vectors[starts].any(1)
+    walking = filled[starts]
     rows = np.arange(len(starts))
     for step in range(config.length):
         candidates = table[here]
@@ -271,9 +280,8 @@ def _walk_released(
 
 def _likeness(vectors: NDArray[np.floating], starts: NDArray[np.integer], candidates: Int32) -> Float64:
     """(S, B) dot products of each start with its candidates, to millionths."""
-    product = np.einsum(
-        "sd,sbd->sb", vectors[starts].astype(np.float64), vectors[candidates].astype(np.float64)
-    )
+    anchors, others = (vectors[rows].astype(np.float32, copy=False) for rows in (starts, candidates))
+    product = np.matmul(others, anchors[:, :, None])[:, :, 0].astype(np.float64)
     return np.rint(product * SCORE_STEPS) / SCORE_STEPS
 
 
