@@ -1,0 +1,128 @@
+"""What stands where on the demo's page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from multiway_ocr.demo.examples import example_files, thumbnail
+from multiway_ocr.demo.view import asset, view_value
+from multiway_ocr.reader import SUFFIXES, Engine
+
+_ENGINE_LABELS = {"fast": "Fast: one pass over the lines", "full": "Full: autoregressive decoder"}
+_TASKS = [("Lines with boxes", "ocr"), ("Markdown", "markdown")]
+_FORMAT_LABELS = {
+    "text": "Text",
+    "json": "JSON",
+    "jsonl": "JSON lines",
+    "markdown": "Markdown",
+    "hocr": "hOCR",
+    "alto": "ALTO",
+    "tsv": "TSV",
+    "pdf": "Searchable PDF",
+    "html": "Web page",
+}
+_LABEL_CSS = "font-size: 14px; line-height: 28px; color: var(--body-text-color-subdued);"
+_MARKDOWN_CSS = """
+.rendered {
+  height: max(460px, calc(100vh - 250px)); overflow: auto; border: 1px solid var(--border-color-primary);
+  border-radius: 8px; padding: 10px 16px; background: var(--background-fill-primary); scrollbar-width: thin;
+  font-size: 14px; color: var(--body-text-color);
+}
+.heading { display: flex; align-items: center; min-height: 30px; margin-bottom: 8px; font-size: 14px;
+  color: var(--body-text-color-subdued); }
+"""
+
+
+@dataclass(frozen=True)
+class Components:
+    """The parts of the page that events read or change (Gradio's own types, which are loaded late)."""
+
+    file: Any
+    page: Any
+    engine: Any
+    task: Any
+    read: Any
+    stop: Any
+    examples: list[Path]
+    gallery: Any
+    view: Any
+    markdown: Any
+    downloads: list[Any]
+
+
+def components(engines: Sequence[Engine]) -> Components:
+    """Put the components on the page that is being built, for a model with these engines."""
+    import gradio as gr
+    from multiway_document.export import FORMATS
+
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=0, min_width=280):
+            file = gr.File(
+                label="Picture or PDF",
+                file_types=sorted(SUFFIXES),
+                type="filepath",
+                height=160,
+                elem_id="ocr-file",
+            )
+            page = gr.Slider(1, 2, value=1, step=1, label="Page", visible=False, elem_id="ocr-page")
+            engine = gr.Radio(
+                [(_ENGINE_LABELS[name], name) for name in engines],
+                value=engines[0],
+                label="Engine",
+                visible=len(engines) > 1,
+                elem_id="ocr-engine",
+            )
+            # The fast engine gives lines and markdown in one go; the decoder writes either.
+            task = gr.Radio(
+                _TASKS,
+                value="markdown" if engines[0] == "fast" else "ocr",
+                label="The decoder writes",
+                visible=engines[0] == "full",
+                elem_id="ocr-task",
+            )
+            with gr.Row():
+                read = gr.Button("Read", variant="primary", elem_id="ocr-read")
+                stop = gr.Button("Stop", elem_id="ocr-stop", min_width=70, scale=0)
+            examples = example_files()
+            gallery = None
+            if examples:
+                gallery = gr.Gallery(
+                    [(thumbnail(path), path.stem.replace("_", " ").replace("-", " ")) for path in examples],
+                    label="Examples",
+                    columns=2,
+                    height=230,
+                    object_fit="cover",
+                    allow_preview=False,
+                    interactive=False,
+                    buttons=[],
+                    elem_id="ocr-examples",
+                )
+        with gr.Column(scale=7, min_width=560):
+            view = gr.HTML(
+                value=view_value(),
+                html_template=asset("viewer.html"),
+                css_template=asset("viewer.css"),
+                js_on_load=asset("viewer.js"),
+                apply_default_css=False,
+                elem_id="ocr-view",
+            )
+        with gr.Column(scale=3, min_width=300):
+            markdown = gr.HTML(
+                value="",
+                html_template="<div class='heading'>Markdown</div><div class='rendered prose'>${value}</div>",
+                css_template=_MARKDOWN_CSS,
+                js_on_load=None,
+                elem_id="ocr-markdown",
+            )
+    with gr.Row(elem_id="ocr-downloads"):
+        gr.HTML("Download", css_template=_LABEL_CSS, apply_default_css=False, min_width=80)
+        downloads = [
+            gr.DownloadButton(
+                _FORMAT_LABELS[name], size="sm", interactive=False, min_width=90, elem_id=f"ocr-get-{name}"
+            )
+            for name in FORMATS
+        ]
+    return Components(file, page, engine, task, read, stop, examples, gallery, view, markdown, downloads)
