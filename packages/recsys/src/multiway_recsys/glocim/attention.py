@@ -33,15 +33,25 @@ class SelfAttention(nn.Module):
         for linear in (self.query, self.key, self.value):
             nn.init.xavier_uniform_(linear.weight)
 
-    def forward(self, x_BTE: Tensor, mask_BT: Tensor | None = None) -> Tensor:
-        """(B, T, E) -> (B, T, heads * head dim); ``mask`` (bool) says which tokens may be looked at."""
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (..., heads * head dim) of tokens (..., E)."""
+        return self.query(x), self.key(x), self.value(x)
+
+    def mix(
+        self, query_BTE: Tensor, key_BTE: Tensor, value_BTE: Tensor, mask_BT: Tensor | None = None
+    ) -> Tensor:
+        """Attention of projected tokens: (B, T, heads * head dim)."""
         query_BHTD, key_BHTD, value_BHTD = (
-            project(x_BTE).unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
-            for project in (self.query, self.key, self.value)
+            part.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+            for part in (query_BTE * self.head_dim**-0.5, key_BTE, value_BTE)
         )
-        scores_BHTT = (query_BHTD * self.head_dim**-0.5) @ key_BHTD.transpose(-1, -2)
+        scores_BHTT = query_BHTD @ key_BHTD.transpose(-1, -2)
         weights_BHTT = masked_softmax(scores_BHTT, None if mask_BT is None else mask_BT[:, None, None, :])
         return (weights_BHTT @ value_BHTD).transpose(1, 2).flatten(2)
+
+    def forward(self, x_BTE: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+        """(B, T, E) -> (B, T, heads * head dim); ``mask`` (bool) says which tokens may be looked at."""
+        return self.mix(*self.project(x_BTE), mask_BT)
 
 
 class AdditivePooling(nn.Module):

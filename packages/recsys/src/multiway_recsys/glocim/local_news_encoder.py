@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from multiway_recsys.glocim.attention import AdditivePooling, AttentionBlock
+from multiway_recsys.glocim.attention import AdditivePooling, SelfAttention
 from multiway_recsys.glocim.config import GlocimConfig
 from multiway_recsys.glocim.title_encoder import TitleEncoder, VectorEncoder, WordTable
 
@@ -45,32 +45,43 @@ class CategoryTables(nn.Module):
 
 
 class EnhancedCategory(nn.Module):
-    """Title, category and subcategory as three tokens through an attention block (ours).
+    """Title, category and subcategory as three tokens: self-attention, LayerNorm, additive pooling, LayerNorm (ours).
 
     The released code means this and concatenates them into ONE token of 1000 numbers, over which attention is idle.
+    Queries, keys and values of categories are made once a category, not once a news.
     """
 
     def __init__(self, config: GlocimConfig) -> None:
         super().__init__()
+        width = config.hidden_size
         self.tables = CategoryTables(config)
-        self.category_projection = nn.Linear(config.category_dim, config.hidden_size)
-        self.subcategory_projection = nn.Linear(config.category_dim, config.hidden_size)
-        self.block = AttentionBlock(
-            config.hidden_size,
-            config.num_heads,
-            config.head_dim,
-            config.attention_hidden_size,
-            dropout=config.dropout,
-        )
+        self.category_projection = nn.Linear(config.category_dim, width)
+        self.subcategory_projection = nn.Linear(config.category_dim, width)
+        self.attention = SelfAttention(width, config.num_heads, config.head_dim)
+        self.attention_norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.pooling = AdditivePooling(width, config.attention_hidden_size)
+        self.norm = nn.LayerNorm(width)
 
     def forward(self, title_NE: Tensor, news: NewsInput) -> Tensor:
-        category_NC, subcategory_NC = self.tables(news)
-        tokens = [
-            title_NE,
-            self.category_projection(category_NC),
-            self.subcategory_projection(subcategory_NC),
-        ]
-        return self.block(torch.stack(tokens, dim=1))
+        category = self.attention.project(self.category_projection(self.tables.category.weight))
+        subcategory = self.attention.project(self.subcategory_projection(self.tables.subcategory.weight))
+        look_up = nn.functional.embedding
+        query, key, value = (
+            torch.stack(
+                [
+                    of_title,
+                    look_up(news.categories_N, of_category),
+                    look_up(news.subcategories_N, of_subcategory),
+                ],
+                dim=1,
+            )
+            for of_title, of_category, of_subcategory in zip(
+                self.attention.project(title_NE), category, subcategory, strict=True
+            )
+        )
+        tokens_N3E = self.dropout(self.attention_norm(self.attention.mix(query, key, value)))
+        return self.norm(self.pooling(tokens_N3E))
 
 
 class ReleasedCategory(nn.Module):
