@@ -136,6 +136,12 @@ def evaluate(
     chains: Annotated[
         bool, typer.Option("--chains/--no-chains", help="Measure as if no click had a long chain.")
     ] = True,
+    fresh_graph: Annotated[
+        bool,
+        typer.Option(
+            "--fresh-graph", help="Graph and chains of this split's own histories, the network as it is."
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Write report.json, report.md and report.png."),
@@ -158,6 +164,7 @@ def evaluate(
             device=device,
             limit=limit,
             chains=chains,
+            fresh_graph=fresh_graph,
             skip_bad_rows=skip_bad_rows,
             seed=seed,
             on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
@@ -238,15 +245,27 @@ def train(
 
 
 @cli.command()
+def prepare(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder that train wrote.")],
+    device: DeviceOption = "auto",
+) -> None:
+    """Keep the vectors of all news and the index over them beside a model, so that it starts at once."""
+    from multiway_news_recommendation.train import prepare_model
+
+    write_stdout(f"{prepare_model(model, device)}\n")
+
+
+@cli.command()
 def check(
     data: DataOption,
+    split: Annotated[Split, typer.Option("--split", help="Which part of the folder.")] = "train",
     skip_bad_rows: SkipOption = False,
     json: JsonOption = False,
 ) -> None:
     """Read a MIND folder strictly and print its statistics beside those of MIND itself."""
     from multiway_news_recommendation.check import check_folder
 
-    result = check_folder(data, skip_bad_rows=skip_bad_rows)
+    result = check_folder(data, split=split, skip_bad_rows=skip_bad_rows)
     if json:
         write_stdout(json_module.dumps(result.to_json(), ensure_ascii=False, indent=2) + "\n")
     else:

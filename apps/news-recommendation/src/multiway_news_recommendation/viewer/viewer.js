@@ -84,6 +84,7 @@ function draw() {
   const items = value.items || [];
   find(".badge").hidden = !value.badge;
   find(".badge").textContent = value.badge || "";
+  find(".badge").title = value.help || "";
   find(".summary").textContent = value.summary || "";
   find(".list").replaceChildren();
   rows = [];

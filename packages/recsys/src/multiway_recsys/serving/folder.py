@@ -14,7 +14,7 @@ Nothing in it is executable or pickled.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from multiway_core.files import atomic_write, write_text
 from numpy.typing import NDArray
 from safetensors.numpy import save as safetensors_bytes
 
-from multiway_recsys.data.tables import Behaviors, News, Ragged
+from multiway_recsys.data.tables import NO_NEWS, Behaviors, News, Ragged
 from multiway_recsys.glocim import checkpoint
 from multiway_recsys.glocim.features import Features
 from multiway_recsys.glocim.model import Glocim
@@ -71,26 +71,24 @@ class Readers:
 
     @classmethod
     def of_behaviors(cls, behaviors: Behaviors, *, with_clicks: bool = True) -> Readers:
-        """From a log: each reader's history in the last impression, and (``with_clicks``) what was clicked there."""
-        last = {
-            int(user): row
-            for row, user in sorted(enumerate(behaviors.users), key=lambda p: behaviors.times[p[0]])
-        }
-        rows = []
-        for row in last.values():
-            history = behaviors.histories[row]
-            if with_clicks and behaviors.labels is not None:
+        """From a log: each user's history in the last impression, and (``with_clicks``) what was clicked there.
+
+        In the order of ``behaviors.user_ids``; a user without impressions has no history.
+        """
+        last = np.full(len(behaviors.user_ids), -1, np.int64)
+        order = np.argsort(behaviors.times, kind="stable")
+        last[behaviors.users[order]] = order  # the latest is written last
+        labels = behaviors.labels if with_clicks else None
+        histories = []
+        for row in last.tolist():
+            history = behaviors.histories[row] if row >= 0 else np.zeros(0, np.int32)
+            if row >= 0 and labels is not None:
                 first, end = behaviors.candidates.offsets[row : row + 2]
-                clicked = behaviors.candidates.values[first:end][behaviors.labels[first:end] == 1]
-                history = np.concatenate([history, clicked]).astype(np.int32)
-            rows.append(history)
-        order = sorted(last, key=lambda user: behaviors.user_ids[user])
-        places = {user: place for place, user in enumerate(last)}
-        return cls(
-            ids=tuple(behaviors.user_ids[user] for user in order),
-            histories=Ragged.from_rows([rows[places[user]] for user in order]),
-            last_seen=np.array([behaviors.times[last[user]] for user in order], np.int64),
-        )
+                clicked = behaviors.candidates.values[first:end][labels[first:end] == 1]
+                history = np.concatenate([history, clicked])
+            histories.append(history[history != NO_NEWS])
+        seen = np.where(last >= 0, behaviors.times[np.maximum(last, 0)] if len(behaviors) else 0, 0)
+        return cls(behaviors.user_ids, Ragged.from_rows(histories), seen.astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,10 @@ def load(folder: Path, *, device: torch.device | str = "cpu") -> TrainedRecommen
     arrays = {name: tensor.numpy() for name, tensor in tensor_files.read(folder / FEATURES).items()}
     try:
         news = _news(folder, arrays)
-        graph = GraphArtefact.load(folder / GRAPH).graph
+        mapped = GraphArtefact.load(folder / GRAPH).graph
+        # In memory: PyTorch takes no arrays that cannot be written.
+        arrays_of_graph = {name: np.array(getattr(mapped, name)) for name in ("indptr", "indices", "weights")}
+        graph = replace(mapped, **arrays_of_graph)
         readers = Readers(
             tuple(_lines(folder / READERS)),
             _ragged(arrays, "readers", len(news), folder),

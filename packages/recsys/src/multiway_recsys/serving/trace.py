@@ -56,10 +56,12 @@ def trace(
     history: NDArray[np.integer],
     *,
     chains: bool = True,
+    occlusion: bool = True,
 ) -> Trace:
     """Follow one reader's history (rows of the news, oldest first, at least one, none unknown) through the network.
 
-    With ``chains=False`` as if no click had a chain. The model must be in evaluation mode.
+    With ``chains=False`` as if no click had a chain; with ``occlusion=False`` nothing is left out for a check (the
+    vectors without it are then the reader's own). The model must be in evaluation mode.
     """
     config = model.config
     history_M = np.asarray(history, np.int64)[-config.history_length :]
@@ -70,13 +72,14 @@ def trace(
     bare = torch.arange(2 * count + 1, device=device) > (0 if not chains else count)
     clicked = _rows(encoded.clicked, rows, bare)
     width = config.history_length if config.chain == "released" else count
-    cases_BM = np.tile(np.arange(1, count + 1), (2 * count + 2, 1))
-    for place in range(count):
+    cases_BM = np.tile(np.arange(1, count + 1), (2 * count + 2 if occlusion else 1, 1))
+    for place in range(count if occlusion else 0):
         cases_BM[1 + place, history_M == history_M[place]] = (
             0  # the same news clicked twice is one click here
         )
         cases_BM[1 + count + place, place] += count
-    cases_BM[-1] += count
+    if occlusion:
+        cases_BM[-1] += count
     clicks_BM = torch.from_numpy(_right_aligned(cases_BM, width)).to(device)
     users_BE = model.users(clicked, clicks_BM, clicks_BM > 0)
 
@@ -85,7 +88,7 @@ def trace(
     views_VME = [view[0, -count:] for view in views]
     weights_MV = _view_weights(model, clicked, first_BM, mask_BM)[0, -count:]
     parts_E, click_weights_M = _parts(
-        model, clicked, first_BM, mask_BM, names, views_VME, weights_MV, users_BE[0]
+        model, clicked, first_BM, mask_BM, names, views_VME, weights_MV, gate_M[-count:], users_BE[0]
     )
     chain_rows_MKL, chain_weights_MKL = _chain_weights(model, encoded, features, history_M, chains)
     arrays = [array.float().cpu().numpy() for array in (users_BE, click_weights_M, collaborative_M[-count:])]
@@ -99,8 +102,8 @@ def trace(
         chains_MKL=chain_rows_MKL,
         chain_weights_MKL=chain_weights_MKL,
         parts={name: part.float().cpu().numpy() for name, part in parts_E.items()},
-        without_click_Md=users[1 : count + 1],
-        without_chain_Md=users[count + 1 : 2 * count + 1],
+        without_click_Md=users[1 : count + 1] if occlusion else np.tile(users[0], (count, 1)),
+        without_chain_Md=users[count + 1 : 2 * count + 1] if occlusion else np.tile(users[0], (count, 1)),
         without_chains_d=users[-1],
     )
 
@@ -193,6 +196,7 @@ def _parts(
     names: list[tuple[str, int]],
     pieces: list[Tensor],
     weights_MV: Tensor,
+    gate_M: Tensor,
     user_E: Tensor,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """The user vector as a sum over named pieces and clicks, and the weight of each click."""
@@ -218,10 +222,12 @@ def _parts(
             1, heads
         )
         parts[name] = (weighted_MHD * influence_HM.T[..., None]).flatten(1)
-    # The bias of the values goes to the views by their weights, a view's two pieces sharing: together it counts once.
-    in_view = [sum(other == view for _, other in names) for _, view in names]
-    for (name, view), sharing in zip(names, in_view, strict=True):
-        bias_MHD = (weights_MV[:, view, None] / sharing * value.bias).unflatten(1, heads)
+    # The bias of the values goes to the views by their weights, and inside the fused view by its gate: once in all.
+    share_of = {NEIGHBOURS: gate_M, CHAINS: 1 - gate_M}
+    is_fused = len({view for _, view in names}) < len(names)
+    for name, view in names:
+        share_M = weights_MV[:, view] * (share_of.get(name, 1.0) if is_fused else 1.0)
+        bias_MHD = (share_M[:, None] * value.bias).unflatten(1, heads)
         parts[name] = parts[name] + (bias_MHD * influence_HM.T[..., None]).flatten(1)
     return parts, influence_HM.mean(dim=0)
 

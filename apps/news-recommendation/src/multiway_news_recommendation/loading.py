@@ -1,0 +1,51 @@
+"""Loading a recommender, and putting a MIND folder's readers and news before it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from multiway_core.app import note, pick_device
+from multiway_core.errors import DataError
+
+from multiway_news_recommendation.options import PROGRAM, Split
+
+if TYPE_CHECKING:
+    from multiway_recsys.data.mind import MindData
+    from multiway_recsys.pipeline import NewsRecommender
+
+
+def load_recommender(model: str, device: str) -> NewsRecommender:
+    """The model with its news. Raises ModelNotFoundError, CheckpointError, ConfigError, DataError, InputError."""
+    from multiway_recsys.pipeline import NewsRecommender
+
+    return NewsRecommender.from_pretrained(model, device=pick_device(device))
+
+
+def over_folder(
+    recommender: NewsRecommender, data: Path, split: Split, *, skip_bad_rows: bool
+) -> tuple[NewsRecommender, MindData]:
+    """The recommender over its own and a folder's news, and what was read.
+
+    What the reader met (bad rows left out, unknown ids in histories) is told on standard error.
+
+    Raises:
+        DataError: a file is missing or bad.
+        InputError: the model cannot take further news.
+    """
+    from multiway_recsys.data.mind import read_folder
+
+    found = read_folder(
+        data, split, known=recommender.news, skip_bad_rows=skip_bad_rows, with_entity_vectors=False
+    )
+    tell_bad_rows(found)
+    if not len(found.behaviors):
+        raise DataError(f"{data}: the {split} split has no impression")
+    return recommender.with_news(found.news), found
+
+
+def tell_bad_rows(found: MindData) -> None:
+    """On standard error: what was left out and what was remarked, by kind and with its place."""
+    for rows in found.bad_rows:
+        for line in rows.table().splitlines():
+            note(f"{PROGRAM}: {line}")

@@ -1,0 +1,50 @@
+"""The ``predict`` command: the file that the MIND leaderboard takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from multiway_core.errors import InputError
+
+from multiway_news_recommendation.loading import load_recommender, over_folder
+from multiway_news_recommendation.options import Split
+
+_AT_ONCE = 4096
+
+
+def predict_folder(
+    data: Path,
+    output: Path,
+    *,
+    split: Split,
+    model: str,
+    device: str,
+    skip_bad_rows: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Rank every impression of a split, labelled or not, and write and check ``prediction.zip``.
+
+    Raises:
+        DataError: a file is missing or bad.
+        InputError: ``output`` does not end in .zip.
+        OutputError: it cannot be written.
+    """
+    import numpy as np
+    from multiway_recsys.submission import check_predictions, write_predictions
+
+    if output.suffix.lower() != ".zip":
+        raise InputError(f"--output {output}: expected a name that ends in .zip, such as prediction.zip")
+    recommender, found = over_folder(
+        load_recommender(model, device), data, split, skip_bad_rows=skip_bad_rows
+    )
+    behaviors = found.behaviors
+    scores = []
+    for start in range(0, len(behaviors), _AT_ONCE):
+        rows = np.arange(start, min(start + _AT_ONCE, len(behaviors)))
+        scores.append(recommender.rank(behaviors.take(rows)))
+        if on_progress is not None:
+            on_progress(start + len(rows), len(behaviors))
+    write_predictions(output, np.concatenate(scores), behaviors)
+    check_predictions(output, behaviors)
+    return output
