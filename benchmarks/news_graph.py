@@ -432,7 +432,7 @@ def write_report(
         f"*~Italics*: extrapolated in proportion from the nodes done within {budget:.0f} CPU-s. "
         "Peak RSS counts the process, its log and what it touched of the mapped vectors.\n\n"
         + table(runs, made)
-        + f"\n\nGrowth exponent (log CPU seconds over log edges): {growth}.\n"
+        + f"\n\nGrowth exponent (log CPU seconds over log edges): {growth or 'needs two sizes'}.\n"
     )
     (output / "news-graph.md").write_text(page)
 

@@ -1,5 +1,7 @@
 """The global click graph, the long chains along it, and what keeps both on disk."""
 
+from multiway_recsys.graph.artefact import GraphArtefact
+from multiway_recsys.graph.chain_updates import update_chains
 from multiway_recsys.graph.chains import (
     INTENDED,
     ChainConfig,
@@ -13,6 +15,7 @@ from multiway_recsys.graph.click_graph import ClickGraph, entity_graph, top_neig
 from multiway_recsys.graph.co_readers import CoReaders
 from multiway_recsys.graph.counting import RELEASED as RELEASED_COUNTING
 from multiway_recsys.graph.counting import CountingRules
+from multiway_recsys.graph.neighbours import Subgraphs, history_subgraphs
 
 __all__ = [
     "INTENDED",
@@ -22,10 +25,14 @@ __all__ = [
     "ClickGraph",
     "CoReaders",
     "CountingRules",
+    "GraphArtefact",
+    "Subgraphs",
     "entity_graph",
+    "history_subgraphs",
     "random_chains",
     "random_walks",
     "select_chains",
     "shuffled_chains",
     "top_neighbours",
+    "update_chains",
 ]

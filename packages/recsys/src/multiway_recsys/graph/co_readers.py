@@ -8,7 +8,7 @@ readers (the abstract's "collaboratively among similar users").
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from multiway_core.errors import InputError
@@ -107,6 +107,16 @@ class CoReaders:
     def support(self) -> NDArray[np.float32]:
         """(C,) log(1 + count / sqrt(reads of j)): a lift, so that news read by everybody supports little."""
         return np.log1p(self.counts / np.sqrt(np.maximum(self.reads[self.indices], 1))).astype(np.float32)
+
+    def with_num_news(self, num_news: int) -> CoReaders:
+        """The same counts over more news: those that came after have none."""
+        more = num_news - len(self)
+        if more < 0:
+            raise InputError(
+                f"the co-readers are of {len(self)} news, more than the {num_news} that are wanted"
+            )
+        indptr = np.concatenate([self.indptr, np.full(more, self.indptr[-1])])
+        return replace(self, indptr=indptr, reads=np.concatenate([self.reads, np.zeros(more, np.int32)]))
 
     def updated(self, before: Ragged, after: Ragged, *, rules: CountingRules | None = None) -> CoReaders:
         """The counts after more clicks, equal to counting anew; arguments as in `ClickGraph.updated`.
