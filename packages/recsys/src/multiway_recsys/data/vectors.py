@@ -23,7 +23,8 @@ def read_vectors(
 
     Args:
         path: lines `name<TAB>number<TAB>...`; blanks separate as well. The last `width` fields are the numbers, what
-            stands before is the name (words of word-vector files may hold blanks).
+            stands before is the name (words of word-vector files may hold blanks). A first line of two integers, as
+            word2vec writes, is passed over.
         names: the wanted names, each once.
         width: numbers a line; None takes the first line's.
 
@@ -41,6 +42,8 @@ def read_vectors(
         line = line.rstrip(b"\t ")  # MIND's lines end in a TAB
         separator = b"\t" if b"\t" in line else b" "
         fields = line.count(separator)
+        if number == 1 and fields == 1 and width != 1 and line.replace(separator, b"").isdigit():
+            continue  # word2vec and fastText begin with how many vectors there are and how wide they are
         if width is None:
             if fields == 0:
                 raise DataError(f"{path}:{number}:1: {_start(line)}; expected a name and its numbers")

@@ -24,7 +24,7 @@ def read_word_vectors(
     if path.suffix == ".npy":
         vectors, found = _of_array(path, words)
     else:
-        vectors, found = read_vectors(path, words, width=_width_of(path) if width is None else width)
+        vectors, found = read_vectors(path, words, width=width)
     if width is not None and vectors.shape[1] != width:
         raise InputError(f"{path}: vectors of {vectors.shape[1]} numbers, expected {width}")
     padding = np.zeros((1, vectors.shape[1]), np.float32)
@@ -44,13 +44,3 @@ def _of_array(path: Path, words: tuple[str, ...]) -> tuple[NDArray[np.float32], 
     found = np.array([word in rows for word in words], np.bool_)
     vectors[found] = table[[rows[word] for word in words if word in rows]]
     return vectors, found
-
-
-def _width_of(path: Path) -> int | None:
-    # word2vec's first line says how many vectors there are and how wide they are.
-    try:
-        with path.open("rb") as file:
-            first = file.readline(200).split()
-    except OSError:
-        return None  # the reader says why
-    return int(first[1]) if len(first) == 2 and all(field.isdigit() for field in first) else None
