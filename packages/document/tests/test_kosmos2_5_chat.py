@@ -104,7 +104,7 @@ def test_every_epoch_has_every_turn_once_and_shards_share_them(start: Path, data
 @pytest.fixture(scope="module")
 def trained(start: Path, data: Path, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("run")
-    chat.train(output, data=data, start_from=str(start), epochs=150, learning_rate=6e-3, batch_size=4)
+    chat.train(output, data=data, start_from=str(start), epochs=100, learning_rate=6e-3, batch_size=4)
     return output
 
 
