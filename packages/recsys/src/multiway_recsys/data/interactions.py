@@ -146,9 +146,6 @@ def _read_table(path: Path, names: dict[str, str], needed: tuple[str, ...]) -> p
         if present[ours] not in table.columns:
             have = ", ".join(table.columns[:12])
             raise DataError(f'{path} has no column "{present[ours]}" ({ours}); it has {have}')
-    for ours, theirs in names.items():
-        if theirs not in table.columns and ours not in needed and ours in LOG_COLUMNS:
-            raise DataError(f'{path} has no column "{theirs}" ({ours})')
     chosen = {ours: theirs for ours, theirs in present.items() if theirs in table.columns}
     return table.select(pl.col(theirs).alias(ours) for ours, theirs in chosen.items())
 
