@@ -18,7 +18,7 @@ from multiway_core.app import (
     write_stdout,
 )
 
-from multiway_news_recommendation.options import BUNDLED_MODEL, PROGRAM, LogFormat, Split
+from multiway_news_recommendation.options import BUNDLED_MODEL, PROGRAM, LogFormat, Split, TextFeatures
 
 cli = typer.Typer(
     name=PROGRAM,
@@ -214,6 +214,9 @@ def train(
     preset: Annotated[
         str, typer.Option("--preset", help="nrms, naml, lstur, glory or glocim; with -small for a CPU.")
     ] = "glocim-small",
+    text: Annotated[
+        TextFeatures, typer.Option("--text", help="News vectors of presets that take given ones.")
+    ] = "tfidf",
     epochs: Annotated[
         float | None, typer.Option("--epochs", min=0.01, help="Passes over the clicks.")
     ] = None,
@@ -234,6 +237,7 @@ def train(
         data,
         output,
         preset=preset,
+        text=text,
         epochs=epochs,
         minutes=minutes,
         start_from=start_from,
@@ -294,6 +298,12 @@ def import_log(
             "--columns", metavar="user=A,item=B,time=C", help="Names of the log's columns, where they differ."
         ),
     ] = None,
+    sessions: Annotated[
+        bool, typer.Option("--sessions", help="Clicks without a pause of 30 minutes are one impression.")
+    ] = False,
+    negatives: Annotated[
+        int, typer.Option("--negatives", min=1, help="Other candidates of an impression that is made.")
+    ] = 19,
     skip_bad_rows: SkipOption = False,
     seed: SeedOption = 0,
 ) -> None:
@@ -301,7 +311,15 @@ def import_log(
     from multiway_news_recommendation.import_log import import_folder
 
     for line in import_folder(
-        source, output, format=format, items=items, columns=columns, skip_bad_rows=skip_bad_rows, seed=seed
+        source,
+        output,
+        format=format,
+        items=items,
+        columns=columns,
+        sessions=sessions,
+        negatives=negatives,
+        skip_bad_rows=skip_bad_rows,
+        seed=seed,
     ):
         note(f"{PROGRAM}: {line}")
     write_stdout(f"{output}\n")

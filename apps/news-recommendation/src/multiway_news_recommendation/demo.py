@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from multiway_recsys.serving.result import Recommendation, RecommendationList
 
 TITLE = "Multiway News Recommendation"
-DESCRIPTION = "What a reader may want to read next, and why: the click, its neighbours, and the chain that other readers followed."
+DESCRIPTION = (
+    "What a reader may want to read next, and why: the click, and the chain that other readers followed."
+)
 SIMULATED = "Simulated portal"
 SIMULATED_HELP = (
     "This portal is simulated: its articles are written by a program, its readers and clicks are made up. "

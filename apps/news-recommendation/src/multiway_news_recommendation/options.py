@@ -10,3 +10,4 @@ SIMULATED_NOTE = "a simulated portal: its articles, readers and clicks are made 
 
 Split = Literal["train", "dev", "test"]
 LogFormat = Literal["auto", "csv", "parquet", "adressa", "eb-nerd", "msweb", "movielens"]
+TextFeatures = Literal["tfidf", "minilm"]
