@@ -56,26 +56,24 @@ class IdTable:
             return result
         words = _words(buffer)
         first_words = words[starts] & _MASKS[np.minimum(lengths, 8)]
-        keys = self._keys(words, starts, lengths, first_words)
-        slots = self._slots(keys)
-        pending: NDArray[np.int64] | None = None  # None: all, which spares the first round its indexing
+        slots = self._slots(self._keys(words, starts, lengths, first_words))
+        rows: NDArray[np.int64] | None = None  # places of those that are still looked for; None: all
         while True:
             found = self._table[slots]
             same = (self._first_words[found] == first_words) & (self._lengths[found] == lengths)
             same &= found != _UNKNOWN
             if self._longest > 8:
                 same &= self._rest_is_same(words, starts, lengths, found, same)
-            if pending is None:
-                result[same] = found[same]
-                pending = np.flatnonzero(~same & (found != _UNKNOWN))
+            if rows is None:
+                result = np.where(same, found, np.int32(_UNKNOWN))
             else:
-                result[pending[same]] = found[same]
-                pending = pending[~same & (found != _UNKNOWN)]
+                result[rows[same]] = found[same]
+            pending = np.flatnonzero(~same & (found != _UNKNOWN))  # another id lies here: try the next slot
             if not pending.size:
                 return result
-            keep = ~same & (found != _UNKNOWN)
-            slots = (slots[keep] + 1) & (len(self._table) - 1)
-            starts, lengths, first_words = starts[keep], lengths[keep], first_words[keep]
+            rows = pending if rows is None else rows[pending]
+            slots = (slots[pending] + 1) & (len(self._table) - 1)
+            starts, lengths, first_words = starts[pending], lengths[pending], first_words[pending]
 
     def _slots(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         return ((keys * _MULTIPLIER) >> np.uint64(64 - self._bits)).astype(np.int64)
