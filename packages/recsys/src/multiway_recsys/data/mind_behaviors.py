@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -212,7 +213,7 @@ class _Reader:
 
     def join(self, parts: list[_Part]) -> Behaviors:
         """One table of all parts; `parts` is emptied on the way, so that memory holds little twice."""
-        ids = tuple(name for part in parts for name in part.impressions)
+        ids = tuple(chain.from_iterable(part.impressions for part in parts))
         users = _joined([part.users for part in parts], np.int32)
         times = _joined([part.times for part in parts], np.int64)
         labels = None

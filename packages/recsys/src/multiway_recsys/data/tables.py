@@ -93,7 +93,7 @@ class Behaviors:
                 .values.astype(np.int8)
             )
         return Behaviors(
-            impression_ids=tuple(self.impression_ids[row] for row in rows),
+            impression_ids=tuple(self.impression_ids[row] for row in rows.tolist()),
             users=self.users[rows],
             user_ids=self.user_ids,
             times=self.times[rows],

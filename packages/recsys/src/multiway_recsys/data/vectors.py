@@ -69,7 +69,8 @@ def read_vectors(
 
 def _numbers(path: Path, number: int, line: bytes, texts: list[bytes]) -> NDArray[np.float32]:
     try:
-        values = np.array([float(text) for text in texts], np.float32)
+        with np.errstate(over="ignore"):  # too large for float32 becomes infinite, and is named below
+            values = np.array([float(text) for text in texts], np.float32)
     except (ValueError, OverflowError):
         values = np.full(len(texts), np.nan, np.float32)
     if not np.isfinite(values).all():
@@ -83,7 +84,8 @@ def _numbers(path: Path, number: int, line: bytes, texts: list[bytes]) -> NDArra
 
 def _is_finite(text: bytes) -> bool:
     try:
-        return bool(np.isfinite(np.float32(float(text))))
+        with np.errstate(over="ignore"):
+            return bool(np.isfinite(np.float32(float(text))))
     except (ValueError, OverflowError):
         return False
 
