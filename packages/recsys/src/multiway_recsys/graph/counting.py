@@ -1,7 +1,7 @@
 """Counting steps: how many users read news j after news i, at most `window` clicks later.
 
 The one definition that the click graph (window 1), the co-readers (window 20), the streaming build and the Spark build
-share. All of it is sorting and run lengths, so the result does not depend on the order of the rows.
+share. All of it is sorting and adding up, so the result does not depend on the order of the rows.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Literal
 import numpy as np
 from multiway_core.errors import InputError
 from numpy.typing import NDArray
+from scipy import sparse
 
 from multiway_recsys.data.tables import NO_NEWS, Ragged
 
 Int64 = NDArray[np.int64]
 
-PAIRS_AT_ONCE = 1 << 24  # pairs that are sorted together: 128 MiB of keys, and as much again for the sort
+PAIRS_AT_ONCE = 1 << 22  # pairs that are counted together, about 50 bytes each
 LARGEST_NUM_NEWS = 1 << 31
 
 
@@ -157,8 +158,11 @@ def iter_pair_counts(
     if len(rows) < len(histories) or users is not None:
         histories = histories.take(rows)
     events = _Events.of(histories, num_news, window, rules)
-    for low, high in _balanced(events.pairs_of_sources(num_news, window), pairs_at_once):
-        yield _count_sources(events, low, high, num_news, window, rules)
+    clicks = np.concatenate([[0], np.cumsum(np.bincount(events.values[events.places], minlength=num_news))])
+    for low, high in _balanced(events.pairs_of_sources(num_news), pairs_at_once):
+        places = events.places[clicks[low] : clicks[high]]
+        if len(places):
+            yield _count_sources(events, places, low, high - low, num_news, window, rules)
 
 
 @dataclass(frozen=True)
@@ -166,8 +170,8 @@ class _Events:
     """Clicks of all histories, each history followed by `window` zeros: what lies behind its end is no news."""
 
     values: NDArray[np.int32]  # (places,)
-    places: Int64  # (clicks,) where the clicks stand among the zeros
-    steps: Int64  # (clicks,) later clicks within the window
+    places: Int64  # (sources,) where the clicks that have a next one stand, ordered by news
+    steps: Int64  # (sources,) later clicks within the window
     first: (
         Int64 | None
     )  # (places,) where this user read this news first; None where repeats count or there are none
@@ -189,9 +193,12 @@ class _Events:
             first, repeated = np.arange(len(values)), np.zeros(len(values), bool)
             first[places[again]] = places[earlier[again]]
             repeated[places[again]] = repeated[places[earlier[again]]] = True
-        return cls(values, places, steps, first, repeated, int(lengths.max(initial=1)))
+        sources = np.flatnonzero((steps > 0) & (histories.values != NO_NEWS))
+        sources = sources[np.argsort(histories.values[sources], kind="stable")]
+        longest = int(lengths.max(initial=1))
+        return cls(values, places[sources], steps[sources], first, repeated, longest)
 
-    def pairs_of_sources(self, num_news: int, window: int) -> NDArray[np.float64]:
+    def pairs_of_sources(self, num_news: int) -> NDArray[np.float64]:
         """(N,) pairs that each news is the source of, at most."""
         return np.bincount(self.values[self.places], weights=self.steps, minlength=num_news).astype(
             np.float64
@@ -233,38 +240,49 @@ def _balanced(per_source: NDArray[np.float64], limit: int) -> Iterator[tuple[int
 
 
 def _count_sources(
-    events: _Events, low: int, high: int, num_news: int, window: int, rules: CountingRules
+    events: _Events,
+    places: Int64,
+    low: int,
+    num_sources: int,
+    num_news: int,
+    window: int,
+    rules: CountingRules,
 ) -> PairCounts:
-    sources = events.values[events.places]
-    places = events.places[(sources >= max(low, 1)) & (sources < high) & (events.steps > 0)]
+    """Count the pairs whose sources stand at `places`: news low .. low + num_sources - 1."""
     sources = events.values[places]
-    # (clicks, window): what was read next, zeros behind the end.
+    # (sources, window): what was read next, zeros behind the end.
     later = np.lib.stride_tricks.sliding_window_view(events.values, window)[places + 1]
     keep = later != NO_NEWS
     if not rules.loops:
         keep &= later != sources[:, None]
-    keys = later + (sources.astype(np.int64) * num_news)[:, None]
-    if events.repeated is None:
-        keys = keys[keep]
-    else:
+    if events.repeated is not None:
         # Only where a user reads one of the two news again can the same step come twice.
         again = np.lib.stride_tricks.sliding_window_view(events.repeated, window)[places + 1]
         again = (again | events.repeated[places][:, None]) & keep
         click, lag = np.nonzero(again)
-        twice = _once_a_user(events, places[click], places[click] + 1 + lag, num_news)
-        keys = np.concatenate([keys[keep & ~again], twice])
-    keys.sort()
-    starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
-    return PairCounts(keys[starts], np.diff(starts, append=len(keys)), num_news)
+        once = _once_a_user(events, places[click], places[click] + 1 + lag)
+        keep &= ~again
+    rows = np.broadcast_to((sources - low)[:, None], keep.shape)[keep]
+    columns = later[keep]
+    if events.repeated is not None:
+        rows = np.concatenate([rows, events.values[once[0]] - low])
+        columns = np.concatenate([columns, events.values[once[1]]])
+    pairs = sparse.coo_array((np.ones(len(rows), np.int32), (rows, columns)), shape=(num_sources, num_news))
+    # To columns and back is two counting sorts, several times faster than a sort of keys. The flag keeps SciPy from
+    # adding up equal pairs (by sorting each row) before that.
+    pairs.has_canonical_format = True
+    counts = pairs.tocsc().tocsr()
+    counts.sum_duplicates()
+    row = low + np.repeat(np.arange(num_sources), np.diff(counts.indptr))
+    return PairCounts(row * num_news + counts.indices, counts.data.astype(np.int64), num_news)
 
 
-def _once_a_user(events: _Events, sources: Int64, targets: Int64, num_news: int) -> Int64:
-    """Keys of the given pairs of places, each user's once. The place of first reading names user and news at once."""
+def _once_a_user(events: _Events, sources: Int64, targets: Int64) -> tuple[Int64, Int64]:
+    """The given pairs of places, each step of a user once. The place of first reading names user and news at once."""
     assert events.first is not None
     first, stride = events.first, 2 * events.longest + 1
     keys = first[sources] * stride + (first[targets] - first[sources] + events.longest)
     keys.sort()
     keys = keys[np.append(True, keys[1:] != keys[:-1])[: len(keys)]]
     sources = keys // stride
-    targets = sources + keys % stride - events.longest
-    return events.values[sources].astype(np.int64) * num_news + events.values[targets]
+    return sources, sources + keys % stride - events.longest

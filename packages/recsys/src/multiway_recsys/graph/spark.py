@@ -24,8 +24,8 @@ from multiway_recsys.data.tables import NO_NEWS
 from multiway_recsys.graph.artefact import GraphArtefact
 from multiway_recsys.graph.click_graph import Direction, check_direction
 from multiway_recsys.graph.co_readers import LARGEST_ROWS, WINDOW
-from multiway_recsys.graph.counting import CountingRules, PairCounts
-from multiway_recsys.graph.streaming import PAIRS_AT_ONCE, merge_runs, write_run
+from multiway_recsys.graph.counting import PAIRS_AT_ONCE, CountingRules, PairCounts
+from multiway_recsys.graph.streaming import merge_runs, write_run
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

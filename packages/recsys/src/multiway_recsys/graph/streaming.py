@@ -35,6 +35,7 @@ from multiway_recsys.graph.click_graph import (
 )
 from multiway_recsys.graph.co_readers import LARGEST_ROWS, WINDOW, count_reads, largest_of_rows
 from multiway_recsys.graph.counting import (
+    PAIRS_AT_ONCE,
     CountingRules,
     PairCounts,
     check_histories,
@@ -45,7 +46,6 @@ from multiway_recsys.graph.counting import (
 Int64 = NDArray[np.int64]
 
 PARTITIONS = 64
-PAIRS_AT_ONCE = 1 << 22
 _MIX = np.uint64(
     0x9E3779B97F4A7C15
 )  # 2^64 / golden ratio: neighbouring user numbers go to different partitions
@@ -104,7 +104,7 @@ def build_from_log(
         window: of the co-readers; None: the graph alone.
         scratch: where about twice the log's size goes for a while; None: the system's place for it.
         partitions: each is held in memory once: take enough that log / partitions fits easily.
-        pairs_at_once: pairs that are sorted together, about 50 bytes each.
+        pairs_at_once: pairs that are counted together, about 50 bytes each.
         direction, min_weight, cap, rules: as in `ClickGraph.build` and `CoReaders.build`.
 
     Raises InputError (news outside the graph, chunks of both kinds) and OutputError.
