@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 from multiway_core.errors import DataError
 from multiway_recsys.data import eb_nerd, mind
-from multiway_recsys.data.convert import convert
 from multiway_recsys.data.tables import UNKNOWN_TIME
 
 
@@ -104,13 +103,3 @@ def test_bad_files_are_refused(folder: Path):
     (folder / "articles.parquet").unlink()
     with pytest.raises(DataError, match=r"holds no articles\.parquet"):
         eb_nerd.read_folder(folder, "dev")
-
-
-def test_it_converts_to_a_mind_folder(folder: Path):
-    told = convert(folder, folder / "out")
-    assert told.format == "eb-nerd"
-    assert told.impressions == {"dev": 2}
-    data = mind.read_folder(folder / "out", "dev")
-    assert data.behaviors.labels is not None
-    assert data.behaviors.labels.tolist() == [0, 1, 1, 0, 1]
-    assert [data.behaviors.histories[row].tolist() for row in range(2)] == [[3, 1], []]

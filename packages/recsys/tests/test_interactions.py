@@ -21,7 +21,6 @@ from multiway_recsys.data.clicks import (
     split_by_time,
     write_splits,
 )  # fmt: skip
-from multiway_recsys.data.convert import convert
 from multiway_recsys.data.interactions import read_clicks
 from multiway_recsys.data.tables import UNKNOWN_TIME, Behaviors
 
@@ -232,6 +231,8 @@ def test_written_splits_are_mind_folders(tmp_path: Path):
         assert data.behaviors.times.tolist() == behaviors.times.tolist()
     originals = (tmp_path / "out" / "original_ids.tsv").read_text().splitlines()
     assert originals[0] == "N1\tpage-0"
+    with pytest.raises(OutputError, match="not empty"):
+        write_splits(tmp_path / "out", log, splits)
 
 
 def test_a_log_without_impressions_and_bad_rules_are_refused():
@@ -263,24 +264,3 @@ def test_damaged_logs_never_escape(tmp_path: Path, at: int, piece: bytes, cut: i
         make_impressions(log, ImpressionRules(min_history=0))
     except MultiwayError as error:
         assert "\n" not in str(error)  # noqa: PT017
-
-
-def test_any_log_converts_to_a_mind_folder(tmp_path: Path):
-    rows = "".join(f"u{n % 13},{n * n % 31},{n * 60}\n" for n in range(300))
-    told = convert(
-        write(tmp_path, "user,item,time\n" + rows), tmp_path / "out", rules=ImpressionRules(negatives=3)
-    )
-    assert told.format == "csv"
-    assert told.clicks == 300
-    assert told.news == len({n * n % 31 for n in range(300)})
-    for name, count in told.impressions.items():
-        assert len(mind.read_folder(tmp_path / "out", name).behaviors) == count > 0
-    with pytest.raises(OutputError, match="not empty"):
-        convert(tmp_path / "log.csv", tmp_path / "out")
-    with pytest.raises(InputError, match="go with CSV and Parquet, not with adressa"):
-        convert(tmp_path, tmp_path / "two", format="adressa", columns={"user": "x"})
-    with pytest.raises(DataError, match=r"cannot tell the format of .*name it: csv, parquet"):
-        convert(tmp_path, tmp_path / "two")
-    with pytest.raises(DataError, match="no such file or folder"):
-        convert(tmp_path / "absent", tmp_path / "two")
-    assert not (tmp_path / "two").exists()

@@ -23,7 +23,7 @@ from typing import Literal, get_args
 
 import numpy as np
 from multiway_core.errors import ConfigError, InputError
-from multiway_core.files import write_text
+from multiway_core.files import replace_folder, write_text
 from numpy.typing import NDArray
 
 from multiway_recsys.data.mind import write_folder
@@ -184,19 +184,22 @@ def split_by_last(behaviors: Behaviors) -> dict[str, Behaviors]:
 
 
 def write_splits(folder: Path, log: ClickLog, splits: dict[str, Behaviors]) -> None:
-    """Write `train/`, `dev/` and `test/` as MIND folders (a split without impressions is left out).
+    """Write `train/`, `dev/` and `test/` as MIND folders (a split without impressions is left out), all or nothing.
 
     Where the source's ids are others, `original_ids.tsv` tells them: MIND id, TAB, id in the source.
 
-    Raises OutputError, InputError: as `write_folder`.
+    Raises:
+        OutputError: it cannot be written, or `folder` is there and not empty.
+        InputError: as `write_folder`.
     """
-    folder = Path(folder)
-    for name, behaviors in splits.items():
-        if len(behaviors):
-            write_folder(folder / name, log.news, behaviors)
-    if log.original_ids is not None:
-        pairs = zip(log.news.ids[1:], log.original_ids[1:], strict=True)
-        write_text(folder / "original_ids.tsv", "".join(f"{name}\t{original}\n" for name, original in pairs))
+    with replace_folder(Path(folder)) as temporary:
+        for name, behaviors in splits.items():
+            if len(behaviors):
+                write_folder(temporary / name, log.news, behaviors)
+        if log.original_ids is not None:
+            pairs = zip(log.news.ids[1:], log.original_ids[1:], strict=True)
+            lines = (f"{name}\t{original}\n" for name, original in pairs)
+            write_text(temporary / "original_ids.tsv", "".join(lines))
 
 
 def _first_clicks(log: ClickLog) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
