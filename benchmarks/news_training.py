@@ -39,7 +39,8 @@ import numpy as np
 import torch
 
 NUM_WORDS, NUM_ENTITIES = 5000, 1000
-SMALL = ("nrms-small", "naml-small", "lstur-small", "glory-small", "glocim-small")
+NO_USER_LEVEL = "glocim-small, chains at news level only"
+SMALL = ("nrms-small", "naml-small", "lstur-small", "glory-small", "glocim-small", NO_USER_LEVEL)
 SIDES = {
     "glory": ("GLORY, authors' code", "glory, same graph", "glory, union graph"),
     "glocim": ("GLoCIM, authors' code", "glocim-released, same graph", "glocim, default"),
@@ -238,7 +239,8 @@ def worker(job: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(1)
     if job["kind"] == "small":
         features, behaviors = generated_log(10_000, 20_000, mean_history=12)
-        step = our_step(job["name"], features, behaviors, job["batch_size"])
+        changes = {"chain_user_level": False} if job["name"] == NO_USER_LEVEL else {}
+        step = our_step(job["name"].split(",")[0], features, behaviors, job["batch_size"], **changes)
         return measured(step, job["steps"])
     features, behaviors = generated_log(job["news"], 2000, mean_history=18)
     theirs, same, _ = SIDES[job["kind"]]

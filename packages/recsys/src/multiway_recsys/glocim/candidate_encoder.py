@@ -16,9 +16,16 @@ class CandidateEncoder(nn.Module):
     """
 
     def __init__(
-        self, hidden_size: int, attention_hidden_size: int, *, num_views: int, projected: bool
+        self,
+        hidden_size: int,
+        attention_hidden_size: int,
+        *,
+        num_views: int,
+        projected: bool,
+        residual: bool = False,
     ) -> None:
         super().__init__()
+        self.residual = residual
         self.pooling = AdditivePooling(hidden_size, attention_hidden_size) if num_views > 1 else None
         self.projection = nn.Linear(hidden_size, hidden_size) if projected else None
         self.activation = nn.LeakyReLU(LEAK)
@@ -26,4 +33,8 @@ class CandidateEncoder(nn.Module):
     def forward(self, views: list[Tensor]) -> Tensor:
         """Views of (N, E) -> (N, E)."""
         pooled = views[0] if self.pooling is None else self.pooling(torch.stack(views, dim=1))
-        return pooled if self.projection is None else self.activation(self.projection(pooled))
+        if self.projection is None:
+            return pooled
+        projected = self.activation(self.projection(pooled))
+        # LayerNorms leave vectors of length sqrt(E): without the factor the first scores would be saturated.
+        return (pooled + projected) * pooled.shape[-1] ** -0.5 if self.residual else projected

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from multiway_recsys.glocim.attention import AdditivePooling, SelfAttention
 from multiway_recsys.glocim.config import GlocimConfig
+from multiway_recsys.glocim.few_tokens import few_token_attention
 from multiway_recsys.glocim.title_encoder import TitleEncoder, VectorEncoder, WordTable
 
 
@@ -62,26 +63,25 @@ class EnhancedCategory(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.pooling = AdditivePooling(width, config.attention_hidden_size)
         self.norm = nn.LayerNorm(width)
+        self.residual = config.residual
 
     def forward(self, title_NE: Tensor, news: NewsInput) -> Tensor:
         category = self.attention.project(self.category_projection(self.tables.category.weight))
         subcategory = self.attention.project(self.subcategory_projection(self.tables.subcategory.weight))
         look_up = nn.functional.embedding
-        query, key, value = (
-            torch.stack(
-                [
-                    of_title,
-                    look_up(news.categories_N, of_category),
-                    look_up(news.subcategories_N, of_subcategory),
-                ],
-                dim=1,
-            )
+        queries, keys, values = (
+            [of_title, look_up(news.categories_N, of_category), look_up(news.subcategories_N, of_subcategory)]
             for of_title, of_category, of_subcategory in zip(
                 self.attention.project(title_NE), category, subcategory, strict=True
             )
         )
-        tokens_N3E = self.dropout(self.attention_norm(self.attention.mix(query, key, value)))
-        return self.norm(self.pooling(tokens_N3E))
+        if title_NE.device.type == "cpu":
+            mixed_N3E = few_token_attention(queries, keys, values, self.attention.num_heads)
+        else:
+            mixed_N3E = self.attention.mix(*(torch.stack(parts, dim=1) for parts in (queries, keys, values)))
+        tokens_N3E = self.dropout(self.attention_norm(mixed_N3E))
+        pooled_NE = self.pooling(tokens_N3E)
+        return self.norm(title_NE + pooled_NE if self.residual else pooled_NE)
 
 
 class ReleasedCategory(nn.Module):

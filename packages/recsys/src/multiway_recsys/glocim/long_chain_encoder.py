@@ -22,6 +22,7 @@ class HierarchicalChainEncoder(nn.Module):
     def __init__(self, config: GlocimConfig) -> None:
         super().__init__()
         width, heads, head_dim = config.hidden_size, config.num_heads, config.head_dim
+        self.residual = config.residual
         self.hops = nn.Parameter(torch.empty(config.chain_length, width)) if config.hop_embedding else None
         if self.hops is not None:
             nn.init.normal_(self.hops, std=0.1)
@@ -36,7 +37,8 @@ class HierarchicalChainEncoder(nn.Module):
         x_NLE, mask_NL = values_RKLE.flatten(0, 1), mask_RKL.flatten(0, 1)
         if self.hops is not None:
             x_NLE = x_NLE + self.hops[: x_NLE.shape[1]]
-        return self.dropout(self.norm(self.attention(x_NLE, mask_NL))), mask_NL
+        mixed_NLE = self.attention(x_NLE, mask_NL)
+        return self.dropout(self.norm(x_NLE + mixed_NLE if self.residual else mixed_NLE)), mask_NL
 
     def news_level(self, values_RKLE: Tensor, mask_RKL: Tensor) -> Tensor:
         """The chains of each news as one vector, zero for a news without any: (R, E)."""
@@ -53,7 +55,8 @@ class HierarchicalChainEncoder(nn.Module):
     def user_level(self, chains_BHE: Tensor, mask_BH: Tensor) -> Tensor:
         """Chains of a reader's clicks in each other's light: (B, H, E). ``mask``: clicks that have a chain."""
         if self.user_attention is not None:
-            chains_BHE = self.user_attention(chains_BHE, mask_BH)
+            mixed_BHE = self.user_attention(chains_BHE, mask_BH)
+            chains_BHE = chains_BHE + mixed_BHE if self.residual else mixed_BHE
         return self.user_norm(chains_BHE)
 
 

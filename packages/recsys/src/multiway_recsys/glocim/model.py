@@ -80,7 +80,7 @@ class Glocim(nn.Module):
         elif config.chain == "released":
             self.chain_encoder = ReleasedChainEncoder(config)
         is_fused = config.neighbour != "none" and config.chain != "none" and config.gate == "gated"
-        self.gate = FeatureGate(width) if is_fused else None
+        self.gate = FeatureGate(width, residual=config.residual) if is_fused else None
         self.click_encoder = ClickEncoder(width, hidden) if self._num_click_views() > 1 else None
         self.user_encoder: AttentionUserEncoder | LsturUserEncoder
         if config.user.startswith("lstur"):
@@ -90,7 +90,11 @@ class Glocim(nn.Module):
         has_cold_user = config.cold_user and not config.user.startswith("lstur")
         self.cold_user = nn.Parameter(torch.zeros(width)) if has_cold_user else None
         self.candidate_encoder = CandidateEncoder(
-            width, hidden, num_views=3 if config.entities else 1, projected=config.candidate_projection
+            width,
+            hidden,
+            num_views=3 if config.entities else 1,
+            projected=config.candidate_projection,
+            residual=config.residual,
         )
         self.popularity = PopularityTerm() if config.popularity else None
 
@@ -284,7 +288,9 @@ class Glocim(nn.Module):
         return EncodedNews(clicked, torch.cat(candidate_parts))
 
     def parameter_count(self) -> int:
-        """Numbers that are trained, without the tables of words and entities."""
+        """Numbers that are trained, without the tables of words, entities and readers."""
         tables = [self.entity_table, self.local_news_encoder.words]
+        if isinstance(self.user_encoder, LsturUserEncoder):
+            tables.append(self.user_encoder.users)
         in_tables = sum(table.weight.numel() for table in tables if table is not None)
         return sum(parameter.numel() for parameter in self.parameters()) - in_tables

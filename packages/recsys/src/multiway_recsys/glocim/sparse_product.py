@@ -20,6 +20,11 @@ def sparse_product(indptr: Tensor, indices_X: Tensor, weights_X: Tensor, x_CE: T
     """
     if x_CE.device.type == "cpu":
         return _ScipyProduct.apply(indptr, indices_X, weights_X, x_CE)
+    return edge_list_product(indptr, indices_X, weights_X, x_CE)
+
+
+def edge_list_product(indptr: Tensor, indices_X: Tensor, weights_X: Tensor, x_CE: Tensor) -> Tensor:
+    """The same with one message an edge, for any device."""
     num_rows = len(indptr) - 1
     rows_X = torch.repeat_interleave(
         torch.arange(num_rows, device=x_CE.device), indptr.diff(), output_size=len(indices_X)

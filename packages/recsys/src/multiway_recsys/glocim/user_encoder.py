@@ -18,13 +18,17 @@ class AttentionUserEncoder(nn.Module):
     def __init__(self, config: GlocimConfig) -> None:
         super().__init__()
         width = config.hidden_size
+        self.residual = config.residual
         self.attention = (
             SelfAttention(width, config.num_heads, config.head_dim) if config.user == "attention" else None
         )
         self.pooling = AdditivePooling(width, config.attention_hidden_size)
 
     def _mixed(self, clicks_BHE: Tensor, mask_BH: Tensor) -> Tensor:
-        return clicks_BHE if self.attention is None else self.attention(clicks_BHE, mask_BH)
+        if self.attention is None:
+            return clicks_BHE
+        mixed_BHE = self.attention(clicks_BHE, mask_BH)
+        return clicks_BHE + mixed_BHE if self.residual else mixed_BHE
 
     def weights(self, clicks_BHE: Tensor, mask_BH: Tensor) -> Tensor:
         """How much each click counts: (B, H)."""
