@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import time
+from collections import Counter
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ TITLE = "Multiway News Recommendation"
 DESCRIPTION = (
     "What a reader may want to read next, and why: the click, and the chain that other readers followed."
 )
-SIMULATED = "Simulated portal"
+SIMULATED = "Simulated portal: articles, readers and clicks are made up"
 SIMULATED_HELP = (
     "This portal is simulated: its articles are written by a program, its readers and clicks are made up. "
     "Nothing here is about real people or events."
@@ -242,12 +243,10 @@ class DemoSession:
         assert explanation is not None
         checks = []
         if explanation.occlusion is not None and explanation.click is not None:
-            checks.append(
-                {"what": "without the click that is explained", "delta": explanation.occlusion.without_click}
-            )
+            checks.append(("without the click that is explained", explanation.occlusion.without_click))
             if explanation.chain:
-                checks.append({"what": "without its chain", "delta": explanation.occlusion.without_chain})
-            checks.append({"what": "without any chain", "delta": explanation.occlusion.without_all_chains})
+                checks.append(("without its chain", explanation.occlusion.without_chain))
+            checks.append(("without any chain", explanation.occlusion.without_all_chains))
         return {
             "rank": rank,
             "before": before.get(item.article.id),
@@ -263,7 +262,7 @@ class DemoSession:
                 for name, value in item.parts.items()
             ],
             "text": explanation.text,
-            "checks": [{**check, "delta": round(check["delta"], 4)} for check in checks],
+            "checks": [{"what": what, "delta": round(delta, 4)} for what, delta in checks],
             "picture": draw(explanation, item.article, item.parts, item.score),
         }
 
@@ -291,14 +290,19 @@ def clicks_html(found: RecommendationList) -> str:
 
     if not found.history:
         return "<div class='clicks'><div class='note'>No known click: a new reader.</div></div>"
+    times = Counter(article.id for article in found.history)
     rows = [
         f"<li title='{html.escape(article.id)}, {html.escape(article.category)}'>"
         f"<i style='background:{category_colour(article.category)}'></i>"
-        f"<span>{html.escape(article.title or article.id)}</span></li>"
-        for article in reversed(found.history)
+        f"<span>{html.escape(article.title or article.id)}{_times(times[article.id])}</span></li>"
+        for article in dict.fromkeys(reversed(found.history))
     ]
     name = f"History of {html.escape(found.user)}" if found.user else "This history"
     return f"<div class='clicks'><div class='head'>{name}, newest first</div><ol>{''.join(rows)}</ol></div>"
+
+
+def _times(count: int) -> str:
+    return f" (read {count} times)" if count > 1 else ""
 
 
 def _colour(part: str) -> str:

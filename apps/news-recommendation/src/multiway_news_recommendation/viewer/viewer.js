@@ -15,6 +15,10 @@ function signed(value) {
   return (value < 0 ? "\u2212" : "+") + Math.abs(value).toFixed(2);
 }
 
+function plain(value) {
+  return (value < 0 ? "\u2212" : "") + Math.abs(value).toFixed(2);
+}
+
 function stack(parts, largest) {
   const bar = make("span", "stack");
   for (const part of parts) {
@@ -47,7 +51,7 @@ function addRow(item, index, largest) {
   dot.style.background = item.colour;
   meta.append(dot, make("span", "", item.category + " \u00b7 " + item.id + (item.age ? " \u00b7 " + item.age : "")));
   middle.append(meta);
-  row.append(middle, stack(item.parts, largest), make("span", "score", item.score.toFixed(2)), move(item));
+  row.append(middle, stack(item.parts, largest), make("span", "score", plain(item.score)), move(item));
   row.addEventListener("click", () => choose(index));
   find(".list").append(row);
   rows.push(row);
@@ -92,7 +96,7 @@ function draw() {
   const largest = Math.max(...sizes, 1e-6);
   items.forEach((item, index) => addRow(item, index, largest));
   if (items.length === 0) find(".list").append(make("div", "note", value.note || ""));
-  const legend = find(".legend .parts");
+  const legend = find(".legend");
   legend.replaceChildren();
   for (const part of value.legend || []) {
     const key = make("span", "key");

@@ -19,7 +19,7 @@ from multiway_recsys.serving.trace import Trace
 NEIGHBOURS_SHOWN = 3
 BRANCHES_SHOWN = 1  # other ways that readers took, at each hop of the chain
 _TITLE_LENGTH = 90  # characters of a title inside a sentence
-_NOTHING = 5e-3  # a change of the score below this share of it is called none
+_NOTHING = 5e-3  # a change of the score that would be printed as 0.00
 
 
 @dataclass(frozen=True)
@@ -144,10 +144,12 @@ class Explainer:
             without_all_chains=float((trace.without_chains_d - trace.user_d) @ candidate_d),
         )
         neighbours = self._neighbours(source, candidate)
-        clicks = tuple(
-            (self.article(int(row)), float(weight))
-            for row, weight in zip(trace.history_M, trace.click_weights_M, strict=True)
-        )
+        weights: dict[
+            int, float
+        ] = {}  # a news that was clicked twice is shown once, where it was clicked last
+        for row, weight in zip(trace.history_M.tolist(), trace.click_weights_M.tolist(), strict=True):
+            weights[row] = weights.pop(row, 0.0) + weight
+        clicks = tuple((self.article(row), weight) for row, weight in weights.items())
         text = _in_words(
             self.article(source),
             chain,
@@ -155,12 +157,13 @@ class Explainer:
             neighbours,
             occlusion,
             score,
-            self._graph.direction == "in",
+            has_chains=trace.chains_MKL.size > 0,
+            backward=self._graph.direction == "in",
         )
         return Explanation(
             text=text,
             click=self.article(source),
-            click_share=float(trace.click_weights_M[click]),
+            click_share=weights[source],
             neighbours=neighbours,
             chain=chain,
             continues=continues,
@@ -245,6 +248,8 @@ def _in_words(
     neighbours: tuple[Hop, ...],
     occlusion: Occlusion,
     score: float,
+    *,
+    has_chains: bool,
     backward: bool,
 ) -> str:
     sentences = []
@@ -258,15 +263,14 @@ def _in_words(
             f"You read {_quoted(click)}; {steps} {path}; this article continues {_quoted(chain[continues].article)}."
         )
     else:
-        sentences.append(
-            f"You read {_quoted(click)}, which speaks most for this article; the click graph has no chain from there."
-        )
+        missing = "; the click graph has no chain from there" if has_chains else ""
+        sentences.append(f"You read {_quoted(click)}, which speaks most for this article{missing}.")
     if neighbours:
         names = ", ".join(_quoted(hop.article) + _readers(hop.readers) for hop in neighbours)
         sentences.append(f"Right {'before' if backward else 'after'} it, readers read {names}.")
-    check = f"Without that click the score {_change(occlusion.without_click, score)}"
+    check = f"The score is {_number(score)}; without that click it {_change(occlusion.without_click)}"
     if chain:
-        check += f"; without its chain it {_change(occlusion.without_chain, score)}"
+        check += f", without its chain it {_change(occlusion.without_chain)}"
     sentences.append(check + ".")
     return " ".join(sentences)
 
@@ -282,7 +286,11 @@ def _readers(count: int | None) -> str:
     return "" if count is None else f" ({count} reader{'' if count == 1 else 's'})"
 
 
-def _change(delta: float, score: float) -> str:
-    if abs(delta) < _NOTHING * max(abs(score), 1e-6):
-        return "stays the same"
-    return f"{'falls' if delta < 0 else 'rises'} by {abs(delta):.2f} (from {score:.2f})"
+def _change(delta: float) -> str:
+    if abs(delta) < _NOTHING:
+        return "would stay the same"
+    return f"would {'fall' if delta < 0 else 'rise'} by {abs(delta):.2f}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")

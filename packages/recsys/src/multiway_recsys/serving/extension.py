@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 from multiway_core.errors import InputError
@@ -37,7 +38,7 @@ def extended(parts: TrainedRecommender, news: News) -> TrainedRecommender:
             title_length=config.title_length if features.tokens is None else features.tokens.shape[1],
             abstract_length=0 if features.abstract_tokens is None else features.abstract_tokens.shape[1],
         )
-    changed: dict[str, NDArray[np.generic] | None] = {}
+    changed: dict[str, Any] = {}
     for name in ("tokens", "abstract_tokens", "text_vectors"):
         own = getattr(features, name)
         if own is None:

@@ -159,8 +159,12 @@ def load(folder: Path, *, device: torch.device | str = "cpu") -> TrainedRecommen
         news = _news(folder, arrays)
         mapped = GraphArtefact.load(folder / GRAPH).graph
         # In memory: PyTorch takes no arrays that cannot be written.
-        arrays_of_graph = {name: np.array(getattr(mapped, name)) for name in ("indptr", "indices", "weights")}
-        graph = replace(mapped, **arrays_of_graph)
+        graph = replace(
+            mapped,
+            indptr=np.array(mapped.indptr),
+            indices=np.array(mapped.indices),
+            weights=np.array(mapped.weights),
+        )
         readers = Readers(
             tuple(_lines(folder / READERS)),
             _ragged(arrays, "readers", len(news), folder),

@@ -168,7 +168,9 @@ def _target(
     drawing: _Drawing, recommended: Article, parts: Mapping[str, float], score: float, x: int, y: int
 ) -> None:
     drawing.card(x, y, _TARGET_WIDTH, 84, recommended, lines=4, strong=True, size=12.5)
-    drawing.text(x, y + 110, f"score {score:.2f}, made of", 12, _FAINT, css="faint")
+    drawing.text(
+        x, y + 110, f"score {_signed(score).removeprefix(chr(43))}, made of", 12, _FAINT, css="faint"
+    )
     largest = max((abs(value) for value in parts.values()), default=1.0) or 1.0
     for number, (name, value) in enumerate(parts.items()):
         row_y = y + 132 + 30 * number
@@ -263,7 +265,7 @@ class _Drawing:
             f'<rect x="{x - width / 2:.1f}" y="{y - 9:.1f}" width="{width:.1f}" height="18" rx="9" fill="{_CARD}" '
             f'stroke="{colour}" class="card"/>'
         )
-        self.text(x, y + 3.5, text, 10, ink, anchor="middle", css="badge")
+        self.text(x, y + 3.5, text, 10, ink, anchor="middle", css="tag")
 
     def line(
         self, x0: float, y0: float, x1: float, y1: float, colour: str, width: float, *, arrow: bool = False,

@@ -60,7 +60,9 @@ def showable(
 
 
 def popular_and_fresh(
-    clicks_P: NDArray[np.floating], published_P: NDArray[np.int64] | None, now: int | None
+    clicks_P: NDArray[np.floating],
+    published_P: NDArray[np.int64] | None,
+    now: int | NDArray[np.int64] | None,
 ) -> NDArray[np.float32]:
     """Scores of P news for a reader of whom nothing is known: clicks so far, halved every ``HALF_LIFE_DAYS``.
 

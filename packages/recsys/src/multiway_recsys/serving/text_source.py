@@ -106,9 +106,9 @@ class EncoderSource:
         folder = bundled_minilm() if self.name == MINILM else hub.resolve(self.name)
         texts = [news_text(title, abstract) for title, abstract in zip(titles, abstracts, strict=True)]
         vectors = TextEncoder(folder).encode(texts)
-        if self.mean is not None and self.components is not None:
-            vectors = (vectors - self.mean) @ self.components
-        return {"text_vectors": vectors.astype(np.float32)}
+        if self.mean is None or self.components is None:
+            return {"text_vectors": vectors}
+        return {"text_vectors": ((vectors - self.mean) @ self.components).astype(np.float32)}
 
     def save(self, folder: Path) -> None:
         """Write what `load_text_source` reads."""
