@@ -196,8 +196,23 @@ def test_a_drawing_beside_text_gives_no_lines():
     sheet.lines(60, 570, 4, 750)
     prepared = prepare(sheet.pixels)
     boxes = [prepared.to_source(region.box) for region in find_lines(prepared)]
-    assert overlaps(sheet.boxes, boxes).max(axis=1).min() > 0.55
+    matches = overlaps(sheet.boxes, boxes)
+    assert matches.max(axis=1).min() > 0.55
     assert len(boxes) <= len(sheet.boxes) + 1
+    order = matches.argmax(axis=1)
+    caption, beside, under = order[12], order[:12], order[13:]
+    assert caption < beside.min() < beside.max() < under.min()
+
+
+def test_a_stroke_beside_two_lines_does_not_join_them():
+    sheet = Sheet().lines(200, 80, 12, 700, pitch=29)
+    for row in range(11):
+        x = 188 if row % 2 else 906
+        y = 80 + 29 * row
+        sheet.draw.line((x, y + 10, x, y + 40), fill=0, width=2)
+    prepared = prepare(sheet.pixels)
+    boxes = [prepared.to_source(region.box) for region in find_lines(prepared)]
+    assert overlaps(sheet.boxes, boxes).max(axis=1).min() > 0.55
 
 
 @pytest.mark.parametrize("ruled", [False, True])
@@ -343,3 +358,83 @@ def test_receipts():
         found += int((overlaps(truth, boxes).max(axis=1) >= 0.5).sum())
         truths += len(truth)
     assert found / truths > 0.85
+
+
+def dark_rows(crop: np.ndarray) -> np.ndarray:
+    """Rows of a crop where nearly all of the width between the margins is ink."""
+    return np.flatnonzero((crop[:, 6:-6] < 128).mean(axis=1) > 0.8)
+
+
+@pytest.mark.parametrize("offset", [-4, 31])
+def test_short_rules_above_and_below_words_stay_out_of_crops(offset):
+    sheet = Sheet().lines(80, 80, 8, 800)
+    x0, y = 600, 500
+    sheet.line(x0, y, "102.00")
+    sheet.draw.line((x0 - 4, y + offset, x0 + 74, y + offset), fill=0, width=2)
+    prepared = prepare(sheet.pixels)
+    regions = find_lines(prepared)
+    assert len(regions) == 9
+    crop = crop_line(prepared, regions[-1])
+    assert not len(dark_rows(crop))
+    rows = np.flatnonzero((crop < 128).any(axis=1))
+    assert rows[0] >= 7
+    assert rows[-1] <= 25
+
+
+def test_dashed_rules_above_words_stay_out_of_crops():
+    sheet = Sheet().lines(80, 80, 8, 800)
+    sheet.line(600, 500, "102.00")
+    for x in range(598, 670, 14):
+        sheet.draw.line((x, 500, x + 8, 500), fill=0, width=2)
+    prepared = prepare(sheet.pixels)
+    regions = find_lines(prepared)
+    assert len(regions) == 9
+    rows = np.flatnonzero((crop_line(prepared, regions[-1]) < 128).any(axis=1))
+    assert rows[0] >= 7
+
+
+def test_condensed_letters_are_widened():
+    sheet = Sheet().lines(80, 80, 8, 800)
+    narrow = np.asarray(sheet.image.resize((600, 1000), Image.Resampling.LANCZOS))
+    widths = []
+    for pixels in (sheet.pixels, narrow):
+        prepared = prepare(pixels)
+        widths.append(sum(crop_line(prepared, region).shape[1] for region in find_lines(prepared)))
+    assert 0.75 < widths[1] / widths[0] < 1.05
+
+
+def test_dashes_and_signs_of_equality_are_no_rules():
+    sheet = Sheet()
+    for i in range(8):
+        sheet.line(80, 80 + 40 * i, "so — said he — if a == b then 4 = 5 – 1")
+    sheet.line(80, 500, "A title — with a dash", 44)
+    prepared = prepare(sheet.pixels)
+    assert not prepared.rules.any()
+
+
+@pytest.mark.parametrize("sign", ["-", "*", "+"])
+def test_a_sign_alone_in_a_cell_is_found(sign):
+    sheet = Sheet()
+    for row in range(8):
+        for column, text in enumerate((f"Item {row}", f"{row}.50", f"{row * 1234}")):
+            sheet.line(100 + 200 * column, 100 + 44 * row, sign if (row, column) == (4, 1) else text)
+    prepared = prepare(sheet.pixels)
+    regions = find_lines(prepared)
+    assert len(regions) == 24
+    found = regions[13]
+    assert found.mark
+    assert abs(found.box[0] - sheet.boxes[13][0]) < 8
+    assert found.baseline == pytest.approx(regions[12].baseline)
+    crop = crop_line(prepared, found)
+    rows = np.flatnonzero((crop < 128).any(axis=1))
+    assert 8 <= rows[0] <= rows[-1] <= 22
+
+
+def test_specks_are_no_signs():
+    sheet = Sheet().lines(80, 80, 20, 500)
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        x, y = int(rng.integers(620, 950)), int(rng.integers(60, 950))
+        sheet.draw.ellipse((x, y, x + int(rng.integers(1, 6)), y + int(rng.integers(1, 6))), fill=0)
+    regions = find_lines(prepare(sheet.pixels))
+    assert len(regions) <= 22

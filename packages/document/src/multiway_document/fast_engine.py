@@ -11,10 +11,24 @@ from multiway_blocks.vision import VisionEncoder
 from multiway_document.kosmos2_5.line_reader import LineReader, LineReading, read_lines
 from multiway_document.markdown_layout import lines_to_markdown
 from multiway_document.result import Line, Page
-from multiway_document.segmentation import crop_line, find_lines, prepare
+from multiway_document.segmentation import (
+    LineRegion,
+    PreparedPage,
+    crop_line,
+    find_lines,
+    lies_sideways,
+    prepare,
+)
+from multiway_document.stray_readings import is_stray_reading, usual_x_height
 
 LOW_CONFIDENCE = 0.5
 LINES_PER_EVENT = 8  # how many lines are read between two events of a stream
+
+PROBED_LINES = 6
+UPRIGHT = 0.93
+"""A page is taken as it is where its widest ``PROBED_LINES`` lines are read with this confidence; upside down they are
+read with less than 0.88."""
+MIN_GAIN = 0.02  # of that confidence, for which a page is turned
 
 
 class FastEngine:
@@ -31,20 +45,24 @@ class FastEngine:
     def stream(self, image: np.ndarray, *, markdown: bool) -> Iterator[Line | Page]:
         """Lines of a page (H, W) or (H, W, 3) uint8 as they are read, and the page last.
 
-        Lines whose characters are less probable than ``LOW_CONFIDENCE`` on average carry the flag
+        A page on its side or upside down is turned first; boxes are those of the page as given. Readings that are no
+        text (:func:`is_stray_reading`) are left out. Lines whose characters are less probable than ``LOW_CONFIDENCE`` on average carry the flag
         ``low_confidence``. ``markdown`` adds the page as markdown, made of the lines' places.
         """
         height, width = image.shape[:2]
-        prepared = prepare(image)
-        regions = find_lines(prepared)
+        prepared, regions, known = self._upright(image)
+        usual = usual_x_height(regions)
         lines: list[Line] = []
         kept = []
         for start in range(0, len(regions), LINES_PER_EVENT):
             part = regions[start : start + LINES_PER_EVENT]
-            readings = self._read([crop_line(prepared, region) for region in part])
-            for region, reading in zip(part, readings, strict=True):
+            unread = [region for region in part if region.number not in known]
+            readings = self._read([crop_line(prepared, region) for region in unread])
+            known |= {region.number: reading for region, reading in zip(unread, readings, strict=True)}
+            for region in part:
+                reading = known[region.number]
                 text = " ".join(reading.text.split())  # a wide gap may read as two blanks
-                if not text:
+                if is_stray_reading(text, reading.confidence, region, usual):
                     continue
                 flags = reading.flags
                 if reading.confidence < LOW_CONFIDENCE:
@@ -55,6 +73,28 @@ class FastEngine:
                 yield line
         written = lines_to_markdown(kept, [line.text for line in lines], prepared) if markdown else None
         yield Page(index=0, width=width, height=height, lines=tuple(lines), markdown=written)
+
+    def _upright(self, image: np.ndarray) -> tuple[PreparedPage, list[LineRegion], dict[int, LineReading]]:
+        """The page turned so that it can be read, its lines, and what was read of them to know."""
+        prepared = prepare(image)
+        regions = find_lines(prepared)
+        sideways = lies_sideways(regions, prepared.x_height)
+        best: tuple[float, PreparedPage, list[LineRegion], dict[int, LineReading]] | None = None
+        for turns in (1, 3) if sideways else (0, 2):
+            if turns:
+                prepared = prepare(image, turns)
+                regions = find_lines(prepared)
+            probed = sorted(regions, key=lambda region: region.box[0] - region.box[2])[:PROBED_LINES]
+            readings = self._read([crop_line(prepared, region) for region in probed])
+            letters = sum(len(reading.text) for reading in readings)
+            confidence = sum(reading.confidence * len(reading.text) for reading in readings) / max(1, letters)
+            if best is None or confidence > best[0] + MIN_GAIN:
+                known = {region.number: reading for region, reading in zip(probed, readings, strict=True)}
+                best = confidence, prepared, regions, known
+            if not letters or confidence > UPRIGHT:
+                break
+        assert best is not None
+        return best[1:]
 
     def _read(self, crops: Sequence[np.ndarray]) -> list[LineReading]:
         device = self.vision.patch_projection.weight.device.type

@@ -8,6 +8,7 @@
 
 from multiway_document.segmentation.crop import crop_line
 from multiway_document.segmentation.lines import LineRegion, find_lines
+from multiway_document.segmentation.orientation import lies_sideways
 from multiway_document.segmentation.preparation import PreparedPage, prepare
 
-__all__ = ["LineRegion", "PreparedPage", "crop_line", "find_lines", "prepare"]
+__all__ = ["LineRegion", "PreparedPage", "crop_line", "find_lines", "lies_sideways", "prepare"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,8 +11,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from multiway_document.result import Box
-from multiway_document.segmentation.components import CAP_TO_X, Components, find_components
-from multiway_document.segmentation.pictures import find_pictures, is_stray
+from multiway_document.segmentation.components import CAP_TO_X, Components, find_components, soft_edge
+from multiway_document.segmentation.marks import find_lone_marks
+from multiway_document.segmentation.pictures import Pictures, captions_first, find_pictures, is_stray
 from multiway_document.segmentation.preparation import PreparedPage
 from multiway_document.segmentation.reading_order import reading_order
 from multiway_document.segmentation.splitting import members_of, split_rows
@@ -19,6 +21,9 @@ from multiway_document.segmentation.splitting import members_of, split_rows
 MAX_GAP_EM = 1.3
 """A gap of more font sizes always ends a region, so the cells of a table row and the columns of a page are read
 apart, as in SROIE's boxes; narrower gaps are judged by :func:`split_rows`."""
+
+NO_LINE, NO_TEXT = -1, -2
+"""Owners of pieces that are in no line: specks and rests that may belong to a letter; drawings and rules."""
 
 MAX_GROUPS = 2000
 """More groups of letters than this are noise; a bound on time and memory."""
@@ -36,7 +41,9 @@ class LineRegion:
 
     ``box``: ink extent in x, font ascent to descent in y. ``baseline`` is the y just below the letters,
     ``x_height`` the line's own. ``block`` numbers blocks in reading order. ``owner`` gives, for each of the page's
-    ``components``, the ``number`` of the line that it belongs to or -1: what a crop needs to leave neighbours out.
+    ``components``, the ``number`` of the line that it belongs to, or ``NO_LINE`` or ``NO_TEXT``: what a crop needs to
+    leave neighbours out. ``mark``: the line is one sign too small to be known for text, such as a dash in a cell.
+    ``soft_edge``: pixels by which ``x_height`` and ``baseline`` (by half of it) include the letters' soft edges.
     """
 
     box: Box
@@ -46,6 +53,8 @@ class LineRegion:
     number: int
     owner: npt.NDArray[np.int32] = field(repr=False, compare=False)
     components: Components = field(repr=False, compare=False)
+    mark: bool = False
+    soft_edge: float = 0.0
 
 
 def find_lines(prepared: PreparedPage) -> list[LineRegion]:
@@ -56,11 +65,11 @@ def find_lines(prepared: PreparedPage) -> list[LineRegion]:
     x = prepared.x_height
     pictures = find_pictures(pieces, x)
     letters = np.setdiff1d(_letters(pieces, x), pictures.strokes)
-    owner = np.full(len(pieces.area), -1, np.int32)
+    owner = np.full(len(pieces.area), NO_LINE, np.int32)
     owner[letters] = _group(pieces, letters, x)
     _keep_largest(pieces, owner)
     dashes = _dashed_rules(pieces, x)
-    owner[dashes] = -1
+    owner[dashes] = NO_LINE
     measured = _measure_all(pieces, owner, x)
     _attach(pieces, owner, measured, x, ignored=np.union1d(dashes, pictures.strokes))
     _join(pieces, owner, measured)
@@ -68,23 +77,48 @@ def find_lines(prepared: PreparedPage) -> list[LineRegion]:
         pieces, owner, {n: EM_TO_X * own_x for n, (_, own_x) in _measure_all(pieces, owner, x).items()}
     )
     measured = _measure_all(pieces, owner, x)
-    kept: list[tuple[int, Box, float, float]] = []
+    kept: dict[int, tuple[float, float]] = {}
     for number, members in members_of(owner):
         baseline, own_x = measured[number]
-        stray = is_stray(pieces, members, baseline, x, pictures)
-        if stray or not _is_text(pieces, members, own_x, x):
-            owner[members] = -1
-            continue
-        box = (
+        if is_stray(pieces, members, baseline, x, pictures):
+            owner[members] = NO_TEXT
+        elif not _is_text(pieces, members, own_x, x):
+            owner[members] = NO_LINE
+        else:
+            kept[number] = baseline, own_x
+    owner[dashes] = NO_TEXT
+    drawn = pictures.strokes[owner[pictures.strokes] < 0]
+    owner[drawn] = NO_TEXT
+    marks = find_lone_marks(pieces, owner, kept, x)
+    kept |= marks
+    return _regions(prepared, pieces, owner, kept, marks.keys(), pictures)
+
+
+def _regions(
+    prepared: PreparedPage,
+    pieces: Components,
+    owner: npt.NDArray[np.int32],
+    kept: dict[int, tuple[float, float]],
+    marks: Set[int],
+    pictures: Pictures,
+) -> list[LineRegion]:
+    """The lines ``number: (base line, x-height)`` in reading order."""
+    numbers, boxes = [], []
+    for number, members in members_of(owner):
+        baseline, own_x = kept[number]
+        numbers.append(number)
+        boxes.append((
             float(pieces.x0[members].min()),
             max(0.0, baseline - ASCENT_TO_X * own_x),
             float(pieces.x1[members].max()),
             min(float(prepared.grey.shape[0]), baseline + DESCENT_TO_X * own_x),
-        )
-        kept.append((number, box, baseline, own_x))
-    order, blocks = reading_order([box for _, box, _, _ in kept], [own_x for _, _, _, own_x in kept])
+        ))  # fmt: skip
+    places = captions_first(boxes, pictures)
+    order, blocks = reading_order(places, [kept[number][1] for number in numbers])
+    letters = np.flatnonzero((owner >= 0) & (pieces.height > 0.7 * prepared.x_height))
+    edge = min(soft_edge(prepared.grey, pieces, letters), 0.3 * prepared.x_height)
     return [
-        LineRegion(kept[i][1], block, kept[i][2], kept[i][3], kept[i][0], owner, pieces)
+        LineRegion(boxes[i], block, *kept[numbers[i]], numbers[i], owner, pieces, numbers[i] in marks, edge)
         for i, block in zip(order, blocks, strict=True)
     ]
 
@@ -129,7 +163,28 @@ def _dashed_rules(pieces: Components, x: float) -> npt.NDArray[np.intp]:
     np.minimum.at(start, number, x0)
     np.maximum.at(end, number, x1)
     ruled = (end - start > 9 * x) & (count >= 4) | (end - start > 14 * x)
+    short = np.flatnonzero(~ruled & (count >= 4) & (end - start > 2.2 * x))
+    for row in short:  # over an amount, say: dashes, not dots, with letters right above or below
+        members = thin[number == row]
+        flat = np.mean(pieces.width[members] >= 1.6 * pieces.height[members]) > 0.7
+        ruled[row] = flat and _stands_on_letters(pieces, members, x)
     return thin[ruled[number]]
+
+
+def _stands_on_letters(pieces: Components, members: npt.NDArray[np.intp], x: float) -> bool:
+    """Whether most of a row of dashes has letters within an x-height of it, all above or all below."""
+    x0, x1 = pieces.x0[members], pieces.x1[members]
+    top, bottom = int(pieces.y0[members].min()), int(pieces.y1[members].max())
+    letters = (pieces.height > 0.7 * x) & (pieces.height < 3 * x) & (pieces.area > 0)
+    for near in (
+        letters & (pieces.y0 >= bottom - 1) & (pieces.y0 < bottom + x),
+        letters & (pieces.y1 <= top + 1) & (pieces.y1 > top - x),
+    ):
+        over = np.flatnonzero(near)
+        shared = np.minimum(pieces.x1[over], x1[:, None]) - np.maximum(pieces.x0[over], x0[:, None])
+        if len(over) and np.mean((shared > 0).any(axis=1)) > 0.5:
+            return True
+    return False
 
 
 def _connect(left: npt.NDArray[np.intp], right: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.int32]:
@@ -191,7 +246,38 @@ def _group(pieces: Components, letters: npt.NDArray[np.intp], x: float) -> npt.N
     em = EM_TO_X * np.maximum(np.minimum(x, high), high / CAP_TO_X)
     linked = (overlap >= 0.4 * low) & (high <= 2.6 * low) & (gap <= MAX_GAP_EM * em)
     linked &= ~bridge[left] & ~bridge[right]
-    return np.where(bridge, -1, _connect(left[linked], right[linked], len(letters)))
+    number = _connect(left[linked], right[linked], len(letters))
+    stacked = _stacked(number, x0, y0, x1, y1, x)
+    if stacked.any():
+        # A stroke between two lines overlaps both, but its middle is in neither.
+        apart = np.abs((y0 + y1)[left] - (y0 + y1)[right]) > 1.5 * x
+        linked &= ~(apart & stacked[number[left]])
+        number = _connect(left[linked], right[linked], len(letters))
+    return np.where(bridge, NO_LINE, number)
+
+
+def _stacked(
+    number: npt.NDArray[np.int32],
+    x0: npt.NDArray[np.int32],
+    y0: npt.NDArray[np.int32],
+    x1: npt.NDArray[np.int32],
+    y1: npt.NDArray[np.int32],
+    x: float,
+) -> npt.NDArray[np.bool_]:
+    """For each group number, whether it holds more than one line: a quarter of its letters have others right below."""
+    height = y1 - y0
+    body = np.flatnonzero((height > 0.6 * x) & (height < 2.0 * x))
+    result = np.zeros(int(number.max(initial=0)) + 1, bool)
+    top, bottom = np.full(len(result), 1 << 30), np.full(len(result), -1)
+    np.minimum.at(top, number[body], y0[body])
+    np.maximum.at(bottom, number[body], y1[body])
+    for group in np.flatnonzero(bottom - top > 3.2 * x):
+        members = body[number[body] == group]
+        a, b = x0[members], x1[members]
+        below = y0[members] >= y1[members][:, None] - 0.1 * x
+        below &= (a < b[:, None]) & (b > a[:, None])
+        result[group] = np.count_nonzero(below.any(axis=1)) > 0.25 * len(members)
+    return result
 
 
 def _measure_all(

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from multiway_document.result import Box
 from multiway_document.segmentation.components import Components
 
 MIN_HEIGHT, MIN_WIDTH = 9.0, 5.0
@@ -72,6 +73,28 @@ def is_stray(
     letters = (height > 0.5 * x) & (height < 3.0 * x)
     letters &= np.abs(pieces.y1[members] - baseline) <= max(1.5, 0.2 * float(np.median(height)))
     return int(np.count_nonzero(letters)) < max(4, int(0.5 * np.count_nonzero(height > 0.5 * x)))
+
+
+def captions_first(boxes: list[Box], pictures: Pictures) -> list[Box]:
+    """The places by which lines are put in order: captions of drawings that text runs beside stand at the
+    drawing's top, so that they are read before that text and not in the middle of it."""
+    if not len(pictures.boxes) or not boxes:
+        return boxes
+    x0, y0, x1, y1 = np.asarray(boxes, np.float64).T
+    places = list(boxes)
+    for left, top, right, bottom in pictures.boxes:
+        height = y1 - y0
+        inside = (x0 >= left) & (x1 <= right)
+        caption = inside & ((y0 + y1) / 2 > bottom - 3 * height) & (y0 < bottom + 1.5 * height)
+        beside = (~inside) & (np.minimum(y1, bottom) - np.maximum(y0, top) > 0.5 * height)
+        beside &= (x0 > (left + right) / 2) | (x1 < (left + right) / 2)
+        if np.count_nonzero(beside) < 3:
+            continue
+        start = min(top, float(y0[beside].min()))
+        for k, i in enumerate(sorted(np.flatnonzero(caption), key=lambda i: (y0[i], x0[i]))):
+            y = start - 1.0 + 1e-3 * k  # between what is above the drawing and what begins beside it
+            places[i] = (boxes[i][0], y, boxes[i][2], y + 1e-4)
+    return places
 
 
 def _runs(pieces: Components, label: int) -> float:

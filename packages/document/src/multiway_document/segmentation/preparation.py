@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -24,8 +24,8 @@ from multiway_document.segmentation.components import (
     estimate_x_height,
     find_components,
     find_ink,
-    remove_rules,
 )
+from multiway_document.segmentation.rules import find_rules, long_rules
 from multiway_document.segmentation.skew import find_skew
 
 WORKING_X_HEIGHT = (6.5, 22.0)
@@ -40,7 +40,7 @@ _MIN_SKEW = 0.1  # degrees; less moves a line by less than two pixels over a pag
 class PreparedPage:
     """A flattened page, dark text on white, with the way back to the picture that it came from.
 
-    ``grey`` and ``ink`` (rules removed) are (H, W) uint8. ``rotation`` is the angle in degrees,
+    ``grey``, ``ink`` (rules removed) and ``rules`` (their ink) are (H, W) uint8. ``rotation`` is the angle in degrees,
     counter-clockwise positive, by which the source page was seen to lean (the page here is turned back by
     it). ``x_height`` is the commonest one, in pixels of ``grey``. ``inverse`` is the (2, 3) affine map from
     here to the source.
@@ -48,6 +48,7 @@ class PreparedPage:
 
     grey: GreyImage
     ink: InkMask
+    rules: InkMask
     rotation: float
     x_height: float
     inverse: npt.NDArray[np.float64]
@@ -68,15 +69,22 @@ class PreparedPage:
         return float(x0), float(y0), float(x1), float(y1)
 
 
-def prepare(image: np.ndarray) -> PreparedPage:
+def prepare(image: np.ndarray, turns: int = 0) -> PreparedPage:
     """Flatten, denoise where noisy, deskew (up to 15 degrees) and scale a page.
 
-    ``image`` is (H, W) or (H, W, 3) RGB uint8 of any size, dark text on light or the reverse. An empty page
+    The page is turned counter-clockwise by ``turns`` quarters first. ``image`` is (H, W) or (H, W, 3) RGB uint8 of any size, dark text on light or the reverse. An empty page
     comes back with ``x_height`` 10. Raises ValueError for another shape or type.
 
     OpenCV uses all cores unless the program calls ``cv2.setNumThreads(1)``; nothing here changes that
     setting.
     """
+    if turns % 4:
+        prepared = prepare(np.ascontiguousarray(np.rot90(image, turns)))
+        height, width = image.shape[:2]
+        back = quarter_turned(turns, width, height)
+        inverse = back[:, :2] @ prepared.inverse
+        inverse[:, 2] += back[:, 2]
+        return replace(prepared, inverse=inverse, source_size=(width, height))
     grey, _ = remove_impulses(to_grey(image))
     page = flatten(grey)
     height, width = page.shape
@@ -88,7 +96,7 @@ def prepare(image: np.ndarray) -> PreparedPage:
     x_height = estimate_x_height(find_components(ink))
     white = whiten(page, float(np.median(page_noise)))
     if x_height is None:
-        return PreparedPage(white, ink, 0.0, 10.0, np.eye(2, 3), (width, height))
+        return PreparedPage(white, ink, np.zeros_like(ink), 0.0, 10.0, np.eye(2, 3), (width, height))
 
     scale = 1.0
     if not WORKING_X_HEIGHT[0] <= x_height <= WORKING_X_HEIGHT[1]:
@@ -101,7 +109,7 @@ def prepare(image: np.ndarray) -> PreparedPage:
         )
         ink, scale = find_ink(smooth, noise), white.shape[1] / width
         x_height *= scale
-    skew = find_skew(remove_rules(ink, x_height), x_height)
+    skew = find_skew(cv2.subtract(ink, long_rules(ink, x_height)), x_height)
     skew = skew if abs(skew) >= _MIN_SKEW else 0.0
 
     inverse = np.diag([1.0 / scale, 1.0 / scale, 1.0])[:2]
@@ -119,8 +127,20 @@ def prepare(image: np.ndarray) -> PreparedPage:
         back = cv2.invertAffineTransform(forward)
         inverse = back if scale > 1.0 else back / scale
         x_height *= enlarge
-    ink = remove_rules(ink, x_height)
-    return PreparedPage(white, ink, skew, x_height, inverse, (width, height))
+    rules = find_rules(ink, x_height)
+    return PreparedPage(white, cv2.subtract(ink, rules), rules, skew, x_height, inverse, (width, height))
+
+
+def quarter_turned(turns: int, width: int, height: int) -> npt.NDArray[np.float64]:
+    """The (2, 3) map from a page turned counter-clockwise by ``turns`` quarters (``np.rot90``) back to the page before,
+    ``width`` x ``height`` pixels."""
+    maps = (
+        [[1, 0, 0], [0, 1, 0]],
+        [[0, -1, width], [1, 0, 0]],
+        [[-1, 0, width], [0, -1, height]],
+        [[0, 1, 0], [-1, 0, height]],
+    )
+    return np.array(maps[turns % 4], np.float64)
 
 
 def _turn(width: int, height: int, angle: float, scale: float) -> tuple[np.ndarray, tuple[int, int]]:
