@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -136,9 +138,13 @@ def test_decoding_kernels_equal_the_reference(dtype: torch.dtype, rows: int, mon
         return torch.cat([decoder(x[:, t : t + 1], step, cache) for t in range(9, 14)], dim=1).double()
 
     calls = []
+
+    def counted(forward: Callable[..., Tensor], *arguments) -> Tensor:
+        calls.append(forward.__module__)
+        return forward(*arguments)
+
     for kernel in (few_rows, one_query):
-        forward = kernel.forward
-        monkeypatch.setattr(kernel, "forward", lambda *a, f=forward: calls.append(f.__module__) or f(*a))
+        monkeypatch.setattr(kernel, "forward", functools.partial(counted, kernel.forward))
     monkeypatch.setattr(linear, "_MIN_ELEMENTS", 0)
     by_kernels, wanted = run(decoder, x), run(exact, x.double())
     assert len(set(calls)) == few_rows.supports(dtype) + one_query.supports(dtype)

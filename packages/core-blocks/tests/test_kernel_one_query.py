@@ -164,7 +164,12 @@ def test_the_same_bits_for_any_number_of_threads() -> None:
 def test_attention_takes_it_for_a_decoding_step(dtype: torch.dtype, masked: bool, monkeypatch) -> None:
     calls = []
     forward = cpu.forward
-    monkeypatch.setattr(cpu, "forward", lambda *arguments: calls.append(1) or forward(*arguments))
+
+    def counted(*arguments) -> Tensor:
+        calls.append(1)
+        return forward(*arguments)
+
+    monkeypatch.setattr(cpu, "forward", counted)
     query, keys, values = arguments(2, 4, 2, 19, 16, dtype, 0)
     visible = torch.arange(19)[None] >= torch.tensor([[0], [6]]) if masked else None
     mask = None if visible is None else visible[:, None, None]
