@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from multiway_core.checkpoint import on_meta
 from multiway_core.errors import CheckpointError, ConfigError
 from multiway_recsys.glocim import checkpoint
 from multiway_recsys.glocim.config import PRESETS
@@ -78,7 +79,7 @@ def world() -> World:
 )
 def test_published_names_and_full_sizes(preset: str, names: set[str]) -> None:
     config = replace(PRESETS[preset], num_words=7, num_entities=8)
-    with torch.device("meta"):
+    with on_meta():
         state = checkpoint.published_state(Glocim(config))
     assert set(state) == names
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from multiway_core import config as json_config
+from multiway_core.checkpoint import on_meta
 from multiway_core.errors import ConfigError, InputError
 from multiway_recsys.data.tables import Behaviors, Ragged
 from multiway_recsys.glocim.attention import AdditivePooling, SelfAttention, masked_softmax
@@ -57,7 +58,7 @@ def test_every_preset_trains_all_of_its_tensors(world: World, preset: str) -> No
 
 def test_parameters_of_glory_are_those_of_the_published_code() -> None:
     config = replace(PRESETS["glory"], num_words=3, num_entities=3)
-    with torch.device("meta"):
+    with on_meta():
         assert Glocim(config).parameter_count() == 3_061_806
 
 

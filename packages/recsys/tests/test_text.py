@@ -23,6 +23,8 @@ from multiway_recsys.text.word_vectors import read_word_vectors
         ("U.S. stay-at-home order (AT&T) at 9:30 a.m.", "u.s. stay-at-home order ( at&t ) at 9:30 a.m."),
         ("He can't... cannot 1,000 -5", "he ca n't ... can not 1,000 -5"),
         ("Überraschung in Zürich – naïve", "überraschung in zürich – naïve"),
+        ("Gov. O'Brien’s 13-year-old vs. Rep. Lee", "gov. o'brien ’s 13-year-old vs. rep. lee"),
+        ("He said no. No!", "he said no. no !"),
         ("", ""),
     ],
 )

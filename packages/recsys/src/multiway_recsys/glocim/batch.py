@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from multiway_core.errors import InputError
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -63,7 +64,7 @@ class BatchMaker:
             chains = features.need("chains", "the long-chain interest")
             if chains.ndim != 3 or chains.shape[2] < config.chain_length:
                 wanted = f"({len(features)}, chains, {config.chain_length} or more)"
-                raise ValueError(f"features: chains have the shape {chains.shape}, expected {wanted}")
+                raise InputError(f"features: chains have the shape {chains.shape}, expected {wanted}")
             self.chains = chains[:, : config.chains_per_news, : config.chain_length]
         check_features(features, config)
 

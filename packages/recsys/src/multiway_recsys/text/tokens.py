@@ -17,16 +17,21 @@ from numpy.typing import NDArray
 
 PADDING = 0
 
+_ABBREVIATIONS = (
+    "jan|feb|mar|apr|aug|sept|sep|oct|nov|dec|mr|mrs|ms|dr|jr|sr|st|ft|mt|rep|sen|gov|gen|col|lt|sgt|capt|rev|prof|"
+    "pres|vs|v|no|dept|inc|co|corp|ltd|etc|[^\\W\\d_]"
+)
 # One word at a time, the first alternative that fits (the text is in lower case):
 _WORD = re.compile(
-    r"""
-    (?:[^\W\d_]\.){2,}                 # initials keep their stops: u.s., a.m.
-  | can(?=not\b) | \w+(?=n['’]t\b)     # cannot = can not, don't = do n't
-  | n['’]t\b | ['’](?:s|re|ve|ll|d|m)\b # endings: 's 're 've 'll 'd 'm
-  | [+-]?\d+(?:[.,:/]\d+)*\w*          # numbers, times, dates, 3rd
-  | \w+(?:[-&/.]\w+)*                  # words, with a hyphen, an ampersand, a slash or a stop inside
-  | \.\.+ | --+                        # dots and dashes in a row
-  | [^\w\s]                            # any other mark by itself
+    rf"""
+    (?:[^\W\d_]\.){{2,}}                   # initials keep their stops: u.s., a.m.
+  | \b(?:{_ABBREVIATIONS})\.(?=\s+\S)     # so do abbreviations with a word behind them
+  | can(?=not\b) | \w+(?=n['’]t\b)       # cannot = can not, don't = do n't
+  | n['’]t\b | ['’](?:s|re|ve|ll|d|m)\b   # endings: 's 're 've 'll 'd 'm
+  | [+-]?\d+(?:[.,:/]\d+)*\w*(?:-\w+)*   # numbers, times, dates, 3rd, 13-year-old
+  | \w+(?:[-&/.]\w+|['’](?!(?:s|re|ve|ll|d|m|t)\b)\w+)*  # words with a hyphen, a slash, o'brien
+  | \.\.+ | --+                          # dots and dashes in a row
+  | [^\w\s]                              # any other mark by itself
     """,
     re.VERBOSE,
 )
@@ -35,8 +40,9 @@ _WORD = re.compile(
 def split_words(text: str) -> list[str]:
     """The words and marks of a text, in lower case.
 
-    The rule is the Penn Treebank's as far as headlines need it, and close to NLTK's ``word_tokenize`` (which GLORY and
-    GLoCIM use): contractions are split (do n't, it 's), marks stand by themselves, hyphenated words stay whole.
+    The rule is the Penn Treebank's as far as headlines need it, close to NLTK's ``word_tokenize``, which GLORY and
+    GLoCIM use: contractions are split (do n't, it 's), marks stand by themselves, hyphenated words and abbreviations
+    stay whole. Curly apostrophes count as straight ones do, which NLTK does not do.
     """
     return _WORD.findall(text.lower())
 
