@@ -159,7 +159,7 @@ def main() -> None:
             for part in (products, attentions)
             for line in part(dtype)
         ]
-    report = {
+    report: dict[str, Any] = {
         "schema": "multiway.benchmark.decoding-kernels/1",
         "started_at": started_at,
         "command": "python benchmarks/decoding_kernels.py",

@@ -22,7 +22,8 @@ from torch import Tensor
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DTYPES = [torch.float32, torch.bfloat16]
-# Rows, inputs, outputs: one row, odd sizes, more rows than a group has, outputs that no number of streams divides.
+# Rows, inputs, outputs: one row, odd sizes, more rows than a group has, outputs that no number of streams divides,
+# rows that do not fit the first-level cache.
 SHAPES = [
     (1, 515, 1),
     (1, 64, 259),
@@ -31,6 +32,7 @@ SHAPES = [
     (8, 130, 33),
     (9, 64, 67),
     (16, 40, 21),
+    (7, 2500, 10),
     (0, 8, 8),
     (2, 0, 5),
 ]

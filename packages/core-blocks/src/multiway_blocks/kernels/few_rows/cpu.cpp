@@ -20,7 +20,7 @@ template <typename T, int N, int Streams>
 inline void block(
     const Value<T>* x, int64_t I, const T* weight, int64_t O, int64_t o, int64_t part, const T* bias, T* y) {
     using P = Product<T>;
-    constexpr int kAhead = 1024 / sizeof(T);
+    constexpr int kAhead = 4096 / sizeof(T);  // a page, before which the processor's own prefetching stops
     Floats totals[Streams * N] = {};
     const int64_t whole = I - I % P::kStep;
     const T* row = weight + o * I;
@@ -29,7 +29,7 @@ inline void block(
         for (int n = 0; n < N; ++n) rows[n] = P::load_other(x + n * I + i);
         for (int k = 0; k < Streams; ++k) {
             const T* place = row + k * part * I + i;
-            __builtin_prefetch(place + kAhead);
+            __builtin_prefetch(place + kAhead, 0, 2);  // not into the first-level cache, which x needs
             const auto w = P::load(place);
             for (int n = 0; n < N; ++n) totals[k * N + n] = P::add(totals[k * N + n], w, rows[n]);
         }
@@ -91,10 +91,12 @@ void linear(const Value<T>* x, int64_t N, int64_t I, const T* weight, int64_t O,
     }
 }
 
-// As many streams as there are registers for.
+// As many streams as there are registers for; two are enough for many rows while these stay in the first-level cache.
 template <typename T>
 void linear(const Value<T>* x, int64_t N, int64_t I, const T* weight, int64_t O, const T* bias, T* y, int threads) {
     if (N <= 4) return linear<T, 4>(x, N, I, weight, O, bias, y, threads);
+    const bool fits = (N < kRows ? N : kRows) * I * static_cast<int64_t>(sizeof(Value<T>)) <= 32768;
+    if (!fits) return linear<T, 3>(x, N, I, weight, O, bias, y, threads);
     return linear<T, 2>(x, N, I, weight, O, bias, y, threads);
 }
 
