@@ -172,9 +172,7 @@ class _Events:
     values: NDArray[np.int32]  # (places,)
     places: Int64  # (sources,) where the clicks that have a next one stand, ordered by news
     steps: Int64  # (sources,) later clicks within the window
-    first: (
-        Int64 | None
-    )  # (places,) where this user read this news first; None where repeats count or there are none
+    first: Int64 | None  # (places,) where this user read this news first; None where that is nowhere earlier
     repeated: NDArray[np.bool_] | None  # (places,) whether this user reads this news more than once
     longest: int  # places from the first to the last click of a history, at most
 
@@ -200,9 +198,8 @@ class _Events:
 
     def pairs_of_sources(self, num_news: int) -> NDArray[np.float64]:
         """(N,) pairs that each news is the source of, at most."""
-        return np.bincount(self.values[self.places], weights=self.steps, minlength=num_news).astype(
-            np.float64
-        )
+        sources = self.values[self.places]
+        return np.bincount(sources, weights=self.steps, minlength=num_news).astype(np.float64)
 
 
 def _first_reading(histories: Ragged, num_news: int) -> Int64:
