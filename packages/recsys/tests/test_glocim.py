@@ -152,6 +152,7 @@ def test_the_order_of_a_chain_counts_and_a_news_without_chain_keeps_its_neighbou
         {"chain_user_level": False},
         {"chains_per_news": 2},
         {"edge_weight": "log1p"},
+        {"residual": False},
         {"neighbour": "none", "chain": "none"},
     ],
 )

@@ -204,7 +204,8 @@ def published_state(model: Glocim) -> dict[str, Tensor]:
     Tensors that exist there without effect (attention over a single token) are zeros.
     """
     own = model.config
-    if own.category not in ("none", "released") or own.chain not in ("none", "released"):
+    is_ours = own.category not in ("none", "released") or own.chain not in ("none", "released")
+    if is_ours or own.residual or own.text != "words":
         raise CheckpointError(
             "only the presets glory, glocim-released and glocim-intended have published names"
         )

@@ -158,6 +158,7 @@ def _named_views(
         if model.gate is not None:
             gates = torch.where(walked[..., None], model.gate.gates(neighbour, chain), 1.0)
             fused = torch.tanh(model.gate.fused(torch.cat([neighbour, chain], dim=-1)))
+            fused = chain + fused if model.gate.residual else fused
             pieces += [gates * neighbour, (1 - gates) * fused]
             gate_M = gates[0].mean(dim=-1)
         else:
@@ -222,6 +223,8 @@ def _parts(
             1, heads
         )
         parts[name] = (weighted_MHD * influence_HM.T[..., None]).flatten(1)
+        if encoder.residual:
+            parts[name] = parts[name] + (pooled_M * weights_MV[:, view])[:, None] * piece_ME
     # The bias of the values goes to the views by their weights, and inside the fused view by its gate: once in all.
     share_of = {NEIGHBOURS: gate_M, CHAINS: 1 - gate_M}
     is_fused = len({view for _, view in names}) < len(names)
@@ -229,7 +232,8 @@ def _parts(
         share_M = weights_MV[:, view] * (share_of.get(name, 1.0) if is_fused else 1.0)
         bias_MHD = (share_M[:, None] * value.bias).unflatten(1, heads)
         parts[name] = parts[name] + (bias_MHD * influence_HM.T[..., None]).flatten(1)
-    return parts, influence_HM.mean(dim=0)
+    mixed_M = influence_HM.mean(dim=0)
+    return parts, (pooled_M + mixed_M) / 2 if encoder.residual else mixed_M
 
 
 def _attention_weights(attention: SelfAttention, x_BME: Tensor) -> Tensor:
