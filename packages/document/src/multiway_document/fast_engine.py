@@ -46,8 +46,8 @@ class FastEngine:
         """Lines of a page (H, W) or (H, W, 3) uint8 as they are read, and the page last.
 
         A page on its side or upside down is turned first; boxes are those of the page as given. Readings that are no
-        text (:func:`is_stray_reading`) are left out. Lines whose characters are less probable than ``LOW_CONFIDENCE`` on average carry the flag
-        ``low_confidence``. ``markdown`` adds the page as markdown, made of the lines' places.
+        text (:func:`is_stray_reading`) are left out. Lines whose characters are less probable than ``LOW_CONFIDENCE``
+        on average carry the flag ``low_confidence``. ``markdown`` adds the page as markdown, made of the lines' places.
         """
         height, width = image.shape[:2]
         prepared, regions, known = self._upright(image)

@@ -24,8 +24,8 @@ _USUAL = frozenset(".,:;-–—()/'’‘\"“”%&$€£#@*!?+=°•·")
 def is_stray_reading(text: str, confidence: float, region: LineRegion, page_x_height: float) -> bool:
     """Whether a reading of ``region`` should be left out.
 
-    ``confidence`` is the mean probability of its characters, ``page_x_height`` the usual x-height of the page's lines in
-    the region's pixels.
+    ``confidence`` is the mean probability of its characters, ``page_x_height`` the usual x-height of the page's
+    lines in the region's pixels.
     """
     signs = text.replace(" ", "")
     if not signs or confidence < HOPELESS:
@@ -35,7 +35,7 @@ def is_stray_reading(text: str, confidence: float, region: LineRegion, page_x_he
     if region.mark:  # the signs that stand alone in cells, a figure or two, and nothing by chance
         return confidence < DOUBTFUL or any(map(str.isalpha, signs))
     large = region.x_height > ODD_SIZE * page_x_height
-    if confidence < DOUBTFUL and (large or len(signs) <= 2 and confidence < 0.5 or strange > 0.4):
+    if confidence < DOUBTFUL and (large or (len(signs) <= 2 and confidence < 0.5) or strange > 0.4):
         return True
     odd = strange + sum(sign in _USUAL for sign in signs) / len(signs)
     return confidence < FAIR and large and odd >= 0.25 and len(signs) > 1

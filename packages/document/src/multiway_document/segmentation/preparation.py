@@ -72,8 +72,9 @@ class PreparedPage:
 def prepare(image: np.ndarray, turns: int = 0) -> PreparedPage:
     """Flatten, denoise where noisy, deskew (up to 15 degrees) and scale a page.
 
-    The page is turned counter-clockwise by ``turns`` quarters first. ``image`` is (H, W) or (H, W, 3) RGB uint8 of any size, dark text on light or the reverse. An empty page
-    comes back with ``x_height`` 10. Raises ValueError for another shape or type.
+    ``image`` is (H, W) or (H, W, 3) RGB uint8 of any size, dark text on light or the reverse. It is turned
+    counter-clockwise by ``turns`` quarters first. An empty page comes back with ``x_height`` 10. Raises ValueError
+    for another shape or type.
 
     OpenCV uses all cores unless the program calls ``cv2.setNumThreads(1)``; nothing here changes that
     setting.
@@ -81,10 +82,10 @@ def prepare(image: np.ndarray, turns: int = 0) -> PreparedPage:
     if turns % 4:
         prepared = prepare(np.ascontiguousarray(np.rot90(image, turns)))
         height, width = image.shape[:2]
-        back = quarter_turned(turns, width, height)
-        inverse = back[:, :2] @ prepared.inverse
-        inverse[:, 2] += back[:, 2]
-        return replace(prepared, inverse=inverse, source_size=(width, height))
+        quarters = quarter_turned(turns, width, height)
+        turned_back = quarters[:, :2] @ prepared.inverse
+        turned_back[:, 2] += quarters[:, 2]
+        return replace(prepared, inverse=turned_back, source_size=(width, height))
     grey, _ = remove_impulses(to_grey(image))
     page = flatten(grey)
     height, width = page.shape
