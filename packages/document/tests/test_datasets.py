@@ -233,6 +233,39 @@ def test_omnidocbench(omnidocbench: Path) -> None:
     assert one(omnidocbench / "OmniDocBench.json") == sample
 
 
+def test_omnidocbench_merged_blocks_and_ignored_spans(omnidocbench: Path) -> None:
+    path = omnidocbench / "OmniDocBench.json"
+    (page,) = json.loads(path.read_text())
+    paragraph = page["layout_dets"][2]
+    parts = [
+        {
+            **paragraph,
+            "anno_id": 20,
+            "text": "one",
+            "poly": [10, 60, 90, 60, 90, 68, 10, 68],
+            "line_with_spans": [],
+        },
+        {**paragraph, "anno_id": 21, "text": "two", "poly": [10, 70, 90, 70, 90, 78, 10, 78]},
+    ]
+    parts[1]["line_with_spans"] = [
+        {"category_type": "text_span", "poly": [10, 70, 40, 70, 40, 78, 10, 78], "text": "two"},
+        {
+            "category_type": "equation_ignore",
+            "poly": [50, 70, 80, 70, 80, 78, 50, 78],
+            "latex": "$z$",
+            "ignore": True,
+        },
+    ]
+    paragraph |= {"text": "one\ntwo", "merge_list": parts}
+    del paragraph["line_with_spans"]
+    put(path, [page])
+    sample = one(omnidocbench)
+    assert sample.text.split("\n")[2:4] == ["one", "two"]
+    assert sample.boxes[2:4] == [(10, 60, 90, 68), (10, 70, 40, 78)]
+    assert sample.markdown is not None
+    assert "one\ntwo goes on." in sample.markdown
+
+
 def test_omnidocbench_errors(omnidocbench: Path) -> None:
     path = omnidocbench / "OmniDocBench.json"
     (page,) = json.loads(path.read_text())

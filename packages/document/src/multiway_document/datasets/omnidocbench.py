@@ -1,8 +1,9 @@
 """OmniDocBench (Ouyang et al. 2024): pages of many kinds. ``OmniDocBench.json`` beside ``images/``.
 
 A page is a list of blocks with a category, a quadrilateral, a place in the reading order and text, LaTeX or
-HTML. Spans give the lines of a text block; a block without spans counts as one line. Blocks without a place
-in the order (running heads, page numbers) stand in ``text`` and ``lines`` but not in ``markdown``; figures,
+HTML. Spans give the lines of a text block, or those of the blocks that it was merged from (``merge_list``, as in
+lists); a block without either counts as one line. Spans marked ``ignore`` are left out. Blocks without a place in the
+order (running heads, page numbers) stand in ``text`` and ``lines`` but not in ``markdown``; figures,
 masks and ignored blocks in neither.
 """
 
@@ -88,8 +89,13 @@ class _Block:
         return self._text("text") or self._text("latex")
 
     def lines(self) -> list[Line]:
+        if not self.data.get("line_with_spans") and self.data.get("merge_list"):
+            parts = [_Block(part, place) for part, place in get_items(self.data, "merge_list", self.where)]
+            return [line for part in parts if part.counts for line in part.lines()]
         spans = []
         for span, place in get_items(self.data, "line_with_spans", self.where) if self._has_spans() else ():
+            if isinstance(span, dict) and span.get("ignore"):
+                continue
             text = span.get("text") or span.get("latex") if isinstance(span, dict) else None
             if isinstance(text, str) and text.strip():
                 spans.append((text.strip(), points_to_box(get(span, "poly", list, place), f"{place}.poly")))
