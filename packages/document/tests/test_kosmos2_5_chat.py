@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -69,7 +70,7 @@ def data(tmp_path_factory) -> Path:
 
 def batches_of(start: Path, data: Path, **changes) -> chat.ChatBatches:
     processor = Processor(CONFIG, FileTokenizer.from_folder(start, TOKENS))
-    options = {"max_positions": 200, "num_queries": 4, "batch_size": 4, "seed": 0} | changes
+    options: dict[str, Any] = {"max_positions": 200, "num_queries": 4, "batch_size": 4, "seed": 0} | changes
     return chat.ChatBatches(chat.read_turns(data), processor, **options)
 
 
@@ -129,7 +130,13 @@ def test_four_answers_are_learnt(trained: Path, start: Path, data: Path) -> None
 def test_an_interrupted_run_ends_with_the_same_weights(
     start: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = {"data": data, "start_from": str(start), "epochs": 6, "learning_rate": 1e-3, "batch_size": 2}
+    options: dict[str, Any] = {
+        "data": data,
+        "start_from": str(start),
+        "epochs": 6,
+        "learning_rate": 1e-3,
+        "batch_size": 2,
+    }
     whole = checkpoint.load(chat.train(tmp_path / "whole", **options))
     fit = Trainer.fit
     with monkeypatch.context() as patch:  # stopped after one step of twelve
@@ -141,7 +148,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(
 
 
 def test_a_run_does_not_go_on_with_other_data(start: Path, data: Path, tmp_path: Path) -> None:
-    options = {"start_from": str(start), "epochs": 1, "batch_size": 4}
+    options: dict[str, Any] = {"start_from": str(start), "epochs": 1, "batch_size": 4}
     chat.train(tmp_path / "run", data=data, **options)
     other = data.with_name("other.jsonl")
     other.write_text(data.read_text().splitlines()[0] + "\n")
