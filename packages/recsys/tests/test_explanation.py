@@ -110,18 +110,27 @@ def test_a_score_that_rises_without_the_click_is_told(news, graph, trace):
     assert "without that click it would rise by 0.60" in explanation.text
 
 
+def test_a_chain_that_speaks_against_the_news_does_not_explain_it(news, graph, trace):
+    parts = trace.parts | {"chains": -trace.parts["chains"]}
+    explanation = Explainer(news, graph, CONTENT).explain(
+        replace(trace, parts=parts), 6, np.array([0, 2, 0], np.float32), 1.2
+    )
+    assert explanation.chain == ()
+    assert explanation.click.id == "N1"  # without it the score would fall most
+
+
 def test_without_a_chain_the_click_that_counts_most_explains(news, graph, trace):
     bare = replace(trace, chains_MKL=np.zeros((2, 1, 3), np.int32))
     explanation = Explainer(news, graph, CONTENT).explain(bare, 6, np.array([1, 0, 0], np.float32), 0.3)
     assert explanation.click.id == "N1"
     assert (explanation.chain, explanation.continues) == ((), None)
-    assert "the click graph has no chain from there" in explanation.text
+    assert "no long chain speaks for it" in explanation.text
     no_chains = replace(
         bare, chains_MKL=np.zeros((2, 0, 0), np.int32), chain_weights_MKL=np.zeros((2, 0, 0), np.float32)
     )
     off = Explainer(news, graph, CONTENT).explain(no_chains, 6, np.array([1, 0, 0], np.float32), 0.3)
     assert off.click.id == "N1"
-    assert "no chain" not in off.text
+    assert "no long chain" not in off.text
 
 
 def test_small_counts_of_readers_can_be_kept_back(news, graph, trace):

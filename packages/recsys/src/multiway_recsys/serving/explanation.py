@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from multiway_recsys.data.tables import News
 from multiway_recsys.graph.click_graph import ClickGraph
-from multiway_recsys.serving.trace import Trace
+from multiway_recsys.serving.trace import CHAINS, Trace
 
 NEIGHBOURS_SHOWN = 3
 BRANCHES_SHOWN = 1  # other ways that readers took, at each hop of the chain
@@ -122,21 +122,26 @@ class Explainer:
     ) -> Explanation:
         """Why ``candidate`` (a row; its vector; its score) was recommended.
 
-        The click is the one whose chain speaks most for the candidate: its attention in the user encoder, times that
-        of its collaborative view, times one minus its gate, times the attention of the chain's place and the content
-        similarity there; where no chain leads anywhere, the click with the largest part of the score.
+        The click is the one whose chain brought the largest part of the score; the place of the chain is where
+        attention times content similarity to the candidate is largest. Where no chain speaks for the candidate, it is
+        the click without which the score would fall most.
         """
-        strength_MKL = self._chain_strengths(trace, candidate)
-        if strength_MKL.size and strength_MKL.max() > 0:
-            place = np.unravel_index(int(np.argmax(strength_MKL)), strength_MKL.shape)
-            click, which, continues = (int(number) for number in place)
-            rows = trace.chains_MKL[click, which]
-            chain = self._chain(
-                int(trace.history_M[click]), rows[rows > 0], trace.chain_weights_MKL[click, which], candidate
-            )
+        has_chain_M = (trace.chains_MKL > 0).any(axis=(1, 2)) if trace.chains_MKL.size else np.zeros(0, bool)
+        chain: tuple[Hop, ...] = ()
+        continues: int | None = None
+        if CHAINS in trace.parts and has_chain_M.any():
+            brought_M = np.where(has_chain_M, trace.parts[CHAINS] @ candidate_d, 0)
+            click = int(np.argmax(brought_M))
+            speaks = brought_M[click] > 0
         else:
-            share_M = sum(vectors_Md @ candidate_d for vectors_Md in trace.parts.values())
-            click, continues, chain = int(np.argmax(share_M)), None, ()
+            speaks = False
+        if speaks:
+            which, continues = self._place(trace.chains_MKL[click], trace.chain_weights_MKL[click], candidate)
+            rows = trace.chains_MKL[click, which]
+            attention = trace.chain_weights_MKL[click, which]
+            chain = self._chain(int(trace.history_M[click]), rows[rows > 0], attention, candidate)
+        else:
+            click = int(np.argmin(trace.without_click_Md @ candidate_d))
         source = int(trace.history_M[click])
         occlusion = Occlusion(
             without_click=float((trace.without_click_Md[click] - trace.user_d) @ candidate_d),
@@ -172,11 +177,15 @@ class Explainer:
             branches=self._branches(source, [hop.article.row for hop in chain], candidate),
         )
 
-    def _chain_strengths(self, trace: Trace, candidate: int) -> NDArray[np.float32]:
-        similarity_MKL = self._similarity(trace.chains_MKL, candidate)
-        click_M = trace.click_weights_M * trace.collaborative_M * (1 - trace.gate_M)
-        strength_MKL = click_M[:, None, None] * trace.chain_weights_MKL * np.maximum(similarity_MKL, 0)
-        return np.where(trace.chains_MKL > 0, strength_MKL, 0)
+    def _place(
+        self, chains_KL: NDArray[np.integer], attention_KL: NDArray[np.float32], candidate: int
+    ) -> tuple[int, int]:
+        """Which chain of a click, and where in it, is like the candidate and looked at."""
+        similar_KL = self._similarity(chains_KL, candidate)
+        # A chain that is like nothing still has a place: the one looked at most.
+        strength_KL = np.where(chains_KL > 0, attention_KL * np.maximum(similar_KL, 1e-3), -1.0)
+        which, place = np.unravel_index(int(np.argmax(strength_KL)), strength_KL.shape)
+        return int(which), int(place)
 
     def _similarity(self, rows: NDArray[np.integer], candidate: int) -> NDArray[np.float32]:
         vectors = self._content_Nd[rows]
@@ -263,7 +272,7 @@ def _in_words(
             f"You read {_quoted(click)}; {steps} {path}; this article continues {_quoted(chain[continues].article)}."
         )
     else:
-        missing = "; the click graph has no chain from there" if has_chains else ""
+        missing = "; no long chain speaks for it" if has_chains else ""
         sentences.append(f"You read {_quoted(click)}, which speaks most for this article{missing}.")
     if neighbours:
         names = ", ".join(_quoted(hop.article) + _readers(hop.readers) for hop in neighbours)
