@@ -92,7 +92,7 @@ def test_hostile_and_odd_titles_stay_text(title):
 def test_faded_after_the_place_that_it_continues():
     root = ElementTree.fromstring(draw(explanation(6, continues=2), article(7), PARTS, 1.2))
     opacities = [group.get("opacity") for group in root.iter(SVG + "g") if group.get("opacity")]
-    assert opacities == ["1.0", "1.0", "1.0", "0.5", "0.5", "0.5"]
+    assert opacities == ["1.0", "1.0", "1.0", "0.5", "0.5"]  # and of what is behind, two steps
 
 
 def test_a_rule_has_no_way_to_draw():

@@ -8,11 +8,13 @@ its own; its colours are attributes, which a page may override by the classes ``
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from xml.sax.saxutils import escape, quoteattr
 
 from multiway_recsys.serving.explanation import Article, Explanation, Hop
 
 _CLICKS_SHOWN = 7
+_HOPS_BEHIND = 2  # of the chain behind the place that the recommended news continues
 _INK, _FAINT, _LINE, _CARD, _ACCENT = "#0f172a", "#64748b", "#cbd5e1", "#ffffff", "#2563eb"
 _CATEGORY_COLOURS = (
     "#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2", "#be185d", "#65a30d", "#4f46e5", "#b45309",
@@ -37,6 +39,9 @@ def draw(explanation: Explanation, recommended: Article, parts: Mapping[str, flo
         parts: name -> share of the score (their sum).
         score: of the recommended news.
     """
+    if explanation.continues is not None:
+        shown = explanation.continues + 1 + _HOPS_BEHIND
+        explanation = replace(explanation, chain=explanation.chain[:shown])
     hops = explanation.chain
     target_x = _HOP_X + (_HOP_PITCH * (len(hops) - 1) + _HOP_WIDTH if hops else 60) + 64
     width = target_x + _TARGET_WIDTH + 16
