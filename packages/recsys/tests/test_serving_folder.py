@@ -25,7 +25,7 @@ from multiway_recsys.serving.text_source import (
 from multiway_recsys.text.tfidf import TfidfEncoder, news_text
 from multiway_recsys.text.tokens import Vocabulary
 
-WORDS = ("ferry", "strike", "court", "harbour", "island", "boat", "cod", "quota", "talks", "mayor", "swim", "hall")
+WORDS = (
     "ferry",
     "strike",
     "court",
@@ -38,10 +38,7 @@ WORDS = ("ferry", "strike", "court", "harbour", "island", "boat", "cod", "quota"
     "mayor",
     "swim",
     "hall",
-    "school",
-    "bus",
-    "stop",
-]
+)
 NEWS = 25
 
 
