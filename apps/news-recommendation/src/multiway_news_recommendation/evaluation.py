@@ -17,9 +17,9 @@ from multiway_core.evaluation import (
     Report,
     describe_machine,
     installed_versions,
+    mean_interval,
     peak_rss_bytes,
 )
-from multiway_core.evaluation.report import summarise
 
 from multiway_news_recommendation.loading import load_recommender, over_folder
 from multiway_news_recommendation.options import BUNDLED_MODEL, SIMULATED_NOTE, Split
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 _AT_ONCE = 2048  # impressions between two steps of the progress bar
 _TOP = 10
+_RESAMPLED = (
+    50_000_000  # values that an interval is made of: fewer resamples where there are very many impressions
+)
 _QUICK_READERS, _QUICK_IMPRESSIONS, _QUICK_SEED = 1500, 2000, 77
 
 
@@ -137,14 +140,14 @@ def evaluate_behaviors(
         for number, label in enumerate(names):
             chosen = np.flatnonzero(group == number)
             if len(chosen):
-                groups[label] = summarise([rows[place] for place in chosen], list(columns), seed)
+                groups[label] = _summary({key: values[chosen] for key, values in columns.items()}, seed)
     if recommender.is_simulated:
         name += f" ({SIMULATED_NOTE})"
     return Report(
         name=name,
         n=len(rows),
         failed=0,
-        metrics=summarise(rows, list(columns), seed)
+        metrics=_summary(columns, seed)
         | {key: Metric(float(value), None, None, len(rows)) for key, value in whole.items()},
         groups=groups,
         latency=Latency.of([row["seconds"] for row in rows]),
@@ -231,6 +234,19 @@ def _clicks(recommender: NewsRecommender) -> NDArray[np.int64]:
     clicks_N = np.bincount(recommender.readers.histories.values, minlength=len(recommender.news))
     clicks_N[0] = 0
     return clicks_N
+
+
+def _summary(columns: dict[str, NDArray[np.float64]], seed: int) -> dict[str, Metric]:
+    """Mean and interval of each column over the impressions for which it is defined; others are left out."""
+    import numpy as np
+
+    metrics = {}
+    for name, values in columns.items():
+        known = values[~np.isnan(values)]
+        if len(known):
+            resamples = min(2000, max(200, _RESAMPLED // len(known)))
+            metrics[name] = Metric(*mean_interval(known, seed=seed, resamples=resamples), n=len(known))
+    return metrics
 
 
 def _number(value: float) -> float | None:
