@@ -37,7 +37,7 @@ BAD = [
     ("behaviors.tsv", lambda lines: [*lines, lines[0]], "behaviors.tsv:"),  # an impression twice
     (
         "behaviors.tsv",
-        lambda lines: [*lines[:-1], lines[-1][: len(lines[-1]) // 3]],
+        lambda lines: [*lines[:-1], lines[-1].rstrip("\n")[:-1]],
         "behaviors.tsv:",
     ),  # cut mid-line
     ("behaviors.tsv", _set(2, 2, "yesterday"), "behaviors.tsv:3:"),
