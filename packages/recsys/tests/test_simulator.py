@@ -51,12 +51,13 @@ def test_same_seed_same_portal_other_seed_another(bank: TextBank, portal: Portal
 def test_histories_end_before_the_window_and_candidates_are_out_and_different(
     portal: Portal, split: str
 ) -> None:
-    behaviors, cut = portal.splits[split], portal.until(split)
-    clicks = portal.truth.clicks
-    assert (behaviors.times >= cut).all()
+    behaviors, clicks = portal.splits[split], portal.truth.clicks
+    assert (behaviors.times >= portal.until(split)).all()
+    starts = EPOCH + DAY * np.array([first for first, _ in SMALL.windows(split)])
     published = portal.news.published
     assert published is not None
     for row in range(0, len(behaviors), 7):
+        cut = starts[starts <= behaviors.times[row]].max()
         mine = clicks.users == behaviors.users[row]
         assert behaviors.histories[row].tolist() == clicks.articles[mine & (clicks.times < cut)].tolist()
         candidates = behaviors.candidates[row]
@@ -112,24 +113,26 @@ def test_stories_never_share_a_topic_and_move_with_drift_only(bank: TextBank) ->
 
 def test_births_begin_new_stories_and_regroup_readers_after_training(bank: TextBank) -> None:
     vectors = bank.topic_vectors()
-    born = lay_out(replace(SMALL, births=0.5), vectors, np.random.default_rng(0))
-    new = born.story[:, SMALL.birth_day] >= SMALL.num_stories
-    assert new.sum() == 9
-    assert np.array_equal(born.story[:, 0], np.arange(SMALL.num_stories))
-    assert (born.story[new, SMALL.birth_day - 1] < SMALL.num_stories).all()
-    stays = ~np.isin(born.community[:, 0], np.flatnonzero(new) // SMALL.stories_per_community)
-    assert (born.community[stays, 0] == born.community[stays, 1]).all()
-    assert (born.community[~stays, 0] != born.community[~stays, 1]).mean() > 0.4
+    born = lay_out(replace(SMALL, births=1.0), vectors, np.random.default_rng(0))
+    first = born.story[:, SMALL.birth_day]
+    assert not set(first) & set(born.story[:, SMALL.birth_day - 1])
+    assert (born.step[:, SMALL.birth_day] <= 1).all()
+    assert (born.community[:, 0] != born.community[:, 1]).mean() > 0.6
+    ages = [len(set(row)) for row in born.story[:, : SMALL.birth_day]]
+    assert min(ages) >= 2  # stories of two weeks
     none = lay_out(replace(SMALL, births=0.0), vectors, np.random.default_rng(0))
     assert (none.story == none.story[:, :1]).all()
+    assert (none.community[:, 0] == none.community[:, 1]).all()
 
 
 def test_knobs(bank: TextBank) -> None:
-    short = simulate(replace(SMALL, dormancy=3, regulars=0.0), bank)
-    assert short.truth.dormancy["train"].max() < 3 + SMALL.train_days + 1
-    hubs = simulate(replace(SMALL, hub_noise=0.9), bank)
-    of_hubs = [(p.truth.clicks.stories == -1).mean() for p in (hubs, short)]
-    assert of_hubs[0] > of_hubs[1] + 0.3
+    short = simulate(replace(SMALL, dormancy=3, regulars=0.0, loyalty=0.0), bank)
+    assert short.truth.dormancy["test"].max() < 3 + 1 + SMALL.window_days
+    hubs = simulate(replace(SMALL, hub_noise=0.9, loyalty=0.0), bank)
+    assert (hubs.truth.clicks.stories == -1).mean() > (short.truth.clicks.stories == -1).mean() + 0.3
+    loyal = simulate(replace(SMALL, loyalty=0.9, hub_noise=0.0), bank)
+    topics = loyal.truth.topic[loyal.splits["test"].histories[0]]
+    assert np.bincount(topics).max() >= 0.3 * len(topics)  # two favourite topics
 
 
 def test_written_portal_reads_back(portal: Portal, tmp_path: Path) -> None:

@@ -79,4 +79,5 @@ class VectorEncoder(nn.Module):
 
     def forward(self, vectors_ND: Tensor) -> Tensor:
         """(N, text dim) -> (N, width)."""
-        return self.norm(self.projection(vectors_ND))
+        # Vectors of length one have numbers of about 1 / sqrt(D), too small to learn from.
+        return self.norm(self.projection(vectors_ND * vectors_ND.shape[-1] ** 0.5))

@@ -20,49 +20,60 @@ class PortalConfig:
 
     drift: chance that a story moves on at a step; 0 is a world of static interests, in which a long chain has
         nothing to add.
-    births: share of the communities that dissolve after the training days; their members form new communities with
-        new stories, about which nothing can have been learnt by heart.
-    dormancy: most days between a returning reader's last visit and the window.
+    births: chance that a story of ``story_days`` is followed by a new one about anything; and the share of the
+        communities that dissolve after the training days, whose members form new communities with new stories, about
+        which nothing can have been learnt by heart.
+    dormancy: most days between a returning reader's last visit and the return.
     regulars: share of the readers who never stay away.
     hub_noise: chance that a click goes to what everybody reads.
+    loyalty: chance that a click goes to one of the reader's own favourite topics, which never change.
     hard_negatives: candidates a story that are fresh articles about the topic that the reader left it at.
+    impressions_per_user, active_impressions: mean of readers who come back (and of regulars) and, a window, of readers
+        in the middle of their visits, whose histories tell the graph of the window what is read now.
     reads_a_day: mean clicks of a reader on a day with a visit; at least one.
-    train_day, dev_day, test_day, days: first days of the three windows with logged impressions, and the end.
-        Histories of a window hold the clicks before it begins. New communities start the day after the training
-        window (``train_days`` long).
+    train_day, dev_day, test_day, days: first days of the three splits of logged impressions, and the end; the training
+        impressions are of ``train_days`` days, and new communities begin right behind them.
+    window_days: histories are those at the beginning of a window of so many days, as MIND's are those at the
+        beginning of a week; dev and test are one window each.
     """
 
-    num_users: int = 8000
-    communities: int = 16
+    num_users: int = 4000
+    communities: int = 12
     stories_per_community: int = 3
     step_days: int = 2
     drift: float = 1.0
     births: float = 1.0
-    dormancy: int = 16
-    regulars: float = 0.15
-    hub_noise: float = 0.12
-    hard_negatives: int = 2
+    story_days: int = 21
+    dormancy: int = 12
+    regulars: float = 0.1
+    hub_noise: float = 0.1
+    loyalty: float = 0.0
+    hard_negatives: int = 1
     reads_a_day: float = 1.2
     candidates: int = 20
     impressions_per_user: float = 3.0
-    train_day: int = 24
-    train_days: int = 3
-    dev_day: int = 50
-    test_day: int = 51
-    days: int = 54
+    active_impressions: float = 2.0
+    train_day: int = 15
+    train_days: int = 21
+    window_days: int = 3
+    dev_day: int = 52
+    test_day: int = 53
+    days: int = 56
     fresh_days: int = 3
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("drift", "births", "regulars", "hub_noise"):
+        for name in ("drift", "births", "regulars", "hub_noise", "loyalty"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"portal {name} must lie between 0 and 1, not {getattr(self, name)}")
         for name in (
             "num_users", "communities", "stories_per_community", "step_days", "dormancy", "candidates", "train_days",
-            "fresh_days",
+            "fresh_days", "story_days", "window_days",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ConfigError(f"portal {name} must be at least 1, not {getattr(self, name)}")
+        if self.hub_noise + self.loyalty > 1:
+            raise ConfigError("portal hub_noise and loyalty must not be more than 1 together")
         if self.hard_negatives < 0 or self.seed < 0:
             raise ConfigError("portal hard_negatives and seed must not be negative")
         if not (math.isfinite(self.reads_a_day) and self.reads_a_day >= 1):
@@ -81,7 +92,7 @@ class PortalConfig:
 
     @property
     def birth_day(self) -> int:
-        """The day on which new communities and their stories begin."""
+        """The day on which new communities begin."""
         return self.train_day + self.train_days
 
     @property
@@ -89,10 +100,18 @@ class PortalConfig:
         """Stories that run at the same time."""
         return self.communities * self.stories_per_community
 
-    def window(self, split: str) -> tuple[int, int]:
+    def span(self, split: str) -> tuple[int, int]:
         """First day and end (exclusive) of a split's impressions."""
         return {
             "train": (self.train_day, self.birth_day),
             "dev": (self.dev_day, self.test_day),
             "test": (self.test_day, self.days),
         }[split]
+
+    def windows(self, split: str) -> list[tuple[int, int]]:
+        """First day and end (exclusive) of each stretch of days with histories of one moment."""
+        first, end = self.span(split)
+        if split != "train":
+            return [(first, end)]
+        starts = range(first, end, self.window_days)
+        return [(start, min(end, start + self.window_days)) for start in starts]

@@ -14,9 +14,10 @@ from multiway_recsys.simulator.readers import NO_STORY, Clicks, Readers
 from multiway_recsys.simulator.stories import Stories
 
 OWN_PER_STORY = 2
-OF_OTHERS = 6
+PER_FAVOURITE = 2
+OF_OTHERS = 5
 MUCH_READ = 2
-DEV_SHARE = 0.25  # of the readers that return in the weeks before the dev window, the others return for test
+REGULARS = 0.5  # share of the regulars that are logged in a window
 
 # click = sigmoid(BASE + INTEREST * relevance + QUALITY * log quality) * (1 + position) ** POSITION
 BASE, INTEREST, QUALITY, POSITION = -3.4, 5.2, 0.5, -0.3
@@ -66,17 +67,56 @@ def show(
     topic_vectors: NDArray[np.float32],
     rng: np.random.Generator,
 ) -> Shown:
-    """Impressions of one window for those who visited in the weeks before it; nobody returns for both dev and test."""
-    first, end = config.window(split)
+    """Impressions of one split, by windows: of readers who come back, of some regulars, and of readers who are in the
+    middle of their visits. A reader's are of one window, so that several impressions share a history.
+    """
     era = 0 if split == "train" else 1
-    returning = readers.last_visit[:, era] >= 0
-    if era:
-        for_dev = np.random.default_rng([config.seed, 41]).random(config.num_users) < DEV_SHARE
-        returning &= for_dev == (split == "dev")
-    number = rng.poisson(config.impressions_per_user, config.num_users) * returning
-    users = rng.permutation(np.repeat(np.arange(config.num_users), number))
-    days = rng.integers(first, end, len(users))
-    slates = _slates(config, stories, press, readers, users, days, era, rng)
+    returns, came, left_at = (column[:, era] for column in (readers.returns, readers.came, readers.left))
+    users, days, left = [], [], []
+    for start, stop in config.windows(split):
+        back = np.flatnonzero((returns >= start) & (returns < stop))
+        active = np.flatnonzero((came >= 0) & (came < start) & (left_at >= start) & (returns >= stop))
+        chosen = rng.random(config.num_users)
+        regulars = np.flatnonzero(readers.regular & (chosen < REGULARS))
+        groups = (
+            (back, returns[back], np.full(len(back), stop), left_at[back], config.impressions_per_user),
+            (regulars, *_within(regulars, start, stop), config.impressions_per_user),
+            (active, *_within(active, start, stop), config.active_impressions),
+        )
+        for readers_of, first, end, last_seen, mean in groups:
+            number = rng.poisson(mean, len(readers_of))
+            users.append(readers_of.repeat(number))
+            left.append(last_seen.repeat(number))
+            days.append(rng.integers(first.repeat(number), end.repeat(number)))
+    return _shown(
+        config, stories, press, readers, topics, topic_vectors, era, rng,
+        *(np.concatenate(part) for part in (users, days, left)),
+    )  # fmt: skip
+
+
+def _within(
+    readers: NDArray[np.int64], start: int, stop: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """First and end of a window, and the day before it, once a reader."""
+    return np.full(len(readers), start), np.full(len(readers), stop), np.full(len(readers), start - 1)
+
+
+def _shown(
+    config: PortalConfig,
+    stories: Stories,
+    press: Press,
+    readers: Readers,
+    topics: NDArray[np.int32],
+    topic_vectors: NDArray[np.float32],
+    era: int,
+    rng: np.random.Generator,
+    users: NDArray[np.int64],
+    days: NDArray[np.int64],
+    left: NDArray[np.int64],
+) -> Shown:
+    order = rng.permutation(len(users))
+    users, days, left = users[order], days[order], left[order]
+    slates = _slates(config, stories, press, readers, users, days, left, era, rng)
     keep = (slates != NOBODY).sum(1) >= 2
     users, days, slates = users[keep], days[keep], slates[keep]
 
@@ -87,11 +127,12 @@ def show(
     own = stories.community[users, era][:, None] * per + np.arange(per)
     interest = np.clip((topic_vectors @ topic_vectors.T - INDIFFERENT) / (1 - INDIFFERENT), 0, 1)
     today = stories.topic[own, days[:, None]]
-    relevance = interest[today[rows], topics[articles][:, None]].max(1)
+    liked = np.concatenate([today, readers.favourites[users]], axis=1) if config.loyalty else today
+    relevance = interest[liked[rows], topics[articles][:, None]].max(1)
     logit = BASE + INTEREST * relevance + QUALITY * np.log(press.quality[articles])
     chance = (1 + position) ** POSITION / (1 + np.exp(-logit))
     place_of = np.full((config.days, len(topic_vectors)), -1)
-    for day in range(first, end):
+    for day in np.unique(days):
         place_of[day, stories.topic[:, day]] = np.arange(config.num_stories)
     place = place_of[days[rows], topics[articles]]
     return Shown(
@@ -117,13 +158,14 @@ def _slates(
     readers: Readers,
     users: NDArray[np.int64],
     days: NDArray[np.int64],
+    left: NDArray[np.int64],
     era: int,
     rng: np.random.Generator,
 ) -> NDArray[np.int32]:
     """(M, candidates) different articles of each impression in random order, NOBODY behind them.
 
-    Fresh articles about the own stories' topics; about the topics at which the reader left them; about what other
-    communities read today; what everybody reads; and any fresh ones until the slate is full.
+    Fresh articles about the own stories' topics; about the topics at which the reader left them; about the favourite
+    topics; about what other communities read today; what everybody reads; any fresh ones until the slate is full.
     """
     per = config.stories_per_community
     community = stories.community[users, era]
@@ -133,9 +175,13 @@ def _slates(
         now = stories.topic[place, days]
         columns.append(press.fresh.some((now, days), OWN_PER_STORY, rng))
         if config.hard_negatives:
-            left_at = stories.topic[place, readers.last_visit[users, era]]
+            left_at = stories.topic[place, left]
             old = press.fresh.some((left_at, days), config.hard_negatives, rng)
             columns.append(np.where((left_at != now)[:, None], old, NOBODY))
+    if config.loyalty:
+        columns += [
+            press.fresh.some((liked, days), PER_FAVOURITE, rng) for liked in readers.favourites[users].T
+        ]
     order = rng.random((len(users), config.num_stories))
     order[np.arange(config.num_stories) // per == community[:, None]] = 2.0
     others = np.argsort(order, axis=1)[:, : min(OF_OTHERS, config.num_stories - per)]

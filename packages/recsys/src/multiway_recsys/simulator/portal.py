@@ -45,8 +45,8 @@ class Truth:
 class Portal:
     """A simulated portal: its news, the log of each split (train, dev, test), the truth, and entity vectors.
 
-    The histories of a split hold what the user clicked before the split's first day, so a graph made of them is made
-    of the past. ``until`` gives that time, in seconds since 1970.
+    A history holds what the user clicked before the impression's window began, so a graph made of the histories of a
+    window is made of the past. dev and test are one window each; ``until`` is the time when it begins.
     """
 
     config: PortalConfig
@@ -56,8 +56,8 @@ class Portal:
     entity_vectors: NDArray[np.float32]  # (entities, 100), aligned with news.entity_ids; row 0 is zero
 
     def until(self, split: str) -> int:
-        """The time from which on the split's impressions are logged."""
-        return EPOCH + self.config.window(split)[0] * DAY
+        """The time, in seconds since 1970, from which on the split's impressions are logged."""
+        return EPOCH + self.config.span(split)[0] * DAY
 
 
 def simulate(config: PortalConfig, bank: TextBank) -> Portal:
@@ -96,24 +96,28 @@ def simulate(config: PortalConfig, bank: TextBank) -> Portal:
 def _behaviors(
     config: PortalConfig, split: str, shown: Shown, clicks: Clicks
 ) -> tuple[Behaviors, NDArray[np.float32]]:
-    """The split's log, histories cut at the window's first moment; and the days since their last click."""
-    cut = config.window(split)[0] * DAY
-    before = clicks.times < cut
-    counts = np.bincount(clicks.users[before], minlength=config.num_users)
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    by_user = Ragged((clicks.articles[before] + 1).astype(np.int32), offsets)
-    last_click = np.append(clicks.times[before], 0)[offsets[1:] - 1].astype(np.float64)
-    last_click[counts == 0] = np.nan
+    """The split's log, histories cut at the beginning of the window; and the days since their last click."""
+    cut = np.zeros(len(shown.users), np.int64)
+    for first, end in config.windows(split):
+        cut[(shown.days >= first) & (shown.days < end)] = first * DAY
+    # Clicks are in order of user and time: those of a user before a moment are one stretch.
+    keys = clicks.users * config.days * DAY + clicks.times
+    starts = np.searchsorted(clicks.users, shown.users)
+    ends = np.searchsorted(keys, shown.users * config.days * DAY + cut)
+    lengths = ends - starts
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    places = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - starts, lengths)
+    last_click = np.where(lengths > 0, clicks.times[np.maximum(ends - 1, 0)], np.nan)
     behaviors = Behaviors(
         impression_ids=tuple(str(number) for number in range(1, len(shown.users) + 1)),
         users=shown.users.astype(np.int32),
         user_ids=tuple(f"U{user}" for user in range(1, config.num_users + 1)),
         times=EPOCH + shown.times,
-        histories=by_user.take(shown.users),
+        histories=Ragged((clicks.articles[places] + 1).astype(np.int32), offsets),
         candidates=Ragged(shown.candidates.values + 1, shown.candidates.offsets),
         labels=shown.labels,
     )
-    return behaviors, ((shown.times - last_click[shown.users]) / DAY).astype(np.float32)
+    return behaviors, ((shown.times - last_click) / DAY).astype(np.float32)
 
 
 def _news(

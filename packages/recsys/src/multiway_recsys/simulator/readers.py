@@ -12,8 +12,10 @@ from multiway_recsys.simulator.press import DAY, NOBODY, Press
 from multiway_recsys.simulator.stories import Stories
 
 SPELL_DAYS = (5, 11)  # shortest and longest stretch of days in which a reader comes
-TAKING_PART = 0.6  # share of the readers that come at all before a window
+TAKING_PART = 0.8  # share of the others that come in the training weeks, and likewise in the later ones
+FAVOURITES = 2  # topics of a reader
 REGULAR_VISITS = 0.7  # of a regular, a day
+DEV_SHARE = 0.25  # of those who return after the training weeks, for dev; the others return for test
 NO_STORY = -1
 
 
@@ -39,41 +41,68 @@ class Clicks:
 
 @dataclass(frozen=True)
 class Readers:
-    """last_visit: (users, 2) last day with a visit before the train and before the dev window, -1 for none at all.
+    """returns: (users, 2) the day on which a reader comes back, in the training and in the later weeks; -1 for never.
 
+    came, left: (users, 2) the first and the last day of the stretch of visits before that. regular: (users,) who comes
+    all the time instead.
     taste: (users, stories_per_community) share of each of the community's stories, sums to one.
+    favourites: (users, FAVOURITES) topics that a reader always likes.
     """
 
-    last_visit: NDArray[np.int64]
+    returns: NDArray[np.int64]
+    came: NDArray[np.int64]
+    left: NDArray[np.int64]
+    regular: NDArray[np.bool_]
     taste: NDArray[np.float64]
+    favourites: NDArray[np.int64]
 
 
 def read(
     config: PortalConfig, stories: Stories, press: Press, rng: np.random.Generator
 ) -> tuple[Readers, Clicks]:
-    """Let everybody visit and read until the windows begin (regulars until the end)."""
+    """Let everybody visit and read for some days before they stay away (regulars: always)."""
     users = config.num_users
     taste = rng.dirichlet(np.full(config.stories_per_community, 2.0), users)
     regular = rng.random(users) < config.regulars
-    last_visit = np.full((users, 2), -1)
+    favourites = rng.integers(0, len(press.fresh.articles), (users, FAVOURITES))
+    returns, came, left = (np.full((users, 2), -1) for _ in range(3))
     parts = []
     all_days = np.arange(config.days)
-    for era, (first, end, stop) in enumerate(
-        ((0, config.train_day, config.birth_day), (config.birth_day, config.dev_day, config.days))
-    ):
-        taking_part = rng.random(users) < TAKING_PART
-        last = end - 1 - rng.integers(0, config.dormancy, users)
+    for era, (first, stop) in enumerate(((0, config.birth_day), (config.birth_day, config.days))):
+        day = _return_days(config, era, rng)
+        last = day - 1 - rng.integers(0, config.dormancy, users)
         length = rng.integers(SPELL_DAYS[0], SPELL_DAYS[1] + 1, users)
+        taking_part = (rng.random(users) < TAKING_PART) & ~regular
+        for found, values in ((returns, day), (came, last - length + 1), (left, last)):
+            found[taking_part, era] = values[taking_part]
         in_spell = (all_days <= last[:, None]) & (all_days > (last - length)[:, None]) & taking_part[:, None]
         comes = np.where(regular[:, None], rng.random((users, config.days)) < REGULAR_VISITS, in_spell)
         comes &= (all_days >= first) & (all_days < stop)
-        last_visit[:, era] = np.where(regular, end - 1, np.where(taking_part, last, -1))
         visitors, days = np.nonzero(comes)
         number = 1 + rng.poisson(config.reads_a_day - 1, len(visitors))
         parts.append(
-            _clicks(config, stories, press, taste, visitors.repeat(number), days.repeat(number), era, rng)
+            _clicks(
+                config,
+                stories,
+                press,
+                taste,
+                favourites,
+                visitors.repeat(number),
+                days.repeat(number),
+                era,
+                rng,
+            )
         )
-    return Readers(last_visit, taste), Clicks.joined(parts)
+    return Readers(returns, came, left, regular, taste, favourites), Clicks.joined(parts)
+
+
+def _return_days(config: PortalConfig, era: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """A day of the training weeks; or one of dev or of test, so that nobody comes back in both."""
+    if era == 0:
+        return rng.integers(config.train_day, config.birth_day, config.num_users)
+    for_dev = rng.random(config.num_users) < DEV_SHARE
+    dev = rng.integers(config.dev_day, config.test_day, config.num_users)
+    return np.where(for_dev, dev, rng.integers(config.test_day, config.days, config.num_users))
 
 
 def _clicks(
@@ -81,6 +110,7 @@ def _clicks(
     stories: Stories,
     press: Press,
     taste: NDArray[np.float64],
+    favourites: NDArray[np.int64],
     users: NDArray[np.int64],
     days: NDArray[np.int64],
     era: int,
@@ -91,12 +121,15 @@ def _clicks(
     place = stories.community[users, era] * per + chosen
     from_story = _by_quality(press, press.fresh.articles[stories.topic[place, days], days], rng)
     from_all = _by_quality(press, press.much_read.articles[days], rng)
-    is_hub = rng.random(len(users)) < config.hub_noise
-    article = np.where(is_hub, from_all, from_story)
+    liked = favourites[users, rng.integers(0, FAVOURITES, len(users))]
+    from_favourites = _by_quality(press, press.fresh.articles[liked, days], rng)
+    kind = rng.random(len(users))
+    is_hub, is_loyal = kind < config.hub_noise, kind > 1 - config.loyalty
+    article = np.where(is_hub, from_all, np.where(is_loyal, from_favourites, from_story))
     # Later in the day than all that is offered on it, which is what there is at noon.
     times = ((days + 0.5 + 0.45 * rng.random(len(users))) * DAY).astype(np.int64)
     there = article != NOBODY
-    story = np.where(is_hub, NO_STORY, stories.story[place, days])
+    story = np.where(is_hub | is_loyal, NO_STORY, stories.story[place, days])
     return Clicks(users[there], times[there], article[there].astype(np.int64), story[there].astype(np.int64))
 
 

@@ -20,7 +20,7 @@ class Stories:
     """S places of stories, ``stories_per_community`` a community; a place may hold one story after another.
 
     topic: (S, days) the topic of the story that runs in the place on the day.
-    story: (S, days) which story that is; new communities have new numbers.
+    story: (S, days) which story that is; every new one has a new number.
     step: (S, days) how often the story has moved.
     community: (users, 2) each user's community before and after the birth day.
     """
@@ -51,18 +51,22 @@ def lay_out(config: PortalConfig, topic_vectors: NDArray[np.float32], rng: np.ra
     start, story_now, step_now = now.copy(), np.arange(places, dtype=np.int32), np.zeros(places, np.int32)
     visited = np.zeros((places, num_topics), bool)
     visited[np.arange(places), now] = True
+    age = rng.integers(0, config.story_days, places)  # stories end on different days
+    next_story = places
     for day in range(days):
-        if day == config.birth_day:
+        ends = (day > 0) & ((day + age) % config.story_days == 0) & (rng.random(places) < config.births)
+        new = np.flatnonzero(ends | (is_born & (day == config.birth_day)))
+        if len(new):
             free = rng.permutation(np.setdiff1d(np.arange(num_topics), now))
-            new = np.flatnonzero(is_born)
             now[new] = start[new] = free[: len(new)]
-            story_now[new] = places + np.arange(len(new))
+            story_now[new] = next_story + np.arange(len(new))
+            next_story += len(new)
             step_now[new] = 0
             visited[new] = False
             visited[new, now[new]] = True
-        elif day and day % config.step_days == 0:
+        if day and day % config.step_days == 0:
             for place in rng.permutation(places):
-                if rng.random() >= config.drift:
+                if place in new or rng.random() >= config.drift:
                     continue
                 near = similar[now[place]] - AWAY_FROM_START * similar[start[place]]
                 near = np.where(visited[place], -np.inf, near)

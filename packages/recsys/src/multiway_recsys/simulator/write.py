@@ -68,7 +68,7 @@ def write_portal(folder: Path, portal: Portal) -> None:
     configs.save(portal.config, folder / "truth" / "portal.json")
 
 
-def _write(path: Path, table) -> None:  # type: ignore[no-untyped-def]
+def _write(path: Path, table) -> None:
     buffer = io.BytesIO()
     table.write_parquet(buffer)
     write_bytes(path, buffer.getvalue())
