@@ -25,7 +25,7 @@ LOW_CONFIDENCE = 0.5
 LINES_PER_EVENT = 8  # how many lines are read between two events of a stream
 
 PROBED_LINES = 6
-UPRIGHT = 0.93
+UPRIGHT = 0.91
 """A page is taken as it is where its widest ``PROBED_LINES`` lines are read with this confidence; upside down they are
 read with less than 0.88."""
 MIN_GAIN = 0.02  # of that confidence, for which a page is turned
@@ -78,11 +78,13 @@ class FastEngine:
         """The page turned so that it can be read, its lines, and what was read of them to know."""
         prepared = prepare(image)
         regions = find_lines(prepared)
-        sideways = lies_sideways(regions, prepared.x_height)
+        if lies_sideways(regions, prepared.x_height):
+            prepared = prepare(image, 1)
+            regions = find_lines(prepared)
         best: tuple[float, PreparedPage, list[LineRegion], dict[int, LineReading]] | None = None
-        for turns in (1, 3) if sideways else (0, 2):
-            if turns:
-                prepared = prepare(image, turns)
+        for turned in (False, True):
+            if turned:
+                prepared = prepared.upside_down()
                 regions = find_lines(prepared)
             probed = sorted(regions, key=lambda region: region.box[0] - region.box[2])[:PROBED_LINES]
             readings = self._read([crop_line(prepared, region) for region in probed])

@@ -10,14 +10,14 @@ from multiway_document.segmentation.arrays import GreyImage
 from multiway_document.segmentation.lines import NO_LINE, LineRegion
 from multiway_document.segmentation.preparation import PreparedPage
 
-X_HEIGHT_SHARE = 10.5 / 32
-"""x-height over crop height: 10 rows of 32 by the font's own figure, which most letters exceed, as they are round."""
+X_HEIGHT_SHARE = 10 / 32
+"""x-height over crop height: 10 rows of 32."""
 
 BASELINE_SHARE = 23 / 32
 """Row of the base line over crop height: letters without descenders end on row 22 of 32 (23 is below
 them)."""
 
-LETTER_WIDTH = 0.92
+LETTER_WIDTH = 0.8
 """Median width of a line's letters, in x-heights, below which it is widened: the faces of receipt printers."""
 
 MAX_STRETCH = 1.4

@@ -22,6 +22,9 @@ MAX_GAP_EM = 1.3
 """A gap of more font sizes always ends a region, so the cells of a table row and the columns of a page are read
 apart, as in SROIE's boxes; narrower gaps are judged by :func:`split_rows`."""
 
+SHORT, LONG, BESIDE = 3, 8, 8.0
+"""So few letters take their measures from a line of so many letters, so many x-heights away at most."""
+
 NO_LINE, NO_TEXT = -1, -2
 """Owners of pieces that are in no line: specks and rests that may belong to a letter; drawings and rules."""
 
@@ -77,6 +80,7 @@ def find_lines(prepared: PreparedPage) -> list[LineRegion]:
         pieces, owner, {n: EM_TO_X * own_x for n, (_, own_x) in _measure_all(pieces, owner, x).items()}
     )
     measured = _measure_all(pieces, owner, x)
+    _size_short_lines(pieces, owner, measured)
     kept: dict[int, tuple[float, float]] = {}
     for number, members in members_of(owner):
         baseline, own_x = measured[number]
@@ -325,6 +329,35 @@ def _measure(pieces: Components, members: npt.NDArray[np.intp]) -> tuple[float, 
     # p, q, g and y begin where the small letters do; brackets, $ and @ begin higher.
     descends = np.any((y1[solid] > baseline + 0.22 * size) & (rise < 1.1 * size))
     return baseline, size, size if descends else None
+
+
+def _size_short_lines(
+    pieces: Components, owner: npt.NDArray[np.int32], measured: dict[int, tuple[float, float]]
+) -> None:
+    """Give a group of up to ``SHORT`` letters the measures of the longer line beside it (in place).
+
+    Of one or two signs the size cannot be told: the old-style figures of a list's number look like small letters, and
+    a bracket reaches below the base line. The group has to stand within the line's band.
+    """
+    lines = members_of(owner)
+    if len(lines) < 2:
+        return
+    numbers = np.array([number for number, _ in lines], np.int32)
+    baseline, own_x = np.array([measured[int(n)] for n in numbers]).T
+    x0, x1 = _extents(pieces, owner, numbers)
+    count = np.zeros(len(lines), np.int64)
+    for k, (_, members) in enumerate(lines):
+        count[k] = np.count_nonzero(pieces.height[members] > 0.6 * own_x[k])
+    for k in np.flatnonzero(count <= SHORT).tolist():
+        members = lines[k][1]
+        top, bottom = int(pieces.y0[members].min()), int(pieces.y1[members].max())
+        beside = (count >= LONG) & (top >= baseline - 1.75 * own_x) & (bottom <= baseline + 0.6 * own_x)
+        beside &= bottom - top >= 0.6 * own_x
+        gap = np.maximum(x0 - x1[k], x0[k] - x1)
+        beside &= (gap > 0) & (gap < BESIDE * own_x) & (bottom >= baseline - 0.2 * own_x)
+        if beside.any():
+            nearest = int(np.argmin(np.where(beside, gap, np.inf)))
+            measured[lines[k][0]] = float(baseline[nearest]), float(own_x[nearest])
 
 
 def _extents(

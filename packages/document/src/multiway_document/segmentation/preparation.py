@@ -68,6 +68,15 @@ class PreparedPage:
         x1, y1 = np.clip(corners.max(axis=0), 0, (width, height))
         return float(x0), float(y0), float(x1), float(y1)
 
+    def upside_down(self) -> PreparedPage:
+        """This page turned by half a circle, with nothing found anew."""
+        height, width = self.grey.shape
+        inverse = np.column_stack([-self.inverse[:, :2], self.inverse @ np.array([width, height, 1.0])])
+        grey, ink, rules = (
+            np.ascontiguousarray(part[::-1, ::-1]) for part in (self.grey, self.ink, self.rules)
+        )
+        return replace(self, grey=grey, ink=ink, rules=rules, inverse=inverse)
+
 
 def prepare(image: np.ndarray, turns: int = 0) -> PreparedPage:
     """Flatten, denoise where noisy, deskew (up to 15 degrees) and scale a page.

@@ -50,6 +50,8 @@ def short_rules(ink: InkMask, x_height: float) -> InkMask:
     # A rule that leans by a pixel is made of two runs.
     thick = cv2.dilate(ink, np.ones((2, 1), np.uint8), anchor=(0, 1))
     runs = cv2.morphologyEx(thick, cv2.MORPH_OPEN, np.ones((1, size), np.uint8))
+    if not runs.any():  # labelling an empty page takes as long as all the rest
+        return rules
     count, labels, stats, _ = cv2.connectedComponentsWithStats(runs, connectivity=8)
     thin = [i for i in range(1, count) if stats[i, cv2.CC_STAT_HEIGHT] <= 0.35 * x_height + 2]
     near = max(3, round(_NEAR * x_height))
