@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import cv2
@@ -19,6 +19,7 @@ letters take on this page, stroke width over the usual, lean (tangent) above the
 that fewer than one regular word in 300 begins a run."""
 
 _MIN_SEED_LETTERS = 4
+_SAME_ADVANCE, _MOST = 0.03, 0.5
 _HEAVIER_THAN_CODE = 1.35  # bold letters are wider too
 
 _THIN = frozenset("iljtfrI.,:;'!|()[]{}-/` ")
@@ -132,6 +133,7 @@ def set_styles(rows: Sequence[Row], prepared: PreparedPage, body: Sequence[Row],
     slant = float(np.median([own for _, _, own in usual]))
     body_x = float(np.median([row.x_height for row in body]))
     widths = letter_widths([word for word, _, _ in usual])
+    advances = _code_advances(rows, normal, widths)
     for row, line in zip(rows, measures, strict=True):
         in_body = id(row) in normal and not monospaced
         code = [
@@ -140,12 +142,54 @@ def set_styles(rows: Sequence[Row], prepared: PreparedPage, body: Sequence[Row],
             else 1.0
             for word in row.words
         ]
-        is_code = _runs(row.words, code, "code")
+        is_code = _in_company(row.words, _runs(row.words, code, "code"), advances)
         bold = _runs(row.words, [own / stroke for own, _ in line], "bold")
         italic = _runs(row.words, [own - slant for _, own in line], "italic")
         for k, word in enumerate(row.words):
             heavy = bold[k] and line[k][0] > _HEAVIER_THAN_CODE * stroke
             word.style = "code" if is_code[k] and not heavy else _STYLES[bold[k], italic[k]]
+
+
+def _advance(word: PlacedWord) -> float:
+    """Pixels from one letter to the next, if the word is monospaced: its ink lacks the white of one letter."""
+    return (word.x1 - word.x0) / (len(word.text) - 0.15)
+
+
+def _code_advances(rows: Sequence[Row], body: Set[int], widths: Mapping[str, float]) -> np.ndarray:
+    """The advances, sorted, of all words of the ``body`` rows (their ids) that are wide enough to begin code."""
+    found = [
+        _advance(word)
+        for row in rows
+        if id(row) in body
+        for word in row.words
+        if _begins(
+            word.text,
+            (word.x1 - word.x0) / max(1.0, sum(widths.get(sign, 1.0) for sign in word.text)),
+            "code",
+        )
+    ]
+    return np.sort(found)
+
+
+def _in_company(words: Sequence[PlacedWord], chosen: Sequence[bool], advances: np.ndarray) -> list[bool]:
+    """The ``chosen`` runs whose words all stand at one advance, which most wide words of the page have too.
+
+    Monospaced words of a page are of one face and size. A word that was read wrong is as wide by chance.
+    """
+    kept = [False] * len(words)
+    start = 0
+    while start < len(words):
+        end = start
+        while end < len(words) and chosen[end]:
+            end += 1
+        long = [_advance(word) for word in words[start:end] if len(word.text) >= _MIN_SEED_LETTERS]
+        if long:
+            middle = float(np.median(long))
+            even = max(abs(advance / middle - 1) for advance in long) < _SAME_ADVANCE
+            near = np.count_nonzero(np.abs(advances / middle - 1) < _SAME_ADVANCE)
+            kept[start:end] = [even and near >= max(2, _MOST * len(advances))] * (end - start)
+        start = max(end, start + 1)
+    return kept
 
 
 def _begins(text: str, score: float, style: str) -> bool:
