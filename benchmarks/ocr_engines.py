@@ -184,6 +184,14 @@ def main() -> None:
                 )
         for name in [name for name in engines if name.startswith("multiway-")]:
             lines[name] = rendered_lines(engines[name].read, Path(scratch), options.seed, RENDERED_LINES)
+            if name == "multiway-full":
+                lines["its decoder alone"] = rendered_lines(
+                    engines[name].read,
+                    Path(scratch),
+                    options.seed,
+                    RENDERED_LINES,
+                    task="lines, decoder alone",
+                )
             print(name, "rendered lines", lines[name], file=sys.stderr)
     for engine in engines.values():
         engine.close()

@@ -118,7 +118,7 @@ def _centre(box: Box) -> tuple[float, float]:
 
 
 def rendered_lines(
-    read: Callable[[Path, str], dict[str, Any]], folder: Path, seed: int, count: int
+    read: Callable[[Path, str], dict[str, Any]], folder: Path, seed: int, count: int, *, task: str = "lines"
 ) -> dict[str, float]:
     """Character error rate on single lines in held-out fonts and texts, drawn as crops: the reader without the line
     finder. ``clean`` and ``degraded`` (every degradation that training uses, mixed)."""
@@ -138,7 +138,7 @@ def rendered_lines(
             lines.append(sampler(rng, high, min_characters=low, degraded=degraded))
         path = folder / f"lines-{name}.npz"
         np.savez(path, *[line.image for line in lines])
-        texts = read(path, "lines")["texts"]
+        texts = read(path, task)["texts"]
         rates[name] = corpus_cer(zip(texts, [line.text for line in lines], strict=True))
     return rates
 

@@ -61,8 +61,8 @@ def multiway(engine: str, model: str) -> tuple[Read, str]:
         raise SystemExit(f"{model} has no {engine} engine")
 
     def read(path: Path, task: str) -> dict[str, Any]:
-        if task == "lines":
-            return {"texts": read_crops(pipeline, engine, path)}
+        if task in ("lines", "lines, decoder alone"):
+            return {"texts": read_crops(pipeline, engine, path, decoder_alone=task != "lines")}
         page = pipeline(Image.open(path), task=task, engine=engine)  # type: ignore[arg-type]
         return {
             "lines": [[line.text, list(line.box)] for line in page.lines],
@@ -74,48 +74,24 @@ def multiway(engine: str, model: str) -> tuple[Read, str]:
     return read, f"{model}, {engine}"
 
 
-def read_crops(pipeline: Any, engine: str, path: Path) -> list[str]:
-    """Texts of cropped lines (arrays (32, width) in an .npz file): by the line reader, or written by the decoder behind
-    the prompt that it was trained with."""
+def read_crops(pipeline: Any, engine: str, path: Path, *, decoder_alone: bool) -> list[str]:
+    """Texts of cropped lines (arrays (32, width) in an .npz file), as the engine reads them; ``decoder_alone``: as the
+    decoder writes them, whatever the line reader thinks."""
     import numpy as np
+    import torch
+    from multiway_document.kosmos2_5.line_reader import read_lines
+    from multiway_document.kosmos2_5.line_writer import LineWriter
 
     with np.load(path) as arrays:
         crops = [arrays[name] for name in arrays.files]
-    if engine == "fast":
-        import torch
-        from multiway_document.kosmos2_5.line_reader import read_lines
-
-        fast = pipeline.fast
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast.mixed_precision):
+    fast = pipeline.fast
+    with torch.autocast("cpu", torch.bfloat16, enabled=fast.mixed_precision):
+        if engine == "fast":
             return [reading.text for reading in read_lines(fast.vision, fast.line_reader, crops)]
-    return [
-        text
-        for start in range(0, len(crops), 20)
-        for text in write_lines(pipeline, crops[start : start + 20])
-    ]
-
-
-def write_lines(pipeline: Any, crops: list[Any]) -> list[str]:
-    import torch
-    from multiway_core.generation import GenerationConfig, generate
-    from multiway_document.kosmos2_5.line_reader import line_patches, line_prompt
-
-    model, processor = pipeline.full.model, pipeline.full.processor
-    tokens = model.config.tokens
-    limit = 120
-    with torch.inference_mode():
-        patches, _ = line_patches(crops)
-        embeddings = model.embed_images(patches.padded(model.config.vision.max_patches))
-        prompts = processor.left_padded([line_prompt(tokens, crop.shape[1]) for crop in crops])
-        cache = model.new_cache(len(crops), model.config.num_queries + 3 + prompts.shape[1] + limit)
-        first = model.prefill(embeddings, prompts, cache)
-        config = GenerationConfig(max_new_tokens=limit, eos_token_ids=(tokens.eos,), pad_token_id=tokens.pad)
-        output = generate(model.decode, first, cache, config)
-    first_text, last = tokens.first_text, tokens.mask
-    return [
-        processor.tokenizer.decode([token for token in row.tolist() if first_text <= token < last])
-        for row in output.tokens
-    ]
+        writer = pipeline.full.writer
+        if decoder_alone:
+            writer = LineWriter(writer.model, writer.line_reader, writer.tokenizer, check=False)
+        return [reading.text for reading in writer(crops)]
 
 
 def rapidocr() -> tuple[Read, str]:

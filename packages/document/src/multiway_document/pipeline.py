@@ -54,7 +54,7 @@ class OcrPipeline:
         """Load ``bundled:NAME``, a local folder, or a hub id such as ``microsoft/kosmos-2.5``.
 
         ``dtype`` is bfloat16 by default on a GPU. On a CPU it is float32, but for the fast engine's products, which
-        are in bfloat16 if the processor has units for them (AMX: less than half the time).
+        are in bfloat16 if the processor has units for them (AMX, AVX-512 BF16: half the time or less).
         Raises :class:`ModelNotFoundError` or :class:`CheckpointError`.
         """
         folder = hub.resolve(name, revision=revision)
@@ -133,4 +133,5 @@ def _line_reader(path: Path, dtype: torch.dtype, device: torch.device | str) -> 
 
 
 def _has_bfloat16_units() -> bool:
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
