@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 from multiway_document.markdown_layout import lines_to_markdown, page_blocks
+from multiway_document.markdown_layout.ink import _in_company
+from multiway_document.markdown_layout.rows import PlacedWord
 from multiway_document.rendering import layout
 from multiway_document.rendering.fonts import FontLibrary
 from multiway_document.rendering.glyphs import atlas
@@ -195,6 +197,28 @@ def test_bold_words_are_marked(draw: Draw) -> None:
     run[12:15] = [(word, "bold") for word, _ in run[12:15]]
     blocks = [Paragraph(run), Paragraph(words(PROSE))]
     assert written(draw(*blocks)) == to_markdown(blocks)
+
+
+def test_wide_words_are_code_where_most_of_the_page_share_one_advance() -> None:
+    def word(text: str, advance: float) -> PlacedWord:
+        return PlacedWord(text, 0.0, advance * (len(text) - 0.15))
+
+    code = [word("split_lines(file)", 13.2), word("of", 13.0), word("tiles", 13.1)]
+    others = [word("keeper", 13.2), word("weather", 12.1)]
+    advances = np.array([12.1, 13.1, 13.2, 13.2])
+    assert _in_company(code, [True] * 3, advances) == [True] * 3
+    assert _in_company(others, [True, True], advances) == [False, False]  # a run of two advances
+    assert _in_company([others[1]], [True], advances) == [False]  # alone with its advance on the page
+    assert _in_company(code, [True, False, False], advances[:2]) == [False] * 3
+
+
+def test_a_word_that_was_read_too_short_is_no_code(draw: Draw) -> None:
+    blocks = [Paragraph(words(PROSE)) for _ in range(5)]
+    prepared, regions, texts = draw(*blocks)
+    texts[1] = texts[1].replace("passed", "pased", 1)
+    assert "`" not in lines_to_markdown(
+        regions, [text.replace("weather", "weathr") for text in texts], prepared
+    )
 
 
 def test_a_paragraph_goes_on_in_the_next_column(draw: Draw) -> None:
