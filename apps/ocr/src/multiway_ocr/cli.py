@@ -32,8 +32,8 @@ EngineOption = Annotated[
     Engine | None,
     typer.Option(
         "--engine",
-        help="fast: line by line, in one pass each; full: the decoder writes the page. "
-        "[default: fast where the model has it]",
+        help="fast: line by line, in one pass each; full: the decoder writes the page, or each line with the bundled "
+        "model. [default: fast where the model has it]",
     ),
 ]
 
