@@ -43,7 +43,7 @@ def make_world(*, num_news: int = 60, num_impressions: int = 30, seed: int = 0) 
     edges = Ragged.from_rows(
         [rng.choice(news, rng.integers(0, 6), replace=False) if row else [] for row in range(num_news)]
     )
-    chains = np.zeros((num_news, 2, 10), np.int32)
+    chains = np.zeros((num_news, 2, 16), np.int32)
     for row in news[:-5]:  # the last ones have no chain
         for chain in range(2):
             length = rng.integers(1, 9)

@@ -147,13 +147,14 @@ def test_the_order_of_a_chain_counts_and_a_news_without_chain_keeps_its_neighbou
     [
         {"chain": "none"},
         {"neighbour": "none"},
-        {"category": "none"},
+        {"category": "enhanced"},
         {"gate": "sum"},
         {"gate": "none"},
         {"chain_user_level": False},
         {"chains_per_news": 2},
-        {"edge_weight": "log1p"},
+        {"edge_weight": "one"},
         {"residual": False},
+        {"place_scores": False},
         {"neighbour": "none", "chain": "none"},
     ],
 )
@@ -161,8 +162,13 @@ def test_ablations_are_models_of_their_own(world: World, changes: dict[str, obje
     base = new_model(tiny("glocim-small", world.features))
     config = tiny("glocim-small", world.features, **changes)
     model = new_model(config)
-    shared = {name: tensor for name, tensor in base.state_dict().items() if name in model.state_dict()}
-    model.load_state_dict({**model.state_dict(), **shared})
+    own = model.state_dict()
+    shared = {
+        name: tensor
+        for name, tensor in base.state_dict().items()
+        if name in own and own[name].shape == tensor.shape
+    }
+    model.load_state_dict({**own, **shared})
     scores = score_behaviors(model, world.features, world.behaviors)
     assert np.isfinite(scores).all()
     assert np.abs(scores - score_behaviors(base, world.features, world.behaviors)).max() > 1e-4

@@ -53,17 +53,17 @@ def test_growing_histories_only_look_back() -> None:
         stretches(log([0, 0], [4, 4], [[1], [1, 2]]))
 
 
-def test_the_latest_judges() -> None:
+def test_the_latest_judge() -> None:
     one = log([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], list(range(10)), [[1]] * 10)
-    taught, judging = held_out(stretches(one), share=0.2)
-    assert len(taught) == 1
-    assert taught[0].behaviors.times.max() < judging.behaviors.times.min()
-    assert len(judging.behaviors) == 2
-    assert len(judging.past) == 8
-    times = [10 + day * DAY for day in (0, 3, 6)]
-    taught, judging = held_out(stretches(log([0] * 3, times, [[1], [1, 2], [1, 2, 3]])))
-    assert len(taught) == 2
-    assert judging.behaviors.times.tolist() == times[2:]
+    taught, judging = held_out(stretches(one), of_one=0.2)
+    assert len(taught) == len(judging) == 1
+    assert taught[0].behaviors.times.max() < judging[0].behaviors.times.min()
+    assert len(judging[0].behaviors) == 2
+    assert len(judging[0].past) == 8
+    times = [10 + day * DAY for day in range(0, 24, 3)]
+    taught, judging = held_out(stretches(log([0] * 8, times, [[1] * (row + 1) for row in range(8)])))
+    assert [len(part.behaviors) for part in taught] == [1] * 5
+    assert [part.behaviors.times[0] for part in judging] == times[5:]
     with pytest.raises(InputError, match="too few"):
         held_out(stretches(one.take(np.arange(1))))
     with pytest.raises(InputError, match="without impressions"):

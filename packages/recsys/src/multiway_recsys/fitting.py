@@ -42,12 +42,12 @@ class FitConfig:
     warmup: share of the steps in which the rate rises; then it falls linearly to a tenth.
     """
 
-    epochs: float = 5.0
+    epochs: float = 3.0
     batch_size: int = 512
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
     warmup: float = 0.05
-    evaluations: int = 5
-    patience: int = 2
+    evaluations: int = 9
+    patience: int = 3
     precision: Literal["bf16", "fp32"] = "fp32"
 
     def __post_init__(self) -> None:
@@ -136,7 +136,7 @@ class _Numbered:
 def fit(
     model: Glocim,
     periods: Sequence[Period],
-    held_out: Period,
+    held_out: Sequence[Period],
     folder: Path,
     config: FitConfig,
     *,
@@ -164,8 +164,12 @@ def fit(
     selection = _Selection.load(folder)
 
     def judge(step: int) -> None:
-        found = score_behaviors(model, held_out.features, held_out.behaviors)
-        scores = evaluate_ranking(found, held_out.behaviors).means()["auc"]
+        found = [
+            evaluate_ranking(score_behaviors(model, part.features, part.behaviors), part.behaviors).auc
+            for part in held_out
+        ]
+        values = np.concatenate(found)
+        scores = float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else np.nan
         if not np.isfinite(scores):
             raise InputError(
                 "no held-out impression has a clicked and a not clicked candidate: nothing to judge by"

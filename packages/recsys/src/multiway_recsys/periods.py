@@ -92,24 +92,29 @@ def _grows(behaviors: Behaviors, rows: NDArray[np.int64], period: NDArray[np.int
 
 
 def held_out(
-    parts: list[Stretch], *, share: float = 0.1, at_most: int = 2000, seed: int = 0
-) -> tuple[list[Stretch], Stretch]:
-    """What is trained on, and what judges the training: the last period, or the latest ``share`` of a single one.
+    parts: list[Stretch], *, share: float = 1 / 3, of_one: float = 0.1, at_most: int = 2000, seed: int = 0
+) -> tuple[list[Stretch], list[Stretch]]:
+    """What is trained on, and what judges the training: the last ``share`` of the periods, or the latest ``of_one`` of
+    the impressions of a single one; ``at_most`` impressions in all.
 
     Raises InputError if there are too few impressions for both.
     """
-    last = parts[-1]
     if len(parts) > 1:
-        rows = np.sort(np.random.default_rng(seed).permutation(len(last.behaviors))[:at_most])
-        return parts[:-1], Stretch(last.behaviors.take(rows), last.past, last.until)
-    count = min(at_most, round(share * len(last.behaviors)))
+        count = max(1, round(share * len(parts)))
+        judging, rng = [], np.random.default_rng(seed)
+        for part in parts[-count:]:
+            rows = np.sort(rng.permutation(len(part.behaviors))[: at_most // count])
+            judging.append(Stretch(part.behaviors.take(rows), part.past, part.until))
+        return parts[:-count], judging
+    last = parts[-1]
+    count = min(at_most, round(of_one * len(last.behaviors)))
     if not 0 < count < len(last.behaviors):
         raise InputError(
             f"{len(last.behaviors)} impressions are too few to hold some out for judging the training"
         )
     order = np.argsort(last.behaviors.times, kind="stable")
     earlier, later = last.behaviors.take(order[:-count]), last.behaviors.take(order[-count:])
-    return [Stretch(earlier, earlier, last.until)], Stretch(later, earlier, last.until)
+    return [Stretch(earlier, earlier, last.until)], [Stretch(later, earlier, last.until)]
 
 
 class PeriodBatches:

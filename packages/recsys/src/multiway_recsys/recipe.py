@@ -78,9 +78,9 @@ def train(
 ) -> Path:
     """Train on a log and write the model folder ``output/model``; returns it.
 
-    The graph is made anew for each period of the log (see `periods`). The last period, or the latest tenth of a log
-    that is one period, is held out to choose the weights; dev and test splits are not looked at. A run found in
-    ``output`` is continued and ends with the weights of an uninterrupted one.
+    The graph is made anew for each period of the log (see `periods`). The last third of the periods, or the latest
+    tenth of a log that is one period, is held out to choose the weights; dev and test splits are not looked at. A run
+    found in ``output`` is continued and ends with the weights of an uninterrupted one.
 
     preset: a name of `glocim.config.PRESETS`; ``config`` and ``recipe`` override what stands behind it.
     minutes: ends early, cleanly, with a checkpoint and a model of what was reached.
@@ -138,7 +138,7 @@ def train(
     elif model.entity_table is not None and data.entity_vectors is not None:
         _fill_entities(model, data.entity_vectors)
     fitted = fit(
-        model, [period(stretch) for stretch in taught], period(judging), Path(output),
+        model, [period(stretch) for stretch in taught], [period(stretch) for stretch in judging], Path(output),
         shortened(recipe, epochs), seed=seed, device=device, minutes=minutes, on_judged=on_judged,
     )  # fmt: skip
     return export(
@@ -183,8 +183,8 @@ def export(
 def text_source(news: News, config: GlocimConfig, text: str, seed: int) -> TextSource:
     """What turns the texts into features: words of the titles, TF-IDF-SVD fitted on them, or MiniLM."""
     if config.text == "words":
-        texts = news.titles[1:] if not config.abstract_length else (*news.titles[1:], *news.abstracts[1:])
-        return WordSource(Vocabulary.of_texts(texts))
+        abstracts = news.abstracts[1:] if config.abstract_length else ()
+        return WordSource(Vocabulary.of_texts((*news.titles[1:], *abstracts)))
     if text == "minilm":
         return EncoderSource(MINILM)
     texts = [news_text(*row) for row in zip(news.titles[1:], news.abstracts[1:], strict=True)]

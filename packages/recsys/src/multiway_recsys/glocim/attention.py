@@ -33,6 +33,12 @@ class SelfAttention(nn.Module):
         for linear in (self.query, self.key, self.value):
             nn.init.xavier_uniform_(linear.weight)
 
+    def start_silent(self) -> SelfAttention:
+        """Values of zero: on a branch beside a skip, attention first adds nothing."""
+        nn.init.zeros_(self.value.weight)
+        nn.init.zeros_(self.value.bias)
+        return self
+
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values (..., heads * head dim) of tokens (..., E)."""
         return self.query(x), self.key(x), self.value(x)
@@ -55,16 +61,25 @@ class SelfAttention(nn.Module):
 
 
 class AdditivePooling(nn.Module):
-    """Additive attention: the mean of the tokens weighted by softmax(w2 . tanh(W1 x + b1) + b2)."""
+    """Additive attention: the mean of the tokens weighted by softmax(w2 . tanh(W1 x + b1) + b2).
 
-    def __init__(self, input_size: int, hidden_size: int) -> None:
+    ``places``: so many last tokens each have a learned number of their own added to their score (ours): how much a
+    token counts by its place, whatever it says. They are kept as tenths and so move ten times as fast as
+    weights.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, *, places: int = 0) -> None:
         super().__init__()
+        self.places = nn.Parameter(torch.zeros(places)) if places else None
         self.hidden = nn.Linear(input_size, hidden_size)
         self.score = nn.Linear(hidden_size, 1)
 
     def weights(self, x_BTE: Tensor, mask_BT: Tensor | None = None) -> Tensor:
         """(B, T, E) -> (B, T), summing to one over the tokens that ``mask`` allows (zeros if it allows none)."""
-        return masked_softmax(self.score(torch.tanh(self.hidden(x_BTE))).squeeze(-1), mask_BT)
+        scores_BT = self.score(torch.tanh(self.hidden(x_BTE))).squeeze(-1)
+        if self.places is not None:
+            scores_BT = scores_BT + 10 * self.places[len(self.places) - scores_BT.shape[-1] :]
+        return masked_softmax(scores_BT, mask_BT)
 
     def forward(self, x_BTE: Tensor, mask_BT: Tensor | None = None) -> Tensor:
         """(B, T, E) -> (B, E)."""

@@ -29,6 +29,9 @@ class CandidateEncoder(nn.Module):
         self.pooling = AdditivePooling(hidden_size, attention_hidden_size) if num_views > 1 else None
         self.projection = nn.Linear(hidden_size, hidden_size) if projected else None
         self.activation = nn.LeakyReLU(LEAK)
+        if residual and self.projection is not None:
+            nn.init.zeros_(self.projection.weight)
+            nn.init.zeros_(self.projection.bias)
 
     def forward(self, views: list[Tensor]) -> Tensor:
         """Views of (N, E) -> (N, E)."""

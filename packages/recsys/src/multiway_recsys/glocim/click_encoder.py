@@ -11,9 +11,9 @@ from multiway_recsys.glocim.attention import AdditivePooling
 class ClickEncoder(nn.Module):
     """Additive attention over the views: local, fused global, entities (GLORY section 3.4)."""
 
-    def __init__(self, hidden_size: int, attention_hidden_size: int) -> None:
+    def __init__(self, hidden_size: int, attention_hidden_size: int, *, places: int = 0) -> None:
         super().__init__()
-        self.pooling = AdditivePooling(hidden_size, attention_hidden_size)
+        self.pooling = AdditivePooling(hidden_size, attention_hidden_size, places=places)
 
     def weights(self, views: list[Tensor]) -> Tensor:
         """How much each view counts: views of (..., E) -> (..., views)."""

@@ -17,6 +17,9 @@ class FeatureGate(nn.Module):
         self.residual = residual
         self.fused = nn.Linear(2 * hidden_size, hidden_size)
         self.gate = nn.Linear(2 * hidden_size, hidden_size)
+        if residual:
+            nn.init.zeros_(self.fused.weight)
+            nn.init.zeros_(self.fused.bias)
 
     def gates(self, neighbour: Tensor, chain: Tensor) -> Tensor:
         """g, (..., E): the share of the neighbour interest."""

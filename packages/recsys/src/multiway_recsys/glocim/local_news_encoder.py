@@ -64,6 +64,8 @@ class EnhancedCategory(nn.Module):
         self.pooling = AdditivePooling(width, config.attention_hidden_size)
         self.norm = nn.LayerNorm(width)
         self.residual = config.residual
+        if self.residual:
+            self.attention.start_silent()
 
     def forward(self, title_NE: Tensor, news: NewsInput) -> Tensor:
         category = self.attention.project(self.category_projection(self.tables.category.weight))
@@ -144,7 +146,9 @@ class LocalNewsEncoder(nn.Module):
         if config.text == "words":
             self.title = TitleEncoder(config, width)
         else:
-            self.vector = VectorEncoder(config.text_dim, width, norm=config.title_norm)
+            self.vector = VectorEncoder(
+                config.text_dim, width, norm=config.title_norm, rotation=config.rotation
+            )
         self.abstract = (
             TitleEncoder(config, width) if config.abstract_length and config.text == "words" else None
         )

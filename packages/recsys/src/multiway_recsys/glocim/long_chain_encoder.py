@@ -29,9 +29,14 @@ class HierarchicalChainEncoder(nn.Module):
         self.attention = SelfAttention(width, heads, head_dim)
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(config.dropout)
-        self.pooling = AdditivePooling(width, config.attention_hidden_size)
+        places = config.chain_length if config.place_scores else 0
+        self.pooling = AdditivePooling(width, config.attention_hidden_size, places=places)
         self.user_attention = SelfAttention(width, heads, head_dim) if config.chain_user_level else None
         self.user_norm = nn.LayerNorm(width)
+        if self.residual:
+            for attention in (self.attention, self.user_attention):
+                if attention is not None:
+                    attention.start_silent()
 
     def _tokens(self, values_RKLE: Tensor, mask_RKL: Tensor) -> tuple[Tensor, Tensor]:
         x_NLE, mask_NL = values_RKLE.flatten(0, 1), mask_RKL.flatten(0, 1)

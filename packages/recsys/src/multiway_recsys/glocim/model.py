@@ -72,7 +72,9 @@ class Glocim(nn.Module):
             self.local_entity_encoder = LocalEntityEncoder(config)
             self.global_entity_encoder = GlobalEntityEncoder(config)
         self.neighbour_interest = (
-            GatedGraphNetwork(width, config.graph_layers) if config.neighbour != "none" else None
+            GatedGraphNetwork(width, config.graph_layers, smooth=config.residual)
+            if config.neighbour != "none"
+            else None
         )
         self.chain_encoder: HierarchicalChainEncoder | ReleasedChainEncoder | None = None
         if config.chain == "hierarchical":
@@ -81,7 +83,10 @@ class Glocim(nn.Module):
             self.chain_encoder = ReleasedChainEncoder(config)
         is_fused = config.neighbour != "none" and config.chain != "none" and config.gate == "gated"
         self.gate = FeatureGate(width, residual=config.residual) if is_fused else None
-        self.click_encoder = ClickEncoder(width, hidden) if self._num_click_views() > 1 else None
+        views = self._num_click_views()
+        self.click_encoder = (
+            ClickEncoder(width, hidden, places=views if config.place_scores else 0) if views > 1 else None
+        )
         self.user_encoder: AttentionUserEncoder | LsturUserEncoder
         if config.user.startswith("lstur"):
             self.user_encoder = LsturUserEncoder(config)

@@ -72,12 +72,20 @@ class TitleEncoder(nn.Module):
 class VectorEncoder(nn.Module):
     """A given text vector, projected: what stands in the title encoder's place when the text encoder is frozen."""
 
-    def __init__(self, text_dim: int, width: int, *, norm: bool) -> None:
+    def __init__(self, text_dim: int, width: int, *, norm: bool, rotation: float = 0.0) -> None:
         super().__init__()
+        self.rotation = rotation
         self.projection = nn.Linear(text_dim, width)
+        # Like texts stay alike; a random matrix would add noise of 1 / sqrt(width) to every cosine.
+        nn.init.orthogonal_(self.projection.weight)
+        nn.init.zeros_(self.projection.bias)
         self.norm: nn.Module = nn.LayerNorm(width) if norm else nn.Identity()
 
     def forward(self, vectors_ND: Tensor) -> Tensor:
         """(N, text dim) -> (N, width)."""
+        if self.training and self.rotation and torch.rand(()) < self.rotation:
+            width = vectors_ND.shape[-1]
+            turned, _ = torch.linalg.qr(torch.randn(width, width, device=vectors_ND.device))
+            vectors_ND = vectors_ND @ turned
         # Vectors of length one have numbers of about 1 / sqrt(D), too small to learn from.
         return self.norm(self.projection(vectors_ND * vectors_ND.shape[-1] ** 0.5))

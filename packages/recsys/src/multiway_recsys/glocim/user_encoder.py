@@ -5,11 +5,15 @@ Shape suffixes: B readers, H clicks (oldest first, right-aligned), E hidden size
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from multiway_recsys.glocim.attention import AdditivePooling, SelfAttention
 from multiway_recsys.glocim.config import GlocimConfig
+
+HALF_LIFE = 12  # clicks
 
 
 class AttentionUserEncoder(nn.Module):
@@ -22,7 +26,15 @@ class AttentionUserEncoder(nn.Module):
         self.attention = (
             SelfAttention(width, config.num_heads, config.head_dim) if config.user == "attention" else None
         )
-        self.pooling = AdditivePooling(width, config.attention_hidden_size)
+        if self.residual and self.attention is not None:
+            self.attention.start_silent()
+        places = config.history_length if config.place_scores else 0
+        self.pooling = AdditivePooling(width, config.attention_hidden_size, places=places)
+        if (
+            self.pooling.places is not None
+        ):  # at first a click counts half as much as one that is 12 clicks newer
+            age = torch.arange(places - 1, -1, -1.0)
+            self.pooling.places.data = -0.1 * math.log(2) / HALF_LIFE * age
 
     def _mixed(self, clicks_BHE: Tensor, mask_BH: Tensor) -> Tensor:
         if self.attention is None:

@@ -15,14 +15,15 @@ class PortalConfig:
     """The numbers of a simulated portal. Raises ConfigError on values that cannot work.
 
     Readers belong to communities; a community follows a few stories; a story is about one topic and moves on to a
-    neighbouring topic every ``step_days``. A reader who was away for weeks finds the own story somewhere else, and only
-    what the rest of the community read in between (the click graph) leads from the old place to the new one.
+    neighbouring topic every ``step_days``. A reader who was away for a week finds the own story somewhere else, and
+    only what the rest of the community read in between (the click graph) leads from the old place to the new one.
+
+    Time runs in seasons. With each new one communities dissolve and form anew with new stories, so what a model has
+    learnt by heart of one season (who reads what) is of no use in the next; only how to read the graph is.
 
     drift: chance that a story moves on at a step; 0 is a world of static interests, in which a long chain has
         nothing to add.
-    births: chance that a story of ``story_days`` is followed by a new one about anything; and the share of the
-        communities that dissolve after the training days, whose members form new communities with new stories, about
-        which nothing can have been learnt by heart.
+    births: share of the communities that dissolve with a new season.
     dormancy: most days between a returning reader's last visit and the return.
     regulars: share of the readers who never stay away.
     hub_noise: chance that a click goes to what everybody reads.
@@ -31,10 +32,10 @@ class PortalConfig:
     impressions_per_user, active_impressions: mean of readers who come back (and of regulars) and, a window, of readers
         in the middle of their visits, whose histories tell the graph of the window what is read now.
     reads_a_day: mean clicks of a reader on a day with a visit; at least one.
-    train_day, dev_day, test_day, days: first days of the three splits of logged impressions, and the end; the training
-        impressions are of ``train_days`` days, and new communities begin right behind them.
-    window_days: histories are those at the beginning of a window of so many days, as MIND's are those at the
-        beginning of a week; dev and test are one window each.
+    season_days, train_seasons: there is one season more than for training; dev and test are its end.
+    logged_days: impressions are of so many days at the end of a training season, in windows of ``window_days``, and
+        histories are those at the beginning of a window, as MIND's are those at the beginning of a week. dev and test
+        are one window each, of one and of ``window_days`` days.
     """
 
     num_users: int = 4000
@@ -43,8 +44,7 @@ class PortalConfig:
     step_days: int = 2
     drift: float = 1.0
     births: float = 1.0
-    story_days: int = 21
-    dormancy: int = 12
+    dormancy: int = 9
     regulars: float = 0.1
     hub_noise: float = 0.1
     loyalty: float = 0.0
@@ -53,12 +53,10 @@ class PortalConfig:
     candidates: int = 20
     impressions_per_user: float = 3.0
     active_impressions: float = 2.0
-    train_day: int = 15
-    train_days: int = 21
+    season_days: int = 24
+    train_seasons: int = 3
+    logged_days: int = 9
     window_days: int = 3
-    dev_day: int = 52
-    test_day: int = 53
-    days: int = 56
     fresh_days: int = 3
     seed: int = 0
 
@@ -67,8 +65,8 @@ class PortalConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"portal {name} must lie between 0 and 1, not {getattr(self, name)}")
         for name in (
-            "num_users", "communities", "stories_per_community", "step_days", "dormancy", "candidates", "train_days",
-            "fresh_days", "story_days", "window_days",
+            "num_users", "communities", "stories_per_community", "step_days", "dormancy", "candidates", "fresh_days",
+            "season_days", "train_seasons", "logged_days", "window_days",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ConfigError(f"portal {name} must be at least 1, not {getattr(self, name)}")
@@ -82,36 +80,36 @@ class PortalConfig:
             raise ConfigError(
                 f"portal impressions_per_user must be in (0, 20], not {self.impressions_per_user}"
             )
-        if not self.dormancy < self.train_day:
-            raise ConfigError(f"portal dormancy must be shorter than train_day, {self.train_day}")
-        if not self.birth_day + self.dormancy < self.dev_day < self.test_day < self.days:
+        if not self.dormancy + self.logged_days < self.season_days:
             raise ConfigError(
-                "portal days must be in the order train_day + train_days + dormancy < dev_day < test_day < days, not "
-                f"{self.birth_day} + {self.dormancy}, {self.dev_day}, {self.test_day}, {self.days}"
+                f"portal dormancy {self.dormancy} and logged_days {self.logged_days} together must be shorter than "
+                f"season_days {self.season_days}: readers come and go within a season"
             )
+        if not self.window_days <= self.logged_days:
+            raise ConfigError(f"portal window_days must be at most logged_days, {self.logged_days}")
 
     @property
-    def birth_day(self) -> int:
-        """The day on which new communities begin."""
-        return self.train_day + self.train_days
+    def days(self) -> int:
+        """Days of the whole portal."""
+        return (self.train_seasons + 1) * self.season_days
 
     @property
     def num_stories(self) -> int:
         """Stories that run at the same time."""
         return self.communities * self.stories_per_community
 
-    def span(self, split: str) -> tuple[int, int]:
-        """First day and end (exclusive) of a split's impressions."""
-        return {
-            "train": (self.train_day, self.birth_day),
-            "dev": (self.dev_day, self.test_day),
-            "test": (self.test_day, self.days),
-        }[split]
-
     def windows(self, split: str) -> list[tuple[int, int]]:
         """First day and end (exclusive) of each stretch of days with histories of one moment."""
-        first, end = self.span(split)
-        if split != "train":
-            return [(first, end)]
-        starts = range(first, end, self.window_days)
-        return [(start, min(end, start + self.window_days)) for start in starts]
+        if split == "train":
+            ends = [(season + 1) * self.season_days for season in range(self.train_seasons)]
+            return [
+                (start, min(end, start + self.window_days))
+                for end in ends
+                for start in range(end - self.logged_days, end, self.window_days)
+            ]
+        test = self.days - self.window_days
+        return [(test, self.days)] if split == "test" else [(test - 1, test)]
+
+    def season(self, day: int) -> int:
+        """The season of a day."""
+        return day // self.season_days

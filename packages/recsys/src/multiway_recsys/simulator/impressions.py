@@ -15,8 +15,8 @@ from multiway_recsys.simulator.stories import Stories
 
 OWN_PER_STORY = 2
 PER_FAVOURITE = 2
-OF_OTHERS = 5
-MUCH_READ = 2
+OF_OTHERS = 10
+MUCH_READ = 1
 REGULARS = 0.5  # share of the regulars that are logged in a window
 
 # click = sigmoid(BASE + INTEREST * relevance + QUALITY * log quality) * (1 + position) ** POSITION
@@ -70,10 +70,10 @@ def show(
     """Impressions of one split, by windows: of readers who come back, of some regulars, and of readers who are in the
     middle of their visits. A reader's are of one window, so that several impressions share a history.
     """
-    era = 0 if split == "train" else 1
-    returns, came, left_at = (column[:, era] for column in (readers.returns, readers.came, readers.left))
     users, days, left = [], [], []
     for start, stop in config.windows(split):
+        season = config.season(start)
+        returns, came, left_at = (table[:, season] for table in (readers.returns, readers.came, readers.left))
         back = np.flatnonzero((returns >= start) & (returns < stop))
         active = np.flatnonzero((came >= 0) & (came < start) & (left_at >= start) & (returns >= stop))
         chosen = rng.random(config.num_users)
@@ -89,7 +89,7 @@ def show(
             left.append(last_seen.repeat(number))
             days.append(rng.integers(first.repeat(number), end.repeat(number)))
     return _shown(
-        config, stories, press, readers, topics, topic_vectors, era, rng,
+        config, stories, press, readers, topics, topic_vectors, rng,
         *(np.concatenate(part) for part in (users, days, left)),
     )  # fmt: skip
 
@@ -108,7 +108,6 @@ def _shown(
     readers: Readers,
     topics: NDArray[np.int32],
     topic_vectors: NDArray[np.float32],
-    era: int,
     rng: np.random.Generator,
     users: NDArray[np.int64],
     days: NDArray[np.int64],
@@ -116,7 +115,7 @@ def _shown(
 ) -> Shown:
     order = rng.permutation(len(users))
     users, days, left = users[order], days[order], left[order]
-    slates = _slates(config, stories, press, readers, users, days, left, era, rng)
+    slates = _slates(config, stories, press, readers, users, days, left, rng)
     keep = (slates != NOBODY).sum(1) >= 2
     users, days, slates = users[keep], days[keep], slates[keep]
 
@@ -124,7 +123,7 @@ def _shown(
     rows, articles = np.nonzero(shown)[0], slates[shown]
     position = np.argsort(np.argsort(np.where(shown, rng.random(slates.shape), 2.0), axis=1), axis=1)[shown]
     per = config.stories_per_community
-    own = stories.community[users, era][:, None] * per + np.arange(per)
+    own = stories.community[users, days // config.season_days][:, None] * per + np.arange(per)
     interest = np.clip((topic_vectors @ topic_vectors.T - INDIFFERENT) / (1 - INDIFFERENT), 0, 1)
     today = stories.topic[own, days[:, None]]
     liked = np.concatenate([today, readers.favourites[users]], axis=1) if config.loyalty else today
@@ -159,7 +158,6 @@ def _slates(
     users: NDArray[np.int64],
     days: NDArray[np.int64],
     left: NDArray[np.int64],
-    era: int,
     rng: np.random.Generator,
 ) -> NDArray[np.int32]:
     """(M, candidates) different articles of each impression in random order, NOBODY behind them.
@@ -168,7 +166,7 @@ def _slates(
     topics; about what other communities read today; what everybody reads; any fresh ones until the slate is full.
     """
     per = config.stories_per_community
-    community = stories.community[users, era]
+    community = stories.community[users, days // config.season_days]
     columns = []
     for number in range(per):
         place = community * per + number

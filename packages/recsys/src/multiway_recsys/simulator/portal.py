@@ -57,7 +57,7 @@ class Portal:
 
     def until(self, split: str) -> int:
         """The time, in seconds since 1970, from which on the split's impressions are logged."""
-        return EPOCH + self.config.span(split)[0] * DAY
+        return EPOCH + self.config.windows(split)[0][0] * DAY
 
 
 def simulate(config: PortalConfig, bank: TextBank) -> Portal:
@@ -83,7 +83,8 @@ def simulate(config: PortalConfig, bank: TextBank) -> Portal:
         story={split: part.story for split, part in shown.items()},
         community={split: part.community for split, part in shown.items()},
         own_community={
-            split: stories.community[part.users, int(split != "train")] for split, part in shown.items()
+            split: stories.community[part.users, part.days // config.season_days]
+            for split, part in shown.items()
         },
         dormancy=dormancy,
         topic=np.concatenate([[-1], bank.topics]).astype(np.int32),

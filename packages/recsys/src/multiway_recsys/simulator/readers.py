@@ -11,11 +11,11 @@ from multiway_recsys.simulator.config import PortalConfig
 from multiway_recsys.simulator.press import DAY, NOBODY, Press
 from multiway_recsys.simulator.stories import Stories
 
-SPELL_DAYS = (5, 11)  # shortest and longest stretch of days in which a reader comes
-TAKING_PART = 0.8  # share of the others that come in the training weeks, and likewise in the later ones
+SPELL_DAYS = (4, 9)  # shortest and longest stretch of days in which a reader comes
+TAKING_PART = 0.7  # share of the others that come in a season
 FAVOURITES = 2  # topics of a reader
 REGULAR_VISITS = 0.7  # of a regular, a day
-DEV_SHARE = 0.25  # of those who return after the training weeks, for dev; the others return for test
+DEV_SHARE = 0.25  # of those who return in the last season, for dev; the others return for test
 NO_STORY = -1
 
 
@@ -41,10 +41,10 @@ class Clicks:
 
 @dataclass(frozen=True)
 class Readers:
-    """returns: (users, 2) the day on which a reader comes back, in the training and in the later weeks; -1 for never.
+    """returns: (users, seasons) the day on which a reader comes back; -1 for never.
 
-    came, left: (users, 2) the first and the last day of the stretch of visits before that. regular: (users,) who comes
-    all the time instead.
+    came, left: (users, seasons) the first and the last day of the stretch of visits before that. regular: (users,) who
+    comes all the time instead.
     taste: (users, stories_per_community) share of each of the community's stories, sums to one.
     favourites: (users, FAVOURITES) topics that a reader always likes.
     """
@@ -61,20 +61,21 @@ def read(
     config: PortalConfig, stories: Stories, press: Press, rng: np.random.Generator
 ) -> tuple[Readers, Clicks]:
     """Let everybody visit and read for some days before they stay away (regulars: always)."""
-    users = config.num_users
+    users, seasons = config.num_users, config.train_seasons + 1
     taste = rng.dirichlet(np.full(config.stories_per_community, 2.0), users)
     regular = rng.random(users) < config.regulars
     favourites = rng.integers(0, len(press.fresh.articles), (users, FAVOURITES))
-    returns, came, left = (np.full((users, 2), -1) for _ in range(3))
+    returns, came, left = (np.full((users, seasons), -1) for _ in range(3))
     parts = []
     all_days = np.arange(config.days)
-    for era, (first, stop) in enumerate(((0, config.birth_day), (config.birth_day, config.days))):
-        day = _return_days(config, era, rng)
+    for season in range(seasons):
+        first, stop = season * config.season_days, (season + 1) * config.season_days
+        day = _return_days(config, season, rng)
         last = day - 1 - rng.integers(0, config.dormancy, users)
         length = rng.integers(SPELL_DAYS[0], SPELL_DAYS[1] + 1, users)
         taking_part = (rng.random(users) < TAKING_PART) & ~regular
         for found, values in ((returns, day), (came, last - length + 1), (left, last)):
-            found[taking_part, era] = values[taking_part]
+            found[taking_part, season] = values[taking_part]
         in_spell = (all_days <= last[:, None]) & (all_days > (last - length)[:, None]) & taking_part[:, None]
         comes = np.where(regular[:, None], rng.random((users, config.days)) < REGULAR_VISITS, in_spell)
         comes &= (all_days >= first) & (all_days < stop)
@@ -89,20 +90,21 @@ def read(
                 favourites,
                 visitors.repeat(number),
                 days.repeat(number),
-                era,
+                season,
                 rng,
             )
         )
     return Readers(returns, came, left, regular, taste, favourites), Clicks.joined(parts)
 
 
-def _return_days(config: PortalConfig, era: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """A day of the training weeks; or one of dev or of test, so that nobody comes back in both."""
-    if era == 0:
-        return rng.integers(config.train_day, config.birth_day, config.num_users)
+def _return_days(config: PortalConfig, season: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """A day with logged impressions; in the last season one of dev or of test, so that nobody comes back in both."""
+    if season < config.train_seasons:
+        end = (season + 1) * config.season_days
+        return rng.integers(end - config.logged_days, end, config.num_users)
+    (dev, test), (_, end) = config.windows("dev")[0], config.windows("test")[0]
     for_dev = rng.random(config.num_users) < DEV_SHARE
-    dev = rng.integers(config.dev_day, config.test_day, config.num_users)
-    return np.where(for_dev, dev, rng.integers(config.test_day, config.days, config.num_users))
+    return np.where(for_dev, dev, rng.integers(test, end, config.num_users))
 
 
 def _clicks(
@@ -113,12 +115,12 @@ def _clicks(
     favourites: NDArray[np.int64],
     users: NDArray[np.int64],
     days: NDArray[np.int64],
-    era: int,
+    season: int,
     rng: np.random.Generator,
 ) -> Clicks:
     per = config.stories_per_community
     chosen = (np.cumsum(taste, axis=1)[users] < rng.random((len(users), 1))).sum(1).clip(0, per - 1)
-    place = stories.community[users, era] * per + chosen
+    place = stories.community[users, season] * per + chosen
     from_story = _by_quality(press, press.fresh.articles[stories.topic[place, days], days], rng)
     from_all = _by_quality(press, press.much_read.articles[days], rng)
     liked = favourites[users, rng.integers(0, FAVOURITES, len(users))]

@@ -22,7 +22,7 @@ class Stories:
     topic: (S, days) the topic of the story that runs in the place on the day.
     story: (S, days) which story that is; every new one has a new number.
     step: (S, days) how often the story has moved.
-    community: (users, 2) each user's community before and after the birth day.
+    community: (users, seasons) each user's community.
     """
 
     topic: NDArray[np.int32]
@@ -41,8 +41,6 @@ def lay_out(config: PortalConfig, topic_vectors: NDArray[np.float32], rng: np.ra
     if num_topics < 2 * places:
         raise ConfigError(f"{places} stories need at least {2 * places} topics, there are {num_topics}")
     similar = topic_vectors @ topic_vectors.T
-    born = rng.permutation(config.communities)[: round(config.births * config.communities)]
-    is_born = np.isin(np.arange(places) // per, born)
 
     topic = np.zeros((places, days), np.int32)
     story = np.zeros((places, days), np.int32)
@@ -51,11 +49,18 @@ def lay_out(config: PortalConfig, topic_vectors: NDArray[np.float32], rng: np.ra
     start, story_now, step_now = now.copy(), np.arange(places, dtype=np.int32), np.zeros(places, np.int32)
     visited = np.zeros((places, num_topics), bool)
     visited[np.arange(places), now] = True
-    age = rng.integers(0, config.story_days, places)  # stories end on different days
     next_story = places
+    before = rng.integers(0, config.communities, config.num_users).astype(np.int32)
+    memberships = [before]
     for day in range(days):
-        ends = (day > 0) & ((day + age) % config.story_days == 0) & (rng.random(places) < config.births)
-        new = np.flatnonzero(ends | (is_born & (day == config.birth_day)))
+        new = np.zeros(0, np.int64)
+        if day and day % config.season_days == 0:
+            born = rng.permutation(config.communities)[: round(config.births * config.communities)]
+            new = np.flatnonzero(np.isin(np.arange(places) // per, born))
+            after = memberships[-1].copy()
+            moved = np.flatnonzero(np.isin(after, born))
+            after[moved] = rng.permutation(after[moved])
+            memberships.append(after)
         if len(new):
             free = rng.permutation(np.setdiff1d(np.arange(num_topics), now))
             now[new] = start[new] = free[: len(new)]
@@ -76,8 +81,4 @@ def lay_out(config: PortalConfig, topic_vectors: NDArray[np.float32], rng: np.ra
                 step_now[place] += 1
         topic[:, day], story[:, day], step[:, day] = now, story_now, step_now
 
-    before = rng.integers(0, config.communities, config.num_users).astype(np.int32)
-    after = before.copy()
-    moved = np.flatnonzero(np.isin(before, born))
-    after[moved] = rng.permutation(before[moved])
-    return Stories(topic, story, step, np.stack([before, after], axis=1))
+    return Stories(topic, story, step, np.stack(memberships, axis=1))
