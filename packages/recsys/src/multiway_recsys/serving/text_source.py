@@ -19,10 +19,9 @@ from multiway_core.files import atomic_write, write_text
 from numpy.typing import NDArray
 from safetensors.numpy import save
 from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
 
-from multiway_recsys.text.tfidf import TfidfEncoder, news_text
-from multiway_recsys.text.tokens import Vocabulary, split_words
+from multiway_recsys.text.tfidf import TfidfEncoder, new_vectorizer, news_text
+from multiway_recsys.text.tokens import Vocabulary
 
 KIND, TERMS, ARRAYS, WORDS = "text.json", "terms.json", "text.safetensors", "words.json"
 MINILM = "minilm"
@@ -81,9 +80,8 @@ class TfidfSource:
         terms = sorted(vocabulary, key=vocabulary.__getitem__)
         write_text(folder / TERMS, json.dumps({"terms": terms}, ensure_ascii=False) + "\n")
         components = self.encoder.svd.components_.astype(np.float16)
-        _save_arrays(
-            folder, {"idf": self.encoder.vectorizer.idf_.astype(np.float32), "components": components}
-        )
+        idf = self.encoder.vectorizer.idf_.astype(np.float32)
+        _save_arrays(folder, {"idf": idf, "components": components, "mean": self.encoder.mean})
 
 
 @dataclass(frozen=True)
@@ -140,25 +138,18 @@ def _load_tfidf(folder: Path) -> TfidfSource:
     terms = configs.read_json(folder / TERMS).get("terms")
     if not isinstance(terms, list) or not all(isinstance(term, str) for term in terms):
         raise CheckpointError(f'{folder / TERMS}: expected "terms" to be a list of strings')
-    arrays = _load_arrays(folder, ("idf", "components"))
-    idf, components = arrays["idf"], arrays["components"].astype(np.float32)
-    if idf.shape != (len(terms),) or components.ndim != 2 or components.shape[1] != len(terms):
+    arrays = _load_arrays(folder, ("idf", "components", "mean"))
+    idf, components, mean = arrays["idf"], arrays["components"].astype(np.float32), arrays["mean"]
+    fits = components.ndim == 2 and components.shape[1] == len(terms) and mean.shape == components.shape[:1]
+    if idf.shape != (len(terms),) or not fits:
         raise CheckpointError(
-            f"{folder}: {len(terms)} terms, but weights {idf.shape} and directions {components.shape}"
+            f"{folder}: {len(terms)} terms, but weights {idf.shape}, directions {components.shape}, mean {mean.shape}"
         )
-    vectorizer = TfidfVectorizer(  # as TfidfEncoder.fit makes it, with the terms known
-        tokenizer=split_words,
-        token_pattern=None,
-        lowercase=False,
-        ngram_range=(1, 2),
-        sublinear_tf=True,
-        dtype=np.float32,
-        vocabulary={term: place for place, term in enumerate(terms)},
-    )
+    vectorizer = new_vectorizer(vocabulary={term: place for place, term in enumerate(terms)})
     vectorizer.idf_ = idf
     svd = TruncatedSVD(len(components))
     svd.components_ = components
-    return TfidfSource(TfidfEncoder(vectorizer, svd))
+    return TfidfSource(TfidfEncoder(vectorizer, svd, mean))
 
 
 def _save_kind(folder: Path, kind: dict[str, str]) -> None:
