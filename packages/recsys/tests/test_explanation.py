@@ -93,6 +93,18 @@ def test_the_chain_that_leads_there_is_named(news, graph, trace):
     assert set(document["occlusion"]) == {"without_click", "without_chain", "without_all_chains"}
 
 
+def test_of_a_long_chain_the_words_tell_both_ends(news, graph, trace):
+    chains = np.array([[[5, 0, 0, 0, 0, 0, 0]], [[2, 4, 5, 2, 4, 5, 3]]], np.int32)
+    weights = np.array([[[1, 0, 0, 0, 0, 0, 0]], [[0.1] * 6 + [0.4]]], np.float32)
+    long = replace(trace, chains_MKL=chains, chain_weights_MKL=weights)
+    explanation = Explainer(news, graph, CONTENT).explain(long, 6, np.array([0.0, 2.0, 0.0], np.float32), 1.2)
+    assert len(explanation.chain) == 7
+    assert (
+        "“Court rules on strike” (3 readers), “Cup final”, “Transfer”, “Court rules on strike”, 2 more, "
+        "“Freight by fishing boat”; this article continues “Freight by fishing boat”."
+    ) in explanation.text
+
+
 def test_parts_of_the_score_sum_up(trace):
     candidate = np.array([1.0, 2.0, 3.0], np.float32)
     assert sum(trace.score_parts(candidate).values()) == pytest.approx(float(trace.user_d @ candidate))

@@ -119,7 +119,8 @@ def test_where_there_is_no_chain_nothing_comes_from_one(features):
     assert found.gate_M[1] < 1
     assert np.abs(found.parts["chains"][1]).max() > 1e-3
     assert found.chains_MKL[0].sum() == 0
-    np.testing.assert_allclose(found.chain_weights_MKL[1].sum(), 1, atol=1e-5)
+    walked = found.chains_MKL[1].any(axis=-1)
+    np.testing.assert_allclose(found.chain_weights_MKL[1].sum(axis=-1), walked, atol=1e-5)
 
 
 def test_one_click_and_more_than_the_network_looks_at(features):

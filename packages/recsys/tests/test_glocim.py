@@ -151,7 +151,7 @@ def test_the_order_of_a_chain_counts_and_a_news_without_chain_keeps_its_neighbou
         {"gate": "sum"},
         {"gate": "none"},
         {"chain_user_level": False},
-        {"chains_per_news": 2},
+        {"chains_per_news": 1},
         {"edge_weight": "one"},
         {"residual": False},
         {"place_scores": False},

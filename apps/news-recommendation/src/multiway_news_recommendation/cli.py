@@ -139,7 +139,7 @@ def evaluate(
     fresh_graph: Annotated[
         bool,
         typer.Option(
-            "--fresh-graph", help="Graph and chains of this split's own histories, the network as it is."
+            "--fresh-graph", help="News, graph and chains of this split alone, the network as it is."
         ),
     ] = False,
     output: Annotated[

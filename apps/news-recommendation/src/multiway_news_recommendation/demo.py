@@ -79,7 +79,7 @@ def _fill(session: DemoSession) -> None:
             typed = gr.Textbox(
                 clicks,
                 label="What was read: ids, oldest first (yours to change)",
-                placeholder="N12, N7; empty for a new reader",
+                placeholder="N13321, N2724; empty for a new reader",
                 lines=2,
                 max_lines=4,
                 elem_id="news-history",

@@ -21,7 +21,7 @@ from multiway_core.evaluation import (
     peak_rss_bytes,
 )
 
-from multiway_news_recommendation.loading import load_recommender, over_folder
+from multiway_news_recommendation.loading import load_recommender, over_folder, read_split
 from multiway_news_recommendation.options import BUNDLED_MODEL, SIMULATED_NOTE, Split
 
 if TYPE_CHECKING:
@@ -58,21 +58,24 @@ def evaluate_folder(
         data: a MIND folder; labelled.
         limit: at most so many impressions, the first ones.
         chains: False: as if no click had a long chain.
-        fresh_graph: make graph and chains of the split's own histories, which lie before its first impression.
+        fresh_graph: put the network over the folder's news alone, with graph and chains of the split's own histories,
+            which lie before its first impression.
         on_progress: called with impressions done and in all.
 
     Raises:
         DataError: a file is missing or bad.
         InputError: no labels, or a graph that holds clicks later than the first impression.
     """
-    recommender, found = over_folder(
-        load_recommender(model, device), data, split, skip_bad_rows=skip_bad_rows
-    )
+    recommender = load_recommender(model, device)
+    if fresh_graph:
+        found = read_split(data, split, known=None, skip_bad_rows=skip_bad_rows)
+    else:
+        recommender, found = over_folder(recommender, data, split, skip_bad_rows=skip_bad_rows)
     behaviors = found.behaviors
     if behaviors.labels is None:
         raise InputError(f"{data}: the {split} split has no labels (it is a test split): use predict")
     if fresh_graph:
-        recommender = recommender.with_clicks_of(behaviors)
+        recommender = recommender.over(found.news, behaviors)
     if limit is not None:
         import numpy as np
 

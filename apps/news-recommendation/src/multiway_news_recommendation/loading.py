@@ -12,6 +12,7 @@ from multiway_news_recommendation.options import PROGRAM, Split
 
 if TYPE_CHECKING:
     from multiway_recsys.data.mind import MindData
+    from multiway_recsys.data.tables import News
     from multiway_recsys.pipeline import NewsRecommender
 
 
@@ -27,21 +28,27 @@ def over_folder(
 ) -> tuple[NewsRecommender, MindData]:
     """The recommender over its own and a folder's news, and what was read.
 
-    What the reader met (bad rows left out, unknown ids in histories) is told on standard error.
-
     Raises:
         DataError: a file is missing or bad.
         InputError: the model cannot take further news.
     """
+    found = read_split(data, split, known=recommender.news, skip_bad_rows=skip_bad_rows)
+    return recommender.with_news(found.news), found
+
+
+def read_split(data: Path, split: Split, *, known: News | None, skip_bad_rows: bool) -> MindData:
+    """A folder's split. ``known`` news keep their rows and texts, further ones follow; None: the folder's alone.
+
+    What the reader met (bad rows left out, unknown ids in histories) is told on standard error. Raises DataError: a
+    file is missing or bad, or there is no impression.
+    """
     from multiway_recsys.data.mind import read_folder
 
-    found = read_folder(
-        data, split, known=recommender.news, skip_bad_rows=skip_bad_rows, with_entity_vectors=False
-    )
+    found = read_folder(data, split, known=known, skip_bad_rows=skip_bad_rows, with_entity_vectors=False)
     tell_bad_rows(found)
     if not len(found.behaviors):
         raise DataError(f"{data}: the {split} split has no impression")
-    return recommender.with_news(found.news), found
+    return found
 
 
 def tell_bad_rows(found: MindData) -> None:

@@ -1,7 +1,7 @@
 """Recommending news, from a history to an explained list: the one path of commands, demo, evaluation and Python users.
 
 recommender = NewsRecommender.from_pretrained("bundled:news-portal")
-found = recommender.recommend(["N12", "N7"], top=5, detail="explanation")
+found = recommender.recommend(["N13321", "N2724"], top=5, detail="explanation")
 """
 
 from __future__ import annotations

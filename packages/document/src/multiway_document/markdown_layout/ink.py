@@ -186,8 +186,8 @@ def _in_company(words: Sequence[PlacedWord], chosen: Sequence[bool], advances: n
         if long:
             middle = float(np.median(long))
             even = max(abs(advance / middle - 1) for advance in long) < _SAME_ADVANCE
-            near = np.count_nonzero(np.abs(advances / middle - 1) < _SAME_ADVANCE)
-            kept[start:end] = [even and near >= max(2, _MOST * len(advances))] * (end - start)
+            near = int(np.count_nonzero(np.abs(advances / middle - 1) < _SAME_ADVANCE))
+            kept[start:end] = [bool(even) and near >= max(2, _MOST * len(advances))] * (end - start)
         start = max(end, start + 1)
     return kept
 

@@ -39,7 +39,7 @@ class GatedGraphNetwork(nn.Module):
         self.weight = nn.Parameter(torch.empty(num_layers, hidden_size, hidden_size))
         self.rnn = nn.GRUCell(hidden_size, hidden_size)
         nn.init.uniform_(self.weight, -(hidden_size**-0.5), hidden_size**-0.5)
-        if smooth:
+        if smooth and not self.weight.is_meta:  # what is to be loaded needs no start
             self._start_smooth(hidden_size)
 
     @torch.no_grad()

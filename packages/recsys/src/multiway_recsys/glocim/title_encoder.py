@@ -77,7 +77,8 @@ class VectorEncoder(nn.Module):
         self.rotation = rotation
         self.projection = nn.Linear(text_dim, width)
         # Like texts stay alike; a random matrix would add noise of 1 / sqrt(width) to every cosine.
-        nn.init.orthogonal_(self.projection.weight)
+        if not self.projection.weight.is_meta:  # what is to be loaded needs no start
+            nn.init.orthogonal_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
         self.norm: nn.Module = nn.LayerNorm(width) if norm else nn.Identity()
 

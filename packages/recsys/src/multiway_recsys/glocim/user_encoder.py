@@ -30,11 +30,11 @@ class AttentionUserEncoder(nn.Module):
             self.attention.start_silent()
         places = config.history_length if config.place_scores else 0
         self.pooling = AdditivePooling(width, config.attention_hidden_size, places=places)
-        if (
-            self.pooling.places is not None
-        ):  # at first a click counts half as much as one that is 12 clicks newer
+        scores = self.pooling.places
+        if scores is not None and not scores.is_meta:
+            # At first a click counts half as much as one that is 12 clicks newer.
             age = torch.arange(places - 1, -1, -1.0)
-            self.pooling.places.data = -0.1 * math.log(2) / HALF_LIFE * age
+            scores.data = -0.1 * math.log(2) / HALF_LIFE * age
 
     def _mixed(self, clicks_BHE: Tensor, mask_BH: Tensor) -> Tensor:
         if self.attention is None:

@@ -18,6 +18,7 @@ from multiway_recsys.serving.trace import CHAINS, Trace
 
 NEIGHBOURS_SHOWN = 3
 BRANCHES_SHOWN = 1  # other ways that readers took, at each hop of the chain
+_HOPS_TOLD = 5  # of a chain, in words
 _TITLE_LENGTH = 90  # characters of a title inside a sentence
 _NOTHING = 5e-3  # a change of the score that would be printed as 0.00
 
@@ -264,10 +265,12 @@ def _in_words(
     sentences = []
     steps = "readers had come to it from" if backward else "its readers went on to"
     if chain and continues is not None:
-        path = ", ".join(
-            _quoted(hop.article) + (_readers(hop.readers) if place == 0 else "")
-            for place, hop in enumerate(chain[: continues + 1])
-        )
+        told = [_quoted(hop.article) for hop in chain[: continues + 1]]
+        told[0] += _readers(chain[0].readers)
+        if len(told) > _HOPS_TOLD:  # the first ones and the one that counts; the picture shows all
+            first, left_out = told[: _HOPS_TOLD - 1], len(told) - _HOPS_TOLD
+            told = [*first, f"{left_out} more", told[-1]]
+        path = ", ".join(told)
         sentences.append(
             f"You read {_quoted(click)}; {steps} {path}; this article continues {_quoted(chain[continues].article)}."
         )

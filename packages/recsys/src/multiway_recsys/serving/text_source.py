@@ -18,9 +18,8 @@ from multiway_core.errors import CheckpointError
 from multiway_core.files import atomic_write, write_text
 from numpy.typing import NDArray
 from safetensors.numpy import save
-from sklearn.decomposition import TruncatedSVD
 
-from multiway_recsys.text.tfidf import TfidfEncoder, new_vectorizer, news_text
+from multiway_recsys.text.tfidf import TfidfEncoder, news_text
 from multiway_recsys.text.tokens import Vocabulary
 
 KIND, TERMS, ARRAYS, WORDS = "text.json", "terms.json", "text.safetensors", "words.json"
@@ -75,13 +74,13 @@ class TfidfSource:
 
     def save(self, folder: Path) -> None:
         """Write what `load_text_source` reads."""
-        vocabulary = self.encoder.vectorizer.vocabulary_
+        encoder = self.encoder
         _save_kind(folder, {"kind": "tfidf"})
-        terms = sorted(vocabulary, key=vocabulary.__getitem__)
-        write_text(folder / TERMS, json.dumps({"terms": terms}, ensure_ascii=False) + "\n")
-        components = self.encoder.svd.components_.astype(np.float16)
-        idf = self.encoder.vectorizer.idf_.astype(np.float32)
-        _save_arrays(folder, {"idf": idf, "components": components, "mean": self.encoder.mean})
+        write_text(folder / TERMS, json.dumps({"terms": list(encoder.terms)}, ensure_ascii=False) + "\n")
+        _save_arrays(
+            folder,
+            {"idf": encoder.idf, "components": encoder.components.astype(np.float16), "mean": encoder.mean},
+        )
 
 
 @dataclass(frozen=True)
@@ -145,11 +144,7 @@ def _load_tfidf(folder: Path) -> TfidfSource:
         raise CheckpointError(
             f"{folder}: {len(terms)} terms, but weights {idf.shape}, directions {components.shape}, mean {mean.shape}"
         )
-    vectorizer = new_vectorizer(vocabulary={term: place for place, term in enumerate(terms)})
-    vectorizer.idf_ = idf
-    svd = TruncatedSVD(len(components))
-    svd.components_ = components
-    return TfidfSource(TfidfEncoder(vectorizer, svd, mean))
+    return TfidfSource(TfidfEncoder(tuple(terms), idf, components, mean))
 
 
 def _save_kind(folder: Path, kind: dict[str, str]) -> None:

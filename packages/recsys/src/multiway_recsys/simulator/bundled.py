@@ -53,7 +53,7 @@ def build(output: Path, *, seed: int = 0, minutes: float | None = None) -> Path:
 
 
 def _of_last_season(portal: Portal) -> tuple[News, Behaviors]:
-    """The test log with news and clicks of the last season only: what a portal still shows, a fraction of the files."""
+    """The test log with news and clicks of the last season only, and its readers: a fraction of the files."""
     news, log = portal.news, portal.splits["test"]
     assert news.published is not None
     kept = news.published >= EPOCH + portal.config.train_seasons * portal.config.season_days * DAY
@@ -64,6 +64,7 @@ def _of_last_season(portal: Portal) -> tuple[News, Behaviors]:
     histories = Ragged.from_rows(
         [number_of[row][number_of[row] != NO_NEWS] for row in map(log.histories.__getitem__, range(len(log)))]
     )
+    present, readers = np.unique(log.users, return_inverse=True)
     candidates = Ragged(number_of[log.candidates.values], log.candidates.offsets)
     return (
         replace(
@@ -76,7 +77,13 @@ def _of_last_season(portal: Portal) -> tuple[News, Behaviors]:
             entities=news.entities.take(rows),
             published=news.published[rows],
         ),
-        replace(log, histories=histories, candidates=candidates),
+        replace(
+            log,
+            users=readers.astype(np.int32),
+            user_ids=tuple(log.user_ids[user] for user in present),
+            histories=histories,
+            candidates=candidates,
+        ),
     )
 
 
