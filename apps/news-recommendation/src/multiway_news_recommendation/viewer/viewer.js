@@ -79,7 +79,11 @@ function choose(index) {
   picture.replaceChildren();
   if (item && item.picture) {
     const parsed = new DOMParser().parseFromString(item.picture, "image/svg+xml");
-    if (parsed.documentElement.nodeName === "svg") picture.append(document.importNode(parsed.documentElement, true));
+    if (parsed.documentElement.nodeName === "svg") {
+      const drawing = document.importNode(parsed.documentElement, true);
+      drawing.style.minWidth = 0.8 * drawing.getAttribute("width") + "px"; // a long chain scrolls; its titles stay legible
+      picture.append(drawing);
+    }
   }
 }
 
