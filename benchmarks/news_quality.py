@@ -13,11 +13,11 @@ stopped and taken up at any time; a report of what is there goes to `--output` a
     msweb, movielens   real behaviour, made into impressions by the package's converters (--msweb, --movielens: folders)
 
 For every model alike, texts are frozen vectors, and graph and chains are made anew for each period: in the simulated
-worlds of the histories as they were when the period began, for msweb and movielens of all earlier impressions. All that
-a model knows of the test days is that graph; only `popularity-live` sees the clicks of the test itself (those before
-the impression). Controls: `random-chains` (as many hops, random news of the graph), `shuffled-chains` (true
-chains of another news), both trained and judged so; and of each trained model the swapped reader (the history of
-another reader), and of GLoCIM true chains in training but shuffled ones in the test.
+worlds of the histories as they were when the period began, for msweb and movielens of all earlier impressions. All
+that a model knows of the test days is that graph; only `popularity-live` and the models `+popularity` see the clicks of
+the test itself (those before the impression). Controls: `random-chains` (as many hops, random news of the graph),
+`shuffled-chains` (true chains of another news), both trained and judged so; and of each trained model the swapped
+reader (the history of another reader), and of GLoCIM true chains in training but shuffled ones in the test.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ MODELS: dict[str, tuple[str, dict[str, Any], str]] = {
     "lstur": ("lstur-small", {}, ""),
     "glory": ("glory-small", {}, ""),
     "glocim": ("glocim-small", {"chain_length": CHAIN_LENGTH}, ""),
+    "glory+popularity": ("glory-small", {"popularity": True}, ""),
+    "glocim+popularity": ("glocim-small", {"chain_length": CHAIN_LENGTH, "popularity": True}, ""),
     "glocim-8-hops": ("glocim-small", {"chain_length": 8}, ""),
     "random-chains": ("glocim-small", {"chain_length": CHAIN_LENGTH}, "random"),
     "shuffled-chains": ("glocim-small", {"chain_length": CHAIN_LENGTH}, "shuffled"),
@@ -80,7 +82,8 @@ MODELS: dict[str, tuple[str, dict[str, Any], str]] = {
 BASELINES = ("popularity", "popularity-live", "most-recent")
 MAIN = (*BASELINES, "nrms", "glory", "glocim", "shuffled-chains", "random-chains")
 COMPARED = (
-    ("glocim", "glory"), ("glocim", "random-chains"), ("glocim", "shuffled-chains"),
+    ("glocim", "glory"), ("glocim+popularity", "glory+popularity"), ("glocim+popularity", "popularity-live"),
+    ("glocim", "random-chains"), ("glocim", "shuffled-chains"),
     ("glocim", "no-neighbour"), ("glocim", "with-category"), ("glocim", "no-gate"), ("glocim", "nrms"),
     ("glory", "nrms"), ("no-neighbour", "nrms"), ("nrms", "popularity"), ("glocim", "popularity"),
 )  # fmt: skip
@@ -189,29 +192,31 @@ def baseline_scores(name: str, world: World) -> NDArray[np.float32]:
     """Readers before the test days; click rate of the last day before the impression; or age."""
     if name == "popularity":
         return world.read[world.test.candidates.values].astype(np.float32)
-    shown = world.all_shown
-    statistics = ClickStatistics.build(
-        Behaviors(
-            impression_ids=tuple(name for part in shown for name in part.impression_ids),
-            users=np.concatenate([part.users for part in shown]),
-            user_ids=shown[0].user_ids,
-            times=np.concatenate([part.times for part in shown]),
-            histories=Ragged.from_rows([[]] * sum(len(part) for part in shown)),
-            candidates=Ragged(
-                np.concatenate([part.candidates.values for part in shown]),
-                np.concatenate([[0], np.cumsum(np.concatenate([part.candidates.lengths for part in shown]))]),
-            ),
-            labels=np.concatenate([part.labels for part in shown if part.labels is not None]),
-        ),
-        len(world.news),
-        published=world.news.published,
-    )
+    statistics = ClickStatistics.build(all_shown(world), len(world.news), published=world.news.published)
     moments = np.repeat(world.test.times, world.test.candidates.lengths)
     found = statistics.at(world.test.candidates.values, moments)
     if name == "most-recent":
         return np.where(found[:, 4] > 0, -found[:, 3], -99.0)
     clicks, shows = np.expm1(found[:, 0]), np.expm1(found[:, 1])
     return ((clicks + 1) / (shows + 10)).astype(np.float32)
+
+
+def all_shown(world: World) -> Behaviors:
+    """What was shown in all splits, without histories: what a portal counts clicks of. At a moment only what lies
+    before it is looked at."""
+    shown = world.all_shown
+    return Behaviors(
+        impression_ids=tuple(name for part in shown for name in part.impression_ids),
+        users=np.concatenate([part.users for part in shown]),
+        user_ids=shown[0].user_ids,
+        times=np.concatenate([part.times for part in shown]),
+        histories=Ragged.from_rows([[]] * sum(len(part) for part in shown)),
+        candidates=Ragged(
+            np.concatenate([part.candidates.values for part in shown]),
+            np.concatenate([[0], np.cumsum(np.concatenate([part.candidates.lengths for part in shown]))]),
+        ),
+        labels=np.concatenate([part.labels for part in shown if part.labels is not None]),
+    )
 
 
 def run_cell(name: str, world: World, seed: int, work: Path) -> dict[str, RankingScores | Any]:
@@ -235,6 +240,8 @@ def run_cell(name: str, world: World, seed: int, work: Path) -> dict[str, Rankin
     plain = Features.of_news(world.news, text_vectors=world.vectors)
     config = config.fitted(plain, num_users=len(world.test.user_ids) + 1)
 
+    counted = all_shown(world) if config.popularity else None
+
     def clicks_of(log: Behaviors, treatment: str) -> Features:
         structure = click_structure(log, plain, world.news, config)
         if treatment == "random":
@@ -243,7 +250,7 @@ def run_cell(name: str, world: World, seed: int, work: Path) -> dict[str, Rankin
             )
         if treatment == "shuffled":
             structure = ClickStructure(structure.graph, shuffled_chains(structure.chains, seed=seed))
-        return with_clicks(plain, structure, world.news, config)
+        return with_clicks(plain, structure, world.news, config, statistics_of=counted)
 
     def period(stretch: Stretch, share: float) -> Period:
         shown = stretch.behaviors
