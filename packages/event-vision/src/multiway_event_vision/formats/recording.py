@@ -1,0 +1,65 @@
+"""An opened recording: what its header says, and its events chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from multiway_core.errors import InputError
+
+from multiway_event_vision.events import Events, concatenate
+from multiway_event_vision.formats.screen import Repairs, screened
+from multiway_event_vision.formats.source import Source
+from multiway_event_vision.formats.time_unit import TimeUnit
+
+CHUNK_EVENTS = 1 << 18
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file of events; an `EventStream`. Reading it holds a block of it in memory, however long it is."""
+
+    path: Path
+    width: int
+    height: int
+    source: Source
+    time_unit: TimeUnit | None = None
+    repairs: Repairs | None = field(default=None, compare=False)
+
+    @property
+    def format(self) -> str:
+        """The format's short name, as `open_events` found it from the content."""
+        return self.source.format
+
+    @property
+    def header(self) -> dict[str, str]:
+        """What a text header says, keys in lower case."""
+        return self.source.header
+
+    def chunks(self, chunk_events: int = CHUNK_EVENTS) -> Iterator[Events]:
+        """Yield all events from the start, between 1 and `chunk_events` at once.
+
+        Raises DataError at the first event that cannot be right; InputError if `chunk_events` is not positive.
+        """
+        if chunk_events < 1:
+            raise InputError(f"chunks of {chunk_events} events; expected 1 or more")
+        if self.repairs is not None:
+            self.repairs.outside = self.repairs.unsorted = 0
+        for events in screened(
+            self.path, self.source, (self.width, self.height), self.time_unit, self.repairs
+        ):
+            for low in range(0, len(events), chunk_events):
+                yield events[low : low + chunk_events] if len(events) > chunk_events else events
+
+    def read(self, start: int | None = None, end: int | None = None) -> Events:
+        """All events, or those with start <= t < end (microseconds), in memory. Raises DataError as `chunks`."""
+        parts = []
+        for events in self.chunks():
+            if end is not None and events.t[0] >= end:
+                break
+            if start is not None or end is not None:
+                low = int(events.t[0]) if start is None else start
+                events = events.between(low, int(events.t[-1]) + 1 if end is None else end)
+            parts.append(events)
+        return concatenate(parts) if parts else Events.empty(self.width, self.height)
