@@ -1,0 +1,126 @@
+"""What the three engines have in common: push events, read at any time.
+
+    engine = EventEngine(model, height=240, width=304)
+    engine.push(t, x, y, p)
+    grid = engine.read()
+
+All three give the same grid at every read-out, whatever the slices in which events were pushed, as long as events of
+one microsecond are pushed together (or in canonical order, see `inputs.py`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from multiway_core.errors import InputError
+from numpy.typing import NDArray
+from torch import Tensor
+
+from multiway_event_vision.ssla_det.head import HeadOutputs
+from multiway_event_vision.ssla_det.inputs import EventArrays, check_events
+from multiway_event_vision.ssla_det.model import SslaDet
+from multiway_event_vision.ssla_det.peek import peek
+from multiway_event_vision.ssla_det.state import StreamState
+
+Array = NDArray[np.generic]
+
+
+@dataclass
+class Work:
+    """What an engine did since it began, for the count of operations (`cost.py`)."""
+
+    committed: NDArray[np.int64]
+    """[level] events whose last committed level it is."""
+    peeked: NDArray[np.int64]
+    """[level] chains of peeks that began at this level."""
+    predicted: int = 0
+    """Cells that the head was run on."""
+
+    @classmethod
+    def none(cls, levels: int) -> Work:
+        return cls(np.zeros(levels, np.int64), np.zeros(levels, np.int64))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The head's input at a read-out: G = rows · columns cells."""
+
+    feature_GD: Tensor
+    """Zeros where no event ever was."""
+    active_G: Tensor
+    """bool, cells that had an event."""
+    time_G: Tensor
+    """int64 microseconds, each cell's newest event."""
+    rows: int
+    columns: int
+
+
+@dataclass
+class Engine(ABC):
+    """A detector on one stream of a sensor of height x width pixels, in evaluation mode and without gradients."""
+
+    model: SslaDet
+    height: int
+    width: int
+    state: StreamState = field(init=False)
+    work: Work = field(init=False)
+
+    def __post_init__(self) -> None:
+        config = self.model.config
+        if config.readout != "commit-peek":
+            raise InputError(f'engines need readout "commit-peek"; this model has "{config.readout}"')
+        if self.height < 1 or self.width < 1:
+            raise InputError(f"a sensor needs at least 1x1 pixels, not {self.width}x{self.height}")
+        self.model.eval()
+        self.weights = [[layer.frozen() for layer in level] for level in self.model.weights()]
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the stream."""
+        self.state = self.model.initial_state(self.height, self.width)
+        self.work = Work.none(self.model.config.num_levels)
+        self._last = np.iinfo(np.int64).min
+
+    def adopt(self, state: StreamState) -> None:
+        """Go on from a copy of another engine's state (the window engine cannot: it begins at its first event)."""
+        self.reset()
+        self.state = state.copy()
+
+    def push(self, t: Array, x: Array, y: Array, p: Array) -> None:
+        """Take events in; see `check_events` for what they must be. Raises InputError, and has taken none then."""
+        events = check_events(t, x, y, p, height=self.height, width=self.width)
+        if len(events) == 0:
+            return
+        if events.t[0] < self._last:
+            raise InputError(f"events: time runs backwards, to {events.t[0]} us behind {self._last} us")
+        self._last = int(events.t[-1])
+        with torch.no_grad():
+            self._push(events)
+
+    def read(self) -> Grid:
+        """The grid as of the last event pushed."""
+        with torch.no_grad():
+            self._catch_up()
+            self.work.peeked += np.bincount(self.state.depth_G.numpy(), minlength=len(self.work.peeked))[
+                : len(self.work.peeked)
+            ]
+            feature_GD = peek(self.model.config, self.weights, self.state)
+        rows, columns = self.model.config.frame(self.model.config.num_levels - 1, self.height, self.width)
+        return Grid(feature_GD, self.state.depth_G > 0, self.state.time_G.clone(), rows, columns)
+
+    def predict(self) -> tuple[Grid, HeadOutputs]:
+        """The grid, and the head's predictions of its active cells alone, in their order."""
+        grid = self.read()
+        with torch.no_grad():
+            outputs = self.model.head.at_cells(grid.feature_GD[grid.active_G])
+        self.work.predicted += int(grid.active_G.sum())
+        return grid, outputs
+
+    @abstractmethod
+    def _push(self, events: EventArrays) -> None: ...
+
+    def _catch_up(self) -> None:  # noqa: B027 (only one of the three is ever behind)
+        """Bring `state` up to the last event."""
