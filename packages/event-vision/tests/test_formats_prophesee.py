@@ -16,6 +16,7 @@ from multiway_event_vision.formats import open_events, write_events
 from multiway_event_vision.formats.dat import write_dat
 from multiway_event_vision.formats.evt2 import Evt2Decoder, write_evt2
 from multiway_event_vision.formats.evt3 import Evt3Decoder
+from multiway_event_vision.formats.evt3_native import NativeEvt3Decoder, library
 from multiway_event_vision.formats.evt3_writer import write_evt3
 from multiway_event_vision.formats.unwrap import Unwrapper
 
@@ -108,6 +109,13 @@ def test_evt3_as_evt3_reads_it(tmp_path, vectors):
     assert (found.sensor_width, found.sensor_height) == (640, 480)
 
 
+def native_decoder() -> NativeEvt3Decoder:
+    built = library()
+    if built is None:
+        pytest.skip("needs a C++ compiler")
+    return NativeEvt3Decoder(built)
+
+
 EVT3_WORDS = st.one_of(
     st.integers(0, 0xFFFF),
     st.builds(
@@ -119,11 +127,12 @@ EVT3_WORDS = st.one_of(
 )
 
 
+@pytest.mark.parametrize("new_decoder", [Evt3Decoder, native_decoder], ids=["numpy", "native"])
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.lists(EVT3_WORDS, max_size=120), st.lists(st.integers(0, 120), max_size=5))
-def test_evt3_word_by_word(words, cuts):
+def test_evt3_word_by_word(new_decoder, words, cuts):
     """Any words, cut into blocks anywhere, give what a loop over the words gives."""
-    decode = Evt3Decoder()
+    decode = new_decoder()
     bounds = [0, *sorted(min(cut, len(words)) for cut in cuts), len(words)]
     found = []
     for low, high in pairwise(bounds):

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from multiway_event_vision.formats.evt3_native import NativeEvt3Decoder, library
 from multiway_event_vision.formats.percent_header import header_size
 from multiway_event_vision.formats.source import Columns, Options, Source, record_blocks, whole_records
 from multiway_event_vision.formats.unwrap import Unwrapper, running_count
@@ -23,6 +24,7 @@ from multiway_event_vision.formats.unwrap import Unwrapper, running_count
 ADDRESS_Y, ADDRESS_X, VECTOR_BASE, VECTOR_12, VECTOR_8, TIME_LOW, TIME_HIGH = 0, 2, 3, 4, 5, 6, 8
 TIME_BITS = 12
 _TOLERANCE = 256  # of 4096 us: steps back by more than a second are a new round of the 16.8 seconds
+_LARGEST_X = 0xFFFF  # a vector's start moves on beyond any sensor where no new one is set
 _ADVANCE = np.zeros(16, np.int64)
 _ADVANCE[[VECTOR_12, VECTOR_8]] = 12, 8
 
@@ -32,7 +34,8 @@ def open_evt3(path: Path, header: dict[str, str], start: int, options: Options) 
     count = whole_records(path, start, 2, options.repair)
 
     def columns() -> Iterator[Columns]:
-        decode = Evt3Decoder()
+        built = library()
+        decode = Evt3Decoder() if built is None else NativeEvt3Decoder(built)
         for words in record_blocks(path, start, "<u2", count):
             yield decode(words)
 
@@ -51,7 +54,7 @@ class Evt3Decoder:
         self._base_p = 0
 
     def __call__(self, words_N: NDArray[np.uint16]) -> Columns:
-        """The events of `words_N`: t int64, x int64 or uint16, y uint16, p uint8."""
+        """The events of `words_N`: t int64, x and y uint16, p uint8."""
         kind_N = (words_N >> 12).astype(np.uint8)
         is_event_N = (kind_N == ADDRESS_X) | (kind_N == VECTOR_12) | (kind_N == VECTOR_8)
         at_E = np.flatnonzero(is_event_N)
@@ -72,7 +75,8 @@ class Evt3Decoder:
         bits = np.unpackbits(mask_E.astype("<u2").view(np.uint8), bitorder="little")  # 16 a word
         at_bit = np.flatnonzero(bits.view(bool))
         of_word = at_bit >> 4
-        return Columns(t_E[of_word], x_E[of_word] + (at_bit & 15), y_E[of_word], p_E[of_word])
+        x_of_bit = np.minimum(x_E[of_word] + (at_bit & 15), _LARGEST_X).astype(np.uint16)
+        return Columns(t_E[of_word], x_of_bit, y_E[of_word], p_E[of_word])
 
     def _times(
         self, words_N: NDArray, kind_N: NDArray, number_N: NDArray, events: int

@@ -10,19 +10,28 @@ import numpy as np
 from multiway_core.errors import DataError, InputError
 
 from multiway_event_vision.events import check_size
+from multiway_event_vision.formats import aedat4, event_stream
 from multiway_event_vision.formats.dat import open_dat
 from multiway_event_vision.formats.evt2 import open_evt2
 from multiway_event_vision.formats.evt3 import open_evt3
 from multiway_event_vision.formats.evt_header import evt_version
+from multiway_event_vision.formats.hdf5 import open_hdf5
 from multiway_event_vision.formats.npz import open_npz
 from multiway_event_vision.formats.percent_header import read_percent_header
 from multiway_event_vision.formats.recording import Recording
+from multiway_event_vision.formats.saccades import looks_like_saccades, open_saccades
 from multiway_event_vision.formats.screen import Repairs
 from multiway_event_vision.formats.source import Options, Source, open_binary
+from multiway_event_vision.formats.text import looks_like_text, open_text
 from multiway_event_vision.formats.time_unit import MICROSECONDS_IN, TimeUnit
 
 Opener = Callable[[Path, Options], Source]
-_MAGIC: tuple[tuple[bytes, Opener], ...] = ((b"PK\x03\x04", open_npz),)
+_MAGIC: tuple[tuple[bytes, Opener], ...] = (
+    (b"PK\x03\x04", open_npz),
+    (b"\x89HDF\r\n\x1a\n", open_hdf5),
+    (aedat4.MAGIC, aedat4.open_aedat4),
+    (event_stream.MAGIC, event_stream.open_event_stream),
+)
 
 
 def open_events(
@@ -70,10 +79,18 @@ def _source(path: Path, options: Options) -> Source:
     for magic, opener in _MAGIC:
         if head.startswith(magic):
             return opener(path, options)
-    if head.startswith(b"%"):
+    if head.startswith(b"%") and not looks_like_text(head):
         return _prophesee(path, options)
+    if head.startswith(b"#!AER-DAT"):
+        version = head[9:12].decode("ascii", "replace")
+        raise DataError(f"{path}: AEDAT {version}; expected AEDAT 4, which iniVation's tools convert to")
+    if looks_like_text(head):
+        return open_text(path, options)
     if path.suffix.lower() == ".dat":
         return open_dat(path, options)
+    # Nothing marks these files: their records must make sense, or their name must promise it.
+    if path.suffix.lower() == ".bin" or looks_like_saccades(head, path.stat().st_size):
+        return open_saccades(path, options)
     raise DataError(f"{path}: of no known format; {KNOWN}")
 
 

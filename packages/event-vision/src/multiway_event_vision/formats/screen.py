@@ -18,7 +18,7 @@ from multiway_event_vision.events import Events, joined
 from multiway_event_vision.formats.source import Columns, Source
 from multiway_event_vision.formats.time_unit import MICROSECONDS_IN, TimeUnit, to_microseconds
 
-_WRONG_SCALES = (2, 4, 8, 16, 32, 64, 128)
+_WRONG_SCALES = (32, 64, 128)  # fixed-point coordinates, as some data sets are published with
 
 
 @dataclass
@@ -107,7 +107,7 @@ def _inside(
 
 
 def _scale_advice(raw: Columns, size: tuple[int, int]) -> str:
-    """A hint where the coordinates are a power of two too large, as some data sets publish them."""
+    """A hint where the coordinates are a power of two too large, as some data sets have them."""
     for scale in _WRONG_SCALES:
         x, y = raw.x // scale, raw.y // scale
         fits = min(x.min(), y.min()) >= 0 and x.max() < size[0] and y.max() < size[1]

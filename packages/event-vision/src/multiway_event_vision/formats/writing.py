@@ -11,11 +11,21 @@ from multiway_event_vision.events import Events, EventStream
 from multiway_event_vision.formats.dat import write_dat
 from multiway_event_vision.formats.evt2 import write_evt2
 from multiway_event_vision.formats.evt3_writer import write_evt3
+from multiway_event_vision.formats.hdf5 import write_hdf5
 from multiway_event_vision.formats.npz import write_npz
+from multiway_event_vision.formats.text import write_csv
 
 Writer = Callable[[Path, Iterable[Events], tuple[int, int]], None]
-WRITERS: dict[str, Writer] = {"dat": write_dat, "evt2": write_evt2, "evt3": write_evt3, "npz": write_npz}
-_BY_SUFFIX = {".dat": "dat", ".raw": "evt3", ".npz": "npz"}
+WRITERS: dict[str, Writer] = {
+    "dat": write_dat,
+    "evt2": write_evt2,
+    "evt3": write_evt3,
+    "npz": write_npz,
+    "hdf5": write_hdf5,
+    "csv": write_csv,
+}
+_BY_SUFFIX = {".dat": "dat", ".raw": "evt3", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5", ".csv": "csv"}
+_BY_SUFFIX |= {".txt": "csv"}
 
 
 def write_events(path: Path | str, events: Events | EventStream, *, format: str | None = None) -> None:
