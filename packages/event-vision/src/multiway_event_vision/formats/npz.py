@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryFile
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -22,7 +23,18 @@ from multiway_event_vision.events import Events, check_size
 from multiway_event_vision.formats.names import COLUMN_NAMES, find_columns
 from multiway_event_vision.formats.source import BLOCK_RECORDS, Columns, Options, Source
 
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, NotImplementedError, RuntimeError)
+# All that zipfile, zlib and numpy's reader of headers are known to raise on damaged bytes.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    ValueError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TokenError,
+)
+_DAMAGE += (TypeError, MemoryError)
 
 
 def open_npz(path: Path, options: Options) -> Source:

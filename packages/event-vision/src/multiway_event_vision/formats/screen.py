@@ -111,8 +111,8 @@ def _scale_advice(raw: Columns, size: tuple[int, int]) -> str:
     for scale in _WRONG_SCALES:
         x, y = raw.x // scale, raw.y // scale
         fits = min(x.min(), y.min()) >= 0 and x.max() < size[0] and y.max() < size[1]
-        # A single stray pixel fits after halving too: nearly half of the coordinates must lie off the sensor.
-        if fits and np.mean((raw.x >= size[0]) | (raw.y >= size[1])) > 0.25:
+        # A few stray pixels would fit too: a good part of many events must lie off the sensor.
+        if fits and len(x) >= 100 and np.mean((raw.x >= size[0]) | (raw.y >= size[1])) > 0.25:
             return f"; all coordinates divided by {scale} would fit"
     return "; is the size right? Open with repair to leave such events out"
 
