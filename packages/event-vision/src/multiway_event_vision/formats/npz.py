@@ -24,17 +24,8 @@ from multiway_event_vision.formats.names import COLUMN_NAMES, find_columns
 from multiway_event_vision.formats.source import BLOCK_RECORDS, Columns, Options, Source
 
 # All that zipfile, zlib and numpy's reader of headers are known to raise on damaged bytes.
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    ValueError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TokenError,
-)
-_DAMAGE += (TypeError, MemoryError)
+_DAMAGE: tuple[type[Exception], ...] = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, RuntimeError)
+_DAMAGE += (SyntaxError, TokenError, TypeError, MemoryError)
 
 
 def open_npz(path: Path, options: Options) -> Source:
