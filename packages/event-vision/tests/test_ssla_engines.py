@@ -66,7 +66,7 @@ def test_engines_agree_at_every_read_out(
     window, micro, event = (
         cls(model, height, width) for cls in (WindowEngine, MicroBatchEngine, EventEngine)
     )
-    event.native = native
+    event.native = micro.native = native
     for piece in streams.split_at_times(stream, times):
         for engine in (window, micro, event):
             engine.push(*piece)
@@ -96,8 +96,8 @@ def test_engines_compute_what_the_reference_computes(native: bool) -> None:
     stream = streams.random_stream(400, height, width, seed=5)
     middle = int(stream[0][170])
     engine = EventEngine(model, height, width)
-    engine.native = native
     micro = MicroBatchEngine(model, height, width)
+    engine.native = micro.native = native
     seen = [np.empty(0, np.int64)] * 4
     for piece in streams.split_at_times(stream, [middle, int(stream[0][-1])]):
         seen = [np.concatenate(pair) for pair in zip(seen, piece, strict=True)]

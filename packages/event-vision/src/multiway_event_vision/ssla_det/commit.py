@@ -8,7 +8,7 @@ Legend: N events of the slice, M those that reached a level, G cells of the grid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ from multiway_event_vision.ssla_det.temporal_dropout import keep_from_start
 
 Weights = Sequence[Sequence[LayerWeights]]
 """[level][layer]"""
+RunLevel = Callable[..., tuple[Tensor, list[Tensor]]]
+"""As `run_level`."""
 
 
 def place_of(batch: EventBatch) -> Place:
@@ -32,7 +34,12 @@ def place_of(batch: EventBatch) -> Place:
 
 
 def run_level(
-    layers: Sequence[LayerWeights], x_MC: Tensor, place: Place, hidden: Sequence[Tensor]
+    layers: Sequence[LayerWeights],
+    x_MC: Tensor,
+    place: Place,
+    hidden: Sequence[Tensor],
+    *,
+    in_place: bool = False,
 ) -> tuple[Tensor, list[Tensor]]:
     """(result, new states) of the layers of one level."""
     routes: dict[int, Routes] = {}
@@ -40,17 +47,24 @@ def run_level(
     for layer, state in zip(layers, hidden, strict=True):
         if layer.size not in routes:
             routes[layer.size] = route(place, layer.size)
-        x_MC, state = layer.advance(x_MC, routes[layer.size], state)
+        x_MC, state = layer.advance(x_MC, routes[layer.size], state, in_place=in_place)
         moved.append(state)
     return x_MC, moved
 
 
 def commit(
-    config: SslaDetConfig, weights: Weights, batch: EventBatch, state: StreamState
+    config: SslaDetConfig,
+    weights: Weights,
+    batch: EventBatch,
+    state: StreamState,
+    *,
+    in_place: bool = False,
+    run_level: RunLevel = run_level,
 ) -> tuple[StreamState, Tensor]:
     """(the state behind these events, how many levels committed each event: int64 [N]).
 
-    The given state is not changed (its `previous` belongs to `event_features`), so gradients flow through all of it.
+    The given state is not changed (its `previous` belongs to `event_features`), so gradients flow through all of it;
+    `in_place` takes over the memory of its `hidden`, which is most of it. `run_level` may be a faster equal.
     """
     if len(batch.t_N) == 0:
         return state, batch.t_N
@@ -69,7 +83,7 @@ def commit(
             keep = keep_M.nonzero().squeeze(1)
             x_MC, place, index_M = x_MC[keep], place[keep], index_M[keep]
             depth_N[index_M] += 1
-        x_MC, hidden[level] = run_level(weights[level], x_MC, place, state.hidden[level])
+        x_MC, hidden[level] = run_level(weights[level], x_MC, place, state.hidden[level], in_place=in_place)
     arrived = newest_N[index_M]
     waiting[-1] = waiting[-1].index_copy(0, cell_G[index_M[arrived]], x_MC[arrived])
 

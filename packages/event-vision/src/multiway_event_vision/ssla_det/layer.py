@@ -40,21 +40,28 @@ class LayerWeights:
     norm_eps: float
     size: int
 
-    def advance(self, x_NC: Tensor, routes: Routes, state_PD: Tensor) -> tuple[Tensor, Tensor]:
-        """(out_ND, new state_PD) of events in canonical order; the given state is left as it is."""
+    def advance(
+        self, x_NC: Tensor, routes: Routes, state_PD: Tensor, *, in_place: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """(out_ND, new state_PD) of events in canonical order.
+
+        The given state is left as it is, for gradients; `in_place` moves it instead of a copy.
+        """
         v_NKD, g_NKD, q_NKD = self.projection.scatter(x_NC)
         N, K, D = v_NKD.shape
         v_RD, g_RD, q_RD = (rows.reshape(N * K, D)[routes.row_R] for rows in (v_NKD, g_NKD, q_NKD))
         h_RD = segmented_scan(v_RD, g_RD.sigmoid(), routes.offsets, state_PD[routes.space_S])
-        o_NKD = h_RD.new_zeros(N * K, D).index_copy(0, routes.row_R, q_RD * h_RD).view(N, K, D)
-        state_PD = state_PD.index_copy(0, routes.space_S, h_RD[routes.offsets[1:] - 1])
-        return self._leave(x_NC, o_NKD), state_PD
+        o_NKD = h_RD.new_zeros(N * K, D).index_copy_(0, routes.row_R, q_RD * h_RD).view(N, K, D)
+        last_SD = h_RD[routes.offsets[1:] - 1]
+        moved_PD = state_PD if in_place else state_PD.clone()
+        moved_PD.index_copy_(0, routes.space_S, last_SD)
+        return self.leave(x_NC, o_NKD), moved_PD
 
     def peek(self, x_NC: Tensor, space_NK: Tensor, state_PD: Tensor) -> Tensor:
         """out_ND of events that each come next on this state (spaces -1 lie outside); nothing is changed."""
         v_NKD, g_NKD, q_NKD = self.projection.scatter(x_NC)
         h_NKD = g_NKD.sigmoid() * state_PD[space_NK.clamp(min=0)] + v_NKD
-        return self._leave(x_NC, (q_NKD * h_NKD).masked_fill((space_NK < 0)[:, :, None], 0))
+        return self.leave(x_NC, (q_NKD * h_NKD).masked_fill((space_NK < 0)[:, :, None], 0))
 
     def frozen(self) -> LayerWeights:
         """A copy without gradients, for inference: training on does not change it."""
@@ -67,7 +74,8 @@ class LayerWeights:
             self.size,
         )
 
-    def _leave(self, x_NC: Tensor, o_NKD: Tensor) -> Tensor:
+    def leave(self, x_NC: Tensor, o_NKD: Tensor) -> Tensor:
+        """out_ND from q ⊙ h at every position: gather, residual, norm."""
         y_ND = self.projection.gather(o_NKD)
         y_ND = y_ND + (x_NC if self.residual_DC is None else linear(x_NC, self.residual_DC))
         return layer_norm(y_ND, y_ND.shape[1:], self.norm_weight_D, self.norm_bias_D, self.norm_eps)

@@ -1,4 +1,5 @@
 // One event after another through SSLA-Det, depth first. The steps are those of event.py, which is the definition.
+// And, for slices of events whose products were done together, the part of a layer that has to keep their order.
 //
 // Almost all time goes into matrix-vector products of the folded weights. `pack` in event_native.py lays a matrix out in
 // strips of up to 64 results, so that a strip's sums stay in registers while its weights are read once, in order.
@@ -121,29 +122,25 @@ struct Machine {
     Level level[1];  // as many as there are
 };
 
-// x [inputs] at pixel (y, x) of the level -> result [width]; the states move.
+// The states of the spaces around pixel (y, x) move: h = sigmoid(g) h + v; out [K, D] = q h, 0 outside of the frame.
+// projected [3, K, D] are v, g and q; what lies behind them must be readable up to padded(3 K D).
 template <typename T>
-void step(const Layer& layer, const Level& level, int64_t at_y, int64_t at_x, T eps, const T* x, T* result, T* scratch) {
-    const int64_t K = layer.size * layer.size, D = layer.width, radius = (layer.size - 1) / 2;
-    T* projected = scratch;  // values, gates, queries of all positions
-    T* gate = projected + padded(3 * K * D);
-    T* out = gate + padded(K * D);
-    product(static_cast<const T*>(layer.inward), x, layer.inputs, 3 * K * D, projected);
+inline void mix(int64_t size, int64_t D, int64_t height, int64_t width, int64_t at_y, int64_t at_x, const T* projected,
+                T* hidden, T* gate, T* out) {
+    const int64_t K = size * size, radius = (size - 1) / 2;
     sigmoid(projected + K * D, gate, K * D);
-    const T* value = projected;
-    const T* query = projected + 2 * K * D;
-    for (int64_t i = 0; i < layer.size; ++i) {
+    for (int64_t i = 0; i < size; ++i) {
         const int64_t space_y = at_y + radius - i;
-        for (int64_t j = 0; j < layer.size; ++j) {
-            const int64_t space_x = at_x + radius - j, at = (i * layer.size + j) * D;
-            if (space_y < 0 || space_y >= level.height || space_x < 0 || space_x >= level.width) {
+        for (int64_t j = 0; j < size; ++j) {
+            const int64_t space_x = at_x + radius - j, at = (i * size + j) * D;
+            if (space_y < 0 || space_y >= height || space_x < 0 || space_x >= width) {
                 std::memset(out + at, 0, D * sizeof(T));
                 continue;
             }
-            T* __restrict h = static_cast<T*>(layer.hidden) + (space_y * level.width + space_x) * D;
-            const T* __restrict v = value + at;
+            T* __restrict h = hidden + (space_y * width + space_x) * D;
+            const T* __restrict v = projected + at;
             const T* __restrict g = gate + at;
-            const T* __restrict q = query + at;
+            const T* __restrict q = projected + 2 * K * D + at;
             T* __restrict o = out + at;
 #pragma omp simd
             for (int64_t d = 0; d < D; ++d) {
@@ -153,6 +150,17 @@ void step(const Layer& layer, const Level& level, int64_t at_y, int64_t at_x, T 
             }
         }
     }
+}
+
+// x [inputs] at pixel (y, x) of the level -> result [width]; the states move.
+template <typename T>
+void step(const Layer& layer, const Level& level, int64_t at_y, int64_t at_x, T eps, const T* x, T* result, T* scratch) {
+    const int64_t K = layer.size * layer.size, D = layer.width;
+    T* projected = scratch;  // values, gates, queries of all positions
+    T* gate = projected + padded(3 * K * D);
+    T* out = gate + padded(K * D);
+    product(static_cast<const T*>(layer.inward), x, layer.inputs, 3 * K * D, projected);
+    mix(layer.size, D, level.height, level.width, at_y, at_x, projected, static_cast<T*>(layer.hidden), gate, out);
     product(static_cast<const T*>(layer.outward), out, K * D, D, result);
     if (layer.residual != nullptr) {
         product(static_cast<const T*>(layer.residual), x, layer.inputs, D, projected);
@@ -215,6 +223,15 @@ void run(const Machine& machine, const int64_t* time, const int64_t* pixels, con
     }
 }
 
+// N events in order, with projected [N, 3, K, D] and out [N, K, D]; at each, y and x in the level's frame.
+template <typename T>
+void mix_all(int64_t N, int64_t size, int64_t D, int64_t height, int64_t width, const int64_t* y, const int64_t* x,
+             const T* projected, T* hidden, T* gate, T* out) {
+    const int64_t KD = size * size * D;
+    for (int64_t n = 0; n < N; ++n)
+        mix(size, D, height, width, y[n], x[n], projected + n * 3 * KD, hidden, gate, out + n * KD);
+}
+
 }  // namespace
 
 #define RUN(name, T)                                                                                                \
@@ -222,6 +239,12 @@ void run(const Machine& machine, const int64_t* time, const int64_t* pixels, con
         const void* machine, const int64_t* time, const int64_t* pixels, const uint8_t* on, int64_t N,              \
         int64_t* committed) {                                                                                       \
         run<T>(*static_cast<const Machine*>(machine), time, pixels, on, N, committed);                              \
+    }                                                                                                               \
+    extern "C" __attribute__((visibility("default"))) void mix_##name(                                              \
+        int64_t N, int64_t size, int64_t D, int64_t height, int64_t width, const int64_t* y, const int64_t* x,      \
+        const void* projected, void* hidden, void* gate, void* out) {                                               \
+        mix_all<T>(N, size, D, height, width, y, x, static_cast<const T*>(projected), static_cast<T*>(hidden),      \
+                   static_cast<T*>(gate), static_cast<T*>(out));                                                    \
     }
 
 RUN(f32, float)
