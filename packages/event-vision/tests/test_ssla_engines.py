@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 from multiway_core.errors import InputError
+from multiway_event_vision.events import Events
 from multiway_event_vision.ssla_det.checkpoint import published_state
 from multiway_event_vision.ssla_det.config import SslaDetConfig
 from multiway_event_vision.ssla_det.engines.event import EventEngine
 from multiway_event_vision.ssla_det.engines.micro_batch import MicroBatchEngine
 from multiway_event_vision.ssla_det.engines.window import WindowEngine
-from multiway_event_vision.ssla_det.inputs import batch_windows, check_events
+from multiway_event_vision.ssla_det.inputs import batch_windows, check_events, window_of
 from multiway_event_vision.ssla_det.model import SslaDet, build
+from multiway_event_vision.ssla_det.peek import peek
 
 reference = importlib.import_module("packages.event-vision.tests.ssla_reference")
 streams = importlib.import_module("packages.event-vision.tests.ssla_streams")
@@ -207,6 +209,22 @@ def test_order_of_ties_and_polarity_coding_do_not_matter_and_reading_changes_not
     assert torch.equal(a.read().feature_GD, b.read().feature_GD)
 
 
+def test_events_in_memory() -> None:
+    model = model_of(SMALL, torch.float64)
+    t, x, y, p = streams.random_stream(300, 30, 40, seed=6)
+    events = Events.from_arrays(t, x, y, p, 40, 30)
+    a, b = EventEngine(model, 30, 40), MicroBatchEngine(model, 30, 40)
+    a.push_events(events)
+    b.push(t, x, y, p)
+    with torch.no_grad():
+        window = model(batch_windows([window_of(events)], height=30, width=40, dtype=torch.float64))
+    expected = window.grid_BDHW[0].flatten(1).t()
+    for engine in (a, b):
+        torch.testing.assert_close(engine.read().feature_GD, expected, rtol=0, atol=1e-10)
+    with pytest.raises(InputError, match="sensor of 40x30 pixels, this engine is for 40x31"):
+        EventEngine(model, 31, 40).push_events(events)
+
+
 def test_predictions_are_the_heads_on_the_whole_grid() -> None:
     model = model_of(SMALL, torch.float32)
     stream = streams.random_stream(90, 60, 120, seed=4)
@@ -251,3 +269,31 @@ def test_engines_refuse_the_past_and_models_that_look_ahead() -> None:
         engine.push(one * 9, one, one, one)
     with pytest.raises(InputError, match='need readout "commit-peek"'):
         EventEngine(model_of(SslaDetConfig(readout="end-anchored"), torch.float32), 30, 40)
+
+
+@pytest.mark.parametrize(
+    "config", [SMALL, SslaDetConfig((4, 6, 8), space_size=5), SslaDetConfig((4, 6), thinning=1)]
+)
+def test_reading_again_computes_only_what_changed(config: SslaDetConfig) -> None:
+    height, width = 150, 200
+    model = model_of(config, torch.float64)
+    stream = streams.random_stream(3000, height, width, seed=9)
+    t = stream[0]
+    times = sorted({int(t[i]) for i in (1500, 1510, 1530, 1700, 1701, 2500, 2999)})
+    often = [EventEngine(model, height, width), MicroBatchEngine(model, height, width)]
+    once = MicroBatchEngine(model, height, width)
+    for piece in streams.split_at_times(stream, times):
+        once.push(*piece)
+        expected = peek(config, once.weights, once.state)
+        for engine in often:
+            engine.push(*piece)
+            before = engine.work.peeked.sum()
+            torch.testing.assert_close(engine.read().feature_GD, expected, rtol=0, atol=1e-10)
+            computed = engine.work.peeked.sum() - before
+            if 0 < len(piece[0]) < 50:
+                waiting = (engine.state.depth_G > 0) & (engine.state.depth_G < config.num_levels)
+                assert computed < int(waiting.sum()) or not waiting.any()
+            assert engine.work.peeked.sum() >= before
+            before = engine.work.peeked.sum()
+            engine.read()
+            assert engine.work.peeked.sum() == before

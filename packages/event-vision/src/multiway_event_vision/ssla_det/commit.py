@@ -71,7 +71,7 @@ def commit(
     place = place_of(batch)
     index_M = torch.arange(len(batch.t_N), device=batch.t_N.device)
     depth_N = torch.ones_like(index_M)
-    newest_N, cell_G = _newest(config, place)
+    newest_N, cell_N = _newest(config, place)
     x_MC = batch.x_NC
     hidden, counts, waiting = list(state.hidden), list(state.counts), list(state.waiting)
     for level in range(config.num_levels):
@@ -79,16 +79,16 @@ def commit(
             place = pool(place)
             keep_M, counts[level - 1] = keep_from_start(place.cell_N, config.thinning, counts[level - 1])
             stays = ~keep_M & newest_N[index_M]
-            waiting[level - 1] = waiting[level - 1].index_copy(0, cell_G[index_M[stays]], x_MC[stays])
+            waiting[level - 1] = waiting[level - 1].index_copy(0, cell_N[index_M[stays]], x_MC[stays])
             keep = keep_M.nonzero().squeeze(1)
             x_MC, place, index_M = x_MC[keep], place[keep], index_M[keep]
             depth_N[index_M] += 1
         x_MC, hidden[level] = run_level(weights[level], x_MC, place, state.hidden[level], in_place=in_place)
     arrived = newest_N[index_M]
-    waiting[-1] = waiting[-1].index_copy(0, cell_G[index_M[arrived]], x_MC[arrived])
+    waiting[-1] = waiting[-1].index_copy(0, cell_N[index_M[arrived]], x_MC[arrived])
 
     newest = newest_N.nonzero().squeeze(1)
-    cells = cell_G[newest]
+    cells = cell_N[newest]
     moved = StreamState(
         streams=state.streams,
         height=state.height,
@@ -100,6 +100,7 @@ def commit(
         depth_G=state.depth_G.index_copy(0, cells, depth_N[newest]),
         pixel_G=state.pixel_G.index_copy(0, cells, batch.pixel_N[newest]),
         time_G=state.time_G.index_copy(0, cells, batch.t_N[newest]),
+        fresh_G=state.fresh_G.scatter_reduce(0, cell_N, depth_N, "amax"),
     )
     return moved, depth_N
 

@@ -17,6 +17,7 @@ from multiway_core.errors import InputError
 from numpy.typing import NDArray
 from torch import Tensor
 
+from multiway_event_vision.events import Events
 from multiway_event_vision.ssla_det.config import INPUT_FEATURES
 
 Int64s = NDArray[np.int64]
@@ -101,6 +102,11 @@ def check_events(
         order = np.lexsort((pixel_N, t_N))  # stable: the order of arrival decides last
         t_N, pixel_N, on_N = t_N[order], pixel_N[order], on_N[order]
     return EventArrays(t_N, pixel_N, on_N)
+
+
+def window_of(events: Events) -> EventArrays:
+    """:func:`check_events` for events in memory, as one window of :func:`batch_windows`."""
+    return check_events(events.t, events.x, events.y, events.p, height=events.height, width=events.width)
 
 
 def event_features(events: EventArrays, previous: Int64s) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from multiway_event_vision.ssla_det.commit import Weights
 from multiway_event_vision.ssla_det.config import SslaDetConfig
@@ -19,13 +20,20 @@ from multiway_event_vision.ssla_det.state import StreamState
 
 def peek(config: SslaDetConfig, weights: Weights, state: StreamState) -> Tensor:
     """grid_GD, the feature of each cell's newest event as of now; zeros where no event ever was."""
-    grid_GD = state.waiting[-1]
+    cell_M, x_MD = peek_cells(config, weights, state, torch.ones_like(state.depth_G, dtype=torch.bool))
+    return state.waiting[-1].index_copy(0, cell_M, x_MD)
+
+
+def peek_cells(
+    config: SslaDetConfig, weights: Weights, state: StreamState, among_G: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(cell_M, x_MD) of those cells among the given (bool) whose newest event is not on the grid by itself."""
     levels = config.num_levels
     rows, columns = config.frame(levels - 1, state.height, state.width)
-    cell_M = torch.empty(0, dtype=torch.int64, device=grid_GD.device)
-    x_MC = state.waiting[0].new_empty(0, state.waiting[0].shape[1])
+    cell_M = state.depth_G.new_empty(0)
+    x_MC = state.waiting[0].new_empty(0, config.widths[0] if levels > 1 else config.widths[-1])
     for level in range(1, levels):
-        start = (state.depth_G == level).nonzero().squeeze(1)
+        start = ((state.depth_G == level) & among_G).nonzero().squeeze(1)
         cell_M = torch.cat([cell_M, start])
         x_MC = torch.cat([x_MC, state.waiting[level - 1][start]])
         pixel = state.pixel_G[cell_M]
@@ -34,4 +42,20 @@ def peek(config: SslaDetConfig, weights: Weights, state: StreamState) -> Tensor:
         place = Place(cell_M // (rows * columns), y >> level, x >> level, *frame)
         for layer, hidden in zip(weights[level], state.hidden[level], strict=True):
             x_MC = layer.peek(x_MC, touched(place, layer.size), hidden)
-    return grid_GD.index_copy(0, cell_M, x_MC)
+    return cell_M, x_MC
+
+
+def stale_cells(config: SslaDetConfig, state: StreamState) -> Tensor:
+    """bool [G], cells whose feature may have changed since the last read-out (one stream).
+
+    An event changes its own cell, and at each level above 0 that committed it the states that events up to twice the
+    radius of a space away look at: cells so far away peek anew. All others would find what they found before.
+    """
+    rows, columns = config.frame(config.num_levels - 1, state.height, state.width)
+    fresh_11HW = state.fresh_G.view(1, 1, rows, columns)
+    stale_11HW = fresh_11HW > 0
+    for level in range(1, config.num_levels):
+        reach = -(-(config.space_size - 1) // 2 ** (config.num_levels - 1 - level))
+        committed = (fresh_11HW > level).float()
+        stale_11HW = stale_11HW | (max_pool2d(committed, 2 * reach + 1, 1, reach) > 0)
+    return stale_11HW.flatten()

@@ -38,6 +38,8 @@ class StreamState:
     """int64, pixel y · W + x of that event in its stream."""
     time_G: Tensor
     """int64, its time in microseconds."""
+    fresh_G: Tensor
+    """int64, how many levels the deepest event of a grid cell since the last read-out went through; 0 = no event."""
 
     @classmethod
     def zeros(
@@ -75,6 +77,7 @@ class StreamState:
             depth_G=numbers(cells[-1]),
             pixel_G=numbers(cells[-1]),
             time_G=numbers(cells[-1], NEVER),
+            fresh_G=numbers(cells[-1]),
         )
 
     @property

@@ -19,10 +19,11 @@ from multiway_core.errors import InputError
 from numpy.typing import NDArray
 from torch import Tensor
 
+from multiway_event_vision.events import Events
 from multiway_event_vision.ssla_det.head import HeadOutputs
 from multiway_event_vision.ssla_det.inputs import EventArrays, check_events
 from multiway_event_vision.ssla_det.model import SslaDet
-from multiway_event_vision.ssla_det.peek import peek
+from multiway_event_vision.ssla_det.peek import peek_cells, stale_cells
 from multiway_event_vision.ssla_det.state import StreamState
 
 Array = NDArray[np.generic]
@@ -81,6 +82,7 @@ class Engine(ABC):
     def reset(self) -> None:
         """Forget the stream."""
         self.state = self.model.initial_state(self.height, self.width)
+        self._grid_GD = torch.zeros_like(self.state.waiting[-1])
         self.work = Work.none(self.model.config.num_levels)
         self._last = np.iinfo(np.int64).min
 
@@ -88,6 +90,7 @@ class Engine(ABC):
         """Go on from a copy of another engine's state (the window engine cannot: it begins at its first event)."""
         self.reset()
         self.state = state.copy()
+        self.state.fresh_G.copy_(self.state.depth_G)  # nothing was read here yet
 
     def push(self, t: Array, x: Array, y: Array, p: Array) -> None:
         """Take events in; see `check_events` for what they must be. Raises InputError, and has taken none then."""
@@ -100,16 +103,30 @@ class Engine(ABC):
         with torch.no_grad():
             self._push(events)
 
+    def push_events(self, events: Events) -> None:
+        """:meth:`push` for events in memory. Raises InputError also for a sensor of another size."""
+        if (events.height, events.width) != (self.height, self.width):
+            raise InputError(
+                f"events of a sensor of {events.width}x{events.height} pixels, this engine is for"
+                f" {self.width}x{self.height}"
+            )
+        self.push(events.t, events.x, events.y, events.p)
+
     def read(self) -> Grid:
-        """The grid as of the last event pushed."""
+        """The grid as of the last event pushed. Only cells that may have changed since the last time are computed."""
         with torch.no_grad():
             self._catch_up()
-            self.work.peeked += np.bincount(self.state.depth_G.numpy(), minlength=len(self.work.peeked))[
-                : len(self.work.peeked)
-            ]
-            feature_GD = peek(self.model.config, self.weights, self.state)
+            config, state = self.model.config, self.state
+            stale_G = stale_cells(config, state)
+            arrived = (stale_G & (state.depth_G == config.num_levels)).nonzero().squeeze(1)
+            self._grid_GD[arrived] = state.waiting[-1][arrived]
+            cell_M, x_MD = peek_cells(config, self.weights, state, stale_G)
+            self._grid_GD[cell_M] = x_MD
+            levels = np.bincount(state.depth_G[cell_M].numpy(), minlength=config.num_levels)
+            self.work.peeked += levels
+            state.fresh_G.zero_()
         rows, columns = self.model.config.frame(self.model.config.num_levels - 1, self.height, self.width)
-        return Grid(feature_GD, self.state.depth_G > 0, self.state.time_G.clone(), rows, columns)
+        return Grid(self._grid_GD.clone(), self.state.depth_G > 0, self.state.time_G.clone(), rows, columns)
 
     def predict(self) -> tuple[Grid, HeadOutputs]:
         """The grid, and the head's predictions of its active cells alone, in their order."""

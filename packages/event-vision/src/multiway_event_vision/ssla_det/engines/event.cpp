@@ -117,7 +117,7 @@ struct Level {
 struct Machine {
     int64_t levels, thinning, width;
     double eps;
-    int64_t *previous, *depth, *pixel, *time;
+    int64_t *previous, *depth, *pixel, *time, *fresh;
     void* scratch;
     Level level[1];  // as many as there are
 };
@@ -219,6 +219,7 @@ void run(const Machine& machine, const int64_t* time, const int64_t* pixels, con
         machine.depth[cell] = l;
         machine.pixel[cell] = pixel;
         machine.time[cell] = time[n];
+        machine.fresh[cell] = std::max(machine.fresh[cell], l);
         ++committed[l - 1];
     }
 }

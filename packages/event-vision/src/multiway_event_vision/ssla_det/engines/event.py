@@ -71,6 +71,7 @@ class EventEngine(Engine):
             depth += 1
         state.waiting[depth - 1].numpy()[cell] = feature
         state.depth_G[cell], state.pixel_G[cell], state.time_G[cell] = depth, pixel, t
+        state.fresh_G[cell] = max(depth, int(state.fresh_G[cell]))
         return depth
 
 

@@ -62,7 +62,8 @@ class Machine:
         self._kept: list[Tensor] = []  # memory that the record below points to
         words: list[int] = [config.num_levels, config.thinning, state.width]
         eps = weights[0][0].norm_eps
-        words += [_bits(eps), *map(self._keep, (state.previous, state.depth_G, state.pixel_G, state.time_G))]
+        cells = (state.depth_G, state.pixel_G, state.time_G, state.fresh_G)
+        words += [_bits(eps), *map(self._keep, (state.previous, *cells))]
         words.append(self._keep(state.waiting[0].new_zeros(_scratch_size(config))))
         for level in range(config.num_levels):
             words += config.frame(level, state.height, state.width)
