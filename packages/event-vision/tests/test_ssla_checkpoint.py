@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from multiway_core.errors import CheckpointError
+from multiway_core import config
+from multiway_core.errors import CheckpointError, ConfigError
 from multiway_event_vision.ssla_det import checkpoint
 from multiway_event_vision.ssla_det.config import PRESETS, SslaDetConfig
 from multiway_event_vision.ssla_det.model import build
@@ -109,6 +110,21 @@ def test_our_folder(tmp_path: Path) -> None:
     assert again.config == model.config
     assert_same_bytes(again.state_dict(), model.state_dict())
     assert not again.training
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"widths": []}, "widths must be positive"),
+        ({"space_size": 4}, "space_size must be odd, not 4"),
+        ({"thinning": 0}, "at least 1"),
+        ({"merge_ties": True}, 'needs readout "end-anchored"'),
+        ({"readout": "newest"}, "readout"),
+    ],
+)
+def test_config_that_cannot_work(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config.from_dict(SslaDetConfig, values, where="config.json")
 
 
 def test_what_does_not_fit_is_listed(tmp_path: Path) -> None:

@@ -49,10 +49,12 @@ class LayerWeights:
         """
         v_NKD, g_NKD, q_NKD = self.projection.scatter(x_NC)
         N, K, D = v_NKD.shape
-        v_RD, g_RD, q_RD = (rows.reshape(N * K, D)[routes.row_R] for rows in (v_NKD, g_NKD, q_NKD))
-        h_RD = segmented_scan(v_RD, g_RD.sigmoid(), routes.offsets, state_PD[routes.space_S])
+        v_RD, g_RD, q_RD = (
+            rows.reshape(N * K, D).index_select(0, routes.row_R) for rows in (v_NKD, g_NKD, q_NKD)
+        )
+        h_RD = segmented_scan(v_RD, g_RD.sigmoid(), routes.offsets, state_PD.index_select(0, routes.space_S))
         o_NKD = h_RD.new_zeros(N * K, D).index_copy_(0, routes.row_R, q_RD * h_RD).view(N, K, D)
-        last_SD = h_RD[routes.offsets[1:] - 1]
+        last_SD = h_RD.index_select(0, routes.offsets[1:] - 1)
         moved_PD = state_PD if in_place else state_PD.clone()
         moved_PD.index_copy_(0, routes.space_S, last_SD)
         return self.leave(x_NC, o_NKD), moved_PD

@@ -61,7 +61,10 @@ class Grid:
 
 @dataclass
 class Engine(ABC):
-    """A detector on one stream of a sensor of height x width pixels, in evaluation mode and without gradients."""
+    """A detector on one stream of a sensor of height x width pixels, without gradients.
+
+    It puts the model into evaluation mode and copies its layers' folded weights: make a new one after training on.
+    """
 
     model: SslaDet
     height: int
@@ -75,6 +78,11 @@ class Engine(ABC):
             raise InputError(f'engines need readout "commit-peek"; this model has "{config.readout}"')
         if self.height < 1 or self.width < 1:
             raise InputError(f"a sensor needs at least 1x1 pixels, not {self.width}x{self.height}")
+        like = self.model.head.classes.weight
+        if like.dtype not in (torch.float32, torch.float64) or not like.is_cpu:
+            raise InputError(
+                f"engines run in float32 or float64 on the CPU; this model is {like.dtype} on {like.device}"
+            )
         self.model.eval()
         self.weights = [[layer.frozen() for layer in level] for level in self.model.weights()]
         self.reset()
