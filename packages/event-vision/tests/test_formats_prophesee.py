@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from itertools import pairwise
 
 import expelliarmus
@@ -13,11 +14,11 @@ from hypothesis import strategies as st
 from multiway_core.errors import InputError
 from multiway_event_vision.events import Events, concatenate
 from multiway_event_vision.formats import open_events, write_events
-from multiway_event_vision.formats.dat import write_dat
+from multiway_event_vision.formats.dat import _decode, decode_by_numpy, write_dat
 from multiway_event_vision.formats.evt2 import Evt2Decoder, write_evt2
 from multiway_event_vision.formats.evt3 import Evt3Decoder
-from multiway_event_vision.formats.evt3_native import NativeEvt3Decoder, library
 from multiway_event_vision.formats.evt3_writer import write_evt3
+from multiway_event_vision.formats.native_decoders import NativeEvt3Decoder, library
 from multiway_event_vision.formats.unwrap import Unwrapper
 
 from .event_streams import SAMPLES, assert_same, made_events, needs_samples
@@ -159,6 +160,24 @@ def test_evt2_word_by_word(words, cut):
     assert found == expected
 
 
+@pytest.mark.parametrize("decode", [decode_by_numpy, _decode], ids=["numpy", "native"])
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.integers(0, 0xFFFFFFFF), st.integers(0, 0xFFFFFFFF)), min_size=1, max_size=40))
+def test_dat_record_by_record(decode, records):
+    columns = decode(np.array(records, np.uint32), Unwrapper(32, 1 << 31))
+    t, rounds, last = [], 0, records[0][0]
+    for time, _ in records:
+        if time - last < -(1 << 31):
+            rounds += 1
+        elif time - last >= 1 << 31 and rounds:
+            rounds -= 1
+        t.append(time + (rounds << 32))
+        last = time
+    assert columns.t.tolist() == t
+    for name, shift, mask in (("x", 0, 0x3FFF), ("y", 14, 0x3FFF), ("p", 28, 1)):
+        assert getattr(columns, name).tolist() == [address >> shift & mask for _, address in records]
+
+
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.lists(st.integers(-200, 900), min_size=1, max_size=60), st.integers(0, 60))
 def test_unwrapping_undoes_the_wrap(steps, cut):
@@ -247,3 +266,16 @@ def test_a_real_recording_through_every_writer(tmp_path):
         found = open_events(tmp_path / name).read()
         # EVT3 keeps 24 bits of the first time.
         assert_same(found, events, time_offset=int(events.t[0]) >> 24 << 24 if name == "evt3" else 0)
+
+
+@pytest.mark.parametrize("name", ["dat", "evt2", "evt3", "npz"])
+def test_memory_does_not_grow_with_the_file(tmp_path, name):
+    peaks = []
+    for count in (400_000, 1_600_000):
+        write_events(tmp_path / "recording", made_events(count, span=10 * count), format=name)
+        tracemalloc.start()
+        assert sum(map(len, open_events(tmp_path / "recording").chunks())) == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 16_000_000  # all events would be 21 MB
+    assert peaks[1] < 1.3 * peaks[0]

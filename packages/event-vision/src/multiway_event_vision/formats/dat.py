@@ -15,6 +15,7 @@ from multiway_core.files import atomic_write
 from numpy.typing import NDArray
 
 from multiway_event_vision.events import Events, check_size
+from multiway_event_vision.formats.native_decoders import decode_dat, library
 from multiway_event_vision.formats.percent_header import header_size, read_percent_header
 from multiway_event_vision.formats.source import (
     Columns,
@@ -57,7 +58,9 @@ def open_dat(path: Path, options: Options) -> Source:
         for words in record_blocks(path, start, "<u8", count):
             yield decode(words.view("<u4").reshape(-1, 2), unwrap)
 
-    return Source("dat", columns, header_size(header), header, "(304, 240) for the Gen1 data set")
+    return Source(
+        "dat", columns, header_size(header), header, "(304, 240) for the Gen1 data set", expected_events=count
+    )
 
 
 def _version(path: Path, header: dict[str, str]) -> int:
@@ -68,6 +71,15 @@ def _version(path: Path, header: dict[str, str]) -> int:
 
 
 def _decode(words_N2: NDArray[np.uint32], unwrap: Unwrapper) -> Columns:
+    built = library()
+    if built is None:
+        return decode_by_numpy(words_N2, unwrap)
+    columns, is_sorted = decode_dat(built, words_N2)
+    return columns._replace(t=unwrap(columns.t, is_sorted=is_sorted))
+
+
+def decode_by_numpy(words_N2: NDArray[np.uint32], unwrap: Unwrapper) -> Columns:
+    """The events of records of version 2, without a compiler."""
     # Halves of the address word as uint16: x lies in the low one, polarity in the high one, y in both.
     address_N = np.ascontiguousarray(words_N2[:, 1])
     halves_N2 = address_N.view("<u2").reshape(-1, 2)

@@ -34,7 +34,9 @@ def open_evt2(path: Path, header: dict[str, str], start: int, options: Options) 
         for words in record_blocks(path, start, "<u4", count):
             yield decode(words)
 
-    return Source("evt2", columns, header_size(header), header, "(640, 480) or (1280, 720)")
+    return Source(
+        "evt2", columns, header_size(header), header, "(640, 480) or (1280, 720)", expected_events=count
+    )
 
 
 class Evt2Decoder:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from multiway_event_vision.formats.evt3_native import NativeEvt3Decoder, library
+from multiway_event_vision.formats.native_decoders import NativeEvt3Decoder, library
 from multiway_event_vision.formats.percent_header import header_size
 from multiway_event_vision.formats.source import Columns, Options, Source, record_blocks, whole_records
 from multiway_event_vision.formats.unwrap import Unwrapper, running_count
@@ -39,7 +39,7 @@ def open_evt3(path: Path, header: dict[str, str], start: int, options: Options) 
         for words in record_blocks(path, start, "<u2", count):
             yield decode(words)
 
-    return Source("evt3", columns, header_size(header), header, "(1280, 720)")
+    return Source("evt3", columns, header_size(header), header, "(1280, 720)", expected_events=count)
 
 
 class Evt3Decoder:

@@ -73,6 +73,7 @@ def open_hdf5(path: Path, options: Options) -> Source:
         size,
         usual_sizes="(640, 480) for DSEC",
         guess_time_unit=True,
+        expected_events=count,
         time_offset=offset,
     )
 

@@ -24,7 +24,14 @@ from multiway_event_vision.formats.names import COLUMN_NAMES, find_columns
 from multiway_event_vision.formats.source import BLOCK_RECORDS, Columns, Options, Source
 
 # All that zipfile, zlib and numpy's reader of headers are known to raise on damaged bytes.
-_DAMAGE: tuple[type[Exception], ...] = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, RuntimeError)
+_DAMAGE: tuple[type[Exception], ...] = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    ValueError,
+    OSError,
+    RuntimeError,
+)
 _DAMAGE += (SyntaxError, TokenError, TypeError, MemoryError)
 
 
@@ -57,7 +64,7 @@ def open_npz(path: Path, options: Options) -> Source:
         except _DAMAGE as error:
             raise DataError(f"{path}: not a whole npz file ({error})") from error
 
-    return Source("npz", columns, size, guess_time_unit=True)
+    return Source("npz", columns, size, guess_time_unit=True, expected_events=lengths["t"])
 
 
 def _header(path: Path, name: str, file: IO[bytes]) -> tuple[int, np.dtype[Any]]:

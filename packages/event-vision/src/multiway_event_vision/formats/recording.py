@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from multiway_core.errors import InputError
 
-from multiway_event_vision.events import Events, concatenate
+from multiway_event_vision.events import Events
 from multiway_event_vision.formats.screen import Repairs, screened
-from multiway_event_vision.formats.source import Source
+from multiway_event_vision.formats.source import Columns, Source
 from multiway_event_vision.formats.time_unit import TimeUnit
 
 CHUNK_EVENTS = 1 << 18
+_TYPES = (np.int64, np.uint16, np.uint16, np.uint8)
+_MOST_EXPECTED = 1 << 32  # a header may promise anything; memory is taken as it is filled
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,40 @@ class Recording:
 
     def read(self, start: int | None = None, end: int | None = None) -> Events:
         """All events, or those with start <= t < end (microseconds), in memory. Raises DataError as `chunks`."""
-        parts = []
+        whole = start is None and end is None
+        found = _Growing(self.source.expected_events if whole else 0)
         for events in self.chunks():
             if end is not None and events.t[0] >= end:
                 break
-            if start is not None or end is not None:
+            if not whole:
                 low = int(events.t[0]) if start is None else start
                 events = events.between(low, int(events.t[-1]) + 1 if end is None else end)
-            parts.append(events)
-        return concatenate(parts) if parts else Events.empty(self.width, self.height)
+            found.add(events)
+        return found.events(self.width, self.height)
+
+
+class _Growing:
+    """Columns that events are added to, with room for as many as are expected: one copy, and no list of chunks."""
+
+    def __init__(self, expected: int) -> None:
+        self._count = 0
+        self._columns = Columns(*(np.empty(min(expected, _MOST_EXPECTED), dtype) for dtype in _TYPES))
+
+    def add(self, events: Events) -> None:
+        end = self._count + len(events)
+        if end > len(self._columns.t):
+            self._enlarge(max(end, 2 * len(self._columns.t)))
+        for column, values in zip(self._columns, (events.t, events.x, events.y, events.p), strict=True):
+            column[self._count : end] = values
+        self._count = end
+
+    def events(self, width: int, height: int) -> Events:
+        # What is left over was never touched, so it takes no memory.
+        t, x, y, p = (column[: self._count] for column in self._columns)
+        return Events(t, x, y, p, width, height)
+
+    def _enlarge(self, length: int) -> None:
+        larger = Columns(*(np.empty(length, dtype) for dtype in _TYPES))
+        for new, old in zip(larger, self._columns, strict=True):
+            new[: self._count] = old[: self._count]
+        self._columns = larger

@@ -42,7 +42,8 @@ def open_saccades(path: Path, options: Options) -> Source:
         for records in record_blocks(path, 0, f"V{RECORD_BYTES}", count):
             yield decode(records)
 
-    return Source("saccades", columns, usual_sizes="(34, 34) for N-MNIST, (240, 180) for N-Caltech101")
+    usual = "(34, 34) for N-MNIST, (240, 180) for N-Caltech101"
+    return Source("saccades", columns, usual_sizes=usual, expected_events=count)
 
 
 class SaccadeDecoder:

@@ -15,7 +15,8 @@ import numpy as np
 from multiway_core.errors import DataError
 from numpy.typing import NDArray
 
-BLOCK_RECORDS = 1 << 16  # its arrays stay in a processor's second cache; larger blocks decode slower
+BLOCK_RECORDS = 1 << 16  # its arrays stay in a processor's second cache
+_LARGE_BYTES = 8 << 20
 
 
 class Columns(NamedTuple):
@@ -38,6 +39,7 @@ class Source:
     usual_sizes: str = "(640, 480)"  # what an error suggests where the header has none
     float_seconds: bool = False  # by this format's custom, times with a fraction are seconds
     guess_time_unit: bool = False  # the format does not fix the unit of whole-number times
+    expected_events: int = 0  # about as many as there are, where that is known
     time_offset: int = 0  # microseconds to add to every time, once they are microseconds
 
 
@@ -77,6 +79,9 @@ def record_blocks(path: Path, start: int, dtype: str, count: int) -> Iterator[ND
 
     Raises DataError: unreadable, or the file has become shorter since it was opened.
     """
+    # glibc gives freed arrays back to the system and fetches them anew for the next block, which takes longer than
+    # decoding them. It stops that, up to a size, once an array of that size has been freed.
+    np.empty(_LARGE_BYTES, np.uint8)
     with open_binary(path) as file:
         file.seek(start)
         while count:

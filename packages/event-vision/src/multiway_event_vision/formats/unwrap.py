@@ -19,17 +19,22 @@ class Unwrapper:
         self._last: int | None = None
         self._round = 0
 
-    def __call__(self, values: NDArray) -> NDArray[np.int64]:
-        """Unwrapped int64 of unsigned `values`, which follow those of the last call."""
+    def __call__(self, values: NDArray, *, is_sorted: bool | None = None) -> NDArray[np.int64]:
+        """Unwrapped int64 of `values` from 0, which follow those of the last call.
+
+        `is_sorted`: whether they never go back, where the caller knows. int64 that need nothing are given back.
+        """
         if not len(values):
             return np.zeros(0, np.int64)
         first = int(values[0]) if self._last is None else self._last
         self._last = int(values[-1])
-        times = values.astype(np.int64)
+        times = values.astype(np.int64, copy=False)
         start = self._round
         # Most blocks have no step back and none over a round: two comparisons settle them.
         is_short = self._last - first < self._period - self._tolerance
-        if int(values[0]) >= first and (is_short or not start) and not (values[1:] < values[:-1]).any():
+        if is_sorted is None:
+            is_sorted = not (values[1:] < values[:-1]).any()
+        if is_sorted and int(values[0]) >= first and (is_short or not start):
             return times + start * self._period if start else times
         steps = np.diff(times, prepend=first)
         rounds = np.zeros(len(times) + 1, np.int64)

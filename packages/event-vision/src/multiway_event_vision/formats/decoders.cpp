@@ -1,4 +1,4 @@
-// EVT 3.0 word by word: the loop that evt3.py does without. Same events, same state between blocks.
+// The loops that dat.py and evt3.py do without: the same events, the same state between blocks.
 
 #include <cstdint>
 
@@ -13,16 +13,15 @@ constexpr int64_t LARGEST_X = 65535;
 // The slots of `state` that Python keeps between calls.
 enum Slot { HIGH, LAST, ROUNDS, LOW, Y, BASE, BASE_P };
 
-inline int popcount(unsigned mask) { return __builtin_popcount(mask); }
-
 }  // namespace
 
-// Number of events of `count` words if all were decoded: how large the output must be.
+// At least as many as `count` words, below 2^28, can hold events: how large the output must be. Vectors count as full,
+// because counting their bits takes longer than memory that is never touched.
 EXPORT int64_t evt3_most_events(const uint16_t* words, int64_t count) {
-    int64_t events = 0;
+    uint32_t events = 0;
     for (int64_t i = 0; i < count; i++) {
-        const unsigned word = words[i], kind = word >> 12;
-        events += kind == 2 ? 1 : kind == 4 ? popcount(word & 0xFFF) : kind == 5 ? popcount(word & 0xFF) : 0;
+        const uint16_t kind = words[i] >> 12;
+        events += (kind == 2) + 12 * (kind == 4) + 8 * (kind == 5);
     }
     return events;
 }
@@ -30,8 +29,9 @@ EXPORT int64_t evt3_most_events(const uint16_t* words, int64_t count) {
 // Decodes `count` words into t, x, y, p and returns the number of events, at most `evt3_most_events`. The output must
 // have room for one more: every word is written as if it were an event, which spares a branch that no processor can
 // foresee, and the next one overwrites it.
-EXPORT int64_t evt3_decode(const uint16_t* words, int64_t count, int64_t* state, int64_t* t, uint16_t* x, uint16_t* y,
-                           uint8_t* p) {
+EXPORT int64_t evt3_decode(const uint16_t* __restrict words, int64_t count, int64_t* __restrict state,
+                           int64_t* __restrict t, uint16_t* __restrict x, uint16_t* __restrict y,
+                           uint8_t* __restrict p) {
     int64_t high = state[HIGH], last = state[LAST], rounds = state[ROUNDS], row = state[Y];
     int64_t time = high == UNKNOWN ? state[LOW] : high * ROUND + state[LOW];
     int64_t base = state[BASE], base_p = state[BASE_P];
@@ -77,4 +77,19 @@ EXPORT int64_t evt3_decode(const uint16_t* words, int64_t count, int64_t* state,
     const int64_t kept[] = {high, last, rounds, time & (ROUND - 1), row, base, base_p};
     for (int slot = 0; slot < 7; slot++) state[slot] = kept[slot];
     return events;
+}
+
+// Decodes `count` records of DAT version 2, a time and an address each. Returns 1 if their times never go back.
+EXPORT int64_t dat_decode(const uint32_t* __restrict records, int64_t count, int64_t* __restrict t,
+                          uint16_t* __restrict x, uint16_t* __restrict y, uint8_t* __restrict p) {
+    uint32_t backward = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const uint32_t address = records[2 * i + 1];
+        t[i] = records[2 * i];
+        x[i] = address & 0x3FFF;
+        y[i] = address >> 14 & 0x3FFF;
+        p[i] = address >> 28 & 1;
+    }
+    for (int64_t i = 1; i < count; i++) backward |= t[i] < t[i - 1];
+    return !backward;
 }

@@ -1,4 +1,4 @@
-"""EVT 3.0 by machine code: `evt3.cpp`, built on first use. Without a compiler the decoder of `evt3.py` runs."""
+"""DAT and EVT 3.0 by machine code: `decoders.cpp`, built on first use. Without a compiler numpy does it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,26 @@ _UNKNOWN = -1
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The built library; None where it cannot be built or `MULTIWAY_KERNELS=reference` forbids it."""
-    built = None if USE_REFERENCE else native.load(Path(__file__).with_name("evt3.cpp"))
+    built = None if USE_REFERENCE else native.load(Path(__file__).with_name("decoders.cpp"))
     if built is not None:
         pointer, count = ctypes.c_void_p, ctypes.c_int64
         built.evt3_most_events.argtypes, built.evt3_most_events.restype = (pointer, count), count
         built.evt3_decode.argtypes, built.evt3_decode.restype = (pointer, count, *[pointer] * 5), count
+        built.dat_decode.argtypes, built.dat_decode.restype = (pointer, count, *[pointer] * 4), count
     return built
+
+
+def decode_dat(built: ctypes.CDLL, words_N2: NDArray[np.uint32]) -> tuple[Columns, bool]:
+    """(the events of records of DAT version 2, whether their times, not unwrapped yet, never go back)."""
+    columns = _columns(len(words_N2))
+    is_sorted = built.dat_decode(
+        words_N2.ctypes.data, len(words_N2), *(column.ctypes.data for column in columns)
+    )
+    return columns, bool(is_sorted)
+
+
+def _columns(length: int) -> Columns:
+    return Columns(*(np.empty(length, dtype) for dtype in (np.int64, np.uint16, np.uint16, np.uint8)))
 
 
 class NativeEvt3Decoder:
@@ -32,7 +46,7 @@ class NativeEvt3Decoder:
 
     def __init__(self, built: ctypes.CDLL) -> None:
         self._library = built
-        # The slots as `evt3.cpp` names them: upper time, its last value, rounds, lower time, y, base, its polarity.
+        # The slots as `decoders.cpp` names them: upper time, its last value, rounds, lower time, y, base, its polarity.
         self._state = np.array([_UNKNOWN, _UNKNOWN, 0, 0, _UNKNOWN, 0, 0], np.int64)
 
     def __call__(self, words_N: NDArray[np.uint16]) -> Columns:
