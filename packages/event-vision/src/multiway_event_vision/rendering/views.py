@@ -90,7 +90,9 @@ class TimeSurface:
     def picture(self) -> NDArray[np.uint8]:
         """(height, width, 3) uint8."""
         age_P = (self._end - self._last_P).astype(np.float64)
-        value_P = self._sign_P.astype(np.float64) * np.exp(-np.maximum(age_P, 0) / (self.decay or self._window))
+        value_P = self._sign_P.astype(np.float64) * np.exp(
+            -np.maximum(age_P, 0) / (self.decay or self._window)
+        )
         return _coloured(value_P.reshape(self.height, self.width))
 
 
