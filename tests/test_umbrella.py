@@ -30,6 +30,7 @@ APPS = """
 
     GOOD = App("good", "Good app", "Does good.", "x:cli", demo, quick)
     SAD = App("sad", "Sad app", "Fails.", "x:cli", fail, fail)
+    BARE = App("bare", "Bare app", "Only a command.", "x:cli")
 """
 
 
@@ -128,6 +129,21 @@ def test_evaluate_json_and_exit_codes(three_apps, capfd):
 
 def test_one_app_is_enough(one_app, capfd):
     assert call(capfd, "evaluate")[0] == 0
+
+
+def test_an_app_of_commands_only_is_listed_and_left_out_elsewhere(tmp_path, monkeypatch, capfd):
+    install(tmp_path, monkeypatch, "bare = fake_multiway_apps:BARE\ngood = fake_multiway_apps:GOOD\n")
+    assert "Only a command." in call(capfd, "apps")[1]
+    code, out, err = call(capfd, "evaluate")
+    assert (code, "bare" in out, "is left out" in err) == (0, False, False)
+    code, out, err = call(capfd, "evaluate", "--app", "bare", "--app", "good")
+    assert (code, "bare" in out) == (0, False)
+    assert "the app bare is left out: it has no quick evaluation" in err
+    assert call(capfd, "evaluate", "--app", "bare")[::2] == (
+        2,
+        "multiway: bare: without a quick evaluation\n",
+    )
+    assert call(capfd, "demo", "--app", "bare")[::2] == (2, "multiway: bare: without a demo\n")
 
 
 def test_no_app_at_all(tmp_path, monkeypatch, capfd):

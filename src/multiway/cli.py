@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from multiway_core.app import InstalledApp, JsonOption, installed_apps, note, run, write_stdout
@@ -53,7 +53,7 @@ def demo(
 
     from multiway.demo import build_demo
 
-    launch(build_demo(_chosen(app)), host, port, share=share)
+    launch(build_demo(_chosen(app, "demo")), host, port, share=share)
 
 
 @cli.command()
@@ -70,7 +70,7 @@ def evaluate(
     """
     from multiway.evaluation import evaluate_apps, summary_json, summary_rows, write_summary
 
-    measured = evaluate_apps(_chosen(app))
+    measured = evaluate_apps(_chosen(app, "quick_evaluation"))
     if output is not None:
         write_summary(measured, output)
     if json:
@@ -82,8 +82,11 @@ def evaluate(
         raise typer.Exit(2 if failed == len(measured) else 1)
 
 
-def _chosen(names: list[str] | None) -> list[InstalledApp]:
-    """The installed apps of these names, all when none is given; those that are broken are told on stderr."""
+def _chosen(names: list[str] | None, part: Literal["demo", "quick_evaluation"]) -> list[InstalledApp]:
+    """The installed apps of these names, all when none is given, that have this part.
+
+    Those that are broken are told on stderr; so are, when they were named, those without the part.
+    """
     found = installed_apps()
     if not found:
         raise InputError("no app is installed (for instance: pip install multiway-ocr)")
@@ -92,10 +95,16 @@ def _chosen(names: list[str] | None) -> list[InstalledApp]:
         there = ", ".join(item.name for item in found)
         raise InputError(f"--app {', '.join(sorted(unknown))}: not installed; there are: {there}")
     chosen = [item for item in found if not names or item.name in names]
+    have = [item for item in chosen if item.app is None or getattr(item.app, part) is not None]
+    noun = part.replace("_", " ")
+    if not have:
+        raise InputError(f"{', '.join(item.name for item in chosen)}: without a {noun}")
     for item in chosen:
         if item.problem:
             note(f"multiway: the app {item.name} is broken: {item.problem}")
-    return chosen
+        elif names and item not in have:
+            note(f"multiway: the app {item.name} is left out: it has no {noun}")
+    return have
 
 
 def _as_json(item: InstalledApp) -> dict[str, str | None]:

@@ -26,8 +26,8 @@ def build_demo(apps: Sequence[InstalledApp]) -> Any:
 
 
 def _demo_or_problem(item: InstalledApp) -> Any:
-    if item.app is None:
-        return str(item.problem)
+    if item.app is None or item.app.demo is None:
+        return str(item.problem or "it has no demo")
     try:
         return item.app.demo()
     except Exception as error:  # one broken demo must not take the page down

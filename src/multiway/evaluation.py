@@ -31,8 +31,8 @@ def evaluate_apps(apps: Sequence[InstalledApp]) -> list[Measured]:
     """Run the quick evaluations one after another; what fails is kept with its reason and stops no other."""
     measured = []
     for item in apps:
-        if item.app is None:
-            measured.append(Measured(item.name, None, item.problem))
+        if item.app is None or item.app.quick_evaluation is None:
+            measured.append(Measured(item.name, None, item.problem or "it has no quick evaluation"))
             continue
         note(f"multiway: measuring {item.name} ...")
         try:

@@ -20,15 +20,16 @@ class App:
     """One app, as its entry point in the group ``multiway.apps`` gives it.
 
     ``cli`` is the Typer app or its import path (``"multiway_ocr.cli:cli"``); ``demo`` builds Gradio Blocks;
-    ``quick_evaluation`` measures the bundled model within about a minute of one core.
+    ``quick_evaluation`` measures the bundled model within about a minute of one core. An app that has no demo or no
+    model to measure leaves them out, and the umbrella leaves it out where they are asked for.
     """
 
     name: str
     title: str
     description: str
     cli: typer.Typer | str
-    demo: Callable[[], Any]
-    quick_evaluation: Callable[[], Report]
+    demo: Callable[[], Any] | None = None
+    quick_evaluation: Callable[[], Report] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,47 @@
+"""Names and values that the commands share; nothing here takes time to import."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from multiway_core.errors import InputError
+
+PROGRAM = "multiway-event-detection"
+
+EventFormat = Literal["dat", "evt2", "evt3", "npz", "hdf5", "csv"]
+ViewName = Literal["frame", "surface", "voxel"]
+Unit = Literal["us", "ms", "s", "ns"]
+
+_MICROSECONDS = {"": 1, "us": 1, "ms": 1000, "s": 1_000_000, "min": 60_000_000}
+_LONGEST = 1 << 50  # microseconds
+
+
+@dataclass(frozen=True)
+class Taking:
+    """How recordings are taken: what their files do not tell, and whether to repair them."""
+
+    size: str | None = None
+    time_unit: Unit | None = None
+    columns: str | None = None
+    repair: bool = False
+
+
+def microseconds(text: str, option: str) -> int:
+    """``10ms``, ``0.5s``, ``250us``, ``2min`` or a bare number of microseconds. Raises InputError."""
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?) ?(us|ms|s|min|)", text.strip())
+    if found is None:
+        raise InputError(f"{option} {text}: expected a time such as 10ms, 0.5s, 2min or 250us")
+    value = round(float(found[1]) * _MICROSECONDS[found[2]])
+    if value > _LONGEST:
+        raise InputError(f"{option} {text}: that is too long; expected at most {_LONGEST} us")
+    return value
+
+
+def sensor_size(text: str, option: str = "--size") -> tuple[int, int]:
+    """``640x480`` as (width, height) in pixels. Raises InputError."""
+    found = re.fullmatch(r"\(?(\d{1,6})\s*[x, ]\s*(\d{1,6})\)?", text.strip())
+    if found is None:
+        raise InputError(f"{option} {text}: expected width and height in pixels, such as 640x480")
+    return int(found[1]), int(found[2])

@@ -1,0 +1,124 @@
+"""The ``render`` command: a recording as a video, one picture, or a folder of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import cv2
+import numpy as np
+from multiway_core.errors import InputError
+from multiway_core.files import replace_folder, write_bytes
+from multiway_event_vision.rendering import Picture, PolarityFrame, TimeSurface, View, VoxelSlice, pictures
+
+from multiway_event_detection.options import Taking, ViewName, microseconds
+from multiway_event_detection.taking import Progress, Watched, open_recording
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LARGEST_SCALE = 16
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """As the command line has them; times such as ``10ms``, counted from the first event."""
+
+    view: ViewName = "frame"
+    fps: float = 30.0
+    window: str | None = None
+    start: str = "0"
+    end: str | None = None
+    scale: int = 1
+    decay: str | None = None
+    bin: int | None = None
+
+
+def render_recording(
+    path: Path,
+    output: Path,
+    taking: Taking,
+    options: RenderOptions,
+    on_progress: Progress | None = None,
+) -> Iterator[str]:
+    """Write ``output``, an .mp4, a .png of the first window, or a new folder; yields lines about it.
+
+    Raises InputError: bad options, or no events in the stretch; DataError: a bad recording; OutputError.
+    """
+    kind = _kind(output)
+    window = 0 if options.window is None else microseconds(options.window, "--window")
+    if options.window is None:
+        if not 0.1 <= options.fps <= 1000:
+            raise InputError(f"--fps {options.fps:g}: expected 0.1 to 1000")
+        window = round(1e6 / options.fps)
+    start = microseconds(options.start, "--start")
+    end = None if options.end is None else microseconds(options.end, "--end")
+    if not 1 <= options.scale <= LARGEST_SCALE:
+        raise InputError(f"--scale {options.scale}: expected 1 to {LARGEST_SCALE}")
+    recording, _ = open_recording(path, taking, infer_size=True)
+    view = _view(options, recording.width, recording.height)
+    found = pictures(Watched(recording, on_progress), view, window, start=start, end=end)
+    if kind == "png":
+        write_bytes(output, _png(_scaled(next(found).image, options.scale)))
+        count = 1
+    elif kind == "mp4":
+        from multiway_event_vision.rendering import write_mp4
+
+        images = (_scaled(picture.image, options.scale) for picture in found)
+        count = write_mp4(output, images, frames_per_second=options.fps)
+    else:
+        count = _write_folder(output, found, options.scale)
+    if recording.repairs is not None and (recording.repairs.outside or recording.repairs.unsorted):
+        yield f"repaired: {recording.repairs}"
+    speed = "" if kind != "mp4" else f", at {window * options.fps / 1e6:.3g} of real speed"
+    noun = "picture" if count == 1 else "pictures"
+    yield f"{count:,} {noun} of {window:,} us{speed}"
+
+
+def _kind(output: Path) -> Literal["mp4", "png", "folder"]:
+    suffix = output.suffix.lower()
+    if suffix == ".mp4":
+        return "mp4"
+    if suffix == ".png":
+        return "png"
+    if suffix and not output.is_dir():
+        raise InputError(f"--output {output}: expected a name in .mp4 or .png, or a folder")
+    return "folder"
+
+
+def _view(options: RenderOptions, width: int, height: int) -> View:
+    if options.decay is not None and options.view != "surface":
+        raise InputError(f"--decay is of --view surface, not of {options.view}")
+    if options.bin is not None and options.view != "voxel":
+        raise InputError(f"--bin is of --view voxel, not of {options.view}")
+    if options.view == "surface":
+        decay = None if options.decay is None else microseconds(options.decay, "--decay")
+        return TimeSurface(width, height, decay=decay)
+    if options.view == "voxel":
+        return VoxelSlice(width, height, bin=options.bin)
+    return PolarityFrame(width, height)
+
+
+def _scaled(image_HW3: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    return image_HW3 if scale == 1 else image_HW3.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def _png(image_HW3: NDArray[np.uint8]) -> bytes:
+    is_done, data = cv2.imencode(".png", image_HW3[..., ::-1])
+    if not is_done:
+        raise InputError(f"a picture of shape {image_HW3.shape} cannot be a PNG")
+    return data.tobytes()
+
+
+def _write_folder(folder: Path, found: Iterator[Picture], scale: int) -> int:
+    """Numbered pictures, and ``images.txt`` with the seconds at which their windows start."""
+    lines = []
+    with replace_folder(folder) as temporary:
+        for number, picture in enumerate(found):
+            name = f"{number:06d}.png"
+            (temporary / name).write_bytes(_png(_scaled(picture.image, scale)))
+            lines.append(f"{picture.start / 1e6:.6f} {name}\n")
+        (temporary / "images.txt").write_text("".join(lines), encoding="utf-8")
+    return len(lines)

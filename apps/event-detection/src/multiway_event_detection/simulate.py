@@ -1,0 +1,151 @@
+"""The ``simulate`` command: events of a video, of a folder of pictures, or of moving shapes with their boxes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from multiway_core.errors import InputError
+from multiway_event_vision.formats import write_events
+from multiway_event_vision.labels import Boxes, write_prophesee_boxes
+from multiway_event_vision.simulator import (
+    FlowUpsampled,
+    FrameSource,
+    ImageFolder,
+    MovingShapes,
+    SensorConfig,
+    ShapesConfig,
+    Simulation,
+    Video,
+)
+
+from multiway_event_detection.options import EventFormat, microseconds, sensor_size
+from multiway_event_detection.taking import Progress, Watched
+
+SHAPES_NOISE_HZ = 0.5  # as in `shapes_recording`
+
+
+@dataclass(frozen=True)
+class SensorOptions:
+    """The sensor's properties as the command line has them; None is the sensor's own value."""
+
+    threshold: float | None = None
+    threshold_off: float | None = None
+    threshold_sigma: float | None = None
+    noise: float | None = None
+    leak: float | None = None
+    refractory: str | None = None
+    cutoff: float | None = None
+
+    def config(self, **own: float) -> SensorConfig:
+        """As a config; ``own`` stands for what is not given. Raises ConfigError, InputError."""
+        off = self.threshold if self.threshold_off is None else self.threshold_off
+        refractory = None if self.refractory is None else microseconds(self.refractory, "--refractory")
+        given = {
+            "threshold_on": self.threshold,
+            "threshold_off": off,
+            "threshold_sigma": self.threshold_sigma,
+            "noise_hz": self.noise,
+            "leak_hz": self.leak,
+            "refractory_us": refractory,
+            "cutoff_hz": self.cutoff,
+        }
+        for name, value in given.items():
+            if value is not None and not np.isfinite(value):
+                raise InputError(f"{name} {value}: expected a finite number")
+        return SensorConfig(**own | {name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+
+def simulate_frames(
+    source: Path,
+    output: Path,
+    sensor: SensorOptions,
+    *,
+    fps: float | None = None,
+    width: int | None = None,
+    upsample: int = 1,
+    format: EventFormat | None = None,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> Iterator[str]:
+    """Write the events of a video file or a folder of pictures, whole or not at all; yields lines about them.
+
+    Raises DataError: no readable video or pictures; InputError, ConfigError: bad options; OutputError.
+    """
+    config = sensor.config()
+    if fps is not None and not 0.01 <= fps <= 1e6:
+        raise InputError(f"--fps {fps:g}: expected 0.01 to 1,000,000")
+    if os.path.realpath(source) == os.path.realpath(output):
+        raise InputError(f"--output {output} would replace the video itself; give another name")
+    frames: FrameSource
+    if source.is_dir():
+        if width is not None:
+            raise InputError("--width scales videos; pictures of a folder are taken as they are")
+        frames = ImageFolder(source, frames_per_second=fps)
+    else:
+        frames = Video(source, width=width, frames_per_second=fps)
+    if upsample != 1:
+        frames = FlowUpsampled(frames, upsample)
+        yield f"{upsample} times as many frames, along optical flow: those in between are a guess"
+    stream = Watched(Simulation(frames, config, seed), on_progress)
+    write_events(output, stream, format=format)
+    yield _counted(stream)
+
+
+def simulate_shapes(
+    output: Path,
+    sensor: SensorOptions,
+    *,
+    size: str | None = None,
+    duration: str = "100ms",
+    label_every: str = "10ms",
+    format: EventFormat | None = None,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> Iterator[str]:
+    """Write the events of moving shapes, and their boxes beside them (`boxes_path`); yields lines about both.
+
+    Raises InputError, ConfigError: bad options; OutputError.
+    """
+    width, height = (None, None) if size is None else sensor_size(size)
+    own = ShapesConfig()
+    scene = MovingShapes(
+        ShapesConfig(
+            width=own.width if width is None else width,
+            height=own.height if height is None else height,
+            duration_us=microseconds(duration, "--duration"),
+        ),
+        seed=seed,
+    )
+    period = microseconds(label_every, "--label-every")
+    if not 0 < period <= scene.config.duration_us:
+        raise InputError(
+            f"--label-every {label_every}: expected more than 0, at most the duration {duration}"
+        )
+    stream = Watched(Simulation(scene, sensor.config(noise_hz=SHAPES_NOISE_HZ), seed), on_progress)
+    write_events(output, stream, format=format)
+    labels = boxes_path(output)
+    boxes = _boxes(scene, period)
+    write_prophesee_boxes(labels, boxes)
+    yield _counted(stream)
+    yield f"{len(boxes):,} boxes in {labels}"
+
+
+def boxes_path(output: Path) -> Path:
+    """Where the boxes of a recording lie, as in Prophesee's data sets: ``x_td.dat`` has ``x_bbox.npy``."""
+    return output.with_name(output.stem.removesuffix("_td") + "_bbox.npy")
+
+
+def _boxes(scene: MovingShapes, period: int) -> Boxes:
+    found = [scene.boxes(t) for t in range(period, scene.config.duration_us + 1, period)]
+    names = Boxes.__dataclass_fields__
+    return Boxes(**{name: np.concatenate([getattr(boxes, name) for boxes in found]) for name in names})
+
+
+def _counted(stream: Watched) -> str:
+    if not stream.count:
+        return "no events: nothing in the pictures changes enough for the thresholds"
+    return f"{stream.count:,} events of {stream.width} x {stream.height} pixels"

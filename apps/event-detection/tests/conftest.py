@@ -1,0 +1,73 @@
+"""A small recording, where the real ones are, and a way to call the command inside this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SAMPLES = Path(__file__).parents[4] / "shared" / "data" / "events"
+
+
+@pytest.fixture
+def samples():
+    """The folder of real recordings; skips without them."""
+    if not SAMPLES.is_dir():
+        pytest.skip("needs ../shared/data")
+    return SAMPLES
+
+
+@pytest.fixture
+def events():
+    """2,000 random events of a sensor of 40 x 30 pixels within 0.2 seconds."""
+    from multiway_event_vision.events import Events
+
+    generator = np.random.default_rng(0)
+    t = np.sort(generator.integers(1000, 201_000, 2000))
+    t[0], t[-1] = 1000, 200_999
+    columns = (generator.integers(0, bound, 2000) for bound in (40, 30, 2))
+    return Events.from_arrays(t, *columns, 40, 30)
+
+
+@pytest.fixture
+def recording(events, tmp_path):
+    """`events` as a file."""
+    from multiway_event_vision.formats import write_events
+
+    path = tmp_path / "recording.raw"
+    write_events(path, events)
+    return path
+
+
+@pytest.fixture
+def call(capfd):
+    """Run ``multiway-event-detection`` in this process: exit code, standard output, standard error."""
+    from multiway_core.app import run
+    from multiway_event_detection.cli import cli
+
+    def run_command(*arguments) -> tuple[int, str, str]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            run(cli, [str(argument) for argument in arguments], name="multiway-event-detection")
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        assert "internal error" not in err
+        code = exit_.value.code
+        assert isinstance(code, int)
+        return code, out, err
+
+    return run_command
+
+
+@pytest.fixture
+def fails(call):
+    """Call a command that must fail with one line on standard error and code 2; the line."""
+
+    def run_command(*arguments) -> str:
+        code, out, err = call(*arguments)
+        assert (code, out) == (2, "")
+        assert len(err.splitlines()) == 1
+        return err
+
+    return run_command

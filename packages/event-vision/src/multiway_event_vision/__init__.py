@@ -1,0 +1,1 @@
+"""Event cameras: recordings, simulator, detection, interpolation."""

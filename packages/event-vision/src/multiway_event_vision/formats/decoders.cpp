@@ -1,0 +1,95 @@
+// The loops that dat.py and evt3.py do without: the same events, the same state between blocks.
+
+#include <cstdint>
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace {
+
+constexpr int64_t ROUND = 4096, TOLERANCE = 256;  // of the upper time, as Unwrapper in evt3.py has them
+constexpr int64_t UNKNOWN = -1;
+constexpr int64_t LARGEST_X = 65535;
+
+// The slots of `state` that Python keeps between calls.
+enum Slot { HIGH, LAST, ROUNDS, LOW, Y, BASE, BASE_P };
+
+}  // namespace
+
+// At least as many as `count` words, below 2^28, can hold events: how large the output must be. Vectors count as full,
+// because counting their bits takes longer than memory that is never touched.
+EXPORT int64_t evt3_most_events(const uint16_t* words, int64_t count) {
+    uint32_t events = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const uint16_t kind = words[i] >> 12;
+        events += (kind == 2) + 12 * (kind == 4) + 8 * (kind == 5);
+    }
+    return events;
+}
+
+// Decodes `count` words into t, x, y, p and returns the number of events, at most `evt3_most_events`. The output must
+// have room for one more: every word is written as if it were an event, which spares a branch that no processor can
+// foresee, and the next one overwrites it.
+EXPORT int64_t evt3_decode(const uint16_t* __restrict words, int64_t count, int64_t* __restrict state,
+                           int64_t* __restrict t, uint16_t* __restrict x, uint16_t* __restrict y,
+                           uint8_t* __restrict p) {
+    int64_t high = state[HIGH], last = state[LAST], rounds = state[ROUNDS], row = state[Y];
+    int64_t time = high == UNKNOWN ? state[LOW] : high * ROUND + state[LOW];
+    int64_t base = state[BASE], base_p = state[BASE_P];
+    int64_t events = 0;
+    bool is_known = high != UNKNOWN && row != UNKNOWN;
+    for (int64_t i = 0; i < count; i++) {
+        const unsigned word = words[i], kind = word >> 12, value = word & 0xFFF;
+        row = kind == 0 ? (int64_t)(value & 0x7FF) : row;
+        time = kind == 6 ? (time & ~(ROUND - 1)) | value : time;
+        t[events] = time;
+        x[events] = value & 0x7FF;
+        y[events] = row;
+        p[events] = value >> 11;
+        events += (kind == 2) & is_known;
+        if (!is_known) is_known = high != UNKNOWN && row != UNKNOWN;
+        if (kind == 0 || kind == 2 || kind == 6) continue;
+        if (kind == 4 || kind == 5) {
+            const int width = kind == 4 ? 12 : 8;
+            unsigned mask = is_known ? value & ((1u << width) - 1) : 0;
+            for (; mask; mask &= mask - 1) {
+                const int64_t column = base + __builtin_ctz(mask);
+                t[events] = time;
+                x[events] = column < LARGEST_X ? column : LARGEST_X;
+                y[events] = row;
+                p[events++] = base_p;
+            }
+            base += width;
+        } else if (kind == 3) {
+            base = value & 0x7FF;
+            base_p = value >> 11;
+        } else if (kind == 8) {
+            const int64_t step = last == UNKNOWN ? 0 : (int64_t)value - last;
+            if (step < -TOLERANCE) rounds++;
+            else if (step >= ROUND - TOLERANCE && rounds) rounds--;
+            const int64_t next = rounds * ROUND + value;
+            const int64_t low = high != UNKNOWN && next != high ? 0 : time & (ROUND - 1);
+            high = next;
+            last = value;
+            time = high * ROUND + low;
+            is_known = row != UNKNOWN;
+        }
+    }
+    const int64_t kept[] = {high, last, rounds, time & (ROUND - 1), row, base, base_p};
+    for (int slot = 0; slot < 7; slot++) state[slot] = kept[slot];
+    return events;
+}
+
+// Decodes `count` records of DAT version 2, a time and an address each. Returns 1 if their times never go back.
+EXPORT int64_t dat_decode(const uint32_t* __restrict records, int64_t count, int64_t* __restrict t,
+                          uint16_t* __restrict x, uint16_t* __restrict y, uint8_t* __restrict p) {
+    uint32_t backward = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const uint32_t address = records[2 * i + 1];
+        t[i] = records[2 * i];
+        x[i] = address & 0x3FFF;
+        y[i] = address >> 14 & 0x3FFF;
+        p[i] = address >> 28 & 1;
+    }
+    for (int64_t i = 1; i < count; i++) backward |= t[i] < t[i - 1];
+    return !backward;
+}

@@ -1,0 +1,1 @@
+"""How detections and interpolated frames are judged."""

@@ -1,0 +1,39 @@
+"""The micro-batch engine: slices of some milliseconds at once, states carried from slice to slice."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from multiway_event_vision.ssla_det.commit import commit, run_level
+from multiway_event_vision.ssla_det.engines import event_native
+from multiway_event_vision.ssla_det.engines.engine import Engine
+from multiway_event_vision.ssla_det.inputs import EventArrays, EventBatch, event_features
+
+
+class MicroBatchEngine(Engine):
+    """Every push is one slice: its events go through each level together. `native=False` keeps to PyTorch."""
+
+    native: bool = True
+
+    def _push(self, events: EventArrays) -> None:
+        features = event_features(events, self.state.previous_times)
+        batch = EventBatch(
+            x_NC=torch.from_numpy(features).to(self.state.waiting[0].dtype),
+            t_N=torch.from_numpy(events.t),
+            stream_N=torch.zeros(len(events), dtype=torch.int64),
+            pixel_N=torch.from_numpy(events.pixel),
+            streams=1,
+            height=self.height,
+            width=self.width,
+        )
+        compiled = self.native and event_native.available()
+        self.state, depth_N = commit(
+            self.model.config,
+            self.weights,
+            batch,
+            self.state,
+            in_place=True,
+            run_level=event_native.run_level if compiled else run_level,
+        )
+        self.work.committed += np.bincount(depth_N.numpy() - 1, minlength=len(self.work.committed))

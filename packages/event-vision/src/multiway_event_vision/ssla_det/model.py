@@ -1,0 +1,90 @@
+"""SSLA-Det: events -> sparse features, level after level -> the grid of each cell's newest feature -> boxes.
+
+    events (Δt, ±1)
+      level 0, stride 1   layer k1, layer k3     every event
+      level 1, stride 2   layer k3, layer k3     of each cell one event in four of level 0's
+      level 2, stride 4   layer k3, layer k3     of each cell one in four of level 1's
+      level 3, stride 8   layer k3, layer k3     of each cell one in four of level 2's
+    grid of stride 8      peek: each cell's newest event through the levels that it had not reached
+    head                  class, box and objectness of every cell
+
+Legend: B streams, G cells of the grid over all streams, D width, H, W the grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from multiway_event_vision.ssla_det.commit import Weights, commit
+from multiway_event_vision.ssla_det.config import SslaDetConfig
+from multiway_event_vision.ssla_det.head import HeadOutputs, YoloxHead
+from multiway_event_vision.ssla_det.inputs import EventBatch
+from multiway_event_vision.ssla_det.layer import SslaLayer
+from multiway_event_vision.ssla_det.peek import peek
+from multiway_event_vision.ssla_det.state import StreamState
+from multiway_event_vision.ssla_det.window import end_anchored
+
+
+@dataclass(frozen=True)
+class SslaDetOutputs:
+    """Of a batch of windows, at their ends."""
+
+    head: HeadOutputs
+    grid_BDHW: Tensor
+    active_BHW: Tensor
+    """bool, cells that had an event; predictions of the others are one constant."""
+
+
+class SslaDet(nn.Module):
+    """The network. Its parameters do not depend on the sensor's size."""
+
+    def __init__(self, config: SslaDetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.levels = nn.ModuleList(
+            nn.ModuleList(SslaLayer(*sizes) for sizes in config.layers(level))
+            for level in range(config.num_levels)
+        )
+        self.head = YoloxHead(config.widths[-1], config.num_classes)
+
+    def forward(self, batch: EventBatch, *, fold: bool = True) -> SslaDetOutputs:
+        """Predictions at the end of each stream of the batch, from a state of zero; differentiable.
+
+        `fold=False` multiplies by every matrix in turn: the definition, slower.
+        """
+        weights = self.weights(fold=fold)
+        state = self.initial_state(batch.height, batch.width, batch.streams)
+        if self.config.readout == "commit-peek":
+            state, _ = commit(self.config, weights, batch, state)
+            grid_GD, active_G = peek(self.config, weights, state), state.depth_G > 0
+        else:
+            grid_GD, active_G = end_anchored(self.config, weights, batch, state)
+        rows, columns = self.config.frame(self.config.num_levels - 1, batch.height, batch.width)
+        grid_BDHW = grid_GD.view(batch.streams, rows, columns, -1).permute(0, 3, 1, 2)
+        active_BHW = active_G.view(batch.streams, rows, columns)
+        return SslaDetOutputs(self.head(grid_BDHW), grid_BDHW, active_BHW)
+
+    def weights(self, *, fold: bool = True) -> Weights:
+        """The layers' functions with the present parameters, [level][layer]."""
+        levels = [[layer for layer in level if isinstance(layer, SslaLayer)] for level in self._levels()]
+        return [[layer.weights(fold=fold) for layer in level] for level in levels]
+
+    def initial_state(self, height: int, width: int, streams: int = 1) -> StreamState:
+        """The state of streams without events, in this model's data type and on its device."""
+        like = self.head.classes.weight
+        return StreamState.zeros(
+            self.config, height=height, width=width, streams=streams, dtype=like.dtype, device=like.device
+        )
+
+    def _levels(self) -> list[nn.ModuleList]:
+        return [level for level in self.levels if isinstance(level, nn.ModuleList)]
+
+
+def build(config: SslaDetConfig, *, seed: int = 0) -> SslaDet:
+    """A network with random parameters that depend on the seed alone; PyTorch's own generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SslaDet(config)
