@@ -62,20 +62,8 @@ def needs_model():
 
 
 @pytest.fixture
-def call(capfd):
+def call(call_app):
     """Run ``multiway-news-recommendation`` in this process: exit code, standard output, standard error."""
-    from multiway_core.app import run
     from multiway_news_recommendation.cli import cli
 
-    def run_command(*arguments) -> tuple[int, str, str]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            run(cli, [str(argument) for argument in arguments], name="multiway-news-recommendation")
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        assert "internal error" not in err
-        code = exit_.value.code
-        assert isinstance(code, int)
-        return code, out, err
-
-    return run_command
+    return call_app(cli, "multiway-news-recommendation")

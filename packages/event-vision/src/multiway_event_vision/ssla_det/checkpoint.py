@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from multiway_core import checkpoint, config
+from multiway_core import checkpoint, model_folder
 from multiway_core.checkpoint import Rule, RuleTable
 from multiway_core.errors import CheckpointError
 from multiway_core.files import atomic_write
@@ -21,7 +21,6 @@ from multiway_event_vision.ssla_det.config import SslaDetConfig
 from multiway_event_vision.ssla_det.model import SslaDet, build
 from multiway_event_vision.ssla_det.spaces import Place, touched
 
-CONFIG_FILE = "config.json"
 PUBLISHED_KEY = "state_dict"
 MODULES_PER_LEVEL = 4
 """Two layers, a pool, a thinning."""
@@ -51,17 +50,12 @@ _INDEX_TABLES = ("patch2pixel_lut", "patch_outcoord", "max_events_per_rf", "rf2p
 
 def save(model: SslaDet, folder: Path, *, dtype: torch.dtype | None = None) -> None:
     """Write ``config.json`` and ``model.safetensors``. Raises OutputError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(model, folder, dtype=dtype)
-    config.save(model.config, folder / CONFIG_FILE)
+    model_folder.save(model, model.config, folder, dtype=dtype)
 
 
 def load(folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> SslaDet:
     """The model in a folder that :func:`save` wrote, in evaluation mode. Raises ConfigError, CheckpointError."""
-    with checkpoint.on_meta():
-        model = SslaDet(config.load(SslaDetConfig, folder / CONFIG_FILE))
-    checkpoint.load(model, folder / "model.safetensors", dtype=dtype, device=device)
-    return model.to(device).eval()
+    return model_folder.load(SslaDet, SslaDetConfig, folder, dtype=dtype, device=device)
 
 
 def published_rules(levels: int) -> RuleTable:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from multiway_core import checkpoint, config
+from multiway_core import checkpoint, model_folder
 from multiway_core.checkpoint import Rule, RuleTable
 from multiway_core.errors import CheckpointError
 from multiway_core.files import atomic_write
@@ -21,23 +21,17 @@ from torch import Tensor
 from multiway_recsys.glocim.config import GLOCIM_INTENDED, GLORY, GlocimConfig
 from multiway_recsys.glocim.model import Glocim
 
-CONFIG_FILE = "config.json"
 PUBLISHED_KEY = "model_state_dict"
 
 
 def save(model: Glocim, folder: Path, *, dtype: torch.dtype | None = None) -> None:
     """Write ``config.json`` and ``model.safetensors``. Raises OutputError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(model, folder, dtype=dtype)
-    config.save(model.config, folder / CONFIG_FILE)
+    model_folder.save(model, model.config, folder, dtype=dtype)
 
 
 def load(folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Glocim:
     """The model in a folder that :func:`save` wrote, in evaluation mode. Raises ConfigError, CheckpointError."""
-    with checkpoint.on_meta():
-        model = Glocim(config.load(GlocimConfig, folder / CONFIG_FILE))
-    checkpoint.load(model, folder / "model.safetensors", dtype=dtype, device=device)
-    return model.to(device).eval()
+    return model_folder.load(Glocim, GlocimConfig, folder, dtype=dtype, device=device)
 
 
 def _attention(published: str, ours: str) -> list[Rule]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 from multiway_core.errors import ConfigError
+from numpy.typing import NDArray
 
 SPLITS = ("train", "dev", "test")
+Day = TypeVar("Day", int, NDArray[np.int64])
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,6 @@ class PortalConfig:
         test = self.days - self.window_days
         return [(test, self.days)] if split == "test" else [(test - 1, test)]
 
-    def season(self, day: int) -> int:
-        """The season of a day."""
+    def season(self, day: Day) -> Day:
+        """The season of a day, or of each of an array of days."""
         return day // self.season_days

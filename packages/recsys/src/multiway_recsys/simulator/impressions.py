@@ -123,7 +123,7 @@ def _shown(
     rows, articles = np.nonzero(shown)[0], slates[shown]
     position = np.argsort(np.argsort(np.where(shown, rng.random(slates.shape), 2.0), axis=1), axis=1)[shown]
     per = config.stories_per_community
-    own = stories.community[users, days // config.season_days][:, None] * per + np.arange(per)
+    own = stories.community[users, config.season(days)][:, None] * per + np.arange(per)
     interest = np.clip((topic_vectors @ topic_vectors.T - INDIFFERENT) / (1 - INDIFFERENT), 0, 1)
     today = stories.topic[own, days[:, None]]
     liked = np.concatenate([today, readers.favourites[users]], axis=1) if config.loyalty else today
@@ -166,7 +166,7 @@ def _slates(
     topics; about what other communities read today; what everybody reads; any fresh ones until the slate is full.
     """
     per = config.stories_per_community
-    community = stories.community[users, days // config.season_days]
+    community = stories.community[users, config.season(days)]
     columns = []
     for number in range(per):
         place = community * per + number

@@ -83,8 +83,7 @@ def simulate(config: PortalConfig, bank: TextBank) -> Portal:
         story={split: part.story for split, part in shown.items()},
         community={split: part.community for split, part in shown.items()},
         own_community={
-            split: stories.community[part.users, part.days // config.season_days]
-            for split, part in shown.items()
+            split: stories.community[part.users, config.season(part.days)] for split, part in shown.items()
         },
         dormancy=dormancy,
         topic=np.concatenate([[-1], bank.topics]).astype(np.int32),
