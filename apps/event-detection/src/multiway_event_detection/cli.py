@@ -10,14 +10,23 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from multiway_core.app import JsonOption, note, progress_bar, run, write_stdout
+from multiway_core.app import JsonOption, ModelOption, note, progress_bar, run, write_stdout
 from multiway_core.errors import InputError, MultiwayError
 
-from multiway_event_detection.options import PROGRAM, EventFormat, Taking, Unit, ViewName
+from multiway_event_detection.options import (
+    BUNDLED_MODEL,
+    PROGRAM,
+    EngineName,
+    EventFormat,
+    PolicyName,
+    Taking,
+    Unit,
+    ViewName,
+)
 
 cli = typer.Typer(
     name=PROGRAM,
-    help="Recordings of event cameras: look into them, convert, render and simulate them.",
+    help="Event cameras: detect objects in recordings; look into, convert, render and simulate them.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -53,6 +62,93 @@ def _counting(what: str) -> Iterator[Callable[[int], None]]:
 def _tell(lines: list[str]) -> None:
     for line in lines:
         note(f"{PROGRAM}: {line}")
+
+
+EngineOption = Annotated[
+    EngineName,
+    typer.Option("--engine", help="event by event, slices, or windows from their beginning: the same boxes."),
+]
+PolicyOption = Annotated[PolicyName, typer.Option("--policy", help="What the network remembers.")]
+ReadEveryOption = Annotated[
+    str, typer.Option("--read-every", metavar="TIME", help="Between read-outs: 1ms, 500us, 0.1s.")
+]
+
+
+@cli.command()
+def detect(
+    recording: Annotated[
+        Path, typer.Argument(metavar="RECORDING", help="Events; or a video or a folder of pictures.")
+    ],
+    model: ModelOption = BUNDLED_MODEL,
+    engine: EngineOption = "event",
+    policy: PolicyOption = "continuous",
+    read_every: ReadEveryOption = "10ms",
+    score: Annotated[float, typer.Option("--score", help="Boxes below are left out.")] = 0.3,
+    start: Annotated[
+        str, typer.Option("--start", metavar="TIME", help="From here on, after the first event.")
+    ] = "0",
+    end: Annotated[
+        str | None, typer.Option("--end", metavar="TIME", help="Up to here, after the first event.")
+    ] = None,
+    json: JsonOption = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="A line of JSON a read-out, as it comes.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where JSON goes instead.")
+    ] = None,
+    npy: Annotated[
+        Path | None, typer.Option("--npy", metavar="FILE", help="Write the boxes as Prophesee's label files.")
+    ] = None,
+    mp4: Annotated[
+        Path | None, typer.Option("--mp4", metavar="FILE", help="Write a video, a picture a read-out.")
+    ] = None,
+    view: Annotated[ViewName, typer.Option("--view", help="Of the video, as in render.")] = "frame",
+    window: Annotated[
+        str | None,
+        typer.Option("--window", metavar="TIME", help="Of events in a picture. [default: 20ms or more]"),
+    ] = None,
+    fps: Annotated[float, typer.Option("--fps", help="Pictures a second of the video.")] = 30.0,
+    scale: Annotated[
+        int | None, typer.Option("--scale", min=1, max=16, help="Of the video. [default: 640 pixels wide]")
+    ] = None,
+    size: SizeOption = None,
+    time_unit: UnitOption = None,
+    columns: ColumnsOption = None,
+    repair: RepairOption = False,
+    width: Annotated[
+        int | None, typer.Option("--width", min=1, help="Scale a video. [default: at most 320]")
+    ] = None,
+    upsample: Annotated[
+        int | None, typer.Option("--upsample", help="Frames for each of a video's own. [default: 8]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the simulated sensor.")] = None,
+) -> None:
+    """Find objects in a recording, at any time of it: boxes with class, score and age."""
+    from multiway_event_detection.detect import Detecting, Detection, Drawing
+    from multiway_event_detection.taking import Simulated
+    from multiway_event_detection.writing import write_text_pieces
+
+    if json + jsonl + (npy is not None) + (mp4 is not None) > 1:
+        raise InputError("--json, --jsonl, --npy and --mp4: give one of them")
+    if output is not None and not (json or jsonl):
+        raise InputError("--output is for --json and --jsonl; --npy and --mp4 name their file themselves")
+    drawing = Drawing(view, window, fps, scale)
+    if drawing != Drawing() and mp4 is None:
+        raise InputError("--view, --window, --fps and --scale are for --mp4")
+    taking, simulated = Taking(size, time_unit, columns, repair), Simulated(width, upsample, seed)
+    detecting = Detecting(model, engine, policy, read_every, score, start, end)
+    for written in (output, npy, mp4):
+        if written is not None and os.path.realpath(written) == os.path.realpath(recording):
+            raise InputError(f"{written} would replace the recording itself; give another name")
+    with _counting("detecting") as on_progress:
+        detection = Detection(recording, taking, simulated, detecting, on_progress)
+        if json or jsonl:
+            pieces = detection.json() if json else detection.json_lines()
+            write_text_pieces(pieces, output, is_live=jsonl)
+            text = "" if output is None else f"{output}\n"
+        else:
+            text = detection.report(npy, mp4, drawing)
+    _tell(detection.lines)
+    write_stdout(text)
 
 
 @cli.command()

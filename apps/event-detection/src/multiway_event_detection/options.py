@@ -13,6 +13,9 @@ PROGRAM = "multiway-event-detection"
 EventFormat = Literal["dat", "evt2", "evt3", "npz", "hdf5", "csv"]
 ViewName = Literal["frame", "surface", "voxel"]
 Unit = Literal["us", "ms", "s", "ns"]
+EngineName = Literal["event", "micro-batch", "window"]
+PolicyName = Literal["continuous"]
+BUNDLED_MODEL = "bundled:ssla-shapes"
 
 _MICROSECONDS = {"": 1, "us": 1, "ms": 1000, "s": 1_000_000, "min": 60_000_000}
 _LONGEST = 1 << 50  # microseconds
