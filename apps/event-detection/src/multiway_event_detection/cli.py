@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from multiway_core.app import JsonOption, ModelOption, note, progress_bar, run, write_stdout
+from multiway_core.app import JsonOption, ModelOption, SeedOption, note, progress_bar, run, write_stdout
 from multiway_core.errors import InputError, MultiwayError
 
 from multiway_event_detection.options import (
@@ -19,6 +19,7 @@ from multiway_event_detection.options import (
     EngineName,
     EventFormat,
     PolicyName,
+    PresetName,
     Taking,
     Unit,
     ViewName,
@@ -149,6 +150,83 @@ def detect(
             text = detection.report(npy, mp4, drawing)
     _tell(detection.lines)
     write_stdout(text)
+
+
+@cli.command()
+def evaluate(
+    recording: Annotated[
+        str, typer.Argument(metavar="RECORDING|FOLDER|shapes", help="shapes: simulated ones, no data needed.")
+    ],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels", metavar="PATH", help="Prophesee .npy, COCO .json, N-Caltech101 .bin; a folder's."
+        ),
+    ] = None,
+    preset: Annotated[
+        PresetName | None,
+        typer.Option(
+            "--preset", help="What counts: all (coco), or what published numbers do. [default: coco]"
+        ),
+    ] = None,
+    model: ModelOption = BUNDLED_MODEL,
+    engine: EngineOption = "event",
+    policy: PolicyOption = "continuous",
+    read_every: ReadEveryOption = "10ms",
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=1, help="At most so many recordings. [default: all; 20 shapes]"),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Write report.json, report.md and report.png."),
+    ] = None,
+    size: SizeOption = None,
+    time_unit: UnitOption = None,
+    columns: ColumnsOption = None,
+    repair: RepairOption = False,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Measure a model: average precision, operations and time an event, age of the boxes."""
+    from multiway_event_detection.detect import Detecting
+    from multiway_event_detection.evaluation import LEAST_SCORE, evaluate_recordings
+    from multiway_event_detection.shapes_evaluation import SHAPES, evaluate_shapes
+
+    options = Detecting(model, engine, policy, read_every, LEAST_SCORE).options()
+    taking = Taking(size, time_unit, columns, repair)
+    with progress_bar() as progress:
+        bar = progress.add_task("evaluating", total=None)
+
+        def on_recording(name: str) -> None:
+            progress.advance(bar)
+
+        if recording == SHAPES:
+            if labels is not None or preset is not None or taking != Taking():
+                raise InputError(
+                    f"--labels, --preset and --size ... are for recordings; {SHAPES} bring their labels"
+                )
+            report = evaluate_shapes(
+                model, options, recordings=limit or 20, seed=seed, on_recording=on_recording
+            )
+        else:
+            report = evaluate_recordings(
+                Path(recording),
+                labels,
+                taking,
+                model=model,
+                options=options,
+                preset=preset or "coco",
+                limit=limit,
+                seed=seed,
+                on_recording=on_recording,
+            )
+    if output is not None:
+        report.save(output)
+    if json:
+        write_stdout(json_module.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n")
+    else:
+        write_stdout(report.to_markdown())
 
 
 @cli.command()

@@ -14,6 +14,7 @@ EventFormat = Literal["dat", "evt2", "evt3", "npz", "hdf5", "csv"]
 ViewName = Literal["frame", "surface", "voxel"]
 Unit = Literal["us", "ms", "s", "ns"]
 EngineName = Literal["event", "micro-batch", "window"]
+PresetName = Literal["ssla", "prophesee", "prophesee-1mpx", "coco"]
 PolicyName = Literal["continuous"]
 BUNDLED_MODEL = "bundled:ssla-shapes"
 

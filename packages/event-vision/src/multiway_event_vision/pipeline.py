@@ -96,12 +96,12 @@ class DetectionPipeline:
             return cls(_streaming(path), name, note=f"{name}: {_APPROXIMATION}")
         return cls(checkpoint.load(path), name)
 
-    def detect(self, stream: EventStream, options: DetectionOptions | None = None) -> DetectionRun:
+    def detect(self, stream: Events | EventStream, options: DetectionOptions | None = None) -> DetectionRun:
         """A run over `stream`, to be iterated once."""
         return DetectionRun(self, stream, options or DetectionOptions())
 
     def __call__(
-        self, stream: EventStream, options: DetectionOptions | None = None, *, source: str = ""
+        self, stream: Events | EventStream, options: DetectionOptions | None = None, *, source: str = ""
     ) -> DetectionResult:
         """The whole result in memory. Raises as iterating a `DetectionRun`."""
         run = self.detect(stream, options)
@@ -124,7 +124,9 @@ def _streaming(path: Path) -> SslaDet:
 class DetectionRun:
     """One pass over a stream: an iterator of read-outs, with counters that can be asked for at any time."""
 
-    def __init__(self, pipeline: DetectionPipeline, stream: EventStream, options: DetectionOptions) -> None:
+    def __init__(
+        self, pipeline: DetectionPipeline, stream: Events | EventStream, options: DetectionOptions
+    ) -> None:
         """Raises InputError: options that do not go together."""
         self.pipeline, self.stream, self.options = pipeline, stream, options
         self.engine = ENGINES[options.engine](pipeline.model, stream.height, stream.width)
@@ -158,7 +160,8 @@ class DetectionRun:
         make more than `MOST_READS` read-outs.
         """
         period = self.options.read_every
-        chunks = (chunk for chunk in self.stream.chunks() if len(chunk))
+        parts = [self.stream] if isinstance(self.stream, Events) else self.stream.chunks()
+        chunks = (chunk for chunk in parts if len(chunk))
         first = next(chunks, None)
         if first is None:
             return
