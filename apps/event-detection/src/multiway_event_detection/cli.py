@@ -300,7 +300,8 @@ def render(
     view: Annotated[
         ViewName,
         typer.Option(
-            "--view", help="frame: brighter minus darker; surface: newest events; voxel: a time bin."
+            "--view",
+            help="frame: brighter minus darker; count: all; surface: newest events; voxel: a time bin.",
         ),
     ] = "frame",
     window: Annotated[
@@ -436,6 +437,21 @@ def simulate(
         lines = list(found)
     _tell(lines)
     write_stdout(f"{output}\n")
+
+
+@cli.command()
+def demo(
+    model: ModelOption = BUNDLED_MODEL,
+    host: Annotated[str, typer.Option("--host", help="Address to serve on.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option("--port", help="[default: first free from 7860]")] = None,
+    share: Annotated[bool, typer.Option("--share/--no-share", help="Open a public tunnel.")] = False,
+) -> None:
+    """Open the demo page: recordings, videos or the webcam, with boxes at any microsecond."""
+    from multiway_core.app import launch
+
+    from multiway_event_detection.demo import build_demo
+
+    launch(build_demo(model), host, port, share=share, max_file_size="200mb")
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from multiway_core.errors import InputError
 PROGRAM = "multiway-event-detection"
 
 EventFormat = Literal["dat", "evt2", "evt3", "npz", "hdf5", "csv"]
-ViewName = Literal["frame", "surface", "voxel"]
+ViewName = Literal["frame", "count", "surface", "voxel"]
 Unit = Literal["us", "ms", "s", "ns"]
 EngineName = Literal["event", "micro-batch", "window"]
 PresetName = Literal["ssla", "prophesee", "prophesee-1mpx", "coco"]
