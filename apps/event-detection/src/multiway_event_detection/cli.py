@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from multiway_core.app import JsonOption, ModelOption, SeedOption, note, progress_bar, run, write_stdout
+from multiway_core.app import (
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    SeedOption,
+    note,
+    progress_bar,
+    run,
+    write_stdout,
+)
 from multiway_core.errors import InputError, MultiwayError
 
 from multiway_event_detection.options import (
@@ -437,6 +446,33 @@ def simulate(
         lines = list(found)
     _tell(lines)
     write_stdout(f"{output}\n")
+
+
+@cli.command()
+def train(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the run; a second call goes on.")
+    ] = Path("training"),
+    preset: Annotated[
+        str, typer.Option("--preset", help="shapes (the bundled model's), or smoke (a minute).")
+    ] = "shapes",
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.1, help="Stop by then; the model is written as it is.")
+    ] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option("--start-from", metavar="MODEL", help="Begin with the weights of this model."),
+    ] = None,
+    device: DeviceOption = "auto",
+    seed: SeedOption = 0,
+) -> None:
+    """Train a detector on simulated recordings, and write a model folder for --model."""
+    from multiway_event_detection.training import train_detector
+
+    folder = train_detector(
+        output, preset=preset, minutes=minutes, start_from=start_from, device=device, seed=seed
+    )
+    write_stdout(f"{folder}\n")
 
 
 @cli.command()

@@ -59,7 +59,8 @@ def evaluate_shapes(
     """
     meter = Meter(seed)
     pipeline = load_pipeline(model)
-    if pipeline.names != CLASS_NAMES:
+    config = pipeline.model.config
+    if config.num_classes != len(CLASS_NAMES) or config.class_names not in ((), CLASS_NAMES):
         raise InputError(
             f"{model} knows {', '.join(pipeline.names[:6])}; the shapes are {', '.join(CLASS_NAMES)}: give a recording"
         )

@@ -13,8 +13,8 @@ from multiway_event_vision.rendering import PolarityFrame, write_mp4
 from multiway_event_vision.simulator import MovingShapes, SensorConfig, ShapesConfig, Simulation, Video
 from numpy.typing import NDArray
 
-_SHAPES = ShapesConfig(duration_us=1_500_000)
-_CROWD = ShapesConfig(width=192, height=144, duration_us=1_000_000, least_shapes=5, most_shapes=6)
+_SHAPES = ShapesConfig(duration_us=800_000)
+_CROWD = ShapesConfig(width=192, height=144, duration_us=600_000, least_shapes=5, most_shapes=6)
 _FRAMES_PER_SECOND = 60
 _THUMBNAIL_WINDOW = 30_000  # microseconds
 _SEED = 3_000_000  # beyond the scenes of the training, validation and test splits
@@ -25,9 +25,9 @@ def example_files() -> list[tuple[Path, str]]:
     folder = Path(tempfile.gettempdir()) / "multiway-event-detection-examples"
     folder.mkdir(exist_ok=True)
     makers: dict[str, tuple[str, Callable[[Path], object]]] = {
-        "shapes.raw": ("Recording: shapes", lambda path: _record(path, _SHAPES, _SEED + 4)),
-        "crowd.raw": ("Recording: a crowd", lambda path: _record(path, _CROWD, _SEED + 1)),
-        "video.mp4": ("A plain video", lambda path: _film(path, _SHAPES, _SEED + 2)),
+        "shapes.raw": ("Shapes", lambda path: _record(path, _SHAPES, _SEED + 4)),
+        "crowd.raw": ("Crowd", lambda path: _record(path, _CROWD, _SEED + 1)),
+        "video.mp4": ("A video", lambda path: _film(path, _SHAPES, _SEED + 2)),
     }
     for name, (_, make) in makers.items():
         if not (folder / name).is_file():

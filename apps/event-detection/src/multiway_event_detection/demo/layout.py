@@ -43,8 +43,9 @@ def components(models: Sequence[tuple[str, str]]) -> Components:
             gallery = gr.Gallery(
                 [(thumbnail(path), caption) for path, caption in examples],
                 label="Examples",
+                show_label=False,
                 columns=3,
-                height=140,
+                height=125,
                 object_fit="cover",
                 allow_preview=False,
                 interactive=False,
@@ -54,7 +55,7 @@ def components(models: Sequence[tuple[str, str]]) -> Components:
             with gr.Tabs():
                 with gr.Tab("Recording"):
                     file = gr.File(
-                        label="DAT, RAW, HDF5, AEDAT4, npz, CSV ...",
+                        label="DAT, RAW, HDF5, AEDAT4 ...",
                         file_types=sorted(RECORDING_ENDINGS | VIDEO_ENDINGS),
                         type="filepath",
                         height=150,

@@ -72,7 +72,7 @@ class DemoDetector:
                 "height": stream.height,
                 "names": list(pipeline.names),
                 "colours": [list(colour) for colour in CLASS_COLOURS],
-                "titles": [f"SSLA-Det, {pipeline.name.removeprefix(hub.BUNDLED_PREFIX)}"],
+                "titles": [f"SSLA-Det, {Path(pipeline.name.removeprefix(hub.BUNDLED_PREFIX)).name}"],
                 "parts": [],
             }
             started = updated = time.monotonic()
