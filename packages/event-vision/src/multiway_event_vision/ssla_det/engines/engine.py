@@ -102,7 +102,10 @@ class Engine(ABC):
 
     def push(self, t: Array, x: Array, y: Array, p: Array) -> None:
         """Take events in; see `check_events` for what they must be. Raises InputError, and has taken none then."""
-        events = check_events(t, x, y, p, height=self.height, width=self.width)
+        self.take(check_events(t, x, y, p, height=self.height, width=self.width))
+
+    def take(self, events: EventArrays) -> None:
+        """:meth:`push` for events that `check_events` has seen. Raises InputError: they lie before the last ones."""
         if len(events) == 0:
             return
         if events.t[0] < self._last:
