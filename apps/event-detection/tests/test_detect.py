@@ -63,7 +63,9 @@ def test_json_lines_are_the_same(detect, expected):
 
 @pytest.mark.parametrize("engine", ["micro-batch", "window"])
 def test_engines_agree(detect, engine):
-    found = [json.loads(detect("--json", "--engine", name)[1]) for name in ("event", engine)]
+    runs = [detect("--json", "--engine", name, "--policy", "sliding") for name in ("event", engine)]
+    found = [json.loads(out) for _, out, _ in runs]
+    assert found[1]["policy"] == "sliding"
     for one, other in zip(*(document["reads"] for document in found), strict=True):
         assert [box["label"] for box in one["boxes"]] == [box["label"] for box in other["boxes"]]
         sides = [np.array([box["xyxy"] for box in read["boxes"]]) for read in (one, other)]
@@ -208,6 +210,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(recording, model, tmp_path, fa
         ((recording, "--read-every", "soon"), "expected a time such as 10ms"),
         ((recording, "--score", "1.5"), "--score 1.5: expected 0 to 1"),
         ((recording, "--engine", "magic"), "'magic'"),
+        ((recording, "--engine", "window"), "needs the policy window or sliding"),
+        ((recording, "--policy", "never"), "'never'"),
         ((recording, "--end", "0"), "expected the start before the end"),
         ((recording, "--json", "--jsonl"), "give one of them"),
         ((recording, "-o", tmp_path / "a.json"), "--output is for --json and --jsonl"),

@@ -81,11 +81,50 @@ def test_read_outs_are_what_the_engine_sees(pipeline, events):
     assert sum(len(read.events) for read in reads) == len(events)
 
 
-@pytest.mark.parametrize("engine", ["micro-batch", "window"])
-def test_engines_and_chunks_agree(pipeline, events, engine):
-    options = DetectionOptions(read_every=15_000, score=0.4)
+@pytest.mark.parametrize(
+    ("engine", "policy"),
+    [("micro-batch", "continuous"), ("micro-batch", "sliding"), ("window", "window"), ("window", "sliding")],
+)
+def test_engines_and_chunks_agree(pipeline, events, engine, policy):
+    options = DetectionOptions(read_every=15_000, score=0.4, policy=policy, horizon=40_000)
     expected = list(pipeline.detect(Chunked(events), options))
     same(list(pipeline.detect(Chunked(events, 7), replace(options, engine=engine))), expected)
+
+
+@pytest.mark.parametrize(
+    ("policy", "remembered"),
+    [("continuous", [10, 20, 30, 40]), ("window", [10, 20, 10, 20]), ("sliding", [10, 20, 20, 20])],
+)
+def test_policies_remember_what_they_say(pipeline, policy, remembered):
+    """Read every 10 ms, windows of 20 ms: a read-out at a window's end still sees all of it."""
+    events = made_events(1500, width=37, height=26, span=40_000, start=200_000, seed=4)
+    options = DetectionOptions(read_every=10_000, score=0.4, policy=policy, horizon=20_000)
+    run = pipeline.detect(events, options)
+    reads = list(run)
+    for read, milliseconds in zip(reads, remembered, strict=True):
+        alone = events.between(read.t - 1000 * milliseconds, read.t)
+        engine = EventEngine(pipeline.model, 26, 37)
+        engine.push_events(alone)
+        found = detect(engine, DetectionConfig(0.4))
+        np.testing.assert_allclose(read.score_M, found.score_M.numpy(), atol=1e-5)
+    engines = 2 if policy == "sliding" else 1
+    assert run.policy.work.committed.sum() == engines * len(events)
+    assert run.counters().cost.events == len(events)
+    if policy == "sliding":
+        assert run.counters().cost.mean > 1.5 * cost_of(CONFIG, run.policy.work).mean
+
+
+def test_silence_is_forgotten_by_windows(pipeline):
+    early = made_events(300, width=37, height=26, span=9_000, seed=1)
+    late = Events.from_arrays([95_000], [3], [3], [1], 37, 26)
+    both = Events(
+        *(np.concatenate([getattr(early, c), getattr(late, c)]) for c in "txyp"), width=37, height=26
+    )
+    options = DetectionOptions(read_every=10_000, score=0.4, policy="window", horizon=20_000)
+    counts = [len(read) for read in pipeline.detect(both, options)]
+    assert counts[0] == counts[1] > 1
+    assert counts[2:9] == [0] * 7
+    assert counts[9] <= 1
 
 
 def test_what_is_read_does_not_depend_on_how_often(pipeline, events):
@@ -121,7 +160,7 @@ def test_counters(pipeline, events):
     assert counters.boxes == len(ages)
     assert counters.mean_age_us == pytest.approx(np.mean(ages))
     assert counters.duration_us == read.t - events.t[0]
-    assert counters.cost == cost_of(CONFIG, run.engine.work)
+    assert counters.cost == cost_of(CONFIG, run.policy.work)
     assert counters.cost.events == len(events)
     json = counters.to_json()
     assert json["mflop_per_event"]["mean"] == pytest.approx(counters.cost.mean / 1e6, abs=1e-6)
@@ -161,6 +200,8 @@ def test_times_that_cannot_be_right(pipeline):
     [
         ({"engine": "magic"}, "the engine 'magic'; expected one of event, micro-batch, window"),
         ({"read_every": 0}, "every 0 us"),
+        ({"policy": "never"}, "the policy 'never'; expected one of continuous, window, sliding"),
+        ({"engine": "window"}, "needs the policy window or sliding"),
         ({"score": 1.5}, "a score of 1.5"),
         ({"score": float("nan")}, "a score of nan"),
         ({"most": 0}, "at most 0 boxes"),

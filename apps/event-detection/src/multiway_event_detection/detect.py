@@ -46,7 +46,7 @@ class Detecting:
             raise InputError(f"--read-every {self.read_every}: expected 1us or more")
         if not 0 <= self.score <= 1:
             raise InputError(f"--score {self.score:g}: expected 0 to 1")
-        return DetectionOptions(self.engine, self.policy, period, self.score)
+        return DetectionOptions(self.engine, self.policy, read_every=period, score=self.score)
 
 
 @dataclass(frozen=True)

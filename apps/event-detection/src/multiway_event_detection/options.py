@@ -15,7 +15,7 @@ ViewName = Literal["frame", "count", "surface", "voxel"]
 Unit = Literal["us", "ms", "s", "ns"]
 EngineName = Literal["event", "micro-batch", "window"]
 PresetName = Literal["ssla", "prophesee", "prophesee-1mpx", "coco"]
-PolicyName = Literal["continuous"]
+PolicyName = Literal["continuous", "window", "sliding"]
 BUNDLED_MODEL = "bundled:ssla-shapes"
 
 _MICROSECONDS = {"": 1, "us": 1, "ms": 1000, "s": 1_000_000, "min": 60_000_000}

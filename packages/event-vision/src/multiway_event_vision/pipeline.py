@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from multiway_core import hub
@@ -28,6 +28,7 @@ from multiway_event_vision.ssla_det.engines.event import EventEngine
 from multiway_event_vision.ssla_det.engines.micro_batch import MicroBatchEngine
 from multiway_event_vision.ssla_det.engines.window import WindowEngine
 from multiway_event_vision.ssla_det.model import SslaDet
+from multiway_event_vision.ssla_det.policies import Policy, PolicyName
 
 BUNDLED_MODEL: Final = "bundled:ssla-shapes"
 MOST_READS: Final = 50_000_000
@@ -39,7 +40,6 @@ _GEN1_NAMES = (
 )  # the two classes of the released checkpoints, as that data set counts them
 
 EngineName = Literal["event", "micro-batch", "window"]
-PolicyName = Literal["continuous"]
 ENGINES: dict[str, type[Engine]] = {
     "event": EventEngine,
     "micro-batch": MicroBatchEngine,
@@ -54,7 +54,9 @@ class DetectionOptions:
     engine: EngineName = "event"
     """How the network is computed; the result is the same."""
     policy: PolicyName = "continuous"
-    """What the network remembers."""
+    """How far back the network remembers."""
+    horizon: int = 100_000
+    """Microseconds of a window, for the policies that forget."""
     read_every: int = 10_000
     """Microseconds between read-outs, which come at whole multiples of it."""
     score: float = 0.3
@@ -68,6 +70,12 @@ class DetectionOptions:
         """Raises InputError."""
         if self.engine not in ENGINES:
             raise InputError(f"the engine {self.engine!r}; expected one of {', '.join(ENGINES)}")
+        if self.policy not in get_args(PolicyName):
+            raise InputError(f"the policy {self.policy!r}; expected one of {', '.join(get_args(PolicyName))}")
+        if self.engine == "window" and self.policy == "continuous":
+            raise InputError(
+                "the engine window keeps all events that the network remembers: it needs the policy window or sliding"
+            )
         if self.read_every < 1:
             raise InputError(f"a read-out every {self.read_every} us; expected 1 or more")
         for name, value in (("score", self.score), ("overlap", self.overlap)):
@@ -129,7 +137,10 @@ class DetectionRun:
     ) -> None:
         """Raises InputError: options that do not go together."""
         self.pipeline, self.stream, self.options = pipeline, stream, options
-        self.engine = ENGINES[options.engine](pipeline.model, stream.height, stream.width)
+        engine = ENGINES[options.engine]
+        self.policy = Policy(
+            lambda: engine(pipeline.model, stream.height, stream.width), options.policy, options.horizon
+        )
         self._config = DetectionConfig(options.score, options.overlap, options.most)
         self._counted = Counters()
         self._age_sum = 0
@@ -151,7 +162,13 @@ class DetectionRun:
 
     def counters(self) -> Counters:
         """What was done up to the last read-out."""
-        return replace(self._counted, cost=cost_of(self.pipeline.model.config, self.engine.work))
+        work = self.policy.work
+        cost = cost_of(self.pipeline.model.config, work)
+        if self._counted.events:
+            cost = cost.times(
+                int(work.committed.sum()) / self._counted.events
+            )  # engines that take the event in
+        return replace(self._counted, cost=cost)
 
     def __iter__(self) -> Iterator[ReadOut]:
         """Yield a read-out every period, also where nothing came in; none of a stream without events.
@@ -167,10 +184,11 @@ class DetectionRun:
             return
         self._first = int(first.t[0])
         start = self._first // period * period
+        self.policy.advance(start)
         checked = (self._plausible(chunk, start) for chunk in itertools.chain([first], chunks))
         found: Detections | None = None
         for begin, events in by_time(checked, period, start=start):
-            found = self._step(events, found)
+            found = self._step(events, begin + period, found)
             yield self._read_out(begin + period, events, found)
 
     def _plausible(self, chunk: Events, start: int) -> Events:
@@ -182,14 +200,15 @@ class DetectionRun:
             )
         return chunk
 
-    def _step(self, events: Events, before: Detections | None) -> Detections:
-        """Take the events in and read; without events nothing changes."""
-        if before is not None and not len(events):
+    def _step(self, events: Events, until: int, before: Detections | None) -> Detections:
+        """Take the events in and read; without events nothing changes, but what is forgotten."""
+        if before is not None and not len(events) and self.options.policy == "continuous":
             return before
         started = time.perf_counter()
-        self.engine.push_events(events)
+        self.policy.push_events(events)
+        self.policy.advance(until - 1)  # a window that ends with this read-out is still read
         pushed = time.perf_counter()
-        found = detect(self.engine, self._config)
+        found = detect(self.policy, self._config)
         counted = self._counted
         self._counted = replace(
             counted,

@@ -31,6 +31,12 @@ class Policy:
     Windows are counted from the first event, or from the first time given to `advance`.
     """
 
+    _origin: int | None
+    _now: int | None
+    _boundary: int
+    """Boundary n makes engine n forget, modulo their number."""
+    _work_before: Work
+
     def __init__(
         self, make_engine: Callable[[], Engine], name: PolicyName = "continuous", horizon_us: int = 100_000
     ) -> None:
@@ -101,10 +107,9 @@ class Policy:
         return self._engines[(self._boundary + 1) % len(self._engines)]
 
     def _forget(self) -> None:
-        self._origin: int | None = None
-        self._now: int | None = None
+        self._origin = self._now = None
         self._work_before = Work.none(self.model.config.num_levels)
-        self._boundary = 0  # boundary n makes engine n forget, modulo their number
+        self._boundary = 0
 
     def _take(self, events: EventArrays) -> None:
         if len(events) == 0:
