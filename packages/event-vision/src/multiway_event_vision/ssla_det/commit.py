@@ -17,12 +17,12 @@ from multiway_event_vision.ssla_det.config import SslaDetConfig
 from multiway_event_vision.ssla_det.inputs import EventBatch
 from multiway_event_vision.ssla_det.layer import LayerWeights
 from multiway_event_vision.ssla_det.pooling import pool
-from multiway_event_vision.ssla_det.spaces import Place, Routes, route
+from multiway_event_vision.ssla_det.spaces import Place
 from multiway_event_vision.ssla_det.state import StreamState
 from multiway_event_vision.ssla_det.temporal_dropout import keep_from_start
 
 Weights = Sequence[Sequence[LayerWeights]]
-"""[level][layer]"""
+"""[level][layer]; a baseline's layers have the same `advance`, `peek` and `frozen`."""
 RunLevel = Callable[..., tuple[Tensor, list[Tensor]]]
 """As `run_level`."""
 
@@ -40,14 +40,12 @@ def run_level(
     hidden: Sequence[Tensor],
     *,
     in_place: bool = False,
+    fused: bool = True,
 ) -> tuple[Tensor, list[Tensor]]:
     """(result, new states) of the layers of one level."""
-    routes: dict[int, Routes] = {}
     moved = []
     for layer, state in zip(layers, hidden, strict=True):
-        if layer.size not in routes:
-            routes[layer.size] = route(place, layer.size)
-        x_MC, state = layer.advance(x_MC, routes[layer.size], state, in_place=in_place)
+        x_MC, state = layer.advance(x_MC, place, state, in_place=in_place, fused=fused)
         moved.append(state)
     return x_MC, moved
 

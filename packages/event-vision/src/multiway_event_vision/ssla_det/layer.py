@@ -22,7 +22,7 @@ from torch.nn.functional import layer_norm, linear
 
 from multiway_event_vision.kernels.segmented_scan import segmented_scan
 from multiway_event_vision.ssla_det.projections import PlainProjection, Projection
-from multiway_event_vision.ssla_det.spaces import Routes
+from multiway_event_vision.ssla_det.spaces import Place, route, touched
 
 
 def _snapshot(tensor: Tensor) -> Tensor:
@@ -41,12 +41,13 @@ class LayerWeights:
     size: int
 
     def advance(
-        self, x_NC: Tensor, routes: Routes, state_PD: Tensor, *, in_place: bool = False
+        self, x_NC: Tensor, place: Place, state_PD: Tensor, *, in_place: bool = False, fused: bool = True
     ) -> tuple[Tensor, Tensor]:
         """(out_ND, new state_PD) of events in canonical order.
 
         The given state is left as it is, for gradients; `in_place` moves it instead of a copy.
         """
+        routes = route(place, self.size)
         v_NKD, g_NKD, q_NKD = self.projection.scatter(x_NC)
         N, K, D = v_NKD.shape
         v_RD, g_RD, q_RD = (
@@ -59,8 +60,9 @@ class LayerWeights:
         moved_PD.index_copy_(0, routes.space_S, last_SD)
         return self.leave(x_NC, o_NKD), moved_PD
 
-    def peek(self, x_NC: Tensor, space_NK: Tensor, state_PD: Tensor) -> Tensor:
-        """out_ND of events that each come next on this state (spaces -1 lie outside); nothing is changed."""
+    def peek(self, x_NC: Tensor, place: Place, state_PD: Tensor) -> Tensor:
+        """out_ND of events that each come next on this state; nothing is changed."""
+        space_NK = touched(place, self.size)
         v_NKD, g_NKD, q_NKD = self.projection.scatter(x_NC)
         h_NKD = g_NKD.sigmoid() * state_PD[space_NK.clamp(min=0)] + v_NKD
         return self.leave(x_NC, (q_NKD * h_NKD).masked_fill((space_NK < 0)[:, :, None], 0))
