@@ -95,7 +95,6 @@ def test_recurrent_baselines_stream_and_are_what_loops_compute(name: str) -> Non
     levels = [[REFERENCES[name](layer) for layer in level] for level in model.levels]
     stream = streams.random_stream(400, height, width, seed=5)
     micro, window = MicroBatchEngine(model, height, width), WindowEngine(model, height, width)
-    micro.native = False  # XX
     seen = [np.empty(0, np.int64)] * 4
     for piece in streams.split_at_times(
         stream, [int(stream[0][170]), int(stream[0][171]), int(stream[0][-1])]
