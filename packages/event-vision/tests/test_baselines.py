@@ -171,14 +171,29 @@ def test_counts_of_a_window_by_hand_and_read_outs_as_a_batch() -> None:
     assert 0 < expected.sum() < 300
     np.testing.assert_array_equal(event_counts(batch, torch.tensor([end, end]), config).numpy(), expected)
 
+    # Slices of a stream, each read behind its end, see what one window with all events up to there sees.
     model = seeded(DenseCnn, config, torch.float32)
+    cuts = [slice(0, 80), slice(80, 80), slice(80, 300)]
+    slices = [
+        batch_windows(
+            [check_events(*(a[cut] for a in part), height=13, width=18) for part in parts],
+            height=13,
+            width=18,
+        )
+        for cut in cuts
+    ]
     with torch.no_grad():
-        outputs = model.read_outs(batch, [end, torch.tensor([int(t[-1]), 0])])
-        assert outputs[0].head.boxes.shape == (2, 4, 4, 5)
-        torch.testing.assert_close(model(batch).head.classes, outputs[1].head.classes)
-        alone = model.read_outs(batch_windows(windows[:1], height=13, width=18), [end])[0]
-    torch.testing.assert_close(alone.head.objectness[0], outputs[0].head.objectness[0])
-    assert not torch.equal(outputs[0].head.classes[0], outputs[1].head.classes[0])
+        together = model.read_outs(slices).head
+        whole = [
+            batch_windows(
+                [check_events(*(a[:n] for a in parts[0]), height=13, width=18)], height=13, width=18
+            )
+            for n in (80, 80, 300)
+        ]
+        alone = torch.cat([model(batch).head.classes for batch in whole])
+    assert together.boxes.shape == (6, 4, 4, 5)
+    torch.testing.assert_close(together.classes[::2], alone)
+    assert not torch.equal(alone[0], alone[2])
 
 
 @pytest.mark.parametrize("model_class", [DenseCnn, LstmDet, GlobalDet])

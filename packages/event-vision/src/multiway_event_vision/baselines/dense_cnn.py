@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from multiway_event_vision.ssla_det.cost import head_flops
+from multiway_event_vision.ssla_det.detector import Detector, SslaDetOutputs
 from multiway_event_vision.ssla_det.head import YoloxHead
 from multiway_event_vision.ssla_det.inputs import EventBatch
-from multiway_event_vision.ssla_det.model import SslaDetOutputs
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Block(nn.Module):
         return silu(self.norm(self.convolution(x_BCHW)))
 
 
-class DenseCnn(nn.Module):
+class DenseCnn(Detector):
     """The network; it takes the batches that SSLA-Det takes."""
 
     def __init__(self, config: DenseCnnConfig) -> None:
@@ -75,33 +75,37 @@ class DenseCnn(nn.Module):
         )
         self.head = YoloxHead(config.widths[-1], config.num_classes)
 
-    def read_outs(self, batch: EventBatch, until: Sequence[int | Tensor]) -> list[SslaDetOutputs]:
-        """Predictions at each of the times `until`: int microseconds, or int64 [B] with one time for each stream.
+    @property
+    def stride(self) -> int:
+        return self.config.stride
 
-        A read-out sees the events with until - window < t <= until. It forgets, so the read-outs are one batch.
+    @property
+    def num_classes(self) -> int:
+        return self.config.num_classes
+
+    def read_outs(self, slices: Sequence[EventBatch]) -> SslaDetOutputs:
+        """As :meth:`Detector.read_outs`; a window ends with the newest event of its stream. All cells are active.
+
+        Windows do not know of each other, so all read-outs are one batch of pictures.
         """
-        ends_RB = torch.stack(
-            [torch.as_tensor(time, device=batch.t_N.device).expand(batch.streams) for time in until]
-        )
-        counts = [event_counts(batch, end_B, self.config) for end_B in ends_RB]
-        images_BCHW = torch.cat(counts).to(self.head.classes.weight.dtype)
-        grid_BDHW = self.stages(images_BCHW.log1p().contiguous(memory_format=torch.channels_last))
-        outputs = self.head(grid_BDHW)
-        parts = zip(
-            *(x.split(batch.streams) for x in (outputs.classes, outputs.boxes, outputs.objectness)),
-            grid_BDHW.split(batch.streams),
-            strict=True,
-        )
-        return [
-            SslaDetOutputs(type(outputs)(*head), grid, torch.ones_like(grid[:, 0], dtype=torch.bool))
-            for *head, grid in parts
-        ]
+        ends_B = slices[0].t_N.new_zeros(slices[0].streams)
+        counts = []
+        for number, batch in enumerate(slices):
+            ends_B = ends_B.scatter_reduce(0, batch.stream_N, batch.t_N, "amax")
+            parts = [event_counts(part, ends_B, self.config) for part in slices[: number + 1]]
+            counts.append(torch.stack(parts).sum(dim=0))
+        return self.predict(torch.cat(counts))
 
     def forward(self, batch: EventBatch) -> SslaDetOutputs:
-        """Predictions at each stream's last event."""
-        end_B = torch.zeros(batch.streams, dtype=torch.int64, device=batch.t_N.device)
-        end_B = end_B.scatter_reduce(0, batch.stream_N, batch.t_N, "amax")
-        return self.read_outs(batch, [end_B])[0]
+        """Predictions at the end of each stream of the batch."""
+        return self.read_outs([batch])
+
+    def predict(self, counts_BCHW: Tensor) -> SslaDetOutputs:
+        """Predictions from the :func:`event_counts` of windows."""
+        images_BCHW = counts_BCHW.to(self.head.classes.weight.dtype).log1p()
+        grid_BDHW = self.stages(images_BCHW.contiguous(memory_format=torch.channels_last))
+        active_BHW = torch.ones_like(grid_BDHW[:, 0], dtype=torch.bool)
+        return SslaDetOutputs(self.head(grid_BDHW), grid_BDHW, active_BHW)
 
 
 def event_counts(batch: EventBatch, until_B: Tensor, config: DenseCnnConfig) -> Tensor:
