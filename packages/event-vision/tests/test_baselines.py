@@ -9,19 +9,23 @@ import numpy as np
 import pytest
 import torch
 from multiway_core.errors import InputError
-from multiway_event_vision.baselines import dense_cnn, global_linear_attention, lstm
+from multiway_event_vision.baselines import dense_cnn, global_linear_attention, lstm, lstm_native
 from multiway_event_vision.baselines.dense_cnn import DenseCnn, DenseCnnConfig, event_counts, forward_flops
+from multiway_event_vision.baselines.dense_engine import DenseEngine
 from multiway_event_vision.baselines.global_linear_attention import GlobalDet
 from multiway_event_vision.baselines.lstm import LstmDet
 from multiway_event_vision.baselines.lstm_scan import lstm_scan
+from multiway_event_vision.events import Events
 from multiway_event_vision.ssla_det.assignment import Targets
 from multiway_event_vision.ssla_det.config import SslaDetConfig
 from multiway_event_vision.ssla_det.cost import head_flops
+from multiway_event_vision.ssla_det.detections import DetectionConfig, detect, detect_windows
 from multiway_event_vision.ssla_det.engines.event import EventEngine
 from multiway_event_vision.ssla_det.engines.micro_batch import MicroBatchEngine
 from multiway_event_vision.ssla_det.engines.window import WindowEngine
-from multiway_event_vision.ssla_det.inputs import batch_windows, check_events
+from multiway_event_vision.ssla_det.inputs import batch_windows, check_events, window_of
 from multiway_event_vision.ssla_det.objective import objective
+from multiway_event_vision.ssla_det.spaces import Place
 from torch import nn
 
 reference = importlib.import_module("packages.event-vision.tests.ssla_reference")
@@ -88,13 +92,15 @@ class GlobalReference:
 REFERENCES = {"lstm": LstmReference, "global": GlobalReference}
 
 
+@pytest.mark.parametrize("native", [True, False])
 @pytest.mark.parametrize("name", RECURRENT)
-def test_recurrent_baselines_stream_and_are_what_loops_compute(name: str) -> None:
+def test_recurrent_baselines_stream_and_are_what_loops_compute(name: str, native: bool) -> None:
     height, width = 21, 34
     model = seeded(RECURRENT[name], SMALL)
     levels = [[REFERENCES[name](layer) for layer in level] for level in model.levels]
     stream = streams.random_stream(400, height, width, seed=5)
     micro, window = MicroBatchEngine(model, height, width), WindowEngine(model, height, width)
+    micro.native = native
     seen = [np.empty(0, np.int64)] * 4
     for piece in streams.split_at_times(
         stream, [int(stream[0][170]), int(stream[0][171]), int(stream[0][-1])]
@@ -156,6 +162,26 @@ def test_gradient_of_the_scan_is_the_derivative() -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_compiled_lstms_are_the_scan_also_in_gradients(size: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    if not lstm_native.supports(torch.zeros(1, dtype=dtype)):
+        pytest.skip("no C++ compiler")
+    layer = lstm.LstmLayer(5, 7, size).to(dtype)
+    place = Place(*(torch.randint(n, (60,)) for n in (2, 6, 4)), 6, 4)
+    x_NC, state_PE = torch.randn(60, 5, dtype=dtype), torch.randn(48, 14, dtype=dtype)
+    results = []
+    for fused in (True, False):
+        inputs = [x_NC.clone().requires_grad_(), state_PE.clone().requires_grad_(), *layer.parameters()]
+        out_ND, moved_PE = layer.weights().advance(inputs[0], place, inputs[1], fused=fused)
+        gradients = torch.autograd.grad(out_ND.sin().sum() + moved_PE.cos().sum(), inputs)
+        results.append([out_ND, moved_PE, *gradients])
+    tolerance = 1e-10 if dtype == torch.float64 else 2e-4
+    for compiled, plain in zip(*results, strict=True):
+        torch.testing.assert_close(compiled, plain, rtol=tolerance, atol=tolerance)
+
+
 def test_counts_of_a_window_by_hand_and_read_outs_as_a_batch() -> None:
     config = DenseCnnConfig((4, 6), num_classes=3, bins=2, window_us=100)
     parts = [streams.random_stream(300, 13, 18, seed=1), streams.random_stream(0, 13, 18, seed=2)]
@@ -194,6 +220,28 @@ def test_counts_of_a_window_by_hand_and_read_outs_as_a_batch() -> None:
     assert together.boxes.shape == (6, 4, 4, 5)
     torch.testing.assert_close(together.classes[::2], alone)
     assert not torch.equal(alone[0], alone[2])
+
+
+def test_dense_engine_sees_the_window_before_its_last_event() -> None:
+    config = DenseCnnConfig((4, 6), num_classes=3, window_us=20_000)
+    model = seeded(DenseCnn, config, torch.float32)
+    t, x, y, p = streams.random_stream(300, 13, 18, seed=1)
+    events = Events.from_arrays(t, x, y, p, 18, 13)
+    engine = DenseEngine(model, 13, 18)
+    assert len(detect(engine, DetectionConfig(score=0.0)).score_M) > 0  # before any event, too
+    for part in (events[:100], events[100:100], events[100:]):
+        engine.push_events(part)
+    found = detect(engine, DetectionConfig(score=0.0))
+    with torch.no_grad():
+        outputs = model(batch_windows([window_of(events)], height=13, width=18))
+    expected = detect_windows(outputs, stride=4, config=DetectionConfig(score=0.0))[0]
+    torch.testing.assert_close(found.boxes_M4, expected.boxes_M4)
+    assert torch.equal(found.label_M, expected.label_M)
+    assert (found.time_M == t[-1]).all()
+    with pytest.raises(InputError, match="runs backwards"):
+        engine.push_events(events)
+    with pytest.raises(InputError, match="sensor of 18x13 pixels, this engine is for 18x14"):
+        DenseEngine(model, 14, 18).push_events(events)
 
 
 @pytest.mark.parametrize("model_class", [DenseCnn, LstmDet, GlobalDet])

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear
 
+from multiway_event_vision.baselines import lstm_native
 from multiway_event_vision.baselines.lstm_scan import lstm_scan, lstm_step
 from multiway_event_vision.ssla_det.model import SslaDet
 from multiway_event_vision.ssla_det.spaces import Place, route, touched
@@ -42,12 +43,18 @@ class LstmWeights:
     def advance(
         self, x_NC: Tensor, place: Place, state_PE: Tensor, *, in_place: bool = False, fused: bool = True
     ) -> tuple[Tensor, Tensor]:
-        """(out_ND, new state (P, 2 · D)) of events in canonical order; as `LayerWeights.advance`, always in PyTorch."""
-        routes = route(place, self.size)
+        """(out_ND, new state (P, 2 · D)) of events in canonical order; as `LayerWeights.advance`."""
         N, K, D = len(x_NC), self.size**2, len(self.norm_weight_D)
-        gates_RE = linear(x_NC, self.inward).view(N * K, 4 * D).index_select(0, routes.row_R)
+        gates_NKE = linear(x_NC, self.inward).view(N, K, 4 * D)
+        if fused and lstm_native.supports(gates_NKE):
+            h_NKD, moved_PE = lstm_native.advance(gates_NKE, self.recurrent_ED, self.size, place, state_PE)
+            return self.leave(x_NC, h_NKD), moved_PE
+        routes = route(place, self.size)
         h_RD, last_SE = lstm_scan(
-            gates_RE, self.recurrent_ED, routes.offsets, state_PE.index_select(0, routes.space_S)
+            gates_NKE.flatten(0, 1).index_select(0, routes.row_R),
+            self.recurrent_ED,
+            routes.offsets,
+            state_PE.index_select(0, routes.space_S),
         )
         h_NKD = h_RD.new_zeros(N * K, D).index_copy_(0, routes.row_R, h_RD).view(N, K, D)
         moved_PE = state_PE if in_place else state_PE.clone()
