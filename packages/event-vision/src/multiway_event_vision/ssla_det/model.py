@@ -14,6 +14,7 @@ Legend: B streams, G cells of the grid over all streams, D width, H, W the grid.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ from multiway_event_vision.ssla_det.detector import Detector, SslaDetOutputs
 from multiway_event_vision.ssla_det.head import YoloxHead
 from multiway_event_vision.ssla_det.inputs import EventBatch
 from multiway_event_vision.ssla_det.layer import SslaLayer
-from multiway_event_vision.ssla_det.peek import peek
+from multiway_event_vision.ssla_det.peek import peek, stale_cells
 from multiway_event_vision.ssla_det.state import StreamState
 from multiway_event_vision.ssla_det.window import end_anchored
 
@@ -32,11 +33,14 @@ from multiway_event_vision.ssla_det.window import end_anchored
 class SslaDet(Detector):
     """The network. Its parameters do not depend on the sensor's size."""
 
+    layer: ClassVar[type[nn.Module]] = SslaLayer
+    """Of (input width, width, side of a space); `baselines/` have others."""
+
     def __init__(self, config: SslaDetConfig) -> None:
         super().__init__()
         self.config = config
         self.levels = nn.ModuleList(
-            nn.ModuleList(SslaLayer(*sizes) for sizes in config.layers(level))
+            nn.ModuleList(self.layer(*sizes) for sizes in config.layers(level))
             for level in range(config.num_levels)
         )
         self.head = YoloxHead(config.widths[-1], config.num_classes)
@@ -81,7 +85,7 @@ class SslaDet(Detector):
 
     def weights(self, *, fold: bool = True) -> Weights:
         """The layers' functions with the present parameters, [level][layer]."""
-        levels = [[layer for layer in level if isinstance(layer, SslaLayer)] for level in self._levels()]
+        levels: list[list[Any]] = [list(level) for level in self._levels()]
         return [[layer.weights(fold=fold) for layer in level] for level in levels]
 
     def initial_state(self, height: int, width: int, streams: int = 1) -> StreamState:
@@ -90,6 +94,10 @@ class SslaDet(Detector):
         return StreamState.zeros(
             self.config, height=height, width=width, streams=streams, dtype=like.dtype, device=like.device
         )
+
+    def stale_cells(self, state: StreamState) -> Tensor:
+        """bool [G], cells whose feature may have changed since the last read-out (one stream)."""
+        return stale_cells(self.config, state)
 
     def _levels(self) -> list[nn.ModuleList]:
         return [level for level in self.levels if isinstance(level, nn.ModuleList)]
