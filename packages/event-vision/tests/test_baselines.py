@@ -63,14 +63,15 @@ class LstmReference:
     def __call__(self, x, py, px, height, width, state, *, write):
         layer, x = self.layer, torch.as_tensor(x)
         k, r = layer.size, (layer.size - 1) // 2
+        scatter, gather = (w.unflatten(0, (k * k, -1)) for w in (layer.scatter, layer.gather))
         y = x if layer.residual is None else layer.residual(x)
         for space_y in range(max(py - r, 0), min(py + r + 1, height)):
             for space_x in range(max(px - r, 0), min(px + r + 1, width)):
                 position = (py - space_y + r) * k + (px - space_x + r)
-                out, moved = self.lstm((layer.scatter[position] @ x)[None], state.get((space_y, space_x)))
+                out, moved = self.lstm((scatter[position] @ x)[None], state.get((space_y, space_x)))
                 if write:
                     state[space_y, space_x] = moved
-                y = y + layer.gather[position] @ out[0]
+                y = y + gather[position] @ out[0]
         return layer.norm(y).numpy()
 
 

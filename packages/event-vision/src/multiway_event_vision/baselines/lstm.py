@@ -93,8 +93,8 @@ class LstmLayer(nn.Module):
         super().__init__()
         self.size = size
         deviation = (2 / (in_features + width)) ** 0.5
-        self.scatter = nn.Parameter(torch.randn(size * size, width, in_features) * deviation)
-        self.gather = nn.Parameter(torch.randn(size * size, width, width) * deviation)
+        self.scatter = nn.Parameter(torch.randn(size * size * width, in_features) * deviation)
+        self.gather = nn.Parameter(torch.randn(size * size * width, width) * deviation)
         self.input = nn.Parameter(torch.empty(4 * width, width).uniform_(-(width**-0.5), width**-0.5))
         self.recurrent = nn.Parameter(torch.empty(4 * width, width).uniform_(-(width**-0.5), width**-0.5))
         self.residual = nn.Linear(in_features, width, bias=False) if in_features != width else None
@@ -102,10 +102,11 @@ class LstmLayer(nn.Module):
 
     def weights(self, *, fold: bool = True) -> LstmWeights:
         """The layer's function with its present parameters, always folded."""
+        K = self.size**2
         return LstmWeights(
-            inward=torch.matmul(self.input, self.scatter).flatten(0, 1),
+            inward=torch.matmul(self.input, self.scatter.unflatten(0, (K, -1))).flatten(0, 1),
             recurrent_ED=self.recurrent,
-            outward=self.gather.transpose(0, 1).flatten(1),
+            outward=self.gather.unflatten(0, (K, -1)).transpose(0, 1).flatten(1),
             residual_DC=None if self.residual is None else self.residual.weight,
             norm_weight_D=self.norm.weight,
             norm_bias_D=self.norm.bias,
