@@ -1,6 +1,6 @@
 """Quality against cost of SSLA-Det and its baselines, trained alike: same data, batches, steps, head and losses.
 
-    python benchmarks/event_detection_quality.py [--steps 800] [--work runs/event-detection-quality] [--output DIR]
+    python benchmarks/event_detection_quality.py [--steps 400] [--work runs/event-detection-quality] [--output DIR]
     python benchmarks/event_detection_quality.py --train lstm     # only this; runs of different models may be parallel
 
 Data is the shapes set (`ssla_det/shapes_set.py`): training on scenes of 80 x 80 pixels, test on 128 x 96. A run that
@@ -45,8 +45,8 @@ from multiway_event_vision.ssla_det.detector import Detector
 from multiway_event_vision.ssla_det.engines.engine import Engine, Work
 from multiway_event_vision.ssla_det.engines.event import EventEngine
 from multiway_event_vision.ssla_det.engines.micro_batch import MicroBatchEngine
-from multiway_event_vision.ssla_det.model import SslaDet
-from multiway_event_vision.ssla_det.recipe import RECIPES, fit
+from multiway_event_vision.ssla_det.model import SslaDet, open_gates
+from multiway_event_vision.ssla_det.recipe import LONGEST_MEMORY, RECIPES, fit
 from multiway_event_vision.ssla_det.scoring import score_recordings
 from multiway_event_vision.ssla_det.shapes_set import shapes_set
 
@@ -113,6 +113,8 @@ def train(name: str, steps: int, recordings: Sequence[LabelledRecording], work: 
     )
     torch.manual_seed(0)
     model, folder = MODELS[name](), work / name
+    if isinstance(model, SslaDet):
+        open_gates(model, LONGEST_MEMORY)
     note(f"{name}: training")
     start = time.process_time()
     finished = fit(model, recordings, [], recipe, folder)
@@ -232,7 +234,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--work", type=Path, default=Path("runs/event-detection-quality"))
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--train", choices=sorted(MODELS), nargs="+", help="only train these")
