@@ -18,7 +18,7 @@ from multiway_event_vision.ssla_det.head import HeadOutputs, centres
 
 
 class Predictor(Protocol):
-    """An engine, or what is read like one."""
+    """An engine, a policy around engines, or what is read like one."""
 
     @property
     def model(self) -> Detector: ...

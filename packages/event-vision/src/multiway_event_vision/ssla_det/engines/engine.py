@@ -44,6 +44,12 @@ class Work:
     def none(cls, levels: int) -> Work:
         return cls(np.zeros(levels, np.int64), np.zeros(levels, np.int64))
 
+    def add(self, other: Work) -> None:
+        """Count what another did, too."""
+        self.committed += other.committed
+        self.peeked += other.peeked
+        self.predicted += other.predicted
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -102,7 +108,10 @@ class Engine(ABC):
 
     def push(self, t: Array, x: Array, y: Array, p: Array) -> None:
         """Take events in; see `check_events` for what they must be. Raises InputError, and has taken none then."""
-        events = check_events(t, x, y, p, height=self.height, width=self.width)
+        self.take(check_events(t, x, y, p, height=self.height, width=self.width))
+
+    def take(self, events: EventArrays) -> None:
+        """:meth:`push` for events that `check_events` has seen. Raises InputError: they lie before the last ones."""
         if len(events) == 0:
             return
         if events.t[0] < self._last:
