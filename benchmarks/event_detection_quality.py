@@ -1,6 +1,6 @@
-"""Quality against cost of SSLA-Det and its baselines, trained alike: same data, batches, steps, head and losses.
+"""Quality against cost of SSLA-Det and its baselines, trained alike: same data, batches, steps, head, losses, teacher.
 
-    python benchmarks/event_detection_quality.py [--steps 800] [--work runs/event-detection-quality] [--output DIR]
+    python benchmarks/event_detection_quality.py [--steps 400] [--work runs/event-detection-quality] [--output DIR]
     python benchmarks/event_detection_quality.py --train lstm     # only this; runs of different models may be parallel
 
 Data is the shapes set (`ssla_det/shapes_set.py`): training on scenes of 80 x 80 pixels, test on 128 x 96. A run that
@@ -11,7 +11,7 @@ was stopped goes on where it was. Then each model is measured on the same held-o
   10 ms, shared out (a dense network's whole forward);
 * CPU time an event in slices of 10 ms, and of a read-out (micro-batch engine; SSLA-S also in the event engine).
 
-`--bundled` measures a model folder of SSLA-Det beside them, whatever it was trained on.
+`--bundled` measures the two bundled models beside them, which were trained for longer (their cards say how).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from pathlib import Path
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
+from multiway_core import hub, model_folder
 from multiway_core.evaluation.machine import describe_machine, installed_versions
 from multiway_event_vision.baselines import global_linear_attention, lstm
 from multiway_event_vision.baselines.dense_cnn import DenseCnn, DenseCnnConfig, forward_flops
@@ -44,8 +45,8 @@ from multiway_event_vision.ssla_det.detector import Detector
 from multiway_event_vision.ssla_det.engines.engine import Engine, Work
 from multiway_event_vision.ssla_det.engines.event import EventEngine
 from multiway_event_vision.ssla_det.engines.micro_batch import MicroBatchEngine
-from multiway_event_vision.ssla_det.model import SslaDet
-from multiway_event_vision.ssla_det.recipe import RECIPES, fit
+from multiway_event_vision.ssla_det.model import SslaDet, open_gates
+from multiway_event_vision.ssla_det.recipe import LONGEST_MEMORY, RECIPES, fit
 from multiway_event_vision.ssla_det.scoring import score_recordings
 from multiway_event_vision.ssla_det.shapes_set import shapes_set
 
@@ -59,11 +60,10 @@ MODELS: dict[str, Callable[[], Detector]] = {
     "global": lambda: GlobalDet(SIZE_S),
     "global-wide": lambda: GlobalDet(SslaDetConfig((36, 72, 144, 288), num_classes=CLASSES)),
     "dense-cnn": lambda: DenseCnn(DenseCnnConfig(num_classes=CLASSES)),
-    "dense-cnn-longer": lambda: DenseCnn(DenseCnnConfig(num_classes=CLASSES)),
 }
 """`global` has SSLA-S's widths; `global-wide` three times these, and so SSLA-S's operations an event."""
-LONGER = {"dense-cnn-longer": 5}
-"""Times the steps of the others: about the CPU time of SSLA-S."""
+TEACHER = "bundled:shapes-dense-cnn"
+"""Of all but the dense network itself, as in the bundled SSLA-Det's training."""
 LAYER_FLOPS: dict[type[Detector], cost.LayerFlops] = {
     SslaDet: cost.layer_flops,
     LstmDet: lstm.layer_flops,
@@ -107,22 +107,34 @@ def train(name: str, steps: int, recordings: Sequence[LabelledRecording], work: 
         streams=replace(recipe.streams, streams=STREAMS, most_events=MOST_EVENTS),
         train=replace(
             recipe.train,
-            steps=steps * LONGER.get(name, 1),
+            steps=steps,
             warmup_steps=steps // 10,
-            ema_decay=max(0.0, 1 - 8 / steps),
+            ema_decay=max(0.5, 1 - 8 / steps),
             checkpoint_every_seconds=120,
         ),
     )
     torch.manual_seed(0)
     model, folder = MODELS[name](), work / name
+    teacher = None
+    if isinstance(model, SslaDet):
+        open_gates(model, LONGEST_MEMORY)
+        teacher = bundled(TEACHER)
     note(f"{name}: training")
     start = time.process_time()
-    finished = fit(model, recordings, [], recipe, folder)
+    finished = fit(model, recordings, [], recipe, folder, teacher=teacher)
     with (folder / "cpu-seconds").open("a") as file:  # one number for each start
         print(round(time.process_time() - start, 1), file=file)
     if not finished:
         sys.exit(f"{name}: stopped; the same command goes on")
     return model
+
+
+def bundled(name: str) -> Detector:
+    """An SSLA-Det or a dense network. Raises ModelNotFoundError, ConfigError, CheckpointError."""
+    folder = hub.resolve(name)
+    if "window_us" in json.loads((folder / model_folder.CONFIG_FILE).read_text()):
+        return model_folder.load(DenseCnn, DenseCnnConfig, folder)
+    return checkpoint.load(folder)
 
 
 def measure(
@@ -164,7 +176,7 @@ def measure(
     return Row(
         name,
         sum(p.numel() for p in model.parameters()),
-        None if steps is None else steps * LONGER.get(name, 1),
+        steps,
         minutes,
         scores.ap,
         scores.ap50,
@@ -226,12 +238,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--work", type=Path, default=Path("runs/event-detection-quality"))
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--train", choices=sorted(MODELS), nargs="+", help="only train these")
     parser.add_argument("--models", choices=sorted(MODELS), nargs="+", default=list(MODELS))
-    parser.add_argument("--bundled", type=Path, help="an SSLA-Det model folder")
+    parser.add_argument(
+        "--bundled", nargs="+", default=[], help="bundled:NAME or model folders to measure beside them"
+    )
     parser.add_argument("--recordings", type=int, default=1500, help="to train on")
     parser.add_argument("--test", type=int, default=100, help="held-out scenes")
     parser.add_argument("--costs", type=int, default=10, help="of these, for operations and times")
@@ -248,9 +262,8 @@ def main() -> None:
         measure(name, model, test, options.costs, options.work, options.steps)
         for name, model in models.items()
     ]
-    if options.bundled is not None:
-        bundled = checkpoint.load(options.bundled)
-        rows.append(measure(options.bundled.name, bundled, test, options.costs, options.work, None))
+    for name in options.bundled:
+        rows.append(measure(name, bundled(name), test, options.costs, options.work, None))
     write(rows, len(test), options)
 
 
@@ -264,10 +277,10 @@ def write(rows: Sequence[Row], scenes: int, options: argparse.Namespace) -> None
     }
     machine = report["machine"]
     page = (
-        f"# Detection: quality against cost\n\n{machine['cpu']}, one thread, load average {machine['load_average']:.1f},"
-        f" {report['when']}; {scenes} held-out scenes of 400 ms, each read 8 times; operations and times from"
-        f" {options.costs} of them. Seed 0. `benchmarks/event_detection_quality.py`, weights folded, float32.\n\n"
-        f"{table(rows)}\n"
+        f"# Detection: quality against cost\n\n{machine['cpu']}, one thread,"
+        f" load average {machine['load_average']:.1f}, {report['when']};"
+        f" {scenes} held-out scenes of 400 ms, each read 8 times; operations and times from {options.costs} of them."
+        f" Seed 0. `benchmarks/event_detection_quality.py`, weights folded, float32.\n\n{table(rows)}\n"
     )
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "event-detection-quality.json").write_text(json.dumps(report, indent=1) + "\n")

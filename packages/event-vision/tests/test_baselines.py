@@ -24,6 +24,7 @@ from multiway_event_vision.ssla_det.engines.event import EventEngine
 from multiway_event_vision.ssla_det.engines.micro_batch import MicroBatchEngine
 from multiway_event_vision.ssla_det.engines.window import WindowEngine
 from multiway_event_vision.ssla_det.inputs import batch_windows, check_events, window_of
+from multiway_event_vision.ssla_det.layer import NORM_BIAS
 from multiway_event_vision.ssla_det.objective import objective
 from multiway_event_vision.ssla_det.spaces import Place
 from torch import nn
@@ -63,14 +64,15 @@ class LstmReference:
     def __call__(self, x, py, px, height, width, state, *, write):
         layer, x = self.layer, torch.as_tensor(x)
         k, r = layer.size, (layer.size - 1) // 2
+        scatter, gather = (w.unflatten(0, (k * k, -1)) for w in (layer.scatter, layer.gather))
         y = x if layer.residual is None else layer.residual(x)
         for space_y in range(max(py - r, 0), min(py + r + 1, height)):
             for space_x in range(max(px - r, 0), min(px + r + 1, width)):
                 position = (py - space_y + r) * k + (px - space_x + r)
-                out, moved = self.lstm((layer.scatter[position] @ x)[None], state.get((space_y, space_x)))
+                out, moved = self.lstm((scatter[position] @ x)[None], state.get((space_y, space_x)))
                 if write:
                     state[space_y, space_x] = moved
-                y = y + layer.gather[position] @ out[0]
+                y = y + gather[position] @ out[0]
         return layer.norm(y).numpy()
 
 
@@ -126,6 +128,20 @@ def test_streams_of_a_batch_do_not_see_each_other(name: str) -> None:
     for window, grid_DHW in zip(windows, together, strict=True):
         alone = model(batch_windows([window], height=21, width=34, dtype=torch.float64)).grid_BDHW[0]
         torch.testing.assert_close(alone, grid_DHW, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("layer_class", [lstm.LstmLayer, global_linear_attention.GlobalLayer])
+@pytest.mark.parametrize("inputs", [6, 8])
+def test_gates_begin_open(layer_class: type[nn.Module], inputs: int) -> None:
+    torch.manual_seed(0)
+    layer, horizon_D = layer_class(inputs, 8, 3), torch.linspace(1.5, 32, 8)
+    layer.open_gates(horizon_D)
+    x_NC = nn.functional.layer_norm(torch.randn(2000, inputs), (inputs,)) + NORM_BIAS
+    if layer_class is lstm.LstmLayer:
+        before = (layer.weights().inward @ x_NC.t()).view(9, 4, 8, -1)[:, 1].mean(dim=(0, 2))
+    else:
+        before = layer.weights().layer.projection.scatter(x_NC)[1][:, 0].mean(dim=0)
+    torch.testing.assert_close(before, torch.special.logit((-1 / horizon_D).exp()), rtol=0, atol=0.1)
 
 
 def scan_inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from multiway_event_vision.ssla_det.layer import LayerWeights
+from multiway_event_vision.ssla_det.layer import NORM_BIAS, LayerWeights
 from multiway_event_vision.ssla_det.model import SslaDet
 from multiway_event_vision.ssla_det.projections import FoldedProjection
 from multiway_event_vision.ssla_det.spaces import Place
@@ -63,6 +63,20 @@ class GlobalLayer(nn.Module):
         self.output = nn.Linear(width, width, bias=False)
         self.residual = nn.Linear(in_features, width, bias=False) if changes else None
         self.norm = nn.LayerNorm(width)
+
+    @torch.no_grad()
+    def open_gates(self, horizon_D: Tensor) -> None:
+        """Let states begin with a memory of `horizon_D` events, as `SslaLayer.open_gates` does."""
+        D = len(horizon_D)
+        free_D, share = torch.ones(D), D * NORM_BIAS
+        if self.input is not None:
+            free_D, share = torch.randn(D), D
+            free_D *= D**0.5 / free_D.norm()
+            self.input.weight -= self.input.weight.mean(1, keepdim=True)
+            self.input.weight += free_D[:, None] / (self.input.in_features * NORM_BIAS)
+        for projection in (self.query, self.value, self.gate):
+            projection.weight -= torch.outer(projection.weight @ free_D, free_D) / D
+        self.gate.weight += torch.outer(torch.special.logit((-1 / horizon_D).exp()), free_D) / share
 
     def weights(self, *, fold: bool = True) -> GlobalWeights:
         """The layer's function with its present parameters; the input map is always folded into the three behind it."""

@@ -21,6 +21,7 @@ from torch.nn.functional import layer_norm, linear
 
 from multiway_event_vision.baselines import lstm_native
 from multiway_event_vision.baselines.lstm_scan import lstm_scan, lstm_step
+from multiway_event_vision.ssla_det.layer import NORM_BIAS
 from multiway_event_vision.ssla_det.model import SslaDet
 from multiway_event_vision.ssla_det.spaces import Place, route, touched
 from multiway_event_vision.ssla_det.state import StreamState
@@ -93,19 +94,31 @@ class LstmLayer(nn.Module):
         super().__init__()
         self.size = size
         deviation = (2 / (in_features + width)) ** 0.5
-        self.scatter = nn.Parameter(torch.randn(size * size, width, in_features) * deviation)
-        self.gather = nn.Parameter(torch.randn(size * size, width, width) * deviation)
+        self.scatter = nn.Parameter(torch.randn(size * size * width, in_features) * deviation)
+        self.gather = nn.Parameter(torch.randn(size * size * width, width) * deviation)
         self.input = nn.Parameter(torch.empty(4 * width, width).uniform_(-(width**-0.5), width**-0.5))
         self.recurrent = nn.Parameter(torch.empty(4 * width, width).uniform_(-(width**-0.5), width**-0.5))
         self.residual = nn.Linear(in_features, width, bias=False) if in_features != width else None
         self.norm = nn.LayerNorm(width)
 
+    @torch.no_grad()
+    def open_gates(self, horizon_D: Tensor) -> None:
+        """Let cells begin with a memory of `horizon_D` events, as `SslaLayer.open_gates` does."""
+        C, D = self.scatter.shape[1], len(horizon_D)
+        free_D = torch.randn(D)
+        free_D *= D**0.5 / free_D.norm()
+        self.input -= torch.outer(self.input @ free_D, free_D) / D
+        self.input[D : 2 * D] += torch.outer(torch.special.logit((-1 / horizon_D).exp()), free_D) / D
+        self.scatter -= self.scatter.mean(1, keepdim=True)
+        self.scatter += free_D.repeat(self.size**2)[:, None] / (C * NORM_BIAS)
+
     def weights(self, *, fold: bool = True) -> LstmWeights:
         """The layer's function with its present parameters, always folded."""
+        K = self.size**2
         return LstmWeights(
-            inward=torch.matmul(self.input, self.scatter).flatten(0, 1),
+            inward=torch.matmul(self.input, self.scatter.unflatten(0, (K, -1))).flatten(0, 1),
             recurrent_ED=self.recurrent,
-            outward=self.gather.transpose(0, 1).flatten(1),
+            outward=self.gather.unflatten(0, (K, -1)).transpose(0, 1).flatten(1),
             residual_DC=None if self.residual is None else self.residual.weight,
             norm_weight_D=self.norm.weight,
             norm_bias_D=self.norm.bias,

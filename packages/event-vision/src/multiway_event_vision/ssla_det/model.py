@@ -119,12 +119,13 @@ def build(config: SslaDetConfig, *, seed: int = 0, longest_memory: float | None 
         torch.manual_seed(seed)
         model = SslaDet(config)
         if longest_memory is not None:
-            _open_gates(model, longest_memory)
+            open_gates(model, longest_memory)
         return model
 
 
-def _open_gates(model: SslaDet, longest: float) -> None:
-    layers = [layer for layer in model.modules() if isinstance(layer, SslaLayer)]
+def open_gates(model: SslaDet, longest: float) -> None:
+    """Let the states of all layers but the first begin with a memory of 1 to `longest` events."""
+    layers: list[Any] = [layer for level in model._levels() for layer in level]
     for before, layer in pairwise(layers):
         nn.init.constant_(before.norm.bias, NORM_BIAS)
         exponents_D = torch.linspace(0, 1, len(layer.norm.weight))
