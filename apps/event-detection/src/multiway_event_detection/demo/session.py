@@ -135,7 +135,7 @@ def _summary(path: Path, run: DetectionRun, is_cut: bool, seconds: float, *, sim
         f"{path.name}{', events simulated' if simulated else ''}: {'the first ' if is_cut else ''}"
         f"{counters.events:,} events in {counters.duration_us / 1e6:.2f} s",
         f"{run.stream.width} × {run.stream.height} pixels",
-        f"{counters.reads:,} read-outs in {seconds:.1f} s on one core",
+        f"{counters.reads:,} read-outs in {seconds:.1f} s",
     ]
     return " · ".join(parts)
 
