@@ -43,13 +43,16 @@ class Policy:
         self._step = None if name == "continuous" else horizon_us // len(self._engines)
         self.model = self._engines[0].model
         self.height, self.width = self._engines[0].height, self._engines[0].width
-        self._forget()
+        self._origin: int | None = None
+        self._now: int | None = None
+        self._boundary = 0  # boundary n makes engine n forget, modulo their number
 
     def reset(self) -> None:
         """Forget the stream."""
         for engine in self._engines:
             engine.reset()
-        self._forget()
+        self._origin = self._now = None
+        self._boundary = 0
 
     def push(self, t: Array, x: Array, y: Array, p: Array) -> None:
         """As `Engine.push`. Raises InputError, and has taken none then."""
@@ -89,11 +92,6 @@ class Policy:
     @property
     def _oldest(self) -> Engine:
         return self._engines[(self._boundary + 1) % len(self._engines)]
-
-    def _forget(self) -> None:
-        self._origin: int | None = None
-        self._now: int | None = None
-        self._boundary = 0  # boundary n makes engine n forget, modulo their number
 
     def _take(self, events: EventArrays) -> None:
         if len(events) == 0:
