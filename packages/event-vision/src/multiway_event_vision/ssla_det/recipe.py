@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from multiway_core import checkpoint, model_folder
+from multiway_core import checkpoint, hub, model_folder
 from multiway_core.errors import ConfigError
 from multiway_core.training import Loss, TrainConfig, Trainer, load_ema_into
 from torch import nn
 
+from multiway_event_vision.baselines.dense_cnn import DenseCnn, DenseCnnConfig
 from multiway_event_vision.labels.labelled import LabelledRecording
 from multiway_event_vision.simulator.shapes import CLASS_NAMES
 from multiway_event_vision.ssla_det import checkpoint as checkpoints
