@@ -88,7 +88,7 @@ def test_released_file_both_ways(tmp_path: Path) -> None:
     )
     # Position 1 of the first layer of level 1 that has nine: row 1, seen as (D, C).
     scatter = state["backbone.4.scatter_conv_weights"].view(9, 24, 12)
-    assert torch.equal(model.levels[1][0].scatter[1], scatter[1])
+    assert torch.equal(model.levels[1][0].scatter[24:48], scatter[1])
 
     checkpoint.save_published(model, tmp_path / "again.ckpt", sensor=(7, 9))
     again = torch.load(tmp_path / "again.ckpt", weights_only=True)["state_dict"]
@@ -104,9 +104,10 @@ def test_index_table_of_a_layer() -> None:
 
 
 def test_our_folder(tmp_path: Path) -> None:
-    model = build(SslaDetConfig((6, 8), num_classes=3), seed=5)
+    model = build(SslaDetConfig((6, 8), num_classes=3, class_names=("car", "bus", "tram")), seed=5)
     checkpoint.save(model, tmp_path / "model")
     again = checkpoint.load(tmp_path / "model")
+    assert again.config.names == ("car", "bus", "tram")
     assert again.config == model.config
     assert_same_bytes(again.state_dict(), model.state_dict())
     assert not again.training
@@ -120,6 +121,7 @@ def test_our_folder(tmp_path: Path) -> None:
         ({"thinning": 0}, "at least 1"),
         ({"merge_ties": True}, 'needs readout "end-anchored"'),
         ({"readout": "newest"}, "readout"),
+        ({"class_names": ["car"]}, "1 class_names for 2 classes"),
     ],
 )
 def test_config_that_cannot_work(values: dict[str, object], message: str) -> None:

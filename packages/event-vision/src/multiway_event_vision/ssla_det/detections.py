@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from multiway_event_vision.ssla_det.boxes import boxes_of_cells, suppress
+from multiway_event_vision.ssla_det.detector import Detector, SslaDetOutputs
 from multiway_event_vision.ssla_det.engines.engine import Grid
 from multiway_event_vision.ssla_det.head import HeadOutputs, centres
-from multiway_event_vision.ssla_det.model import SslaDet, SslaDetOutputs
 
 
 class Predictor(Protocol):
-    """An engine, or a policy around engines."""
+    """An engine, a policy around engines, or what is read like one."""
 
-    model: SslaDet
+    @property
+    def model(self) -> Detector: ...
 
     def predict(self) -> tuple[Grid, HeadOutputs]: ...
 
@@ -52,8 +53,8 @@ class Detections:
 def detect(engine: Predictor, config: DetectionConfig | None = None) -> Detections:
     """What the engine sees as of the last event pushed."""
     grid, outputs = engine.predict()
-    centre_A2 = centres(grid.rows, grid.columns, engine.model.config.stride)[grid.active_G]
-    return _select(outputs, centre_A2, engine.model.config.stride, config, grid.time_G[grid.active_G])
+    centre_A2 = centres(grid.rows, grid.columns, engine.model.stride)[grid.active_G]
+    return _select(outputs, centre_A2, engine.model.stride, config, grid.time_G[grid.active_G])
 
 
 def detect_windows(

@@ -17,7 +17,7 @@ import numpy as np
 from multiway_core.errors import InputError
 
 from multiway_event_vision.events import Events
-from multiway_event_vision.ssla_det.engines.engine import Array, Engine, Grid
+from multiway_event_vision.ssla_det.engines.engine import Array, Engine, Grid, Work
 from multiway_event_vision.ssla_det.head import HeadOutputs
 from multiway_event_vision.ssla_det.inputs import EventArrays, check_events, window_of
 
@@ -31,6 +31,12 @@ class Policy:
     Windows are counted from the first event, or from the first time given to `advance`.
     """
 
+    _origin: int | None
+    _now: int | None
+    _boundary: int
+    """Boundary n makes engine n forget, modulo their number."""
+    _work_before: Work
+
     def __init__(
         self, make_engine: Callable[[], Engine], name: PolicyName = "continuous", horizon_us: int = 100_000
     ) -> None:
@@ -43,16 +49,13 @@ class Policy:
         self._step = None if name == "continuous" else horizon_us // len(self._engines)
         self.model = self._engines[0].model
         self.height, self.width = self._engines[0].height, self._engines[0].width
-        self._origin: int | None = None
-        self._now: int | None = None
-        self._boundary = 0  # boundary n makes engine n forget, modulo their number
+        self._forget()
 
     def reset(self) -> None:
         """Forget the stream."""
         for engine in self._engines:
             engine.reset()
-        self._origin = self._now = None
-        self._boundary = 0
+        self._forget()
 
     def push(self, t: Array, x: Array, y: Array, p: Array) -> None:
         """As `Engine.push`. Raises InputError, and has taken none then."""
@@ -78,7 +81,9 @@ class Policy:
         boundary = (t - self._origin) // self._step
         count = len(self._engines)
         for number in range(max(self._boundary + 1, boundary - count + 1), boundary + 1):
-            self._engines[number % count].reset()
+            engine = self._engines[number % count]
+            self._work_before.add(engine.work)
+            engine.reset()
         self._boundary = boundary
 
     def read(self) -> Grid:
@@ -90,8 +95,21 @@ class Policy:
         return self._oldest.predict()
 
     @property
+    def work(self) -> Work:
+        """What all engines did together, also before they forgot."""
+        total = Work.none(self.model.config.num_levels)
+        for work in (self._work_before, *(engine.work for engine in self._engines)):
+            total.add(work)
+        return total
+
+    @property
     def _oldest(self) -> Engine:
         return self._engines[(self._boundary + 1) % len(self._engines)]
+
+    def _forget(self) -> None:
+        self._origin = self._now = None
+        self._work_before = Work.none(self.model.config.num_levels)
+        self._boundary = 0
 
     def _take(self, events: EventArrays) -> None:
         if len(events) == 0:
