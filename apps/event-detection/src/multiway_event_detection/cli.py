@@ -9,6 +9,7 @@ from multiway_core.app import run
 
 from multiway_event_detection.commands.detection import demo, detect, evaluate, train
 from multiway_event_detection.commands.recordings import convert, info, render, simulate
+from multiway_event_detection.commands.study import study
 from multiway_event_detection.options import PROGRAM
 
 cli = typer.Typer(
@@ -17,7 +18,7 @@ cli = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
-for command in (detect, evaluate, demo, train, info, convert, render, simulate):
+for command in (detect, evaluate, demo, train, info, convert, render, simulate, study):
     cli.command()(command)
 
 

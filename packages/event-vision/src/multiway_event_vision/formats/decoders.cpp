@@ -1,4 +1,4 @@
-// The loops that dat.py and evt3.py do without: the same events, the same state between blocks.
+// The loops that dat.py, evt2.py and evt3.py do without: the same events, the same state between blocks.
 
 #include <cstdint>
 
@@ -7,6 +7,7 @@
 namespace {
 
 constexpr int64_t ROUND = 4096, TOLERANCE = 256;  // of the upper time, as Unwrapper in evt3.py has them
+constexpr int64_t EVT2_ROUND = 1 << 28, EVT2_TOLERANCE = 1 << 14;  // as in evt2.py
 constexpr int64_t UNKNOWN = -1;
 constexpr int64_t LARGEST_X = 65535;
 
@@ -76,6 +77,35 @@ EXPORT int64_t evt3_decode(const uint16_t* __restrict words, int64_t count, int6
     }
     const int64_t kept[] = {high, last, rounds, time & (ROUND - 1), row, base, base_p};
     for (int slot = 0; slot < 7; slot++) state[slot] = kept[slot];
+    return events;
+}
+
+// Decodes `count` words into t, x, y, p, which have room for one more event than words, and returns the number of
+// events. `state` is {upper time, its last value, rounds}. Every word is written as if it were an event, as above.
+EXPORT int64_t evt2_decode(const uint32_t* __restrict words, int64_t count, int64_t* __restrict state,
+                           int64_t* __restrict t, uint16_t* __restrict x, uint16_t* __restrict y,
+                           uint8_t* __restrict p) {
+    int64_t high = state[0], last = state[1], rounds = state[2];
+    int64_t time = high * 64, events = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const uint32_t word = words[i], kind = word >> 28;
+        t[events] = time | (word >> 22 & 0x3F);
+        x[events] = word >> 11 & 0x7FF;
+        y[events] = word & 0x7FF;
+        p[events] = kind & 1;
+        events += (kind < 2) & (high != UNKNOWN);
+        if (kind == 8) {
+            const int64_t value = word & 0x0FFFFFFF, step = last == UNKNOWN ? 0 : value - last;
+            if (step < -EVT2_TOLERANCE) rounds++;
+            else if (step >= EVT2_ROUND - EVT2_TOLERANCE && rounds) rounds--;
+            last = value;
+            high = rounds * EVT2_ROUND + value;
+            time = high * 64;
+        }
+    }
+    state[0] = high;
+    state[1] = last;
+    state[2] = rounds;
     return events;
 }
 
