@@ -98,7 +98,7 @@ def detect(
             text = "" if output is None else f"{output}\n"
         else:
             text = detection.report(npy, mp4, drawing)
-    tell(detection.lines)
+    tell(detection.remarks())
     write_stdout(text)
 
 
