@@ -57,11 +57,12 @@ SIZE_S = replace(PRESETS["ssla-s"], num_classes=CLASSES)
 MODELS: dict[str, Callable[[], Detector]] = {
     "ssla-s": lambda: SslaDet(SIZE_S),
     "lstm": lambda: LstmDet(SIZE_S),
+    "lstm-narrow": lambda: LstmDet(SslaDetConfig((8, 16, 32, 64), num_classes=CLASSES)),
     "global": lambda: GlobalDet(SIZE_S),
     "global-wide": lambda: GlobalDet(SslaDetConfig((36, 72, 144, 288), num_classes=CLASSES)),
     "dense-cnn": lambda: DenseCnn(DenseCnnConfig(num_classes=CLASSES)),
 }
-"""`global` has SSLA-S's widths; `global-wide` three times these, and so SSLA-S's operations an event."""
+"""`lstm` and `global` have SSLA-S's widths, `lstm-narrow` and `global-wide` about its operations an event."""
 TEACHER = "bundled:shapes-dense-cnn"
 """Of all but the dense network itself, as in the bundled SSLA-Det's training."""
 LAYER_FLOPS: dict[type[Detector], cost.LayerFlops] = {
