@@ -93,8 +93,8 @@ def test_events_and_boxes_at_any_microsecond(tab, url, recording, events, model)
     for now in (95_000, 103_217, 200_000):
         tab.evaluate(SEEK, now)
         read = max((read for read in reads if read.t <= now), key=lambda read: read.t)
-        assert tab.locator("#events-view .box").count() == len(read)
-        title = tab.locator("#events-view .box").first.get_attribute("title")
+        assert tab.locator("#events-view .pane").first.locator(".box").count() == len(read)
+        title = tab.locator("#events-view .pane").first.locator(".box").first.get_attribute("title")
         old = (read.age_M[0] + now - read.t) / 1000
         name = pipeline.names[read.class_M[0]]
         assert title == f"{name}, score {read.score_M[0]:.3f}, {old:.1f} ms old"
@@ -104,7 +104,7 @@ def test_events_and_boxes_at_any_microsecond(tab, url, recording, events, model)
     keep(tab, "boxes")
     tab.evaluate("() => { document.querySelector('#events-view .score').value = 0.95; }")
     tab.evaluate(SEEK, 100_000)
-    assert tab.locator("#events-view .box").count() == 0
+    assert tab.locator("#events-view .pane").first.locator(".box").count() == 0
     for counter in ("us", "mean", "p99", "peeks"):
         assert float(tab.inner_text(f"#events-view [data-counter={counter}]")) > 0
     assert tab.errors == []

@@ -27,9 +27,9 @@ EXPORT int64_t evt3_most_events(const uint16_t* words, int64_t count) {
     return events;
 }
 
-// Decodes `count` words into t, x, y, p and returns the number of events, at most `evt3_most_events`. The output must
-// have room for one more: every word is written as if it were an event, which spares a branch that no processor can
-// foresee, and the next one overwrites it.
+// Decodes `count` words into t, x, y, p and returns the number of events, at most `evt3_most_events`; the output must
+// have room for one more. Single events come as time, row, column; a turn takes all three. The time is left out now and
+// then, which no processor can foresee, so it is taken without a branch.
 EXPORT int64_t evt3_decode(const uint16_t* __restrict words, int64_t count, int64_t* __restrict state,
                            int64_t* __restrict t, uint16_t* __restrict x, uint16_t* __restrict y,
                            uint8_t* __restrict p) {
@@ -38,17 +38,28 @@ EXPORT int64_t evt3_decode(const uint16_t* __restrict words, int64_t count, int6
     int64_t base = state[BASE], base_p = state[BASE_P];
     int64_t events = 0;
     bool is_known = high != UNKNOWN && row != UNKNOWN;
-    for (int64_t i = 0; i < count; i++) {
+    for (int64_t i = 0; i < count;) {
+        const bool is_time = words[i] >> 12 == 6;
+        time = is_time ? (time & ~(ROUND - 1)) | (words[i] & 0xFFF) : time;
+        i += is_time;
+        if (i == count) break;
+        if (words[i] >> 12 == 0) {
+            row = words[i] & 0x7FF;
+            is_known = high != UNKNOWN;
+            if (++i == count) break;
+        }
         const unsigned word = words[i], kind = word >> 12, value = word & 0xFFF;
-        row = kind == 0 ? (int64_t)(value & 0x7FF) : row;
-        time = kind == 6 ? (time & ~(ROUND - 1)) | value : time;
-        t[events] = time;
-        x[events] = value & 0x7FF;
-        y[events] = row;
-        p[events] = value >> 11;
-        events += (kind == 2) & is_known;
-        if (!is_known) is_known = high != UNKNOWN && row != UNKNOWN;
-        if (kind == 0 || kind == 2 || kind == 6) continue;
+        if (kind == 2) {
+            t[events] = time;
+            x[events] = value & 0x7FF;
+            y[events] = row;
+            p[events] = value >> 11;
+            events += is_known;
+            i++;
+            continue;
+        }
+        if (kind == 6 || kind == 0) continue;
+        i++;
         if (kind == 4 || kind == 5) {
             const int width = kind == 4 ? 12 : 8;
             unsigned mask = is_known ? value & ((1u << width) - 1) : 0;
@@ -81,7 +92,8 @@ EXPORT int64_t evt3_decode(const uint16_t* __restrict words, int64_t count, int6
 }
 
 // Decodes `count` words into t, x, y, p, which have room for one more event than words, and returns the number of
-// events. `state` is {upper time, its last value, rounds}. Every word is written as if it were an event, as above.
+// events. `state` is {upper time, its last value, rounds}. Every word is written as if it were an event, which spares a
+// branch, and the next one overwrites it if it was none.
 EXPORT int64_t evt2_decode(const uint32_t* __restrict words, int64_t count, int64_t* __restrict state,
                            int64_t* __restrict t, uint16_t* __restrict x, uint16_t* __restrict y,
                            uint8_t* __restrict p) {
