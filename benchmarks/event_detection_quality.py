@@ -146,7 +146,7 @@ def measure(
     name: str, model: Detector, test: Sequence[LabelledRecording], costs: int, work: Path, steps: int | None
 ) -> Row:
     """Scores on all test scenes, operations and times on the first `costs` of them."""
-    kept = work / name.replace(":", "-") / f"row-{len(test)}-{costs}.json"
+    kept = work / name / f"row-{len(test)}-{costs}.json"
     if kept.exists():
         return Row(**json.loads(kept.read_text()))
     note(f"{name}: measuring")
@@ -276,7 +276,8 @@ def main() -> None:
         for name, model in models.items()
     ]
     for name in options.bundled:
-        rows.append(measure(name, bundled(name), test, options.costs, options.work, None))
+        label = f"{Path(name.removeprefix('bundled:')).name}, bundled"
+        rows.append(measure(label, bundled(name), test, options.costs, options.work, None))
     write(rows, len(test), options)
 
 
