@@ -1,5 +1,6 @@
 """Events as pictures: standard views of a stretch of time, and a video of them."""
 
+from multiway_event_vision.rendering.folder import png, write_folder
 from multiway_event_vision.rendering.pictures import Picture, pictures
 from multiway_event_vision.rendering.video import write_mp4
 from multiway_event_vision.rendering.views import VIEWS, PolarityFrame, TimeSurface, View, VoxelSlice
@@ -12,5 +13,7 @@ __all__ = [
     "View",
     "VoxelSlice",
     "pictures",
+    "png",
+    "write_folder",
     "write_mp4",
 ]

@@ -1,0 +1,74 @@
+"""Sizes of the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from multiway_core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """A U-Net: `widths` of its levels from the finest on, `kernels` of their convolutions; its last one has none.
+
+    The first level keeps the resolution, every further one halves it.
+    """
+
+    widths: tuple[int, ...]
+    kernels: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.widths) < 2 or len(self.widths) != len(self.kernels):
+            raise ConfigError(
+                f"levels of widths {self.widths} and kernels {self.kernels}; expected 2 or more of both"
+            )
+        if min(self.widths) < 1 or any(kernel % 2 == 0 or kernel < 1 for kernel in self.kernels):
+            raise ConfigError(
+                f"widths {self.widths}, kernels {self.kernels}; expected positive ones, kernels odd"
+            )
+
+
+@dataclass(frozen=True)
+class TimeReplayerConfig:
+    """The whole network.
+
+    bins: of the voxel grids. log_counts: sensors with low thresholds send several times as many events as others; the
+    logarithm of the counts differs less. flow_shrink, refinement_shrink: the U-Nets work at 1 / shrink of the frames'
+    resolution, on blocks of shrink x shrink pixels; flows and visibility are scaled up bilinearly, frames are warped at
+    their own resolution.
+    """
+
+    flow: UNetConfig
+    refinement: UNetConfig
+    bins: int = 5
+    log_counts: bool = False
+    flow_shrink: int = 1
+    refinement_shrink: int = 1
+
+    def __post_init__(self) -> None:
+        if self.bins < 2 or min(self.flow_shrink, self.refinement_shrink) < 1:
+            raise ConfigError(
+                f"{self.bins} bins, shrunk {self.flow_shrink} and {self.refinement_shrink} times; "
+                "expected 2, 1, 1 or more"
+            )
+
+
+# Jiang et al., "Super SloMo" (2018), appendix: 19.8 million parameters each.
+_SUPER_SLOMO = UNetConfig(widths=(32, 64, 128, 256, 512, 512), kernels=(7, 5, 3, 3, 3, 3))
+
+FULL = TimeReplayerConfig(flow=_SUPER_SLOMO, refinement=_SUPER_SLOMO)
+SMALL = TimeReplayerConfig(
+    flow=UNetConfig(widths=(32, 64, 96, 128), kernels=(3, 3, 3, 3)),
+    refinement=UNetConfig(widths=(16, 24, 48, 64), kernels=(3, 3, 3, 3)),
+    log_counts=True,
+    flow_shrink=4,
+    refinement_shrink=2,
+)
+TINY = TimeReplayerConfig(  # for tests
+    flow=UNetConfig(widths=(4, 6), kernels=(3, 3)),
+    refinement=UNetConfig(widths=(4, 6), kernels=(3, 3)),
+    log_counts=True,
+    flow_shrink=2,
+    refinement_shrink=2,
+)
+PRESETS = {"full": FULL, "small": SMALL, "tiny": TINY}
