@@ -33,23 +33,22 @@ class TimeReplayerConfig:
     """The whole network.
 
     bins: of the voxel grids. log_counts: sensors with low thresholds send several times as many events as others; the
-    logarithm of the counts differs less. flow_shrink, refinement_shrink: the U-Nets work at 1 / shrink of the frames'
-    resolution, on blocks of shrink x shrink pixels; flows and visibility are scaled up bilinearly, frames are warped at
-    their own resolution.
+    logarithm of the counts differs less. flow_halvings, refinement_halvings: convolutions of stride 2 before the
+    U-Nets; flows and visibility are scaled up bilinearly, frames are warped at their own resolution.
     """
 
     flow: UNetConfig
     refinement: UNetConfig
     bins: int = 5
     log_counts: bool = False
-    flow_shrink: int = 1
-    refinement_shrink: int = 1
+    flow_halvings: int = 0
+    refinement_halvings: int = 0
 
     def __post_init__(self) -> None:
-        if self.bins < 2 or min(self.flow_shrink, self.refinement_shrink) < 1:
+        if self.bins < 2 or min(self.flow_halvings, self.refinement_halvings) < 0:
             raise ConfigError(
-                f"{self.bins} bins, shrunk {self.flow_shrink} and {self.refinement_shrink} times; "
-                "expected 2, 1, 1 or more"
+                f"{self.bins} bins, {self.flow_halvings} and {self.refinement_halvings} halvings; "
+                "expected 2, 0, 0 or more"
             )
 
 
@@ -58,17 +57,17 @@ _SUPER_SLOMO = UNetConfig(widths=(32, 64, 128, 256, 512, 512), kernels=(7, 5, 3,
 
 FULL = TimeReplayerConfig(flow=_SUPER_SLOMO, refinement=_SUPER_SLOMO)
 SMALL = TimeReplayerConfig(
-    flow=UNetConfig(widths=(32, 64, 96, 128), kernels=(3, 3, 3, 3)),
+    flow=UNetConfig(widths=(32, 48, 80, 128), kernels=(3, 3, 3, 3)),
     refinement=UNetConfig(widths=(16, 24, 48, 64), kernels=(3, 3, 3, 3)),
     log_counts=True,
-    flow_shrink=4,
-    refinement_shrink=2,
+    flow_halvings=2,
+    refinement_halvings=1,
 )
 TINY = TimeReplayerConfig(  # for tests
     flow=UNetConfig(widths=(4, 6), kernels=(3, 3)),
     refinement=UNetConfig(widths=(4, 6), kernels=(3, 3)),
     log_counts=True,
-    flow_shrink=2,
-    refinement_shrink=2,
+    flow_halvings=1,
+    refinement_halvings=1,
 )
 PRESETS = {"full": FULL, "small": SMALL, "tiny": TINY}

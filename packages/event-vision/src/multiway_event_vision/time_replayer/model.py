@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, cat, nn
-from torch.nn.functional import interpolate, pad, pixel_unshuffle
+from torch.nn.functional import interpolate, leaky_relu, pad
 
 from multiway_event_vision.time_replayer.config import TimeReplayerConfig, UNetConfig
-from multiway_event_vision.time_replayer.unet import UNet
+from multiway_event_vision.time_replayer.unet import SLOPE, UNet, convolution
 from multiway_event_vision.time_replayer.warp import warp
 
 
@@ -33,20 +33,23 @@ class Synthesis(NamedTuple):
 
 
 class _Shrunk(nn.Module):
-    """A U-Net on blocks of shrink x shrink pixels, its result as large as its input."""
+    """A U-Net at 1 / 2**halvings of the resolution, its result as large as its input."""
 
-    def __init__(self, channels: int, outputs: int, config: UNetConfig, shrink: int) -> None:
+    def __init__(self, channels: int, outputs: int, config: UNetConfig, halvings: int) -> None:
         super().__init__()
-        self.shrink = shrink
-        self.unet = UNet(channels * shrink**2, outputs, config)
+        width = config.widths[0]
+        inputs = [channels, *[width] * halvings]
+        self.halve = nn.ModuleList(convolution(before, width, 4, stride=2) for before in inputs[:-1])
+        self.unet = UNet(inputs[-1], outputs, config)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        shrink, (height, width) = self.shrink, x_BCHW.shape[-2:]
-        if shrink == 1:
-            return self.unet(x_BCHW)
-        x_BCHW = pad(x_BCHW, (0, -width % shrink, 0, -height % shrink), mode="replicate")
-        y_BCHW = self.unet(pixel_unshuffle(x_BCHW, shrink)).float()
-        y_BCHW = interpolate(y_BCHW, scale_factor=float(shrink), mode="bilinear", align_corners=False)
+        scale, (height, width) = 2 ** len(self.halve), x_BCHW.shape[-2:]
+        x_BCHW = pad(x_BCHW, (0, -width % scale, 0, -height % scale), mode="replicate")
+        for halve in self.halve:
+            x_BCHW = leaky_relu(halve(x_BCHW), SLOPE)
+        y_BCHW = self.unet(x_BCHW).float()
+        if scale > 1:
+            y_BCHW = interpolate(y_BCHW, scale_factor=float(scale), mode="bilinear", align_corners=False)
         return y_BCHW[..., :height, :width]
 
 
@@ -56,10 +59,10 @@ class TimeReplayer(nn.Module):
     def __init__(self, config: TimeReplayerConfig) -> None:
         super().__init__()
         self.config = config
-        self.ahead = _Shrunk(config.bins, 2, config.flow, config.flow_shrink)
+        self.ahead = _Shrunk(config.bins, 2, config.flow, config.flow_halvings)
         # A pixel's thresholds and refractory time do not reverse, so reversed events get weights of their own.
-        self.back = _Shrunk(config.bins, 2, config.flow, config.flow_shrink)
-        self.refinement = _Shrunk(16, 5, config.refinement, config.refinement_shrink)
+        self.back = _Shrunk(config.bins, 2, config.flow, config.flow_halvings)
+        self.refinement = _Shrunk(16, 5, config.refinement, config.refinement_halvings)
 
     def flow_ahead(self, events_BNHW: Tensor) -> Tensor:
         """F(t→1) from the voxel grid of the events from t to t1; (B, 2, H, W) float32 pixels."""

@@ -55,15 +55,15 @@ class Recipe:
     sensors: int = SENSORS
 
 
-_FLOWS = Stage(
-    "flows", SampleConfig(size=128, batch=8, gaps=(2, 4, 6, 8)), steps=1400, learning_rate=1.5e-3, floor=0.2
-)
 _TRIPLETS = SampleConfig(size=128, batch=3, gaps=(2, 4, 8))
+_FLOWS = Stage(
+    "flows", SampleConfig(size=128, batch=6, gaps=(2, 2, 4, 8)), steps=2000, learning_rate=2e-3, floor=0.1
+)
 
 RECIPES = {
-    "time-replayer-small": Recipe("small", (_FLOWS, Stage("unsupervised", _TRIPLETS, 400, 5e-4))),
+    "time-replayer-small": Recipe("small", (_FLOWS, Stage("unsupervised", _TRIPLETS, 350, 5e-4))),
     # The upper bound: as many steps, the frames between as truth.
-    "time-replayer-small-supervised": Recipe("small", (_FLOWS, Stage("supervised", _TRIPLETS, 400, 5e-4))),
+    "time-replayer-small-supervised": Recipe("small", (_FLOWS, Stage("supervised", _TRIPLETS, 350, 5e-4))),
     # A minute: shows that every part works, not a network to use.
     "smoke": Recipe(
         "tiny",
@@ -115,7 +115,10 @@ def train(
             device=device,
         )
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if not trainer.fit(stop_after_seconds=left).finished:
+        is_finished = trainer.fit(stop_after_seconds=left).finished
+        if stage.name == "flows":
+            model.back.load_state_dict(model.ahead.state_dict())
+        if not is_finished:
             break
     folder = Path(output) / "model"
     checkpoint.save(model.to("cpu", memory_format=torch.contiguous_format), folder, dtype=torch.bfloat16)  # type: ignore[call-overload]

@@ -10,7 +10,16 @@ from torch.nn.functional import avg_pool2d, interpolate, leaky_relu, pad
 
 from multiway_event_vision.time_replayer.config import UNetConfig
 
-_SLOPE = 0.1  # of the leaky rectifiers
+SLOPE = 0.1  # of the leaky rectifiers
+
+
+def convolution(channels: int, width: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution in front of a rectifier; a kernel of 4 with stride 2 halves the resolution."""
+    module = nn.Conv2d(channels, width, kernel, stride, padding=(kernel - 1) // 2)
+    # PyTorch's own start is 2.4 times smaller, layer after layer: the coarse levels would hear nothing.
+    nn.init.kaiming_normal_(module.weight, SLOPE)
+    nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+    return module
 
 
 class _Pair(nn.Module):
@@ -18,11 +27,11 @@ class _Pair(nn.Module):
 
     def __init__(self, channels: int, width: int, kernel: int, second_in: int | None = None) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, width, kernel, padding=kernel // 2)
-        self.second = nn.Conv2d(second_in or width, width, kernel, padding=kernel // 2)
+        self.first = convolution(channels, width, kernel)
+        self.second = convolution(second_in or width, width, kernel)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        return leaky_relu(self.second(leaky_relu(self.first(x_BCHW), _SLOPE)), _SLOPE)
+        return leaky_relu(self.second(leaky_relu(self.first(x_BCHW), SLOPE)), SLOPE)
 
 
 class _Up(_Pair):
@@ -33,8 +42,8 @@ class _Up(_Pair):
 
     def forward(self, x_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:  # type: ignore[override]
         x_BCHW = interpolate(x_BCHW, scale_factor=2.0, mode="bilinear", align_corners=False)
-        x_BCHW = leaky_relu(self.first(x_BCHW), _SLOPE)
-        return leaky_relu(self.second(cat((x_BCHW, skip_BCHW), 1)), _SLOPE)
+        x_BCHW = leaky_relu(self.first(x_BCHW), SLOPE)
+        return leaky_relu(self.second(cat((x_BCHW, skip_BCHW), 1)), SLOPE)
 
 
 class UNet(nn.Module):
@@ -51,11 +60,6 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(
             _Up(below, width, width) for below, width in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                # PyTorch's own start is 2.4 times smaller, layer after layer: the coarse levels would hear nothing.
-                nn.init.kaiming_normal_(module.weight, _SLOPE)
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
         self.end = nn.Conv2d(widths[0], outputs, 3, padding=1)
         nn.init.zeros_(self.end.weight)
         nn.init.zeros_(self.end.bias)  # type: ignore[arg-type]
