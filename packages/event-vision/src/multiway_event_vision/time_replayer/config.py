@@ -32,15 +32,16 @@ class UNetConfig:
 class TimeReplayerConfig:
     """The whole network.
 
-    bins: of the voxel grids. log_counts: sensors with low thresholds send several times as many events as others; the
-    logarithm of the counts differs less. flow_halvings, refinement_halvings: convolutions of stride 2 before the
+    bins: of the voxel grids. condition: flow networks see the logarithm of the counts, which differs less between
+    sensors, and two more channels: how many events a pixel had, and when on average. Where an edge goes over pixels,
+    the slope of that time is the direction of motion; from the bins alone it takes long to learn. flow_halvings, refinement_halvings: convolutions of stride 2 before the
     U-Nets; flows and visibility are scaled up bilinearly, frames are warped at their own resolution.
     """
 
     flow: UNetConfig
     refinement: UNetConfig
     bins: int = 5
-    log_counts: bool = False
+    condition: bool = False
     flow_halvings: int = 0
     refinement_halvings: int = 0
 
@@ -59,14 +60,14 @@ FULL = TimeReplayerConfig(flow=_SUPER_SLOMO, refinement=_SUPER_SLOMO)
 SMALL = TimeReplayerConfig(
     flow=UNetConfig(widths=(32, 48, 80, 128), kernels=(3, 3, 3, 3)),
     refinement=UNetConfig(widths=(16, 24, 48, 64), kernels=(3, 3, 3, 3)),
-    log_counts=True,
+    condition=True,
     flow_halvings=2,
     refinement_halvings=1,
 )
 TINY = TimeReplayerConfig(  # for tests
     flow=UNetConfig(widths=(4, 6), kernels=(3, 3)),
     refinement=UNetConfig(widths=(4, 6), kernels=(3, 3)),
-    log_counts=True,
+    condition=True,
     flow_halvings=1,
     refinement_halvings=1,
 )

@@ -20,6 +20,8 @@ from multiway_event_vision.time_replayer.config import TimeReplayerConfig, UNetC
 from multiway_event_vision.time_replayer.unet import SLOPE, UNet, convolution
 from multiway_event_vision.time_replayer.warp import warp
 
+_FEW = 0.3  # events; the mean time of fewer is drawn to the middle
+
 
 class Synthesis(NamedTuple):
     """A frame, and what it was made of. Flows are in pixels: where to look in the frames at t0 and t1."""
@@ -59,18 +61,19 @@ class TimeReplayer(nn.Module):
     def __init__(self, config: TimeReplayerConfig) -> None:
         super().__init__()
         self.config = config
-        self.ahead = _Shrunk(config.bins, 2, config.flow, config.flow_halvings)
+        channels = config.bins + 2 if config.condition else config.bins
+        self.ahead = _Shrunk(channels, 2, config.flow, config.flow_halvings)
         # A pixel's thresholds and refractory time do not reverse, so reversed events get weights of their own.
-        self.back = _Shrunk(config.bins, 2, config.flow, config.flow_halvings)
+        self.back = _Shrunk(channels, 2, config.flow, config.flow_halvings)
         self.refinement = _Shrunk(16, 5, config.refinement, config.refinement_halvings)
 
     def flow_ahead(self, events_BNHW: Tensor) -> Tensor:
         """F(t→1) from the voxel grid of the events from t to t1; (B, 2, H, W) float32 pixels."""
-        return self.ahead(self._counts(events_BNHW)).float()
+        return self.ahead(self._seen(events_BNHW)).float()
 
     def flow_back(self, reversed_BNHW: Tensor) -> Tensor:
         """F(t→0) from the voxel grid of the reversed events from t0 to t; (B, 2, H, W) float32 pixels."""
-        return self.back(self._counts(reversed_BNHW)).float()
+        return self.back(self._seen(reversed_BNHW)).float()
 
     def forward(
         self,
@@ -128,7 +131,12 @@ class TimeReplayer(nn.Module):
             frame_B3HW, to_first_B2HW, to_second_B2HW, refined_first_B2HW, refined_second_B2HW, visible_B1HW
         )
 
-    def _counts(self, grid_BNHW: Tensor) -> Tensor:
-        if not self.config.log_counts:
+    def _seen(self, grid_BNHW: Tensor) -> Tensor:
+        """What a flow network sees of a grid."""
+        if not self.config.condition:
             return grid_BNHW
-        return grid_BNHW.sign() * grid_BNHW.abs().log1p()
+        count_BNHW = grid_BNHW.abs()
+        total_B1HW = count_BNHW.sum(1, keepdim=True)
+        time_N11 = torch.linspace(-1, 1, grid_BNHW.shape[1], device=grid_BNHW.device)[:, None, None]
+        mean_time_B1HW = (time_N11 * count_BNHW).sum(1, keepdim=True) / (total_B1HW + _FEW)
+        return cat((grid_BNHW.sign() * count_BNHW.log1p(), total_B1HW.log1p(), mean_time_B1HW), 1)
