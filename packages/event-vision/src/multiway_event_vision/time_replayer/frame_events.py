@@ -60,7 +60,7 @@ def _divided(source: Source, scale: int) -> Source:
         for found in source.columns():
             yield found._replace(x=found.x // scale, y=found.y // scale)
 
-    size = None if source.size is None else tuple((side - 1) // scale + 1 for side in source.size)
+    size = source.size and ((source.size[0] - 1) // scale + 1, (source.size[1] - 1) // scale + 1)
     return replace(source, columns=columns, size=size)
 
 

@@ -127,7 +127,7 @@ class TripletSource:
 
     def _sample(self, generator: np.random.Generator) -> tuple[NDArray, NDArray, float, bool, NDArray]:
         config = self.config
-        clip = self.clips[generator.integers(len(self.clips))]
+        clip = self.clips[int(generator.integers(len(self.clips)))]
         indices = _frames(generator, clip, config, frames=2)
         gap = indices[1] - indices[0]
         events = clip.recordings[generator.integers(len(clip.recordings))]

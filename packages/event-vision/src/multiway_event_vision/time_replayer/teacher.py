@@ -23,8 +23,8 @@ class ChainedFlow:
         grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in clip.frames_THW3[::every]]
         self.every = every
         pairs = list(pairwise(grey))
-        self._ahead_THW2 = [dis_flow(a, b).astype(np.float16) for a, b in pairs]  # type: ignore[arg-type]
-        self._back_THW2 = [dis_flow(b, a).astype(np.float16) for a, b in pairs]  # type: ignore[arg-type]
+        self._ahead_THW2 = [dis_flow(a, b).astype(np.float16) for a, b in pairs]
+        self._back_THW2 = [dis_flow(b, a).astype(np.float16) for a, b in pairs]
 
     def flow(self, start: int, end: int, rows: slice, columns: slice) -> NDArray[np.float32]:
         """(2, rows, columns): where the pixels of frame `start` are in frame `end`; pixels. Both are frames read."""

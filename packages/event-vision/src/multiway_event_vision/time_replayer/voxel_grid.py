@@ -42,8 +42,14 @@ def reverse(events: Events, start: int, end: int) -> Events:
 
     A real sensor would not send quite these: thresholds up and down differ, and it is blind after, not before an event.
     """
-    t, x, y, p = (column[::-1] for column in (start + end - events.t, events.x, events.y, 1 - events.p))
-    return Events(t, x, y, p, events.width, events.height)
+    return Events(
+        start + end - events.t[::-1],
+        events.x[::-1],
+        events.y[::-1],
+        1 - events.p[::-1],
+        events.width,
+        events.height,
+    )
 
 
 def reversed_grid(grid_NHW: NDArray[np.float32]) -> NDArray[np.float32]:
