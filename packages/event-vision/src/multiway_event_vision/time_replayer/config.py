@@ -34,8 +34,9 @@ class TimeReplayerConfig:
 
     bins: of the voxel grids. condition: flow networks see the logarithm of the counts, which differs less between
     sensors, and two more channels: how many events a pixel had, and when on average. Where an edge goes over pixels,
-    the slope of that time is the direction of motion; from the bins alone it takes long to learn. flow_halvings, refinement_halvings: convolutions of stride 2 before the
-    U-Nets; flows and visibility are scaled up bilinearly, frames are warped at their own resolution.
+    the slope of that time is the direction of motion; from the bins alone it takes long to learn.
+    flow_halvings, refinement_halvings: convolutions of stride 2 before the U-Nets; flows and visibility are scaled up
+    bilinearly, frames are warped at their own resolution.
     """
 
     flow: UNetConfig
