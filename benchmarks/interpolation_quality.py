@@ -5,8 +5,8 @@
 
 * **clips**: videos of FOLDER at most 320 pixels wide, their first 300 frames; of those that were trained on the last
   30 %, of `--held-out` ones the first 50 frames. 1, 3 and 7 frames are left out between two that are kept; events come
-  from a simulated sensor with random thresholds, threshold mismatch, noise, leak and a refractory time that no method is
-  told (`multiway_event_vision.time_replayer.clips.hidden_sensor`), another one than in training.
+  from a simulated sensor with random thresholds, threshold mismatch, noise, leak and a refractory time that no method
+  is told (`multiway_event_vision.time_replayer.clips.hidden_sensor`), not one of training.
 * **extrapolation**: the 7 frames left out, from the frame before them and the events alone.
 * **slider**: three triplets of slider_depth (DAVIS240C): true events, true middle frames.
 * **sprites**: drawn textured discs that turn and accelerate; `share` of their way is due to acceleration (0: constant
