@@ -29,9 +29,9 @@ def build_demo(model: str = BUNDLED_MODEL, *, device: str = "auto") -> Any:
     with frame(TITLE, DESCRIPTION) as blocks, gr.Row(equal_height=False):
         with gr.Column(scale=0, min_width=300):
             video = gr.File(
-                label="Video (none: drawn shapes)", file_types=["video"], height=120, elem_id="fi-video"
+                label="Video (none: drawn shapes)", file_types=["video"], height=100, elem_id="fi-video"
             )
-            events = gr.File(label="Its events, where there are some", height=120, elem_id="fi-events")
+            events = gr.File(label="Its events, where there are some", height=100, elem_id="fi-events")
             skipped = gr.Radio(_SKIPPED, value=7, label="Frames left out", elem_id="fi-skipped")
             number = gr.Slider(1, 2, value=1, step=1, label="Gap", elem_id="fi-gap")
             position = gr.Slider(0.0, 1.0, value=0.5, step=0.01, label="Time in the gap", elem_id="fi-time")
@@ -54,7 +54,7 @@ def build_demo(model: str = BUNDLED_MODEL, *, device: str = "auto") -> Any:
             gallery = gr.Gallery(
                 label="Beside it",
                 columns=2,
-                height=560,
+                height=720,
                 object_fit="contain",
                 format="png",
                 interactive=False,
@@ -92,7 +92,7 @@ def _wish(video: str | None, events: str | None, skipped: int, number: int, posi
 def _page(shown: Shown, compared: str) -> list[Any]:
     left = compared if compared in shown.frames else "blend"
     captions = {
-        name: f"{name}, {shown.psnr[name]:.2f} dB" if name in shown.psnr else name for name in shown.frames
+        name: f"{name}, {shown.psnr[name]:.1f} dB" if name in shown.psnr else name for name in shown.frames
     }
     beside = [(image, captions[name]) for name, image in shown.frames.items() if name != OURS]
     beside += [(shown.events, "events of the gap"), (shown.flow, "flow to the first frame")]
