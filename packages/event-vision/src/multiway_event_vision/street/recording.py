@@ -42,7 +42,7 @@ class RecordingConfig:
     """How a video becomes a recording."""
 
     width: int = 304  # of the sensor in pixels; the height follows
-    frames_per_second: float = 240.0  # at least, with those put in between
+    frames_per_second: float = 160.0  # at least, with those put in between
     sensor: SensorConfig = field(default_factory=lambda: SensorConfig(noise_hz=0.1))
     tracks: TrackConfig = field(default_factory=TrackConfig)
     labels: LabelConfig = field(default_factory=LabelConfig)

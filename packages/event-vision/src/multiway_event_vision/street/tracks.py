@@ -25,7 +25,7 @@ Corners = NDArray[np.float64]
 class TrackConfig:
     """What links, and what is kept. Times in microseconds."""
 
-    sure: float = 0.5  # score from which a box may begin a track
+    sure: float = 0.45  # score from which a box may begin a track
     doubtful: float = 0.2  # boxes below are not looked at
     overlap: float = 0.3  # least intersection over union of a link
     longest_gap_us: int = 500_000

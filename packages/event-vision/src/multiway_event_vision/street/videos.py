@@ -35,29 +35,26 @@ _SIGNERS: Final[tuple[tuple[str, Split], ...]] = (
 
 VIDEOS: Final[dict[str, StreetVideo]] = {
     "vtest.avi": StreetVideo(
-        "opencv-doc 4.6.0, examples/data", "Apache-2.0", "pedestrians, from above", "training", (304, 384)
+        "opencv-doc 4.6.0, examples/data", "Apache-2.0", "pedestrians, from above", "training", (320,)
     ),
     "one-by-one-person-detection.mp4": StreetVideo(
-        _INTEL, "CC-BY-4.0", "people in a room, one at a time", "training", (96, 128)
+        _INTEL, "CC-BY-4.0", "people in a room, one at a time", "training", (112,)
     ),
     "pedestrian_survaillance.mp4": StreetVideo(_COUNTING, "MIT", "pedestrians, near", "training", (160, 240)),
     "cutl.mp4": StreetVideo(_COUNTING, "MIT", "pedestrians in a shopping street", "evaluation", (384,)),
-    "car-detection.mp4": StreetVideo(_INTEL, "CC-BY-4.0", "cars from above", "training", (128, 160)),
-    "video02.avi": StreetVideo("andrewssobral/bgslibrary dataset", "MIT", "motorway", "training", (240, 304)),
+    "car-detection.mp4": StreetVideo(_INTEL, "CC-BY-4.0", "cars from above", "training", (144,)),
+    "video02.avi": StreetVideo("andrewssobral/bgslibrary dataset", "MIT", "motorway", "training", (256,)),
     "video03.avi": StreetVideo(
-        "andrewssobral/bgslibrary dataset", "MIT", "road from a bridge", "training", (160, 240)
+        "andrewssobral/bgslibrary dataset", "MIT", "road from a bridge", "training", (200,)
     ),
     "input_video.mp4": StreetVideo(
-        "ahmetozlu/vehicle_counting_tensorflow", "MIT", "road in a suburb", "training", (160, 240)
-    ),
-    "vehicle_survaillance.mp4": StreetVideo(
-        _COUNTING, "MIT", "the same road as input_video.mp4", "training", (200,)
+        "ahmetozlu/vehicle_counting_tensorflow", "MIT", "road in a suburb", "training", (200,)
     ),
     "traffic_sequence.mp4": StreetVideo(
         "mvtb-data 1.6.1", "MIT", "crossing from a roof, grey", "training", (384,)
     ),
     "solidWhiteRight.mp4": StreetVideo(
-        "udacity/CarND-LaneLines-P1 test_videos", "MIT", "motorway from a car", "training", (304, 384)
+        "udacity/CarND-LaneLines-P1 test_videos", "MIT", "motorway from a car", "training", (304,)
     ),
     "test_video.mp4": StreetVideo(
         "udacity/CarND-Vehicle-Detection", "MIT", "motorway from a car", "evaluation", (304,)
@@ -71,7 +68,7 @@ VIDEOS: Final[dict[str, StreetVideo]] = {
         "CC-BY-4.0",
         "a person who signs, down to the waist",
         split,
-        (80, 112) if split == "training" else (96,),
+        (96,),
     )
     for words, split in _SIGNERS
     for word in words.split()
