@@ -10,8 +10,8 @@ from multiway_core.errors import InputError
 from multiway_event_vision.ssla_det import boxes
 from multiway_event_vision.ssla_det.assignment import Targets, assign
 from multiway_event_vision.ssla_det.detections import DetectionConfig, detect_windows
+from multiway_event_vision.ssla_det.detector import SslaDetOutputs
 from multiway_event_vision.ssla_det.head import HeadOutputs, YoloxHead, centres
-from multiway_event_vision.ssla_det.model import SslaDetOutputs
 from multiway_event_vision.ssla_det.objective import ObjectiveConfig, objective
 from torch import Tensor
 

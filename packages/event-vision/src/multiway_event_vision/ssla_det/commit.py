@@ -8,7 +8,7 @@ Legend: N events of the slice, M those that reached a level, G cells of the grid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -17,14 +17,12 @@ from multiway_event_vision.ssla_det.config import SslaDetConfig
 from multiway_event_vision.ssla_det.inputs import EventBatch
 from multiway_event_vision.ssla_det.layer import LayerWeights
 from multiway_event_vision.ssla_det.pooling import pool
-from multiway_event_vision.ssla_det.spaces import Place, Routes, route
+from multiway_event_vision.ssla_det.spaces import Place
 from multiway_event_vision.ssla_det.state import StreamState
 from multiway_event_vision.ssla_det.temporal_dropout import keep_from_start
 
 Weights = Sequence[Sequence[LayerWeights]]
 """[level][layer]"""
-RunLevel = Callable[..., tuple[Tensor, list[Tensor]]]
-"""As `run_level`."""
 
 
 def place_of(batch: EventBatch) -> Place:
@@ -40,14 +38,12 @@ def run_level(
     hidden: Sequence[Tensor],
     *,
     in_place: bool = False,
+    fused: bool = True,
 ) -> tuple[Tensor, list[Tensor]]:
     """(result, new states) of the layers of one level."""
-    routes: dict[int, Routes] = {}
     moved = []
     for layer, state in zip(layers, hidden, strict=True):
-        if layer.size not in routes:
-            routes[layer.size] = route(place, layer.size)
-        x_MC, state = layer.advance(x_MC, routes[layer.size], state, in_place=in_place)
+        x_MC, state = layer.advance(x_MC, place, state, in_place=in_place, fused=fused)
         moved.append(state)
     return x_MC, moved
 
@@ -59,12 +55,12 @@ def commit(
     state: StreamState,
     *,
     in_place: bool = False,
-    run_level: RunLevel = run_level,
+    fused: bool = True,
 ) -> tuple[StreamState, Tensor]:
     """(the state behind these events, how many levels committed each event: int64 [N]).
 
     The given state is not changed (its `previous` belongs to `event_features`), so gradients flow through all of it;
-    `in_place` takes over the memory of its `hidden`, which is most of it. `run_level` may be a faster equal.
+    `in_place` takes over the memory of its `hidden`, which is most of it. `fused=False` keeps to PyTorch.
     """
     if len(batch.t_N) == 0:
         return state, batch.t_N
@@ -83,7 +79,9 @@ def commit(
             keep = keep_M.nonzero().squeeze(1)
             x_MC, place, index_M = x_MC[keep], place[keep], index_M[keep]
             depth_N[index_M] += 1
-        x_MC, hidden[level] = run_level(weights[level], x_MC, place, state.hidden[level], in_place=in_place)
+        x_MC, hidden[level] = run_level(
+            weights[level], x_MC, place, state.hidden[level], in_place=in_place, fused=fused
+        )
     arrived = newest_N[index_M]
     waiting[-1] = waiting[-1].index_copy(0, cell_N[index_M[arrived]], x_MC[arrived])
 

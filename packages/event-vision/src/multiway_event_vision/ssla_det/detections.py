@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from multiway_event_vision.ssla_det.boxes import boxes_of_cells, suppress
+from multiway_event_vision.ssla_det.detector import SslaDetOutputs
 from multiway_event_vision.ssla_det.engines.engine import Engine
 from multiway_event_vision.ssla_det.head import HeadOutputs, centres
-from multiway_event_vision.ssla_det.model import SslaDetOutputs
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear
 
 from multiway_event_vision.kernels.segmented_scan import segmented_scan
-from multiway_event_vision.ssla_det.projections import PlainProjection, Projection
-from multiway_event_vision.ssla_det.spaces import Routes
+from multiway_event_vision.ssla_det import fused as fused_layer
+from multiway_event_vision.ssla_det.projections import FoldedProjection, PlainProjection, Projection
+from multiway_event_vision.ssla_det.spaces import Place, route
 
 
 def _snapshot(tensor: Tensor) -> Tensor:
@@ -41,12 +42,20 @@ class LayerWeights:
     size: int
 
     def advance(
-        self, x_NC: Tensor, routes: Routes, state_PD: Tensor, *, in_place: bool = False
+        self, x_NC: Tensor, place: Place, state_PD: Tensor, *, in_place: bool = False, fused: bool = True
     ) -> tuple[Tensor, Tensor]:
         """(out_ND, new state_PD) of events in canonical order.
 
-        The given state is left as it is, for gradients; `in_place` moves it instead of a copy.
+        The given state is left as it is, for gradients; `in_place` moves it instead of a copy. `fused` takes the CPU's
+        fast path where there is one.
         """
+        if fused and fused_layer.supports(self.projection, x_NC):
+            assert isinstance(self.projection, FoldedProjection)
+            y_ND, moved_PD = fused_layer.advance(
+                self.projection, self.size, x_NC, place, state_PD, in_place=in_place
+            )
+            return self._leave(x_NC, y_ND), moved_PD
+        routes = route(place, self.size)
         v_NKD, g_NKD, q_NKD = self.projection.scatter(x_NC)
         N, K, D = v_NKD.shape
         v_RD, g_RD, q_RD = (
@@ -57,13 +66,14 @@ class LayerWeights:
         last_SD = h_RD.index_select(0, routes.offsets[1:] - 1)
         moved_PD = state_PD if in_place else state_PD.clone()
         moved_PD.index_copy_(0, routes.space_S, last_SD)
-        return self.leave(x_NC, o_NKD), moved_PD
+        return self._leave(x_NC, self.projection.gather(o_NKD)), moved_PD
 
     def peek(self, x_NC: Tensor, space_NK: Tensor, state_PD: Tensor) -> Tensor:
         """out_ND of events that each come next on this state (spaces -1 lie outside); nothing is changed."""
         v_NKD, g_NKD, q_NKD = self.projection.scatter(x_NC)
         h_NKD = g_NKD.sigmoid() * state_PD[space_NK.clamp(min=0)] + v_NKD
-        return self.leave(x_NC, (q_NKD * h_NKD).masked_fill((space_NK < 0)[:, :, None], 0))
+        o_NKD = (q_NKD * h_NKD).masked_fill((space_NK < 0)[:, :, None], 0)
+        return self._leave(x_NC, self.projection.gather(o_NKD))
 
     def frozen(self) -> LayerWeights:
         """A copy without gradients, for inference: training on does not change it."""
@@ -76,9 +86,8 @@ class LayerWeights:
             self.size,
         )
 
-    def leave(self, x_NC: Tensor, o_NKD: Tensor) -> Tensor:
-        """out_ND from q ⊙ h at every position: gather, residual, norm."""
-        y_ND = self.projection.gather(o_NKD)
+    def _leave(self, x_NC: Tensor, y_ND: Tensor) -> Tensor:
+        """out_ND from what was gathered: residual, norm."""
         y_ND = y_ND + (x_NC if self.residual_DC is None else linear(x_NC, self.residual_DC))
         return layer_norm(y_ND, y_ND.shape[1:], self.norm_weight_D, self.norm_bias_D, self.norm_eps)
 

@@ -13,14 +13,15 @@ Legend: B streams, G cells of the grid over all streams, D width, H, W the grid.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from multiway_event_vision.ssla_det.commit import Weights, commit
 from multiway_event_vision.ssla_det.config import SslaDetConfig
-from multiway_event_vision.ssla_det.head import HeadOutputs, YoloxHead
+from multiway_event_vision.ssla_det.detector import Detector, SslaDetOutputs
+from multiway_event_vision.ssla_det.head import YoloxHead
 from multiway_event_vision.ssla_det.inputs import EventBatch
 from multiway_event_vision.ssla_det.layer import SslaLayer
 from multiway_event_vision.ssla_det.peek import peek
@@ -28,17 +29,7 @@ from multiway_event_vision.ssla_det.state import StreamState
 from multiway_event_vision.ssla_det.window import end_anchored
 
 
-@dataclass(frozen=True)
-class SslaDetOutputs:
-    """Of a batch of windows, at their ends."""
-
-    head: HeadOutputs
-    grid_BDHW: Tensor
-    active_BHW: Tensor
-    """bool, cells that had an event; predictions of the others are one constant."""
-
-
-class SslaDet(nn.Module):
+class SslaDet(Detector):
     """The network. Its parameters do not depend on the sensor's size."""
 
     def __init__(self, config: SslaDetConfig) -> None:
@@ -50,21 +41,42 @@ class SslaDet(nn.Module):
         )
         self.head = YoloxHead(config.widths[-1], config.num_classes)
 
+    @property
+    def stride(self) -> int:
+        return self.config.stride
+
+    @property
+    def num_classes(self) -> int:
+        return self.config.num_classes
+
     def forward(self, batch: EventBatch, *, fold: bool = True) -> SslaDetOutputs:
         """Predictions at the end of each stream of the batch, from a state of zero; differentiable.
 
         `fold=False` multiplies by every matrix in turn: the definition, slower.
         """
+        if self.config.readout == "commit-peek":
+            return self.read_outs([batch], fold=fold)
         weights = self.weights(fold=fold)
         state = self.initial_state(batch.height, batch.width, batch.streams)
-        if self.config.readout == "commit-peek":
+        grid_GD, active_G = end_anchored(self.config, weights, batch, state)
+        return self._predict([grid_GD], [active_G], batch)
+
+    def read_outs(self, slices: Sequence[EventBatch], *, fold: bool = True) -> SslaDetOutputs:
+        """As :meth:`Detector.read_outs`: states go on from slice to slice, and gradients back."""
+        weights = self.weights(fold=fold)
+        first = slices[0]
+        state = self.initial_state(first.height, first.width, first.streams)
+        grids, active = [], []
+        for batch in slices:
             state, _ = commit(self.config, weights, batch, state)
-            grid_GD, active_G = peek(self.config, weights, state), state.depth_G > 0
-        else:
-            grid_GD, active_G = end_anchored(self.config, weights, batch, state)
+            grids.append(peek(self.config, weights, state))
+            active.append(state.depth_G > 0)
+        return self._predict(grids, active, first)
+
+    def _predict(self, grids: list[Tensor], active: list[Tensor], batch: EventBatch) -> SslaDetOutputs:
         rows, columns = self.config.frame(self.config.num_levels - 1, batch.height, batch.width)
-        grid_BDHW = grid_GD.view(batch.streams, rows, columns, -1).permute(0, 3, 1, 2)
-        active_BHW = active_G.view(batch.streams, rows, columns)
+        grid_BDHW = torch.cat(grids).view(len(grids) * batch.streams, rows, columns, -1).permute(0, 3, 1, 2)
+        active_BHW = torch.cat(active).view(-1, rows, columns)
         return SslaDetOutputs(self.head(grid_BDHW), grid_BDHW, active_BHW)
 
     def weights(self, *, fold: bool = True) -> Weights:

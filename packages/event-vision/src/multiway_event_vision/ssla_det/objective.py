@@ -15,8 +15,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
 from multiway_event_vision.ssla_det.assignment import Targets, assign
 from multiway_event_vision.ssla_det.boxes import boxes_of_cells, generalized_iou
+from multiway_event_vision.ssla_det.detector import SslaDetOutputs
 from multiway_event_vision.ssla_det.head import centres
-from multiway_event_vision.ssla_det.model import SslaDetOutputs
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The event engine: one event after another, depth first; the definition of what the others compute.
 
-An event is a few small matrix-vector products at each level that it reaches. `event.cpp`, built on first use, walks
+An event is a few small matrix-vector products at each level that it reaches. `native.cpp`, built on first use, walks
 through a slice without coming back to Python; without a compiler the same steps run in numpy, some fifty times
 slower. Both read and write the state that the other engines use.
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from multiway_event_vision.ssla_det import native
 from multiway_event_vision.ssla_det.engines import event_native
 from multiway_event_vision.ssla_det.engines.engine import Engine
 from multiway_event_vision.ssla_det.inputs import LONG_AGO_US, NEVER, EventArrays
@@ -38,7 +39,7 @@ class EventEngine(Engine):
         self._machine = None
 
     def _push(self, events: EventArrays) -> None:
-        if self._machine is None and self.native and event_native.available():
+        if self._machine is None and self.native and native.available():
             self._machine = event_native.Machine(self.model.config, self.weights, self.state)
         if self._machine is not None:
             self._machine.run(events, self.work.committed)

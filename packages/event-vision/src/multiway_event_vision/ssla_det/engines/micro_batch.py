@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from multiway_event_vision.ssla_det.commit import commit, run_level
-from multiway_event_vision.ssla_det.engines import event_native
+from multiway_event_vision.ssla_det.commit import commit
 from multiway_event_vision.ssla_det.engines.engine import Engine
 from multiway_event_vision.ssla_det.inputs import EventArrays, EventBatch, event_features
 
@@ -27,13 +26,12 @@ class MicroBatchEngine(Engine):
             height=self.height,
             width=self.width,
         )
-        compiled = self.native and event_native.available()
         self.state, depth_N = commit(
             self.model.config,
             self.weights,
             batch,
             self.state,
             in_place=True,
-            run_level=event_native.run_level if compiled else run_level,
+            fused=self.native,
         )
         self.work.committed += np.bincount(depth_N.numpy() - 1, minlength=len(self.work.committed))

@@ -1,7 +1,8 @@
-// One event after another through SSLA-Det, depth first. The steps are those of event.py, which is the definition.
-// And, for slices of events whose products were done together, the part of a layer that has to keep their order.
+// One event after another through SSLA-Det, depth first. The steps are those of engines/event.py, which is the definition.
+// And, for slices of events whose products were done together, the part of a layer that has to keep their order, with
+// its gradient (fused.py).
 //
-// Almost all time goes into matrix-vector products of the folded weights. `pack` in event_native.py lays a matrix out in
+// Almost all time goes into matrix-vector products of the folded weights. `pack` in engines/event_native.py lays a matrix out in
 // strips of up to 64 results, so that a strip's sums stay in registers while its weights are read once, in order.
 // Written with the vector extensions of GCC and Clang; 16 lanes become whatever the machine has.
 
@@ -100,7 +101,7 @@ inline void sigmoid(const double* x, double* y, int64_t count) {
     for (int64_t i = 0; i < count; ++i) y[i] = 1 / (1 + std::exp(-x[i]));
 }
 
-// As event_native.py fills it in: nine 64-bit words.
+// As engines/event_native.py fills it in: nine 64-bit words.
 struct Layer {
     int64_t inputs, width, size;
     const void *inward, *outward, *residual, *norm_weight, *norm_bias;
@@ -123,10 +124,11 @@ struct Machine {
 };
 
 // The states of the spaces around pixel (y, x) move: h = sigmoid(g) h + v; out [K, D] = q h, 0 outside of the frame.
-// projected [3, K, D] are v, g and q; what lies behind them must be readable up to padded(3 K D).
-template <typename T>
+// projected [3, K, D] are v, g and q; what lies behind them must be readable up to padded(3 K D). With `kKeep`, before
+// [K, D] receives the states as they were.
+template <typename T, bool kKeep>
 inline void mix(int64_t size, int64_t D, int64_t height, int64_t width, int64_t at_y, int64_t at_x, const T* projected,
-                T* hidden, T* gate, T* out) {
+                T* hidden, T* gate, T* out, T* before) {
     const int64_t K = size * size, radius = (size - 1) / 2;
     sigmoid(projected + K * D, gate, K * D);
     for (int64_t i = 0; i < size; ++i) {
@@ -142,6 +144,7 @@ inline void mix(int64_t size, int64_t D, int64_t height, int64_t width, int64_t 
             const T* __restrict g = gate + at;
             const T* __restrict q = projected + 2 * K * D + at;
             T* __restrict o = out + at;
+            if (kKeep) std::memcpy(before + at, h, D * sizeof(T));
 #pragma omp simd
             for (int64_t d = 0; d < D; ++d) {
                 const T moved = g[d] * h[d] + v[d];
@@ -160,7 +163,8 @@ void step(const Layer& layer, const Level& level, int64_t at_y, int64_t at_x, T 
     T* gate = projected + padded(3 * K * D);
     T* out = gate + padded(K * D);
     product(static_cast<const T*>(layer.inward), x, layer.inputs, 3 * K * D, projected);
-    mix(layer.size, D, level.height, level.width, at_y, at_x, projected, static_cast<T*>(layer.hidden), gate, out);
+    mix<T, false>(layer.size, D, level.height, level.width, at_y, at_x, projected, static_cast<T*>(layer.hidden), gate,
+                  out, nullptr);
     product(static_cast<const T*>(layer.outward), out, K * D, D, result);
     if (layer.residual != nullptr) {
         product(static_cast<const T*>(layer.residual), x, layer.inputs, D, projected);
@@ -224,13 +228,72 @@ void run(const Machine& machine, const int64_t* time, const int64_t* pixels, con
     }
 }
 
-// N events in order, with projected [N, 3, K, D] and out [N, K, D]; at each, y and x in the level's frame.
+// N events in order, with projected [N, 3, K, D], out [N, K, D] and before [N, K, D] or null; the states hidden
+// [streams, height, width, D]; at each event its stream, y and x in the level's frame.
 template <typename T>
-void mix_all(int64_t N, int64_t size, int64_t D, int64_t height, int64_t width, const int64_t* y, const int64_t* x,
-             const T* projected, T* hidden, T* gate, T* out) {
-    const int64_t KD = size * size * D;
-    for (int64_t n = 0; n < N; ++n)
-        mix(size, D, height, width, y[n], x[n], projected + n * 3 * KD, hidden, gate, out + n * KD);
+void mix_all(int64_t N, int64_t size, int64_t D, int64_t height, int64_t width, const int64_t* stream, const int64_t* y,
+             const int64_t* x, const T* projected, T* hidden, T* gate, T* out, T* before) {
+    const int64_t KD = size * size * D, frame = height * width * D;
+    for (int64_t n = 0; n < N; ++n, projected += 3 * KD, out += KD) {
+        T* states = hidden + stream[n] * frame;
+        if (before == nullptr)
+            mix<T, false>(size, D, height, width, y[n], x[n], projected, states, gate, out, nullptr);
+        else
+            mix<T, true>(size, D, height, width, y[n], x[n], projected, states, gate, out, before + n * KD);
+    }
+}
+
+// The gradient of mix, one event: with h = g b + v and o = q h, where b is the state before and a the gate before its
+// sigmoid g, and with dh the gradient that the state's later readers left in grad_hidden,
+//   dq = do h;   dh += do q;   dv = dh;   da = dh b g (1 - g);   db = dh g.
+// out receives o again, which the gradient of what follows needs.
+template <typename T>
+inline void mix_back(int64_t size, int64_t D, int64_t height, int64_t width, int64_t at_y, int64_t at_x,
+                     const T* projected, const T* before, const T* grad_out, T* grad_hidden, T* gate,
+                     T* grad_projected, T* out) {
+    const int64_t K = size * size, radius = (size - 1) / 2, KD = K * D;
+    sigmoid(projected + KD, gate, KD);
+    for (int64_t i = 0; i < size; ++i) {
+        const int64_t space_y = at_y + radius - i;
+        for (int64_t j = 0; j < size; ++j) {
+            const int64_t space_x = at_x + radius - j, at = (i * size + j) * D;
+            T* __restrict grad_v = grad_projected + at;
+            T* __restrict grad_a = grad_projected + KD + at;
+            T* __restrict grad_q = grad_projected + 2 * KD + at;
+            T* __restrict o = out + at;
+            if (space_y < 0 || space_y >= height || space_x < 0 || space_x >= width) {
+                for (T* part : {grad_v, grad_a, grad_q, o}) std::memset(part, 0, D * sizeof(T));
+                continue;
+            }
+            T* __restrict grad_h = grad_hidden + (space_y * width + space_x) * D;
+            const T* __restrict v = projected + at;
+            const T* __restrict g = gate + at;
+            const T* __restrict q = projected + 2 * KD + at;
+            const T* __restrict b = before + at;
+            const T* __restrict grad_o = grad_out + at;
+#pragma omp simd
+            for (int64_t d = 0; d < D; ++d) {
+                const T moved = g[d] * b[d] + v[d];
+                const T grad = grad_o[d] * q[d] + grad_h[d];
+                o[d] = q[d] * moved;
+                grad_q[d] = grad_o[d] * moved;
+                grad_v[d] = grad;
+                grad_a[d] = grad * b[d] * g[d] * (1 - g[d]);
+                grad_h[d] = grad * g[d];
+            }
+        }
+    }
+}
+
+// As mix_all, the last event first.
+template <typename T>
+void mix_all_back(int64_t N, int64_t size, int64_t D, int64_t height, int64_t width, const int64_t* stream,
+                  const int64_t* y, const int64_t* x, const T* projected, const T* before, const T* grad_out,
+                  T* grad_hidden, T* gate, T* grad_projected, T* out) {
+    const int64_t KD = size * size * D, frame = height * width * D;
+    for (int64_t n = N - 1; n >= 0; --n)
+        mix_back(size, D, height, width, y[n], x[n], projected + n * 3 * KD, before + n * KD, grad_out + n * KD,
+                 grad_hidden + stream[n] * frame, gate, grad_projected + n * 3 * KD, out + n * KD);
 }
 
 }  // namespace
@@ -242,10 +305,19 @@ void mix_all(int64_t N, int64_t size, int64_t D, int64_t height, int64_t width, 
         run<T>(*static_cast<const Machine*>(machine), time, pixels, on, N, committed);                              \
     }                                                                                                               \
     extern "C" __attribute__((visibility("default"))) void mix_##name(                                              \
-        int64_t N, int64_t size, int64_t D, int64_t height, int64_t width, const int64_t* y, const int64_t* x,      \
-        const void* projected, void* hidden, void* gate, void* out) {                                               \
-        mix_all<T>(N, size, D, height, width, y, x, static_cast<const T*>(projected), static_cast<T*>(hidden),      \
-                   static_cast<T*>(gate), static_cast<T*>(out));                                                    \
+        int64_t N, int64_t size, int64_t D, int64_t height, int64_t width, const int64_t* stream, const int64_t* y, \
+        const int64_t* x, const void* projected, void* hidden, void* gate, void* out, void* before) {               \
+        mix_all<T>(N, size, D, height, width, stream, y, x, static_cast<const T*>(projected),                       \
+                   static_cast<T*>(hidden), static_cast<T*>(gate), static_cast<T*>(out), static_cast<T*>(before));  \
+    }                                                                                                               \
+    extern "C" __attribute__((visibility("default"))) void mix_back_##name(                                         \
+        int64_t N, int64_t size, int64_t D, int64_t height, int64_t width, const int64_t* stream, const int64_t* y, \
+        const int64_t* x, const void* projected, const void* before, const void* grad_out, void* grad_hidden,       \
+        void* gate, void* grad_projected, void* out) {                                                              \
+        mix_all_back<T>(N, size, D, height, width, stream, y, x, static_cast<const T*>(projected),                  \
+                        static_cast<const T*>(before), static_cast<const T*>(grad_out),                             \
+                        static_cast<T*>(grad_hidden), static_cast<T*>(gate), static_cast<T*>(grad_projected),       \
+                        static_cast<T*>(out));                                                                      \
     }
 
 RUN(f32, float)

@@ -1,0 +1,165 @@
+"""Labelled recordings, training streams, the recipe: what a detector is trained on, and that it learns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from multiway_core.errors import ConfigError, InputError
+from multiway_event_vision.events import Events
+from multiway_event_vision.labels.boxes import Boxes
+from multiway_event_vision.labels.labelled import LabelledRecording, load_recordings, save_recordings
+from multiway_event_vision.simulator.shapes import ShapesConfig
+from multiway_event_vision.ssla_det.batches import StreamBatches, StreamConfig, whole_recordings
+from multiway_event_vision.ssla_det.config import PRESETS
+from multiway_event_vision.ssla_det.inputs import batch_windows, window_of
+from multiway_event_vision.ssla_det.model import build
+from multiway_event_vision.ssla_det.objective import objective
+from multiway_event_vision.ssla_det.recipe import OBJECTIVE, RECIPES, train
+from multiway_event_vision.ssla_det.scoring import score_recordings
+from multiway_event_vision.ssla_det.shapes_set import shapes_set
+
+SMALL = ShapesConfig(width=48, height=40, duration_us=120_000, most_shapes=1, radius=(8, 14))
+
+
+@pytest.fixture(scope="module")
+def recordings() -> list[LabelledRecording]:
+    return shapes_set("train", 3, config=SMALL, label_every_us=20_000)
+
+
+def test_recordings_come_back_from_their_file(recordings: list[LabelledRecording], tmp_path: Path) -> None:
+    save_recordings(recordings, tmp_path / "set.npz")
+    for given, found in zip(recordings, load_recordings(tmp_path / "set.npz"), strict=True):
+        found.events.check()
+        for name in "txyp":
+            np.testing.assert_array_equal(getattr(found.events, name), getattr(given.events, name))
+        np.testing.assert_array_equal(found.label_times, given.label_times)
+        np.testing.assert_array_equal(found.boxes.x, given.boxes.x)
+        np.testing.assert_array_equal(found.boxes.class_id, given.boxes.class_id)
+    (tmp_path / "bad.npz").write_bytes((tmp_path / "set.npz").read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"bad\.npz: not a file of labelled recordings"):
+        load_recordings(tmp_path / "bad.npz")
+
+
+def test_a_set_is_the_same_from_its_file(tmp_path: Path) -> None:
+    made = shapes_set("train", 2, config=SMALL, file=tmp_path / "set.npz")
+    read = shapes_set("train", 2, config=SMALL, file=tmp_path / "set.npz")
+    np.testing.assert_array_equal(made[1].events.t, read[1].events.t)
+    other = shapes_set("test", 1, config=SMALL)
+    assert len(other[0].events) != len(made[0].events)
+
+
+def marked(height: int, width: int) -> LabelledRecording:
+    """Every event lies in the one box of its time, which moves right by a pixel every millisecond."""
+    t = np.arange(0, 60_000, 100)
+    left = 4 + t // 1000
+    generator = np.random.default_rng(0)
+    x = left % (width - 9) + generator.integers(0, 9, len(t))
+    y = 6 + generator.integers(0, 5, len(t))
+    times = np.arange(10_000, 60_000, 5_000)
+    boxes = Boxes.from_arrays(
+        times,
+        (4 + times // 1000) % (width - 9),
+        np.full(len(times), 6),
+        [9] * len(times),
+        [5] * len(times),
+        [0] * len(times),
+    )
+    return LabelledRecording(Events.from_arrays(t, x, y, t % 2, width, height), boxes, times)
+
+
+@pytest.mark.parametrize("crop", [None, (56, 56)])
+def test_boxes_move_with_their_events(crop: tuple[int, int] | None) -> None:
+    config = StreamConfig(
+        streams=8, read_outs=3, shortest_us=20_000, longest_us=50_000, burn_in_us=4_000,
+        keep=(0.5, 1.0), speed=(0.5, 2.0), symmetry="square", crop=crop, least_visible=1.0,
+    )  # fmt: skip
+    source = StreamBatches([marked(80, 80)], config, seed=1)
+    seen = 0
+    for step in range(4):
+        batch = source(step, 0, 1)
+        assert len(batch.slices) == 3
+        for number, target in enumerate(batch.targets):
+            part, stream = batch.slices[number // 8], number % 8
+            if not len(target.boxes_G4):
+                assert crop is not None
+                continue
+            of_stream = part.stream_N == stream
+            newest = part.t_N[of_stream].amax()
+            # The newest events of a read-out lie in the box of its time.
+            last = of_stream & (part.t_N >= newest - 200)
+            x, y = part.pixel_N[last] % part.width, part.pixel_N[last] // part.width
+            x1, y1, x2, y2 = target.boxes_G4[0]
+            assert bool(((x >= x1 - 1) & (x <= x2) & (y >= y1 - 1) & (y <= y2)).all())
+            assert {round(float(x2 - x1)), round(float(y2 - y1))} == {9, 5}
+            seen += 1
+    assert seen > 10
+
+
+def test_batches_depend_on_seed_step_and_shard_alone(recordings: list[LabelledRecording]) -> None:
+    config = StreamConfig(streams=2, read_outs=2, shortest_us=60_000, longest_us=100_000)
+    first, again = (StreamBatches(recordings, config, seed=5)(7, 1, 2) for _ in range(2))
+    assert torch.equal(first.slices[1].x_NC, again.slices[1].x_NC)
+    other = StreamBatches(recordings, config, seed=5)(7, 0, 2)
+    assert len(other.slices[0].t_N) != len(first.slices[0].t_N)
+
+
+def test_streams_stay_below_the_number_of_events(recordings: list[LabelledRecording]) -> None:
+    config = StreamConfig(
+        streams=1, shortest_us=60_000, longest_us=100_000, burn_in_us=5_000, most_events=500
+    )
+    for step in range(5):
+        batch = StreamBatches(recordings, config)(step, 0, 1)
+        assert sum(len(part.t_N) for part in batch.slices) <= 500
+
+
+def test_a_recording_without_labels_is_refused(recordings: list[LabelledRecording]) -> None:
+    without = replace(recordings[0], label_times=np.zeros(0, np.int64))
+    with pytest.raises(InputError, match="recording 1 has no label later than 30 ms"):
+        StreamBatches([recordings[0], without], StreamConfig())
+    with pytest.raises(InputError, match="no recordings"):
+        StreamBatches([], StreamConfig())
+
+
+def test_read_outs_are_those_of_windows(recordings: list[LabelledRecording]) -> None:
+    model = build(PRESETS["ssla-tiny"]).double().eval()
+    batch = whole_recordings(recordings[:2])
+    slices = [replace(part, x_NC=part.x_NC.double()) for part in batch.slices]
+    with torch.no_grad():
+        outputs = model.read_outs(slices)
+        for read, time in enumerate(recordings[0].label_times):
+            windows = [window_of(r.events.between(0, int(time) + 1)) for r in recordings[:2]]
+            whole = model(batch_windows(windows, height=40, width=48, dtype=torch.float64))
+            part = slice(2 * read, 2 * read + 2)
+            # The features are float32 numbers in one of the two.
+            torch.testing.assert_close(outputs.grid_BDHW[part], whole.grid_BDHW, rtol=0, atol=1e-5)
+            assert torch.equal(outputs.active_BHW[part], whole.active_BHW)
+
+
+def test_learns_a_recording_by_heart(recordings: list[LabelledRecording]) -> None:
+    model = build(replace(PRESETS["ssla-tiny"], num_classes=4))
+    sparse = replace(recordings[0], events=recordings[0].events[::3])
+    before = score_recordings(model, [sparse]).ap50
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    batch = whole_recordings([sparse])
+    for _ in range(40):
+        loss = objective(model.read_outs(batch.slices), batch.targets, stride=8, config=OBJECTIVE).total
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert model.training
+    after = score_recordings(model, [sparse]).ap50
+    assert after > max(0.5, before)
+
+
+def test_the_recipe_stops_goes_on_and_writes_a_model(tmp_path: Path) -> None:
+    folder = train("smoke", tmp_path / "run", seed=3)
+    assert {path.name for path in folder.iterdir()} >= {"config.json", "model.safetensors"}
+    again = train("smoke", tmp_path / "run", seed=3)  # finished: only written anew
+    assert (again / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    with pytest.raises(ConfigError, match="no recipe 'x': there are"):
+        train("x", tmp_path)
+    assert RECIPES["shapes"].model.num_classes == 4
