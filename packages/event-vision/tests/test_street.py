@@ -10,10 +10,11 @@ import pytest
 from multiway_core.errors import DataError, InputError
 from multiway_event_vision.events import Events
 from multiway_event_vision.labels import Boxes, write_coco_boxes
+from multiway_event_vision.labels.labelled import LabelledRecording
 from multiway_event_vision.street import build as street_build
 from multiway_event_vision.street.recording import LabelConfig, RecordingConfig, are_seen, street_recording
 from multiway_event_vision.street.tracks import TrackConfig, boxes_of, link
-from multiway_event_vision.street.views import ViewConfig, random_view
+from multiway_event_vision.street.views import ViewConfig, street_views
 
 PERIOD = 100_000
 
@@ -118,17 +119,21 @@ def test_views_keep_events_and_boxes_together() -> None:
     events = Events.from_arrays(
         t, x.astype(np.int64), y.astype(np.int64), generator.integers(0, 2, n), width, height
     )
-    label_t = np.arange(100_000, 2_000_000, 20_000)
-    one = np.ones(len(label_t))
-    boxes = Boxes.from_arrays(label_t, 20 + 60e-6 * label_t, 50 * one, 30 * one, 20 * one, one)
-    config = ViewConfig(width=80, height=64, empty=0.0)
+    times = np.arange(100_000, 2_000_000, 20_000)
+    one = np.ones(len(times))
+    boxes = Boxes.from_arrays(times, 20 + 60e-6 * times, 50 * one, 30 * one, 20 * one, one)
+    config = ViewConfig(width=80, height=64)
     count = 0
-    for _ in range(40):
-        view, found = random_view(events, boxes, generator, config)
-        assert (view.width, view.height) == (80, 64)
-        assert len(found)
+    for view in street_views([LabelledRecording(events, boxes, times)], 40, config, seed=1):
+        found = view.boxes
+        assert (view.events.width, view.events.height) == (80, 64)
+        assert set(found.t.tolist()) <= set(view.label_times.tolist())
+        assert (np.diff(view.label_times) > 0).all()
+        assert view.label_times[-1] <= config.duration_us
+        assert (found.x >= 0).all()
+        assert (found.x + found.width <= 80.001).all()
         for i in range(len(found)):
-            recent = view.between(int(found.t[i]) - 5_000, int(found.t[i]) + 5_000)
+            recent = view.events.between(int(found.t[i]) - 2_000, int(found.t[i]) + 2_000)
             assert (recent.x >= found.x[i] - 2).all()
             assert (recent.x <= found.x[i] + found.width[i] + 1.5).all()
             assert (recent.y >= found.y[i] - 1.5).all()
@@ -137,9 +142,10 @@ def test_views_keep_events_and_boxes_together() -> None:
     assert count > 1000
 
 
-def test_a_view_needs_something_to_see() -> None:
-    with pytest.raises(InputError, match="without events"):
-        random_view(Events.empty(64, 48), detections([(0, 0, 0, 5, 5, 0, 1)]), np.random.default_rng(0))
+def test_views_need_something_to_see() -> None:
+    nothing = detections([(0, 0, 0, 5, 5, 0, 1)])[:0]
+    with pytest.raises(InputError, match="no labels"):
+        street_views([LabelledRecording(recording(), nothing, np.array([500_000]))], 3)
 
 
 @pytest.fixture
@@ -162,7 +168,8 @@ def street(tmp_path: Path) -> Path:
 def test_recordings_are_built_from_videos(street: Path) -> None:
     written = street_build.build(street, street, street / "out", widths=(80,))
     assert [file.name for file in written] == ["block-80.npz"]
-    events, labels = street_build.read_recordings(street / "out" / "training")["block-80"]
+    made = street_build.read_recordings(street / "out" / "training")["block-80"]
+    events, labels = made.events, made.boxes
     assert (events.width, events.height) == (80, 60)
     assert len(labels) > 10
     assert set(labels.class_id.tolist()) == {1}  # the block that stands sends nothing

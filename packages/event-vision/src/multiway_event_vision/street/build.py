@@ -18,16 +18,11 @@ from pathlib import Path
 import numpy as np
 from multiway_core.errors import DataError, MultiwayError
 
-from multiway_event_vision.events import Events
 from multiway_event_vision.formats import open_events, write_events
-from multiway_event_vision.labels import (
-    Boxes,
-    read_coco_boxes,
-    read_prophesee_boxes,
-    write_prophesee_boxes,
-)
+from multiway_event_vision.labels import read_coco_boxes, read_prophesee_boxes, write_prophesee_boxes
+from multiway_event_vision.labels.labelled import LabelledRecording
 from multiway_event_vision.simulator import SensorConfig
-from multiway_event_vision.street.recording import CLASS_NAMES, RecordingConfig, street_recording
+from multiway_event_vision.street.recording import CLASS_NAMES, LabelConfig, RecordingConfig, street_recording
 from multiway_event_vision.street.videos import VIDEOS
 
 _LABELS = "_bbox.npy"
@@ -82,17 +77,17 @@ def drawn_sensor(seed: int) -> SensorConfig:
     )
 
 
-def read_recordings(folder: Path | str) -> dict[str, tuple[Events, Boxes]]:
+def read_recordings(folder: Path | str) -> dict[str, LabelledRecording]:
     """What `build` wrote to one split's folder, by name. Raises DataError: nothing there, or unreadable."""
     folder = Path(folder)
     found = {}
     for file in sorted(folder.glob("*.npz")):
         events = open_events(file).read()
-        found[file.stem] = events, read_prophesee_boxes(file.with_name(file.stem + _LABELS))
+        boxes = read_prophesee_boxes(file.with_name(file.stem + _LABELS))
+        every = LabelConfig().every_us
+        found[file.stem] = LabelledRecording(events, boxes, np.arange(every, int(events.t[-1]) + 1, every))
     if not found:
-        raise DataError(
-            f"{folder}: no recordings in it; make them with python -m multiway_event_vision.street.build"
-        )
+        raise DataError(f"{folder}: no recordings in it; make them with multiway_event_vision.street.build")
     return found
 
 

@@ -1,11 +1,12 @@
-"""Small random views of a long recording, for training: a stretch of time, a crop, and what may change without harm.
+"""Small random views of long recordings, for training: a stretch of time, a crop, and what may change without harm.
 
-A view is turned left to right, played faster or slower, backwards with polarities exchanged (what was brighter became
-darker), or with polarities exchanged alone (a dark car instead of a bright one); it is scaled down and thinned.
+A view is played faster or slower, backwards with polarities exchanged (what was brighter becomes darker), or with
+polarities exchanged alone (a dark car instead of a bright one); it is scaled down and thinned.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +14,8 @@ from multiway_core.errors import ConfigError, InputError
 
 from multiway_event_vision.events import Events
 from multiway_event_vision.labels.boxes import Boxes
-from multiway_event_vision.street.recording import LabelConfig, are_seen
+from multiway_event_vision.labels.labelled import LabelledRecording
+from multiway_event_vision.street.recording import CLASS_NAMES, LabelConfig, are_seen
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,11 @@ class ViewConfig:
 
     width: int = 128
     height: int = 96
-    duration_us: tuple[int, int] = (100_000, 400_000)
+    duration_us: int = 400_000
     scale: tuple[float, float] = (0.6, 1.0)
-    speed: tuple[float, float] = (0.7, 1.5)
-    kept: tuple[float, float] = (0.7, 1.0)  # share of the events
+    speed: tuple[float, float] = (0.7, 2.0)
     backwards: float = 0.3  # probabilities
     exchanged: float = 0.3
-    empty: float = 0.05  # of a view that is not around an object
     labels: LabelConfig = field(default_factory=LabelConfig)
 
     def __post_init__(self) -> None:
@@ -38,52 +38,83 @@ class ViewConfig:
             )
 
 
-def random_view(
-    events: Events, boxes: Boxes, generator: np.random.Generator, config: ViewConfig | None = None
-) -> tuple[Events, Boxes]:
-    """(events from time 0 on, labels at their times in the view), on a sensor of the configured size.
+def street_views(
+    recordings: Sequence[LabelledRecording], count: int, config: ViewConfig | None = None, *, seed: int = 0
+) -> list[LabelledRecording]:
+    """`count` views, as many around people as around vehicles; long recordings are seen more often, by their root.
 
-    Raises InputError: a recording without events or labels.
+    Raises InputError: no labels at all.
     """
+    generator = np.random.default_rng(seed)
+    shares = np.array(
+        [[np.sqrt((r.boxes.class_id == c).sum()) for r in recordings] for c in range(len(CLASS_NAMES))]
+    ).reshape(len(CLASS_NAMES), -1)
+    classes = np.flatnonzero(shares.sum(1))
+    if not len(classes):
+        raise InputError("no labels in any of the recordings to take views of")
+    views = []
+    for number in range(count):
+        class_id = int(classes[number % len(classes)])
+        weight = shares[class_id] / shares[class_id].sum()
+        recording = recordings[int(generator.choice(len(recordings), p=weight))]
+        views.append(random_view(recording, class_id, generator, config))
+    return views
+
+
+def random_view(
+    recording: LabelledRecording,
+    class_id: int,
+    generator: np.random.Generator,
+    config: ViewConfig | None = None,
+) -> LabelledRecording:
+    """A view around an object of a class that the recording has, on a sensor of the configured size."""
     config = config or ViewConfig()
-    if not len(events) or not len(boxes):
-        raise InputError("a view of a recording without events or labels")
+    events = recording.events
     scale, speed = generator.uniform(*config.scale), generator.uniform(*config.speed)
-    duration = int(generator.uniform(*config.duration_us) * speed)
-    chosen = boxes[int(generator.integers(len(boxes))) :][:1]
-    end = int(chosen.t[0])
-    if generator.random() < config.empty:
-        end = int(generator.integers(events.t[0] + 1, events.t[-1] + 1))
-    # Somewhere in the view, not always in its middle.
-    middle = np.array([chosen.x[0] + chosen.width[0] / 2, chosen.y[0] + chosen.height[0] / 2])
+    objects = recording.boxes[recording.boxes.class_id == class_id]
+    chosen = objects[generator.integers(len(objects), size=1)]
+    # The object is there at some moment in the second half, somewhere in the picture.
+    length = round(config.duration_us * speed)
+    start = int(chosen.t[0] - length * generator.uniform(0.5, 1))
     size = np.array([config.width, config.height])
-    offset = middle * scale - generator.uniform(0.2, 0.8, 2) * size
-    offset = np.clip(offset, np.minimum(0, np.array([events.width, events.height]) * scale - size), None)
-    offset = np.minimum(offset, np.maximum(np.array([events.width, events.height]) * scale - size, 0))
+    middle = np.array([chosen.x[0] + chosen.width[0] / 2, chosen.y[0] + chosen.height[0] / 2]) * scale
+    room = np.array([events.width, events.height]) * scale - size
+    corner = middle - generator.uniform(0.2, 0.8, 2) * size
+    left, top = np.where(room > 0, np.clip(corner, 0, np.maximum(room, 0)), room / 2)
 
-    start = end - duration
-    stretch = events.between(start, end + 1)
-    x = np.floor(stretch.x * scale - offset[0]).astype(np.int64)
-    y = np.floor(stretch.y * scale - offset[1]).astype(np.int64)
+    stretch = events.between(start, start + length)
+    x = np.floor(stretch.x * scale - left).astype(np.int64)
+    y = np.floor(stretch.y * scale - top).astype(np.int64)
     # Pixels that share a place on the smaller sensor would send more than its one pixel does.
-    share = generator.uniform(*config.kept) * scale
     inside = (x >= 0) & (x < config.width) & (y >= 0) & (y < config.height)
-    inside &= generator.random(len(x)) < share
-    t, p = ((stretch.t[inside] - start) / speed).astype(np.int64), stretch.p[inside]
-    x, y = x[inside], y[inside]
-    labels = boxes.between(start + 1, end + 1)
-    label_t = ((labels.t - start) / speed).astype(np.int64)
-    label_x, label_y = labels.x * scale - offset[0], labels.y * scale - offset[1]
-    width, height = labels.width * scale, labels.height * scale
-
-    if generator.random() < 0.5:
-        x, label_x = config.width - 1 - x, config.width - label_x - width
+    inside &= generator.random(len(x)) < scale
+    t, x, y, p = (stretch.t - start)[inside], x[inside], y[inside], stretch.p[inside]
+    times = recording.label_times
+    times = times[(times > start) & (times <= start + length)] - start
+    boxes = recording.boxes.between(start + 1, start + length + 1)
+    box_t = boxes.t - start
     if generator.random() < config.backwards:
-        whole = int(duration / speed)
-        t, x, y, p = (whole - t)[::-1], x[::-1], y[::-1], 1 - p[::-1]
-        label_t = whole - label_t
+        t, x, y, p = (length - t)[::-1], x[::-1], y[::-1], 1 - p[::-1]
+        times, box_t = (length - times)[::-1], length - box_t
     if generator.random() < config.exchanged:
         p = 1 - p
+    t, times, box_t = ((moments / speed).astype(np.int64) for moments in (t, times, box_t))
     view = Events.from_arrays(t, x, y, p, config.width, config.height)
-    found = Boxes.from_arrays(label_t, label_x, label_y, width, height, labels.class_id, labels.track_id)
-    return view, found[are_seen(view, found, config.labels)]
+    found = Boxes.from_arrays(
+        box_t,
+        boxes.x * scale - left,
+        boxes.y * scale - top,
+        boxes.width * scale,
+        boxes.height * scale,
+        boxes.class_id,
+        boxes.track_id,
+    )
+    return LabelledRecording(view, clipped(found[are_seen(view, found, config.labels)], view), times)
+
+
+def clipped(boxes: Boxes, events: Events) -> Boxes:
+    """`boxes`, all partly on the sensor of `events`, without what lies off it."""
+    x, y = np.maximum(boxes.x, 0), np.maximum(boxes.y, 0)
+    width = np.minimum(boxes.x + boxes.width, events.width) - x
+    height = np.minimum(boxes.y + boxes.height, events.height) - y
+    return Boxes.from_arrays(boxes.t, x, y, width, height, boxes.class_id, boxes.track_id, boxes.confidence)
