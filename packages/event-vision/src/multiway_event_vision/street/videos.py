@@ -42,7 +42,6 @@ VIDEOS: Final[dict[str, StreetVideo]] = {
     ),
     "pedestrian_survaillance.mp4": StreetVideo(_COUNTING, "MIT", "pedestrians, near", "training", (160, 240)),
     "cutl.mp4": StreetVideo(_COUNTING, "MIT", "pedestrians in a shopping street", "evaluation", (384,)),
-    "car-detection.mp4": StreetVideo(_INTEL, "CC-BY-4.0", "cars from above", "training", (144,)),
     "video02.avi": StreetVideo("andrewssobral/bgslibrary dataset", "MIT", "motorway", "training", (256,)),
     "video03.avi": StreetVideo(
         "andrewssobral/bgslibrary dataset", "MIT", "road from a bridge", "training", (200,)
