@@ -1,4 +1,4 @@
-"""People and vehicles: the bundled SSLA-Det on held-out simulated recordings, and on real ones with boxes drawn by hand.
+"""People and vehicles: the bundled SSLA-Det on held-out simulated recordings, and on real ones with hand-drawn boxes.
 
     python benchmarks/event_street.py RECORDINGS/evaluation [--model bundled:ssla-street]
         [--real ../shared/data/events] [--pictures DIR] [--output benchmarks/results]
@@ -53,7 +53,7 @@ NO_LABELS = "evt2.raw"  # sparks: whatever is found there is wrong
 SCALES = (1, 2, 4)
 COMPONENT_US = 50_000
 LEAST_PIXELS = 20
-AT_ONCE = 8
+AT_ONCE = 2
 
 Finder = Callable[[Events, Sequence[int]], Iterator[Boxes]]
 """(events, times) -> what is seen at each time."""
