@@ -49,9 +49,6 @@ VIDEOS: Final[dict[str, StreetVideo]] = {
     "input_video.mp4": StreetVideo(
         "ahmetozlu/vehicle_counting_tensorflow", "MIT", "road in a suburb", "training", (200,)
     ),
-    "traffic_sequence.mp4": StreetVideo(
-        "mvtb-data 1.6.1", "MIT", "crossing from a roof, grey", "training", (384,)
-    ),
     "solidWhiteRight.mp4": StreetVideo(
         "udacity/CarND-LaneLines-P1 test_videos", "MIT", "motorway from a car", "training", (304,)
     ),
