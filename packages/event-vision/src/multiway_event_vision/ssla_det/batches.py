@@ -17,12 +17,20 @@ import numpy as np
 import torch
 from multiway_core.errors import InputError
 from numpy.typing import NDArray
+from torch import Tensor
 
 from multiway_event_vision.events import Events
 from multiway_event_vision.labels.boxes import Boxes
 from multiway_event_vision.labels.labelled import LabelledRecording
 from multiway_event_vision.ssla_det.assignment import Targets
-from multiway_event_vision.ssla_det.inputs import NEVER, EventBatch, check_events, event_features
+from multiway_event_vision.ssla_det.inputs import (
+    NEVER,
+    EventArrays,
+    EventBatch,
+    Int64s,
+    check_events,
+    event_features,
+)
 
 
 @dataclass(frozen=True)
@@ -64,15 +72,24 @@ class StreamBatch:
     slices: tuple[EventBatch, ...]
     targets: tuple[Targets, ...]
     """R · B, those of the first read-out first."""
+    labels: tuple[Tensor, ...] = ()
+    """int64 [N] of each slice: the class of the smallest box around each event, NOTHING outside of all boxes, or
+    UNKNOWN where the nearest label is too far away in time."""
+
+
+NOTHING, UNKNOWN = -1, -2
+_NEAR_US = 6_000  # between an event and the label time that speaks for it
 
 
 @dataclass(frozen=True)
 class _Stream:
-    """One stream before it becomes tensors: its events, label times and boxes, time from 0 on."""
+    """One stream before it becomes tensors, time from 0 on: events, label times with their boxes, and read-outs."""
 
     events: Events
-    read_us: NDArray[np.int64]
+    label_us: NDArray[np.int64]
     boxes: Sequence[Boxes]
+    reads: NDArray[np.int64]
+    """Numbers of the label times that are read."""
 
 
 class StreamBatches:
@@ -109,15 +126,20 @@ class StreamBatches:
         read_us = np.sort(np.append(others, [end] * (config.read_outs - len(others))))
         events = recording.events.between(start, end + 1)
         keep = generator.random(len(events)) < generator.uniform(*config.keep)
-        boxes = [recording.boxes_at(int(t)) for t in read_us]
-        stream = _Stream(replace(events[keep], t=events.t[keep] - start), read_us - start, boxes)
+        first, last = np.searchsorted(recording.label_times, (start, end + 1))
+        label_us = recording.label_times[first:last]
+        boxes = [recording.boxes_at(int(t)) for t in label_us]
+        reads = np.searchsorted(label_us, read_us)
+        stream = _Stream(replace(events[keep], t=events.t[keep] - start), label_us - start, boxes, reads)
         if config.crop is not None:
             stream = _crop(stream, config, generator)
         if config.symmetry != "none":
             turns = 8 if config.symmetry == "square" else 2
             stream = _turn(stream, int(generator.integers(turns)))
-        scaled = replace(stream.events, t=(stream.events.t / speed).astype(np.int64))
-        return _Stream(scaled, (stream.read_us / speed).astype(np.int64), stream.boxes)
+        if speed == 1:
+            return stream
+        events = replace(stream.events, t=(stream.events.t / speed).astype(np.int64))
+        return replace(stream, events=events, label_us=(stream.label_us / speed).astype(np.int64))
 
 
 def batch_streams(streams: Sequence[_Stream], *, dtype: torch.dtype = torch.float32) -> StreamBatch:
@@ -128,31 +150,41 @@ def batch_streams(streams: Sequence[_Stream], *, dtype: torch.dtype = torch.floa
         events = stream.events
         arrays = check_events(events.t, events.x, events.y, events.p, height=height, width=width)
         features = event_features(arrays, np.full(height * width, NEVER))
-        bounds = np.concatenate([[0], np.searchsorted(arrays.t, stream.read_us, side="right")])
-        prepared.append((features, arrays, bounds))
-    slices, targets = [], []
-    for read in range(len(streams[0].read_us)):
-        parts = [slice(bounds[read], bounds[read + 1]) for _, _, bounds in prepared]
+        read_us = stream.label_us[stream.reads]
+        bounds = np.concatenate([[0], np.searchsorted(arrays.t, read_us, side="right")])
+        prepared.append((features, arrays, bounds, _event_labels(arrays, width, stream)))
+    slices, targets, labels = [], [], []
+    for read in range(len(streams[0].reads)):
+        parts = [slice(bounds[read], bounds[read + 1]) for _, _, bounds, _ in prepared]
         lengths = [part.stop - part.start for part in parts]
         slices.append(
             EventBatch(
-                x_NC=_join([f[part] for (f, _, _), part in zip(prepared, parts, strict=True)]).to(dtype),
-                t_N=_join([a.t[part] for (_, a, _), part in zip(prepared, parts, strict=True)]),
+                x_NC=_join([f[part] for (f, _, _, _), part in zip(prepared, parts, strict=True)]).to(dtype),
+                t_N=_join([a.t[part] for (_, a, _, _), part in zip(prepared, parts, strict=True)]),
                 stream_N=torch.from_numpy(np.repeat(np.arange(len(streams)), lengths)),
-                pixel_N=_join([a.pixel[part] for (_, a, _), part in zip(prepared, parts, strict=True)]),
+                pixel_N=_join([a.pixel[part] for (_, a, _, _), part in zip(prepared, parts, strict=True)]),
                 streams=len(streams),
                 height=height,
                 width=width,
             )
         )
-        targets += [targets_of(stream.boxes[read]) for stream in streams]
-    return StreamBatch(tuple(slices), tuple(targets))
+        labels.append(_join([label[part] for (_, _, _, label), part in zip(prepared, parts, strict=True)]))
+        targets += [targets_of(stream.boxes[stream.reads[read]]) for stream in streams]
+    return StreamBatch(tuple(slices), tuple(targets), tuple(labels))
 
 
 def whole_recordings(recordings: Sequence[LabelledRecording]) -> StreamBatch:
     """Recordings from their beginning, read at all label times, which must be as many in each."""
     return batch_streams(
-        [_Stream(r.events, r.label_times, [r.boxes_at(int(t)) for t in r.label_times]) for r in recordings]
+        [
+            _Stream(
+                r.events,
+                r.label_times,
+                [r.boxes_at(int(t)) for t in r.label_times],
+                np.arange(len(r.label_times)),
+            )
+            for r in recordings
+        ]
     )
 
 
@@ -160,6 +192,22 @@ def targets_of(boxes: Boxes) -> Targets:
     """Boxes as tensors."""
     corners_G4 = np.stack([boxes.x, boxes.y, boxes.x + boxes.width, boxes.y + boxes.height], axis=1)
     return Targets(torch.from_numpy(corners_G4), torch.from_numpy(boxes.class_id.astype(np.int64)))
+
+
+def _event_labels(events: EventArrays, width: int, stream: _Stream) -> Int64s:
+    label_N = np.full(len(events), UNKNOWN)
+    for time, boxes in zip(stream.label_us, stream.boxes, strict=True):
+        near = slice(*np.searchsorted(events.t, (time - _NEAR_US, time + _NEAR_US)))
+        y_M, x_M = np.divmod(events.pixel[near], width)
+        label_M = np.full(len(x_M), NOTHING)
+        for number in np.argsort(-boxes.width * boxes.height):
+            right, down = x_M - boxes.x[number], y_M - boxes.y[number]
+            inside_M = (
+                (right >= 0) & (right < boxes.width[number]) & (down >= 0) & (down < boxes.height[number])
+            )
+            label_M[inside_M] = boxes.class_id[number]
+        label_N[near] = label_M
+    return label_N
 
 
 def _room(recording: LabelledRecording, config: StreamConfig) -> float:
@@ -197,7 +245,7 @@ def _crop(stream: _Stream, config: StreamConfig, generator: np.random.Generator)
         area = np.maximum(x2 - x1, 0) * np.maximum(y2 - y1, 0)
         seen = (area >= config.least_visible * boxes.width * boxes.height) & (x2 > x1) & (y2 > y1)
         found.append(replace(boxes, x=x1, y=y1, width=x2 - x1, height=y2 - y1)[seen])
-    return _Stream(cut, stream.read_us, found)
+    return replace(stream, events=cut, boxes=found)
 
 
 def _turn(stream: _Stream, way: int) -> _Stream:
@@ -213,8 +261,8 @@ def _turn(stream: _Stream, way: int) -> _Stream:
     if way & 4:
         x, y, width, height = y, x, height, width
         found = [replace(b, x=b.y, y=b.x, width=b.height, height=b.width) for b in found]
-    return _Stream(Events(events.t, x, y, events.p, width, height), stream.read_us, found)
+    return replace(stream, events=Events(events.t, x, y, events.p, width, height), boxes=found)
 
 
-def _join(parts: Sequence[NDArray]) -> torch.Tensor:
+def _join(parts: Sequence[NDArray]) -> Tensor:
     return torch.from_numpy(np.concatenate(parts))

@@ -18,6 +18,7 @@ from multiway_core.files import atomic_write
 from torch import Tensor
 
 from multiway_event_vision.ssla_det.config import SslaDetConfig
+from multiway_event_vision.ssla_det.layer import SslaLayer
 from multiway_event_vision.ssla_det.model import SslaDet, build
 from multiway_event_vision.ssla_det.spaces import Place, touched
 
@@ -116,7 +117,7 @@ def from_published(tensors: Mapping[str, Tensor], *, where: str = "state_dict") 
             and name in targets
             and tensor.numel() == targets[name].numel()
         ):
-            tensor = tensor.reshape(targets[name].shape)  # (K, D · C) there
+            tensor = tensor.reshape(targets[name].shape)  # (K, D · C) there, (K · D, C) here
         ours[name] = tensor
     unexpected += [rules.to_published(name) for name in ours if name not in targets]
     missing = [rules.to_published(name) for name in targets if name not in ours]
@@ -144,11 +145,12 @@ def published_state(model: SslaDet, *, sensor: tuple[int, int] | None = None) ->
     if model.config.space_size != 3:
         raise CheckpointError(f"the released code has spaces of 3x3 pixels, not {model.config.space_size}")
     rules = published_rules(model.config.num_levels)
-    state = {}
-    for name, tensor in model.state_dict().items():
-        state[rules.to_published(name)] = (
-            tensor.flatten(1) if name.endswith((".scatter", ".gather")) else tensor
-        )
+    state = model.state_dict()
+    for prefix, layer in model.named_modules():
+        if isinstance(layer, SslaLayer):
+            for name in (f"{prefix}.scatter", f"{prefix}.gather"):
+                state[name] = state[name].reshape(layer.size**2, -1)
+    state = {rules.to_published(name): tensor for name, tensor in state.items()}
     if sensor is not None:
         for level in range(model.config.num_levels):
             height, width = model.config.frame(level, *sensor)

@@ -8,7 +8,7 @@ Legend: N events of the slice, M those that reached a level, G cells of the grid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -23,6 +23,10 @@ from multiway_event_vision.ssla_det.temporal_dropout import keep_from_start
 
 Weights = Sequence[Sequence[LayerWeights]]
 """[level][layer]"""
+
+
+Watch = Callable[[int, Tensor, Tensor], None]
+"""Called with a level, the features x_MD behind it and the numbers int64 [M] of the events that they belong to."""
 
 
 def place_of(batch: EventBatch) -> Place:
@@ -56,11 +60,13 @@ def commit(
     *,
     in_place: bool = False,
     fused: bool = True,
+    watch: Watch | None = None,
 ) -> tuple[StreamState, Tensor]:
     """(the state behind these events, how many levels committed each event: int64 [N]).
 
     The given state is not changed (its `previous` belongs to `event_features`), so gradients flow through all of it;
     `in_place` takes over the memory of its `hidden`, which is most of it. `fused=False` keeps to PyTorch.
+    `watch` is shown each level's features.
     """
     if len(batch.t_N) == 0:
         return state, batch.t_N
@@ -82,6 +88,8 @@ def commit(
         x_MC, hidden[level] = run_level(
             weights[level], x_MC, place, state.hidden[level], in_place=in_place, fused=fused
         )
+        if watch is not None:
+            watch(level, x_MC, index_M)
     arrived = newest_N[index_M]
     waiting[-1] = waiting[-1].index_copy(0, cell_N[index_M[arrived]], x_MC[arrived])
 

@@ -25,6 +25,9 @@ from multiway_event_vision.ssla_det import fused as fused_layer
 from multiway_event_vision.ssla_det.projections import FoldedProjection, PlainProjection, Projection
 from multiway_event_vision.ssla_det.spaces import Place, route
 
+NORM_BIAS = 0.5
+"""Of norms in front of layers whose gates were opened."""
+
 
 def _snapshot(tensor: Tensor) -> Tensor:
     return tensor.detach().clone()
@@ -105,8 +108,9 @@ class SslaLayer(nn.Module):
         super().__init__()
         self.size = size
         deviation = (2 / (in_features + width)) ** 0.5
-        self.scatter = nn.Parameter(torch.randn(size * size, width, in_features) * deviation)
-        self.gather = nn.Parameter(torch.randn(size * size, width, width) * deviation)
+        # Stacks of K matrices, as one matrix each: so Muon moves them.
+        self.scatter = nn.Parameter(torch.randn(size * size * width, in_features) * deviation)
+        self.gather = nn.Parameter(torch.randn(size * size * width, width) * deviation)
         self.query = nn.Linear(width, width, bias=False)
         self.value = nn.Linear(width, width, bias=False)
         self.gate = nn.Linear(width, width, bias=False)
@@ -114,12 +118,29 @@ class SslaLayer(nn.Module):
         self.residual = nn.Linear(in_features, width, bias=False) if in_features != width else None
         self.norm = nn.LayerNorm(width)
 
+    @torch.no_grad()
+    def open_gates(self, horizon_D: Tensor) -> None:
+        """Let states begin with a memory of `horizon_D` events, each feature its own: g = exp(-1 / horizon).
+
+        Gates have no bias, and a random one forgets within two events. But what the norm before this layer gives,
+        x = n + b, has a direction that is free: n sums to 0, so the sum of x is that of b alone. One direction of z
+        carries it to the gates, and neither values nor queries see it. The layer stays the published one.
+        """
+        C, D = self.scatter.shape[1], len(horizon_D)
+        free_D = torch.randn(D)
+        free_D *= D**0.5 / free_D.norm()
+        for projection in (self.query, self.value, self.gate):
+            projection.weight -= torch.outer(projection.weight @ free_D, free_D) / D
+        self.gate.weight += torch.outer(torch.special.logit((-1 / horizon_D).exp()), free_D) / D
+        self.scatter -= self.scatter.mean(1, keepdim=True)
+        self.scatter += free_D.repeat(self.size**2)[:, None] / (C * NORM_BIAS)
+
     def weights(self, *, fold: bool = True) -> LayerWeights:
         """The layer's function with its present parameters; gradients flow through to them."""
         projection: Projection
         plain = PlainProjection(
-            self.scatter,
-            self.gather,
+            self.scatter.unflatten(0, (self.size**2, -1)),
+            self.gather.unflatten(0, (self.size**2, -1)),
             self.query.weight,
             self.value.weight,
             self.gate.weight,

@@ -14,16 +14,17 @@ Legend: B streams, G cells of the grid over all streams, D width, H, W the grid.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from multiway_event_vision.ssla_det.commit import Weights, commit
+from multiway_event_vision.ssla_det.commit import Watch, Weights, commit
 from multiway_event_vision.ssla_det.config import SslaDetConfig
 from multiway_event_vision.ssla_det.detector import Detector, SslaDetOutputs
 from multiway_event_vision.ssla_det.head import YoloxHead
 from multiway_event_vision.ssla_det.inputs import EventBatch
-from multiway_event_vision.ssla_det.layer import SslaLayer
+from multiway_event_vision.ssla_det.layer import NORM_BIAS, SslaLayer
 from multiway_event_vision.ssla_det.peek import peek
 from multiway_event_vision.ssla_det.state import StreamState
 from multiway_event_vision.ssla_det.window import end_anchored
@@ -61,14 +62,19 @@ class SslaDet(Detector):
         grid_GD, active_G = end_anchored(self.config, weights, batch, state)
         return self._predict([grid_GD], [active_G], batch)
 
-    def read_outs(self, slices: Sequence[EventBatch], *, fold: bool = True) -> SslaDetOutputs:
-        """As :meth:`Detector.read_outs`: states go on from slice to slice, and gradients back."""
+    def read_outs(
+        self, slices: Sequence[EventBatch], *, fold: bool = True, watch: Sequence[Watch] | None = None
+    ) -> SslaDetOutputs:
+        """As :meth:`Detector.read_outs`: states go on from slice to slice, and gradients back.
+
+        watch: of each slice, is shown the features of its events behind each level.
+        """
         weights = self.weights(fold=fold)
         first = slices[0]
         state = self.initial_state(first.height, first.width, first.streams)
         grids, active = [], []
-        for batch in slices:
-            state, _ = commit(self.config, weights, batch, state)
+        for number, batch in enumerate(slices):
+            state, _ = commit(self.config, weights, batch, state, watch=watch[number] if watch else None)
             grids.append(peek(self.config, weights, state))
             active.append(state.depth_G > 0)
         return self._predict(grids, active, first)
@@ -95,8 +101,23 @@ class SslaDet(Detector):
         return [level for level in self.levels if isinstance(level, nn.ModuleList)]
 
 
-def build(config: SslaDetConfig, *, seed: int = 0) -> SslaDet:
-    """A network with random parameters that depend on the seed alone; PyTorch's own generator is left as it was."""
+def build(config: SslaDetConfig, *, seed: int = 0, longest_memory: float | None = None) -> SslaDet:
+    """A network with random parameters that depend on the seed alone; PyTorch's own generator is left as it was.
+
+    With `longest_memory` states begin with a memory of 1 to so many events; else gates are random and forget within
+    two, as in the released code.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return SslaDet(config)
+        model = SslaDet(config)
+        if longest_memory is not None:
+            _open_gates(model, longest_memory)
+        return model
+
+
+def _open_gates(model: SslaDet, longest: float) -> None:
+    layers = [layer for level in model.levels for layer in level]
+    for before, layer in pairwise(layers):
+        nn.init.constant_(before.norm.bias, NORM_BIAS)
+        exponents_D = torch.linspace(0, 1, len(layer.norm.weight))
+        layer.open_gates(longest**exponents_D)

@@ -28,12 +28,15 @@ from multiway_event_vision.ssla_det.batches import StreamBatch, StreamBatches, S
 from multiway_event_vision.ssla_det.config import PRESETS as SIZES
 from multiway_event_vision.ssla_det.config import SslaDetConfig
 from multiway_event_vision.ssla_det.detector import Detector
-from multiway_event_vision.ssla_det.model import build
+from multiway_event_vision.ssla_det.event_classes import EventClasses, watchers
+from multiway_event_vision.ssla_det.model import SslaDet, build
 from multiway_event_vision.ssla_det.objective import ObjectiveConfig, objective
 from multiway_event_vision.ssla_det.scoring import score_recordings
 from multiway_event_vision.ssla_det.shapes_set import shapes_set
 
 OBJECTIVE: Final = ObjectiveConfig(active_cells_only=True)
+LONGEST_MEMORY: Final = 32.0
+"""Events that a state's slowest feature remembers when training begins."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,11 @@ class Recipe:
 
 _TRAIN = TrainConfig(
     steps=5000,
-    learning_rate=2e-3,
+    learning_rate=4e-3,
     warmup_steps=100,
     final_learning_rate_ratio=0.02,
     betas=(0.9, 0.99),
+    optimizer="muon",
     weight_decay=0.01,
     clip_norm=10.0,
     ema_decay=0.998,
@@ -81,16 +85,38 @@ RECIPES: Final[dict[str, Recipe]] = {
 """`shapes` is the bundled model's; `smoke` shows within seconds that all parts work together."""
 
 
-def stream_loss(model: nn.Module, batch: StreamBatch) -> Loss:
-    """The losses of all read-outs of a batch: the objective of the trainer."""
-    assert isinstance(model, Detector)
-    outputs = model.read_outs(batch.slices)
-    losses = objective(outputs, batch.targets, stride=model.stride, config=OBJECTIVE)
-    parts = {"box": losses.box, "objectness": losses.objectness, "classes": losses.classes}
-    metrics = {name: value.detach() for name, value in parts.items()}
-    return Loss(
-        losses.total, 1.0, {**metrics, "assigned": float(losses.assigned)}, samples=len(batch.targets)
-    )
+class Training(nn.Module):
+    """A detector and what is thrown away after its training."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
+        self.event_classes = None
+        if isinstance(detector, SslaDet):
+            self.event_classes = EventClasses(detector.config.widths, detector.num_classes)
+
+    def loss(self, batch: StreamBatch) -> Loss:
+        """The losses of all read-outs of a batch, and of its events."""
+        metrics = {}
+        if self.event_classes is None:
+            outputs, extra = self.detector.read_outs(batch.slices), 0.0
+        else:
+            assert isinstance(self.detector, SslaDet)
+            watch, shown = watchers(len(batch.slices))
+            outputs = self.detector.read_outs(batch.slices, watch=watch)
+            extra = self.event_classes.loss(shown, batch.labels)
+            metrics["events"] = extra.detach()
+        losses = objective(outputs, batch.targets, stride=self.detector.stride, config=OBJECTIVE)
+        for name in ("box", "objectness", "classes"):
+            metrics[name] = getattr(losses, name).detach()
+        metrics["assigned"] = float(losses.assigned)
+        return Loss(losses.total + extra, 1.0, metrics, samples=len(batch.targets))
+
+
+def training_loss(model: nn.Module, batch: StreamBatch) -> Loss:
+    """The objective of the trainer."""
+    assert isinstance(model, Training)
+    return model.loss(batch)
 
 
 def fit(
@@ -114,9 +140,10 @@ def fit(
             scores = score_recordings(model, validation)
             print(f"step {step}: AP {scores.ap:.3f}, AP50 {scores.ap50:.3f}", file=sys.stderr, flush=True)
 
+    training_model = Training(model)
     trainer = Trainer(
-        model,
-        stream_loss,
+        training_model,
+        training_loss,
         StreamBatches(training, recipe.streams, seed=seed),
         replace(recipe.train, seed=seed),
         output,
@@ -124,7 +151,7 @@ def fit(
         on_checkpoint=judge,
     )
     result = trainer.fit(None if minutes is None else minutes * 60)
-    load_ema_into(model, output)
+    load_ema_into(training_model, output)
     model.eval()
     return result.finished
 
@@ -156,7 +183,7 @@ def train(
     validation = shapes_set(
         "validation", recipe.validation, label_every_us=50_000, file=output / "data" / "validation.npz"
     )
-    model = build(recipe.model, seed=seed)
+    model = build(recipe.model, seed=seed, longest_memory=LONGEST_MEMORY)
     if start is not None:
         checkpoint.load(model, start / WEIGHTS_FILE)
     fit(model, training, validation, recipe, output, seed=seed, device=device, minutes=minutes)
