@@ -22,20 +22,21 @@ from multiway_event_vision.ssla_det import checkpoint as checkpoints
 from multiway_event_vision.ssla_det.batches import StreamConfig
 from multiway_event_vision.ssla_det.config import PRESETS as SIZES
 from multiway_event_vision.ssla_det.model import SslaDet, build
-from multiway_event_vision.ssla_det.recipe import Recipe, fit
+from multiway_event_vision.ssla_det.recipe import LONGEST_MEMORY, Recipe, fit
 from multiway_event_vision.street.build import read_recordings
 from multiway_event_vision.street.recording import CLASS_NAMES
 from multiway_event_vision.street.views import street_views
 
 RECIPE: Final = Recipe(
     replace(SIZES["ssla-s"], num_classes=len(CLASS_NAMES)),
-    StreamConfig(burn_in_us=50_000, symmetry="mirror"),
+    StreamConfig(most_events=15_000, burn_in_us=50_000, symmetry="mirror"),
     TrainConfig(
-        steps=3000,
-        learning_rate=1.5e-3,
+        steps=2500,
+        learning_rate=4e-3,
         warmup_steps=100,
         final_learning_rate_ratio=0.02,
         betas=(0.9, 0.99),
+        optimizer="muon",
         weight_decay=0.01,
         clip_norm=10.0,
         ema_decay=0.998,
@@ -62,7 +63,7 @@ def train(
     `minutes` ends it early. Raises DataError: no recordings; ConfigError, CheckpointError: `start` does not fit.
     """
     recipe = RECIPE if steps is None else replace(RECIPE, train=replace(RECIPE.train, steps=steps))
-    model = build(recipe.model, seed=seed)
+    model = build(recipe.model, seed=seed, longest_memory=LONGEST_MEMORY)
     if start is not None:
         adopt(model, checkpoints.load(start).state_dict())
     views = _views(recordings, output / "data" / "views.npz", recipe.training, seed)
