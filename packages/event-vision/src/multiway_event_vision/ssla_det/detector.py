@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from multiway_event_vision.ssla_det.head import HeadOutputs
+from multiway_event_vision.ssla_det.head import HeadOutputs, YoloxHead
 from multiway_event_vision.ssla_det.inputs import EventBatch
 
 
@@ -24,6 +24,8 @@ class SslaDetOutputs:
 
 class Detector(nn.Module, ABC):
     """Slices of streams in, predictions on a grid out."""
+
+    head: YoloxHead
 
     @property
     @abstractmethod

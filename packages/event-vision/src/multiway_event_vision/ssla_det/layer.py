@@ -132,8 +132,8 @@ class SslaLayer(nn.Module):
         for projection in (self.query, self.value, self.gate):
             projection.weight -= torch.outer(projection.weight @ free_D, free_D) / D
         self.gate.weight += torch.outer(torch.special.logit((-1 / horizon_D).exp()), free_D) / D
-        self.scatter -= self.scatter.mean(1, keepdim=True)
-        self.scatter += free_D.repeat(self.size**2)[:, None] / (C * NORM_BIAS)
+        constant_R = free_D.repeat(self.size**2) / (C * NORM_BIAS)
+        self.scatter.copy_(self.scatter - self.scatter.mean(1, keepdim=True) + constant_R[:, None])
 
     def weights(self, *, fold: bool = True) -> LayerWeights:
         """The layer's function with its present parameters; gradients flow through to them."""

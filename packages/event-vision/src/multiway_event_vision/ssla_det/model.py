@@ -116,7 +116,7 @@ def build(config: SslaDetConfig, *, seed: int = 0, longest_memory: float | None 
 
 
 def _open_gates(model: SslaDet, longest: float) -> None:
-    layers = [layer for level in model.levels for layer in level]
+    layers = [layer for layer in model.modules() if isinstance(layer, SslaLayer)]
     for before, layer in pairwise(layers):
         nn.init.constant_(before.norm.bias, NORM_BIAS)
         exponents_D = torch.linspace(0, 1, len(layer.norm.weight))

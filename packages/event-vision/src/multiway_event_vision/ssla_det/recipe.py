@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import torch
 from multiway_core import checkpoint
 from multiway_core.errors import ConfigError
 from multiway_core.model_folder import WEIGHTS_FILE
@@ -28,6 +29,7 @@ from multiway_event_vision.ssla_det.batches import StreamBatch, StreamBatches, S
 from multiway_event_vision.ssla_det.config import PRESETS as SIZES
 from multiway_event_vision.ssla_det.config import SslaDetConfig
 from multiway_event_vision.ssla_det.detector import Detector
+from multiway_event_vision.ssla_det.distillation import Distillation
 from multiway_event_vision.ssla_det.event_classes import EventClasses, watchers
 from multiway_event_vision.ssla_det.model import SslaDet, build
 from multiway_event_vision.ssla_det.objective import ObjectiveConfig, objective
@@ -35,6 +37,7 @@ from multiway_event_vision.ssla_det.scoring import score_recordings
 from multiway_event_vision.ssla_det.shapes_set import shapes_set
 
 OBJECTIVE: Final = ObjectiveConfig(active_cells_only=True)
+DISTILLED_WEIGHT: Final = 2.0
 LONGEST_MEMORY: Final = 32.0
 """Events that a state's slowest feature remembers when training begins."""
 
@@ -86,31 +89,46 @@ RECIPES: Final[dict[str, Recipe]] = {
 
 
 class Training(nn.Module):
-    """A detector and what is thrown away after its training."""
+    """A detector and what is thrown away after its training.
 
-    def __init__(self, detector: Detector) -> None:
+    teacher: a trained detector on the same grid, which is not changed.
+    """
+
+    def __init__(self, detector: Detector, teacher: Detector | None = None) -> None:
         super().__init__()
         self.detector = detector
+        self.teachers = [] if teacher is None else [teacher.eval()]  # a list: it is no part of this module
+        self.distillation = None
+        if teacher is not None:
+            self.distillation = Distillation(
+                detector.head.classes.in_channels, teacher.head.classes.in_channels
+            )
         self.event_classes = None
         if isinstance(detector, SslaDet):
             self.event_classes = EventClasses(detector.config.widths, detector.num_classes)
 
     def loss(self, batch: StreamBatch) -> Loss:
         """The losses of all read-outs of a batch, and of its events."""
-        metrics = {}
-        if self.event_classes is None:
-            outputs, extra = self.detector.read_outs(batch.slices), 0.0
-        else:
+        watch, shown = watchers(len(batch.slices))
+        if self.event_classes is not None:
             assert isinstance(self.detector, SslaDet)
-            watch, shown = watchers(len(batch.slices))
             outputs = self.detector.read_outs(batch.slices, watch=watch)
-            extra = self.event_classes.loss(shown, batch.labels)
-            metrics["events"] = extra.detach()
+        else:
+            outputs = self.detector.read_outs(batch.slices)
         losses = objective(outputs, batch.targets, stride=self.detector.stride, config=OBJECTIVE)
-        for name in ("box", "objectness", "classes"):
-            metrics[name] = getattr(losses, name).detach()
-        metrics["assigned"] = float(losses.assigned)
-        return Loss(losses.total + extra, 1.0, metrics, samples=len(batch.targets))
+        total = losses.total
+        metrics = {name: getattr(losses, name).detach() for name in ("box", "objectness", "classes")}
+        if self.event_classes is not None:
+            of_events = self.event_classes.loss(shown, batch.labels)
+            total = total + of_events
+            metrics["events"] = of_events.detach()
+        if self.distillation is not None:
+            with torch.no_grad():
+                known = self.teachers[0].read_outs(batch.slices)
+            distilled = self.distillation.loss(outputs, known)
+            total = total + DISTILLED_WEIGHT * distilled
+            metrics["distilled"] = distilled.detach()
+        return Loss(total, 1.0, {**metrics, "assigned": float(losses.assigned)}, samples=len(batch.targets))
 
 
 def training_loss(model: nn.Module, batch: StreamBatch) -> Loss:
@@ -126,6 +144,7 @@ def fit(
     recipe: Recipe,
     output: Path,
     *,
+    teacher: Detector | None = None,
     seed: int = 0,
     device: str = "cpu",
     minutes: float | None = None,
@@ -140,7 +159,7 @@ def fit(
             scores = score_recordings(model, validation)
             print(f"step {step}: AP {scores.ap:.3f}, AP50 {scores.ap50:.3f}", file=sys.stderr, flush=True)
 
-    training_model = Training(model)
+    training_model = Training(model, teacher)
     trainer = Trainer(
         training_model,
         training_loss,
@@ -164,6 +183,7 @@ def train(
     device: str = "cpu",
     minutes: float | None = None,
     start: Path | None = None,
+    teacher: Detector | None = None,
 ) -> Path:
     """Make the shapes set, train on it, write the model folder, whose path is returned.
 
@@ -172,6 +192,7 @@ def train(
         output: folder for data, checkpoints and the model; a run found there is continued.
         minutes: stop after so long; the model is written as it is then.
         start: a model folder whose weights are where training begins.
+        teacher: a trained detector to learn from, beside the labels.
 
     Raises:
         ConfigError: unknown preset. CheckpointError: `output` holds another run, or `start` does not fit.
@@ -186,7 +207,17 @@ def train(
     model = build(recipe.model, seed=seed, longest_memory=LONGEST_MEMORY)
     if start is not None:
         checkpoint.load(model, start / WEIGHTS_FILE)
-    fit(model, training, validation, recipe, output, seed=seed, device=device, minutes=minutes)
+    fit(
+        model,
+        training,
+        validation,
+        recipe,
+        output,
+        teacher=teacher,
+        seed=seed,
+        device=device,
+        minutes=minutes,
+    )
     checkpoints.save(model, output / "model")
     return output / "model"
 
