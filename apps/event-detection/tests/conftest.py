@@ -40,6 +40,24 @@ def recording(events, tmp_path):
     return path
 
 
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """The folder of a small model with random weights that sees objects everywhere."""
+    import torch
+    from multiway_event_vision.ssla_det import checkpoint
+    from multiway_event_vision.ssla_det.config import SslaDetConfig
+    from multiway_event_vision.ssla_det.model import build
+
+    names = ("disc", "square", "triangle", "cross")
+    network = build(SslaDetConfig((4, 6, 8), num_classes=4, class_names=names), seed=3)
+    with torch.no_grad():
+        network.head.objectness.bias.fill_(3.0)
+        network.head.classes.bias.zero_()
+    folder = tmp_path_factory.mktemp("models") / "eager"
+    checkpoint.save(network, folder)
+    return folder
+
+
 @pytest.fixture
 def call(call_app):
     """Run ``multiway-event-detection`` in this process: exit code, standard output, standard error."""

@@ -8,10 +8,14 @@ import pytest
 from multiway_core.errors import DataError, InputError
 from multiway_event_vision.events import Events
 from multiway_event_vision.rendering import (
+    CLASS_COLOURS,
     VIEWS,
+    EventCount,
+    LatestEvents,
     PolarityFrame,
     TimeSurface,
     VoxelSlice,
+    draw_boxes,
     pictures,
     write_mp4,
 )
@@ -51,6 +55,47 @@ def test_polarity_frame():
     assert tuple(image[1, 0]) == WHITE  # one of each
     view.begin(10, 10)
     assert (view.picture() == 255).all()
+
+
+def test_event_count():
+    view = EventCount(4, 3, full=2)
+    view.begin(0, 10)
+    view.add(events_at((0, 1, 0, 1), (1, 1, 0, 0), (3, 2, 2, 0)))
+    image = view.picture()
+    assert tuple(image[0, 1]) == (31, 41, 55)
+    assert tuple(image[2, 2]) == tuple(np.rint((np.array((31, 41, 55)) + 255) / 2).astype(int))
+    assert tuple(image[1, 0]) == WHITE
+    view.begin(10, 10)
+    assert (view.picture() == 255).all()
+
+
+@pytest.mark.parametrize("name", sorted(VIEWS))
+def test_the_latest_events_are_those_of_the_window_before(name):
+    """Given slice by slice, in whatever slices, as given at once."""
+    events = made_events(3000, width=20, height=15, span=100_000, seed=2)
+    latest = LatestEvents(VIEWS[name](20, 15), 25_000)
+    for t in range(10_000, 110_000, 10_000):
+        image = latest.picture(events.between(t - 10_000, t), t)
+        if name == "surface" and t > 25_000:
+            continue  # it remembers what came before the window
+        view = VIEWS[name](20, 15)
+        view.begin(t - 25_000, 25_000)
+        view.add(events.between(t - 25_000, t))
+        np.testing.assert_array_equal(image, view.picture())
+    with pytest.raises(InputError, match="a window of 0 us"):
+        LatestEvents(VIEWS[name](20, 15), 0)
+
+
+def test_boxes_are_drawn_where_they_are():
+    image = np.full((40, 200, 3), 255, np.uint8)
+    drawn = draw_boxes(image, np.array([[10.0, 20.0, 30.0, 35.0]]), np.array([9]), ["car 0.81"], scale=2)
+    assert drawn.shape == (80, 400, 3)
+    assert tuple(drawn[55, 20]) == tuple(drawn[70, 40]) == CLASS_COLOURS[1]
+    assert tuple(drawn[55, 40]) == WHITE
+    assert (drawn[26:38, 20:60] != 255).any()  # the caption
+    assert (image == 255).all()
+    corner = draw_boxes(image, np.array([[0.0, 0.0, 200.0, 40.0]]), np.array([0]), ["a"], scale=2)
+    assert tuple(corner[79, 200]) == CLASS_COLOURS[0]
 
 
 def test_time_surface_fades_and_remembers():

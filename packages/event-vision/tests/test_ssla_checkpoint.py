@@ -104,9 +104,10 @@ def test_index_table_of_a_layer() -> None:
 
 
 def test_our_folder(tmp_path: Path) -> None:
-    model = build(SslaDetConfig((6, 8), num_classes=3), seed=5)
+    model = build(SslaDetConfig((6, 8), num_classes=3, class_names=("car", "bus", "tram")), seed=5)
     checkpoint.save(model, tmp_path / "model")
     again = checkpoint.load(tmp_path / "model")
+    assert again.config.names == ("car", "bus", "tram")
     assert again.config == model.config
     assert_same_bytes(again.state_dict(), model.state_dict())
     assert not again.training
@@ -120,6 +121,7 @@ def test_our_folder(tmp_path: Path) -> None:
         ({"thinning": 0}, "at least 1"),
         ({"merge_ties": True}, 'needs readout "end-anchored"'),
         ({"readout": "newest"}, "readout"),
+        ({"class_names": ["car"]}, "1 class_names for 2 classes"),
     ],
 )
 def test_config_that_cannot_work(values: dict[str, object], message: str) -> None:

@@ -30,7 +30,7 @@ def test_published_counts(preset: str) -> None:
     for folded in (False, True):
         found += [
             thinned_flops(config, folded=folded),
-            level_flops(config, folded=folded).sum() + head_flops(config),
+            level_flops(config, folded=folded).sum() + head_flops(config.widths[-1], config.num_classes),
         ]
     assert [float(f"{x / 1e6:.3g}") for x in found] == pytest.approx(TABLE[preset], rel=0.01)
 
@@ -54,8 +54,8 @@ def test_percentiles_come_from_the_levels_reached() -> None:
     assert (cost.p50, cost.p99) == tuple(np.percentile(each, (50, 99), method="inverted_cdf"))
     assert cost.max == each.max()
     assert cost.peeks == pytest.approx((3 * (levels[1] + levels[2]) + 2 * levels[2]) / 1000)
-    assert cost.head == pytest.approx(10 * head_flops(config) / 1000)
-    assert cost.worst == levels.sum() + head_flops(config)
+    assert cost.head == pytest.approx(10 * head_flops(config.widths[-1], config.num_classes) / 1000)
+    assert cost.worst == levels.sum() + head_flops(config.widths[-1], config.num_classes)
     assert np.isnan(cost_of(config, Work.none(3)).mean)
     assert cost_of(config, Work(np.array([5, 0, 0]), np.zeros(3, np.int64))).max == levels[0]
 

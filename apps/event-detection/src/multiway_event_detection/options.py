@@ -11,8 +11,12 @@ from multiway_core.errors import InputError
 PROGRAM = "multiway-event-detection"
 
 EventFormat = Literal["dat", "evt2", "evt3", "npz", "hdf5", "csv"]
-ViewName = Literal["frame", "surface", "voxel"]
+ViewName = Literal["frame", "count", "surface", "voxel"]
 Unit = Literal["us", "ms", "s", "ns"]
+EngineName = Literal["event", "micro-batch", "window"]
+PresetName = Literal["ssla", "prophesee", "prophesee-1mpx", "coco"]
+PolicyName = Literal["continuous", "window", "sliding"]
+BUNDLED_MODEL = "bundled:ssla-shapes"
 
 _MICROSECONDS = {"": 1, "us": 1, "ms": 1000, "s": 1_000_000, "min": 60_000_000}
 _LONGEST = 1 << 50  # microseconds

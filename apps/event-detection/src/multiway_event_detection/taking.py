@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from multiway_core.errors import DataError
+from multiway_core.errors import DataError, InputError
 from multiway_event_vision.events import Events, EventStream
 from multiway_event_vision.formats import Recording, open_events
 from multiway_event_vision.formats.recording import CHUNK_EVENTS
+from multiway_event_vision.sources import UPSAMPLING, is_video, open_source
 
 from multiway_event_detection.options import Taking, sensor_size
 
@@ -39,6 +40,74 @@ def open_recording(path: Path, taking: Taking, *, infer_size: bool = False) -> t
             raise
     # Without a size, or bad: what is bad is bad once more.
     return opened("infer"), True
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """How events of a video are made, as the command line has it; None is the package's own value."""
+
+    width: int | None = None
+    upsample: int | None = None
+    seed: int | None = None
+
+
+def open_stream(path: Path, taking: Taking, simulated: Simulated) -> tuple[EventStream, list[str]]:
+    """(the events of a recording, a video or a folder of pictures; lines about what was done for it).
+
+    Raises DataError: it cannot be read; InputError: an option of the other kind.
+    """
+    if not is_video(path):
+        if simulated != Simulated():
+            raise InputError(f"--width, --upsample and --seed are for videos and pictures; {path} is neither")
+        recording, is_inferred = open_recording(path, taking, infer_size=True)
+        size = f"{recording.width}x{recording.height}"
+        return recording, [f"no sensor size in {path}; from its events: {size}"] if is_inferred else []
+    if taking != Taking():
+        raise InputError(
+            f"--size, --time-unit, --columns and --repair are for recordings; {path} has pictures"
+        )
+    frames = UPSAMPLING if simulated.upsample is None else simulated.upsample
+    if not 1 <= frames <= 1000:
+        raise InputError(f"--upsample {frames}: expected 1 to 1000")
+    stream = open_source(path, width=simulated.width, upsample=frames, seed=simulated.seed or 0)
+    between = f", {frames} frames along optical flow for each of its own" if frames > 1 else ""
+    return stream, [f"{path}: events simulated, {stream.width} x {stream.height} pixels{between}"]
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """A part of ``stream``."""
+
+    stream: EventStream
+    start: int
+    end: int | None
+
+    @property
+    def width(self) -> int:
+        return self.stream.width
+
+    @property
+    def height(self) -> int:
+        return self.stream.height
+
+    def chunks(self, chunk_events: int = CHUNK_EVENTS) -> Iterator[Events]:
+        first: int | None = None
+        for events in self.stream.chunks(chunk_events):
+            if first is None:
+                first = int(events.t[0])
+            last = int(events.t[-1])
+            part = events.between(first + self.start, last + 1 if self.end is None else first + self.end)
+            if len(part):
+                yield part
+            if self.end is not None and last >= first + self.end:
+                return
+
+
+def stretch(stream: EventStream, start: int, end: int | None) -> EventStream:
+    """The events with start <= time after the first one < end, in microseconds. Raises InputError."""
+    if end is not None and end <= start:
+        raise InputError(f"--start {start} us, --end {end} us: expected the start before the end")
+    return stream if start == 0 and end is None else _Stretch(stream, start, end)
 
 
 @dataclass

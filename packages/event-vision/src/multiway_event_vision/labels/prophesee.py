@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryFile
 from tokenize import TokenError
 
 import numpy as np
@@ -55,10 +58,21 @@ def read_prophesee_boxes(path: Path | str) -> Boxes:
         raise DataError(f"{path}: {error}") from error
 
 
-def write_prophesee_boxes(path: Path | str, boxes: Boxes) -> None:
-    """Write `boxes` as Prophesee's tools read them. Raises OutputError."""
-    records = np.zeros(len(boxes), _RECORD)
-    for field, name in zip(_RECORD.names or (), _NAMES, strict=True):
-        records[field] = np.maximum(getattr(boxes, name), 0) if name == "track_id" else getattr(boxes, name)
-    with atomic_write(Path(path)) as file:
-        np.save(file, records, allow_pickle=False)
+def write_prophesee_boxes(path: Path | str, boxes: Boxes | Iterable[Boxes]) -> None:
+    """Write `boxes`, of which many may follow one another in time, as Prophesee's tools read them.
+
+    Memory holds one of many at once. Raises OutputError.
+    """
+    count = 0
+    with TemporaryFile() as spool, atomic_write(Path(path)) as file:
+        for part in (boxes,) if isinstance(boxes, Boxes) else boxes:
+            records = np.zeros(len(part), _RECORD)
+            for field, name in zip(_RECORD.names or (), _NAMES, strict=True):
+                values = getattr(part, name)
+                records[field] = np.maximum(values, 0) if name == "track_id" else values
+            spool.write(records.tobytes())
+            count += len(part)
+        spool.seek(0)
+        head = {"descr": np.lib.format.dtype_to_descr(_RECORD), "fortran_order": False, "shape": (count,)}
+        np.lib.format.write_array_header_1_0(file, head)
+        shutil.copyfileobj(spool, file)

@@ -1,16 +1,28 @@
 """Events as pictures: standard views of a stretch of time, and a video of them."""
 
+from multiway_event_vision.rendering.overlay import CLASS_COLOURS, LatestEvents, draw_boxes
 from multiway_event_vision.rendering.pictures import Picture, pictures
 from multiway_event_vision.rendering.video import write_mp4
-from multiway_event_vision.rendering.views import VIEWS, PolarityFrame, TimeSurface, View, VoxelSlice
+from multiway_event_vision.rendering.views import (
+    VIEWS,
+    EventCount,
+    PolarityFrame,
+    TimeSurface,
+    View,
+    VoxelSlice,
+)
 
 __all__ = [
+    "CLASS_COLOURS",
     "VIEWS",
+    "EventCount",
+    "LatestEvents",
     "Picture",
     "PolarityFrame",
     "TimeSurface",
     "View",
     "VoxelSlice",
+    "draw_boxes",
     "pictures",
     "write_mp4",
 ]

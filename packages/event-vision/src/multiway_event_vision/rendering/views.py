@@ -1,6 +1,6 @@
 """What events of a window look like: a view takes them piece by piece and draws one picture.
 
-Blue is brighter, red is darker, white is nothing. A view of a window of any length holds one number or two a pixel.
+Blue is brighter, red is darker, grey is either, white is nothing. A view holds one number or two a pixel.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from multiway_event_vision.events import Events, check_size
 
 _BRIGHTER = np.array([33, 102, 172], np.float32)
 _DARKER = np.array([178, 24, 43], np.float32)
+_COUNTED = np.array([31, 41, 55], np.float32)
 _NOTHING = np.array([255, 255, 255], np.float32)
 
 
@@ -57,6 +58,31 @@ class PolarityFrame:
     def picture(self) -> NDArray[np.uint8]:
         """(height, width, 3) uint8."""
         return _coloured((self._sum_P / self.full).reshape(self.height, self.width))
+
+
+class EventCount:
+    """Events of every pixel, whatever their polarity, in dark grey; `full` of them, or more, have the full colour."""
+
+    def __init__(self, width: int, height: int, *, full: float = 3.0) -> None:
+        """Raises InputError: no sensor's size, or `full` is not positive."""
+        check_size(width, height)
+        if full <= 0:
+            raise InputError(f"the full colour at {full:g} events; expected more than 0")
+        self.width, self.height, self.full = width, height, full
+        self._count_P = np.zeros(width * height, np.int64)
+
+    def begin(self, start: int, window: int) -> None:
+        """Forget the last window."""
+        self._count_P[:] = 0
+
+    def add(self, events: Events) -> None:
+        """Count the events of every pixel."""
+        self._count_P += np.bincount(_pixels(events), minlength=len(self._count_P))
+
+    def picture(self) -> NDArray[np.uint8]:
+        """(height, width, 3) uint8."""
+        amount_HW = (self._count_P / self.full).reshape(self.height, self.width)
+        return _coloured(amount_HW, _COUNTED)
 
 
 class TimeSurface:
@@ -137,6 +163,7 @@ class VoxelSlice:
 
 VIEWS: dict[str, Callable[[int, int], View]] = {
     "frame": PolarityFrame,
+    "count": EventCount,
     "surface": TimeSurface,
     "voxel": VoxelSlice,
 }
@@ -146,8 +173,8 @@ def _pixels(events: Events) -> NDArray[np.int64]:
     return events.y.astype(np.int64) * events.width + events.x
 
 
-def _coloured(value_HW: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _coloured(value_HW: NDArray[np.float64], brighter: NDArray[np.float32] = _BRIGHTER) -> NDArray[np.uint8]:
     """-1 is the full colour of darker, 1 that of brighter, 0 white."""
     amount_HW1 = np.minimum(np.abs(value_HW), 1).astype(np.float32)[..., None]
-    colour_HW3 = np.where((value_HW > 0)[..., None], _BRIGHTER, _DARKER)
+    colour_HW3 = np.where((value_HW > 0)[..., None], brighter, _DARKER)
     return np.rint(_NOTHING + amount_HW1 * (colour_HW3 - _NOTHING)).astype(np.uint8)

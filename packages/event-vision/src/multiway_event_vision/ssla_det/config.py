@@ -29,6 +29,8 @@ class SslaDetConfig:
     "end-anchored": counted from a window's last event, as in the released code; only whole windows are evaluated."""
     merge_ties: bool = False
     """Merge events of a cell with the same microsecond when pooling, as the released code does (windows only)."""
+    class_names: tuple[str, ...] = ()
+    """Of the classes in their order, or none; `names` has something to show in either case."""
 
     def __post_init__(self) -> None:
         if not self.widths or min(self.widths) < 1:
@@ -39,6 +41,13 @@ class SslaDetConfig:
             raise ValueError(f"space_size must be odd, not {self.space_size}")
         if self.merge_ties and self.readout != "end-anchored":
             raise ValueError('merge_ties needs readout "end-anchored": a stream does not wait for ties')
+        if self.class_names and len(self.class_names) != self.num_classes:
+            raise ValueError(f"{len(self.class_names)} class_names for {self.num_classes} classes")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A name of each class; "class 0" and so on where none were given."""
+        return self.class_names or tuple(f"class {number}" for number in range(self.num_classes))
 
     @property
     def num_levels(self) -> int:

@@ -9,6 +9,7 @@ The mean hides that a box is fresh only behind a peek, so peeks are counted besi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 
 from multiway_event_vision.ssla_det.config import SslaDetConfig
 from multiway_event_vision.ssla_det.engines.engine import Work
+
+LayerFlops = Callable[..., int]
+"""As `layer_flops`."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,12 @@ class Cost:
     worst: float
     """Of an event that is committed at every level, with the head: what a fresh box after each event would cost."""
 
+    def times(self, engines: float) -> Cost:
+        """The cost of an event that several engines take in, as if they did alike with it."""
+        names = ("mean", "p50", "p99", "max", "peeks", "head", "worst")
+        events = round(self.events / engines)
+        return Cost(events, **{name: getattr(self, name) * engines for name in names})
+
 
 def layer_flops(inputs: int, width: int, size: int, *, folded: bool = True) -> int:
     """Operations of one event in one layer."""
@@ -46,8 +56,10 @@ def layer_flops(inputs: int, width: int, size: int, *, folded: bool = True) -> i
     return K * (scatter + sigmoid_scan_product_sum + gather) + residual + d + 8 * d + 1
 
 
-def level_flops(config: SslaDetConfig, *, folded: bool = True) -> NDArray[np.int64]:
-    """[level] operations of one event in the layers of a level."""
+def level_flops(
+    config: SslaDetConfig, *, folded: bool = True, layer_flops: LayerFlops = layer_flops
+) -> NDArray[np.int64]:
+    """[level] operations of one event in the layers of a level; a baseline has `layer_flops` of its own."""
     return np.array(
         [
             sum(layer_flops(*sizes, folded=folded) for sizes in config.layers(n))
@@ -56,24 +68,29 @@ def level_flops(config: SslaDetConfig, *, folded: bool = True) -> NDArray[np.int
     )
 
 
-def head_flops(config: SslaDetConfig) -> int:
+def head_flops(width: int, num_classes: int) -> int:
     """Operations of the head for one cell."""
-    d = config.widths[-1]
-    return 2 * (2 * d * d + 5 * d) + 2 * d * config.num_classes + 8 * d + 2 * d
+    d = width
+    return 2 * (2 * d * d + 5 * d) + 2 * d * num_classes + 8 * d + 2 * d
 
 
 def thinned_flops(config: SslaDetConfig, *, folded: bool = True) -> float:
     """Mean operations of an event of a long stream: of each level one in `thinning` goes on. Head included."""
     share = float(config.thinning) ** -np.arange(config.num_levels)
-    return float(share @ level_flops(config, folded=folded)) + share[-1] * head_flops(config)
+    return float(share @ level_flops(config, folded=folded)) + share[-1] * head_flops(
+        config.widths[-1], config.num_classes
+    )
 
 
-def cost_of(config: SslaDetConfig, work: Work, *, folded: bool = True) -> Cost:
+def cost_of(
+    config: SslaDetConfig, work: Work, *, folded: bool = True, layer_flops: LayerFlops = layer_flops
+) -> Cost:
     """What an engine's work so far cost (`engine.work`)."""
-    levels = level_flops(config, folded=folded)
+    levels = level_flops(config, folded=folded, layer_flops=layer_flops)
+    head = head_flops(config.widths[-1], config.num_classes)
     of_depth = levels.cumsum()  # strictly ascending, so percentiles follow from counts
     events = int(work.committed.sum())
-    worst = float(of_depth[-1] + head_flops(config))
+    worst = float(of_depth[-1] + head)
     if events == 0:
         nan = float("nan")
         return Cost(0, nan, nan, nan, nan, nan, nan, worst)
@@ -90,6 +107,6 @@ def cost_of(config: SslaDetConfig, work: Work, *, folded: bool = True) -> Cost:
         p99=percentile(0.99),
         max=float(of_depth[np.flatnonzero(work.committed)[-1]]),
         peeks=float(work.peeked @ remaining) / events,
-        head=work.predicted * head_flops(config) / events,
+        head=work.predicted * head / events,
         worst=worst,
     )

@@ -6,14 +6,24 @@ Legend: A cells, M detections.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from multiway_event_vision.ssla_det.boxes import boxes_of_cells, suppress
-from multiway_event_vision.ssla_det.detector import SslaDetOutputs
-from multiway_event_vision.ssla_det.engines.engine import Engine
+from multiway_event_vision.ssla_det.detector import Detector, SslaDetOutputs
+from multiway_event_vision.ssla_det.engines.engine import Grid
 from multiway_event_vision.ssla_det.head import HeadOutputs, centres
+
+
+class Predictor(Protocol):
+    """An engine, a policy around engines, or what is read like one."""
+
+    @property
+    def model(self) -> Detector: ...
+
+    def predict(self) -> tuple[Grid, HeadOutputs]: ...
 
 
 @dataclass(frozen=True)
@@ -40,11 +50,11 @@ class Detections:
     """int64 microseconds, the newest event of the cell that each came from; None for a whole window."""
 
 
-def detect(engine: Engine, config: DetectionConfig | None = None) -> Detections:
+def detect(engine: Predictor, config: DetectionConfig | None = None) -> Detections:
     """What the engine sees as of the last event pushed."""
     grid, outputs = engine.predict()
-    centre_A2 = centres(grid.rows, grid.columns, engine.model.config.stride)[grid.active_G]
-    return _select(outputs, centre_A2, engine.model.config.stride, config, grid.time_G[grid.active_G])
+    centre_A2 = centres(grid.rows, grid.columns, engine.model.stride)[grid.active_G]
+    return _select(outputs, centre_A2, engine.model.stride, config, grid.time_G[grid.active_G])
 
 
 def detect_windows(

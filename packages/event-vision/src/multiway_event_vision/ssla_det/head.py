@@ -64,6 +64,10 @@ class YoloxHead(nn.Module):
 
     def at_cells(self, x_MD: Tensor) -> HeadOutputs:
         """Predictions of M cells alone, shapes (1, ..., 1, M)."""
+        if len(x_MD) == 0:  # convolutions refuse to have nothing to do
+            return HeadOutputs(
+                *(x_MD.new_empty(1, d, 1, 0) for d in (self.classes.out_channels, 4, 1)),
+            )
         return self(x_MD.t()[None, :, None, :])
 
 

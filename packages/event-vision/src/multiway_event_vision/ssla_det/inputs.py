@@ -39,6 +39,10 @@ class EventArrays:
     def __len__(self) -> int:
         return len(self.t)
 
+    def __getitem__(self, part: slice | NDArray[np.bool_]) -> EventArrays:
+        """A stretch of the events, or those chosen by a mask."""
+        return EventArrays(self.t[part], self.pixel[part], self.on[part])
+
 
 @dataclass(frozen=True)
 class EventBatch:

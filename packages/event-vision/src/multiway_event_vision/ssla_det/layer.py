@@ -23,7 +23,7 @@ from torch.nn.functional import layer_norm, linear
 from multiway_event_vision.kernels.segmented_scan import segmented_scan
 from multiway_event_vision.ssla_det import fused as fused_layer
 from multiway_event_vision.ssla_det.projections import FoldedProjection, PlainProjection, Projection
-from multiway_event_vision.ssla_det.spaces import Place, route
+from multiway_event_vision.ssla_det.spaces import Place, route, touched
 
 NORM_BIAS = 0.5
 """Of norms in front of layers whose gates were opened."""
@@ -71,8 +71,9 @@ class LayerWeights:
         moved_PD.index_copy_(0, routes.space_S, last_SD)
         return self._leave(x_NC, self.projection.gather(o_NKD)), moved_PD
 
-    def peek(self, x_NC: Tensor, space_NK: Tensor, state_PD: Tensor) -> Tensor:
-        """out_ND of events that each come next on this state (spaces -1 lie outside); nothing is changed."""
+    def peek(self, x_NC: Tensor, place: Place, state_PD: Tensor) -> Tensor:
+        """out_ND of events that each come next on this state; nothing is changed."""
+        space_NK = touched(place, self.size)
         v_NKD, g_NKD, q_NKD = self.projection.scatter(x_NC)
         h_NKD = g_NKD.sigmoid() * state_PD[space_NK.clamp(min=0)] + v_NKD
         o_NKD = (q_NKD * h_NKD).masked_fill((space_NK < 0)[:, :, None], 0)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from multiway_event_vision.ssla_det.detector import Detector, SslaDetOutputs
 from multiway_event_vision.ssla_det.head import YoloxHead
 from multiway_event_vision.ssla_det.inputs import EventBatch
 from multiway_event_vision.ssla_det.layer import NORM_BIAS, SslaLayer
-from multiway_event_vision.ssla_det.peek import peek
+from multiway_event_vision.ssla_det.peek import peek, stale_cells
 from multiway_event_vision.ssla_det.state import StreamState
 from multiway_event_vision.ssla_det.window import end_anchored
 
@@ -33,11 +34,14 @@ from multiway_event_vision.ssla_det.window import end_anchored
 class SslaDet(Detector):
     """The network. Its parameters do not depend on the sensor's size."""
 
+    layer: ClassVar[type[nn.Module]] = SslaLayer
+    """Of (input width, width, side of a space); `baselines/` have others."""
+
     def __init__(self, config: SslaDetConfig) -> None:
         super().__init__()
         self.config = config
         self.levels = nn.ModuleList(
-            nn.ModuleList(SslaLayer(*sizes) for sizes in config.layers(level))
+            nn.ModuleList(self.layer(*sizes) for sizes in config.layers(level))
             for level in range(config.num_levels)
         )
         self.head = YoloxHead(config.widths[-1], config.num_classes)
@@ -87,7 +91,7 @@ class SslaDet(Detector):
 
     def weights(self, *, fold: bool = True) -> Weights:
         """The layers' functions with the present parameters, [level][layer]."""
-        levels = [[layer for layer in level if isinstance(layer, SslaLayer)] for level in self._levels()]
+        levels: list[list[Any]] = [list(level) for level in self._levels()]
         return [[layer.weights(fold=fold) for layer in level] for level in levels]
 
     def initial_state(self, height: int, width: int, streams: int = 1) -> StreamState:
@@ -96,6 +100,10 @@ class SslaDet(Detector):
         return StreamState.zeros(
             self.config, height=height, width=width, streams=streams, dtype=like.dtype, device=like.device
         )
+
+    def stale_cells(self, state: StreamState) -> Tensor:
+        """bool [G], cells whose feature may have changed since the last read-out (one stream)."""
+        return stale_cells(self.config, state)
 
     def _levels(self) -> list[nn.ModuleList]:
         return [level for level in self.levels if isinstance(level, nn.ModuleList)]
@@ -111,12 +119,13 @@ def build(config: SslaDetConfig, *, seed: int = 0, longest_memory: float | None 
         torch.manual_seed(seed)
         model = SslaDet(config)
         if longest_memory is not None:
-            _open_gates(model, longest_memory)
+            open_gates(model, longest_memory)
         return model
 
 
-def _open_gates(model: SslaDet, longest: float) -> None:
-    layers = [layer for layer in model.modules() if isinstance(layer, SslaLayer)]
+def open_gates(model: SslaDet, longest: float) -> None:
+    """Let the states of all layers but the first begin with a memory of 1 to `longest` events."""
+    layers = [layer for level in model.levels for layer in level]
     for before, layer in pairwise(layers):
         nn.init.constant_(before.norm.bias, NORM_BIAS)
         exponents_D = torch.linspace(0, 1, len(layer.norm.weight))

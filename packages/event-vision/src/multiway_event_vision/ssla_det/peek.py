@@ -14,7 +14,7 @@ from torch.nn.functional import max_pool2d
 
 from multiway_event_vision.ssla_det.commit import Weights
 from multiway_event_vision.ssla_det.config import SslaDetConfig
-from multiway_event_vision.ssla_det.spaces import Place, touched
+from multiway_event_vision.ssla_det.spaces import Place
 from multiway_event_vision.ssla_det.state import StreamState
 
 
@@ -41,7 +41,7 @@ def peek_cells(
         frame = config.frame(level, state.height, state.width)
         place = Place(cell_M // (rows * columns), y >> level, x >> level, *frame)
         for layer, hidden in zip(weights[level], state.hidden[level], strict=True):
-            x_MC = layer.peek(x_MC, touched(place, layer.size), hidden)
+            x_MC = layer.peek(x_MC, place, hidden)
     return cell_M, x_MC
 
 

@@ -23,7 +23,7 @@ from multiway_event_vision.events import Events
 from multiway_event_vision.ssla_det.head import HeadOutputs
 from multiway_event_vision.ssla_det.inputs import EventArrays, check_events
 from multiway_event_vision.ssla_det.model import SslaDet
-from multiway_event_vision.ssla_det.peek import peek_cells, stale_cells
+from multiway_event_vision.ssla_det.peek import peek_cells
 from multiway_event_vision.ssla_det.state import StreamState
 
 Array = NDArray[np.generic]
@@ -43,6 +43,12 @@ class Work:
     @classmethod
     def none(cls, levels: int) -> Work:
         return cls(np.zeros(levels, np.int64), np.zeros(levels, np.int64))
+
+    def add(self, other: Work) -> None:
+        """Count what another did, too."""
+        self.committed += other.committed
+        self.peeked += other.peeked
+        self.predicted += other.predicted
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,10 @@ class Engine(ABC):
 
     def push(self, t: Array, x: Array, y: Array, p: Array) -> None:
         """Take events in; see `check_events` for what they must be. Raises InputError, and has taken none then."""
-        events = check_events(t, x, y, p, height=self.height, width=self.width)
+        self.take(check_events(t, x, y, p, height=self.height, width=self.width))
+
+    def take(self, events: EventArrays) -> None:
+        """:meth:`push` for events that `check_events` has seen. Raises InputError: they lie before the last ones."""
         if len(events) == 0:
             return
         if events.t[0] < self._last:
@@ -125,7 +134,7 @@ class Engine(ABC):
         with torch.no_grad():
             self._catch_up()
             config, state = self.model.config, self.state
-            stale_G = stale_cells(config, state)
+            stale_G = self.model.stale_cells(state)
             arrived = (stale_G & (state.depth_G == config.num_levels)).nonzero().squeeze(1)
             self._grid_GD[arrived] = state.waiting[-1][arrived]
             cell_M, x_MD = peek_cells(config, self.weights, state, stale_G)

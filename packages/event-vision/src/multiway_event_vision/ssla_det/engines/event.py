@@ -12,13 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from multiway_core.errors import InputError
 from numpy.typing import NDArray
 
 from multiway_event_vision.ssla_det import native
 from multiway_event_vision.ssla_det.engines import event_native
 from multiway_event_vision.ssla_det.engines.engine import Engine
 from multiway_event_vision.ssla_det.inputs import LONG_AGO_US, NEVER, EventArrays
-from multiway_event_vision.ssla_det.layer import LayerWeights
+from multiway_event_vision.ssla_det.layer import LayerWeights, SslaLayer
 from multiway_event_vision.ssla_det.projections import FoldedProjection
 
 Floats = NDArray[np.floating]
@@ -30,6 +31,8 @@ class EventEngine(Engine):
     native: bool = True
 
     def __post_init__(self) -> None:
+        if self.model.layer is not SslaLayer:
+            raise InputError("the event engine is for SSLA-Det's own layer; use the micro-batch engine")
         super().__post_init__()
         self._numpy_layers = [[_NumpyLayer.of(layer) for layer in level] for level in self.weights]
         self._machine: event_native.Machine | None = None

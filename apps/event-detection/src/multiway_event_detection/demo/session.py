@@ -1,0 +1,154 @@
+"""Uploads detected in by one pipeline a model for all visitors, as values of the viewer."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from multiway_core import hub
+from multiway_core.errors import DataError, InputError, MultiwayError
+from multiway_event_vision.events import Events, EventStream
+from multiway_event_vision.formats.recording import CHUNK_EVENTS
+from multiway_event_vision.pipeline import DetectionOptions, DetectionPipeline, DetectionRun
+from multiway_event_vision.rendering import CLASS_COLOURS
+from multiway_event_vision.result import ReadOut
+
+from multiway_event_detection.demo.view import empty_value, packed, read_value
+from multiway_event_detection.detect import load_pipeline
+from multiway_event_detection.options import Taking
+from multiway_event_detection.taking import Simulated, open_stream
+
+MOST_EVENTS = 600_000  # eight bytes each go to the browser
+MOST_MICROSECONDS = 10_000_000
+LEAST_SCORE = 0.1  # of boxes that go to the browser, which has a slider
+_SECONDS_BETWEEN_UPDATES = 0.3
+_BUNDLED = {"ssla-shapes": "Moving shapes", "ssla-street": "People and vehicles"}
+
+
+class DemoDetector:
+    """Detects in the beginning of recordings and videos."""
+
+    def __init__(self, model: str) -> None:
+        self._pipelines = {model: load_pipeline(model)}
+        bundled = [
+            (label, hub.BUNDLED_PREFIX + name) for name, label in _BUNDLED.items() if name in hub.bundled()
+        ]
+        self.models = [(label, name) for label, name in bundled if name == model] or [
+            (Path(model).name, model)
+        ]
+        self.models += [(label, name) for label, name in bundled if name != model]
+        """(label, name) of what can be chosen, the given one first."""
+
+    def pipeline(self, model: str) -> DetectionPipeline:
+        """The pipeline of one of `models`. Raises InputError."""
+        if model not in [name for _, name in self.models]:
+            raise InputError(f"no model {model!r} here")
+        if model not in self._pipelines:
+            self._pipelines[model] = load_pipeline(model)
+        return self._pipelines[model]
+
+    def result(self, path: Path, model: str, period: int) -> dict[str, Any]:
+        """JSON of the schema `multiway.event-detection/1` of the beginning of an upload."""
+        with _without_folder(path):
+            stream, _ = open_stream(path, Taking(), Simulated())
+            options = DetectionOptions(read_every=period)
+            return self.pipeline(model)(_Beginning(stream), options, source=path.name).to_json()
+
+    def detect(self, path: Path, model: str, period: int) -> Iterator[dict[str, Any]]:
+        """Values of the viewer while read-outs come, the last one with `running` false."""
+        with _without_folder(path):
+            yield empty_value(f"Opening {path.name} ...")
+            stream, lines = open_stream(path, Taking(), Simulated())
+            beginning = _Beginning(stream)
+            pipeline = self.pipeline(model)
+            run = pipeline.detect(beginning, DetectionOptions(read_every=period, score=LEAST_SCORE))
+            value: dict[str, Any] = {
+                "id": secrets.token_hex(8),
+                "width": stream.width,
+                "height": stream.height,
+                "names": list(pipeline.names),
+                "colours": [list(colour) for colour in CLASS_COLOURS],
+                "titles": [f"SSLA-Det, {Path(pipeline.name.removeprefix(hub.BUNDLED_PREFIX)).name}"],
+                "parts": [],
+            }
+            started = updated = time.monotonic()
+            held: list[ReadOut] = []
+            for read in run:
+                value.setdefault("start", read.t - period)
+                held.append(read)
+                if time.monotonic() - updated >= _SECONDS_BETWEEN_UPDATES:
+                    value = _with(
+                        value, held, run, f"{run.counters().duration_us / 1e6:.2f} s ...", running=True
+                    )
+                    held, updated = [], time.monotonic()
+                    yield value
+            if "start" not in value:
+                yield empty_value(f"{path.name}: no events in it, so nothing was detected.")
+                return
+            summary = _summary(path, run, beginning.is_cut, time.monotonic() - started, simulated=bool(lines))
+            yield _with(value, held, run, summary, running=False)
+
+
+def _with(
+    value: dict[str, Any], held: list[ReadOut], run: DetectionRun, summary: str, *, running: bool
+) -> dict[str, Any]:
+    """The value with what came since; what was sent before stays as it is."""
+    start = value["start"]
+    part = {
+        "events": packed([read.events for read in held], start),
+        "reads": [read_value(read, start) for read in held],
+    }
+    return value | {
+        "parts": [*value["parts"], part],
+        "counters": run.counters().to_json(),
+        "summary": summary,
+        "running": running,
+    }
+
+
+def _summary(path: Path, run: DetectionRun, is_cut: bool, seconds: float, *, simulated: bool) -> str:
+    counters = run.counters()
+    parts = [
+        f"{path.name}{', events simulated' if simulated else ''}: {'the first ' if is_cut else ''}"
+        f"{counters.events:,} events in {counters.duration_us / 1e6:.2f} s",
+        f"{run.stream.width} × {run.stream.height} pixels",
+        f"{counters.reads:,} read-outs in {seconds:.1f} s on one core",
+    ]
+    return " · ".join(parts)
+
+
+class _Beginning:
+    """As much of a stream as the demo shows; `is_cut` tells whether there is more."""
+
+    def __init__(self, stream: EventStream) -> None:
+        self._stream = stream
+        self.width, self.height = stream.width, stream.height
+        self.is_cut = False
+
+    def chunks(self, chunk_events: int = CHUNK_EVENTS) -> Iterator[Events]:
+        left, end = MOST_EVENTS, None
+        for events in self._stream.chunks(chunk_events):
+            if end is None:
+                end = int(events.t[0]) + MOST_MICROSECONDS
+            part = events.between(int(events.t[0]), end)[:left]
+            left -= len(part)
+            if len(part):
+                yield part
+            if len(part) < len(events):
+                self.is_cut = True
+                return
+
+
+@contextmanager
+def _without_folder(path: Path) -> Iterator[None]:
+    """Errors about an upload name the file as its owner knows it, not where this machine keeps it."""
+    try:
+        yield
+    except (DataError, InputError) as error:
+        raise type(error)(str(error).replace(str(path), path.name)) from error
+    except MultiwayError:
+        raise

@@ -1,0 +1,145 @@
+"""The ``detect`` command: boxes over time as a table, JSON, JSON lines, Prophesee's npy, or a video."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from multiway_core.errors import InputError
+from multiway_event_vision.labels import write_prophesee_boxes
+from multiway_event_vision.pipeline import DetectionOptions, DetectionPipeline, DetectionRun
+from multiway_event_vision.rendering import VIEWS, LatestEvents, draw_boxes, write_mp4
+from multiway_event_vision.result import ReadOut
+
+from multiway_event_detection.options import EngineName, PolicyName, Taking, ViewName, microseconds
+from multiway_event_detection.table import Table
+from multiway_event_detection.taking import Progress, Simulated, Watched, open_stream, stretch
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MOST_SCALE = 16
+_PLEASANT_WIDTH = 640  # pixels of a video, where the sensor has fewer
+_SHORTEST_WINDOW = 20_000  # microseconds of events in a picture: fewer are hardly seen
+
+
+@dataclass(frozen=True)
+class Detecting:
+    """How to detect, as the command line has it; times such as ``10ms``."""
+
+    model: str
+    engine: EngineName = "event"
+    policy: PolicyName = "continuous"
+    read_every: str = "10ms"
+    score: float = 0.3
+    start: str = "0"
+    end: str | None = None
+
+    def options(self) -> DetectionOptions:
+        """Raises InputError."""
+        period = microseconds(self.read_every, "--read-every")
+        if period < 1:
+            raise InputError(f"--read-every {self.read_every}: expected 1us or more")
+        if not 0 <= self.score <= 1:
+            raise InputError(f"--score {self.score:g}: expected 0 to 1")
+        return DetectionOptions(self.engine, self.policy, read_every=period, score=self.score)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How a video looks: the options of ``render``, in part."""
+
+    view: ViewName = "frame"
+    window: str | None = None
+    fps: float = 30.0
+    scale: int | None = None
+
+
+def load_pipeline(model: str) -> DetectionPipeline:
+    """The pipeline of a model, for one core: with more threads, products this small only wait for each other."""
+    import torch
+
+    torch.set_num_threads(1)
+    return DetectionPipeline.from_pretrained(model)
+
+
+class Detection:
+    """A recording opened and a model loaded; one of its outputs can be written, once."""
+
+    def __init__(
+        self,
+        path: Path,
+        taking: Taking,
+        simulated: Simulated,
+        detecting: Detecting,
+        on_progress: Progress | None = None,
+    ) -> None:
+        """Raises InputError, DataError: a bad option or recording; ModelNotFoundError, CheckpointError, ConfigError."""
+        options = detecting.options()
+        start = microseconds(detecting.start, "--start")
+        end = None if detecting.end is None else microseconds(detecting.end, "--end")
+        stream, self.lines = open_stream(path, taking, simulated)
+        self.pipeline = load_pipeline(detecting.model)
+        if self.pipeline.note is not None:
+            self.lines.append(self.pipeline.note)
+        self.source = str(path)
+        self._watched = Watched(stretch(stream, start, end), on_progress)
+        self.run: DetectionRun = self.pipeline.detect(self._watched, options)
+
+    def json(self) -> Iterator[str]:
+        """The JSON document of the schema `multiway.event-detection/1` in pieces."""
+        yield json.dumps(self.run.head(self.source), ensure_ascii=False)[:-1] + ', "reads": ['
+        separator = "\n"
+        for read in self.run:
+            yield separator + json.dumps(read.to_json(self.pipeline.names), ensure_ascii=False)
+            separator = ",\n"
+        yield f'\n], "counters": {json.dumps(self.run.counters().to_json())}}}\n'
+
+    def json_lines(self) -> Iterator[str]:
+        """The same a line at a time: what stands before the read-outs, each of them, the counters."""
+        yield json.dumps(self.run.head(self.source), ensure_ascii=False) + "\n"
+        for read in self.run:
+            yield json.dumps(read.to_json(self.pipeline.names), ensure_ascii=False) + "\n"
+        yield json.dumps({"counters": self.run.counters().to_json()}) + "\n"
+
+    def report(self, npy: Path | None, mp4: Path | None, drawing: Drawing) -> str:
+        """The table of what was found; `npy` or `mp4` is written on the way. Raises InputError, OutputError."""
+        table = Table(self.pipeline.names)
+        reads = table.watch(self.run)
+        if npy is not None:
+            write_prophesee_boxes(npy, (read.to_boxes() for read in reads))
+        elif mp4 is not None:
+            self.lines.append(self._write_mp4(mp4, reads, drawing))
+        else:
+            for _ in reads:
+                pass
+        if not table.count:
+            self.lines.append(f"{self.source}: no events in it, so nothing was detected")
+            return ""
+        return table.text(self.run.counters())
+
+    def _write_mp4(self, output: Path, reads: Iterator[ReadOut], drawing: Drawing) -> str:
+        """A picture a read-out, and a line about it. Raises InputError: no read-outs, bad options; OutputError."""
+        period = self.run.options.read_every
+        window = max(period, _SHORTEST_WINDOW)
+        if drawing.window is not None:
+            window = microseconds(drawing.window, "--window")
+        width, height = self._watched.width, self._watched.height
+        scale = drawing.scale or max(1, min(MOST_SCALE, _PLEASANT_WIDTH // width))
+        latest = LatestEvents(VIEWS[drawing.view](width, height), window)
+        images = (self._drawn(latest, read, scale) for read in reads)
+        count = write_mp4(output, images, frames_per_second=drawing.fps)
+        noun = "picture" if count == 1 else "pictures"
+        return f"{count:,} {noun}, each with {window:,} us of events, at {period * drawing.fps / 1e6:.3g} of real speed"
+
+    def _drawn(self, latest: LatestEvents, read: ReadOut, scale: int) -> NDArray[np.uint8]:
+        names = self.pipeline.names
+        captions = [
+            f"{names[label]} {score:.2f}" for label, score in zip(read.class_M, read.score_M, strict=True)
+        ]
+        image = latest.picture(read.events, read.t)
+        return draw_boxes(image, read.boxes_M4, read.class_M, captions, scale=scale)

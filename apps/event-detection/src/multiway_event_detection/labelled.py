@@ -1,0 +1,121 @@
+"""Recordings with their labels, as data sets lay them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from multiway_core.errors import DataError, InputError
+from multiway_event_vision.labels import (
+    Boxes,
+    read_coco_boxes,
+    read_ncaltech101_boxes,
+    read_prophesee_boxes,
+)
+from multiway_event_vision.metrics.detection import TimedBoxes
+
+RECORDING_ENDINGS = frozenset(
+    {".dat", ".raw", ".h5", ".hdf5", ".aedat4", ".es", ".bin", ".npz", ".csv", ".txt"}
+)
+KNOWN = "Prophesee .npy, COCO .json, N-Caltech101 .bin"
+_WHOLE = -1  # the time of a label that holds for the whole recording
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A recording and where its labels are."""
+
+    recording: Path
+    labels: Path
+
+
+def labelled_recordings(recording: Path, labels: Path | None) -> list[Labelled]:
+    """A file with its labels, or a folder's recordings (searched through) with theirs.
+
+    Labels of `x_td.dat` or `x.raw` are `x_bbox.npy` or `x.json` beside it, or in the same place below the folder
+    `labels`; those of N-Caltech101's `image_0001.bin` are `annotation_0001.bin` below the folder `labels`.
+    Raises InputError: no such file or folder, or no labels.
+    """
+    if not recording.is_dir():
+        if labels is None:
+            raise InputError(
+                f"{recording}: give its labels: --labels FILE (Prophesee .npy, COCO .json, N-Caltech101 .bin)"
+            )
+        if not labels.is_file():
+            raise InputError(f"--labels {labels}: no such file")
+        return [Labelled(recording, labels)]
+    if labels is not None and not labels.is_dir():
+        raise InputError(f"--labels {labels}: {recording} is a folder, so expected a folder of labels too")
+    files = sorted(file for file in recording.rglob("*") if file.suffix.lower() in RECORDING_ENDINGS)
+    found = [
+        Labelled(file, label)
+        for file in files
+        if (label := _labels_of(file, (labels or recording) / file.parent.relative_to(recording))) is not None
+    ]
+    if not found:
+        raise InputError(
+            f"{recording}: no recording with labels; expected x_bbox.npy or x.json for x.raw or x_td.dat, beside it or "
+            "below --labels"
+        )
+    return found
+
+
+def _labels_of(recording: Path, folder: Path) -> Path | None:
+    stem = recording.stem.removesuffix("_td")
+    names = [f"{stem}_bbox.npy", f"{stem}.npy", f"{stem}.json", f"{stem.replace('image', 'annotation')}.bin"]
+    return next((p for name in names if (p := folder / name).is_file() and p != recording), None)
+
+
+def read_labels(case: Labelled, class_names: Sequence[str]) -> Boxes:
+    """The labels of a recording. Those of N-Caltech101 hold for all of it: `timed` gives them its end.
+
+    COCO's categories go to the model's classes of their names; N-Caltech101's class is the name of the recording's
+    folder. Raises DataError: unreadable; InputError: a class that the model does not have.
+    """
+    ending = case.labels.suffix.lower()
+    if ending == ".npy":
+        return read_prophesee_boxes(case.labels)
+    if ending == ".json":
+        boxes, names = read_coco_boxes(case.labels)
+        used = np.unique(boxes.class_id)
+        place = np.array(
+            [_place(name, class_names, case) if i in used else 0 for i, name in enumerate(names)], np.int32
+        )
+        columns = vars(boxes) | {"class_id": place[boxes.class_id] if len(boxes) else boxes.class_id}
+        return Boxes(**columns)
+    if ending == ".bin":
+        name = case.recording.resolve().parent.name
+        boxes = read_ncaltech101_boxes(case.labels, _place(name, class_names, case))
+        return Boxes(**vars(boxes) | {"t": np.full(len(boxes), _WHOLE)})
+    raise InputError(f"{case.labels}: expected labels ({KNOWN})")
+
+
+def _place(name: str, class_names: Sequence[str], case: Labelled) -> int:
+    if name not in class_names:
+        raise InputError(
+            f"{case.labels}: the class {name!r} is none of the model's: {', '.join(class_names[:8])}"
+            f"{', ...' if len(class_names) > 8 else ''}"
+        )
+    return list(class_names).index(name)
+
+
+def timed(boxes: Boxes, end: int) -> TimedBoxes:
+    """As the metrics take labels; `end` is the time of those that hold for the whole recording."""
+    x1, y1 = boxes.x.astype(np.float64), boxes.y.astype(np.float64)
+    corners_N4 = np.stack([x1, y1, x1 + boxes.width, y1 + boxes.height], axis=1)
+    t = np.where(boxes.t == _WHOLE, end, boxes.t)
+    return TimedBoxes(t, corners_N4, boxes.class_id.astype(np.int64))
+
+
+def checked(cases: Sequence[Labelled], class_names: Sequence[str]) -> Iterator[tuple[Labelled, Boxes]]:
+    """Every case with its labels. Raises DataError, InputError at a class that the model does not have."""
+    for case in cases:
+        boxes = read_labels(case, class_names)
+        if len(boxes) and int(boxes.class_id.max()) >= len(class_names):
+            raise DataError(
+                f"{case.labels}: a label of class {int(boxes.class_id.max())}; the model has {len(class_names)}: "
+                f"{', '.join(class_names[:8])}"
+            )
+        yield case, boxes

@@ -1,0 +1,83 @@
+"""The table of a detection for people: some of the read-outs, evenly spaced, and what all of them hold and cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from multiway_event_vision.result import Counters, ReadOut
+
+MOST_ROWS = 20
+_MOST_BOXES = 4  # of a row
+
+
+class Table:
+    """Watches read-outs go by. Holds at most twice `MOST_ROWS` rows, however many there are."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+        self.count = 0
+        self.boxes: Counter[str] = Counter()
+        self._every = 1
+        self._rows: list[tuple[int, str]] = []
+
+    def watch(self, reads: Iterable[ReadOut]) -> Iterator[ReadOut]:
+        """The same read-outs."""
+        for read in reads:
+            for class_id in read.class_M:
+                self.boxes[self.names[class_id]] += 1
+            if self.count % self._every == 0:
+                self._rows.append((read.t, self._boxes(read)))
+            if len(self._rows) > MOST_ROWS:
+                self._rows = self._rows[::2]
+                self._every *= 2
+            self.count += 1
+            yield read
+
+    def text(self, counters: Counters) -> str:
+        """The table, one line after another."""
+        lines = [f"{t / 1e6:>12.6f} s  {boxes}" for t, boxes in self._rows]
+        if self._every > 1:
+            lines.append(f"(one read-out in {self._every} of {self.count:,}; --json has all)")
+        total = sum(self.boxes.values())
+        kinds = ", ".join(f"{count:,} {name}" for name, count in self.boxes.most_common())
+        lines.append(
+            f"{_number(self.count, 'read-out')}, {_number(total, 'box')}{': ' + kinds if kinds else ''}"
+        )
+        lines += _cost(counters)
+        return "\n".join(lines) + "\n"
+
+    def _boxes(self, read: ReadOut) -> str:
+        if not len(read):
+            return "-"
+        parts = []
+        for box_4, class_id, score in list(zip(read.boxes_M4, read.class_M, read.score_M, strict=True))[
+            :_MOST_BOXES
+        ]:
+            sides = " ".join(f"{side:.0f}" for side in box_4)
+            parts.append(f"{self.names[class_id]} {score:.2f} ({sides})")
+        more = len(read) - _MOST_BOXES
+        return "  ".join(parts) + (f"  and {more} more" if more > 0 else "")
+
+
+def _number(count: int, noun: str) -> str:
+    ending = "" if count == 1 else "es" if noun.endswith("x") else "s"
+    return f"{count:,} {noun}{ending}"
+
+
+def _cost(counters: Counters) -> Iterator[str]:
+    if not counters.events:
+        return
+    assert counters.us_per_event is not None
+    assert counters.cost is not None
+    cost = counters.cost
+    yield (
+        f"{_number(counters.events, 'event')}: {counters.us_per_event:.2f} us each to take in, "
+        f"{1e3 * counters.read_seconds / counters.reads:.2f} ms a read-out, on one core"
+    )
+    yield (
+        f"MFLOP an event: {cost.mean / 1e6:.3f} mean, {cost.p99 / 1e6:.3f} p99; "
+        f"peeks {cost.peeks / 1e6:.3f} and head {cost.head / 1e6:.3f} beside it"
+    )
+    if counters.mean_age_us is not None:
+        yield f"a box is of events {counters.mean_age_us / 1e3:.1f} ms old on average"

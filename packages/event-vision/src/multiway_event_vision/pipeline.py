@@ -1,0 +1,246 @@
+"""Detection: a recording in, boxes over time out. The command, the demo, the evaluation and Python users call this.
+
+pipeline = DetectionPipeline.from_pretrained("bundled:ssla-shapes")
+for read_out in pipeline.detect(open_source("recording.raw"), DetectionOptions(read_every=10_000)):
+    read_out.t, read_out.boxes_M4, read_out.score_M, read_out.class_M, read_out.age_M
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+from multiway_core import hub
+from multiway_core.errors import InputError
+
+from multiway_event_vision.events import Events, EventStream, by_time
+from multiway_event_vision.result import SCHEMA, Counters, DetectionResult, ReadOut
+from multiway_event_vision.ssla_det import checkpoint
+from multiway_event_vision.ssla_det.cost import cost_of
+from multiway_event_vision.ssla_det.detections import DetectionConfig, Detections, detect
+from multiway_event_vision.ssla_det.engines.engine import Engine
+from multiway_event_vision.ssla_det.engines.event import EventEngine
+from multiway_event_vision.ssla_det.engines.micro_batch import MicroBatchEngine
+from multiway_event_vision.ssla_det.engines.window import WindowEngine
+from multiway_event_vision.ssla_det.model import SslaDet
+from multiway_event_vision.ssla_det.policies import Policy, PolicyName
+
+BUNDLED_MODEL: Final = "bundled:ssla-shapes"
+MOST_READS: Final = 50_000_000
+"""Three hours read every 0.2 milliseconds; more is a time that cannot be right."""
+_PUBLISHED = (".ckpt", ".pt", ".pth")
+_GEN1_NAMES = (
+    "car",
+    "pedestrian",
+)  # the two classes of the released checkpoints, as that data set counts them
+
+EngineName = Literal["event", "micro-batch", "window"]
+ENGINES: dict[str, type[Engine]] = {
+    "event": EventEngine,
+    "micro-batch": MicroBatchEngine,
+    "window": WindowEngine,
+}
+
+
+@dataclass(frozen=True)
+class DetectionOptions:
+    """How a stream is taken in and read."""
+
+    engine: EngineName = "event"
+    """How the network is computed; the result is the same."""
+    policy: PolicyName = "continuous"
+    """How far back the network remembers."""
+    horizon: int = 100_000
+    """Microseconds of a window, for the policies that forget."""
+    read_every: int = 10_000
+    """Microseconds between read-outs, which come at whole multiples of it."""
+    score: float = 0.3
+    """Boxes below are left out."""
+    overlap: float = 0.65
+    """IoU above which the worse of two boxes of a class goes."""
+    most: int = 100
+    """Boxes of a read-out."""
+
+    def __post_init__(self) -> None:
+        """Raises InputError."""
+        if self.engine not in ENGINES:
+            raise InputError(f"the engine {self.engine!r}; expected one of {', '.join(ENGINES)}")
+        if self.policy not in get_args(PolicyName):
+            raise InputError(f"the policy {self.policy!r}; expected one of {', '.join(get_args(PolicyName))}")
+        if self.engine == "window" and self.policy == "continuous":
+            raise InputError(
+                "the engine window keeps all events that the network remembers: it needs the policy window or sliding"
+            )
+        if self.read_every < 1:
+            raise InputError(f"a read-out every {self.read_every} us; expected 1 or more")
+        for name, value in (("score", self.score), ("overlap", self.overlap)):
+            if not 0 <= value <= 1:
+                raise InputError(f"a {name} of {value:g}; expected 0 to 1")
+        if self.most < 1:
+            raise InputError(f"at most {self.most} boxes; expected 1 or more")
+
+
+class DetectionPipeline:
+    """A detector with its name and the names of its classes. Runs share the weights and nothing else."""
+
+    def __init__(self, model: SslaDet, name: str = "", *, note: str | None = None) -> None:
+        self.model, self.name, self.note = model, name, note
+        self.names = model.config.names
+
+    @classmethod
+    def from_pretrained(cls, name: str = BUNDLED_MODEL) -> DetectionPipeline:
+        """The model of `bundled:NAME`, a folder, a hub id, or a `.ckpt` of the authors.
+
+        Such a checkpoint runs with commit and peek instead of its own thinning; `note` says so.
+        Raises ModelNotFoundError, ConfigError, CheckpointError.
+        """
+        path = hub.resolve(name)
+        if path.is_file() and path.suffix in _PUBLISHED:
+            return cls(_streaming(path), name, note=f"{name}: {_APPROXIMATION}")
+        return cls(checkpoint.load(path), name)
+
+    def detect(self, stream: Events | EventStream, options: DetectionOptions | None = None) -> DetectionRun:
+        """A run over `stream`, to be iterated once."""
+        return DetectionRun(self, stream, options or DetectionOptions())
+
+    def __call__(
+        self, stream: Events | EventStream, options: DetectionOptions | None = None, *, source: str = ""
+    ) -> DetectionResult:
+        """The whole result in memory. Raises as iterating a `DetectionRun`."""
+        run = self.detect(stream, options)
+        reads = list(run)
+        return DetectionResult(run.head(source), self.names, reads, run.counters())
+
+
+_APPROXIMATION = (
+    "trained with thinning counted from a window's end; run as a stream (commit and peek), an approximation"
+)
+
+
+def _streaming(path: Path) -> SslaDet:
+    model = checkpoint.load_published(path)
+    names = _GEN1_NAMES if model.config.num_classes == len(_GEN1_NAMES) else ()
+    model.config = replace(model.config, readout="commit-peek", merge_ties=False, class_names=names)
+    return model
+
+
+class DetectionRun:
+    """One pass over a stream: an iterator of read-outs, with counters that can be asked for at any time."""
+
+    def __init__(
+        self, pipeline: DetectionPipeline, stream: Events | EventStream, options: DetectionOptions
+    ) -> None:
+        """Raises InputError: options that do not go together."""
+        self.pipeline, self.stream, self.options = pipeline, stream, options
+        engine = ENGINES[options.engine]
+        self.policy = Policy(
+            lambda: engine(pipeline.model, stream.height, stream.width), options.policy, options.horizon
+        )
+        self._config = DetectionConfig(options.score, options.overlap, options.most)
+        self._counted = Counters()
+        self._age_sum = 0
+        self._first: int | None = None
+
+    def head(self, source: str) -> dict[str, Any]:
+        """What the result's JSON has before its read-outs."""
+        return {
+            "schema": SCHEMA,
+            "source": source,
+            "model": self.pipeline.name,
+            "classes": list(self.pipeline.names),
+            "width": self.stream.width,
+            "height": self.stream.height,
+            "read_every_us": self.options.read_every,
+            "engine": self.options.engine,
+            "policy": self.options.policy,
+        }
+
+    def counters(self) -> Counters:
+        """What was done up to the last read-out."""
+        work = self.policy.work
+        cost = cost_of(self.pipeline.model.config, work)
+        if self._counted.events:
+            cost = cost.times(
+                int(work.committed.sum()) / self._counted.events
+            )  # engines that take the event in
+        return replace(self._counted, cost=cost)
+
+    def __iter__(self) -> Iterator[ReadOut]:
+        """Yield a read-out every period, also where nothing came in; none of a stream without events.
+
+        Holds one chunk and one period of the stream. Raises DataError from the stream; InputError: times that would
+        make more than `MOST_READS` read-outs.
+        """
+        period = self.options.read_every
+        parts = [self.stream] if isinstance(self.stream, Events) else self.stream.chunks()
+        chunks = (chunk for chunk in parts if len(chunk))
+        first = next(chunks, None)
+        if first is None:
+            return
+        self._first = int(first.t[0])
+        start = self._first // period * period
+        self.policy.advance(start)
+        checked = (self._plausible(chunk, start) for chunk in itertools.chain([first], chunks))
+        found: Detections | None = None
+        for begin, events in by_time(checked, period, start=start):
+            found = self._step(events, begin + period, found)
+            yield self._read_out(begin + period, events, found)
+
+    def _plausible(self, chunk: Events, start: int) -> Events:
+        last = int(chunk.t[-1])
+        if (last - start) // self.options.read_every >= MOST_READS:
+            raise InputError(
+                f"the event of {last} us would come after {MOST_READS:,} read-outs; are the times microseconds? Else "
+                "read less often"
+            )
+        return chunk
+
+    def _step(self, events: Events, until: int, before: Detections | None) -> Detections:
+        """Take the events in and read; without events nothing changes, but what is forgotten."""
+        if before is not None and not len(events) and self.options.policy == "continuous":
+            return before
+        started = time.perf_counter()
+        self.policy.push_events(events)
+        self.policy.advance(until - 1)  # a window that ends with this read-out is still read
+        pushed = time.perf_counter()
+        found = detect(self.policy, self._config)
+        counted = self._counted
+        self._counted = replace(
+            counted,
+            events=counted.events + len(events),
+            push_seconds=counted.push_seconds + pushed - started,
+            read_seconds=counted.read_seconds + time.perf_counter() - pushed,
+        )
+        return found
+
+    def _read_out(self, t: int, events: Events, found: Detections) -> ReadOut:
+        assert found.time_M is not None
+        assert self._first is not None
+        edges = np.array([self.stream.width, self.stream.height] * 2, np.float32)
+        boxes_M4 = found.boxes_M4.numpy().astype(np.float32).clip(0, edges)
+        seen_M = (boxes_M4[:, 2:] > boxes_M4[:, :2]).all(axis=1)
+        age_M = t - found.time_M.numpy()[seen_M]
+        counted = self._counted
+        boxes = counted.boxes + len(age_M)
+        self._age_sum += int(age_M.sum())
+        self._counted = replace(
+            counted,
+            duration_us=t - self._first,
+            reads=counted.reads + 1,
+            boxes=boxes,
+            newest_age_us=int(age_M.min()) if len(age_M) else counted.newest_age_us,
+            mean_age_us=self._age_sum / boxes if boxes else None,
+        )
+        return ReadOut(
+            t,
+            boxes_M4[seen_M],
+            found.score_M.numpy().astype(np.float32)[seen_M],
+            found.label_M.numpy()[seen_M],
+            age_M,
+            events,
+        )

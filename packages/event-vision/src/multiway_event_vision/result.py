@@ -1,0 +1,128 @@
+"""What a detector saw in a recording: read-outs in order of time, and what they cost.
+
+Legend: M boxes of a read-out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multiway_event_vision.events import Events
+from multiway_event_vision.labels import Boxes
+from multiway_event_vision.ssla_det.cost import Cost
+
+SCHEMA: Final = "multiway.event-detection/1"
+
+
+@dataclass(frozen=True)
+class ReadOut:
+    """What the detector sees at one time, best box first."""
+
+    t: int
+    """Microseconds; all events before it were taken in."""
+    boxes_M4: NDArray[np.float32]
+    """(x1, y1, x2, y2) in pixels of the sensor, clipped to it."""
+    score_M: NDArray[np.float32]
+    class_M: NDArray[np.int64]
+    age_M: NDArray[np.int64]
+    """Microseconds from the newest event of the grid cell that a box came from to the read-out."""
+    events: Events = field(repr=False)
+    """Those since the last read-out."""
+
+    def __len__(self) -> int:
+        return len(self.score_M)
+
+    def to_json(self, names: Sequence[str]) -> dict[str, Any]:
+        """One element of the result's `reads`."""
+        return {
+            "t_us": self.t,
+            "boxes": [
+                {
+                    "xyxy": [round(float(side), 2) for side in box_4],
+                    "label": names[class_id],
+                    "class_id": int(class_id),
+                    "score": round(float(score), 4),
+                    "age_us": int(age),
+                }
+                for box_4, score, class_id, age in zip(
+                    self.boxes_M4, self.score_M, self.class_M, self.age_M, strict=True
+                )
+            ],
+        }
+
+    def to_boxes(self) -> Boxes:
+        """As label files have them; sides that are 0 after clipping do not occur."""
+        (x, y), (width, height) = self.boxes_M4[:, :2].T, (self.boxes_M4[:, 2:] - self.boxes_M4[:, :2]).T
+        times = np.full(len(self), self.t)
+        return Boxes.from_arrays(times, x, y, width, height, self.class_M, confidence=self.score_M)
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What a run did up to now. Seconds are wall seconds of this machine; microseconds without a note the stream's."""
+
+    events: int = 0
+    duration_us: int = 0
+    """From the first event to the last read-out."""
+    reads: int = 0
+    boxes: int = 0
+    push_seconds: float = 0.0
+    """In which events were taken in."""
+    read_seconds: float = 0.0
+    """In which boxes were read: peeks, head, suppression."""
+    newest_age_us: int | None = None
+    """Age of the newest box of the last read-out that had boxes."""
+    mean_age_us: float | None = None
+    """Of all boxes of all read-outs."""
+    cost: Cost | None = None
+
+    @property
+    def us_per_event(self) -> float | None:
+        """Microseconds of this machine an event, without read-outs."""
+        return 1e6 * self.push_seconds / self.events if self.events else None
+
+    @property
+    def events_per_second(self) -> float | None:
+        """Events that this machine worked off in a second, read-outs included."""
+        seconds = self.push_seconds + self.read_seconds
+        return self.events / seconds if seconds > 0 and self.events else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The result's `counters`; operations in MFLOP an event, `null` what is not known."""
+        cost = None
+        if self.cost is not None:
+            names = ("mean", "p50", "p99", "max", "peeks", "head", "worst")
+            cost = {name: _known(getattr(self.cost, name) / 1e6) for name in names}
+        counts = {key: value for key, value in asdict(self).items() if key != "cost"}
+        derived = {"us_per_event": self.us_per_event, "events_per_second": self.events_per_second}
+        rounded = {
+            key: _known(value) if isinstance(value, float) else value
+            for key, value in (counts | derived).items()
+        }
+        return rounded | {"mflop_per_event": cost}
+
+
+@dataclass(frozen=True)
+class DetectionResult:
+    """A whole recording; `DetectionPipeline.detect` gives the same piece by piece."""
+
+    head: dict[str, Any]
+    """Schema, source, model, sensor and options: what the JSON has before its read-outs."""
+    names: tuple[str, ...]
+    reads: list[ReadOut]
+    counters: Counters
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON of the schema `multiway.event-detection/1`."""
+        reads = [read.to_json(self.names) for read in self.reads]
+        return self.head | {"reads": reads, "counters": self.counters.to_json()}
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 6)
