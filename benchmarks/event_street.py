@@ -1,13 +1,14 @@
 """People and vehicles: the bundled SSLA-Det on held-out simulated recordings, and on real ones with hand-drawn boxes.
 
-    python benchmarks/event_street.py RECORDINGS/evaluation [--model bundled:ssla-street]
+    python benchmarks/event_street.py RECORDINGS/evaluation [--model bundled:ssla-street] [--dense FOLDER]
         [--real ../shared/data/events] [--pictures DIR] [--output benchmarks/results]
 
 RECORDINGS is what `python -m multiway_event_vision.street.build` wrote. Its labels are a teacher's, not a person's.
 
 Every detector is asked at the label times, every `--every` ms. "windows": it sees the `--window` ms before each and
-nothing else. "continuous": it runs from the recording's beginning and is never reset. `components` is what anybody
-could do without learning: connected pixels of the last 50 ms are an object, a person if taller than wide.
+nothing else; the dense network sees 100 ms. "continuous": it runs from the recording's beginning and is never reset.
+`components` is what anybody could do without learning: connected pixels of the last 50 ms are an object, a person if
+taller than wide.
 
 The real recordings are read at their own resolution and at a half and a quarter of it (pixels merged, events thinned by
 the same factor), because the network was trained on objects of 16 to 80 pixels. A label is hit if a detection above
@@ -33,7 +34,8 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 import cv2
 import numpy as np
 import torch
-from multiway_core import hub
+from multiway_core import hub, model_folder
+from multiway_event_vision.baselines.dense_cnn import DenseCnn, DenseCnnConfig
 from multiway_event_vision.events import Events
 from multiway_event_vision.formats import open_events
 from multiway_event_vision.labels import Boxes as Labels
@@ -287,6 +289,9 @@ def main() -> None:
     )
     parser.add_argument("recordings", type=Path)
     parser.add_argument("--model", default="bundled:ssla-street")
+    parser.add_argument(
+        "--dense", type=Path, help="folder of the dense network that the recipe trained first"
+    )
     parser.add_argument("--real", type=Path)
     parser.add_argument("--every", type=int, default=200, help="milliseconds, a multiple of 50")
     parser.add_argument("--window", type=int, default=300, help="milliseconds")
@@ -302,6 +307,9 @@ def main() -> None:
         "SSLA-S, continuous": continuous(model),
         "components": components,
     }
+    if given.dense is not None:
+        dense = model_folder.load(DenseCnn, DenseCnnConfig, given.dense)
+        finders["dense CNN, windows"] = windows(dense, dense.config.window_us)
     load = os.getloadavg()[1]
     result: dict[str, Any] = {
         "command": " ".join(["python benchmarks/event_street.py RECORDINGS/evaluation", *sys.argv[2:]]),

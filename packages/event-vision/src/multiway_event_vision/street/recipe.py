@@ -31,7 +31,7 @@ from multiway_event_vision.street.recording import CLASS_NAMES
 from multiway_event_vision.street.views import street_views
 
 _TRAIN = TrainConfig(
-    steps=1500,
+    steps=1000,
     learning_rate=4e-3,
     warmup_steps=100,
     final_learning_rate_ratio=0.02,
@@ -45,13 +45,14 @@ _TRAIN = TrainConfig(
 )
 
 RECIPE: Final = Recipe(
-    replace(SIZES["ssla-s"], num_classes=len(CLASS_NAMES)),
-    StreamConfig(most_events=15_000, burn_in_us=50_000, symmetry="mirror"),
+    replace(SIZES["ssla-s"], num_classes=len(CLASS_NAMES), class_names=CLASS_NAMES),
+    StreamConfig(read_outs=3, longest_us=300_000, most_events=8_000, burn_in_us=50_000, symmetry="mirror"),
     _TRAIN,
     training=1600,
     validation=0,
 )
 DENSE: Final = DenseCnnConfig(num_classes=len(CLASS_NAMES))
+DENSE_STREAMS: Final = StreamConfig(most_events=15_000, burn_in_us=50_000, symmetry="mirror")
 DENSE_TRAIN: Final = replace(
     _TRAIN, steps=1200, learning_rate=3e-3, optimizer="adamw", checkpoint_every_seconds=120
 )
@@ -96,7 +97,7 @@ def _dense(views: Sequence[LabelledRecording], folder: Path, seed: int) -> Dense
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = DenseCnn(DENSE)
-    fit(model, views, [], replace(RECIPE, train=DENSE_TRAIN), folder, seed=seed)
+    fit(model, views, [], replace(RECIPE, streams=DENSE_STREAMS, train=DENSE_TRAIN), folder, seed=seed)
     model_folder.save(model, DENSE, folder / "model")
     return model
 
