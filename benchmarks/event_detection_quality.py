@@ -1,4 +1,4 @@
-"""Quality against cost of SSLA-Det and its baselines, trained alike: same data, batches, steps, head and losses.
+"""Quality against cost of SSLA-Det and its baselines, trained alike: same data, batches, steps, head, losses, teacher.
 
     python benchmarks/event_detection_quality.py [--steps 400] [--work runs/event-detection-quality] [--output DIR]
     python benchmarks/event_detection_quality.py --train lstm     # only this; runs of different models may be parallel
@@ -62,6 +62,8 @@ MODELS: dict[str, Callable[[], Detector]] = {
     "dense-cnn": lambda: DenseCnn(DenseCnnConfig(num_classes=CLASSES)),
 }
 """`global` has SSLA-S's widths; `global-wide` three times these, and so SSLA-S's operations an event."""
+TEACHER = "bundled:shapes-dense-cnn"
+"""Of all but the dense network itself, as in the bundled SSLA-Det's training."""
 LAYER_FLOPS: dict[type[Detector], cost.LayerFlops] = {
     SslaDet: cost.layer_flops,
     LstmDet: lstm.layer_flops,
@@ -113,11 +115,13 @@ def train(name: str, steps: int, recordings: Sequence[LabelledRecording], work: 
     )
     torch.manual_seed(0)
     model, folder = MODELS[name](), work / name
+    teacher = None
     if isinstance(model, SslaDet):
         open_gates(model, LONGEST_MEMORY)
+        teacher = bundled(TEACHER)
     note(f"{name}: training")
     start = time.process_time()
-    finished = fit(model, recordings, [], recipe, folder)
+    finished = fit(model, recordings, [], recipe, folder, teacher=teacher)
     with (folder / "cpu-seconds").open("a") as file:  # one number for each start
         print(round(time.process_time() - start, 1), file=file)
     if not finished:

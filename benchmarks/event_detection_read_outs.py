@@ -62,8 +62,7 @@ def read(stream: Policy, scene: Scene, period_us: int) -> Iterator[tuple[int, Bo
     """(time, detections, CPU seconds of reading) of each read-out."""
     stream.advance(0)
     for end in range(period_us, HELD_OUT.duration_us + 1, period_us):
-        stream.push_events(scene[1].between(end - period_us + 1, end + 1))
-        stream.advance(end)
+        stream.push_events(scene[1].between(end - period_us, end))
         start = time.process_time()
         found = detect(stream)
         seconds = time.process_time() - start

@@ -1,6 +1,7 @@
 """Reading recordings of an event camera: ours, expelliarmus, evt3 and evlib; events a second and peak memory.
 
-    python benchmarks/event_readers.py [--megabytes 200] [--rounds 3] [--recordings shapes] [--output DIR]
+    python benchmarks/event_readers.py [--megabytes 200] [--rounds 3] [--recordings shapes] [--formats evt3]
+        [--output DIR]
 
 Two recordings of 304 x 240 pixels are written in every format with as many events as a DAT file of `--megabytes`
 holds: `shapes`, a simulated scene repeated in time, and `scattered`, events of random pixels that share nothing with
@@ -47,7 +48,7 @@ SIDES = {
 }
 FORMATS_OF = {
     "ours": tuple(SHARE_OF_EVENTS),
-    "ours-numpy": ("evt3",),
+    "ours-numpy": ("evt2", "evt3"),
     "ours-whole": ("dat", "evt2", "evt3"),
     "expelliarmus": ("dat", "evt2", "evt3"),
     "expelliarmus-chunks": ("dat", "evt2", "evt3"),
@@ -189,14 +190,17 @@ def work(side: str, path: Path, name: str, small: Path) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------------- the report
 
 
-def measure(megabytes: int, rounds: int, scratch: Path | None, scenes: list[str]) -> dict[str, Any]:
+def measure(
+    megabytes: int, rounds: int, scratch: Path | None, scenes: list[str], formats: list[str]
+) -> dict[str, Any]:
     runs: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="event-readers-", dir=scratch) as place:
         for scene, stream in recordings(megabytes * 1_000_000 // 8).items():
             if scene not in scenes:
                 continue
             runs[scene] = {}
-            for name, share in SHARE_OF_EVENTS.items():
+            for name in formats:
+                share = SHARE_OF_EVENTS[name]
                 path, small = (Path(place) / f"{part}{SUFFIX[name]}" for part in ("recording", "small"))
                 part = Repeated(stream.scene, int(stream.count * share))
                 seconds = time.process_time()
@@ -277,6 +281,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     scenes = ("shapes", "scattered")
     parser.add_argument("--recordings", nargs="+", choices=scenes, default=list(scenes))
+    parser.add_argument("--formats", nargs="+", choices=tuple(SHARE_OF_EVENTS), default=list(SHARE_OF_EVENTS))
     parser.add_argument(
         "--scratch", type=Path, help="where the recordings lie for a while; default: the system's choice"
     )
@@ -292,7 +297,7 @@ def main() -> None:
     from multiway_core.evaluation.machine import describe_machine, installed_versions
 
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    runs = measure(options.megabytes, options.rounds, options.scratch, options.recordings)
+    runs = measure(options.megabytes, options.rounds, options.scratch, options.recordings, options.formats)
     machine = describe_machine() | {"load_average": os.getloadavg()[0]}
     sides = {side for formats in runs.values() for made in formats.values() for side in made["sides"]}
     peers = [peer for peer in ("expelliarmus", "evt3", "evlib") if peer in sides]
@@ -305,10 +310,10 @@ def main() -> None:
         "megabytes": options.megabytes,
         "runs": runs,
     }
-    some = next(iter(runs.values()))["dat"]
+    events = options.megabytes * 1_000_000 // 8
     load = f"{machine['load_average']:.1f}"
     text = (
-        f"# Readers of event recordings\n\n{some['events']:,} events in DAT and EVT, {some['file_bytes'] / 1e6:.0f} MB "
+        f"# Readers of event recordings\n\n{events:,} events in DAT and EVT, {options.megabytes} MB "
         f"as DAT; {machine['cpu']}, one thread, shared with other work (load {load}), {started_at}; "
         f"{', '.join(f'{peer} {versions[peer]}' for peer in peers)}. Best of {options.rounds} rounds. Ours checks "
         "every event, the peers none. Whole is compared with whole, chunks with chunks. Peak memory is above that of "

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from multiway_core.evaluation import Report
 from multiway_event_detection.evaluation import Run
-from multiway_event_detection.options import PresetName
 from multiway_event_detection.shapes_evaluation import _held_ages, _held_scores, evaluate_shapes
 from multiway_event_vision.formats import write_events
 from multiway_event_vision.labels import Boxes, read_prophesee_boxes, write_coco_boxes, write_prophesee_boxes
-from multiway_event_vision.metrics.detection import PRESETS, TimedBoxes
+from multiway_event_vision.metrics.detection import TimedBoxes
 from multiway_event_vision.pipeline import DetectionOptions
 from multiway_event_vision.result import Counters
 
@@ -174,9 +173,3 @@ def test_bad_input_is_one_line(recording, labels, model, tmp_path, fails):
         (("shapes", "--preset", "coco"), "shapes bring their labels"),
     ]:
         assert message in fails("evaluate", *arguments, "--model", model), arguments
-
-
-def test_the_presets_are_the_packages():
-    from typing import get_args
-
-    assert set(get_args(PresetName)) == set(PRESETS)

@@ -118,7 +118,7 @@ def test_simulate_says_what_is_wrong_and_leaves_nothing(folder, tmp_path, fails)
         (out, "give a video, a folder of pictures, or --shapes"),
         ((folder, "--shapes", *out), "one of them"),
         ((tmp_path / "none.mp4", *out), "no such file"),
-        ((folder, *out), "give frames_per_second"),
+        ((folder, *out), "say how many frames a second"),
         ((bad, "--fps", 30, *out), "1.png: no picture"),
         ((folder, "--fps", 0, *out), "--fps 0: expected"),
         ((folder, "--fps", 30, "--width", 9, *out), "--width scales videos"),

@@ -100,6 +100,12 @@ def test_coordinates_of_a_wrong_scale(tmp_path):
     refused(save(tmp_path / "a.npz", np.arange(500), x=x, y=y), "all coordinates divided by 32 would fit")
 
 
+def test_a_sensor_that_was_said_to_be_too_small_is_no_wrong_scale(tmp_path):
+    generator = np.random.default_rng(0)
+    x, y = generator.integers(0, 640, 500), generator.integers(0, 480, 500)
+    refused(save(tmp_path / "a.npz", np.arange(500), x=x, y=y), "is the size right?")
+
+
 def test_polarities(tmp_path):
     assert open_events(save(tmp_path / "a.npz", [0, 1, 2], p=[1, -1, 1])).read().p.tolist() == [1, 0, 1]
     refused(
@@ -155,7 +161,7 @@ def test_a_header_without_a_size(tmp_path, name):
     for pattern in (rb"% (Height|Width) \d+\n", rb"% geometry \S+\n", rb"% format \S+\n"):
         lines = re.sub(pattern, b"", lines)
     (tmp_path / "a").write_bytes(lines)
-    refused(tmp_path / "a", "names no sensor size; give it as (width, height), such as (")
+    refused(tmp_path / "a", "names no sensor size; say how many pixels wide and high it is, such as ")
     assert_same(open_events(tmp_path / "a", size=(64, 48)).read(), events)
     inferred = open_events(tmp_path / "a", size="infer")
     assert (inferred.width, inferred.height) == (int(events.x.max()) + 1, int(events.y.max()) + 1)

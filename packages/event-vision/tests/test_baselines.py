@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
+from multiway_core import hub, model_folder
 from multiway_core.errors import InputError
 from multiway_event_vision.baselines import dense_cnn, global_linear_attention, lstm, lstm_native
 from multiway_event_vision.baselines.dense_cnn import DenseCnn, DenseCnnConfig, event_counts, forward_flops
@@ -26,6 +27,8 @@ from multiway_event_vision.ssla_det.engines.window import WindowEngine
 from multiway_event_vision.ssla_det.inputs import batch_windows, check_events, window_of
 from multiway_event_vision.ssla_det.layer import NORM_BIAS
 from multiway_event_vision.ssla_det.objective import objective
+from multiway_event_vision.ssla_det.scoring import score_recordings
+from multiway_event_vision.ssla_det.shapes_set import HELD_OUT, shapes_set
 from multiway_event_vision.ssla_det.spaces import Place
 from torch import nn
 
@@ -304,3 +307,11 @@ def test_operations_by_hand() -> None:
 def test_configs_that_cannot_work(values: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         dense_cnn.DenseCnnConfig(**values)  # type: ignore[arg-type]
+
+
+def test_bundled_dense_network_finds_shapes() -> None:
+    model = model_folder.load(DenseCnn, DenseCnnConfig, hub.resolve("bundled:shapes-dense-cnn"))
+    scenes = shapes_set("test", 2, config=replace(HELD_OUT, duration_us=100_000), label_every_us=100_000)
+    scores = score_recordings(model, scenes)
+    assert scores.ap50 > 0.6
+    assert scores.objects > 2

@@ -51,7 +51,7 @@ def test_hdf5_as_dsec_has_it(tmp_path):
         file.create_dataset("events/t", data=(events.t - 5_000_000).astype(np.uint32), **hdf5plugin.Zstd())
         file["t_offset"] = np.int64(5_000_000)
     assert_same(open_events(tmp_path / "dsec.h5", size=(640, 480)).read(), events)
-    with pytest.raises(DataError, match=r"names no sensor size; give it as .* \(640, 480\) for DSEC"):
+    with pytest.raises(DataError, match=r"names no sensor size; say .* 640x480 for DSEC"):
         open_events(tmp_path / "dsec.h5")
 
 

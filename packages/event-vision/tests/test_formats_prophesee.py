@@ -18,7 +18,7 @@ from multiway_event_vision.formats.dat import _decode, decode_by_numpy, write_da
 from multiway_event_vision.formats.evt2 import Evt2Decoder, write_evt2
 from multiway_event_vision.formats.evt3 import Evt3Decoder
 from multiway_event_vision.formats.evt3_writer import write_evt3
-from multiway_event_vision.formats.native_decoders import NativeEvt3Decoder, library
+from multiway_event_vision.formats.native_decoders import NativeEvt2Decoder, NativeEvt3Decoder, library
 from multiway_event_vision.formats.unwrap import Unwrapper
 
 from .event_streams import SAMPLES, assert_same, made_events, needs_samples
@@ -110,11 +110,15 @@ def test_evt3_as_evt3_reads_it(tmp_path, vectors):
     assert (found.sensor_width, found.sensor_height) == (640, 480)
 
 
-def native_decoder() -> NativeEvt3Decoder:
+def native_decoder(of: type = NativeEvt3Decoder):
     built = library()
     if built is None:
         pytest.skip("needs a C++ compiler")
-    return NativeEvt3Decoder(built)
+    return of(built)
+
+
+def native_evt2_decoder():
+    return native_decoder(NativeEvt2Decoder)
 
 
 EVT3_WORDS = st.one_of(
@@ -142,10 +146,24 @@ def test_evt3_word_by_word(new_decoder, words, cuts):
     assert found == reference_decode(words)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
-@given(st.lists(st.integers(0, 0xFFFFFFFF), max_size=60), st.integers(0, 60))
-def test_evt2_word_by_word(words, cut):
-    decode = Evt2Decoder()
+EVT2_WORDS = st.one_of(
+    st.integers(0, 0xFFFFFFFF),
+    st.builds(
+        lambda kind, value: kind << 28 | value, st.sampled_from([0, 1, 8]), st.integers(0, (1 << 28) - 1)
+    ),
+    # Around the tolerance, and around the end of a round.
+    st.builds(
+        lambda value: 8 << 28 | value % (1 << 28),
+        st.sampled_from([0, 1, 16383, 16384, 16385, -1, -2, -16383, -16384, -16385]),
+    ),
+)
+
+
+@pytest.mark.parametrize("new_decoder", [Evt2Decoder, native_evt2_decoder], ids=["numpy", "native"])
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.lists(EVT2_WORDS, max_size=60), st.integers(0, 60))
+def test_evt2_word_by_word(new_decoder, words, cut):
+    decode = new_decoder()
     found = []
     for part in (words[:cut], words[cut:]):
         columns = decode(np.array(part, np.uint32))

@@ -1,9 +1,11 @@
-"""The README's sections on recordings and simulated events run as they stand."""
+"""The README's examples run as they stand; that of detection, where its bundled model is."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+
+from multiway_core import hub
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -12,7 +14,8 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     sections = re.split(r"^## ", README.read_text(encoding="utf-8"), flags=re.MULTILINE)
     names: dict[str, object] = {}
-    for title in ("Recordings", "Simulated events"):
+    detection = ["Detection"] if "ssla-shapes" in hub.bundled() else []
+    for title in ("Recordings", *detection, "Simulated events"):
         section = next(section for section in sections if section.startswith(title))
         blocks = re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
         assert blocks

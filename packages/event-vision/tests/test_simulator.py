@@ -246,7 +246,7 @@ def test_a_video(tmp_path):
 def test_a_folder_of_pictures(tmp_path):
     for number in range(3):
         cv2.imwrite(str(tmp_path / f"{number}.png"), texture(number))
-    with pytest.raises(DataError, match=r"no images.txt with times .* give frames_per_second"):
+    with pytest.raises(DataError, match=r"no images.txt with times .* say how many frames a second"):
         ImageFolder(tmp_path)
     folder = ImageFolder(tmp_path, frames_per_second=1000)
     assert [t for _, t in folder.frames()] == [0, 1000, 2000]

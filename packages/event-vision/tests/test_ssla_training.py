@@ -13,9 +13,18 @@ from multiway_event_vision.events import Events
 from multiway_event_vision.labels.boxes import Boxes
 from multiway_event_vision.labels.labelled import LabelledRecording, load_recordings, save_recordings
 from multiway_event_vision.simulator.shapes import ShapesConfig
-from multiway_event_vision.ssla_det.batches import StreamBatches, StreamConfig, whole_recordings
+from multiway_event_vision.ssla_det.batches import (
+    NOTHING,
+    UNKNOWN,
+    StreamBatches,
+    StreamConfig,
+    whole_recordings,
+)
 from multiway_event_vision.ssla_det.config import PRESETS
+from multiway_event_vision.ssla_det.distillation import Distillation
+from multiway_event_vision.ssla_det.event_classes import EventClasses, watchers
 from multiway_event_vision.ssla_det.inputs import batch_windows, window_of
+from multiway_event_vision.ssla_det.layer import NORM_BIAS, SslaLayer
 from multiway_event_vision.ssla_det.model import build
 from multiway_event_vision.ssla_det.objective import objective
 from multiway_event_vision.ssla_det.recipe import OBJECTIVE, RECIPES, train
@@ -114,6 +123,80 @@ def test_streams_stay_below_the_number_of_events(recordings: list[LabelledRecord
     for step in range(5):
         batch = StreamBatches(recordings, config)(step, 0, 1)
         assert sum(len(part.t_N) for part in batch.slices) <= 500
+
+
+def test_events_are_labelled_by_the_smallest_box_around_them() -> None:
+    recording = marked(80, 80)
+    outer = replace(
+        recording.boxes,
+        x=recording.boxes.x - 4,
+        y=recording.boxes.y - 4,
+        width=recording.boxes.width + 8,
+        height=recording.boxes.height + 8,
+        class_id=recording.boxes.class_id + 1,
+    )
+    columns = {
+        name: np.concatenate([getattr(outer, name), getattr(recording.boxes, name)])
+        for name in Boxes.__dataclass_fields__
+    }
+    both = replace(recording, boxes=Boxes.from_arrays(**columns))
+    batch = whole_recordings([both])
+    label_N, t_N = torch.cat(batch.labels), torch.cat([part.t_N for part in batch.slices])
+    known = (t_N >= 5_000) & (t_N <= 55_000)
+    # Labels come every 5 ms, in which the box moves by 5 pixels: some events lie between the two boxes.
+    assert set(label_N[known].tolist()) <= {0, 1}
+    assert (label_N[known] == 0).float().mean() > 0.7
+    assert bool((label_N[t_N < 4_000] == UNKNOWN).all())
+    nowhere = replace(both, boxes=both.boxes[:0])
+    assert set(torch.cat(whole_recordings([nowhere]).labels)[known].tolist()) == {NOTHING}
+
+
+def test_maps_of_event_classes_learn_from_known_events() -> None:
+    torch.manual_seed(0)
+    classes = EventClasses((4, 8), num_classes=2)
+    watch, shown = watchers(1)
+    x_MD, label = torch.randn(30, 8), torch.tensor([0, 1, NOTHING, UNKNOWN] * 10)
+    watch[0](0, torch.randn(40, 4), torch.arange(40))
+    index_M = torch.arange(40)[torch.arange(40) % 4 != 3]  # all but the unknown ones
+    watch[0](1, x_MD, index_M)
+    wanted_M = torch.tensor([0, 1, 2] * 10)
+    expected = torch.nn.functional.cross_entropy(classes.maps[0](x_MD), wanted_M)
+    torch.testing.assert_close(classes.loss(shown, [label]), expected)
+    assert classes.loss([[]], [label]) == 0
+
+
+def test_distillation_is_zero_for_an_equal_and_grows_with_the_difference() -> None:
+    model = build(replace(PRESETS["ssla-tiny"], num_classes=3)).eval()
+    batch = whole_recordings([marked(80, 80)])
+    with torch.no_grad():
+        teacher = model.read_outs(batch.slices)
+    sure = teacher.head.classes.sign() * 50  # classes that are certain have no entropy
+    teacher = replace(teacher, head=replace(teacher.head, classes=sure))
+    distillation = Distillation(64, 64)
+    distillation.requires_grad_(False)
+    distillation.map.weight.copy_(torch.eye(64)[:, :, None, None])
+    distillation.map.bias.zero_()
+    assert float(distillation.loss(teacher, teacher)) < 1e-6
+    losses = [
+        float(distillation.loss(replace(teacher, grid_BDHW=teacher.grid_BDHW + error), teacher))
+        for error in (0.1, 0.2)
+    ]
+    assert losses[1] == pytest.approx(4 * losses[0], rel=1e-3)
+
+
+def test_open_gates_remember_as_long_as_asked() -> None:
+    layer = build(PRESETS["ssla-tiny"], longest_memory=16.0).levels[1][0]
+    assert isinstance(layer, SslaLayer)
+    x_NC = torch.nn.functional.layer_norm(torch.randn(500, 8), (8,)) + NORM_BIAS
+    v_NKD, g_NKD, q_NKD = layer.weights().projection.scatter(x_NC)
+    horizon_D = 16.0 ** torch.linspace(0, 1, 16)
+    wanted_D = torch.special.logit((-1 / horizon_D).exp())
+    torch.testing.assert_close(g_NKD.mean((0, 1)), wanted_D, rtol=0, atol=0.15)
+    # Of the constant direction values and queries know nothing.
+    constant_NC = torch.full((1, 8), NORM_BIAS)
+    v_NKD, _, q_NKD = layer.weights().projection.scatter(constant_NC)
+    assert float(v_NKD.detach().abs().max()) < 1e-5
+    assert float(q_NKD.detach().abs().max()) < 1e-5
 
 
 def test_a_recording_without_labels_is_refused(recordings: list[LabelledRecording]) -> None:

@@ -85,7 +85,7 @@ def evaluate_shapes(
         runs = [run for run in meter.runs if title in run.groups]
         groups[title] = precision_metrics(_held_scores(runs)) | _held_ages(runs, seed) | meter.costs(runs)
     return meter.report(
-        f"{model} on {recordings} recordings of simulated shapes, {options.engine} engine",
+        f"{model} on {recordings} recordings of simulated shapes, {options.engine} engine; all: {_title(options)}",
         groups[_title(options)],
         groups,
         lambda run: _held_scores([run]),

@@ -73,7 +73,7 @@ def _cost(counters: Counters) -> Iterator[str]:
     cost = counters.cost
     yield (
         f"{_number(counters.events, 'event')}: {counters.us_per_event:.2f} us each to take in, "
-        f"{1e3 * counters.read_seconds / counters.reads:.2f} ms a read-out, on one core"
+        f"{1e3 * counters.read_seconds / counters.reads:.2f} ms a read-out, of one core"
     )
     yield (
         f"MFLOP an event: {cost.mean / 1e6:.3f} mean, {cost.p99 / 1e6:.3f} p99; "

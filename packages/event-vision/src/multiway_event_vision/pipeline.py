@@ -204,43 +204,48 @@ class DetectionRun:
         """Take the events in and read; without events nothing changes, but what is forgotten."""
         if before is not None and not len(events) and self.options.policy == "continuous":
             return before
-        started = time.perf_counter()
+        started = time.thread_time()
         self.policy.push_events(events)
         self.policy.advance(until - 1)  # a window that ends with this read-out is still read
-        pushed = time.perf_counter()
+        pushed = time.thread_time()
         found = detect(self.policy, self._config)
         counted = self._counted
         self._counted = replace(
             counted,
             events=counted.events + len(events),
             push_seconds=counted.push_seconds + pushed - started,
-            read_seconds=counted.read_seconds + time.perf_counter() - pushed,
+            read_seconds=counted.read_seconds + time.thread_time() - pushed,
         )
         return found
 
     def _read_out(self, t: int, events: Events, found: Detections) -> ReadOut:
-        assert found.time_M is not None
         assert self._first is not None
-        edges = np.array([self.stream.width, self.stream.height] * 2, np.float32)
-        boxes_M4 = found.boxes_M4.numpy().astype(np.float32).clip(0, edges)
-        seen_M = (boxes_M4[:, 2:] > boxes_M4[:, :2]).all(axis=1)
-        age_M = t - found.time_M.numpy()[seen_M]
+        read = read_out(t, events, found)
         counted = self._counted
-        boxes = counted.boxes + len(age_M)
-        self._age_sum += int(age_M.sum())
+        boxes = counted.boxes + len(read)
+        self._age_sum += int(read.age_M.sum())
         self._counted = replace(
             counted,
             duration_us=t - self._first,
             reads=counted.reads + 1,
             boxes=boxes,
-            newest_age_us=int(age_M.min()) if len(age_M) else counted.newest_age_us,
+            newest_age_us=int(read.age_M.min()) if len(read) else counted.newest_age_us,
             mean_age_us=self._age_sum / boxes if boxes else None,
         )
-        return ReadOut(
-            t,
-            boxes_M4[seen_M],
-            found.score_M.numpy().astype(np.float32)[seen_M],
-            found.label_M.numpy()[seen_M],
-            age_M,
-            events,
-        )
+        return read
+
+
+def read_out(t: int, events: Events, found: Detections) -> ReadOut:
+    """What was found at `t` microseconds, clipped to the sensor of `events`; boxes with nothing on it are left out."""
+    assert found.time_M is not None
+    edges = np.array([events.width, events.height] * 2, np.float32)
+    boxes_M4 = found.boxes_M4.numpy().astype(np.float32).clip(0, edges)
+    seen_M = (boxes_M4[:, 2:] > boxes_M4[:, :2]).all(axis=1)
+    return ReadOut(
+        t,
+        boxes_M4[seen_M],
+        found.score_M.numpy().astype(np.float32)[seen_M],
+        found.label_M.numpy()[seen_M],
+        t - found.time_M.numpy()[seen_M],
+        events,
+    )

@@ -65,7 +65,11 @@ class ReadOut:
 
 @dataclass(frozen=True)
 class Counters:
-    """What a run did up to now. Seconds are wall seconds of this machine; microseconds without a note the stream's."""
+    """What a run did up to now.
+
+    Seconds are of CPU time of the thread that it runs in, so that other work on the machine does not count; should
+    PyTorch use more threads, theirs are not in it. Times and ages in microseconds are the stream's.
+    """
 
     events: int = 0
     duration_us: int = 0
@@ -84,12 +88,12 @@ class Counters:
 
     @property
     def us_per_event(self) -> float | None:
-        """Microseconds of this machine an event, without read-outs."""
+        """Microseconds of CPU time an event, without read-outs."""
         return 1e6 * self.push_seconds / self.events if self.events else None
 
     @property
     def events_per_second(self) -> float | None:
-        """Events that this machine worked off in a second, read-outs included."""
+        """Events worked off in a second of CPU time, read-outs included."""
         seconds = self.push_seconds + self.read_seconds
         return self.events / seconds if seconds > 0 and self.events else None
 

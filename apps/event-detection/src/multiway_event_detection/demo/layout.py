@@ -38,7 +38,7 @@ def components(models: Sequence[tuple[str, str]]) -> Components:
     import gradio as gr
 
     with gr.Row(equal_height=False):
-        with gr.Column(scale=0, min_width=300):
+        with gr.Column(scale=0, min_width=340):
             examples = example_files()
             gallery = gr.Gallery(
                 [(thumbnail(path), caption) for path, caption in examples],

@@ -6,17 +6,19 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from multiway_core import hub
-from multiway_core.errors import DataError, InputError, MultiwayError
+from multiway_core.errors import DataError, InputError
+from multiway_event_vision.baselines.dense_cnn import DenseCnn
 from multiway_event_vision.events import Events, EventStream
 from multiway_event_vision.formats.recording import CHUNK_EVENTS
 from multiway_event_vision.pipeline import DetectionOptions, DetectionPipeline, DetectionRun
 from multiway_event_vision.rendering import CLASS_COLOURS
-from multiway_event_vision.result import ReadOut
 
+from multiway_event_detection.demo.beside import Beside, dense_model
 from multiway_event_detection.demo.view import empty_value, packed, read_value
 from multiway_event_detection.detect import load_pipeline
 from multiway_event_detection.options import Taking
@@ -34,6 +36,7 @@ class DemoDetector:
 
     def __init__(self, model: str) -> None:
         self._pipelines = {model: load_pipeline(model)}
+        self._dense_models: dict[tuple[str, ...], DenseCnn | None] = {}
         bundled = [
             (label, hub.BUNDLED_PREFIX + name) for name, label in _BUNDLED.items() if name in hub.bundled()
         ]
@@ -66,44 +69,60 @@ class DemoDetector:
             beginning = _Beginning(stream)
             pipeline = self.pipeline(model)
             run = pipeline.detect(beginning, DetectionOptions(read_every=period, score=LEAST_SCORE))
+            dense = self._dense(pipeline)
+            beside = None if dense is None else Beside(dense, stream.width, stream.height, LEAST_SCORE)
+            title = f"SSLA-Det, {Path(pipeline.name.removeprefix(hub.BUNDLED_PREFIX)).name}"
             value: dict[str, Any] = {
                 "id": secrets.token_hex(8),
                 "width": stream.width,
                 "height": stream.height,
                 "names": list(pipeline.names),
                 "colours": [list(colour) for colour in CLASS_COLOURS],
-                "titles": [f"SSLA-Det, {Path(pipeline.name.removeprefix(hub.BUNDLED_PREFIX)).name}"],
+                "titles": [title],
                 "parts": [],
             }
+            part = _Part()
             started = updated = time.monotonic()
-            held: list[ReadOut] = []
             for read in run:
-                value.setdefault("start", read.t - period)
-                held.append(read)
+                start = value.setdefault("start", read.t - period)
+                part.events.append(read.events)
+                part.reads.append(read_value(read, start))
+                if beside is not None:
+                    part.beside.append(beside.read(read, start))
+                    value["titles"] = [title, beside.title]
                 if time.monotonic() - updated >= _SECONDS_BETWEEN_UPDATES:
-                    value = _with(
-                        value, held, run, f"{run.counters().duration_us / 1e6:.2f} s ...", running=True
-                    )
-                    held, updated = [], time.monotonic()
+                    summary = f"{run.counters().duration_us / 1e6:.2f} s ..."
+                    value = _with(value, part, run, summary, running=True)
+                    part, updated = _Part(), time.monotonic()
                     yield value
             if "start" not in value:
                 yield empty_value(f"{path.name}: no events in it, so nothing was detected.")
                 return
             summary = _summary(path, run, beginning.is_cut, time.monotonic() - started, simulated=bool(lines))
-            yield _with(value, held, run, summary, running=False)
+            yield _with(value, part, run, summary, running=False)
+
+    def _dense(self, pipeline: DetectionPipeline) -> DenseCnn | None:
+        if pipeline.names not in self._dense_models:
+            self._dense_models[pipeline.names] = dense_model(pipeline.names)
+        return self._dense_models[pipeline.names]
+
+
+@dataclass
+class _Part:
+    """What came since the viewer was last given something."""
+
+    events: list[Events] = field(default_factory=list)
+    reads: list[Any] = field(default_factory=list)
+    beside: list[Any] = field(default_factory=list)
 
 
 def _with(
-    value: dict[str, Any], held: list[ReadOut], run: DetectionRun, summary: str, *, running: bool
+    value: dict[str, Any], part: _Part, run: DetectionRun, summary: str, *, running: bool
 ) -> dict[str, Any]:
     """The value with what came since; what was sent before stays as it is."""
-    start = value["start"]
-    part = {
-        "events": packed([read.events for read in held], start),
-        "reads": [read_value(read, start) for read in held],
-    }
+    sent = {"events": packed(part.events, value["start"]), "reads": part.reads, "beside": part.beside}
     return value | {
-        "parts": [*value["parts"], part],
+        "parts": [*value["parts"], sent],
         "counters": run.counters().to_json(),
         "summary": summary,
         "running": running,
@@ -116,7 +135,7 @@ def _summary(path: Path, run: DetectionRun, is_cut: bool, seconds: float, *, sim
         f"{path.name}{', events simulated' if simulated else ''}: {'the first ' if is_cut else ''}"
         f"{counters.events:,} events in {counters.duration_us / 1e6:.2f} s",
         f"{run.stream.width} × {run.stream.height} pixels",
-        f"{counters.reads:,} read-outs in {seconds:.1f} s on one core",
+        f"{counters.reads:,} read-outs in {seconds:.1f} s",
     ]
     return " · ".join(parts)
 
@@ -150,5 +169,3 @@ def _without_folder(path: Path) -> Iterator[None]:
         yield
     except (DataError, InputError) as error:
         raise type(error)(str(error).replace(str(path), path.name)) from error
-    except MultiwayError:
-        raise

@@ -8,6 +8,7 @@ const COUNTED = [31, 41, 55];
 const FULL = 2; // events for the full colour of polarity, and
 const FULL_COUNT = 3; // of a count
 const SURFACE_WINDOWS = 6; // beyond so many windows a time surface is white
+const LEAST_BETWEEN = 30; // milliseconds from picture to picture
 const LARGEST_HEIGHT = 0.56; // of the page's, for the picture
 
 let shown = null; // the id of the run on the screen
@@ -43,7 +44,7 @@ function take(part) {
   }
   events.count += length;
   reads[0].push(...part.reads);
-  reads[1].push(...(part.beside || []));
+  reads[1].push(...part.beside);
 }
 
 function firstNotBefore(times, count, t) {
@@ -180,11 +181,7 @@ function begin(value) {
   now = 0;
   follows = true;
   stop();
-  const panes = element.querySelectorAll(".pane");
-  panes[1].hidden = !value.beside;
-  value.titles.forEach((title, place) => {
-    panes[place].querySelector("figcaption").textContent = title;
-  });
+  element.querySelectorAll(".pane")[1].hidden = value.titles.length < 2;
   fit();
 }
 
@@ -195,6 +192,9 @@ function draw() {
   find(".body").hidden = !value.id;
   if (!value.id) return;
   if (value.id !== shown) begin(value);
+  value.titles.forEach((title, place) => {
+    element.querySelectorAll("figcaption")[place].textContent = title;
+  });
   for (; taken < value.parts.length; taken += 1) take(value.parts[taken]);
   const last = reads[0].length ? reads[0][reads[0].length - 1][0] : 0;
   find(".time").max = Math.max(last, 1);
@@ -223,12 +223,18 @@ function play() {
   follows = false;
   if (now >= end) now = 0;
   let before = null;
+  let next = 0;
   find(".play").textContent = "Stop";
   const step = (moment) => {
     const speed = Number(find(".speed").value);
     if (before !== null) now = Math.min(end, now + (moment - before) * 1000 * speed);
     before = moment;
-    show();
+    if (moment >= next || now >= end) {
+      const began = performance.now();
+      show();
+      // A slow browser draws less often, and stays free for clicks.
+      next = moment + Math.max(LEAST_BETWEEN, 2 * (performance.now() - began));
+    }
     if (now >= end) stop();
     else playing = requestAnimationFrame(step);
   };

@@ -107,10 +107,10 @@ class LstmLayer(nn.Module):
         C, D = self.scatter.shape[1], len(horizon_D)
         free_D = torch.randn(D)
         free_D *= D**0.5 / free_D.norm()
-        self.input -= torch.outer(self.input @ free_D, free_D) / D
+        self.input.sub_(torch.outer(self.input @ free_D, free_D) / D)
         self.input[D : 2 * D] += torch.outer(torch.special.logit((-1 / horizon_D).exp()), free_D) / D
-        self.scatter -= self.scatter.mean(1, keepdim=True)
-        self.scatter += free_D.repeat(self.size**2)[:, None] / (C * NORM_BIAS)
+        self.scatter.sub_(self.scatter.mean(1, keepdim=True))
+        self.scatter.add_(free_D.repeat(self.size**2)[:, None] / (C * NORM_BIAS))
 
     def weights(self, *, fold: bool = True) -> LstmWeights:
         """The layer's function with its present parameters, always folded."""

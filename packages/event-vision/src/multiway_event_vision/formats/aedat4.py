@@ -78,7 +78,7 @@ def open_aedat4(path: Path, options: Options) -> Source:
                     yield Columns(*(np.ascontiguousarray(events[name]) for name in "txyp"))
                 at += 8 + packet_bytes
 
-    return Source("aedat4", columns, size, usual_sizes="(346, 260)")
+    return Source("aedat4", columns, size, usual_sizes="346x260")
 
 
 def _event_stream(path: Path, described: str) -> tuple[int, tuple[int, int] | None]:

@@ -59,7 +59,7 @@ def open_dat(path: Path, options: Options) -> Source:
             yield decode(words.view("<u4").reshape(-1, 2), unwrap)
 
     return Source(
-        "dat", columns, header_size(header), header, "(304, 240) for the Gen1 data set", expected_events=count
+        "dat", columns, header_size(header), header, "304x240 for the Gen1 data set", expected_events=count
     )
 
 

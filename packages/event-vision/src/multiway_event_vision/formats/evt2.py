@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from multiway_event_vision.events import Events
 from multiway_event_vision.formats.evt_header import check_addressable, evt_header
+from multiway_event_vision.formats.native_decoders import NativeEvt2Decoder, library
 from multiway_event_vision.formats.percent_header import header_size
 from multiway_event_vision.formats.source import Columns, Options, Source, record_blocks, whole_records
 from multiway_event_vision.formats.unwrap import Unwrapper, running_count
@@ -30,13 +31,12 @@ def open_evt2(path: Path, header: dict[str, str], start: int, options: Options) 
     count = whole_records(path, start, 4, options.repair)
 
     def columns() -> Iterator[Columns]:
-        decode = Evt2Decoder()
+        built = library()
+        decode = Evt2Decoder() if built is None else NativeEvt2Decoder(built)
         for words in record_blocks(path, start, "<u4", count):
             yield decode(words)
 
-    return Source(
-        "evt2", columns, header_size(header), header, "(640, 480) or (1280, 720)", expected_events=count
-    )
+    return Source("evt2", columns, header_size(header), header, "640x480 or 1280x720", expected_events=count)
 
 
 class Evt2Decoder:

@@ -39,7 +39,7 @@ def open_evt3(path: Path, header: dict[str, str], start: int, options: Options) 
         for words in record_blocks(path, start, "<u2", count):
             yield decode(words)
 
-    return Source("evt3", columns, header_size(header), header, "(1280, 720)", expected_events=count)
+    return Source("evt3", columns, header_size(header), header, "1280x720", expected_events=count)
 
 
 class Evt3Decoder:

@@ -71,7 +71,7 @@ def open_hdf5(path: Path, options: Options) -> Source:
         "hdf5",
         columns,
         size,
-        usual_sizes="(640, 480) for DSEC",
+        usual_sizes="640x480 for DSEC",
         guess_time_unit=True,
         expected_events=count,
         time_offset=offset,

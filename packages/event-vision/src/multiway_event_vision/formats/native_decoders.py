@@ -1,4 +1,4 @@
-"""DAT and EVT 3.0 by machine code: `decoders.cpp`, built on first use. Without a compiler numpy does it."""
+"""DAT, EVT 2.0 and EVT 3.0 by machine code: `decoders.cpp`, built on first use. Without a compiler numpy does it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def library() -> ctypes.CDLL | None:
     built = None if USE_REFERENCE else native.load(Path(__file__).with_name("decoders.cpp"))
     if built is not None:
         pointer, count = ctypes.c_void_p, ctypes.c_int64
+        built.evt2_decode.argtypes, built.evt2_decode.restype = (pointer, count, *[pointer] * 5), count
         built.evt3_most_events.argtypes, built.evt3_most_events.restype = (pointer, count), count
         built.evt3_decode.argtypes, built.evt3_decode.restype = (pointer, count, *[pointer] * 5), count
         built.dat_decode.argtypes, built.dat_decode.restype = (pointer, count, *[pointer] * 4), count
@@ -41,6 +42,26 @@ def _columns(length: int) -> Columns:
     return Columns(*(np.empty(length, dtype) for dtype in (np.int64, np.uint16, np.uint16, np.uint8)))
 
 
+class NativeEvt2Decoder:
+    """As `Evt2Decoder`."""
+
+    def __init__(self, built: ctypes.CDLL) -> None:
+        self._library = built
+        self._state = np.array([_UNKNOWN, _UNKNOWN, 0], np.int64)  # upper time, its last value, rounds
+
+    def __call__(self, words_N: NDArray[np.uint32]) -> Columns:
+        """The events of `words_N`: t int64, x and y uint16, p uint8."""
+        words_N = np.ascontiguousarray(words_N, np.uint32)
+        columns = _columns(len(words_N) + 1)
+        events = self._library.evt2_decode(
+            words_N.ctypes.data,
+            len(words_N),
+            self._state.ctypes.data,
+            *(column.ctypes.data for column in columns),
+        )
+        return Columns(*(column[:events] for column in columns))
+
+
 class NativeEvt3Decoder:
     """As `Evt3Decoder`."""
 
@@ -53,9 +74,7 @@ class NativeEvt3Decoder:
         """The events of `words_N`: t int64, x and y uint16, p uint8."""
         words_N = np.ascontiguousarray(words_N, np.uint16)
         most = self._library.evt3_most_events(words_N.ctypes.data, len(words_N))
-        columns = Columns(
-            *(np.empty(most + 1, dtype) for dtype in (np.int64, np.uint16, np.uint16, np.uint8))
-        )
+        columns = _columns(most + 1)
         pointers = [column.ctypes.data for column in columns]
         events = self._library.evt3_decode(
             words_N.ctypes.data, len(words_N), self._state.ctypes.data, *pointers

@@ -60,7 +60,8 @@ def open_events(
     size = size or source.size
     if size is None:
         raise DataError(
-            f"{path}: names no sensor size; give it as (width, height), such as {source.usual_sizes}, or 'infer'"
+            f"{path}: names no sensor size; say how many pixels wide and high it is, "
+            f"such as {source.usual_sizes}, or infer it"
         )
     try:
         check_size(*size)
@@ -121,5 +122,7 @@ def _inferred_size(path: Path, source: Source) -> tuple[int, int]:
         if len(raw.t):
             width, height = max(width, int(np.max(raw.x)) + 1), max(height, int(np.max(raw.y)) + 1)
     if not width or not height:
-        raise DataError(f"{path}: holds no events to tell the sensor's size; give it as (width, height)")
+        raise DataError(
+            f"{path}: holds no events to tell the sensor's size; say how many pixels wide and high it is"
+        )
     return width, height

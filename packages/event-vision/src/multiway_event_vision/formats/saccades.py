@@ -42,7 +42,7 @@ def open_saccades(path: Path, options: Options) -> Source:
         for records in record_blocks(path, 0, f"V{RECORD_BYTES}", count):
             yield decode(records)
 
-    usual = "(34, 34) for N-MNIST, (240, 180) for N-Caltech101"
+    usual = "34x34 for N-MNIST, 240x180 for N-Caltech101"
     return Source("saccades", columns, usual_sizes=usual, expected_events=count)
 
 

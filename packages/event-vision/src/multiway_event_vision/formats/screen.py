@@ -108,12 +108,14 @@ def _inside(
 
 def _scale_advice(raw: Columns, size: tuple[int, int]) -> str:
     """A hint where the coordinates are a power of two too large, as some data sets have them."""
-    for scale in _WRONG_SCALES:
-        x, y = raw.x // scale, raw.y // scale
-        fits = min(x.min(), y.min()) >= 0 and x.max() < size[0] and y.max() < size[1]
-        # A few stray pixels would fit too: a good part of many events must lie off the sensor.
-        if fits and len(x) >= 100 and np.mean((raw.x >= size[0]) | (raw.y >= size[1])) > 0.25:
-            return f"; all coordinates divided by {scale} would fit"
+    is_outside = (raw.x >= size[0]) | (raw.y >= size[1])
+    # A few stray pixels would fit too: a good part of many events must lie off the sensor.
+    if len(raw.x) >= 100 and np.mean(is_outside) > 0.25 and min(raw.x.min(), raw.y.min()) >= 0:
+        for scale in _WRONG_SCALES:
+            right, bottom = raw.x.max() // scale, raw.y.max() // scale
+            # Where a sensor was said to be too small, they fit into a corner of it.
+            if size[0] / 2 <= right < size[0] and size[1] / 2 <= bottom < size[1]:
+                return f"; all coordinates divided by {scale} would fit"
     return "; is the size right? Open with repair to leave such events out"
 
 

@@ -36,7 +36,7 @@ class Source:
     columns: Callable[[], Iterator[Columns]]
     size: tuple[int, int] | None = None  # (width, height) as the header tells
     header: dict[str, str] = field(default_factory=dict)
-    usual_sizes: str = "(640, 480)"  # what an error suggests where the header has none
+    usual_sizes: str = "640x480"  # what an error suggests where the header has none
     float_seconds: bool = False  # by this format's custom, times with a fraction are seconds
     guess_time_unit: bool = False  # the format does not fix the unit of whole-number times
     expected_events: int = 0  # about as many as there are, where that is known

@@ -50,7 +50,7 @@ def open_text(path: Path, options: Options) -> Source:
             rows_N4 = _parse(path, number, block, len(order), options.repair)
             yield Columns(*(np.ascontiguousarray(rows_N4[:, i]) for i in index))
 
-    return Source("text", columns, size, usual_sizes="(240, 180)", float_seconds=True, guess_time_unit=True)
+    return Source("text", columns, size, usual_sizes="240x180", float_seconds=True, guess_time_unit=True)
 
 
 def _read_head(

@@ -43,7 +43,7 @@ class Video:
             raise DataError(f"{self.path}: no frame can be read from it; expected a video")
         rate = frames_per_second or self._rate()
         if not 0.01 <= rate <= 1e6:
-            raise DataError(f"{self.path}: a rate of {rate:g} frames a second; give frames_per_second")
+            raise DataError(f"{self.path}: a rate of {rate:g} frames a second cannot be; say what it is")
         self.frames_per_second = rate
         height, own_width = first.shape
         self.width = width or own_width
@@ -95,7 +95,7 @@ class ImageFolder:
             files = sorted(file for file in self.path.iterdir() if file.suffix.lower() in _PICTURES)
             if frames_per_second is None and files:
                 raise DataError(
-                    f"{self.path}: no images.txt with times beside the pictures; give frames_per_second"
+                    f"{self.path}: no images.txt with times beside the pictures; say how many frames a second there are"
                 )
             rate = frames_per_second or 1.0
             if not 0.01 <= rate <= 1e6:

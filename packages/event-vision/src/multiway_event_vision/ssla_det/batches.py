@@ -196,8 +196,11 @@ def targets_of(boxes: Boxes) -> Targets:
 
 def _event_labels(events: EventArrays, width: int, stream: _Stream) -> Int64s:
     label_N = np.full(len(events), UNKNOWN)
-    for time, boxes in zip(stream.label_us, stream.boxes, strict=True):
-        near = slice(*np.searchsorted(events.t, (time - _NEAR_US, time + _NEAR_US)))
+    middles = (stream.label_us[1:] + stream.label_us[:-1]) // 2
+    begins = np.maximum(stream.label_us - _NEAR_US, np.append(0, middles))
+    ends = np.minimum(stream.label_us + _NEAR_US, np.append(middles, np.iinfo(np.int64).max))
+    for begin, end, boxes in zip(begins, ends, stream.boxes, strict=True):
+        near = slice(*np.searchsorted(events.t, (begin, end)))
         y_M, x_M = np.divmod(events.pixel[near], width)
         label_M = np.full(len(x_M), NOTHING)
         for number in np.argsort(-boxes.width * boxes.height):

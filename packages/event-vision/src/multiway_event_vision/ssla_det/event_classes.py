@@ -30,15 +30,14 @@ class EventClasses(nn.Module):
     def loss(self, shown: Sequence[Sequence[tuple[Tensor, Tensor]]], labels: Sequence[Tensor]) -> Tensor:
         """Mean over levels. shown: of each slice and level, (x_MD, index_M); labels: of each slice (`StreamBatch`)."""
         total = labels[0].new_zeros((), dtype=torch.float32)
+        pairs = [
+            (levels, label) for levels, label in zip(shown, labels, strict=True) if levels
+        ]  # slices with events
         for level, classify in enumerate(self.maps, 1):
-            x_MD = torch.cat([levels[level][0] for levels in shown if len(levels) > level])
-            label_M = torch.cat(
-                [
-                    label[levels[level][1]]
-                    for levels, label in zip(shown, labels, strict=True)
-                    if len(levels) > level
-                ]
-            )
+            if not pairs:
+                break
+            x_MD = torch.cat([levels[level][0] for levels, _ in pairs])
+            label_M = torch.cat([label[levels[level][1]] for levels, label in pairs])
             known = label_M != UNKNOWN
             wanted_M = label_M.masked_fill(label_M == NOTHING, self.num_classes)[known]
             if len(wanted_M):

@@ -125,7 +125,7 @@ def build(config: SslaDetConfig, *, seed: int = 0, longest_memory: float | None 
 
 def open_gates(model: SslaDet, longest: float) -> None:
     """Let the states of all layers but the first begin with a memory of 1 to `longest` events."""
-    layers = [layer for level in model.levels for layer in level]
+    layers: list[Any] = [layer for level in model._levels() for layer in level]
     for before, layer in pairwise(layers):
         nn.init.constant_(before.norm.bias, NORM_BIAS)
         exponents_D = torch.linspace(0, 1, len(layer.norm.weight))

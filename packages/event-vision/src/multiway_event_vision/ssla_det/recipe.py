@@ -1,4 +1,7 @@
-"""Training SSLA-Det: streams with several read-outs, the YOLOX losses, the average of the weights at the end.
+"""Training SSLA-Det: streams with several read-outs, the YOLOX losses, a dense network to learn from.
+
+The detector is the average of the weights at the end. What else is trained with it (`event_classes.py`,
+`distillation.py`) is thrown away.
 
     python -m multiway_event_vision.ssla_det.recipe --preset shapes --output runs/shapes
 
@@ -16,12 +19,12 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from multiway_core import checkpoint
+from multiway_core import checkpoint, hub, model_folder
 from multiway_core.errors import ConfigError
-from multiway_core.model_folder import WEIGHTS_FILE
 from multiway_core.training import Loss, TrainConfig, Trainer, load_ema_into
 from torch import nn
 
+from multiway_event_vision.baselines.dense_cnn import DenseCnn, DenseCnnConfig
 from multiway_event_vision.labels.labelled import LabelledRecording
 from multiway_event_vision.simulator.shapes import CLASS_NAMES
 from multiway_event_vision.ssla_det import checkpoint as checkpoints
@@ -53,6 +56,8 @@ class Recipe:
     """Recordings to train on."""
     validation: int
     """Recordings to judge by, at every checkpoint."""
+    teacher: str = ""
+    """A trained dense network (`baselines/dense_cnn.py`) to learn from, beside the labels: the name of its model."""
 
 
 _TRAIN = TrainConfig(
@@ -76,6 +81,7 @@ RECIPES: Final[dict[str, Recipe]] = {
         _TRAIN,
         training=1500,
         validation=24,
+        teacher="bundled:shapes-dense-cnn",
     ),
     "smoke": Recipe(
         replace(SIZES["ssla-tiny"], num_classes=len(CLASS_NAMES)),
@@ -151,7 +157,7 @@ def fit(
 ) -> bool:
     """Train a detector in place, SSLA-Det or another; it ends with the average of its weights. Whether it is finished.
 
-    `output` holds the trainer's files; a run found there is continued.
+    `output` holds the trainer's files; a run found there is continued. `teacher` is a trained detector to learn from.
     """
 
     def judge(step: int, _: nn.Module) -> None:
@@ -183,7 +189,6 @@ def train(
     device: str = "cpu",
     minutes: float | None = None,
     start: Path | None = None,
-    teacher: Detector | None = None,
 ) -> Path:
     """Make the shapes set, train on it, write the model folder, whose path is returned.
 
@@ -192,7 +197,6 @@ def train(
         output: folder for data, checkpoints and the model; a run found there is continued.
         minutes: stop after so long; the model is written as it is then.
         start: a model folder whose weights are where training begins.
-        teacher: a trained detector to learn from, beside the labels.
 
     Raises:
         ConfigError: unknown preset. CheckpointError: `output` holds another run, or `start` does not fit.
@@ -206,7 +210,10 @@ def train(
     )
     model = build(recipe.model, seed=seed, longest_memory=LONGEST_MEMORY)
     if start is not None:
-        checkpoint.load(model, start / WEIGHTS_FILE)
+        checkpoint.load(model, start / model_folder.WEIGHTS_FILE)
+    teacher = None
+    if recipe.teacher:
+        teacher = model_folder.load(DenseCnn, DenseCnnConfig, hub.resolve(recipe.teacher), device=device)
     fit(
         model,
         training,

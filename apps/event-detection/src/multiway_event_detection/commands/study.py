@@ -1,0 +1,33 @@
+"""The command `study`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from multiway_core.app import progress_bar, write_stdout
+
+
+def study(
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="Data, results, table and plot; goes on there."),
+    ],
+    seeds: Annotated[int | None, typer.Option("--seeds", help="Runs of every cell. [default: 3]")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small networks, a part of the data, one seed.")
+    ] = False,
+) -> None:
+    """Compare spiking and recurrent networks: accuracy, losses, step lengths, operations; about half an hour."""
+    from multiway_event_detection.study import run_study
+
+    with progress_bar() as progress:
+        bar = progress.add_task("training", total=None)
+        table = run_study(
+            output,
+            seeds=seeds,
+            quick=quick,
+            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+    write_stdout(table)
