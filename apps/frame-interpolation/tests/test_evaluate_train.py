@@ -26,7 +26,8 @@ def test_evaluate_a_video(video, model, tmp_path, call):
 def test_evaluate_true_events(folder, events, model, call, fails):
     code, out, _ = call("evaluate", folder, "--events", events, "--skip", 1, "--model", model, "--limit", 1)
     assert code == 0
-    assert "psnr timereplayer" in out
+    assert "| method | psnr | ssim | ssim luma |" in out
+    assert out.count("| frames | ") == 6
     assert "belong to one video" in fails("evaluate", folder, folder, "--events", events, "--model", model)
     assert "cannot skip 9" in fails("evaluate", folder, "--skip", 9, "--model", model)
     assert "expected 1 or more" in fails("evaluate", folder, "--skip", 0, "--model", model)

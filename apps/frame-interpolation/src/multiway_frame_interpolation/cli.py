@@ -219,7 +219,7 @@ def evaluate(
 
     Without --events they are those of a simulated sensor with random thresholds and noise that no method is told.
     """
-    from multiway_frame_interpolation.evaluation import evaluate_videos
+    from multiway_frame_interpolation.evaluation import evaluate_videos, summary
 
     taken = EventsFrom(
         events, events is None, event_scale, _offset(event_offset), time_unit, columns, repair, seed
@@ -239,7 +239,7 @@ def evaluate(
     _tell(lines)
     if report is not None:
         found.save(report)
-    write_stdout(json_module.dumps(found.to_json(), indent=2) + "\n" if json else found.to_markdown())
+    write_stdout(json_module.dumps(found.to_json(), indent=2) + "\n" if json else summary(found))
 
 
 @cli.command()

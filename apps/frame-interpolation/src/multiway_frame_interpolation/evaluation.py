@@ -80,6 +80,22 @@ def evaluate_videos(
     return report, [missing] if missing else []
 
 
+def summary(report: Report) -> str:
+    """A line a method and video, in Markdown: the means of all scores."""
+    methods = [_OURS, *BASELINES]
+    scores = list(dict.fromkeys(name.rsplit(" ", 1)[0] for name in report.metrics))
+    lines = [f"{report.name}; means of {report.n - report.failed} gaps", ""]
+    lines.append(f"| video | method | {' | '.join(scores)} |")
+    lines.append("|" + " --- |" * (len(scores) + 2))
+    for video, metrics in report.groups.items():
+        for method in methods:
+            cells = (
+                f"{metrics[f'{score} {method}'].mean:.{2 if score == 'psnr' else 4}f}" for score in scores
+            )
+            lines.append(f"| {video} | {method} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def quick_evaluation() -> Report:
     """The bundled model on drawn shapes: about a minute of one core."""
     report, _ = evaluate_videos([], EventsFrom(simulate=True), skipped=7, limit=_QUICK_GAPS)

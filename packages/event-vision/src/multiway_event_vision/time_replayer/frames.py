@@ -131,9 +131,10 @@ class _VideoFile(_Source):
                 stream = container.streams.video[0]
                 self._own_rate = float(stream.average_rate or 0)
                 rate = self._rate or self._own_rate
+                has_times = self._rate is None and "avi" not in container.format.name  # AVI has a rate only
                 start: float | None = None
                 for number, frame in enumerate(container.decode(stream)):
-                    if self._rate is None and frame.time is not None:
+                    if has_times and frame.time is not None:
                         start = frame.time if start is None else start
                         t = round((frame.time - start) * 1e6)
                     elif rate:
