@@ -4,7 +4,8 @@
     python benchmarks/event_detection_quality.py --train lstm     # only this; runs of different models may be parallel
 
 Data is the shapes set (`ssla_det/shapes_set.py`): training on scenes of 80 x 80 pixels, test on 128 x 96. A run that
-was stopped goes on where it was. Then each model is measured on the same held-out scenes of 400 ms:
+was stopped goes on where it was. Then each model is measured on the same held-out scenes of 400 ms, once (the row is
+kept in `--work`):
 
 * mAP and AP50, read every 50 ms from a scene's beginning to its end, without a reset;
 * operations an event as `ssla_det/cost.py` counts them: of committing it (mean, p50, p99, max), and of read-outs every
@@ -57,11 +58,12 @@ SIZE_S = replace(PRESETS["ssla-s"], num_classes=CLASSES)
 MODELS: dict[str, Callable[[], Detector]] = {
     "ssla-s": lambda: SslaDet(SIZE_S),
     "lstm": lambda: LstmDet(SIZE_S),
+    "lstm-narrow": lambda: LstmDet(SslaDetConfig((8, 16, 32, 64), num_classes=CLASSES)),
     "global": lambda: GlobalDet(SIZE_S),
     "global-wide": lambda: GlobalDet(SslaDetConfig((36, 72, 144, 288), num_classes=CLASSES)),
     "dense-cnn": lambda: DenseCnn(DenseCnnConfig(num_classes=CLASSES)),
 }
-"""`global` has SSLA-S's widths; `global-wide` three times these, and so SSLA-S's operations an event."""
+"""`lstm` and `global` have SSLA-S's widths, `lstm-narrow` and `global-wide` about its operations an event."""
 TEACHER = "bundled:shapes-dense-cnn"
 """Of all but the dense network itself, as in the bundled SSLA-Det's training."""
 LAYER_FLOPS: dict[type[Detector], cost.LayerFlops] = {
@@ -93,6 +95,8 @@ class Row:
     us_event: float
     ms_read_out: float
     us_event_engine: float | None
+    load: float
+    """The machine's load average when it was measured."""
 
 
 def note(text: str) -> None:
@@ -120,10 +124,11 @@ def train(name: str, steps: int, recordings: Sequence[LabelledRecording], work: 
         open_gates(model, LONGEST_MEMORY)
         teacher = bundled(TEACHER)
     note(f"{name}: training")
-    start = time.process_time()
+    start, done = time.process_time(), (folder / "checkpoints" / f"step-{steps:09d}").exists()
     finished = fit(model, recordings, [], recipe, folder, teacher=teacher)
-    with (folder / "cpu-seconds").open("a") as file:  # one number for each start
-        print(round(time.process_time() - start, 1), file=file)
+    if not done:
+        with (folder / "cpu-seconds").open("a") as file:  # one number for each start
+            print(round(time.process_time() - start, 1), file=file)
     if not finished:
         sys.exit(f"{name}: stopped; the same command goes on")
     return model
@@ -141,6 +146,9 @@ def measure(
     name: str, model: Detector, test: Sequence[LabelledRecording], costs: int, work: Path, steps: int | None
 ) -> Row:
     """Scores on all test scenes, operations and times on the first `costs` of them."""
+    kept = work / name / f"row-{len(test)}-{costs}.json"
+    if kept.exists():
+        return Row(**json.loads(kept.read_text()))
     note(f"{name}: measuring")
     scores = score_recordings(model, test)
     spent = work / name / "cpu-seconds"
@@ -173,7 +181,7 @@ def measure(
         if type(model) is SslaDet:
             _, seconds, _ = _run(lambda h, w: EventEngine(model, h, w), few)
             event_engine = seconds / events * 1e6
-    return Row(
+    row = Row(
         name,
         sum(p.numel() for p in model.parameters()),
         steps,
@@ -184,7 +192,11 @@ def measure(
         push / events * 1e6,
         read / reads * 1e3,
         event_engine,
+        os.getloadavg()[0],
     )
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(asdict(row)) + "\n")
+    return row
 
 
 def _run(
@@ -220,6 +232,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "us_event": ("us an event, slices of 10 ms", "{:.3g}"),
     "ms_read_out": ("ms a read-out", "{:.3g}"),
     "us_event_engine": ("us an event, event engine", "{:.3g}"),
+    "load": ("load average while measured", "{:.0f}"),
 }
 
 
@@ -247,8 +260,8 @@ def main() -> None:
         "--bundled", nargs="+", default=[], help="bundled:NAME or model folders to measure beside them"
     )
     parser.add_argument("--recordings", type=int, default=1500, help="to train on")
-    parser.add_argument("--test", type=int, default=100, help="held-out scenes")
-    parser.add_argument("--costs", type=int, default=10, help="of these, for operations and times")
+    parser.add_argument("--test", type=int, default=50, help="held-out scenes")
+    parser.add_argument("--costs", type=int, default=5, help="of these, for operations and times")
     options = parser.parse_args()
     torch.set_num_threads(1)
     recordings = shapes_set("train", options.recordings, file=options.work / "train.npz")
@@ -263,7 +276,8 @@ def main() -> None:
         for name, model in models.items()
     ]
     for name in options.bundled:
-        rows.append(measure(name, bundled(name), test, options.costs, options.work, None))
+        label = f"{Path(name.removeprefix('bundled:')).name}, bundled"
+        rows.append(measure(label, bundled(name), test, options.costs, options.work, None))
     write(rows, len(test), options)
 
 
@@ -278,7 +292,7 @@ def write(rows: Sequence[Row], scenes: int, options: argparse.Namespace) -> None
     machine = report["machine"]
     page = (
         f"# Detection: quality against cost\n\n{machine['cpu']}, one thread,"
-        f" load average {machine['load_average']:.1f}, {report['when']};"
+        f" {report['when']};"
         f" {scenes} held-out scenes of 400 ms, each read 8 times; operations and times from {options.costs} of them."
         f" Seed 0. `benchmarks/event_detection_quality.py`, weights folded, float32.\n\n{table(rows)}\n"
     )

@@ -1,6 +1,6 @@
 """SSLA-Det in a stream: what it may remember, and how often it is read.
 
-    python benchmarks/event_detection_read_outs.py [--model bundled:ssla-shapes] [--scenes 60] [--output DIR]
+    python benchmarks/event_detection_read_outs.py [--model bundled:ssla-shapes] [--scenes 30] [--output DIR]
 
 Held-out scenes of the shapes set, 128 x 96 pixels, 400 ms, one after the other through the event engine.
 
@@ -177,7 +177,7 @@ def main() -> None:
     )
     parser.add_argument("--model", default="bundled:ssla-shapes")
     parser.add_argument(
-        "--scenes", type=int, default=60, help="for the policies; a sixth of them for the periods"
+        "--scenes", type=int, default=30, help="for the policies; a sixth of them for the periods"
     )
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
@@ -190,7 +190,7 @@ def main() -> None:
         "when": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": describe_machine() | {"load_average": os.getloadavg()[0]},
         "versions": installed_versions(),
-        "model": options.model,
+        "model": Path(options.model.removeprefix("bundled:")).name,
         "scenes": options.scenes,
         "policies": policies(model, scenes),
         "periods": periods(model, scenes[: max(1, options.scenes // 6)]),

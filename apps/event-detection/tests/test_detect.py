@@ -231,6 +231,13 @@ def test_bad_input_is_one_line_and_leaves_nothing(recording, model, tmp_path, fa
         fails("detect", recording, "--model", name)
 
 
+def test_repairs_are_told(model, call, tmp_path):
+    np.savez(tmp_path / "a.npz", t=[1, 5, 4, 9], x=[1, 2, 3, 90], y=[0] * 4, p=[0] * 4, width=9, height=9)
+    code, _, err = call("detect", tmp_path / "a.npz", "--model", model, "--repair")
+    assert code == 0
+    assert "repaired: 1 events off the sensor left out, 1 put in order of time" in err
+
+
 def test_a_recording_that_breaks_off_prints_no_half_document(model, tmp_path, fails):
     t = np.arange(0, 1_000_000, 1000)
     t[900] = 5

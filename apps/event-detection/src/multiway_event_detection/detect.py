@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multiway_core.errors import InputError
+from multiway_event_vision.formats import Recording
 from multiway_event_vision.labels import write_prophesee_boxes
 from multiway_event_vision.pipeline import DetectionOptions, DetectionPipeline, DetectionRun
 from multiway_event_vision.rendering import VIEWS, LatestEvents, draw_boxes, write_mp4
@@ -82,13 +83,21 @@ class Detection:
         options = detecting.options()
         start = microseconds(detecting.start, "--start")
         end = None if detecting.end is None else microseconds(detecting.end, "--end")
-        stream, self.lines = open_stream(path, taking, simulated)
+        stream, self._lines = open_stream(path, taking, simulated)
         self.pipeline = load_pipeline(detecting.model)
         if self.pipeline.note is not None:
-            self.lines.append(self.pipeline.note)
+            self._lines.append(self.pipeline.note)
         self.source = str(path)
+        self._stream = stream
         self._watched = Watched(stretch(stream, start, end), on_progress)
         self.run: DetectionRun = self.pipeline.detect(self._watched, options)
+
+    def remarks(self) -> list[str]:
+        """Lines about what was done, when the output is written."""
+        repairs = self._stream.repairs if isinstance(self._stream, Recording) else None
+        if repairs is not None and (repairs.outside or repairs.unsorted):
+            return [f"repaired: {repairs}", *self._lines]
+        return self._lines
 
     def json(self) -> Iterator[str]:
         """The JSON document of the schema `multiway.event-detection/1` in pieces."""
@@ -113,12 +122,12 @@ class Detection:
         if npy is not None:
             write_prophesee_boxes(npy, (read.to_boxes() for read in reads))
         elif mp4 is not None:
-            self.lines.append(self._write_mp4(mp4, reads, drawing))
+            self._lines.append(self._write_mp4(mp4, reads, drawing))
         else:
             for _ in reads:
                 pass
         if not table.count:
-            self.lines.append(f"{self.source}: no events in it, so nothing was detected")
+            self._lines.append(f"{self.source}: no events in it, so nothing was detected")
             return ""
         return table.text(self.run.counters())
 

@@ -11,7 +11,8 @@ from multiway_core.errors import DataError, InputError
 from multiway_event_vision.events import Events, EventStream
 from multiway_event_vision.formats import Recording, open_events
 from multiway_event_vision.formats.recording import CHUNK_EVENTS
-from multiway_event_vision.sources import UPSAMPLING, is_video, open_source
+from multiway_event_vision.simulator import FlowUpsampled, Simulation
+from multiway_event_vision.sources import is_video, open_source
 
 from multiway_event_detection.options import Taking, sensor_size
 
@@ -66,11 +67,13 @@ def open_stream(path: Path, taking: Taking, simulated: Simulated) -> tuple[Event
         raise InputError(
             f"--size, --time-unit, --columns and --repair are for recordings; {path} has pictures"
         )
-    frames = UPSAMPLING if simulated.upsample is None else simulated.upsample
-    if not 1 <= frames <= 1000:
-        raise InputError(f"--upsample {frames}: expected 1 to 1000")
-    stream = open_source(path, width=simulated.width, upsample=frames, seed=simulated.seed or 0)
-    between = f", {frames} frames along optical flow for each of its own" if frames > 1 else ""
+    if simulated.upsample is not None and not 1 <= simulated.upsample <= 1000:
+        raise InputError(f"--upsample {simulated.upsample}: expected 1 to 1000")
+    stream = open_source(path, width=simulated.width, upsample=simulated.upsample, seed=simulated.seed or 0)
+    source = stream.source if isinstance(stream, Simulation) else None
+    between = ""
+    if isinstance(source, FlowUpsampled):
+        between = f", {source.factor} frames along optical flow for each of its own"
     return stream, [f"{path}: events simulated, {stream.width} x {stream.height} pixels{between}"]
 
 

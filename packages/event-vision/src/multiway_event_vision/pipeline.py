@@ -165,9 +165,8 @@ class DetectionRun:
         work = self.policy.work
         cost = cost_of(self.pipeline.model.config, work)
         if self._counted.events:
-            cost = cost.times(
-                int(work.committed.sum()) / self._counted.events
-            )  # engines that take the event in
+            engines = int(work.committed.sum()) / self._counted.events
+            cost = cost.times(engines)
         return replace(self._counted, cost=cost)
 
     def __iter__(self) -> Iterator[ReadOut]:

@@ -65,10 +65,11 @@ def detect(
     columns: ColumnsOption = None,
     repair: RepairOption = False,
     width: Annotated[
-        int | None, typer.Option("--width", min=1, help="Scale a video. [default: at most 320]")
+        int | None, typer.Option("--width", min=1, help="Scale a video. [default: at most 304]")
     ] = None,
     upsample: Annotated[
-        int | None, typer.Option("--upsample", help="Frames for each of a video's own. [default: 8]")
+        int | None,
+        typer.Option("--upsample", help="Frames for each of a video's own. [default: 160 a second]"),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the simulated sensor.")] = None,
 ) -> None:
@@ -97,7 +98,7 @@ def detect(
             text = "" if output is None else f"{output}\n"
         else:
             text = detection.report(npy, mp4, drawing)
-    tell(detection.lines)
+    tell(detection.remarks())
     write_stdout(text)
 
 

@@ -17,6 +17,7 @@ from multiway_event_vision.events import Events, EventStream
 from multiway_event_vision.formats.recording import CHUNK_EVENTS
 from multiway_event_vision.pipeline import DetectionOptions, DetectionPipeline, DetectionRun
 from multiway_event_vision.rendering import CLASS_COLOURS
+from multiway_event_vision.sources import is_video
 
 from multiway_event_detection.demo.beside import Beside, dense_model
 from multiway_event_detection.demo.view import empty_value, packed, read_value
@@ -65,7 +66,7 @@ class DemoDetector:
         """Values of the viewer while read-outs come, the last one with `running` false."""
         with _without_folder(path):
             yield empty_value(f"Opening {path.name} ...")
-            stream, lines = open_stream(path, Taking(), Simulated())
+            stream, _ = open_stream(path, Taking(), Simulated())
             beginning = _Beginning(stream)
             pipeline = self.pipeline(model)
             run = pipeline.detect(beginning, DetectionOptions(read_every=period, score=LEAST_SCORE))
@@ -98,7 +99,7 @@ class DemoDetector:
             if "start" not in value:
                 yield empty_value(f"{path.name}: no events in it, so nothing was detected.")
                 return
-            summary = _summary(path, run, beginning.is_cut, time.monotonic() - started, simulated=bool(lines))
+            summary = _summary(path, run, beginning.is_cut, time.monotonic() - started)
             yield _with(value, part, run, summary, running=False)
 
     def _dense(self, pipeline: DetectionPipeline) -> DenseCnn | None:
@@ -129,10 +130,10 @@ def _with(
     }
 
 
-def _summary(path: Path, run: DetectionRun, is_cut: bool, seconds: float, *, simulated: bool) -> str:
+def _summary(path: Path, run: DetectionRun, is_cut: bool, seconds: float) -> str:
     counters = run.counters()
     parts = [
-        f"{path.name}{', events simulated' if simulated else ''}: {'the first ' if is_cut else ''}"
+        f"{path.name}{', events simulated' if is_video(path) else ''}: {'the first ' if is_cut else ''}"
         f"{counters.events:,} events in {counters.duration_us / 1e6:.2f} s",
         f"{run.stream.width} × {run.stream.height} pixels",
         f"{counters.reads:,} read-outs in {seconds:.1f} s",

@@ -33,6 +33,8 @@ CLASSES = (
     "eight-back",
     "shake",
 )
+BEST_WITHOUT_ORDER = 6 / 11
+"""Expected accuracy of who finds the pair and guesses within it."""
 _FADE_US = 40_000  # the blob comes and goes, so that ends look alike too
 _SAMPLE_US = 2_000
 _GREY = 0.4

@@ -1,5 +1,6 @@
 """Events as pictures: standard views of a stretch of time, and a video of them."""
 
+from multiway_event_vision.rendering.folder import png, write_folder
 from multiway_event_vision.rendering.overlay import CLASS_COLOURS, LatestEvents, draw_boxes
 from multiway_event_vision.rendering.pictures import Picture, pictures
 from multiway_event_vision.rendering.video import write_mp4
@@ -24,5 +25,7 @@ __all__ = [
     "VoxelSlice",
     "draw_boxes",
     "pictures",
+    "png",
+    "write_folder",
     "write_mp4",
 ]

@@ -42,15 +42,18 @@ class FlowUpsampled:
                 for step in range(1, self.factor):
                     between = last_t + round((t - last_t) * step / self.factor)
                     if last_t < between < t:
-                        yield _between(last, picture, ahead_HW2, back_HW2, step / self.factor), between
+                        yield flow_mix(last, picture, ahead_HW2, back_HW2, step / self.factor), between
             yield frame, t
             last, last_t = picture, t
 
 
-def _between(
+def flow_mix(
     first: NDArray, second: NDArray, ahead_HW2: NDArray, back_HW2: NDArray, share: float
 ) -> NDArray[np.uint8]:
-    """The picture at `share` of the way from `first` to `second`."""
+    """The picture at `share` of the way from `first` to `second`, (H, W) or (H, W, 3).
+
+    ahead_HW2, back_HW2: where each pixel of the first goes in the second, and of the second in the first; pixels.
+    """
     to_first = -(1 - share) * share * ahead_HW2 + share**2 * back_HW2
     to_second = (1 - share) ** 2 * ahead_HW2 - share * (1 - share) * back_HW2
     rows, columns = np.mgrid[: first.shape[0], : first.shape[1]].astype(np.float32)

@@ -90,7 +90,7 @@ class ImageFolder:
             (p for p in (self.path / "images.txt", self.path.parent / "images.txt") if p.is_file()), None
         )
         if frames_per_second is None and listed is not None:
-            self._files = self._listed(listed)
+            self.files = self._listed(listed)
         else:
             files = sorted(file for file in self.path.iterdir() if file.suffix.lower() in _PICTURES)
             if frames_per_second is None and files:
@@ -100,14 +100,14 @@ class ImageFolder:
             rate = frames_per_second or 1.0
             if not 0.01 <= rate <= 1e6:
                 raise InputError(f"a rate of {rate:g} frames a second; expected 0.01 to 1,000,000")
-            self._files = [(file, round(number * 1e6 / rate)) for number, file in enumerate(files)]
-        if not self._files:
+            self.files = [(file, round(number * 1e6 / rate)) for number, file in enumerate(files)]
+        if not self.files:
             raise DataError(f"{self.path}: no pictures in it; expected {', '.join(sorted(_PICTURES))}")
-        self.height, self.width = self._read(self._files[0][0]).shape
+        self.height, self.width = self._read(self.files[0][0]).shape
 
     def frames(self) -> Iterator[tuple[NDArray, int]]:
         """Yield (grey picture, microseconds). Raises DataError: a picture that is unreadable or of another size."""
-        for file, t in self._files:
+        for file, t in self.files:
             picture = self._read(file)
             if picture.shape != (self.height, self.width):
                 height, width = picture.shape

@@ -76,7 +76,7 @@ _TRAIN = TrainConfig(
 
 RECIPES: Final[dict[str, Recipe]] = {
     "shapes": Recipe(
-        replace(SIZES["ssla-s"], num_classes=len(CLASS_NAMES)),
+        replace(SIZES["ssla-s"], num_classes=len(CLASS_NAMES), class_names=CLASS_NAMES),
         StreamConfig(symmetry="square"),
         _TRAIN,
         training=1500,
@@ -84,7 +84,7 @@ RECIPES: Final[dict[str, Recipe]] = {
         teacher="bundled:shapes-dense-cnn",
     ),
     "smoke": Recipe(
-        replace(SIZES["ssla-tiny"], num_classes=len(CLASS_NAMES)),
+        replace(SIZES["ssla-tiny"], num_classes=len(CLASS_NAMES), class_names=CLASS_NAMES),
         StreamConfig(streams=2, read_outs=2, longest_us=150_000, symmetry="square"),
         replace(_TRAIN, steps=4, warmup_steps=1),
         training=4,

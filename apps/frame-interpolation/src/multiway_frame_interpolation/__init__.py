@@ -1,0 +1,1 @@
+"""The frame interpolation app."""

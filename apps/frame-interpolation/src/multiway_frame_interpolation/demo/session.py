@@ -1,0 +1,171 @@
+"""What the demo's page asks for: one gap of a video, filled by every method. Nothing of Gradio is in here."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from multiway_core.app import pick_device
+from multiway_core.errors import InputError
+from multiway_event_vision.events import Events
+from multiway_event_vision.metrics.frame_quality import psnr
+from multiway_event_vision.rendering import PolarityFrame, write_mp4
+from multiway_event_vision.time_replayer.clips import Clip, clip_name, hidden_sensor, read_clip, record
+from multiway_event_vision.time_replayer.frame_events import open_frame_events
+from multiway_event_vision.time_replayer.frames import open_frames
+from multiway_event_vision.time_replayer.interpolator import FrameInterpolator
+from multiway_event_vision.time_replayer.methods import BASELINES, Image
+from multiway_event_vision.time_replayer.protocol import Gap
+from numpy.typing import NDArray
+
+from multiway_frame_interpolation.evaluation import shapes_clip
+from multiway_frame_interpolation.options import BUNDLED_MODEL
+
+MOST_FRAMES, WIDTH = 240, 480
+SLOW_GAPS = 4  # that a slow motion video shows
+OURS, TRUTH = "TimeReplayer", "true frame"
+METHODS = {
+    "blend": "blend",
+    "optical flow": "dis",
+    "event integration": "integration",
+    "nearest frame": "repeat",
+}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to show. skipped: frames left out between two that are kept; 0 fills the video's own gaps.
+
+    number: of the gap. position: 0 to 1 in it; the nearest frame left out is taken where there are some.
+    """
+
+    video: str | None = None
+    events: str | None = None
+    skipped: int = 3
+    number: int = 0
+    position: float = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """Frames by method, the true one where it is known, PSNR in dB by method, pictures of events and flow."""
+
+    frames: dict[str, Image]
+    psnr: dict[str, float]
+    events: Image
+    flow: Image
+    summary: str
+
+
+class DemoSession:
+    """The network, and the clip that was opened last."""
+
+    def __init__(self, model: str = BUNDLED_MODEL, device: str = "auto") -> None:
+        self.interpolator = FrameInterpolator.from_pretrained(model, device=pick_device(device))
+        self._clip = functools.lru_cache(maxsize=2)(_open_clip)
+        self._filled = functools.lru_cache(maxsize=4)(self._gap)
+
+    def gaps(self, video: str | None, skipped: int) -> int:
+        """How many gaps the video has. Raises DataError, InputError."""
+        clip = self._clip(video)
+        count = (len(clip) - 1) // (skipped + 1)
+        if count < 1:
+            raise InputError(f"{clip.name}: {len(clip)} frames cannot leave out {skipped}; choose fewer")
+        return count
+
+    def show(self, wish: Wish) -> Shown:
+        """One frame of a gap by every method. Raises DataError, InputError."""
+        gap, is_simulated = self._filled(replace(wish, position=0.0))
+        if gap.times:
+            place = min(max(round(wish.position * (len(gap.times) + 1)), 1), len(gap.times)) - 1
+            t = gap.times[place]
+        else:
+            t = gap.first.t + round(wish.position * (gap.second.t - gap.first.t))
+        made = self.interpolator.explain(gap.first, gap.second, gap.events, t)
+        frames: dict[str, Image] = {OURS: made.image_HW3}
+        for name, method in METHODS.items():
+            (frames[name],) = BASELINES[method]().between(gap.first, gap.second, gap.events, [t])
+        scores: dict[str, float] = {}
+        if gap.times:
+            truth_HW3 = gap.truth_THW3[place]
+            scores = {name: psnr(frame_HW3, truth_HW3) for name, frame_HW3 in frames.items()}
+            frames[TRUTH] = truth_HW3
+        return Shown(
+            frames,
+            scores,
+            _events_picture(gap.events),
+            flow_picture(made.to_first_HW2),
+            f"{(t - gap.first.t) / 1000:.1f} of {(gap.second.t - gap.first.t) / 1000:.1f} ms, {len(gap.events):,} "
+            f"{'simulated ' if is_simulated else ''}events",
+        )
+
+    def slow_motion(self, wish: Wish, *, factor: int = 8) -> Path:
+        """A video of the gap and those after it, `factor` times as many frames. Raises as `show`."""
+        last = min(self.gaps(wish.video, wish.skipped), wish.number + SLOW_GAPS)
+
+        def frames() -> Iterator[Image]:
+            for number in range(wish.number, last):
+                gap, _ = self._filled(replace(wish, number=number, position=0.0))
+                length = gap.second.t - gap.first.t
+                times = [gap.first.t + round(length * step / factor) for step in range(factor)]
+                yield from self.interpolator.between(gap.first, gap.second, gap.events, times)
+            yield gap.second.image_HW3
+
+        path = Path(tempfile.mkdtemp(prefix="slow-motion-")) / "slow-motion.mp4"
+        write_mp4(path, frames(), frames_per_second=25)
+        return path
+
+    def _gap(self, wish: Wish) -> tuple[Gap, bool]:
+        """(the gap with its events, whether they are simulated)."""
+        clip, step = self._clip(wish.video), wish.skipped + 1
+        count = self.gaps(wish.video, wish.skipped)
+        if not 0 <= wish.number < count:
+            raise InputError(f"gap {wish.number + 1} of {count}")
+        if wish.events is None and not wish.skipped:
+            raise InputError("a video has no events of its own: give a recording, or leave frames out")
+        low = wish.number * step
+        part = Clip(clip.name, clip.frames_THW3[low : low + step + 1], clip.times_T[low : low + step + 1])
+        first, second = part.frame(0), part.frame(step)
+        if wish.events is None:
+            events = record(part, [hidden_sensor([wish.number])], seed=wish.number).recordings[0]
+        else:
+            events = open_frame_events(Path(wish.events), clip.width, clip.height).read(first.t, second.t)
+            if not len(events):
+                raise InputError(
+                    f"{Path(wish.events).name}: no events from {first.t / 1e6:.6g} s to {second.t / 1e6:.6g} s, "
+                    "while this gap lasts; choose another gap"
+                )
+        inner = slice(1, step)
+        times = tuple(int(t) for t in part.times_T[inner])
+        return Gap(first, second, events.between(first.t, second.t), times, part.frames_THW3[inner]), (
+            wish.events is None
+        )
+
+
+def _open_clip(video: str | None) -> Clip:
+    if video is None:
+        return shapes_clip()
+    path = Path(video)
+    return read_clip(clip_name(path), open_frames(path, width=WIDTH), most_frames=MOST_FRAMES)
+
+
+def _events_picture(events: Events) -> Image:
+    view = PolarityFrame(events.width, events.height, full=3.0)
+    view.begin(0, 1)
+    view.add(events)
+    return view.picture()
+
+
+def flow_picture(flow_HW2: NDArray[np.float32]) -> Image:
+    """Direction as hue, length as saturation; the longest of all but the top 1 % has the full colour."""
+    length_HW, angle_HW = cv2.cartToPolar(flow_HW2[..., 0], flow_HW2[..., 1], angleInDegrees=True)
+    longest = max(float(np.quantile(length_HW, 0.99)), 1.0)
+    hue = (np.asarray(angle_HW) / 2).astype(np.uint8)
+    saturation = np.clip(255 * np.asarray(length_HW) / longest, 0, 255).astype(np.uint8)
+    colours = np.stack((hue, saturation, np.full_like(hue, 255)), -1)
+    return np.asarray(cv2.cvtColor(colours, cv2.COLOR_HSV2RGB), np.uint8)

@@ -1,0 +1,201 @@
+"""The ``interpolate`` and ``extrapolate`` commands: frames are read, made and written one after the other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from multiway_core.app import pick_device
+from multiway_core.errors import InputError
+from multiway_event_vision.events import Events, EventStream, concatenate
+from multiway_event_vision.rendering import write_folder, write_mp4
+from multiway_event_vision.time_replayer.frames import Frame
+from multiway_event_vision.time_replayer.in_step import Stretches
+from multiway_event_vision.time_replayer.interpolator import FrameInterpolator
+from multiway_event_vision.time_replayer.methods import Image
+
+from multiway_frame_interpolation.opening import open_stream, open_video
+from multiway_frame_interpolation.options import BUNDLED_MODEL, EventsFrom, FramesFrom
+
+Progress = Callable[[int], None]
+MOST_FACTOR = 1000
+
+
+@dataclass(frozen=True)
+class Making:
+    """How frames are made and written. fps: frames a second of a video that is written."""
+
+    model: str = BUNDLED_MODEL
+    device: str = "auto"
+    fps: float | None = None
+
+    def interpolator(self) -> FrameInterpolator:
+        """The network. Raises ModelNotFoundError, ConfigError, CheckpointError, InputError."""
+        return FrameInterpolator.from_pretrained(self.model, device=pick_device(self.device))
+
+
+def interpolate(
+    source: FramesFrom,
+    events: EventsFrom,
+    output: Path,
+    making: Making,
+    *,
+    factor: int | None = None,
+    times: Sequence[int] = (),
+    on_progress: Progress | None = None,
+) -> Iterator[str]:
+    """Write `factor` times as many frames, or those of `times` (microseconds), to ``output``; yields lines about them.
+
+    ``output`` is a video in .mp4, or a new folder of pictures. Raises InputError: bad options, a time outside the
+    video, events that do not fit; DataError: unreadable frames or events; OutputError.
+    """
+    if (factor is None) == (not times):
+        raise InputError("give --factor or --times: one of them")
+    if factor is not None and not 2 <= factor <= MOST_FACTOR:
+        raise InputError(f"--factor {factor}: expected 2 to {MOST_FACTOR}")
+    _check_output(output, source.path, events.path)
+    frames = open_video(source)
+    stretches = Stretches(frames.frames(), open_stream(events, frames), offset=events.offset)
+    interpolator = making.interpolator()
+    made = _every(stretches, interpolator, factor) if factor else _at(stretches, interpolator, times)
+    fps = making.fps or frames.rate * (factor or 1)
+    if events.simulate:
+        yield "events simulated on these frames: what happened between them is optical flow's guess"
+    count = _write(output, made, fps, on_progress)
+    yield f"{count:,} frames of {stretches.frames:,}, from {stretches.used:,} events"
+    if factor is not None and output.suffix.lower() == ".mp4" and making.fps is not None:
+        yield f"at {making.fps / (frames.rate * factor):.3g} of real speed"
+    late = _uncovered(stretches)
+    if late:
+        yield late
+
+
+def extrapolate(
+    source: FramesFrom,
+    events: EventsFrom,
+    output: Path,
+    making: Making,
+    *,
+    start: int | None = None,
+    duration: int,
+    every: int | None = None,
+    on_progress: Progress | None = None,
+) -> Iterator[str]:
+    """Write the frame at ``start`` (the last one unless given) and those after it, from that frame and events alone.
+
+    start, duration, every: microseconds; ``every`` is a quarter of the time between frames unless given. Yields lines.
+    Raises as `interpolate`; InputError too where no events follow the frame.
+    """
+    _check_output(output, source.path, events.path)
+    frames = open_video(source)
+    period = round(1e6 / frames.rate)
+    every = every or max(1, period // 4)
+    if duration < every:
+        raise InputError(f"frames for {duration} us, one every {every} us; expected a longer duration")
+    if duration // every > 100_000:
+        raise InputError(f"{duration // every:,} frames; expected at most 100,000")
+    last = _frame_at(frames.frames(), start)
+    if events.simulate and start is None:
+        raise InputError(
+            "--simulate has nothing to look at after the last frame; give --from, or --events FILE"
+        )
+    found = _after(open_stream(events, frames), events.offset, last.t, last.t + duration)
+    if not len(found):
+        raise InputError(
+            f"no events in the {duration} us after the frame of {last.t} us; nothing tells what happens there"
+        )
+    times = [last.t + step * every for step in range(duration // every + 1)]
+    interpolator = making.interpolator()
+    made = zip(interpolator.beyond(last, found, times, longest=2 * period), times, strict=True)
+    fps = making.fps or 1e6 / every
+    count = _write(output, made, fps, on_progress)
+    yield f"{count:,} frames from {last.t / 1e6:.6g} s on, from {len(found):,} events"
+
+
+def _every(stretches: Stretches, interpolator: FrameInterpolator, factor: int) -> Iterator[tuple[Image, int]]:
+    for first, second, events in stretches:
+        times = [first.t + round((second.t - first.t) * step / factor) for step in range(factor)]
+        yield from zip(interpolator.between(first, second, events, times), times, strict=True)
+    yield second.image_HW3, second.t
+
+
+def _at(
+    stretches: Stretches, interpolator: FrameInterpolator, times: Sequence[int]
+) -> Iterator[tuple[Image, int]]:
+    wanted = sorted(set(times))
+    start: int | None = None
+    for first, second, events in stretches:
+        start = first.t if start is None else start
+        if wanted[0] < start:
+            raise _outside(wanted[0], start, None)
+        now = [t for t in wanted if first.t <= t <= second.t]
+        wanted = wanted[len(now) :]
+        yield from zip(interpolator.between(first, second, events, now), now, strict=True)
+        if not wanted:
+            return
+    raise _outside(wanted[-1], start or 0, second.t)
+
+
+def _outside(t: int, start: int, end: int | None) -> InputError:
+    until = "" if end is None else f" and ends at {end / 1e6:.6g} s"
+    return InputError(f"a frame at {t / 1e6:.6g} s: the video starts at {start / 1e6:.6g} s{until}")
+
+
+def _frame_at(frames: Iterator[Frame], start: int | None) -> Frame:
+    """The last frame at or before ``start``, of all if that is None."""
+    last: Frame | None = None
+    for frame in frames:
+        if start is not None and frame.t > start:
+            break
+        last = frame
+    if last is None:
+        raise InputError(f"no frame at {start} us or before; the video starts later")
+    if start is not None and frame is last and start > last.t:
+        raise InputError(f"--from {start / 1e6:.6g} s: the video ends at {last.t / 1e6:.6g} s")
+    return last
+
+
+def _after(stream: EventStream, offset: int, start: int, end: int) -> Events:
+    parts = [Events.empty(stream.width, stream.height)]
+    for chunk in stream.chunks():
+        moved = Events(chunk.t + offset, chunk.x, chunk.y, chunk.p, chunk.width, chunk.height)
+        parts.append(moved.between(start, end))
+        if moved.t[-1] >= end:
+            break
+    return concatenate(parts)
+
+
+def _check_output(output: Path, *inputs: Path | None) -> None:
+    if output.suffix and output.suffix.lower() != ".mp4" and not output.is_dir():
+        raise InputError(f"--output {output}: expected a name in .mp4, or a folder")
+    for path in inputs:
+        if path is not None and os.path.realpath(path) == os.path.realpath(output):
+            raise InputError(f"--output {output} would replace what is read; give another name")
+
+
+def _write(output: Path, made: Iterator[tuple[Image, int]], fps: float, on_progress: Progress | None) -> int:
+    def counted() -> Iterator[tuple[Image, int]]:
+        for number, item in enumerate(made, 1):
+            yield item
+            if on_progress is not None:
+                on_progress(number)
+
+    if output.suffix.lower() == ".mp4":
+        return write_mp4(output, (image for image, _ in counted()), frames_per_second=fps)
+    return write_folder(output, counted())
+
+
+def _uncovered(stretches: Stretches) -> str | None:
+    """A line where the events start late or end early; the frames there are blended from their neighbours."""
+    first, last = stretches.first_event, stretches.last_event
+    if first is None or last is None or stretches.begin is None or stretches.end is None:
+        return None
+    period = (stretches.end - stretches.begin) / max(1, stretches.frames - 1)
+    if first - stretches.begin <= period and stretches.end - last <= period:
+        return None
+    return (
+        f"events only from {max(first, stretches.begin) / 1e6:.6g} s to {min(last, stretches.end) / 1e6:.6g} s of "
+        f"{stretches.begin / 1e6:.6g} s to {stretches.end / 1e6:.6g} s; elsewhere neighbours are blended"
+    )

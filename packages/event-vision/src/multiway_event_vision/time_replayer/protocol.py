@@ -1,0 +1,74 @@
+"""How methods are compared: frames left out of a video, made again, and held against the true ones.
+
+Every (skipped + 1)-th frame is kept. "Whole" means over all frames left out, "centre" over the middle ones, which are
+the hardest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from multiway_core.errors import InputError
+from numpy.typing import NDArray
+
+from multiway_event_vision.events import Events
+from multiway_event_vision.time_replayer.clips import Clip
+from multiway_event_vision.time_replayer.frames import Frame
+from multiway_event_vision.time_replayer.methods import Between, Beyond, Image
+
+
+@dataclass(frozen=True, eq=False)
+class Gap:
+    """Two kept frames, the events and the times between them, and the true frames (T, H, W, 3) of these times."""
+
+    first: Frame
+    second: Frame
+    events: Events
+    times: tuple[int, ...]
+    truth_THW3: NDArray[np.uint8]
+
+    @property
+    def centre(self) -> int:
+        """Index of the middle frame."""
+        return len(self.times) // 2
+
+
+def gaps(clip: Clip, skipped: int) -> Iterator[Gap]:
+    """Yield the gaps of a clip, with the events of its first recording. Raises InputError: too short for one."""
+    step = skipped + 1
+    if skipped < 1 or len(clip) <= step:
+        raise InputError(
+            f"{clip.name}: {len(clip)} frames cannot skip {skipped}; expected {step + 1} or more"
+        )
+    for low in range(0, len(clip) - step, step):
+        first, second = clip.frame(low), clip.frame(low + step)
+        inner = slice(low + 1, low + step)
+        yield Gap(
+            first,
+            second,
+            clip.recordings[0].between(first.t, second.t),
+            tuple(int(t) for t in clip.times_T[inner]),
+            clip.frames_THW3[inner],
+        )
+
+
+def fill(gap: Gap, methods: Mapping[str, Between]) -> dict[str, list[Image]]:
+    """The frames of every method in a gap."""
+    return {
+        name: list(method.between(gap.first, gap.second, gap.events, gap.times))
+        for name, method in methods.items()
+    }
+
+
+def extrapolate(gap: Gap, methods: Mapping[str, Beyond]) -> dict[str, list[Image]]:
+    """The same frames, made without the second one."""
+    return {name: list(method.beyond(gap.first, gap.events, gap.times)) for name, method in methods.items()}
+
+
+def spread(gaps: Sequence[Gap], most: int) -> list[Gap]:
+    """At most `most` of them, evenly spread."""
+    if len(gaps) <= most:
+        return list(gaps)
+    return [gaps[round(index)] for index in np.linspace(0, len(gaps) - 1, most)]
