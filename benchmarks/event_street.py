@@ -259,6 +259,12 @@ def draw(
     cv2.imwrite(str(path), np.concatenate(rows))
 
 
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
 def table(result: dict[str, Any]) -> str:
     names = list(next(iter(result["simulated"].values())))[:-1]
     lines = [
@@ -316,9 +322,10 @@ def main() -> None:
         finders["dense CNN, windows"] = windows(dense, dense.config.window_us)
     load = os.getloadavg()[1]
     result: dict[str, Any] = {
-        "command": " ".join(["python benchmarks/event_street.py RECORDINGS/evaluation", *sys.argv[2:]]),
+        "command": f"python benchmarks/event_street.py RECORDINGS/evaluation --dense DENSE --real EVENTS "
+        f"--every {given.every} --window {given.window}",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "machine": f"{platform.machine()}, one thread, at a load of {load:.0f}",
+        "machine": f"{processor()}, one thread, at a load of {load:.0f}",
         "every_ms": given.every,
         "window_ms": given.window,
         "score": given.score,
