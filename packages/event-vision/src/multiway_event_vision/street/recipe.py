@@ -31,7 +31,7 @@ from multiway_event_vision.street.recording import CLASS_NAMES
 from multiway_event_vision.street.views import street_views
 
 _TRAIN = TrainConfig(
-    steps=1000,
+    steps=700,
     learning_rate=4e-3,
     warmup_steps=100,
     final_learning_rate_ratio=0.02,
