@@ -57,13 +57,13 @@ class Recipe:
 
 _TRIPLETS = SampleConfig(size=128, batch=3, gaps=(2, 4, 8))
 _FLOWS = Stage(
-    "flows", SampleConfig(size=128, batch=6, gaps=(2, 2, 4, 8)), steps=1200, learning_rate=1e-3, floor=0.1
+    "flows", SampleConfig(size=128, batch=6, gaps=(2, 2, 4, 8)), steps=2400, learning_rate=1e-3, floor=0.1
 )
 
 RECIPES = {
-    "time-replayer-small": Recipe("small", (_FLOWS, Stage("unsupervised", _TRIPLETS, 200, 4e-4))),
+    "time-replayer-small": Recipe("small", (_FLOWS, Stage("unsupervised", _TRIPLETS, 400, 4e-4))),
     # The upper bound: as many steps, the frames between as truth.
-    "time-replayer-small-supervised": Recipe("small", (_FLOWS, Stage("supervised", _TRIPLETS, 200, 4e-4))),
+    "time-replayer-small-supervised": Recipe("small", (_FLOWS, Stage("supervised", _TRIPLETS, 400, 4e-4))),
     # A minute: shows that every part works, not a network to use.
     "smoke": Recipe(
         "tiny",
