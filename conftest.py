@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
+
 import pytest
+
+BROWSER_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+PATIENCE = 250_000  # milliseconds; a test machine may be busy
 
 
 @pytest.fixture
@@ -26,3 +40,53 @@ def call_app(capfd):
         return run_command
 
     return caller
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium; tests that ask for it are skipped where it or Playwright is missing."""
+    playwright_api = pytest.importorskip("playwright.sync_api")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no Chromium")
+    with playwright_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=BROWSER_OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_tab(browser):
+    """``open_tab(url)``: a tab that notes the page's ``errors`` and the ``hosts`` that it asks for anything."""
+    tabs = []
+
+    def opener(url, *, width=1440, height=900):
+        tab = browser.new_page(viewport={"width": width, "height": height})
+        tabs.append(tab)
+        tab.set_default_timeout(PATIENCE)
+        tab.errors = []
+        tab.hosts = set()
+        tab.on("pageerror", lambda error: tab.errors.append(str(error)))
+        tab.on(
+            "request", lambda request: tab.hosts.add(request.url.split("/")[2] if "//" in request.url else "")
+        )
+        tab.goto(url)
+        return tab
+
+    yield opener
+    for tab in tabs:
+        tab.close()
+
+
+@pytest.fixture
+def keep():
+    """``keep(tab, name)``: a screenshot; also written into the folder MULTIWAY_SCREENSHOTS when that is set."""
+
+    def keeper(tab, name: str) -> bytes:
+        data = tab.screenshot()
+        folder = os.environ.get("MULTIWAY_SCREENSHOTS")
+        if folder:
+            (Path(folder) / f"{name}.png").write_bytes(data)
+        return data
+
+    return keeper

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from pathlib import Path
-
 import numpy as np
 import pytest
 from multiway_core.app import launch
@@ -13,17 +9,6 @@ from multiway_event_vision.formats import open_events
 from multiway_event_vision.pipeline import DetectionOptions, DetectionPipeline
 from multiway_event_vision.rendering import VIEWS
 
-playwright_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-PATIENCE = 250_000  # milliseconds; a test machine may be busy
 SEEK = """microseconds => {
     const bar = document.querySelector('#events-view .time');
     bar.value = microseconds;
@@ -34,11 +19,9 @@ PIXELS = """() => {
     return Array.from(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data);
 }"""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-
 
 @pytest.fixture(scope="module")
-def url(model):
+def url(browser, model):
     from multiway_event_detection.demo import build_demo
 
     blocks = build_demo(str(model))
@@ -46,34 +29,12 @@ def url(model):
     blocks.close(verbose=False)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with playwright_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def tab(browser, url):
-    tab = browser.new_page(viewport={"width": 1440, "height": 900})
-    tab.set_default_timeout(PATIENCE)
-    tab.errors = []
-    tab.hosts = set()
-    tab.on("pageerror", lambda error: tab.errors.append(str(error)))
-    tab.on("request", lambda request: tab.hosts.add(request.url.split("/")[2] if "//" in request.url else ""))
-    tab.goto(url)
+def tab(open_tab, url):
+    tab = open_tab(url)
     tab.wait_for_selector("#events-view .viewer")
     tab.wait_for_timeout(1000)  # until the page's components listen
-    yield tab
-    tab.close()
-
-
-def keep(tab, name: str) -> None:
-    """Write a screenshot into the folder MULTIWAY_SCREENSHOTS, when that is set."""
-    folder = os.environ.get("MULTIWAY_SCREENSHOTS")
-    if folder:
-        tab.screenshot(path=str(Path(folder) / f"{name}.png"))
+    return tab
 
 
 def open_file(tab, path) -> None:
@@ -82,7 +43,7 @@ def open_file(tab, path) -> None:
     tab.evaluate(SEEK, 0)  # it begins to play by itself; this stops it
 
 
-def test_events_and_boxes_at_any_microsecond(tab, url, recording, events, model):
+def test_events_and_boxes_at_any_microsecond(tab, url, recording, events, model, keep):
     keep(tab, "start")
     open_file(tab, recording)
     assert tab.inner_text("#events-view .play") == "Play"
@@ -128,7 +89,7 @@ def test_the_browsers_pictures_are_the_packages(tab, recording, events):
         assert (found_HW3 != 255).any()
 
 
-def test_it_plays_and_can_be_narrow(tab, recording):
+def test_it_plays_and_can_be_narrow(tab, recording, keep):
     tab.set_viewport_size({"width": 420, "height": 900})
     open_file(tab, recording)
     tab.select_option("#events-view .speed", "1")
@@ -142,7 +103,7 @@ def test_it_plays_and_can_be_narrow(tab, recording):
     assert tab.errors == []
 
 
-def test_an_example_is_a_click_away(tab):
+def test_an_example_is_a_click_away(tab, keep):
     tab.locator("#events-examples button").first.click()
     tab.wait_for_selector("#events-view canvas")
     tab.wait_for_function("document.querySelector('#events-view .summary').textContent.length > 0")

@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-from pathlib import Path
 
 import pytest
 from multiway_core.app import launch
 
-playwright_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-PATIENCE = 250_000  # milliseconds; a test machine may be busy
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-
 
 @pytest.fixture
-def url(model):
+def url(browser, model):
     from multiway_frame_interpolation.demo import build_demo
 
     blocks = build_demo(os.environ.get("MULTIWAY_DEMO_MODEL", str(model)), device="cpu")
@@ -33,29 +17,8 @@ def url(model):
     blocks.close(verbose=False)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with playwright_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        yield browser
-        browser.close()
-
-
-def keep(tab, name: str) -> None:
-    """A screenshot in the folder MULTIWAY_SCREENSHOTS when that is set."""
-    folder = os.environ.get("MULTIWAY_SCREENSHOTS")
-    if folder:
-        (Path(folder) / f"{name}.png").write_bytes(tab.screenshot())
-
-
-def test_frames_slider_and_a_bad_file(browser, url, video, tmp_path):
-    tab = browser.new_page(viewport={"width": 1500, "height": 900})
-    tab.set_default_timeout(PATIENCE)
-    errors: list[str] = []
-    hosts: set[str] = set()
-    tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.on("request", lambda request: hosts.add(request.url.split("/")[2] if "//" in request.url else ""))
-    tab.goto(url)
+def test_frames_slider_and_a_bad_file(open_tab, url, video, tmp_path, keep):
+    tab = open_tab(url, width=1500)
     tab.wait_for_selector("#fi-summary table")  # the drawn shapes, at once
     assert tab.locator("#fi-slider img").count() >= 2
     assert tab.locator("#fi-gallery img").count() >= 6
@@ -76,6 +39,6 @@ def test_frames_slider_and_a_bad_file(browser, url, video, tmp_path):
     tab.set_input_files("#fi-video input[type=file]", str(noise))
     toast = tab.wait_for_selector(".toast-body")
     assert "cannot be read as a video" in toast.inner_text()
-    assert errors == []
-    assert hosts <= {url.split("/")[2], ""}  # nothing is fetched from anywhere else
+    assert tab.errors == []
+    assert tab.hosts <= {url.split("/")[2], ""}  # nothing is fetched from anywhere else
     tab.close()

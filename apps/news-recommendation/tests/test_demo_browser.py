@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from pathlib import Path
-
 import pytest
 from multiway_core.app import launch
 
-playwright_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-PATIENCE = 250_000  # milliseconds; a test machine may be busy
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-
 
 @pytest.fixture(scope="module")
-def url(world):
+def url(browser, world):
     from multiway_news_recommendation.demo import build_demo
 
     blocks = build_demo(str(world.model), device="cpu")
@@ -34,39 +16,19 @@ def url(world):
 
 
 @pytest.fixture
-def tab(url):
-    with playwright_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        tab = browser.new_page(viewport={"width": 1440, "height": 1000})
-        tab.set_default_timeout(PATIENCE)
-        tab.errors = []
-        tab.hosts = set()
-        tab.on("pageerror", lambda error: tab.errors.append(str(error)))
-        tab.on(
-            "request", lambda request: tab.hosts.add(request.url.split("/")[2] if "//" in request.url else "")
-        )
-        tab.goto(url)
-        tab.wait_for_selector("#news-view .item")
-        tab.wait_for_timeout(1000)  # until the page's components listen
-        yield tab
-        browser.close()
+def tab(open_tab, url):
+    tab = open_tab(url, height=1000)
+    tab.wait_for_selector("#news-view .item")
+    tab.wait_for_timeout(1000)  # until the page's components listen
+    return tab
 
 
-def keep(tab, name: str) -> bytes:
-    """A screenshot; also written into the folder MULTIWAY_SCREENSHOTS when that is set."""
-    data = tab.screenshot()
-    folder = os.environ.get("MULTIWAY_SCREENSHOTS")
-    if folder:
-        (Path(folder) / f"news-{name}.png").write_bytes(data)
-    return data
-
-
-def test_choose_see_why_and_take_the_chains_away(tab, url):
+def test_choose_see_why_and_take_the_chains_away(tab, url, keep):
     rows = tab.locator("#news-view .item")
     assert rows.count() == 10
     assert "Simulated portal" in tab.locator("#news-view .badge").inner_text()
     assert tab.locator("#news-view .picture svg").count() == 1
-    start = keep(tab, "start")
+    start = keep(tab, "news-start")
 
     # Another row: its own reasons and its own picture.
     first = tab.locator("#news-view .why .text").inner_text()
@@ -78,7 +40,7 @@ def test_choose_see_why_and_take_the_chains_away(tab, url):
     frame = tab.locator("#news-view .picture").bounding_box()
     assert frame["x"] <= picture["x"]
     assert picture["width"] <= frame["width"]
-    assert keep(tab, "chosen") != start
+    assert keep(tab, "news-chosen") != start
 
     # Without chains: ranked anew, with the change of each place.
     tab.click("#news-chains input")
@@ -86,7 +48,7 @@ def test_choose_see_why_and_take_the_chains_away(tab, url):
         "document.querySelector('#news-view .summary').textContent.includes('without chains')"
     )
     assert all(text.strip() for text in tab.locator("#news-view .move").all_inner_texts())
-    keep(tab, "without-chains")
+    keep(tab, "news-without-chains")
     tab.click("#news-chains input")
     tab.wait_for_function(
         "!document.querySelector('#news-view .summary').textContent.includes('without chains')"
@@ -97,7 +59,7 @@ def test_choose_see_why_and_take_the_chains_away(tab, url):
     tab.click("#news-run")
     tab.wait_for_function("document.querySelector('#news-view .summary').textContent.includes('new reader')")
     assert rows.count() == 10
-    keep(tab, "new-reader")
+    keep(tab, "news-new-reader")
 
     # A mistake is a message in the page.
     tab.fill("#news-history textarea", "N1, " + 300 * "x")

@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from pathlib import Path
-
 import pytest
 from multiway_core.app import launch
 
-playwright_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-PATIENCE = 250_000  # milliseconds; a test machine may be busy
-
-pytestmark = [
-    pytest.mark.usefixtures("needs_model"),
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium"),
-]
+pytestmark = pytest.mark.usefixtures("needs_model")
 
 
 @pytest.fixture(scope="module")
-def url():
+def url(browser):
     import multiway_document.pipeline  # loading torch is no part of what the browser waits for
     from multiway_ocr.demo import build_demo
 
@@ -38,39 +19,15 @@ def url():
     blocks.close(verbose=False)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with playwright_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def tab(browser, url):
-    tab = browser.new_page(viewport={"width": 1440, "height": 900})
-    tab.set_default_timeout(PATIENCE)
-    tab.errors = []
-    tab.hosts = set()
-    tab.on("pageerror", lambda error: tab.errors.append(str(error)))
-    tab.on("request", lambda request: tab.hosts.add(request.url.split("/")[2] if "//" in request.url else ""))
-    tab.goto(url)
+def tab(open_tab, url):
+    tab = open_tab(url)
     tab.wait_for_selector("#ocr-view .copy")
     tab.wait_for_timeout(1000)  # until the page's components listen
-    yield tab
-    tab.close()
+    return tab
 
 
-def keep(tab, name: str) -> bytes:
-    """A screenshot; also written into the folder MULTIWAY_SCREENSHOTS when that is set."""
-    data = tab.screenshot()
-    folder = os.environ.get("MULTIWAY_SCREENSHOTS")
-    if folder:
-        (Path(folder) / f"{name}.png").write_bytes(data)
-    return data
-
-
-def test_upload_read_see_and_choose(tab, url, page, tmp_path):
+def test_upload_read_see_and_choose(tab, url, page, tmp_path, keep):
     keep(tab, "start")
     tab.set_input_files("#ocr-file input[type=file]", str(page))
     tab.wait_for_selector("#ocr-view .sheet img[src^=data]")
@@ -108,7 +65,7 @@ def test_upload_read_see_and_choose(tab, url, page, tmp_path):
     assert tab.hosts <= {url.split("/")[2], ""}  # nothing is fetched from anywhere else
 
 
-def test_a_bad_file_is_a_message_in_the_page(tab, tmp_path):
+def test_a_bad_file_is_a_message_in_the_page(tab, tmp_path, keep):
     path = tmp_path / "broken.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\nnot really")
     tab.set_input_files("#ocr-file input[type=file]", str(path))
@@ -118,7 +75,7 @@ def test_a_bad_file_is_a_message_in_the_page(tab, tmp_path):
     assert "Traceback" not in toast.inner_text()
 
 
-def test_messages_are_text_not_markup(browser):
+def test_messages_are_text_not_markup(open_tab):
     import gradio as gr
     from multiway_core.app import frame, messages
     from multiway_core.errors import InputError
@@ -131,13 +88,10 @@ def test_messages_are_text_not_markup(browser):
         gr.Button("Fail", elem_id="fail").click(fail)
     url = launch(blocks, block=False)
     try:
-        tab = browser.new_page()
-        tab.set_default_timeout(PATIENCE)
-        tab.goto(url)
+        tab = open_tab(url)
         assert tab.wait_for_selector(".mw-header h1").inner_text() == "<i>Title</i>"
         tab.wait_for_timeout(1000)
         tab.click("#fail")
         assert 'it\'s <b>bad</b> & "odd"' in tab.wait_for_selector(".toast-body").inner_text()
-        tab.close()
     finally:
         blocks.close(verbose=False)
