@@ -14,8 +14,9 @@ from multiway_event_vision.labels import write_prophesee_boxes
 from multiway_event_vision.pipeline import DetectionOptions, DetectionPipeline, DetectionRun
 from multiway_event_vision.rendering import VIEWS, LatestEvents, draw_boxes, write_mp4
 from multiway_event_vision.result import ReadOut
+from multiway_event_vision.times import microseconds
 
-from multiway_event_detection.options import EngineName, PolicyName, Taking, ViewName, microseconds
+from multiway_event_detection.options import EngineName, PolicyName, Taking, ViewName
 from multiway_event_detection.table import Table
 from multiway_event_detection.taking import Progress, Simulated, Watched, open_stream, stretch
 

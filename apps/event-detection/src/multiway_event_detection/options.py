@@ -18,9 +18,6 @@ PresetName = Literal["ssla", "prophesee", "prophesee-1mpx", "coco"]
 PolicyName = Literal["continuous", "window", "sliding"]
 BUNDLED_MODEL = "bundled:ssla-shapes"
 
-_MICROSECONDS = {"": 1, "us": 1, "ms": 1000, "s": 1_000_000, "min": 60_000_000}
-_LONGEST = 1 << 50  # microseconds
-
 
 @dataclass(frozen=True)
 class Taking:
@@ -30,17 +27,6 @@ class Taking:
     time_unit: Unit | None = None
     columns: str | None = None
     repair: bool = False
-
-
-def microseconds(text: str, option: str) -> int:
-    """``10ms``, ``0.5s``, ``250us``, ``2min`` or a bare number of microseconds. Raises InputError."""
-    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?) ?(us|ms|s|min|)", text.strip())
-    if found is None:
-        raise InputError(f"{option} {text}: expected a time such as 10ms, 0.5s, 2min or 250us")
-    value = round(float(found[1]) * _MICROSECONDS[found[2]])
-    if value > _LONGEST:
-        raise InputError(f"{option} {text}: that is too long; expected at most {_LONGEST} us")
-    return value
 
 
 def sensor_size(text: str, option: str = "--size") -> tuple[int, int]:

@@ -7,13 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import cv2
 import numpy as np
 from multiway_core.errors import InputError
-from multiway_core.files import replace_folder, write_bytes
-from multiway_event_vision.rendering import Picture, PolarityFrame, TimeSurface, View, VoxelSlice, pictures
+from multiway_core.files import write_bytes
+from multiway_event_vision.rendering import (
+    PolarityFrame,
+    TimeSurface,
+    View,
+    VoxelSlice,
+    pictures,
+    png,
+    write_folder,
+)
+from multiway_event_vision.times import microseconds
 
-from multiway_event_detection.options import Taking, ViewName, microseconds
+from multiway_event_detection.options import Taking, ViewName
 from multiway_event_detection.taking import Progress, Watched, open_recording
 
 if TYPE_CHECKING:
@@ -61,7 +69,7 @@ def render_recording(
     view = _view(options, recording.width, recording.height)
     found = pictures(Watched(recording, on_progress), view, window, start=start, end=end)
     if kind == "png":
-        write_bytes(output, _png(_scaled(next(found).image, options.scale)))
+        write_bytes(output, png(_scaled(next(found).image, options.scale)))
         count = 1
     elif kind == "mp4":
         from multiway_event_vision.rendering import write_mp4
@@ -69,7 +77,9 @@ def render_recording(
         images = (_scaled(picture.image, options.scale) for picture in found)
         count = write_mp4(output, images, frames_per_second=options.fps)
     else:
-        count = _write_folder(output, found, options.scale)
+        count = write_folder(
+            output, ((_scaled(picture.image, options.scale), picture.start) for picture in found)
+        )
     if recording.repairs is not None and (recording.repairs.outside or recording.repairs.unsorted):
         yield f"repaired: {recording.repairs}"
     speed = "" if kind != "mp4" else f", at {window * options.fps / 1e6:.3g} of real speed"
@@ -103,22 +113,3 @@ def _view(options: RenderOptions, width: int, height: int) -> View:
 
 def _scaled(image_HW3: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
     return image_HW3 if scale == 1 else image_HW3.repeat(scale, axis=0).repeat(scale, axis=1)
-
-
-def _png(image_HW3: NDArray[np.uint8]) -> bytes:
-    is_done, data = cv2.imencode(".png", image_HW3[..., ::-1])
-    if not is_done:
-        raise InputError(f"a picture of shape {image_HW3.shape} cannot be a PNG")
-    return data.tobytes()
-
-
-def _write_folder(folder: Path, found: Iterator[Picture], scale: int) -> int:
-    """Numbered pictures, and ``images.txt`` with the seconds at which their windows start."""
-    lines = []
-    with replace_folder(folder) as temporary:
-        for number, picture in enumerate(found):
-            name = f"{number:06d}.png"
-            (temporary / name).write_bytes(_png(_scaled(picture.image, scale)))
-            lines.append(f"{picture.start / 1e6:.6f} {name}\n")
-        (temporary / "images.txt").write_text("".join(lines), encoding="utf-8")
-    return len(lines)

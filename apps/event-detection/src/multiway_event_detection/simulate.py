@@ -21,8 +21,9 @@ from multiway_event_vision.simulator import (
     Simulation,
     Video,
 )
+from multiway_event_vision.times import microseconds
 
-from multiway_event_detection.options import EventFormat, microseconds, sensor_size
+from multiway_event_detection.options import EventFormat, sensor_size
 from multiway_event_detection.taking import Progress, Watched
 
 SHAPES_NOISE_HZ = 0.5  # as in `shapes_recording`
