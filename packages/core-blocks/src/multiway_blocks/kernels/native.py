@@ -15,7 +15,11 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
+
+Key = TypeVar("Key")
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +61,24 @@ def load(source: Path) -> ctypes.CDLL | None:
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         logger.debug("%s is not built: %s", source.name, error)
         return None
+
+
+def functions(
+    source: Path, arguments: Mapping[str, Sequence[Any]], endings: Mapping[Key, str]
+) -> dict[tuple[str, Key], Callable[..., None]]:
+    """The C functions `<name>_<ending>` of a source, by name and by what the ending stands for (a data type).
+
+    arguments: the ctypes of each name's arguments; they return nothing. Empty where the source cannot be built.
+    """
+    library = load(source)
+    found: dict[tuple[str, Key], Callable[..., None]] = {}
+    if library is not None:
+        for name, types in arguments.items():
+            for key, ending in endings.items():
+                function = getattr(library, f"{name}_{ending}")
+                function.argtypes, function.restype = tuple(types), None
+                found[name, key] = function
+    return found
 
 
 def _find_compiler() -> str | None:

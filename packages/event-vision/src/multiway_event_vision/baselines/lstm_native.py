@@ -25,18 +25,9 @@ _LANES = 16  # as in lstm.cpp
 @functools.cache
 def _functions() -> dict[tuple[str, torch.dtype], Callable[..., None]]:
     """The C functions by name and data type; empty where they cannot be built."""
-    library = native.load(Path(__file__).with_name("lstm.cpp"))
-    if library is None:
-        return {}
     pointer, size = ctypes.c_void_p, ctypes.c_int64
     arguments = {"forward": (*[size] * 5, *[pointer] * 8), "backward": (*[size] * 5, *[pointer] * 9)}
-    found: dict[tuple[str, torch.dtype], Callable[..., None]] = {}
-    for name, types in arguments.items():
-        for dtype, ending in _NAMES.items():
-            function = getattr(library, f"{name}_{ending}")
-            function.argtypes, function.restype = types, None
-            found[name, dtype] = function
-    return found
+    return native.functions(Path(__file__).with_name("lstm.cpp"), arguments, _NAMES)
 
 
 def supports(gates: Tensor) -> bool:

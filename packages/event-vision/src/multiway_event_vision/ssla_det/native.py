@@ -21,22 +21,13 @@ LANES, STRIP = 16, 64
 @functools.cache
 def functions() -> dict[tuple[str, torch.dtype], Callable[..., None]]:
     """The C functions by name and data type; empty where they cannot be built."""
-    library = native.load(Path(__file__).with_name("native.cpp"))
-    if library is None:
-        return {}
     pointer, size = ctypes.c_void_p, ctypes.c_int64
     arguments = {
         "run": (*[pointer] * 4, size, pointer),
         "mix": (*[size] * 5, *[pointer] * 8),
         "mix_back": (*[size] * 5, *[pointer] * 10),
     }
-    found: dict[tuple[str, torch.dtype], Callable[..., None]] = {}
-    for name, types in arguments.items():
-        for dtype, ending in _NAMES.items():
-            function = getattr(library, f"{name}_{ending}")
-            function.argtypes, function.restype = types, None
-            found[name, dtype] = function
-    return found
+    return native.functions(Path(__file__).with_name("native.cpp"), arguments, _NAMES)
 
 
 def available() -> bool:

@@ -12,28 +12,20 @@ from torch import Tensor
 
 from multiway_blocks.kernels import native
 
-_NAMES = {torch.float32: "linear_f32", torch.bfloat16: "linear_bf16"}
+_NAMES = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
 
 @functools.cache
-def _functions() -> dict[torch.dtype, Callable[..., None]]:
+def _functions() -> dict[tuple[str, torch.dtype], Callable[..., None]]:
     """The C functions; empty where they cannot be built."""
-    library = native.load(Path(__file__).with_name("cpu.cpp"))
-    if library is None:
-        return {}
     pointer, size = ctypes.c_void_p, ctypes.c_int64
-    functions: dict[torch.dtype, Callable[..., None]] = {}
-    for dtype, name in _NAMES.items():
-        function = getattr(library, name)
-        function.argtypes = (pointer, size, size, pointer, size, pointer, pointer, ctypes.c_int)
-        function.restype = None
-        functions[dtype] = function
-    return functions
+    arguments = {"linear": (pointer, size, size, pointer, size, pointer, pointer, ctypes.c_int)}
+    return native.functions(Path(__file__).with_name("cpu.cpp"), arguments, _NAMES)
 
 
 def supports(dtype: torch.dtype) -> bool:
     """Whether there is machine code for this data type."""
-    return dtype in _NAMES and dtype in _functions()
+    return dtype in _NAMES and ("linear", dtype) in _functions()
 
 
 def forward(x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
@@ -41,7 +33,7 @@ def forward(x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
     rows, inputs = x_NI.shape
     outputs = weight_OI.shape[0]
     y_NO = x_NI.new_empty(rows, outputs)
-    _functions()[x_NI.dtype](
+    _functions()["linear", x_NI.dtype](
         x_NI.data_ptr(),
         rows,
         inputs,

@@ -12,30 +12,22 @@ from torch import Tensor
 
 from multiway_blocks.kernels import native
 
-_NAMES = {torch.float32: "attend_f32", torch.bfloat16: "attend_bf16"}
+_NAMES = {torch.float32: "f32", torch.bfloat16: "bf16"}
 _ELEMENTS_FOR_THREADS = 262_144  # of keys and values; below, waking other threads costs more than it saves
 _Numbers = ctypes.c_int64 * 14
 
 
 @functools.cache
-def _functions() -> dict[torch.dtype, Callable[..., None]]:
+def _functions() -> dict[tuple[str, torch.dtype], Callable[..., None]]:
     """The C functions; empty where they cannot be built."""
-    library = native.load(Path(__file__).with_name("cpu.cpp"))
-    if library is None:
-        return {}
     pointer = ctypes.c_void_p
-    functions: dict[torch.dtype, Callable[..., None]] = {}
-    for dtype, name in _NAMES.items():
-        function = getattr(library, name)
-        function.argtypes = (pointer,) * 4 + (_Numbers, ctypes.c_float, pointer, ctypes.c_int)
-        function.restype = None
-        functions[dtype] = function
-    return functions
+    arguments = {"attend": (*[pointer] * 4, _Numbers, ctypes.c_float, pointer, ctypes.c_int)}
+    return native.functions(Path(__file__).with_name("cpu.cpp"), arguments, _NAMES)
 
 
 def supports(dtype: torch.dtype) -> bool:
     """Whether there is machine code for this data type."""
-    return dtype in _NAMES and dtype in _functions()
+    return dtype in _NAMES and ("attend", dtype) in _functions()
 
 
 def forward(
@@ -58,7 +50,7 @@ def forward(
         *query_BHD.stride()[:2], *key_BKSD.stride()[:3], *value_BKSD.stride()[:3],
         0 if visible_BS is None else visible_BS.stride(0),
     )  # fmt: skip
-    _functions()[query_BHD.dtype](
+    _functions()["attend", query_BHD.dtype](
         query_BHD.data_ptr(),
         key_BKSD.data_ptr(),
         value_BKSD.data_ptr(),

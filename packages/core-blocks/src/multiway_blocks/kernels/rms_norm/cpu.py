@@ -25,23 +25,17 @@ _MAX_BLOCKS = 64
 
 
 @functools.cache
-def _functions() -> dict[str, Callable[..., None]]:
-    """The C functions by name, e.g. `forward_bf16_f32`; empty where they cannot be built."""
-    library = native.load(Path(__file__).with_name("cpu.cpp"))
-    if library is None:
-        return {}
+def _functions() -> dict[tuple[str, str], Callable[..., None]]:
+    """The C functions by direction and pair of data types, e.g. `bf16_f32`; empty where they cannot be built."""
     pointer, size, number, count = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
     arguments = {
         "forward": (*[pointer] * 3, number, size, size, *[pointer] * 3, count),
         "backward": (*[pointer] * 5, size, size, *[pointer] * 2, size, count),
     }
-    functions: dict[str, Callable[..., None]] = {}
-    for direction, first, second in itertools.product(arguments, _NAMES.values(), _NAMES.values()):
-        name = f"{direction}_{first}_{second}"
-        function = getattr(library, name)
-        function.argtypes, function.restype = arguments[direction], None
-        functions[name] = function
-    return functions
+    pairs = [f"{first}_{second}" for first, second in itertools.product(_NAMES.values(), repeat=2)]
+    return native.functions(
+        Path(__file__).with_name("cpu.cpp"), arguments, dict(zip(pairs, pairs, strict=True))
+    )
 
 
 def supports(x: torch.dtype, other: torch.dtype) -> bool:
@@ -61,7 +55,7 @@ def forward(
     if residual is not None:
         total = torch.empty_like(x, dtype=torch.promote_types(x.dtype, residual.dtype))
         pair = f"{_NAMES[x.dtype]}_{_NAMES[residual.dtype]}"
-    _functions()[f"forward_{pair}"](
+    _functions()["forward", pair](
         x.data_ptr(),
         None if residual is None else residual.data_ptr(),
         weight.data_ptr(),
@@ -86,7 +80,7 @@ def backward(
     blocks = max(1, min(_MAX_BLOCKS, -(-N // _ROWS_A_BLOCK)))
     grad_weight = x.new_zeros((blocks, D), dtype=torch.float32)
     scale = _scale(weight, D)
-    _functions()[f"backward_{_NAMES[grad_y.dtype]}_{_NAMES[x.dtype]}"](
+    _functions()["backward", f"{_NAMES[grad_y.dtype]}_{_NAMES[x.dtype]}"](
         grad_y.data_ptr(),
         x.data_ptr(),
         scale.data_ptr(),

@@ -17,23 +17,14 @@ _ELEMENTS_FOR_THREADS = 65_536
 
 
 @functools.cache
-def _functions() -> dict[str, Callable[..., None]]:
-    """The C functions by name, e.g. `forward_f32`; empty where they cannot be built."""
-    library = native.load(Path(__file__).with_name("cpu.cpp"))
-    if library is None:
-        return {}
+def _functions() -> dict[tuple[str, torch.dtype], Callable[..., None]]:
+    """The C functions by direction and data type; empty where they cannot be built."""
     pointer, size, count = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
     arguments = {
         "forward": (*[pointer] * 4, size, size, pointer, count),
         "backward": (*[pointer] * 5, size, size, *[pointer] * 3, count),
     }
-    functions: dict[str, Callable[..., None]] = {}
-    for direction, types in arguments.items():
-        for name in _NAMES.values():
-            function = getattr(library, f"{direction}_{name}")
-            function.argtypes, function.restype = types, None
-            functions[f"{direction}_{name}"] = function
-    return functions
+    return native.functions(Path(__file__).with_name("cpu.cpp"), arguments, _NAMES)
 
 
 def supports(dtype: torch.dtype) -> bool:
@@ -44,7 +35,7 @@ def supports(dtype: torch.dtype) -> bool:
 def forward(u_RD: Tensor, g_RD: Tensor, offsets: Tensor, initial_SD: Tensor) -> Tensor:
     """As `reference.forward`, for contiguous tensors of one data type."""
     h_RD = torch.empty_like(u_RD)
-    _functions()[f"forward_{_NAMES[u_RD.dtype]}"](
+    _functions()["forward", u_RD.dtype](
         u_RD.data_ptr(),
         g_RD.data_ptr(),
         offsets.data_ptr(),
@@ -62,7 +53,7 @@ def backward(
     """As `reference.backward`, for contiguous tensors of one data type."""
     grad_u_RD, grad_g_RD = torch.empty_like(h_RD), torch.empty_like(h_RD)
     grad_initial_SD = torch.empty_like(initial_SD)
-    _functions()[f"backward_{_NAMES[h_RD.dtype]}"](
+    _functions()["backward", h_RD.dtype](
         grad_h_RD.data_ptr(),
         g_RD.data_ptr(),
         h_RD.data_ptr(),
