@@ -17,7 +17,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from multiway_event_vision.ssla_det.layer import NORM_BIAS, LayerWeights
+from multiway_event_vision.ssla_det.layer import (
+    NORM_BIAS,
+    LayerWeights,
+    blind,
+    carry_constant,
+    free_direction,
+    logits_of,
+)
 from multiway_event_vision.ssla_det.model import SslaDet
 from multiway_event_vision.ssla_det.projections import FoldedProjection
 from multiway_event_vision.ssla_det.spaces import Place
@@ -70,13 +77,11 @@ class GlobalLayer(nn.Module):
         D = len(horizon_D)
         free_D, share = torch.ones(D), D * NORM_BIAS
         if self.input is not None:
-            free_D, share = torch.randn(D), D
-            free_D *= D**0.5 / free_D.norm()
-            self.input.weight -= self.input.weight.mean(1, keepdim=True)
-            self.input.weight += free_D[:, None] / (self.input.in_features * NORM_BIAS)
+            free_D, share = free_direction(D), float(D)
+            carry_constant(self.input.weight, free_D)
         for projection in (self.query, self.value, self.gate):
-            projection.weight -= torch.outer(projection.weight @ free_D, free_D) / D
-        self.gate.weight += torch.outer(torch.special.logit((-1 / horizon_D).exp()), free_D) / share
+            blind(projection.weight, free_D)
+        self.gate.weight += torch.outer(logits_of(horizon_D), free_D) / share
 
     def weights(self, *, fold: bool = True) -> GlobalWeights:
         """The layer's function with its present parameters; the input map is always folded into the three behind it."""

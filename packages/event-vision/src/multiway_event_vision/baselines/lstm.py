@@ -21,7 +21,7 @@ from torch.nn.functional import layer_norm, linear
 
 from multiway_event_vision.baselines import lstm_native
 from multiway_event_vision.baselines.lstm_scan import lstm_scan, lstm_step
-from multiway_event_vision.ssla_det.layer import NORM_BIAS
+from multiway_event_vision.ssla_det.layer import blind, carry_constant, free_direction, logits_of
 from multiway_event_vision.ssla_det.model import SslaDet
 from multiway_event_vision.ssla_det.spaces import Place, route, touched
 from multiway_event_vision.ssla_det.state import StreamState
@@ -104,13 +104,10 @@ class LstmLayer(nn.Module):
     @torch.no_grad()
     def open_gates(self, horizon_D: Tensor) -> None:
         """Let cells begin with a memory of `horizon_D` events, as `SslaLayer.open_gates` does."""
-        C, D = self.scatter.shape[1], len(horizon_D)
-        free_D = torch.randn(D)
-        free_D *= D**0.5 / free_D.norm()
-        self.input.sub_(torch.outer(self.input @ free_D, free_D) / D)
-        self.input[D : 2 * D] += torch.outer(torch.special.logit((-1 / horizon_D).exp()), free_D) / D
-        self.scatter.sub_(self.scatter.mean(1, keepdim=True))
-        self.scatter.add_(free_D.repeat(self.size**2)[:, None] / (C * NORM_BIAS))
+        D, free_D = len(horizon_D), free_direction(len(horizon_D))
+        blind(self.input, free_D)
+        self.input[D : 2 * D] += torch.outer(logits_of(horizon_D), free_D) / D
+        carry_constant(self.scatter, free_D)
 
     def weights(self, *, fold: bool = True) -> LstmWeights:
         """The layer's function with its present parameters, always folded."""

@@ -96,6 +96,29 @@ class LayerWeights:
         return layer_norm(y_ND, y_ND.shape[1:], self.norm_weight_D, self.norm_bias_D, self.norm_eps)
 
 
+def free_direction(width: int) -> Tensor:
+    """A random direction of the z of `width` features, as long as a typical z."""
+    free_D = torch.randn(width)
+    return free_D * (width**0.5 / free_D.norm())
+
+
+def blind(weight_ED: Tensor, free_D: Tensor) -> None:
+    """Let a matrix, in place, not see the direction."""
+    weight_ED.sub_(torch.outer(weight_ED @ free_D, free_D) / len(free_D))
+
+
+def logits_of(horizon_D: Tensor) -> Tensor:
+    """What a sigmoid makes a gate of that forgets within so many events."""
+    return torch.special.logit((-1 / horizon_D).exp())
+
+
+def carry_constant(scatter_RC: Tensor, free_D: Tensor) -> None:
+    """Let maps from what a norm with `NORM_BIAS` gives, stacked as one matrix, carry its constant part, and nothing
+    else of it, as the direction; in place."""
+    constant_R = free_D.repeat(len(scatter_RC) // len(free_D)) / (scatter_RC.shape[1] * NORM_BIAS)
+    scatter_RC.copy_(scatter_RC - scatter_RC.mean(1, keepdim=True) + constant_R[:, None])
+
+
 class SslaLayer(nn.Module):
     """The parameters of one layer.
 
@@ -127,14 +150,11 @@ class SslaLayer(nn.Module):
         x = n + b, has a direction that is free: n sums to 0, so the sum of x is that of b alone. One direction of z
         carries it to the gates, and neither values nor queries see it. The layer stays the published one.
         """
-        C, D = self.scatter.shape[1], len(horizon_D)
-        free_D = torch.randn(D)
-        free_D *= D**0.5 / free_D.norm()
+        free_D = free_direction(len(horizon_D))
         for projection in (self.query, self.value, self.gate):
-            projection.weight -= torch.outer(projection.weight @ free_D, free_D) / D
-        self.gate.weight += torch.outer(torch.special.logit((-1 / horizon_D).exp()), free_D) / D
-        constant_R = free_D.repeat(self.size**2) / (C * NORM_BIAS)
-        self.scatter.copy_(self.scatter - self.scatter.mean(1, keepdim=True) + constant_R[:, None])
+            blind(projection.weight, free_D)
+        self.gate.weight += torch.outer(logits_of(horizon_D), free_D) / len(free_D)
+        carry_constant(self.scatter, free_D)
 
     def weights(self, *, fold: bool = True) -> LayerWeights:
         """The layer's function with its present parameters; gradients flow through to them."""

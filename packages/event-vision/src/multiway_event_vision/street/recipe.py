@@ -16,7 +16,6 @@ from typing import Final
 
 import torch
 from multiway_core import model_folder
-from multiway_core.training import TrainConfig
 from torch import Tensor
 
 from multiway_event_vision.baselines.dense_cnn import DenseCnn, DenseCnnConfig
@@ -25,24 +24,12 @@ from multiway_event_vision.ssla_det import checkpoint as checkpoints
 from multiway_event_vision.ssla_det.batches import StreamConfig
 from multiway_event_vision.ssla_det.config import PRESETS as SIZES
 from multiway_event_vision.ssla_det.model import SslaDet, build
-from multiway_event_vision.ssla_det.recipe import LONGEST_MEMORY, Recipe, fit
+from multiway_event_vision.ssla_det.recipe import LONGEST_MEMORY, RECIPES, Recipe, fit
 from multiway_event_vision.street.build import read_recordings
 from multiway_event_vision.street.recording import CLASS_NAMES
 from multiway_event_vision.street.views import street_views
 
-_TRAIN = TrainConfig(
-    steps=700,
-    learning_rate=4e-3,
-    warmup_steps=100,
-    final_learning_rate_ratio=0.02,
-    betas=(0.9, 0.99),
-    optimizer="muon",
-    weight_decay=0.01,
-    clip_norm=10.0,
-    ema_decay=0.998,
-    checkpoint_every_seconds=240,
-    keep_checkpoints=1,
-)
+_TRAIN = replace(RECIPES["shapes"].train, steps=700)
 
 RECIPE: Final = Recipe(
     replace(SIZES["ssla-s"], num_classes=len(CLASS_NAMES), class_names=CLASS_NAMES),
