@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +12,8 @@ from multiway_core.app import (
     JsonOption,
     ModelOption,
     SeedOption,
+    counting,
     note,
-    progress_bar,
     run,
     write_stdout,
 )
@@ -70,14 +68,6 @@ FpsOption = Annotated[
 ]
 
 
-@contextmanager
-def _counting(what: str) -> Iterator[Callable[[int], None]]:
-    """A progress bar of frames; yields the function that moves it."""
-    with progress_bar() as progress:
-        bar = progress.add_task(what, total=None)
-        yield lambda done: progress.update(bar, completed=done)
-
-
 def _tell(lines: list[str]) -> None:
     for line in lines:
         note(f"{PROGRAM}: {line}")
@@ -122,7 +112,7 @@ def interpolate(
 
     wanted = [] if times is None else [microseconds(text, "--times") for text in times.split(",")]
     taken = EventsFrom(events, simulate, event_scale, _offset(event_offset), time_unit, columns, repair, seed)
-    with _counting("making frames") as on_progress:
+    with counting("making frames") as on_progress:
         lines = list(
             make(
                 FramesFrom(source, input_fps, width),
@@ -172,7 +162,7 @@ def extrapolate(
     from multiway_frame_interpolation.making import extrapolate as make
 
     taken = EventsFrom(events, simulate, event_scale, _offset(event_offset), time_unit, columns, repair, seed)
-    with _counting("making frames") as on_progress:
+    with counting("making frames") as on_progress:
         lines = list(
             make(
                 FramesFrom(source, input_fps, width),
@@ -224,7 +214,7 @@ def evaluate(
     taken = EventsFrom(
         events, events is None, event_scale, _offset(event_offset), time_unit, columns, repair, seed
     )
-    with _counting("measuring") as on_progress:
+    with counting("measuring") as on_progress:
         found, lines = evaluate_videos(
             sources or [],
             taken,

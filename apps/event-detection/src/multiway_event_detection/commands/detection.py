@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from multiway_core.app import DeviceOption, JsonOption, ModelOption, SeedOption, progress_bar, write_stdout
+from multiway_core.app import (
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    SeedOption,
+    counting,
+    progress_bar,
+    write_stdout,
+)
 from multiway_core.errors import InputError
 
 from multiway_event_detection.commands.shared import (
@@ -19,7 +27,6 @@ from multiway_event_detection.commands.shared import (
     RepairOption,
     SizeOption,
     UnitOption,
-    counting,
     tell,
 )
 from multiway_event_detection.options import BUNDLED_MODEL, PresetName, Taking, ViewName

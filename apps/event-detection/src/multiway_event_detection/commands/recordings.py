@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from multiway_core.app import JsonOption, note, write_stdout
+from multiway_core.app import JsonOption, counting, note, write_stdout
 from multiway_core.errors import InputError, MultiwayError
 
 from multiway_event_detection.commands.shared import (
@@ -17,7 +17,6 @@ from multiway_event_detection.commands.shared import (
     RepairOption,
     SizeOption,
     UnitOption,
-    counting,
     tell,
 )
 from multiway_event_detection.options import PROGRAM, Taking, ViewName

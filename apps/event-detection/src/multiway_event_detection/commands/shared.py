@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from multiway_core.app import note, progress_bar
+from multiway_core.app import note
 
 from multiway_event_detection.options import PROGRAM, EngineName, EventFormat, PolicyName, Unit
 
@@ -42,14 +40,6 @@ PolicyOption = Annotated[
 ReadEveryOption = Annotated[
     str, typer.Option("--read-every", metavar="TIME", help="Between read-outs: 1ms, 500us, 0.1s.")
 ]
-
-
-@contextmanager
-def counting(what: str) -> Iterator[Callable[[int], None]]:
-    """A progress bar of events; yields the function that moves it."""
-    with progress_bar() as progress:
-        bar = progress.add_task(what, total=None)
-        yield lambda done: progress.update(bar, completed=done)
 
 
 def tell(lines: list[str]) -> None:

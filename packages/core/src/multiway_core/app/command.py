@@ -10,7 +10,8 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -131,6 +132,14 @@ def progress_bar(*, enabled: bool = True) -> Progress:
         disable=not (enabled and sys.stderr.isatty()),
         transient=True,
     )
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int], None]]:
+    """A progress bar of something whose number nobody knows before; yields the function that moves it."""
+    with progress_bar() as progress:
+        bar = progress.add_task(what, total=None)
+        yield lambda done: progress.update(bar, completed=done)
 
 
 def pick_device(name: str) -> torch.device:
