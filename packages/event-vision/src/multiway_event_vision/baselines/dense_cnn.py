@@ -108,6 +108,13 @@ class DenseCnn(Detector):
         return SslaDetOutputs(self.head(grid_BDHW), grid_BDHW, active_BHW)
 
 
+def build(config: DenseCnnConfig, *, seed: int = 0) -> DenseCnn:
+    """A network with random parameters that depend on the seed alone; PyTorch's own generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return DenseCnn(config)
+
+
 def event_counts(batch: EventBatch, until_B: Tensor, config: DenseCnnConfig) -> Tensor:
     """(B, 2 · bins, H, W) int64: events of each bin, darker ones first, of the window that ends with `until_B`."""
     age_N = until_B[batch.stream_N] - batch.t_N

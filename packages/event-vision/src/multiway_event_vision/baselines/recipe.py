@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from multiway_core import model_folder
 
-from multiway_event_vision.baselines.dense_cnn import DenseCnn, DenseCnnConfig
+from multiway_event_vision.baselines.dense_cnn import DenseCnnConfig, build
 from multiway_event_vision.simulator.shapes import CLASS_NAMES
 from multiway_event_vision.ssla_det.recipe import RECIPES, fit
 from multiway_event_vision.ssla_det.shapes_set import shapes_set
@@ -33,9 +33,7 @@ def train(output: Path, *, steps: int = 1500, seed: int = 0, minutes: float | No
     validation = shapes_set(
         "validation", recipe.validation, label_every_us=50_000, file=data / "validation.npz"
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = DenseCnn(DenseCnnConfig(num_classes=len(CLASS_NAMES)))
+    model = build(DenseCnnConfig(num_classes=len(CLASS_NAMES)), seed=seed)
     fit(model, training, validation, replace(recipe, train=numbers), output, seed=seed, minutes=minutes)
     model_folder.save(model, model.config, output / "model", dtype=torch.bfloat16)
     return output / "model"

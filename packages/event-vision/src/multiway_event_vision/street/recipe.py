@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import torch
 from multiway_core import model_folder
 from torch import Tensor
 
 from multiway_event_vision.baselines.dense_cnn import DenseCnn, DenseCnnConfig
+from multiway_event_vision.baselines.dense_cnn import build as build_dense
 from multiway_event_vision.labels.labelled import LabelledRecording, load_recordings, save_recordings
 from multiway_event_vision.ssla_det import checkpoint as checkpoints
 from multiway_event_vision.ssla_det.batches import StreamConfig
@@ -81,9 +81,7 @@ def train(
 def _dense(views: Sequence[LabelledRecording], folder: Path, seed: int) -> DenseCnn:
     if (folder / "model").is_dir():
         return model_folder.load(DenseCnn, DenseCnnConfig, folder / "model")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = DenseCnn(DENSE)
+    model = build_dense(DENSE, seed=seed)
     fit(model, views, [], replace(RECIPE, streams=DENSE_STREAMS, train=DENSE_TRAIN), folder, seed=seed)
     model_folder.save(model, DENSE, folder / "model")
     return model
