@@ -1,0 +1,1 @@
+"""Vision and language: Kosmos-2 grounding, Kosmos-1, MetaLM, and a small bundled grounding model."""
