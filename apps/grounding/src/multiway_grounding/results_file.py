@@ -28,11 +28,8 @@ def read_results(path: Path) -> list[Grounding]:
             if line.strip()
         ]
     else:
-        entries = whole if isinstance(whole, list) else [whole]
-        rows = [
-            (f"{path}[{index}]" if isinstance(whole, list) else str(path), row)
-            for index, row in enumerate(entries)
-        ]
+        is_array = isinstance(whole, list)
+        rows = [(f"{path}[{i}]", row) for i, row in enumerate(whole)] if is_array else [(str(path), whole)]
     results = [Grounding.from_json(_without_request(row), where=where) for where, row in rows]
     if not results:
         raise DataError(f"{path}: holds no results")

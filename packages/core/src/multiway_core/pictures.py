@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, TypeVar
@@ -31,7 +31,7 @@ _opening = threading.Lock()
 T = TypeVar("T")
 
 
-def open_header(source: Path | IO[bytes], name: str, formats: Sequence[str]) -> Image.Image:
+def open_header(source: Path | IO[bytes], name: str, formats: tuple[str, ...]) -> Image.Image:
     """The picture, not yet decoded; ``name`` stands in messages, ``formats`` are Pillow's names.
 
     Raises InputError: it is damaged, or of another kind.
