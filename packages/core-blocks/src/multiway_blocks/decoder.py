@@ -14,14 +14,22 @@ from multiway_blocks.feedforward import FeedForward
 
 
 class DecoderLayer(nn.Module):
-    """Pre-norm block: ``x + attention(LN(x))``, then ``x + feedforward(LN(x))`` with sub-LN inside the latter."""
+    """Pre-norm block: ``x + attention(LN(x))``, then ``x + feedforward(LN(x))``, with sub-LN inside either or both."""
 
     def __init__(
-        self, hidden_size: int, num_heads: int, inner_size: int, *, sub_norm: bool, eps: float, dropout: float
+        self,
+        hidden_size: int,
+        num_heads: int,
+        inner_size: int,
+        *,
+        sub_norm: bool,
+        attention_sub_norm: bool,
+        eps: float,
+        dropout: float,
     ) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(hidden_size, eps=eps)
-        self.attention = Attention(hidden_size, num_heads, bias=True)
+        self.attention = Attention(hidden_size, num_heads, bias=True, sub_norm=attention_sub_norm, eps=eps)
         self.feedforward_norm = nn.LayerNorm(hidden_size, eps=eps)
         self.feedforward = FeedForward(hidden_size, inner_size, sub_norm=sub_norm, eps=eps)
         self.dropout = nn.Dropout(dropout)
@@ -34,7 +42,11 @@ class DecoderLayer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A stack of causal layers and the final norm; embeddings and the output matrix belong to the caller."""
+    """A stack of causal layers and the final norm; embeddings and the output matrix belong to the caller.
+
+    ``sub_norm`` puts Magneto's extra norm into the feed-forward networks, ``attention_sub_norm`` into the attention:
+    Magneto itself has both, KOSMOS-2.5 the first only.
+    """
 
     def __init__(
         self,
@@ -44,12 +56,21 @@ class Decoder(nn.Module):
         num_heads: int,
         inner_size: int,
         sub_norm: bool = False,
+        attention_sub_norm: bool = False,
         eps: float = 1e-5,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            DecoderLayer(hidden_size, num_heads, inner_size, sub_norm=sub_norm, eps=eps, dropout=dropout)
+            DecoderLayer(
+                hidden_size,
+                num_heads,
+                inner_size,
+                sub_norm=sub_norm,
+                attention_sub_norm=attention_sub_norm,
+                eps=eps,
+                dropout=dropout,
+            )
             for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(hidden_size, eps=eps)
