@@ -40,10 +40,9 @@ def open_header(source: Path | IO[bytes], name: str, formats: tuple[str, ...]) -
         return guarded(name, lambda: Image.open(source, formats=formats))
 
 
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height of what ``to_upright_rgb`` shows, before any reduction."""
-    width, height = image.size
-    return (height, width) if image.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8) else (width, height)
+def is_turned(image: Image.Image) -> bool:
+    """Whether ``to_upright_rgb`` exchanged width and height. To be asked behind it: of a PNG file this decodes all."""
+    return image.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
 
 
 def to_upright_rgb(image: Image.Image, name: str, *, max_pixels: int) -> Image.Image:

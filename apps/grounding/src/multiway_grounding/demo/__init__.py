@@ -28,7 +28,7 @@ def build_demo(model: str = BUNDLED_MODEL, *, device: str = "auto", dtype: str =
     session = DemoGrounder(PipelineLoader(model, device, dtype))
     with frame(TITLE, DESCRIPTION) as blocks, gr.Tabs():
         with gr.Tab("One picture"):
-            connect(session, components())
+            connect(session, components(knows_absence=session.pipeline.knows_absence))
         with gr.Tab("Many pictures"):
             connect_batch(session, batch_components())
     return blocks

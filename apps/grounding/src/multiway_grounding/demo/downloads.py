@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from multiway_vision_language.pictures import Picture
     from multiway_vision_language.result import Grounding
 
-DOWNLOADS = {"json": "JSON", "png": "Annotated picture", "coco": "COCO"}
+DOWNLOADS = {"json": "JSON", "png": "annotated picture", "coco": "COCO"}
 """Kind -> what its button says."""
 _ENDINGS = {"json": ".json", "png": ".annotated.png", "coco": ".coco.json"}
 

@@ -14,7 +14,7 @@ from multiway_core.errors import InputError, MultiwayError
 from multiway_grounding.demo.downloads import Archive, json_lines, write_downloads
 from multiway_grounding.demo.layout import BatchComponents, Components
 from multiway_grounding.demo.session import DemoGrounder
-from multiway_grounding.demo.view import empty_value
+from multiway_grounding.demo.view import card, empty_value, error_card
 from multiway_grounding.request import Request, parse_box
 from multiway_grounding.show import remarks
 
@@ -83,7 +83,7 @@ def connect(session: DemoGrounder, parts: Components) -> None:
         question = task == "ask"
         return [
             gr.update(visible=task == "locate"),
-            gr.update(visible=task == "locate"),
+            gr.update(visible=task == "locate" and session.pipeline.knows_absence),
             gr.update(visible=task == "describe"),
             gr.update(visible=question or task == "prompt", label="Question" if question else "Prompt"),
             gr.update(visible=question or task in ("caption", "detailed")),
@@ -127,21 +127,19 @@ def connect_batch(session: DemoGrounder, parts: BatchComponents) -> None:
         if not paths:
             raise InputError("choose some pictures first")
         request = request_of(task, phrases, 0.5, "", text, True)
-        rows: list[list[Any]] = []
+        cards: list[dict[str, Any]] = []
         results = []
         archive = Archive()
         for number, path in enumerate(map(Path, paths), 1):
             try:
                 picture, result = session.ground(path, request)
             except MultiwayError as error:
-                rows.append([path.name, str(error), 0, "failed"])
+                cards.append(error_card(path.name, str(error)))
             else:
                 results.append(result)
                 archive.add(picture, result)
-                confidences = [box.confidence for entity in result.entities for box in entity.boxes]
-                shown = ", ".join(f"{value:.2f}" for value in confidences)
-                rows.append([path.name, result.text, len(confidences), shown])
-            yield [f"{number} of {len(paths)} pictures", rows, *cleared]
+                cards.append(card(picture, result))
+            yield [f"{number} of {len(paths)} pictures", cards, *cleared]
         with tempfile.TemporaryDirectory(prefix="multiway-grounding-") as folder:
             files = {
                 "pictures.zip": archive.close(results),
@@ -152,7 +150,7 @@ def connect_batch(session: DemoGrounder, parts: BatchComponents) -> None:
             buttons = [gr.update(value=str(Path(folder, name)), interactive=bool(results)) for name in files]
             failed = len(paths) - len(results)
             wrong = f", {failed} could not be read" if failed else ""
-            yield [f"{len(results)} of {len(paths)} pictures done{wrong}", rows, *buttons]
+            yield [f"{len(results)} of {len(paths)} pictures done{wrong}", cards, *buttons]
 
     parts.task.change(
         lambda task: [gr.update(visible=task == "locate"), gr.update(visible=task == "ask")],
@@ -163,7 +161,7 @@ def connect_batch(session: DemoGrounder, parts: BatchComponents) -> None:
     running = parts.run.click(
         run,
         [parts.files, parts.task, parts.phrases, parts.text],
-        [parts.status, parts.table, *parts.downloads],
+        [parts.status, parts.cards, *parts.downloads],
         concurrency_id="model",
         **HIDDEN,
     )

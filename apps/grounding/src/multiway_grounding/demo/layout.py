@@ -22,7 +22,7 @@ CHOICES = {
 }
 """What can be asked, in the order of the menu."""
 BATCH_CHOICES = {key: CHOICES[key] for key in ("locate", "caption", "detailed", "ask")}
-_LABEL_CSS = "font-size: 14px; line-height: 28px; color: var(--body-text-color-subdued);"
+_STATUS_CSS = "font-size: 14px; min-height: 28px; color: var(--body-text-color-subdued);"
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,19 @@ class BatchComponents:
     run: Any
     stop: Any
     status: Any
-    table: Any
+    cards: Any
     downloads: list[Any]
 
 
-def components() -> Components:
-    """Put the components for one picture on the page that is being built."""
+def components(*, knows_absence: bool) -> Components:
+    """Put the components for one picture on the page that is being built.
+
+    The threshold is for models that know absence.
+    """
     import gradio as gr
 
     with gr.Row(equal_height=False):
-        with gr.Column(scale=0, min_width=320):
+        with gr.Column(scale=0, min_width=345):
             examples = example_files()
             file = gr.File(
                 label="Picture",
@@ -104,7 +107,13 @@ def components() -> Components:
                 elem_id="ground-phrases",
             )
             threshold = gr.Slider(
-                0, 1, value=0.5, step=0.05, label="Least 'present'", elem_id="ground-threshold"
+                0,
+                1,
+                value=0.5,
+                step=0.05,
+                label="Least 'present'",
+                visible=knows_absence,
+                elem_id="ground-threshold",
             )
             box = gr.Textbox(
                 label="Box: left, top, right, bottom",
@@ -127,10 +136,13 @@ def components() -> Components:
                 elem_id="ground-view",
             )
             with gr.Row(elem_id="ground-downloads"):
-                gr.HTML("Download", css_template=_LABEL_CSS, apply_default_css=False, min_width=80)
                 downloads = [
                     gr.DownloadButton(
-                        label, size="sm", interactive=False, min_width=110, elem_id=f"ground-get-{kind}"
+                        f"Download {label}",
+                        size="sm",
+                        interactive=False,
+                        min_width=110,
+                        elem_id=f"ground-get-{kind}",
                     )
                     for kind, label in DOWNLOADS.items()
                 ]
@@ -172,15 +184,15 @@ def batch_components() -> BatchComponents:
                 stop = gr.Button("Stop", elem_id="ground-batch-stop", min_width=70, scale=0)
         with gr.Column(scale=7, min_width=320):
             status = gr.HTML(
-                "", apply_default_css=False, css_template=_LABEL_CSS, elem_id="ground-batch-status"
+                "", apply_default_css=False, css_template=_STATUS_CSS, elem_id="ground-batch-status"
             )
-            table = gr.Dataframe(
-                headers=["picture", "text", "places", "confidence"],
-                datatype=["str", "str", "number", "str"],
-                interactive=False,
-                wrap=True,
-                column_widths=["22%", "52%", "10%", "16%"],
-                elem_id="ground-batch-table",
+            cards = gr.HTML(
+                value=[],
+                html_template="<div class='cards'></div>",
+                css_template=asset("cards.css"),
+                js_on_load=asset("cards.js"),
+                apply_default_css=False,
+                elem_id="ground-batch-cards",
             )
             with gr.Row():
                 downloads = [
@@ -189,4 +201,4 @@ def batch_components() -> BatchComponents:
                     )
                     for kind, label in (("zip", "Everything (zip)"), ("jsonl", "Results (JSON lines)"))
                 ]
-    return BatchComponents(files, task, phrases, text, run, stop, status, table, downloads)
+    return BatchComponents(files, task, phrases, text, run, stop, status, cards, downloads)

@@ -69,10 +69,12 @@ class DemoGrounder:
         for result, whole in while_running(lambda report: request.run(self.pipeline, picture, report)):
             if not whole and time.monotonic() - updated >= _SECONDS_BETWEEN_UPDATES:
                 updated = time.monotonic()
-                yield result_value(before, result, summary="Writing ...", waiting=True), None, None
+                value = result_value(before, result, task=request.task, summary="Writing ...", waiting=True)
+                yield value, None, None
         assert result is not None
         summary = summary_of(result, time.monotonic() - started)
-        yield result_value(before, result, summary=summary, note=note_of(result)), picture, result
+        value = result_value(before, result, task=request.task, summary=summary, note=note_of(result))
+        yield value, picture, result
 
 
 def summary_of(result: Grounding, seconds: float) -> str:
@@ -82,7 +84,7 @@ def summary_of(result: Grounding, seconds: float) -> str:
     parts = [f"{boxes} place{'' if boxes == 1 else 's'}"]
     if absent:
         parts.append(f"{absent} not present")
-    return " · ".join([*parts, f"{seconds:.1f} s", result.model])
+    return " · ".join([*parts, f"{seconds:.1f} s", Path(result.model).name])
 
 
 def note_of(result: Grounding) -> str:

@@ -132,7 +132,7 @@ function drawPlaces(entities) {
   const head = make("div", "row head");
   head.append(
     make("div", "", "phrase"),
-    make("div", "head-where", "left, top, right, bottom"),
+    make("div", "head-where", "place in pixels"),
     make("div", "", "confidence"),
     make("div", "", "present")
   );
@@ -173,6 +173,7 @@ function draw() {
     showDrawn(null);
     if (now.image) find(".sheet img").src = now.image;
   }
+  if (now.task && now.task !== "describe") showDrawn(null);
   find(".sheet").style.setProperty("--ratio", (now.width || 1) / (now.height || 1));
   find(".all").hidden = true;
   find(".sheet").classList.remove("isolating", "hovering");
