@@ -40,9 +40,10 @@ def open_header(source: Path | IO[bytes], name: str, formats: tuple[str, ...]) -
         return guarded(name, lambda: Image.open(source, formats=formats))
 
 
-def is_turned(image: Image.Image) -> bool:
-    """Whether ``to_upright_rgb`` exchanged width and height. To be asked behind it: of a PNG file this decodes all."""
-    return image.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of what ``to_upright_rgb`` shows, before any reduction; nothing is decoded for it."""
+    width, height = image.size
+    return (height, width) if _orientation(image) in (5, 6, 7, 8) else (width, height)
 
 
 def to_upright_rgb(image: Image.Image, name: str, *, max_pixels: int) -> Image.Image:
@@ -103,9 +104,18 @@ def _to_upright_rgb(image: Image.Image, name: str, max_pixels: int) -> Image.Ima
         )
     with without_pixel_limit() if factor > 1 else nullcontext():  # the TIFF decoder checks the limit again
         image.load()
-    turn = _TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1))
+    turn = _TURNS.get(_orientation(image))
     page = _reduced(image, factor) if factor > 1 else to_rgb(image)
     return page if turn is None else page.transpose(Image.Transpose(turn))
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF value, 1 (upright) where there is none or it is broken."""
+    try:
+        # Not the method of Pillow's class for PNG files, which decodes the whole picture to look behind it.
+        return int(Image.Image.getexif(image).get(_ORIENTATION_TAG, 1))
+    except Exception:  # damaged EXIF data raise nearly everything, and the picture may still be whole
+        return 1
 
 
 def _reduced(image: Image.Image, factor: int) -> Image.Image:

@@ -16,7 +16,7 @@ from typing import IO, TypeAlias
 
 import numpy as np
 from multiway_core.errors import InputError
-from multiway_core.pictures import is_turned, open_header, to_upright_rgb
+from multiway_core.pictures import open_header, to_upright_rgb, upright_size
 from PIL import Image
 
 MAX_PIXELS = 40_000_000
@@ -102,11 +102,8 @@ def _decoded(file: Path | IO[bytes], name: str) -> Picture:
 def _from_image(image: Image.Image, name: str) -> Picture:
     if 0 in image.size:
         raise InputError(f"{name}: the picture has no pixels ({image.width} x {image.height})")
-    width, height = image.size
-    upright = to_upright_rgb(image, name, max_pixels=MAX_PIXELS)
-    if is_turned(image):
-        width, height = height, width
-    return Picture(upright, width, height, name)
+    width, height = upright_size(image)
+    return Picture(to_upright_rgb(image, name, max_pixels=MAX_PIXELS), width, height, name)
 
 
 def _image_of(array: np.ndarray) -> Image.Image:
