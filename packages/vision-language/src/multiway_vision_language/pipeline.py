@@ -204,7 +204,7 @@ class GroundingPipeline:
         limit = self.generator.model.config.text.max_positions
         if length + LEAST_ROOM > limit:
             raise InputError(
-                f"the words are too many: {length:,} tokens with the picture, and {self.name} reads and writes {limit:,}"
+                f"the words are too many: {length:,} tokens with the picture, {self.name} reads and writes {limit:,}"
             )
         return min(max_new_tokens, limit - length)
 
