@@ -487,14 +487,14 @@ def test_shared_photographs() -> None:
     assert {item.name for sample in voc for item in sample.objects} == {"raccoon"}
     mini = SHARED / "coco-mini"
     coco = list(read_coco(mini / "annotations/instances_val2017.json", mini / "val2017", skip_missing=True))
-    assert len(coco) == 40
+    assert len(coco) == 23  # of 40 pictures, which the annotations do not all name
     captions = list(
         read_captions(mini / "annotations/captions_val2017.json", mini / "val2017", skip_missing=True)
     )
     assert all(len(sample.captions) >= 5 for sample in captions)
     inside = [
-        0 <= box[0] < box[2] <= sample.width + 1 and 0 <= box[1] < box[3] <= sample.height + 1
+        -0.01 <= box[0] < box[2] <= sample.width + 0.5 and -0.01 <= box[1] < box[3] <= sample.height + 0.5
         for sample in [*yolo, *coco]
         for box in [item.box for item in sample.objects]
     ]
-    assert sum(inside) / len(inside) > 0.99
+    assert all(inside)
