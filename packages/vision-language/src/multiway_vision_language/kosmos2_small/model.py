@@ -159,8 +159,7 @@ def surest_boxes(scores_BCHW: Tensor, sides_B4HW: Tensor) -> Tensor:
     height, width = scores_BCHW.shape[-2:]
     _, place_B1HW = nn.functional.max_pool2d(scores_BCHW.amax(1, keepdim=True), 2, return_indices=True)
     left, top, right, bottom = (
-        side.flatten(1).gather(1, place_B1HW.flatten(1)).view_as(place_B1HW)
-        for side in sides_B4HW.unbind(1)
+        side.flatten(1).gather(1, place_B1HW.flatten(1)).view_as(place_B1HW) for side in sides_B4HW.unbind(1)
     )
     x, y = 4.0 * (place_B1HW % width), 4.0 * (place_B1HW // width)
     boxes = torch.cat([x - left, y - top, x + right, y + bottom], dim=1) / 8
