@@ -172,9 +172,7 @@ def test_vqa_accuracy_by_hand() -> None:
     # Leaving one out: 10 agree -> 1; of 3, three leave 2 others and seven leave 3: (3 * 2/3 + 7) / 10
     assert vqa_accuracy("yes", people(("yes", 10))) == 1.0
     assert vqa_accuracy("red", people(("red", 3), ("blue", 7))) == pytest.approx(0.9)
-    assert vqa_accuracy("red", people(("red", 2), ("blue", 8))) == pytest.approx(
-        (2 * 1 / 3 + 8 * 2 / 3) / 10
-    )
+    assert vqa_accuracy("red", people(("red", 2), ("blue", 8))) == pytest.approx((2 * 1 / 3 + 8 * 2 / 3) / 10)
     assert vqa_accuracy("red", people(("red", 1), ("blue", 9))) == pytest.approx(0.3)
     assert vqa_accuracy("green", people(("red", 1), ("blue", 9))) == 0.0
     assert vqa_accuracy("The Red.", people(("red", 4), ("a red", 2), ("blue", 4))) == 1.0
