@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import importlib
 
 import numpy as np
 import pytest
 import torch
 from multiway_vision_language.kosmos2 import checkpoint
-from multiway_vision_language.kosmos2.config import KOSMOS_2_TINY
 from multiway_vision_language.kosmos2.model import Kosmos2
-from multiway_vision_language.kosmos2.tokenizer import FILE, SentencePieceTokenizer
 from PIL import Image
-from sentencepiece import SentencePieceTrainer
 
-LINES = [
-    "An image of a snowman warming himself by a fire.",
-    "Describe this image in detail: two puppies sit in a field of grass.",
-    "Question: What colour is the red ball? Answer: It is brown.",
-]
+tiny = importlib.import_module("packages.vision-language.tests.tiny_kosmos2")
 
 
-def save_tiny_model(folder, *, seed=0, **changes):
+def save_tiny_model(folder, **changes):
     """A model folder; ``changes`` are of the configuration."""
     folder.mkdir()
-    with (folder / FILE).open("wb") as file:
-        SentencePieceTrainer.Train(
-            sentence_iterator=iter(LINES * 10),
-            model_writer=file,
-            vocab_size=80,
-            hard_vocab_limit=False,
-            minloglevel=2,
-            num_threads=1,
-        )
-    pieces = SentencePieceTokenizer.from_folder(folder)
-    tokens = replace(KOSMOS_2_TINY.tokens, num_text_tokens=pieces.num_text_tokens)
-    text = replace(KOSMOS_2_TINY.text, vocab_size=tokens.vocab_size)
-    torch.manual_seed(seed)
-    model = Kosmos2(replace(KOSMOS_2_TINY, tokens=tokens, text=text, **changes))
+    torch.manual_seed(0)
+    model = Kosmos2(tiny.tiny_config(tiny.train_pieces(folder), **changes))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     checkpoint.save(model, folder)

@@ -226,7 +226,8 @@ class GroundingPipeline:
             grounded="<" in prompt.tagged,
         )
         (written,) = self.generator.write(prefix, decoding, report if on_partial else None)
-        answer = read_answer(processor, picture, prompt, written.ids, written)
+        whole = whole_places(written.ids, self.generator.tokens)
+        answer = read_answer(processor, picture, prompt, whole, written)
         entities = self._with_presence(picture, answer)
         result = self._result(picture, answer.text, entities, answer.tagged)
         return replace(result, truncated=written.truncated, problems=answer.problems)
