@@ -71,7 +71,9 @@ def size_group(box: XYXY, width: int, height: int) -> str:
 
 
 def ceiling_iou(truth: XYXY, width: int, height: int, round_trip: RoundTrip) -> float:
-    """IoU of a true box with its own round trip through the location grid."""
+    """IoU of a true box with its own round trip through the location grid; 0 for a box without area."""
+    if truth[2] <= truth[0] or truth[3] <= truth[1]:
+        return 0.0
     shares = (truth[0] / width, truth[1] / height, truth[2] / width, truth[3] / height)
     return box_iou(shares, round_trip(shares))
 
