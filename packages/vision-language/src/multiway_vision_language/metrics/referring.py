@@ -25,7 +25,8 @@ SIZES: dict[str, tuple[float, float]] = {
     "20 to 50 %": (0.2, 0.5),
     "50 % and more": (0.5, float("inf")),
 }
-CENTRE_SHARE = 0.6
+CENTRE_SHARE = 0.8
+"""The tenth of the sides with which a central box hits most objects of COCO's photographs."""
 
 RoundTrip = Callable[[XYXY], XYXY]
 """A box as shares of the picture -> the same box said and read in location tokens."""
