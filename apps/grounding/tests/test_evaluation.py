@@ -17,7 +17,9 @@ from multiway_vision_language import metrics
 from multiway_vision_language.datasets import read_yolo
 from multiway_vision_language.locations import LocationGrid
 from multiway_vision_language.pictures import open_picture
+from multiway_vision_language.pipeline import GroundingPipeline
 from multiway_vision_language.result import Box, Entity, Grounding
+from multiway_vision_language.scenes.folder import save_scenes
 from multiway_vision_language.scenes.scene import Scene, Thing
 from PIL import Image
 
@@ -188,6 +190,23 @@ def test_scenes_have_kinds_and_absent_phrases() -> None:
     assert report.groups["unseen, single"]["R@1"].mean == 0.0
 
 
+def test_scenes_of_a_folder_by_set(tmp_path: Path) -> None:
+    scene = Scene(np.zeros((64, 64, 3), np.uint8), (Thing("cat", (0.25, 0.25, 0.75, 0.75)),))
+    save_scenes(tmp_path / "s", {"seen": [scene] * 3, "unseen": [scene]}, ["cat", "bus", "key"])
+    model = Known({phrase: [(16, 16, 48, 48)] for phrase in ("cat", "a cat", "the cat")})
+    report = evaluate_task("bundled", model, Files(tmp_path / "s"), limit=2)  # type: ignore[arg-type]
+    assert report.groups["seen, single"]["acc@0.5"].n == 2
+    assert report.groups["unseen, single"]["acc@0.5"].mean == 1.0
+    assert report.groups[ABSENT]["present, absent"].n == 3
+    with pytest.raises(InputError, match=r"no scenes\.json"):
+        evaluate_task("bundled", model, Files(tmp_path))  # type: ignore[arg-type]
+
+
+def test_a_model_without_scenes_says_so(model: Path) -> None:
+    with pytest.raises(InputError, match="brings no scenes to be measured on; give a folder"):
+        evaluate_task("bundled", Known(name=str(model)), Files())  # type: ignore[arg-type]
+
+
 def test_captions_lose_their_opening_and_are_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,15 +259,16 @@ def test_answers_by_type(tmp_path: Path) -> None:
         ("refcoco", {}, {}, "refcoco needs --annotations FILE"),
         ("vqa", {"annotations": "a.json"}, {}, "vqa needs --questions FILE"),
         ("refcoco", {"annotations": "none.json"}, {}, r"--annotations .*none\.json: no such file"),
+        ("photos", {"images": None}, {}, "photos needs --images DIR"),
         ("photos", {"images": "none"}, {}, r"--images .*none: no such folder"),
         ("photos", {}, {"limit": 0}, "--limit 0: must be at least 1"),
     ],
 )
 def test_options_that_do_not_fit(
-    tmp_path: Path, task: Any, files: dict[str, str], options: dict[str, int], message: str
+    tmp_path: Path, task: Any, files: dict[str, str | None], options: dict[str, int], message: str
 ) -> None:
     (tmp_path / "a.json").write_text("{}")
-    paths = {"images": tmp_path, **{key: tmp_path / value for key, value in files.items()}}
+    paths = {"images": tmp_path, **{key: value and tmp_path / value for key, value in files.items()}}
     with pytest.raises(InputError, match=message):
         evaluate_task(task, Known(), Files(**paths), **options)  # type: ignore[arg-type]
 
@@ -283,6 +303,11 @@ def test_a_real_pipeline_through_the_command(call, model: Path, tmp_path: Path) 
     assert report["n"] == 4
     assert report["metrics"]["acc@0.5"]["n"] == 2
     assert {path.name for path in (tmp_path / "r").iterdir()} == {"report.json", "report.md", "report.png"}
+    with_sentence = GroundingPipeline.from_pretrained(str(model)).locate(
+        tmp_path / "set" / "0.png", ["grass"], threshold=0.0, before="A dog on "
+    )
+    assert with_sentence.entities[0].phrase == "grass"
+    assert with_sentence.tagged.startswith("<grounding>A dog on <phrase>grass</phrase>")
     code, out, err = call("evaluate", "refcoco", "--images", tmp_path / "set", "--model", model)
     assert code == 2
     assert "refcoco needs --annotations FILE" in err

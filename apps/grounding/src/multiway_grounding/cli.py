@@ -46,7 +46,9 @@ ThresholdOption = Annotated[
         "--threshold", min=0.0, max=1.0, help="Least 'present' of a phrase that gets boxes; 0 for all."
     ),
 ]
-EvaluationTask = Literal["flickr30k", "refcoco", "refcoco+", "refcocog", "caption", "vqa", "photos"]
+EvaluationTask = Literal[
+    "flickr30k", "refcoco", "refcoco+", "refcocog", "caption", "vqa", "photos", "bundled"
+]
 Format = Literal["coco", "referring", "yolo", "voc", "label-studio", "csv"]
 
 

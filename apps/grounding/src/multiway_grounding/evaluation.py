@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from multiway_core.errors import InputError
 from multiway_core.evaluation import Metric, Report, Sample, evaluate, mean_interval
 
-from multiway_grounding.cases import Case, from_expressions, from_photographs, from_sentences
+from multiway_grounding.cases import Case, from_expressions, from_photographs, from_scenes, from_sentences
+from multiway_grounding.model import BUNDLED_MODEL
 from multiway_grounding.scores import presence_metrics, recall_metrics, referring_metrics, with_presence
 
 if TYPE_CHECKING:
@@ -19,19 +20,23 @@ if TYPE_CHECKING:
     from multiway_vision_language.pipeline import GroundingPipeline
     from multiway_vision_language.result import Entity
 
-Task = Literal["flickr30k", "refcoco", "refcoco+", "refcocog", "caption", "vqa", "photos"]
+Task = Literal["flickr30k", "refcoco", "refcoco+", "refcocog", "caption", "vqa", "photos", "bundled"]
 OnSample = Callable[[dict[str, Any]], None]
+HELD_OUT = "held_out"
+"""Folder of scenes inside a model's folder."""
+_QUICK_SCENES = 8
 
 
 @dataclass(frozen=True)
 class Files:
     """Where a data set lies.
 
-    ``annotations``: its JSON file. ``images``: the folder of the pictures, for photos the whole set. ``entities``:
-    Flickr30k Entities' own files. ``questions``: of VQA. ``split``: of a caption file with several.
+    ``annotations``: its JSON file. ``images``: the folder of the pictures, for photos the whole set, for bundled a
+    folder of scenes (by default the one that the model brings along). ``entities``: Flickr30k Entities' own files.
+    ``questions``: of VQA. ``split``: of a caption file with several.
     """
 
-    images: Path
+    images: Path | None = None
     annotations: Path | None = None
     entities: Path | None = None
     questions: Path | None = None
@@ -52,11 +57,12 @@ def evaluate_task(
 
     Args:
         task: ``flickr30k`` (R@1/5/10), ``refcoco``, ``refcoco+``, ``refcocog`` and ``photos`` (Acc@0.5 of the first
-            box, IoU, by size, beside ceiling and baselines; photos also "present"), ``caption`` (CIDEr-D, BLEU-4, and
-            METEOR where Java and ``pycocoevalcap`` are there), ``vqa`` (accuracy).
+            box, IoU, by size, beside ceiling and baselines), ``bundled`` (all of these, on held-out scenes; it and
+            photos also "present"), ``caption`` (CIDEr-D, BLEU-4, and METEOR where Java and ``pycocoevalcap`` are
+            there), ``vqa`` (accuracy).
         pipeline: the model. It must place every phrase: boxes are not refused by ``present`` here.
         files: where the data set lies.
-        limit: at most so many phrases, pictures or questions.
+        limit: at most so many phrases, pictures or questions; for bundled scenes of each set.
         seed: of phrases that are not in the picture, and of the bootstrap.
         on_sample: called with each finished row.
 
@@ -68,35 +74,35 @@ def evaluate_task(
 
     if limit is not None and limit < 1:
         raise InputError(f"--limit {limit}: must be at least 1")
-    if not files.images.is_dir():
-        raise InputError(f"--images {files.images}: no such folder")
-    name = f"{pipeline.name}, {task}, {files.images if task == 'photos' else files.annotations}"
+    if task == "bundled":
+        folder = files.images or held_out_scenes(pipeline.name)
+        return evaluate_scenes(pipeline, folder, limit=limit, seed=seed, on_sample=on_sample)
+    images = _folder(files.images, task)
+    name = f"{pipeline.name}, {task}, {images if task == 'photos' else files.annotations}"
     if task == "photos":
-        cases = from_photographs(_detection_set(files), seed)
+        cases = from_photographs(_detection_set(images, files), seed)
         return evaluate_cases(pipeline, itertools.islice(cases, limit), name, seed=seed, on_sample=on_sample)
     annotations = _given(files.annotations, "--annotations", task)
     if task == "caption":
         captions = datasets.read_captions(
-            annotations, files.images, split=files.split, skip_missing=files.skip_missing
+            annotations, images, split=files.split, skip_missing=files.skip_missing
         )
         return evaluate_captions(
             pipeline, itertools.islice(captions, limit), name, seed=seed, on_sample=on_sample
         )
     if task == "vqa":
         questions = _given(files.questions, "--questions", task)
-        asked = datasets.read_vqa(questions, annotations, files.images, skip_missing=files.skip_missing)
+        asked = datasets.read_vqa(questions, annotations, images, skip_missing=files.skip_missing)
         return evaluate_answers(
             pipeline, itertools.islice(asked, limit), name, seed=seed, on_sample=on_sample
         )
     if task == "flickr30k":
         sentences = datasets.read_flickr30k(
-            annotations, files.images, entities=files.entities, skip_missing=files.skip_missing
+            annotations, images, entities=files.entities, skip_missing=files.skip_missing
         )
         cases = from_sentences(sentences)
     else:
-        cases = from_expressions(
-            datasets.read_refcoco(annotations, files.images, skip_missing=files.skip_missing)
-        )
+        cases = from_expressions(datasets.read_refcoco(annotations, images, skip_missing=files.skip_missing))
     return evaluate_cases(
         pipeline,
         itertools.islice(cases, limit),
@@ -105,6 +111,52 @@ def evaluate_task(
         seed=seed,
         on_sample=on_sample,
     )
+
+
+def evaluate_scenes(
+    pipeline: GroundingPipeline,
+    folder: Path,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    on_sample: OnSample | None = None,
+) -> Report:
+    """Look for the expressions of held-out scenes, a group for each set and kind of expression, and for absent things.
+
+    Args:
+        folder: what ``multiway_vision_language.scenes.folder.save_scenes`` wrote.
+        limit: at most so many scenes of each set.
+
+    Raises InputError or DataError: the folder does not hold scenes.
+    """
+    from multiway_vision_language.scenes.folder import open_scenes
+
+    opened = open_scenes(folder)
+    cases = itertools.chain.from_iterable(
+        from_scenes(itertools.islice(opened.scenes(name), limit), opened.names, seed, name)
+        for name in opened.sets
+    )
+    return evaluate_cases(
+        pipeline, cases, f"{pipeline.name}, held-out scenes", recall=True, seed=seed, on_sample=on_sample
+    )
+
+
+def held_out_scenes(model: str) -> Path:
+    """The folder of scenes that a model brings along. Raises InputError: it has none."""
+    from multiway_core import hub
+
+    folder = hub.resolve(model, offline=True) / HELD_OUT
+    if not folder.is_dir():
+        raise InputError(f"{model} brings no scenes to be measured on; give a folder of them with --images")
+    return folder
+
+
+def quick_evaluation() -> Report:
+    """The bundled model on a few held-out scenes of each set; about a minute of one core."""
+    from multiway_vision_language.pipeline import GroundingPipeline
+
+    pipeline = GroundingPipeline.from_pretrained(BUNDLED_MODEL)
+    return evaluate_scenes(pipeline, held_out_scenes(BUNDLED_MODEL), limit=_QUICK_SCENES)
 
 
 def evaluate_cases(
@@ -233,16 +285,16 @@ def _with_caption(row: dict[str, Any], scored: Iterator[tuple[str, float]]) -> d
     return {**row, "caption": caption, "metrics": {**row["metrics"], "CIDEr-D x 100": float(score)}}
 
 
-def _detection_set(files: Files) -> list[DetectionSample]:
+def _detection_set(images: Path, files: Files) -> list[DetectionSample]:
     """The photographs of a COCO, VOC or YOLO set, known by its files."""
     from multiway_vision_language import datasets
 
     if files.annotations is not None:
-        return list(datasets.read_coco(files.annotations, files.images, skip_missing=files.skip_missing))
-    annotations = files.images / "Annotations"
-    if any((annotations if annotations.is_dir() else files.images).glob("*.xml")):
-        return list(datasets.read_voc(files.images))
-    return list(datasets.read_yolo(files.images))
+        return list(datasets.read_coco(files.annotations, images, skip_missing=files.skip_missing))
+    annotations = images / "Annotations"
+    if any((annotations if annotations.is_dir() else images).glob("*.xml")):
+        return list(datasets.read_voc(images))
+    return list(datasets.read_yolo(images))
 
 
 def _given(path: Path | None, option: str, task: str) -> Path:
@@ -250,4 +302,12 @@ def _given(path: Path | None, option: str, task: str) -> Path:
         raise InputError(f"{task} needs {option} FILE")
     if not path.is_file():
         raise InputError(f"{option} {path}: no such file")
+    return path
+
+
+def _folder(path: Path | None, task: str) -> Path:
+    if path is None:
+        raise InputError(f"{task} needs --images DIR")
+    if not path.is_dir():
+        raise InputError(f"--images {path}: no such folder")
     return path
