@@ -225,9 +225,13 @@ def evaluate(
         EvaluationTask, typer.Argument(help="What is measured, by the protocol of its data set.")
     ],
     images: Annotated[
-        Path,
-        typer.Option("--images", metavar="DIR", help="The pictures; for photos a COCO, VOC or YOLO set."),
-    ],
+        Path | None,
+        typer.Option(
+            "--images",
+            metavar="DIR",
+            help="The pictures; for photos a COCO, VOC or YOLO set; for bundled a folder of scenes.",
+        ),
+    ] = None,
     annotations: Annotated[
         Path | None, typer.Option("--annotations", metavar="FILE", help="The data set's JSON file.")
     ] = None,
