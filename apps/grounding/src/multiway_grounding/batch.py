@@ -52,6 +52,8 @@ def batch(arguments: Sequence[str], request: Request, options: BatchOptions) -> 
     failed = list(problems)
     for name, reason in problems:
         _note_failure(name, reason)
+    if not jobs:
+        return 2
     results = ResultsFile(options.output, overwrite=options.overwrite)
     pictures = _picture_files(jobs, options.save)
     waiting = [index for index, job in enumerate(jobs) if (options.model, job.key) not in results.done]

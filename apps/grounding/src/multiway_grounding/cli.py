@@ -11,6 +11,7 @@ from multiway_core.app import (
     DtypeOption,
     JsonOption,
     ModelOption,
+    SeedOption,
     note,
     run,
 )
@@ -44,6 +45,9 @@ ThresholdOption = Annotated[
     typer.Option(
         "--threshold", min=0.0, max=1.0, help="Least 'present' of a phrase that gets boxes; 0 for all."
     ),
+]
+EvaluationTask = Literal[
+    "flickr30k", "refcoco", "refcoco+", "refcocog", "caption", "vqa", "photos", "bundled"
 ]
 Format = Literal["coco", "referring", "yolo", "voc", "label-studio", "csv"]
 
@@ -200,7 +204,8 @@ def export(
         typer.Argument(metavar="RESULTS...", help="What --json or batch wrote: JSON or JSON lines."),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="PATH", help="A file; a folder for yolo and voc.")
+        Path,
+        typer.Option("--output", "-o", metavar="PATH", help="A file; a folder for yolo, voc, label-studio."),
     ],
     format: Annotated[Format, typer.Option("--format", "-f", help="What to write.")] = "coco",
     overwrite: Annotated[
@@ -212,6 +217,75 @@ def export(
 
     count = export_results(results, format, output, overwrite=overwrite)
     note(f"{PROGRAM}: {count} results written to {output}")
+
+
+@cli.command()
+def evaluate(
+    task: Annotated[
+        EvaluationTask, typer.Argument(help="What is measured, by the protocol of its data set.")
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            metavar="DIR",
+            help="The pictures; for photos a COCO, VOC or YOLO set; for bundled a folder of scenes.",
+        ),
+    ] = None,
+    annotations: Annotated[
+        Path | None, typer.Option("--annotations", metavar="FILE", help="The data set's JSON file.")
+    ] = None,
+    entities: Annotated[
+        Path | None,
+        typer.Option(
+            "--entities", metavar="DIR", help="flickr30k: Annotations/ and Sentences/ of the Entities."
+        ),
+    ] = None,
+    questions: Annotated[
+        Path | None, typer.Option("--questions", metavar="FILE", help="vqa: the JSON file of the questions.")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="caption: of a file with several splits.")] = "test",
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out pictures that are not there.")
+    ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", help="At most so many phrases, pictures or questions."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Also write report.json, .md and .png."),
+    ] = None,
+    model: ModelOption = BUNDLED_MODEL,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Measure a model on your copy of a data set: scores with intervals, beside ceilings and blind baselines."""
+    import json as json_module
+
+    from multiway_core.app import progress_bar, write_stdout
+
+    from multiway_grounding.evaluation import Files, evaluate_task
+
+    files = Files(images, annotations, entities, questions, split, skip_missing)
+    with progress_bar() as progress:
+        bar = progress.add_task("measuring", total=None)
+        report = evaluate_task(
+            task,
+            PipelineLoader(model, device, dtype)(),
+            files,
+            limit=limit,
+            seed=seed,
+            on_sample=lambda row: progress.advance(bar),
+        )
+    if output is not None:
+        report.save(output)
+    if json:
+        write_stdout(json_module.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n")
+    else:
+        write_stdout(report.to_markdown())
 
 
 @cli.command()

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from multiway_core.errors import DataError, InputError, OutputError
+from multiway_core.errors import DataError, InputError, MultiwayError, OutputError
 from multiway_core.files import write_bytes
 from multiway_vision_language.result import Grounding
 
@@ -14,6 +14,7 @@ from multiway_grounding.jobs import key_of
 
 REQUEST = "request"
 """The key of what was asked, which the lines of batch runs have beside those of the schema."""
+_BEGINNING = b'{"schema": "multiway.grounding/1"'
 
 
 def read_results(path: Path) -> list[Grounding]:
@@ -53,11 +54,18 @@ class ResultsFile:
             return
         data = path.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
-        for number, line in enumerate(whole.splitlines(), 1):
-            self.done.add(_identity(line, f"{path}:{number}"))
-        if len(whole) < len(data):
-            if not data[len(whole) :].startswith(b'{"schema"'):
-                raise DataError(f"{path}: is there and no file of results; give another name, or --overwrite")
+        torn = data[len(whole) :]
+        try:
+            self.done = {
+                _identity(line, f"line {number}") for number, line in enumerate(whole.splitlines(), 1)
+            }
+            if torn and not torn.startswith(_BEGINNING[: len(torn)]):
+                raise DataError("its last line is no JSON of results")
+        except MultiwayError as error:
+            raise DataError(
+                f"{path}: is no file of this command ({error}); give another, or --overwrite"
+            ) from error
+        if torn:
             write_bytes(path, whole)
 
     def add(self, result: Grounding, request: dict[str, Any]) -> None:
@@ -76,7 +84,7 @@ def _identity(line: bytes, where: str) -> tuple[str, str]:
     result = Grounding.from_json(_without_request(row), where=where)
     request = row.get(REQUEST)
     if not isinstance(request, dict):
-        raise DataError(f"{where}: a line without what was asked; give another file, or --overwrite")
+        raise DataError(f"{where}: does not say what was asked")
     return result.model, key_of(result.source, request)
 
 
