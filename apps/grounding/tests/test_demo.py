@@ -56,7 +56,7 @@ def test_what_the_page_asks():
     assert request_of("ask", "", 0.5, "", "Why?", True) == Request("ask", text="Why?")
     assert request_of("prompt", "", 0.5, "", "<grounding>", True) == Request("prompt", text="<grounding>")
     for task in ("locate", "describe", "ask", "prompt"):
-        with pytest.raises(InputError, match="type|draw"):
+        with pytest.raises(InputError, match=r"type|draw"):
             request_of(task, " \n", 0.5, " ", " ", True)
 
 

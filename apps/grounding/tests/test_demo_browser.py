@@ -1,4 +1,4 @@
-"""The demo in a real browser: find, isolate, draw a box, download, many at once. Skips without Chromium or Playwright."""
+"""The demo in a real browser: find, isolate, draw, download, many at once. Skips without Chromium or Playwright."""
 
 from __future__ import annotations
 
