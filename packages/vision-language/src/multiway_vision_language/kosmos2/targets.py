@@ -10,6 +10,7 @@ all of its caption teaches to find that phrase.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,7 +64,7 @@ def target_tokens(
 
 def _tagged_tokens(processor: Kosmos2Processor, sample: GroundingSample, edge: Edge) -> list[int]:
     phrases = sorted(sample.phrases, key=lambda phrase: phrase.span)
-    for phrase, following in zip(phrases, phrases[1:], strict=False):
+    for phrase, following in itertools.pairwise(phrases):
         if phrase.span[1] > following.span[0]:
             raise DataError(
                 f"{sample.name}: the phrases {shown(phrase.text)} and {shown(following.text)} overlap"
