@@ -11,8 +11,10 @@ from multiway_core.app import (
     DtypeOption,
     JsonOption,
     ModelOption,
+    SeedOption,
     note,
     run,
+    write_stdout,
 )
 from multiway_core.errors import InputError
 
@@ -212,6 +214,52 @@ def export(
 
     count = export_results(results, format, output, overwrite=overwrite)
     note(f"{PROGRAM}: {count} results written to {output}")
+
+
+@cli.command()
+def train(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="FILE.jsonl",
+            help='Rows {"image": PATH, "caption": ..., "phrases": [{"span": [start, end], "boxes": [...]}]}.',
+        ),
+    ] = None,
+    start_from: Annotated[
+        str | None, typer.Option("--start-from", metavar="MODEL", help="A Kosmos-2 folder or hub id.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the run; a second call goes on.")
+    ] = Path("training"),
+    epochs: Annotated[float, typer.Option("--epochs", min=0.001, help="Times the data is seen.")] = 3.0,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", min=0.0, help="The peak.")] = 1e-5,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Captions of a step.")] = 8,
+    freeze_tower: Annotated[
+        bool, typer.Option("--freeze-tower", help="Leave the vision tower as it is.")
+    ] = False,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.1, help="Stop by then, with a checkpoint and a model.")
+    ] = None,
+    device: DeviceOption = "auto",
+    seed: SeedOption = 0,
+) -> None:
+    """Fine-tune a Kosmos-2 model on captions with boxes; prints the folder of the model."""
+    from multiway_grounding.training import fine_tune
+
+    folder = fine_tune(
+        output,
+        data=data,
+        start_from=start_from,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        freeze_tower=freeze_tower,
+        minutes=minutes,
+        device=device,
+        seed=seed,
+    )
+    write_stdout(f"{folder}\n")
 
 
 @cli.command()
