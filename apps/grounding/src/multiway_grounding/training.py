@@ -33,7 +33,9 @@ def fine_tune(
     try:
         from multiway_vision_language.kosmos2 import finetuning
     except ModuleNotFoundError as error:
-        raise InputError(f"training needs {error.name}: pip install 'multiway-grounding[training]'") from error
+        raise InputError(
+            f"training needs {error.name}: pip install 'multiway-grounding[training]'"
+        ) from error
     return finetuning.train(
         output,
         data=data,
