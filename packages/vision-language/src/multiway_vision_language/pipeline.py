@@ -87,17 +87,19 @@ class GroundingPipeline:
             open_picture(picture), prompts.caption(detailed=detailed, grounded=grounded), on_partial
         )
 
-    def locate(self, picture: PictureSource, phrases: Sequence[str], *, threshold: float = 0.5) -> Grounding:
+    def locate(
+        self, picture: PictureSource, phrases: Sequence[str], *, threshold: float = 0.5, before: str = ""
+    ) -> Grounding:
         """Where the phrases are: an entity for each, in order, its ``phrase`` as given; the text has one a line.
 
         Of a model that knows absence, phrases whose ``present`` is below ``threshold`` have no boxes. One that does not
-        gives a box to everything.
+        gives a box to everything. ``before``: the sentence up to the phrase, for a phrase that comes from one.
         """
         if isinstance(phrases, str):
             raise InputError("phrases are a list; give [phrase] for a single one")
         if not phrases:
             raise InputError("there is no phrase to look for; give one or more")
-        asked = [prompts.place_of(phrase) for phrase in phrases]
+        asked = [prompts.place_of(phrase, before) for phrase in phrases]
         opened = open_picture(picture)
         prefix = self._read(opened, GROUNDING)
         entities: list[Entity] = []
