@@ -93,6 +93,8 @@ class Attention(nn.Module):
         num_kv_heads: key-value heads K; H by default.
         bias: whether the four projections have one.
         rotary: rotates queries and keys by their positions when given (`Rotary`, `XPos`).
+        sub_norm: whether a LayerNorm stands before the output projection (Magneto, Wang et al. 2022, section 2).
+        eps: of that norm.
     """
 
     def __init__(
@@ -104,6 +106,8 @@ class Attention(nn.Module):
         num_kv_heads: int | None = None,
         bias: bool = False,
         rotary: Rotary | None = None,
+        sub_norm: bool = False,
+        eps: float = 1e-5,
     ) -> None:
         super().__init__()
         if head_dim is None:
@@ -118,6 +122,7 @@ class Attention(nn.Module):
         self.query = Linear(hidden_size, num_heads * head_dim, bias=bias)
         self.key = Linear(hidden_size, self.num_kv_heads * head_dim, bias=bias)
         self.value = Linear(hidden_size, self.num_kv_heads * head_dim, bias=bias)
+        self.norm = nn.LayerNorm(num_heads * head_dim, eps=eps) if sub_norm else nn.Identity()
         self.output = Linear(num_heads * head_dim, hidden_size, bias=bias)
         self.rotary = rotary
 
@@ -147,7 +152,7 @@ class Attention(nn.Module):
         if cache is not None:
             key_BKSD, value_BKSD = cache.update(layer, key_BKSD, value_BKSD)
         mixed_BHTD = attend(query_BHTD, key_BKSD, value_BKSD, mask)
-        return self.output(mixed_BHTD.transpose(1, 2).flatten(2))
+        return self.output(self.norm(mixed_BHTD.transpose(1, 2).flatten(2)))
 
     def _heads(self, x_BTE: Tensor, heads: int) -> Tensor:
         return x_BTE.unflatten(-1, (heads, self.head_dim)).transpose(1, 2)

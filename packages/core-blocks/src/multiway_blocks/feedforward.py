@@ -16,6 +16,11 @@ def gelu_tanh(x: Tensor) -> Tensor:
     return nn.functional.gelu(x, approximate="tanh")
 
 
+def quick_gelu(x: Tensor) -> Tensor:
+    """``x sigmoid(1.702 x)``, the approximation of GELU that CLIP's weights were trained with (Radford et al. 2021)."""
+    return x * (1.702 * x).sigmoid()
+
+
 class FeedForward(nn.Module):
     """``down(norm(activation(up(x))))``; the inner LayerNorm is Magneto's sub-LN (Wang et al. 2022, section 2)."""
 

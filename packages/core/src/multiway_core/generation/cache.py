@@ -141,6 +141,28 @@ class StaticKVCache:
                 self._num_valid[targets] = moved_count
         self.batch_size = count
 
+    def copy_from(self, other: StaticKVCache, rows: LongTensor | Tensor) -> None:
+        """Fill this empty cache: row i gets the filled slots of `other`'s row `rows[i]` (int64, batch_size).
+
+        `other` stays as it is, so a prefix that was read once can be continued any number of times. Raises
+        InputError when its slots do not fit `max_length`.
+        """
+        if self.length or len(rows) != self.batch_size:
+            raise ValueError(
+                f"{len(rows)} rows for a cache of {self.batch_size} with {self.length} slots filled"
+            )
+        self.require(other.length)
+        sources, filled = rows.to(self.device), slice(0, other.length)
+        for own, theirs in ((self._keys, other._keys), (self._values, other._values)):
+            for mine, layer in zip(own, theirs, strict=True):
+                part = layer[: other.batch_size, :, filled]
+                mine[:, :, filled] = (
+                    part if len(part) == 1 else part[sources]
+                )  # one row for all needs no copy
+        self._valid[:, filled] = other.valid_BS[sources, filled]
+        self._num_valid[:] = other.num_valid_B[sources]
+        self.length = other.length
+
     def truncate(self, length: int) -> None:
         """Forget the slots from `length` on."""
         if not 0 <= length <= self.length:

@@ -1,0 +1,1 @@
+"""Kosmos-2: a language model that points at places in a picture (arXiv 2306.14824)."""

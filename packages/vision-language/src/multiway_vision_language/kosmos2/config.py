@@ -1,0 +1,187 @@
+"""Sizes of Kosmos-2 and its presets (arXiv 2306.14824, section 3.3 and the published checkpoint)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from multiway_vision_language.locations import LocationGrid
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """The CLIP tower; by default ViT-L/14 at 224 pixels."""
+
+    hidden_size: int = 1024
+    num_layers: int = 24
+    num_heads: int = 16
+    inner_size: int = 4096
+    patch_size: int = 14
+    image_size: int = 224
+    """Side in pixels of the square that every picture is warped to."""
+    num_channels: int = 3
+    norm_eps: float = 1e-5
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The Magneto decoder (sub-LN in attention and feed-forward network)."""
+
+    hidden_size: int = 2048
+    num_layers: int = 24
+    num_heads: int = 32
+    inner_size: int = 8192
+    vocab_size: int = 65_037
+    max_positions: int = 2048
+    """Trained length in tokens, image slots included; the sinusoidal table grows past it."""
+    norm_eps: float = 1e-5
+    dropout: float = 0.1
+    scale_embedding: bool = True
+    position_code: Literal["sinusoidal", "xpos"] = "sinusoidal"
+    """Added to the embeddings (the published Kosmos-2), or xPos inside the attention (Kosmos-1)."""
+
+
+@dataclass(frozen=True)
+class TokenConfig:
+    """Where the ids of tags and location tokens lie: four control tokens, text, ``<mask>``, tags, locations."""
+
+    num_text_tokens: int = 63_997
+    grid_size: int = 32
+    """Location cells a side; there are as many location tokens as cells."""
+
+    bos: int = 0
+    pad: int = 1
+    eos: int = 2
+    unknown: int = 3
+
+    @property
+    def grid(self) -> LocationGrid:
+        """The cells that location tokens stand for."""
+        return LocationGrid(self.grid_size)
+
+    @property
+    def first_text(self) -> int:
+        """Id of the first text piece."""
+        return 4
+
+    @property
+    def mask(self) -> int:
+        """``<mask>``, unused by the published model; the first id behind the text pieces."""
+        return self.first_text + self.num_text_tokens
+
+    @property
+    def document_end(self) -> int:
+        """``</doc>``."""
+        return self.mask + 1
+
+    @property
+    def image(self) -> int:
+        """``<image>``: image slots follow."""
+        return self.mask + 2
+
+    @property
+    def image_end(self) -> int:
+        """``</image>``."""
+        return self.mask + 3
+
+    @property
+    def chunk_end(self) -> int:
+        """``</chunk>``."""
+        return self.mask + 4
+
+    @property
+    def line_end(self) -> int:
+        """``</line>``."""
+        return self.mask + 5
+
+    @property
+    def phrase(self) -> int:
+        """``<phrase>``: words that have a place begin."""
+        return self.mask + 6
+
+    @property
+    def phrase_end(self) -> int:
+        """``</phrase>``."""
+        return self.mask + 7
+
+    @property
+    def object(self) -> int:
+        """``<object>``: the boxes of the phrase before it begin."""
+        return self.mask + 8
+
+    @property
+    def object_end(self) -> int:
+        """``</object>``."""
+        return self.mask + 9
+
+    @property
+    def delimiter(self) -> int:
+        """``</delimiter_of_multi_objects/>``: another box of the same phrase follows."""
+        return self.mask + 10
+
+    @property
+    def grounding(self) -> int:
+        """``<grounding>``: what follows is written with places."""
+        return self.mask + 11
+
+    @property
+    def first_location(self) -> int:
+        """``<patch_index_0000>``."""
+        return self.mask + 12
+
+    @property
+    def num_locations(self) -> int:
+        """Location tokens."""
+        return self.grid_size**2
+
+    @property
+    def vocab_size(self) -> int:
+        """All ids."""
+        return self.first_location + self.num_locations
+
+    def is_location(self, token: int) -> bool:
+        """Whether an id is a location token."""
+        return self.first_location <= token < self.vocab_size
+
+    def is_text(self, token: int) -> bool:
+        """Whether an id is a text piece."""
+        return self.first_text <= token < self.mask
+
+
+@dataclass(frozen=True)
+class Kosmos2Config:
+    """The whole model."""
+
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    tokens: TokenConfig = field(default_factory=TokenConfig)
+    num_queries: int = 64
+    """Image slots: embeddings that the connector makes of a picture."""
+    trained_absence: bool = False
+    """Whether the model was taught to end without ``<object>`` when the picture does not show the phrase. The
+    published one was not: it always gives a box."""
+
+
+KOSMOS_2 = Kosmos2Config()
+"""``microsoft/kosmos-2-patch14-224``."""
+
+_TINY_TOKENS = TokenConfig(num_text_tokens=120, grid_size=4)
+KOSMOS_2_TINY = Kosmos2Config(
+    vision=VisionConfig(
+        hidden_size=32, num_layers=2, num_heads=4, inner_size=64, patch_size=8, image_size=32
+    ),
+    text=TextConfig(
+        hidden_size=48,
+        num_layers=2,
+        num_heads=4,
+        inner_size=96,
+        vocab_size=_TINY_TOKENS.vocab_size,
+        max_positions=256,
+        dropout=0.0,
+    ),
+    tokens=_TINY_TOKENS,
+    num_queries=6,
+)
+"""For tests: the same architecture in some thousand parameters."""
+
+PRESETS = {"kosmos-2": KOSMOS_2, "kosmos-2-tiny": KOSMOS_2_TINY}
