@@ -85,10 +85,11 @@ class SpanEncoder(nn.Module):
             self.patch_positions = LearnedPositions(config.num_patches, hidden)
             self.type_embedding = nn.Embedding(2, hidden)  # 0 text, 1 image
         self.relative_bias = RelativeBias(config.num_heads, config.relative_buckets, config.relative_distance)
-        fused_from = config.num_layers - config.fusion_layers
+        # The layers of which pairs go through an expert of their own.
+        first_fused = config.num_layers - config.fusion_layers
+        self.fused = [bool(config.num_patches) and i >= first_fused for i in range(config.num_layers)]
         self.layers = nn.ModuleList(
-            EncoderLayer(config, [*experts, "pair"] if config.num_patches and i >= fused_from else experts)
-            for i in range(config.num_layers)
+            EncoderLayer(config, [*experts, "pair"] if fused else experts) for fused in self.fused
         )
         self.norm = nn.LayerNorm(hidden, eps=config.norm_eps)
         self.dropout = nn.Dropout(config.dropout)
@@ -130,8 +131,8 @@ class SpanEncoder(nn.Module):
 
         mask_BHTT = self._mask(place_T, is_image_BT, valid_BT, x_BTE.dtype)
         apart, fused = self._segments(lengths_B.tolist(), text_start_B.tolist(), tokens)
-        for layer in self.layers:
-            x_BTE = layer(x_BTE, mask_BHTT, fused if "pair" in layer.expert.experts else apart)
+        for layer, is_fused in zip(self.layers, self.fused, strict=True):
+            x_BTE = layer(x_BTE, mask_BHTT, fused if is_fused else apart)
         return self.norm(x_BTE)
 
     def _mask(self, place_T: Tensor, is_image_BT: Tensor, valid_BT: Tensor, dtype: torch.dtype) -> Tensor:
