@@ -8,6 +8,7 @@ import random
 
 import pytest
 import torch
+from multiway_core.checkpoint import on_meta
 from multiway_core.errors import ConfigError, InputError
 from multiway_core.generation import GenerationConfig, generate
 from multiway_vision_language.metalm import objective
@@ -282,7 +283,7 @@ def test_bad_spans_are_one_clear_line(model: MetaLM, spans, marks, pictures, mes
 
 
 def test_presets_have_the_published_sizes() -> None:
-    with torch.device("meta"):
+    with on_meta():
         language, vision = MetaLM(METALM_LANGUAGE), MetaLM(METALM_VISION_LANGUAGE)
 
     def millions(*modules) -> float:

@@ -124,11 +124,9 @@ def make_matrix(rng: random.Random, size: int, *, held_out: bool, num_rules: int
         second = changing[1]
     if rng.random() < 0.5:
         first, second = second, first
-    candidates = [
-        replace(right, **{first: a, second: b})
-        for a in _with_others(rng, first, getattr(right, first), 2)
-        for b in _with_others(rng, second, getattr(right, second), 1)
-    ]
+    three = _with_others(rng, first, getattr(right, first), 2)
+    two = _with_others(rng, second, getattr(right, second), 1)
+    candidates = [replace(right, **{first: a, second: b}) for a in three for b in two]
     rng.shuffle(candidates)
     return Matrix(size, rules, tuple(panels[:-1]), tuple(candidates), candidates.index(right))
 
