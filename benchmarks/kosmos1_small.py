@@ -709,6 +709,58 @@ def run(work: Path, seed: int, scale: float) -> dict[str, Any]:
     return results
 
 
+def percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def markdown(record: dict[str, Any]) -> str:
+    """The tables of a run."""
+    arms = {"with interleaved documents": record["interleaved"], "pairs only": record["pairs"]}
+    cache = record["cache"]
+    lines = [
+        "# Kosmos-1 in small",
+        "",
+        f"`python benchmarks/kosmos1_small.py --seed {record['seed']} --scale {record['scale']}`, one thread.",
+        "",
+        "What the tower names in drawings it has not seen (words: held-out combinations in a held-out font), %: "
+        + ", ".join(f"{name} {percent(value)}" for name, value in record["tower"].items())
+        + ".",
+        "",
+        'Matrices, argmax of P("Yes") over six candidates, 600 each, %:',
+        "",
+        "| | accuracy |",
+        "| --- | --- |",
+        *(f"| {name} | {percent(value)} |" for name, value in record["matrices"].items()),
+        "",
+        "Two models, the same tokens, accuracy in % (chance 50; 600 problems a cell, 400 opinions):",
+        "",
+        "| | "
+        + " | ".join(f"k = {shots}" for shots in SHOTS)
+        + " | names with descriptions | without | sentiment |",
+        "| --- |" + " --- |" * (len(SHOTS) + 3),
+    ]
+    for name, arm in arms.items():
+        cells = [*arm["shots"].values(), arm["descriptions"]["with"], arm["descriptions"]["without"]]
+        cells.append(arm["sentiment"]["accuracy"])
+        lines.append(f"| {name} | " + " | ".join(map(percent, cells)) + " |")
+    lines += [
+        "",
+        f"Sentiment: the commoner answer is right for {percent(arms['pairs only']['sentiment']['majority'])} %.",
+        "",
+        f"Six candidates of a 3 x 3 matrix behind one cached prefix: {cache['cached, CPU ms']} ms of CPU time, as six"
+        f" passes {cache['six passes, CPU ms']} ms, {cache['ratio']} times as much; the same answer to"
+        f" {cache['same answers']} of {cache['problems']} problems.",
+        "",
+        "| stage | steps | CPU s | wall s |",
+        "| --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {name} | {s['steps']} | {s['cpu_seconds']} | {s['seconds']} |"
+        for name, s in record["stages"].items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -726,7 +778,8 @@ def main() -> None:
     machine = {"processor": platform.processor() or platform.machine(), "load": os.getloadavg(), "threads": 1}
     record = {"seed": options.seed, "scale": options.scale, "machine": machine, **results}
     (options.output / "kosmos1-small.json").write_text(json.dumps(record, indent=1) + "\n")
-    print(json.dumps(record, indent=1))
+    (options.output / "kosmos1-small.md").write_text(markdown(record))
+    print(markdown(record))
 
 
 if __name__ == "__main__":

@@ -508,6 +508,51 @@ def run(work: Path, seed: int, scale: float) -> dict[str, Any]:
     return results
 
 
+def percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def markdown(record: dict[str, Any]) -> str:
+    """The tables of a run."""
+    stages = record["stages"]
+    lines = [
+        "# MetaLM in small",
+        "",
+        f"`python benchmarks/metalm_small.py --seed {record['seed']} --scale {record['scale']}`, one thread.",
+        "",
+        "Few-shot accuracy in text, %, choice of two labels that were not together in training (600 documents each):",
+        "",
+        "| k | " + " | ".join(map(str, SHOTS)) + " |",
+        "| --- |" + " --- |" * len(SHOTS),
+        *(
+            f"| {name} | " + " | ".join(percent(value) for value in curve.values()) + " |"
+            for name, curve in record["few_shot"].items()
+        ),
+        "",
+        "easy-VQA, test accuracy in % (3,000 questions; the greedy word of the whole vocabulary):",
+        "",
+        "| tuned | accuracy | few-shot behind it, k = 4 | parameters tuned | CPU s | steps |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *(
+            f"| {name}, no picture | {percent(value)} | | | | |"
+            for name, value in record["baselines"].items()
+        ),
+    ]
+    for name, arm in record["vqa"].items():
+        tuned = (
+            f"{percent(list(arm['few_shot'].values())[3])} | {arm['trained_parameters']:,} | {arm['cpu_seconds']} |"
+            f" {arm['steps']}"
+            if "steps" in arm
+            else "| | |"
+        )
+        lines.append(f"| {name} | {percent(arm['accuracy'])} | {tuned} |")
+    lines += ["", "| stage | steps | CPU s | wall s |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| {name} | {s['steps']} | {s['cpu_seconds']} | {s['seconds']} |" for name, s in stages.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -525,7 +570,8 @@ def main() -> None:
     machine = {"processor": platform.processor() or platform.machine(), "load": os.getloadavg(), "threads": 1}
     record = {"seed": options.seed, "scale": options.scale, "machine": machine, **results}
     (options.output / "metalm-small.json").write_text(json.dumps(record, indent=1) + "\n")
-    print(json.dumps(record, indent=1))
+    (options.output / "metalm-small.md").write_text(markdown(record))
+    print(markdown(record))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The decoder with xPos and both sub-norms against torchscale's, with the same random weights."""
+"""The decoder with xPos and both sub-norms, or with DeepNorm, against torchscale's with the same random weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 import torch
-from multiway_blocks.decoder import Decoder
+from multiway_blocks.decoder import Decoder, scale_for_deep_norm
 from multiway_blocks.position import XPos
 from multiway_core.generation import StaticKVCache
 from torch import nn
@@ -46,14 +46,15 @@ def torchscale_decoder(monkeypatch):
         from torchscale.architecture.config import DecoderConfig
         from torchscale.architecture.decoder import Decoder as TheirDecoder
 
-    def build(hidden: int, layers: int, heads: int, inner: int, vocabulary: int):
+    def build(hidden: int, layers: int, heads: int, inner: int, vocabulary: int, deep_norm: bool = False):
         config = DecoderConfig(
             decoder_embed_dim=hidden,
             decoder_attention_heads=heads,
             decoder_ffn_embed_dim=inner,
             decoder_layers=layers,
-            subln=True,
-            xpos_rel_pos=True,
+            subln=not deep_norm,
+            deepnorm=deep_norm,
+            xpos_rel_pos=not deep_norm,
             vocab_size=vocabulary,
         )
         decoder = TheirDecoder(config, embed_tokens=nn.Embedding(vocabulary, hidden))
@@ -66,22 +67,28 @@ def torchscale_decoder(monkeypatch):
         del sys.modules[name]
 
 
-def ours_from(theirs, hidden: int, layers: int, heads: int, inner: int) -> Decoder:
+def ours_from(
+    theirs, hidden: int, layers: int, heads: int, inner: int, *, deep_norm: bool = False
+) -> Decoder:
     decoder = Decoder(
         hidden_size=hidden,
         num_layers=layers,
         num_heads=heads,
         inner_size=inner,
-        sub_norm=True,
-        attention_sub_norm=True,
-        rotary=XPos(hidden // heads),
+        sub_norm=not deep_norm,
+        attention_sub_norm=not deep_norm,
+        rotary=None if deep_norm else XPos(hidden // heads),
+        deep_norm=deep_norm,
     )
     source = theirs.state_dict()
-    state = {f"norm.{part}": source[f"layer_norm.{part}"] for part in ("weight", "bias")}
-    for layer in range(layers):
-        for our_name, their_name in PARTS.items():
-            for part in ("weight", "bias"):
-                state[f"layers.{layer}.{our_name}.{part}"] = source[f"layers.{layer}.{their_name}.{part}"]
+    names = {
+        f"layers.{i}.{ours}": f"layers.{i}.{theirs}" for i in range(layers) for ours, theirs in PARTS.items()
+    }
+    names["norm"] = "layer_norm"
+    state = {}
+    for our_name, their_name in names.items():
+        if f"{their_name}.weight" in source:  # DeepNorm has neither sub-norms nor a final norm
+            state |= {f"{our_name}.{part}": source[f"{their_name}.{part}"] for part in ("weight", "bias")}
     decoder.load_state_dict(state)
     return decoder.eval()
 
@@ -117,3 +124,26 @@ def test_padding_on_the_left_changes_nothing(torchscale_decoder) -> None:
     out = ours(theirs.embed_tokens(padded), valid)[:, 3:]
     expected = theirs(tokens, features_only=True)[0]
     torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.peer
+@torch.no_grad()
+def test_deep_norm_equals_torchscale(torchscale_decoder) -> None:
+    torch.manual_seed(3)
+    shape = (24, 3, 3, 40)
+    theirs = torchscale_decoder(*shape, 11, deep_norm=True)
+    ours = ours_from(theirs, *shape, deep_norm=True)
+    tokens = torch.randint(0, 11, (2, 9))
+    expected = theirs(tokens, features_only=True)[0]
+    x, valid = theirs.embed_tokens(tokens), torch.ones_like(tokens, dtype=torch.bool)
+    torch.testing.assert_close(ours(x, valid), expected, atol=1e-5, rtol=1e-5)
+    before = {name: parameter.clone() for name, parameter in ours.named_parameters()}
+    scale_for_deep_norm(ours)
+    changed = {
+        name for name, parameter in ours.named_parameters() if not torch.equal(parameter, before[name])
+    }
+    parts = ("attention.value", "attention.output", "feedforward.up", "feedforward.down")
+    kinds = ("weight", "bias")
+    assert changed == {f"layers.{i}.{part}.{kind}" for i in range(3) for part in parts for kind in kinds}
+    name = "layers.1.feedforward.up.weight"
+    torch.testing.assert_close(ours.state_dict()[name] * 24**0.25, before[name])

@@ -15,7 +15,10 @@ from multiway_blocks.position import Rotary
 
 
 class DecoderLayer(nn.Module):
-    """Pre-norm block: ``x + attention(LN(x))``, then ``x + feedforward(LN(x))``, with sub-LN inside either or both."""
+    """Pre-norm block: ``x + attention(LN(x))``, then ``x + feedforward(LN(x))``, with sub-LN inside either or both.
+
+    With ``residual_scale`` a post-norm block instead: ``LN(scale x + attention(x))``, and alike behind it.
+    """
 
     def __init__(
         self,
@@ -26,10 +29,12 @@ class DecoderLayer(nn.Module):
         sub_norm: bool,
         attention_sub_norm: bool,
         rotary: Rotary | None,
+        residual_scale: float | None,
         eps: float,
         dropout: float,
     ) -> None:
         super().__init__()
+        self.residual_scale = residual_scale
         self.attention_norm = nn.LayerNorm(hidden_size, eps=eps)
         self.attention = Attention(
             hidden_size, num_heads, bias=True, rotary=rotary, sub_norm=attention_sub_norm, eps=eps
@@ -47,10 +52,16 @@ class DecoderLayer(nn.Module):
         positions_BT: Tensor | None = None,
     ) -> Tensor:
         """(B, T, E) -> (B, T, E)."""
-        normed = self.attention_norm(x_BTE)
-        mixed = self.attention(normed, mask=mask, positions_BT=positions_BT, cache=cache, layer=layer)
-        x_BTE = x_BTE + self.dropout(mixed)
-        return x_BTE + self.dropout(self.feedforward(self.feedforward_norm(x_BTE)))
+
+        def attend(x: Tensor) -> Tensor:
+            mixed = self.attention(x, mask=mask, positions_BT=positions_BT, cache=cache, layer=layer)
+            return self.dropout(mixed)
+
+        if self.residual_scale is None:
+            x_BTE = x_BTE + attend(self.attention_norm(x_BTE))
+            return x_BTE + self.dropout(self.feedforward(self.feedforward_norm(x_BTE)))
+        x_BTE = self.attention_norm(self.residual_scale * x_BTE + attend(x_BTE))
+        return self.feedforward_norm(self.residual_scale * x_BTE + self.dropout(self.feedforward(x_BTE)))
 
 
 class Decoder(nn.Module):
@@ -58,7 +69,9 @@ class Decoder(nn.Module):
 
     ``sub_norm`` puts Magneto's extra norm into the feed-forward networks, ``attention_sub_norm`` into the attention:
     Magneto itself has both, KOSMOS-2.5 the first only. ``rotary`` (`Rotary` or `XPos`) tells places apart in the
-    attention; without it positions belong to the vectors that the caller gives.
+    attention; without it positions belong to the vectors that the caller gives. ``deep_norm`` makes the layers
+    post-norm with the residual path raised by ``(2 num_layers)^(1/4)`` (DeepNet, Wang et al. 2022, table 1), which
+    asks for an initialisation of its own (:func:`scale_for_deep_norm`); there is no final norm then.
     """
 
     def __init__(
@@ -71,6 +84,7 @@ class Decoder(nn.Module):
         sub_norm: bool = False,
         attention_sub_norm: bool = False,
         rotary: Rotary | None = None,
+        deep_norm: bool = False,
         eps: float = 1e-5,
         dropout: float = 0.0,
     ) -> None:
@@ -83,12 +97,13 @@ class Decoder(nn.Module):
                 sub_norm=sub_norm,
                 attention_sub_norm=attention_sub_norm,
                 rotary=rotary,
+                residual_scale=(2 * num_layers) ** 0.25 if deep_norm else None,
                 eps=eps,
                 dropout=dropout,
             )
             for _ in range(num_layers)
         )
-        self.norm = nn.LayerNorm(hidden_size, eps=eps)
+        self.norm = nn.Identity() if deep_norm else nn.LayerNorm(hidden_size, eps=eps)
         self.uses_positions = rotary is not None
 
     def forward(
@@ -155,3 +170,12 @@ def branch_positions(valid_BT: Tensor, branches_BT: Tensor | None = None) -> Ten
     query_BT1, key_B1T = branches_BT[:, :, None], branches_BT[:, None, :]
     followed_BTT = valid_BT[:, None, :] & ((key_B1T == 0) | (key_B1T == query_BT1))
     return followed_BTT.tril(-1).sum(dim=-1)
+
+
+@torch.no_grad()
+def scale_for_deep_norm(decoder: Decoder) -> None:
+    """Divide values, outputs and feed-forward networks by ``(8 layers)^(1/4)`` behind their initialisation."""
+    divisor = (8 * len(decoder.layers)) ** 0.25
+    for name, parameter in decoder.layers.named_parameters():
+        if ".norm." not in name and name.split(".")[-2] in {"value", "output", "up", "down"}:
+            parameter.div_(divisor)

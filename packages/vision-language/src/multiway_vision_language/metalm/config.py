@@ -10,7 +10,7 @@ from multiway_core.errors import ConfigError
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """The causal decoder, which is the interface: pre-norm blocks, sinusoidal positions, tied output matrix."""
+    """The causal decoder, which is the interface: sinusoidal positions, tied output matrix."""
 
     hidden_size: int = 1024
     num_layers: int = 24
@@ -18,6 +18,8 @@ class DecoderConfig:
     inner_size: int = 4096
     max_positions: int = 2048
     """Trained length in tokens; the table of positions grows past it."""
+    deep_norm: bool = False
+    """Post-norm blocks with DeepNorm (the language-only model) instead of pre-norm ones (GPT-2's)."""
     norm_eps: float = 1e-5
     dropout: float = 0.1
 
@@ -67,7 +69,7 @@ class MetaLMConfig:
 
 
 METALM_LANGUAGE = MetaLMConfig(
-    decoder=DecoderConfig(hidden_size=2048, num_heads=32, inner_size=8192, dropout=0.0),
+    decoder=DecoderConfig(hidden_size=2048, num_heads=32, inner_size=8192, deep_norm=True, dropout=0.0),
     encoder=EncoderConfig(hidden_size=1024, num_layers=24, num_heads=16, inner_size=4096, image_size=None),
     connector="linear",
 )

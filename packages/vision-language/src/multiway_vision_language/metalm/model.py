@@ -55,6 +55,7 @@ class MetaLM(nn.Module):
             num_layers=decoder.num_layers,
             num_heads=decoder.num_heads,
             inner_size=decoder.inner_size,
+            deep_norm=decoder.deep_norm,
             eps=decoder.norm_eps,
             dropout=decoder.dropout,
         )

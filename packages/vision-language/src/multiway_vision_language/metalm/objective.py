@@ -9,6 +9,7 @@ import random
 from collections.abc import Sequence
 
 import torch
+from multiway_blocks.decoder import scale_for_deep_norm
 from multiway_core.errors import InputError
 from torch import Tensor, nn
 
@@ -96,7 +97,7 @@ def freeze_encoder(model: MetaLM, *, except_last: int = 2) -> None:
 
 @torch.no_grad()
 def reset_parameters(model: MetaLM, seed: int) -> None:
-    """Initialise for training from scratch: small embeddings, residual branches that start small (GPT-2).
+    """Initialise for training from scratch: small embeddings, residual branches that start small (GPT-2, DeepNorm).
 
     The connector's output starts with the size of token embeddings, so that neither drowns the other.
     """
@@ -109,9 +110,16 @@ def reset_parameters(model: MetaLM, seed: int) -> None:
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
     nn.init.zeros_(model.encoder.relative_bias.bias_embedding.weight)
-    for layers in (model.decoder.layers, model.encoder.layers):
+    branches = (
+        [model.encoder.layers]
+        if model.config.decoder.deep_norm
+        else [model.decoder.layers, model.encoder.layers]
+    )
+    for layers in branches:
         for name, parameter in layers.named_parameters():
             if name.endswith(("output.weight", "down.weight")):
                 parameter.mul_((2 * len(layers)) ** -0.5)
+    if model.config.decoder.deep_norm:
+        scale_for_deep_norm(model.decoder)
     last = [module for module in model.connector.modules() if isinstance(module, nn.Linear)][-1]
     last.weight.mul_(0.02)
