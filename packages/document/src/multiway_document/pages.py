@@ -3,22 +3,19 @@ content.
 
 Memory stays bounded whatever the file claims: the header is read first, JPEG files are decoded at an eighth
 to full size as needed, and a picture is handed out with at most ``MAX_PAGE_PIXELS``. What can only be decoded
-whole and would take more than ``MAX_DECODED_BYTES`` is refused.
+whole and would take too much memory is refused (`multiway_core.pictures`).
 """
 
 from __future__ import annotations
 
 import os
-import threading
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
-import numpy as np
 from multiway_core.errors import InputError
+from multiway_core.pictures import guarded, open_header, to_upright_rgb, without_pixel_limit
 from PIL import Image
 
 from multiway_document.pdf import PdfFile
@@ -27,20 +24,11 @@ from multiway_document.result import Line
 MAX_PAGE_PIXELS = 40_000_000
 """Larger pages are reduced to at most so many pixels (A4 at 600 dpi has 35 million)."""
 
-MAX_DECODED_BYTES = 768_000_000
-"""A picture that needs more memory than this to decode is refused: 27 700 pixels square in grey, half in
-colour."""
-
 DEFAULT_DPI = 150
 MAX_DPI = 1200
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF")
 _SUPPORTED = "PNG, JPEG, TIFF, WebP, BMP, GIF or PDF"
-_BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # all others: 4
-_BAND_PIXELS = 4_000_000
-_ORIENTATION_TAG = 0x0112
-_opening = threading.Lock()
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -197,122 +185,28 @@ def _image_pages(path: Path, wanted: list[range] | None) -> Iterator[SourcePage]
     with _open_image(path) as image:
         if image.format != "TIFF":
             for index in _chosen(path, wanted, 1):
-                yield SourcePage(index, _guard(path, lambda: _to_page(image, path)))
+                yield SourcePage(index, _to_page(path, image))
             return
         for index in _chosen(path, wanted, _count_frames(path, image)):
             _go_to_frame(path, image, index)
-            yield SourcePage(index, _guard(path, lambda: _to_page(image, path)))
-
-
-@contextmanager
-def _without_pixel_limit() -> Iterator[None]:
-    """Pillow's own limit is a global that warns or fails by size alone; ours (`_to_page`) knows what
-    decoding costs."""
-    with _opening:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+            yield SourcePage(index, _to_page(path, image))
 
 
 def _open_image(path: Path) -> Image.Image:
     """Read the header only."""
-    with _without_pixel_limit():
-        return _guard(path, lambda: Image.open(path, formats=_FORMATS))
+    return open_header(path, str(path), _FORMATS)
 
 
 def _count_frames(path: Path, image: Image.Image) -> int:
-    with _without_pixel_limit():
-        return _guard(path, lambda: int(getattr(image, "n_frames", 1)))
+    with without_pixel_limit():
+        return guarded(str(path), lambda: int(getattr(image, "n_frames", 1)))
 
 
 def _go_to_frame(path: Path, image: Image.Image, index: int) -> None:
-    with _without_pixel_limit():
-        _guard(path, lambda: image.seek(index))
+    with without_pixel_limit():
+        guarded(str(path), lambda: image.seek(index))
 
 
-def _guard(path: Path, action: Callable[[], T]) -> T:
-    """Run a decoder. On a damaged file the decoders raise nearly every exception there is, not only
-    OSError."""
-    try:
-        with warnings.catch_warnings():  # Pillow warns of damage that it can work around
-            warnings.simplefilter("ignore")
-            return action()
-    except InputError:
-        raise
-    except MemoryError:
-        raise InputError(f"{path}: there is not enough memory to decode this picture") from None
-    except Exception as error:
-        reason = str(error).replace(str(path), "").strip() or type(error).__name__
-        raise InputError(f"{path}: the picture is damaged or of an unknown variant ({reason})") from None
-
-
-def _to_page(image: Image.Image, path: Path) -> Image.Image:
+def _to_page(path: Path, image: Image.Image) -> Image.Image:
     """The current frame as an upright RGB picture of at most MAX_PAGE_PIXELS."""
-    width, height = image.size
-    factor = 1
-    while -(-width // factor) * -(-height // factor) > MAX_PAGE_PIXELS:
-        factor += 1
-    decoded = width * height
-    if image.format in ("JPEG", "MPO") and factor > 1 and not image.info.get("progressive"):
-        image.draft(image.mode, (-(-width // factor), -(-height // factor)))
-        decoded = image.width * image.height
-        factor = max(1, factor * image.width // width)
-        while -(-image.width // factor) * -(-image.height // factor) > MAX_PAGE_PIXELS:
-            factor += 1
-    needed = decoded * _BYTES_PER_PIXEL.get(image.mode, 4)
-    if image.info.get("progressive"):  # the decoder keeps two bytes of every coefficient until the last scan
-        needed += decoded * 2 * len(image.getbands())
-    if needed > MAX_DECODED_BYTES:
-        raise InputError(
-            f"{path}: {width} x {height} pixels need {needed / 1e9:.1f} GB to decode, more than the limit of "
-            f"{MAX_DECODED_BYTES / 1e9:.1f} GB; save it smaller, in grey, or as a baseline JPEG"
-        )
-    with _without_pixel_limit() if factor > 1 else nullcontext():  # the TIFF decoder checks the limit again
-        image.load()
-    orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    page = _reduced(image, factor) if factor > 1 else _to_rgb(image)
-    turn = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}.get(orientation)  # EXIF value -> Image.Transpose
-    return page if turn is None else page.transpose(Image.Transpose(turn))
-
-
-def _reduced(image: Image.Image, factor: int) -> Image.Image:
-    """The picture ``factor`` times smaller, converted in bands so that no second full-size copy is made."""
-    width, height = image.size
-    page = Image.new("RGB", (-(-width // factor), -(-height // factor)), "white")
-    rows = max(1, _BAND_PIXELS // (width * factor)) * factor
-    for top in range(0, height, rows):
-        band = _to_rgb(image.crop((0, top, width, min(height, top + rows))))
-        page.paste(band.reduce(factor), (0, top // factor))
-    return page
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB of any mode: deep greys scaled, not clipped; transparent parts on white."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image).astype(np.uint16) // 257).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        return _deep_grey(np.asarray(image, np.float64)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        layered = image.convert("RGBA")
-        page = Image.new("RGB", image.size, "white")
-        page.paste(layered, mask=layered.getchannel("A"))
-        return page
-    if image.mode == "RGB":
-        return image.copy()
-    return image.convert("RGB")
-
-
-def _deep_grey(values: np.ndarray) -> Image.Image:
-    """32-bit integers or floats as 8-bit grey: 0..1 and 0..65535 by their full range, anything else by its
-    own."""
-    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    if low >= 0.0 and high <= 1.0:
-        low, high = 0.0, 1.0
-    elif low >= 0.0 and high <= 255.0:
-        low, high = 0.0, 255.0
-    elif low >= 0.0 and high <= 65535.0:
-        low, high = 0.0, 65535.0
-    return Image.fromarray(((values - low) * (255.0 / max(high - low, 1e-12))).astype(np.uint8))
+    return to_upright_rgb(image, str(path), max_pixels=MAX_PAGE_PIXELS)

@@ -34,7 +34,7 @@ _ENTITY = re.compile(
     rf"<object>(?P<boxes>(?:{_LOCATION}{_LOCATION}{DELIMITER})*{_LOCATION}{_LOCATION})</object>"
 )
 _NUMBER = re.compile(r"<patch_index_(\d+)>")
-_PHRASE = re.compile(r"<phrase>.+?</phrase>")
+_PHRASE = re.compile(r"<phrase>.+?</phrase>", re.DOTALL)
 # What is wrong with tags that belong to no entity, longest form first.
 _LEFTOVER = re.compile(
     rf"<phrase>(?P<unplaced>[^<]*)</phrase>"
@@ -250,11 +250,7 @@ def _problems_in(tagged: str, start: int, end: int) -> list[tuple[int, str]]:
             problem = f"the phrase {_shown(name)} has no box" if name else "a phrase is empty"
         elif match["locations"] is not None:
             count = len(_NUMBER.findall(match["locations"]))
-            problem = (
-                f"an object has {count} locations that are not whole boxes"
-                if count
-                else "an object has no location"
-            )
+            problem = f"the locations of an object ({count}) are not whole boxes"
         else:
             tag = match["tag"]
             problem = _LONE.get(tag) or f"{tag} outside <object>"

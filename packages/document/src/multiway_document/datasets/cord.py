@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from multiway_document.datasets.files import get, get_items, has_files, image_of, points_to_box, read_json
+from multiway_core.data_files import get, get_items, read_json
+
+from multiway_document.datasets.files import has_files, image_of, points_to_box
 from multiway_document.datasets.layout import in_reading_order, words_to_line
 from multiway_document.datasets.sample import OcrSample, sample_of_lines
 from multiway_document.result import Box

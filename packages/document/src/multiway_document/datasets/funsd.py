@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from multiway_document.datasets.files import get, get_items, has_files, image_of, points_to_box, read_json
+from multiway_core.data_files import get, get_items, read_json
+
+from multiway_document.datasets.files import has_files, image_of, points_to_box
 from multiway_document.datasets.layout import in_reading_order, words_to_lines
 from multiway_document.datasets.sample import OcrSample, sample_of_lines
 

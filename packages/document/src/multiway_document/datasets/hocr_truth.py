@@ -6,9 +6,10 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+from multiway_core.data_files import read_text
 from multiway_core.errors import DataError
 
-from multiway_document.datasets.files import points_to_box, read_text
+from multiway_document.datasets.files import points_to_box
 from multiway_document.result import Line
 
 _LINES = {"ocr_line", "ocrx_line", "ocr_header", "ocr_caption", "ocr_textfloat"}

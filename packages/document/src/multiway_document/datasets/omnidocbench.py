@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from multiway_core.data_files import get, get_items, read_json, shown
 from multiway_core.errors import DataError
 
-from multiway_document.datasets.files import get, get_items, points_to_box, read_json, shown
+from multiway_document.datasets.files import points_to_box
 from multiway_document.datasets.layout import words_to_lines
 from multiway_document.datasets.sample import OcrSample, sample_of_lines
 from multiway_document.result import Line

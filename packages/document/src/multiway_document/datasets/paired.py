@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from multiway_core.data_files import read_json, read_text
 from multiway_core.errors import DataError, InputError
 
-from multiway_document.datasets.files import IMAGE_SUFFIXES, read_json, read_text
+from multiway_document.datasets.files import IMAGE_SUFFIXES
 from multiway_document.datasets.hocr_truth import read_hocr
 from multiway_document.datasets.sample import OcrSample
 from multiway_document.result import Document, Page

@@ -14,9 +14,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from multiway_core.data_files import get, read_json, read_text, shown
 from multiway_core.errors import DataError
 
-from multiway_document.datasets.files import get, image_of, points_to_box, read_json, read_text, shown
+from multiway_document.datasets.files import image_of, points_to_box
 from multiway_document.datasets.sample import OcrSample, sample_of_lines
 from multiway_document.result import Line
 

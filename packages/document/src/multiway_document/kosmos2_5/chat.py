@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from multiway_core import files, hub
+from multiway_core.data_files import get, read_text, shown
 from multiway_core.errors import DataError, InputError
 from multiway_core.training import Loss, TrainConfig, Trainer
 from torch import nn
 
-from multiway_document.datasets.files import get, read_text, shown
 from multiway_document.kosmos2_5 import checkpoint
 from multiway_document.kosmos2_5.model import Kosmos25, Patches
 from multiway_document.kosmos2_5.objective import IGNORED, freeze_vision, token_loss

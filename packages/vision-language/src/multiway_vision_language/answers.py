@@ -1,0 +1,74 @@
+"""What a model wrote -> entities with boxes in pixels, and how sure it was of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from multiway_vision_language.grounded_text import GroundedEntity
+from multiway_vision_language.kosmos2.config import TokenConfig
+from multiway_vision_language.kosmos2.generation import Written
+from multiway_vision_language.kosmos2.processor import Kosmos2Processor
+from multiway_vision_language.pictures import Picture
+from multiway_vision_language.prompts import Prompt
+from multiway_vision_language.result import Box, Entity
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Parsed output behind a prompt. ``own`` says of each entity whether the model found it, not the prompt."""
+
+    tagged: str
+    text: str
+    entities: tuple[Entity, ...]
+    own: tuple[bool, ...]
+    problems: tuple[str, ...]
+
+
+def read_answer(
+    processor: Kosmos2Processor,
+    picture: Picture,
+    prompt: Prompt,
+    ids: Sequence[int],
+    written: Written | None = None,
+) -> Answer:
+    """Parse the prompt's opening with ``ids`` behind it; without ``written`` all confidences are 1.
+
+    A box of the prompt has confidence 1; one of the model sqrt(p(upper left) p(lower right)), each among the cells that
+    the grammar allowed. ``present`` of all entities is 1.
+    """
+    opening = prompt.tagged[prompt.opening :]
+    tagged = opening + processor.decode(ids)
+    parsed = processor.parse(tagged)
+    given = opening.count("<patch_index_")  # these location tags are the prompt's
+    entities = tuple(
+        Entity(entity.phrase, entity.span, _boxes(picture, entity, given, written), 1.0)
+        for entity in parsed.entities
+    )
+    problems = parsed.problems
+    if written is not None and written.stop_reason == "stopped:no_token":
+        problems = (*problems, "the model would have repeated itself and was stopped")
+    own = tuple(entity.locations[0] >= given for entity in parsed.entities)
+    return Answer(tagged, parsed.text, entities, own, problems)
+
+
+def whole_places(ids: Sequence[int], tokens: TokenConfig) -> list[int]:
+    """``<object>`` with its boxes, closed behind the last whole box where the length limit cut it."""
+    if tokens.object_end in ids:
+        return list(ids)
+    boxes = len(ids) // 3  # <object> or a delimiter, and two locations
+    return [*ids[: 3 * boxes], tokens.object_end]
+
+
+def _boxes(picture: Picture, entity: GroundedEntity, given: int, written: Written | None) -> tuple[Box, ...]:
+    boxes: dict[tuple[int, int], Box] = {}  # a box that is written twice says nothing more
+    for cells, normal, location in zip(entity.cells, entity.boxes, entity.locations, strict=True):
+        left, top, right, bottom = normal
+        xyxy = (left * picture.width, top * picture.height, right * picture.width, bottom * picture.height)
+        confidence = 1.0
+        if written is not None and location >= given:
+            upper_left, lower_right = written.locations[location - given : location - given + 2]
+            confidence = math.sqrt(float(upper_left[cells[0]]) * float(lower_right[cells[1]]))
+        boxes.setdefault(cells, Box(xyxy, cells, confidence))
+    return tuple(boxes.values())

@@ -1,0 +1,278 @@
+"""Grounding, from picture to result: the one path of commands, demo, evaluation and Python users."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from multiway_core.errors import InputError
+from multiway_core.generation import StepEvent
+
+from multiway_vision_language import presence, prompts
+from multiway_vision_language.answers import Answer, read_answer, whole_places
+from multiway_vision_language.grounded_text import GROUNDING, PHRASE, PHRASE_END, Phrase, build
+from multiway_vision_language.kosmos2.generation import Decoding, Kosmos2Generator, Prefix
+from multiway_vision_language.kosmos2.model import ImageFeatures
+from multiway_vision_language.locations import Cells
+from multiway_vision_language.pictures import Picture, PictureSource, open_picture
+from multiway_vision_language.prompts import Prompt
+from multiway_vision_language.result import XYXY, Entity, Grounding
+from multiway_vision_language.systems import load_generator
+
+BUNDLED_MODEL = "bundled:grounding-small"
+CACHED_PICTURES = 32
+ROWS = 16
+"""Phrases that are looked for at once."""
+LEAST_ROOM = 4
+"""Tokens of one place with its tags."""
+
+Frame = Literal["pixel", "norm"]
+OnPartial = Callable[[Grounding], None]
+
+
+class GroundingPipeline:
+    """Captions, finds phrases, describes places and answers questions with one model.
+
+    All methods take any picture of :func:`open_picture` and raise :class:`InputError` for one that cannot be read, and
+    for words that are empty, too long, or spell the model's own tags. Boxes of results are in pixels of the source
+    picture. ``on_partial`` gets the result so far while text is written, without confidences. Features of the last
+    ``CACHED_PICTURES`` pictures are kept, by content.
+    """
+
+    def __init__(self, name: str, generator: Kosmos2Generator) -> None:
+        self.name = name
+        self.generator = generator
+        self.grid = generator.processor.grid
+        self._features: OrderedDict[str, ImageFeatures] = OrderedDict()
+        self._lock = threading.Lock()  # a demo's visitors come in threads
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str = BUNDLED_MODEL,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+        revision: str | None = None,
+    ) -> GroundingPipeline:
+        """Load ``bundled:NAME``, a local folder, or a hub id such as ``microsoft/kosmos-2-patch14-224``.
+
+        ``dtype`` is float32 by default on a CPU, bfloat16 on a GPU.
+        Raises :class:`ModelNotFoundError`, :class:`ConfigError` or :class:`CheckpointError`.
+        """
+        if dtype is None:
+            dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
+        return cls(name, load_generator(name, revision=revision, dtype=dtype, device=device))
+
+    @property
+    def knows_absence(self) -> bool:
+        """Whether the model was taught what is not in a picture; else ``present`` is an uncalibrated score."""
+        return self.generator.model.config.trained_absence
+
+    def caption(
+        self,
+        picture: PictureSource,
+        *,
+        detailed: bool = False,
+        grounded: bool = True,
+        on_partial: OnPartial | None = None,
+    ) -> Grounding:
+        """What the picture shows, in words, with the places of what is named if ``grounded``."""
+        return self._write(
+            open_picture(picture), prompts.caption(detailed=detailed, grounded=grounded), on_partial
+        )
+
+    def locate(self, picture: PictureSource, phrases: Sequence[str], *, threshold: float = 0.5) -> Grounding:
+        """Where the phrases are: an entity for each, in order, its ``phrase`` as given; the text has one a line.
+
+        Of a model that knows absence, phrases whose ``present`` is below ``threshold`` have no boxes. One that does not
+        gives a box to everything.
+        """
+        if isinstance(phrases, str):
+            raise InputError("phrases are a list; give [phrase] for a single one")
+        if not phrases:
+            raise InputError("there is no phrase to look for; give one or more")
+        asked = [prompts.place_of(phrase) for phrase in phrases]
+        opened = open_picture(picture)
+        prefix = self._read(opened, GROUNDING)
+        entities: list[Entity] = []
+        tagged: list[str] = []
+        start = 0
+        for first in range(0, len(asked), ROWS):
+            rows = slice(first, first + ROWS)
+            found = self._places(opened, prefix, phrases[rows], asked[rows])
+            for phrase, (answer, present) in zip(phrases[rows], found, strict=True):
+                boxes = answer.entities[0].boxes if answer.entities else ()
+                if self.knows_absence and present < threshold:
+                    boxes = ()
+                entities.append(Entity(phrase, (start, start + len(phrase)), boxes, present))
+                tagged.append(answer.tagged)
+                start += len(phrase) + 1
+        return self._result(opened, "\n".join(phrases), tuple(entities), "\n".join(tagged))
+
+    def describe(
+        self,
+        picture: PictureSource,
+        box: Sequence[float],
+        *,
+        frame: Frame = "pixel",
+        on_partial: OnPartial | None = None,
+    ) -> Grounding:
+        """What is at a place: left, top, right, bottom in pixels of the picture, or as fractions (``norm``).
+
+        The text says what "It" is, whose box is the given one as the location grid has it.
+        Raises :class:`InputError`: the box has no area or reaches outside the picture.
+        """
+        opened = open_picture(picture)
+        return self._write(opened, prompts.words_for(self.snap(opened, box, frame=frame)), on_partial)
+
+    def ask(
+        self,
+        picture: PictureSource,
+        question: str,
+        *,
+        grounded: bool = True,
+        on_partial: OnPartial | None = None,
+    ) -> Grounding:
+        """The answer to a question, with the places of what it names if ``grounded``."""
+        return self._write(open_picture(picture), prompts.answer_to(question, grounded=grounded), on_partial)
+
+    def prompt(
+        self, picture: PictureSource, tagged: str, *, on_partial: OnPartial | None = None
+    ) -> Grounding:
+        """Continue any text with tags, such as ``<grounding>A picture of<phrase> a dog</phrase>``.
+
+        Raises :class:`InputError` also for tags that are not whole.
+        """
+        prompt = prompts.free(tagged)
+        whole = tagged
+        if tagged.endswith(PHRASE_END) and PHRASE in tagged:
+            whole = tagged[: tagged.rindex(PHRASE)]  # its places are what is asked for
+        problems = self.generator.processor.parse(whole).problems
+        if problems:
+            raise InputError(f"the prompt cannot be continued: {problems[0]}")
+        return self._write(open_picture(picture), prompt, on_partial)
+
+    def snap(self, picture: Picture, box: Sequence[float], *, frame: Frame = "pixel") -> Cells:
+        """The two cells of the location grid that stand for a box. Raises :class:`InputError` as :meth:`describe`."""
+        if len(box) != 4 or not all(math.isfinite(number) for number in box):
+            raise InputError("a box is four numbers: left, top, right, bottom")
+        if frame not in ("pixel", "norm"):
+            raise InputError(f"unknown frame {frame!r}: expected pixel or norm")
+        across, down = (1, 1) if frame == "norm" else (picture.width, picture.height)
+        left, top, right, bottom = box
+        shown = ",".join(f"{number:g}" for number in box)
+        if right <= left or bottom <= top:
+            raise InputError(f"the box {shown} has no area: expected left < right and top < bottom")
+        if left < 0 or top < 0 or right > across or bottom > down:
+            raise InputError(f"the box {shown} reaches outside the picture, which is 0,0,{across},{down}")
+        return self.grid.encode((left / across, top / down, right / across, bottom / down))
+
+    def rectangle(self, picture: Picture, cells: Cells) -> XYXY:
+        """The pixels of all cells from the upper left to the lower right one: what the model knows of a box."""
+        size = self.grid.size
+        (row, column), (last_row, last_column) = (divmod(cell, size) for cell in cells)
+        across, down = picture.width / size, picture.height / size
+        return column * across, row * down, (last_column + 1) * across, (last_row + 1) * down
+
+    def features(self, picture: Picture) -> ImageFeatures:
+        """What the decoder sees of one picture, kept for the next call."""
+        with self._lock:
+            if picture.key in self._features:
+                self._features.move_to_end(picture.key)
+                return self._features[picture.key]
+        with torch.inference_mode():
+            made = self.generator.model.encode_images(self.generator.processor.pixels([picture.image]))
+        with self._lock:
+            self._features[picture.key] = made
+            while len(self._features) > CACHED_PICTURES:
+                self._features.popitem(last=False)
+        return made
+
+    def _read(self, picture: Picture, text: str, *, max_new_tokens: int = 1) -> Prefix:
+        ids = self.generator.processor.prompt(text)
+        room = self._room(len(ids), max_new_tokens)
+        return self.generator.read([ids], self.features(picture), room=room)
+
+    def _room(self, length: int, max_new_tokens: int) -> int:
+        """How many tokens may be written behind ``length``. Raises InputError where a place would not fit."""
+        limit = self.generator.model.config.text.max_positions
+        if length + LEAST_ROOM > limit:
+            raise InputError(
+                f"the words are too many: {length:,} tokens with the picture, and {self.name} reads and writes {limit:,}"
+            )
+        return min(max_new_tokens, limit - length)
+
+    def _write(self, picture: Picture, prompt: Prompt, on_partial: OnPartial | None) -> Grounding:
+        prefix = self._read(picture, prompt.tagged, max_new_tokens=prompt.max_new_tokens)
+        processor = self.generator.processor
+        ids: list[int] = []
+
+        def report(event: StepEvent) -> None:
+            if event.active_B[0] and on_partial is not None:
+                ids.append(int(event.tokens_B[0]))
+                answer = read_answer(processor, picture, prompt, ids)
+                on_partial(self._result(picture, answer.text, answer.entities, answer.tagged))
+
+        decoding = Decoding(
+            max_new_tokens=self._room(prefix.cache.length, prompt.max_new_tokens),
+            block_scope="text",
+            grammar=True,
+            grounded="<" in prompt.tagged,
+        )
+        (written,) = self.generator.write(prefix, decoding, report if on_partial else None)
+        answer = read_answer(processor, picture, prompt, written.ids, written)
+        entities = self._with_presence(picture, answer)
+        result = self._result(picture, answer.text, entities, answer.tagged)
+        return replace(result, truncated=written.truncated, problems=answer.problems)
+
+    def _places(
+        self, picture: Picture, prefix: Prefix, phrases: Sequence[str], asked: Sequence[Prompt]
+    ) -> list[tuple[Answer, float]]:
+        """The best places of each phrase whatever the model makes of it, and ``present``."""
+        processor, tokens = self.generator.processor, self.generator.tokens
+        end = torch.tensor([tokens.eos], device=prefix.logits_BV.device)
+        suffixes = [processor.encode(prompt.tagged.removeprefix(GROUNDING)) for prompt in asked]
+        room = self._room(prefix.cache.length + max(map(len, suffixes)), asked[0].max_new_tokens)
+        rows = self.generator.extend(prefix, suffixes, room=room)
+        said = presence.said(self.generator, rows)
+        rows = replace(rows, logits_BV=rows.logits_BV.index_fill(1, end, float("-inf")))
+        decoding = Decoding(
+            max_new_tokens=room, block_scope="text", grammar=True, stop_after=(tokens.object_end,)
+        )
+        answers = [
+            read_answer(processor, picture, prompt, whole_places(written.ids, tokens), written)
+            for prompt, written in zip(asked, self.generator.write(rows, decoding), strict=True)
+        ]
+        if not self.knows_absence:
+            cells = [answer.entities[0].boxes[0].cells for answer in answers]
+            said = presence.verified(self.generator, prefix, phrases, cells)
+        return list(zip(answers, said, strict=True))
+
+    def _with_presence(self, picture: Picture, answer: Answer) -> tuple[Entity, ...]:
+        """The entities; of those that the model named itself, ``present`` is what :meth:`locate` would say."""
+        entities = list(answer.entities)
+        waiting = [index for index, own in enumerate(answer.own) if own]
+        if not waiting:
+            return answer.entities
+        prefix = self._read(picture, GROUNDING)
+        for first in range(0, len(waiting), ROWS):
+            part = waiting[first : first + ROWS]
+            phrases = [entities[index].phrase for index in part]
+            if self.knows_absence:
+                suffixes = [self.generator.processor.encode(build([Phrase(phrase)])) for phrase in phrases]
+                scores = presence.said(self.generator, self.generator.extend(prefix, suffixes))
+            else:
+                cells = [entities[index].boxes[0].cells for index in part]
+                scores = presence.verified(self.generator, prefix, phrases, cells)
+            for index, score in zip(part, scores, strict=True):
+                entities[index] = replace(entities[index], present=score)
+        return tuple(entities)
+
+    def _result(self, picture: Picture, text: str, entities: tuple[Entity, ...], tagged: str) -> Grounding:
+        return Grounding(picture.source, self.name, picture.width, picture.height, text, entities, tagged)

@@ -1,0 +1,29 @@
+"""A model's name -> the network that its folder says it is, ready to write."""
+
+from __future__ import annotations
+
+import torch
+from multiway_core import config, hub
+from multiway_core.errors import CheckpointError
+
+from multiway_vision_language.kosmos2 import checkpoint as kosmos2
+from multiway_vision_language.kosmos2.generation import Kosmos2Generator
+
+LOADERS = {kosmos2.MODEL_TYPE: kosmos2.load_pretrained}
+"""``model_type`` of a folder's ``config.json`` -> what loads model and processor."""
+
+
+def load_generator(
+    name: str, *, revision: str | None, dtype: torch.dtype, device: torch.device | str
+) -> Kosmos2Generator:
+    """The model ``name`` (``bundled:NAME``, a folder, or a hub id) with its processor.
+
+    Raises :class:`ModelNotFoundError`, :class:`ConfigError` or :class:`CheckpointError`.
+    """
+    folder = hub.resolve(name, revision=revision, allow_patterns=["config.json"])
+    path = folder / "config.json"
+    # The original kosmos-2.pt comes without a config.
+    kind = config.read_json(path).get("model_type") if path.is_file() else kosmos2.MODEL_TYPE
+    if kind not in LOADERS:
+        raise CheckpointError(f"{path}: model_type is {kind!r}; there are: {', '.join(LOADERS)}")
+    return Kosmos2Generator(*LOADERS[kind](name, revision=revision, dtype=dtype, device=device))
