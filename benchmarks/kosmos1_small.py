@@ -43,11 +43,13 @@ from multiway_vision_language.kosmos1.model import Kosmos1
 from multiway_vision_language.kosmos1.processor import Kosmos1Processor
 from multiway_vision_language.kosmos2.config import Kosmos2Config, TextConfig, TokenConfig, VisionConfig
 from multiway_vision_language.kosmos2.model import ImageFeatures
+from multiway_vision_language.kosmos2.objective import next_token_loss
 from multiway_vision_language.kosmos2.processor import TokenBatch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 SIDE = 64
+IGNORED = -100  # a property that a drawing has not, a place where nothing is predicted
 SHOTS = (0, 1, 2, 4)
 NOUNS = ("film", "plot", "cast", "music", "ending", "script")
 VERBS = {"is": False, "was": False, "is not": True, "is never": True}
@@ -161,7 +163,7 @@ class Drawings:
     def __call__(self, step: int, shard: int, num_shards: int) -> dict[str, Tensor]:
         rng = random.Random(f"drawings/{self.seed}/{step}/{shard}")
         pictures = []
-        labels = {name: torch.full((self.size,), objective.IGNORED) for name in HEADS}
+        labels = {name: torch.full((self.size,), IGNORED) for name in HEADS}
         for row in range(self.size):
             if row % 3 == 0:
                 panel = random_panel(rng)
@@ -188,7 +190,7 @@ def tower_loss(task: TowerTask, batch: dict[str, Tensor]) -> Loss:
     total = torch.tensor(0.0)
     metrics = {}
     for name, logits in task(batch["pixels"]).items():
-        kept = batch[name] != objective.IGNORED
+        kept = batch[name] != IGNORED
         total = total + nn.functional.cross_entropy(logits[kept], batch[name][kept])
         metrics[name] = (logits[kept].argmax(1) == batch[name][kept]).float().mean().detach()
     size = len(batch["pixels"])
@@ -201,7 +203,7 @@ def tower_accuracy(task: TowerTask, data: Drawings) -> dict[str, float]:
     task.eval()
     accuracy = {}
     for name, logits in task(batch["pixels"]).items():
-        kept = batch[name] != objective.IGNORED
+        kept = batch[name] != IGNORED
         accuracy[name] = round(float((logits[kept].argmax(1) == batch[name][kept]).float().mean()), 3)
     return accuracy
 
@@ -330,12 +332,12 @@ def matrix_batch(
     for matrix in matrices:
         prefix, candidates = matrix_parts(matrix, album, rng)
         ids = encode(processor, prefix)
-        branch, target = [0] * len(ids), [objective.IGNORED] * len(ids)
+        branch, target = [0] * len(ids), [IGNORED] * len(ids)
         shown += pictures(prefix)
         for number, candidate in enumerate(candidates, start=1):
             more = encode(processor, candidate, begin=False)
             ids, branch = ids + more, branch + [number] * len(more)
-            target += [objective.IGNORED] * (len(more) - 1) + [yes if number - 1 == matrix.answer else no]
+            target += [IGNORED] * (len(more) - 1) + [yes if number - 1 == matrix.answer else no]
             shown += pictures(candidate)
         rows.append(ids)
         branches.append(branch)
@@ -358,7 +360,7 @@ def document_batch(
     return {
         "batch": batch,
         "branches": None,
-        "targets": objective.next_tokens(batch, processor.tokens),
+        "targets": None,
         "features": album.features[shown],
         "yes": None,
     }
@@ -377,13 +379,14 @@ def logits_of(model: Kosmos1, batch: TokenBatch, features: Tensor, branches: Ten
 
 
 def language_loss(model: Kosmos1, data: dict[str, Any]) -> Loss:
+    if data["yes"] is None:
+        images = ImageFeatures(model.resampler(data["features"]))
+        total, count = next_token_loss(model, data["batch"], images)
+        return Loss(total, count, {"text_loss": total.detach() / count}, len(data["batch"].tokens_BT))
     logits = logits_of(model, data["batch"], data["features"], data["branches"])
     targets = data["targets"]
-    if data["yes"] is None:
-        total, count = objective.token_loss(logits, targets)
-        return Loss(total, count, {"text_loss": total.detach() / count}, len(targets))
     # One candidate of six is right: its answer counts five times, so that Yes and No weigh the same.
-    right, wrong = targets == data["yes"], (targets != data["yes"]) & (targets != objective.IGNORED)
+    right, wrong = targets == data["yes"], (targets != data["yes"]) & (targets != IGNORED)
     entropy = nn.functional.cross_entropy
     yes = entropy(logits[right], targets[right], reduction="sum")
     no = entropy(logits[wrong], targets[wrong], reduction="sum")
@@ -506,7 +509,7 @@ def matrix_accuracy(
     for start in range(0, number, 25):
         data = matrix_batch(processor, album, made[start : start + 25], rng)
         logits = logits_of(model, data["batch"], data["features"], data["branches"])
-        asked = data["targets"] != objective.IGNORED
+        asked = data["targets"] != IGNORED
         scores += (
             logits[asked].softmax(dim=-1)[:, data["yes"]].unflatten(0, (-1, raven.NUM_CANDIDATES)).tolist()
         )

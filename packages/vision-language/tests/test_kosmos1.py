@@ -20,6 +20,7 @@ from multiway_vision_language.kosmos1.processor import Document, Kosmos1Processo
 from multiway_vision_language.kosmos2.config import KOSMOS_2_TINY
 from multiway_vision_language.kosmos2.generation import Decoding
 from multiway_vision_language.kosmos2.model import ImageFeatures
+from multiway_vision_language.kosmos2.objective import next_token_loss
 
 QUERIES = KOSMOS_1_TINY.num_queries
 WIDTH = KOSMOS_1_TINY.text.hidden_size
@@ -109,31 +110,26 @@ def test_token_by_token_equals_the_whole(generator: Kosmos1Generator) -> None:
     torch.testing.assert_close(stepwise[batch.valid_BT], whole[batch.valid_BT], atol=1e-10, rtol=0)
 
 
+@torch.no_grad()
 def test_only_discrete_tokens_are_judged(generator: Kosmos1Generator) -> None:
-    processor, ids = generator.processor, generator.tokens
+    model, processor, ids = generator.model, generator.processor, generator.tokens
     rows = [processor.document(document, end=True) for document in DOCUMENTS]
-    targets = objective.next_tokens(processor.batch(rows), ids)
+    batch, images = processor.batch(rows), features_of(generator, DOCUMENTS)
+    logits = model(batch.tokens_BT, batch.valid_BT, images=images, image_slots_BT=batch.image_slots_BT)
+    expected, number = 0.0, 0
     for row, of_row in enumerate(rows):
-        expected: list[int] = []
+        own = logits[row, -len(of_row) :].log_softmax(-1)
         inside = 0
-        for token in of_row[1:]:
+        for place, token in enumerate(of_row[1:]):
             if token == ids.image:
                 inside = QUERIES + 2
-            expected.append(objective.IGNORED if inside else token)
+            if not inside:
+                expected -= float(own[place, token])
+                number += 1
             inside = max(0, inside - 1)
-        expected.append(objective.IGNORED)
-        assert targets[row, -len(of_row) :].tolist() == expected
-        assert (targets[row, : -len(of_row)] == objective.IGNORED).all()
-    logits = torch.randn(*targets.shape, ids.vocab_size)
-    total, count = objective.token_loss(logits, targets)
-    assert count == sum((t != objective.IGNORED) for row in targets.tolist() for t in row)
-    by_hand = -sum(
-        float(logits[r, t].log_softmax(-1)[targets[r, t]])
-        for r in range(len(rows))
-        for t in range(targets.shape[1])
-        if targets[r, t] != objective.IGNORED
-    )
-    assert float(total) == pytest.approx(by_hand, rel=1e-5)
+    total, count = next_token_loss(model, batch, images)
+    assert count == number
+    assert float(total) == pytest.approx(expected, rel=1e-6)
 
 
 @torch.no_grad()

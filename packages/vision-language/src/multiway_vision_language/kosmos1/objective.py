@@ -1,6 +1,7 @@
-"""Next-token prediction on interleaved documents: only discrete tokens count (arXiv 2302.14045, section 2.3).
+"""How Kosmos-1 starts; what it learns by is :func:`multiway_vision_language.kosmos2.objective.next_token_loss`.
 
-Shape suffixes: B rows, T tokens, V vocabulary.
+The loss is the same for documents with any number of pictures: all discrete tokens count but ``<s>`` and the pictures'
+blocks (arXiv 2302.14045, section 2.3).
 """
 
 from __future__ import annotations
@@ -8,33 +9,9 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from multiway_vision_language.kosmos1.model import Kosmos1
-from multiway_vision_language.kosmos2.config import TokenConfig
-from multiway_vision_language.kosmos2.processor import TokenBatch
-
-IGNORED = -100  # a target that does not count
-
-
-def next_tokens(batch: TokenBatch, tokens: TokenConfig) -> Tensor:
-    """What each place shall predict, (B, T) int64: the next token, unless it is ``<s>``, ``<image>`` or an image slot.
-
-    ``</image>`` ends a run of slots whose length is fixed, and is not judged either.
-    """
-    unjudged = torch.tensor([tokens.bos, tokens.image, tokens.image_end], device=batch.tokens_BT.device)
-    counted_BT = batch.valid_BT & ~batch.image_slots_BT & ~torch.isin(batch.tokens_BT, unjudged)
-    targets_BT = torch.full_like(batch.tokens_BT, IGNORED)
-    kept_BT = counted_BT[:, 1:] & batch.valid_BT[:, :-1]
-    targets_BT[:, :-1] = torch.where(kept_BT, batch.tokens_BT[:, 1:], IGNORED)
-    return targets_BT
-
-
-def token_loss(logits_BTV: Tensor, targets_BT: Tensor) -> tuple[Tensor, int]:
-    """Sum of the cross-entropy over the targets, in float32, and their number."""
-    kept_BT = targets_BT != IGNORED
-    total = nn.functional.cross_entropy(logits_BTV[kept_BT].float(), targets_BT[kept_BT], reduction="sum")
-    return total, int(kept_BT.sum())
 
 
 @torch.no_grad()
