@@ -6,8 +6,10 @@ import math
 
 import pytest
 import torch
-from multiway_blocks.attention import attend, causal_mask
-from multiway_blocks.dilated import dilated_attend
+from multiway_blocks import dilated
+from multiway_blocks.attention import Attention, attend, causal_mask
+from multiway_blocks.dilated import DilatedAttention, dilated_attend
+from multiway_blocks.position import XPos
 from torch import Tensor
 
 
@@ -139,3 +141,40 @@ def test_low_precision_stays_near() -> None:
 def test_branches_that_leave_tokens_out_are_refused(branches) -> None:
     with pytest.raises(ValueError, match="dilation"):
         dilated_attend(*tensors(1, 2, 8, 2), branches)
+
+
+def test_queries_in_parts_change_nothing(monkeypatch) -> None:
+    inputs = tensors(1, 3, 23, 4)
+    branches = [(16, 1), (23, 3)]
+    for causal in (False, True):
+        whole = dilated_attend(*inputs, branches, causal=causal)
+        monkeypatch.setattr(dilated, "_QUERIES_AT_ONCE", 5)
+        torch.testing.assert_close(
+            dilated_attend(*inputs, branches, causal=causal), whole, atol=1e-12, rtol=0
+        )
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_layer_over_everything_is_the_dense_layer(causal: bool) -> None:
+    torch.manual_seed(0)
+    layer = DilatedAttention(24, 3, [(20, 1)], causal=causal, rotary=XPos(8)).double()
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    dense = Attention(24, 3, bias=True, sub_norm=True, rotary=XPos(8)).double()
+    dense.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 11, 24, dtype=torch.float64)
+    mask = causal_mask(11, 11) if causal else None
+    expected = dense(x, mask=mask, positions_BT=torch.arange(11)[None])
+    torch.testing.assert_close(layer(x), expected, atol=1e-12, rtol=0)
+
+
+def test_what_a_token_sees_grows_with_the_branches() -> None:
+    torch.manual_seed(0)
+    layer = DilatedAttention(16, 4, [(4, 1), (16, 4)]).double()
+    x = torch.randn(1, 16, 16, dtype=torch.float64)
+    before = layer(x)
+    x[0, 0] += 1
+    changed = (layer(x) != before).any(dim=-1)[0].nonzero().flatten().tolist()
+    # Token 0 is in the first segment of four and, for the first head, on the grid 0, 4, 8, 12 of all tokens.
+    assert changed == [0, 1, 2, 3, 4, 8, 12]

@@ -11,7 +11,49 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from multiway_blocks.attention import Attention
+from multiway_blocks.position import Rotary
+
 MISSING = -1e8  # log-sum-exp of a token that a branch does not cover
+_QUERIES_AT_ONCE = 1024  # bounds the memory of scores
+
+
+class DilatedAttention(Attention):
+    """Self-attention whose heads look at every R-th token of segments; see :func:`dilated_attend`.
+
+    Names and shapes of the weights are those of :class:`multiway_blocks.attention.Attention`. Positions (rotary, xPos)
+    are those of the whole sequence.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        branches: Sequence[tuple[int, int]],
+        *,
+        causal: bool = False,
+        strict: bool = False,
+        bias: bool = True,
+        rotary: Rotary | None = None,
+        sub_norm: bool = True,
+        eps: float = 1e-5,
+    ) -> None:
+        super().__init__(hidden_size, num_heads, bias=bias, rotary=rotary, sub_norm=sub_norm, eps=eps)
+        self.branches, self.causal, self.strict = list(branches), causal, strict
+
+    def forward(self, x_BNE: Tensor) -> Tensor:  # type: ignore[override]
+        """(B, N, E) -> (B, N, E)."""
+        query_BHND, key_BHND, value_BHND = (
+            self._heads(part(x_BNE), self.num_heads) for part in (self.query, self.key, self.value)
+        )
+        if self.rotary is not None:
+            positions_1N = torch.arange(x_BNE.shape[1], device=x_BNE.device)[None]
+            query_BHND = self.rotary(query_BHND, positions_1N)
+            key_BHND = self.rotary.keys(key_BHND, positions_1N)
+        mixed_BHND = dilated_attend(
+            query_BHND, key_BHND, value_BHND, self.branches, causal=self.causal, strict=self.strict
+        )
+        return self.output(self.norm(mixed_BHND.transpose(1, 2).flatten(2)))
 
 
 def dilated_attend(
@@ -120,13 +162,20 @@ def _attend_with_lse(
     query_BHMD: Tensor, key_BHMD: Tensor, value_BHMD: Tensor, visible_HM: Tensor | None, causal: bool
 ) -> tuple[Tensor, Tensor]:
     """Attention among the kept tokens of one segment, and the log of its softmax's denominator, detached."""
+    kept = query_BHMD.shape[2]
     precision = torch.promote_types(query_BHMD.dtype, torch.float32)
-    scores_BHMM = ((query_BHMD * query_BHMD.shape[-1] ** -0.5) @ key_BHMD.transpose(-1, -2)).to(precision)
-    # A large negative number, not infinity: filling sees only filling, and 0 / 0 would spoil all gradients.
-    if visible_HM is not None:
-        scores_BHMM = scores_BHMM.masked_fill(~visible_HM[:, None, :], MISSING)
-    if causal:
-        future = torch.ones(scores_BHMM.shape[-2:], dtype=torch.bool, device=scores_BHMM.device).triu(1)
-        scores_BHMM = scores_BHMM.masked_fill(future, MISSING)
-    lse_BHM = scores_BHMM.detach().logsumexp(dim=-1)
-    return scores_BHMM.softmax(dim=-1).to(value_BHMD.dtype) @ value_BHMD, lse_BHM
+    key_BHDM = key_BHMD.transpose(-1, -2)
+    place_M = torch.arange(kept, device=query_BHMD.device)
+    outputs, sums = [], []
+    for start in range(0, kept, _QUERIES_AT_ONCE):
+        part = slice(start, start + _QUERIES_AT_ONCE)
+        query_BHQD = query_BHMD[:, :, part] * query_BHMD.shape[-1] ** -0.5
+        scores_BHQM = (query_BHQD @ key_BHDM).to(precision)
+        # A large negative number, not infinity: filling sees only filling, and 0 / 0 would spoil all gradients.
+        if visible_HM is not None:
+            scores_BHQM = scores_BHQM.masked_fill(~visible_HM[:, None, :], MISSING)
+        if causal:
+            scores_BHQM = scores_BHQM.masked_fill(place_M > place_M[part, None], MISSING)
+        sums.append(scores_BHQM.detach().logsumexp(dim=-1))
+        outputs.append(scores_BHQM.softmax(dim=-1).to(value_BHMD.dtype) @ value_BHMD)
+    return torch.cat(outputs, dim=2), torch.cat(sums, dim=2)
