@@ -67,9 +67,8 @@ def evaluate(
     json: JsonOption = False,
 ) -> None:
     """Measure a model on your copy of a data set: scores with intervals, beside ceilings and blind baselines."""
-    import json as json_module
 
-    from multiway_core.app import progress_bar, write_stdout
+    from multiway_core.app import write_stdout
 
     from multiway_grounding.evaluation import Files, evaluate_task
 
