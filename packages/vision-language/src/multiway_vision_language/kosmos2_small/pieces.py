@@ -43,18 +43,23 @@ def train_pieces(captions: Path, names: Sequence[str], tokens: TokenConfig, path
             lines += [phrase.format(rng.choice([name, plural(name)]), rng.choice(names)) for _ in range(6)]
     lines += 200 * list(_OPENINGS)
     model = io.BytesIO()
-    SentencePieceTrainer.train(
-        sentence_iterator=iter(lines),
-        model_writer=model,
-        vocab_size=tokens.num_text_tokens + _CONTROL_PIECES,
-        model_type="unigram",
-        normalization_rule_name="nmt_nfkc_cf",
-        character_coverage=1.0,
-        unk_id=0,
-        bos_id=1,
-        eos_id=2,
-        pad_id=-1,
-        minloglevel=2,
-    )
+    try:
+        SentencePieceTrainer.train(
+            sentence_iterator=iter(lines),
+            model_writer=model,
+            vocab_size=tokens.num_text_tokens + _CONTROL_PIECES,
+            model_type="unigram",
+            normalization_rule_name="nmt_nfkc_cf",
+            character_coverage=1.0,
+            unk_id=0,
+            bos_id=1,
+            eos_id=2,
+            pad_id=-1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise InputError(
+            f"{captions}: too few different words for {tokens.num_text_tokens} pieces"
+        ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_bytes(path, model.getvalue())

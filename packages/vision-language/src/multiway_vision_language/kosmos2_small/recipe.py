@@ -8,7 +8,7 @@
     python -m multiway_vision_language.kosmos2_small.recipe --assets pictures --output runs/grounding
 
 `pictures` is the folder that `scenes/assets.py` describes. A second call goes on where the first was stopped.
-`runs/grounding/model` is the model folder.
+`runs/grounding/model` is the model folder, `runs/grounding/detector` what stage 3 gave.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from multiway_vision_language.kosmos2.tokenizer import SentencePieceTokenizer
 from multiway_vision_language.kosmos2_small.batches import GroundingBatches
 from multiway_vision_language.kosmos2_small.checkpoint import save
 from multiway_vision_language.kosmos2_small.config import GROUNDING_SMALL, SmallConfig
+from multiway_vision_language.kosmos2_small.detector import save_names
 from multiway_vision_language.kosmos2_small.looks import look_at, write_looks
 from multiway_vision_language.kosmos2_small.model import Kosmos2Small
 from multiway_vision_language.kosmos2_small.objective import Training, training_loss
@@ -200,6 +201,9 @@ def train(preset: str, assets: Path, output: Path, *, seed: int = 0, minutes: fl
         trainer = Trainer(training, training_loss, source, replace(config, seed=seed), output / stage)
         trainer.fit(None if minutes is None else minutes * 60)
         load_ema_into(training, output / stage)
+        if not words:
+            save(model, pieces, output / "detector")
+            save_names(training.names, output / "detector")
     save(model.eval(), pieces, output / "model")
     return output / "model"
 
