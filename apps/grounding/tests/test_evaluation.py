@@ -89,8 +89,8 @@ def test_refcoco_by_hand(tmp_path: Path) -> None:
     assert means["random object"] == pytest.approx((1 / 3 + 1 / 3 + 1 / 3) / 3)
     assert means["largest object"] == pytest.approx(1 / 3)
     assert means["centre box"] == pytest.approx(1 / 3)
-    assert report.groups["size: below the grid (< 6 %)"]["acc@0.5"].mean == 1.0
-    assert report.groups["size: 50 % and more"]["acc@0.5"].n == 2
+    assert report.groups["side 0.00 to 0.06 (below the grid)"]["acc@0.5"].mean == 1.0
+    assert report.groups["side 0.50 to 1.00"]["acc@0.5"].n == 2
     assert "present AUC" not in means
     assert "present, absent" not in means
     report.save(tmp_path / "report")

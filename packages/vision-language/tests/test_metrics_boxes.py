@@ -128,24 +128,24 @@ def test_referring_table_of_ten_expressions_by_hand() -> None:
     assert table["centre box"].accuracy.mean == pytest.approx(8 / 10)
     assert table["largest object"].accuracy.mean == pytest.approx(8 / 10)
     assert table["random object"].accuracy.mean == pytest.approx(0.5)
-    assert table["model, below the grid (< 6 %)"].n == 2
-    assert table["model, below the grid (< 6 %)"].accuracy.mean == pytest.approx(0.5)
-    assert table["model, 50 % and more"].n == 8
-    assert "model, 10 to 20 %" not in table
+    assert table["model, side 0.00 to 0.06 (below the grid)"].n == 2
+    assert table["model, side 0.00 to 0.06 (below the grid)"].accuracy.mean == pytest.approx(0.5)
+    assert table["model, side 0.50 to 1.00"].n == 8
+    assert "model, side 0.10 to 0.20" not in table
 
 
 def test_baselines_need_objects() -> None:
     table = referring_table([ReferringRecord(None, box(0, 0), 100, 100)])
-    assert set(table) == {"model", "centre box", "model, 10 to 20 %"}
+    assert set(table) == {"model", "centre box", "model, side 0.10 to 0.20"}
     assert largest_object([]) is None
     assert random_object(box(0, 0), []) == (0.0, 0.0)
     assert referring_table([]) == {}
 
 
 def test_sizes_take_the_smaller_side() -> None:
-    assert size_group(box(0, 0, 5.9, 100), 100, 100) == "below the grid (< 6 %)"
-    assert size_group(box(0, 0, 50, 24), 100, 400) == "6 to 10 %"
-    assert size_group((0, 0, 300, 300), 100, 100) == "50 % and more"
+    assert size_group(box(0, 0, 5.9, 100), 100, 100) == "side 0.00 to 0.06 (below the grid)"
+    assert size_group(box(0, 0, 50, 24), 100, 400) == "side 0.06 to 0.10"
+    assert size_group((0, 0, 300, 300), 100, 100) == "side 0.50 to 1.00"
     assert set(SIZES) == {size_group(box(0, 0, side, side), 100, 100) for side in range(1, 100)}
     assert centre_box(100, 50, 0.5) == (25, 12.5, 75, 37.5)
 

@@ -185,7 +185,7 @@ def evaluate_cases(
 
     def groups(sample: Sample) -> list[str]:
         case: Case = sample.target
-        sizes = [f"size: {size_group(case.truths[0], case.width, case.height)}"] if case.truths else []
+        sizes = [size_group(case.truths[0], case.width, case.height)] if case.truths else []
         return [*case.labels, *sizes]
 
     report = evaluate(

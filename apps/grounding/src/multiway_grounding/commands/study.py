@@ -29,9 +29,13 @@ def evaluate(
         EvaluationTask, typer.Argument(help="What is measured, by the protocol of its data set.")
     ],
     images: Annotated[
-        Path,
-        typer.Option("--images", metavar="DIR", help="The pictures; for photos a COCO, VOC or YOLO set."),
-    ],
+        Path | None,
+        typer.Option(
+            "--images",
+            metavar="DIR",
+            help="The pictures; for photos a COCO, VOC or YOLO set; for bundled a folder of scenes.",
+        ),
+    ] = None,
     annotations: Annotated[
         Path | None, typer.Option("--annotations", metavar="FILE", help="The data set's JSON file.")
     ] = None,
@@ -63,6 +67,9 @@ def evaluate(
     json: JsonOption = False,
 ) -> None:
     """Measure a model on your copy of a data set: scores with intervals, beside ceilings and blind baselines."""
+
+    from multiway_core.app import write_stdout
+
     from multiway_grounding.evaluation import Files, evaluate_task
 
     files = Files(images, annotations, entities, questions, split, skip_missing)

@@ -38,7 +38,7 @@ def find_picture(folder: Path, file_name: str, where: str) -> Path | None:
 def missing_picture(folder: Path, file_name: str, where: str) -> DataError:
     """What to raise for a picture that is named but not there."""
     return DataError(
-        f"{where}: no picture {folder / file_name}; give the pictures' folder, or skip_missing to leave such out"
+        f"{where}: no picture {folder / file_name}; give the pictures' folder, or leave such out (skip missing)"
     )
 
 

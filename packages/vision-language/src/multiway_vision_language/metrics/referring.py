@@ -18,13 +18,14 @@ from multiway_vision_language.result import XYXY
 
 THRESHOLD = 0.5
 BELOW_GRID = 0.06
-SIZES: dict[str, tuple[float, float]] = {
-    "below the grid (< 6 %)": (0.0, BELOW_GRID),
-    "6 to 10 %": (BELOW_GRID, 0.1),
-    "10 to 20 %": (0.1, 0.2),
-    "20 to 50 %": (0.2, 0.5),
-    "50 % and more": (0.5, float("inf")),
+SIZES: dict[str, float] = {
+    "side 0.00 to 0.06 (below the grid)": BELOW_GRID,
+    "side 0.06 to 0.10": 0.1,
+    "side 0.10 to 0.20": 0.2,
+    "side 0.20 to 0.50": 0.5,
+    "side 0.50 to 1.00": float("inf"),
 }
+"""Groups of objects by the smaller side as a share of the picture's, and the side from which the next one begins."""
 CENTRE_SHARE = 0.8
 """The tenth of the sides with which a central box hits most objects of COCO's photographs."""
 
@@ -68,7 +69,7 @@ def size_of(box: XYXY, width: int, height: int) -> float:
 def size_group(box: XYXY, width: int, height: int) -> str:
     """The name of the box's group among ``SIZES``."""
     size = size_of(box, width, height)
-    return next(name for name, (_, limit) in SIZES.items() if size < limit)
+    return next(name for name, limit in SIZES.items() if size < limit)
 
 
 def ceiling_iou(truth: XYXY, width: int, height: int, round_trip: RoundTrip) -> float:
