@@ -183,7 +183,7 @@ def results(tmp_path):
                 "problems": [],
                 "entities": [entity],
                 "request": {"task": "caption"},
-            }  # fmt: skip
+            }
         )
     path = tmp_path / "results.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))

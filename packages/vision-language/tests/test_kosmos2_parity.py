@@ -14,7 +14,7 @@ from multiway_vision_language.kosmos2 import checkpoint
 from multiway_vision_language.kosmos2.config import KOSMOS_2, TokenConfig
 from multiway_vision_language.kosmos2.generation import Decoding, Kosmos2Generator
 from multiway_vision_language.kosmos2.model import Kosmos2
-from multiway_vision_language.kosmos2.objective import next_token_loss
+from multiway_vision_language.kosmos2.objective import counted_tokens, next_token_loss
 from multiway_vision_language.kosmos2.processor import Kosmos2Processor, TokenBatch
 from torch import Tensor
 
@@ -91,9 +91,7 @@ def pixels(model: Kosmos2, rows: int, seed: int = 0) -> Tensor:
 def prompts(model: Kosmos2, *lengths: int, seed: int = 0) -> list[list[int]]:
     rng = np.random.default_rng(seed)
     processor = Kosmos2Processor(model.config, NoText())
-    ids = [
-        token for token in range(4, TOKENS.vocab_size) if token != TOKENS.image
-    ]  # which would bring a picture
+    ids = [token for token in range(4, TOKENS.vocab_size) if token not in (TOKENS.image, TOKENS.image_end)]
     return [processor.prompt("") + rng.choice(ids, length).tolist() for length in lengths]
 
 
@@ -177,10 +175,11 @@ def test_loss(published) -> None:
     ours = checkpoint.load(folder)
     pictures = pixels(ours, 2)
     batch = batch_of(ours, prompts(ours, 14, 14))
-    counted_BT = ~batch.image_slots_BT & (batch.tokens_BT != 0) & (batch.tokens_BT != TOKENS.image)
+    counted_BT = counted_tokens(batch, TOKENS)
+    assert int(counted_BT.sum()) == 2 * 14  # what stands behind the pictures
     labels = batch.tokens_BT.masked_fill(~counted_BT, -100)
     expected = by_theirs(theirs, pictures, batch, labels=labels).loss
-    total, count = next_token_loss(ours, batch, ours.encode_images(pictures), counted_BT=counted_BT)
+    total, count = next_token_loss(ours, batch, ours.encode_images(pictures))
     torch.testing.assert_close(total / count, expected, atol=1e-5, rtol=0)
 
 

@@ -349,3 +349,26 @@ def test_places_that_the_length_limit_cut_are_closed(pipeline):
     assert whole_places([word, *whole], tokens) == [word, *whole, tokens.object_end]
     assert whole_places([word, tokens.object, cell], tokens) == [word]
     assert whole_places([word, word], tokens) == [word, word]
+
+
+def test_boxes_that_repeat_end_the_answer(pipeline, photo, monkeypatch):
+    """A model that gives the same box for ever is stopped, and its box is given once."""
+    tokens = pipeline.generator.tokens
+    said = [tokens.object, *([tokens.first_location, tokens.first_location + 5, tokens.delimiter] * 20)]
+    steps = iter(said[1:])
+
+    def logits(token: int) -> torch.Tensor:
+        return torch.nn.functional.one_hot(torch.tensor([[token]]), tokens.vocab_size).float() * 50
+
+    extend = pipeline.generator.extend
+    monkeypatch.setattr(
+        pipeline.generator,
+        "extend",
+        lambda *rest, **more: replace(extend(*rest, **more), logits_BV=logits(said[0])[:, 0]),
+    )
+    monkeypatch.setattr(pipeline.generator.model, "forward", lambda *rest, **more: logits(next(steps)))
+    monkeypatch.setattr(pipeline_module.presence, "verified", lambda *rest: [0.5])
+    result = pipeline.locate(photo, ["grass"])
+    (entity,) = result.entities
+    assert [box.cells for box in entity.boxes] == [(0, 5)]
+    assert len(list(steps)) > 40

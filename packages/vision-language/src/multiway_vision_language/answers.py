@@ -47,8 +47,8 @@ def read_answer(
         for entity in parsed.entities
     )
     problems = parsed.problems
-    if written is not None and written.stop_reason == "stopped:no_token":
-        problems = (*problems, "the model would have repeated itself and was stopped")
+    if written is not None and written.stop_reason in ("stopped:no_token", "stopped:loop"):
+        problems = (*problems, "the model repeated itself and was stopped")
     own = tuple(entity.locations[0] >= given for entity in parsed.entities)
     return Answer(tagged, parsed.text, entities, own, problems)
 

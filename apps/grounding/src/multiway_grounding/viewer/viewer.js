@@ -179,13 +179,26 @@ function draw() {
   find(".sheet").classList.remove("isolating", "hovering");
   chosen = -1;
   drawPlaces(entities);
+  const boxes = entities.flatMap((entity) => entity.boxes.map((box) => box.xyxy));
+  if (boxes.length > 0) showHint(boxes, "A place is");
   drawText(now.segments || [], entities, now.note);
   find(".raw").hidden = !now.tagged;
   find(".raw pre").textContent = now.tagged || "";
 }
 
+// Below two cells a side a box and what it snaps to overlap by half or less.
+function showHint(boxes, subject) {
+  const { width, height, grid } = value();
+  const isTiny = ([left, top, right, bottom]) =>
+    right - left < (2 * width) / grid || bottom - top < (2 * height) / grid;
+  find(".hint").hidden = !boxes.some(isTiny);
+  find(".hint").textContent =
+    subject + " smaller than two grid cells: the model cannot tell the place any finer than the dashed rectangle.";
+}
+
 function showDrawn(box) {
   find(".drawn").hidden = find(".snapped").hidden = !box;
+  showHint(box ? [box] : [], "The box is");
   if (!box) return;
   place(find(".drawn"), box);
   place(find(".snapped"), cellRectangle(...snap(box)));

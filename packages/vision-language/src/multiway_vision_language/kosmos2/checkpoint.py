@@ -25,7 +25,7 @@ from multiway_vision_language.kosmos2.tokenizer import SentencePieceTokenizer
 MODEL_TYPE = "kosmos-2"
 PUBLISHED_NAME = "microsoft/kosmos-2-patch14-224"
 ORIGINAL_FILE = "kosmos-2.pt"
-_HUB_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", tokenizer.FILE)
+_HUB_FILES = ("*.json", "*.safetensors", tokenizer.FILE)
 
 # (name behind the prefix, ours)
 _TEXT_NAMES = (
@@ -228,9 +228,7 @@ def load_pretrained(
 
     Raises what `multiway_core.hub.resolve` raises, and :class:`CheckpointError`.
     """
-    folder = hub.resolve(name, revision=revision, allow_patterns=_HUB_FILES)
-    if folder.is_file():
-        folder = folder.parent
+    folder = find(name, revision=revision)
     pieces = SentencePieceTokenizer.from_folder(folder)
     own = read_config(folder)
     if pieces.num_text_tokens > own.tokens.num_text_tokens:
@@ -240,6 +238,12 @@ def load_pretrained(
         )
     model = load(folder, dtype=dtype, device=device)
     return model, Kosmos2Processor(own, pieces)
+
+
+def find(name: str, *, revision: str | None = None) -> Path:
+    """The model folder of a hub id, a folder or the path of a checkpoint in it. Raises as `multiway_core.hub.resolve`."""
+    path = hub.resolve(name, revision=revision, allow_patterns=_HUB_FILES)
+    return path.parent if path.is_file() else path
 
 
 def read_config(folder: Path) -> Kosmos2Config:

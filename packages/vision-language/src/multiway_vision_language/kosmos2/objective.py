@@ -1,6 +1,7 @@
-"""The loss of Kosmos-2: next-token prediction over everything but ``<s>``, ``<image>`` and the image slots.
+"""The loss of Kosmos-2: next-token prediction of all discrete tokens (arXiv 2306.14824, section 3.3).
 
-(arXiv 2306.14824, section 3.3; the mask is that of the published training code.)
+The mask is that of the published training code: what stands behind a picture is predicted, ``<s>`` and the picture's
+own block are not.
 
 Shape suffixes: B batch, T tokens, V vocabulary.
 """
@@ -16,9 +17,9 @@ from multiway_vision_language.kosmos2.processor import TokenBatch
 
 
 def counted_tokens(batch: TokenBatch, tokens: TokenConfig) -> Tensor:
-    """Which tokens (B, T) are predicted: bool, False for ``<s>``, ``<image>``, image slots and padding."""
-    control_BT = (batch.tokens_BT == tokens.bos) | (batch.tokens_BT == tokens.image)
-    return batch.valid_BT & ~batch.image_slots_BT & ~control_BT
+    """Which tokens (B, T) are predicted: bool, False for ``<s>``, pictures with their two tags, and padding."""
+    given = torch.tensor([tokens.bos, tokens.image, tokens.image_end], device=batch.tokens_BT.device)
+    return batch.valid_BT & ~batch.image_slots_BT & ~torch.isin(batch.tokens_BT, given)
 
 
 def next_token_loss(

@@ -24,6 +24,10 @@ class TextTokenizer(Protocol):
 
     def encode(self, text: str) -> list[int]: ...
 
+    def encode_with_offsets(self, text: str) -> list[tuple[int, int, int]]:
+        """The same ids with the characters that each stands for: (id, start, end)."""
+        ...
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, with the space before a first word; ids that are no text are left out."""
         ...
@@ -64,11 +68,11 @@ class SentencePieceTokenizer:
         return [piece + _OFFSET if piece >= _FIRST_PIECE else _UNKNOWN for piece in found]
 
     def encode_with_offsets(self, text: str) -> list[tuple[int, int, int]]:
-        """Model ids with the characters that each stands for: (id, start, end)."""
-        proto = self.pieces.EncodeAsImmutableProto(text)
+        """Model ids with the characters that each stands for, a space before a word included: (id, start, end)."""
+        found = self.pieces.EncodeAsOffsetMapping(text)
         return [
-            (piece.id + _OFFSET if piece.id >= _FIRST_PIECE else _UNKNOWN, piece.begin, piece.end)
-            for piece in proto.pieces
+            (piece + _OFFSET if piece >= _FIRST_PIECE else _UNKNOWN, start, end)
+            for piece, (start, end) in zip(found["ids"], found["offsets"], strict=True)
         ]
 
     def decode(self, ids: Sequence[int]) -> str:

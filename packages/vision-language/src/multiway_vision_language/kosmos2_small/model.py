@@ -140,13 +140,13 @@ class LocationPointer(nn.Module):
         """Log-probabilities of all location tokens: (B, T, N)."""
         cells_BTN = scores_BTN.softmax(dim=-1)
         first_BT11 = self.which(states_BTE)[..., None].sigmoid()
-        upper_left = self._mixture(cells_BTN, corners.top_BNG, corners.left_BNG)
-        lower_right = self._mixture(cells_BTN, corners.bottom_BNG, corners.right_BNG)
+        upper_left = self.mixture(cells_BTN, corners.top_BNG, corners.left_BNG)
+        lower_right = self.mixture(cells_BTN, corners.bottom_BNG, corners.right_BNG)
         return (first_BT11 * upper_left + (1 - first_BT11) * lower_right + 1e-8).log().flatten(2)
 
     @staticmethod
-    def _mixture(cells_BTN: Tensor, rows_BNG: Tensor, columns_BNG: Tensor) -> Tensor:
-        # sum over cells of  weight * (row distribution) x (column distribution)
+    def mixture(cells_BTN: Tensor, rows_BNG: Tensor, columns_BNG: Tensor) -> Tensor:
+        """Sum over cells of weight * (row distribution) x (column distribution): (B, T, G, G)."""
         weighted_BTGN = cells_BTN[:, :, None, :] * rows_BNG.transpose(1, 2)[:, None]
         return weighted_BTGN @ columns_BNG[:, None]
 

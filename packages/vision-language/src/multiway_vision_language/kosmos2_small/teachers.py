@@ -10,16 +10,24 @@ Only training needs them; the bundled model carries the results.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from multiway_core.errors import CheckpointError
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
 
 from multiway_vision_language.kosmos2_small.towers import NameTower, PlaceTower
+from multiway_vision_language.locations import NormalBox
+from multiway_vision_language.scenes.scene import area, overlap
 
 _NORM_EPS = 1e-3
+# Of detections.
+_MOST = 30
+_LEAST_SCORE = 0.25
+_MOST_SHARED = 0.55
 
 
 def load_name_tower(path: Path) -> NameTower:
@@ -127,3 +135,44 @@ def _read_tensors(graph: Path) -> dict[str, Tensor]:
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{graph}: not a TensorFlow.js graph model ({error})") from error
     return tensors
+
+
+class CenterNet:
+    """The place tower as the detector that it was published as."""
+
+    def __init__(self, tower: PlaceTower, classes: Sequence[str], *, size: int = 512) -> None:
+        self.tower = tower
+        self.classes = classes
+        self.size = size
+
+    @torch.inference_mode()
+    def __call__(self, picture: Image.Image) -> list[tuple[str, NormalBox, float]]:
+        """Names, boxes and scores of what a picture shows, the surest first, warped to a square of 512 pixels."""
+        square = picture.convert("RGB").resize((self.size, self.size), Image.Resampling.BICUBIC)
+        pixels_BCHW = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float()
+        _, scores_BCHW, sides_B4HW = self.tower(pixels_BCHW)
+        scores_CHW = scores_BCHW[0].sigmoid()
+        peaks = scores_CHW * (scores_CHW == nn.functional.max_pool2d(scores_CHW, 3, 1, 1))
+        values, places = peaks.flatten().topk(_MOST)
+        cells = self.size // 4
+        found: list[tuple[str, NormalBox, float]] = []
+        for value, place in zip(values.tolist(), places.tolist(), strict=True):
+            kind, cell = divmod(place, cells * cells)
+            y, x = divmod(cell, cells)
+            left, top, right, bottom = sides_B4HW[0, :, y, x].tolist()
+            corners = (4 * x - left, 4 * y - top, 4 * x + right, 4 * y + bottom)
+            a, b, c, d = (min(1.0, max(0.0, corner / self.size)) for corner in corners)
+            box = (a, b, c, d)
+            if (
+                value >= _LEAST_SCORE
+                and c > a
+                and d > b
+                and all(_iou(box, other) < _MOST_SHARED for _, other, _ in found)
+            ):
+                found.append((self.classes[kind], box, value))
+        return found
+
+
+def _iou(first: NormalBox, second: NormalBox) -> float:
+    shared = overlap(first, second)
+    return shared / (area(first) + area(second) - shared)

@@ -123,7 +123,7 @@ class NameTower(nn.Module):
     """
 
     middle_channels, last_channels = 112, 320
-    _num_middle = 11
+    num_middle = 11
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,13 +140,13 @@ class NameTower(nn.Module):
     def middle(self, pixels_BCHW: Tensor) -> Tensor:
         """Pixels 0 to 255 -> (B, 112, H/16, W/16)."""
         x_BCHW = self.stem((pixels_BCHW - 127) / 128)
-        for block in self.blocks[: self._num_middle]:
+        for block in self.blocks[: self.num_middle]:
             x_BCHW = block(x_BCHW)
         return x_BCHW
 
     def last(self, middle_BCHW: Tensor) -> Tensor:
         """What follows `middle`: (B, 320, H/32, W/32)."""
-        for block in self.blocks[self._num_middle :]:
+        for block in self.blocks[self.num_middle :]:
             middle_BCHW = block(middle_BCHW)
         return middle_BCHW
 
