@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from multiway_core.errors import DataError
+from multiway_core.json_fields import shown
+
+__all__ = ["get", "get_items", "number", "read_json", "read_text", "shown"]
 
 Kind = TypeVar("Kind")
 
@@ -75,9 +78,3 @@ def number(value: Any, where: str) -> float:
     except (TypeError, ValueError, OverflowError):
         pass
     raise DataError(f"{where}: expected a number, got {shown(value)}")
-
-
-def shown(value: Any) -> str:
-    """A value, short enough for an error message."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

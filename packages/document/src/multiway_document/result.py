@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from multiway_core.errors import InputError
+from multiway_core.json_fields import finite, members, share, typed, whole
 
 SCHEMA = "multiway.ocr/1"
 
@@ -77,15 +76,15 @@ class Document:
         Strict: a missing or unknown key, a wrong type, a box that is not four finite ordered numbers or a
         confidence outside 0..1 raises InputError that names the place (``document.pages[0].lines[2].box``).
         """
-        fields = _fields(data, ("schema", "source", "model", "pages"), where)
+        fields = members(data, ("schema", "source", "model", "pages"), where)
         if fields["schema"] != SCHEMA:
             raise InputError(f"{where}.schema: expected {SCHEMA!r}, got {fields['schema']!r}")
         return cls(
-            source=_typed(fields["source"], str, f"{where}.source"),
-            model=_typed(fields["model"], str, f"{where}.model"),
+            source=typed(fields["source"], str, f"{where}.source"),
+            model=typed(fields["model"], str, f"{where}.model"),
             pages=tuple(
                 page_from_json(page, where=f"{where}.pages[{i}]")
-                for i, page in enumerate(_typed(fields["pages"], list, f"{where}.pages"))
+                for i, page in enumerate(typed(fields["pages"], list, f"{where}.pages"))
             ),
         )
 
@@ -113,76 +112,35 @@ def page_to_json(page: Page) -> dict[str, Any]:
 
 def page_from_json(data: object, *, where: str = "page") -> Page:
     """Read what :func:`page_to_json` wrote; raises InputError as :meth:`Document.from_json` does."""
-    fields = _fields(data, ("index", "width", "height", "lines", "markdown", "truncated", "looped"), where)
+    fields = members(data, ("index", "width", "height", "lines", "markdown", "truncated", "looped"), where)
     markdown = fields["markdown"]
     return Page(
-        index=_whole(fields["index"], f"{where}.index"),
-        width=_whole(fields["width"], f"{where}.width"),
-        height=_whole(fields["height"], f"{where}.height"),
+        index=whole(fields["index"], f"{where}.index"),
+        width=whole(fields["width"], f"{where}.width"),
+        height=whole(fields["height"], f"{where}.height"),
         lines=tuple(
             _line(line, f"{where}.lines[{i}]")
-            for i, line in enumerate(_typed(fields["lines"], list, f"{where}.lines"))
+            for i, line in enumerate(typed(fields["lines"], list, f"{where}.lines"))
         ),
-        markdown=None if markdown is None else _typed(markdown, str, f"{where}.markdown"),
-        truncated=_typed(fields["truncated"], bool, f"{where}.truncated"),
-        looped=_typed(fields["looped"], bool, f"{where}.looped"),
+        markdown=None if markdown is None else typed(markdown, str, f"{where}.markdown"),
+        truncated=typed(fields["truncated"], bool, f"{where}.truncated"),
+        looped=typed(fields["looped"], bool, f"{where}.looped"),
     )
 
 
 def _line(data: object, where: str) -> Line:
-    fields = _fields(data, ("text", "box", "confidence", "flags"), where)
-    box = [_number(value, f"{where}.box") for value in _typed(fields["box"], list, f"{where}.box")]
+    fields = members(data, ("text", "box", "confidence", "flags"), where)
+    box = [finite(value, f"{where}.box") for value in typed(fields["box"], list, f"{where}.box")]
     if len(box) != 4 or box[0] > box[2] or box[1] > box[3]:
         raise InputError(f"{where}.box: expected [x0, y0, x1, y1] with x0 <= x1 and y0 <= y1, got {box}")
-    confidence = _number(fields["confidence"], f"{where}.confidence")
-    if not 0.0 <= confidence <= 1.0:
-        raise InputError(f"{where}.confidence: expected a number from 0 to 1, got {confidence}")
-    flags = _typed(fields["flags"], list, f"{where}.flags")
+    confidence = share(fields["confidence"], f"{where}.confidence")
+    flags = typed(fields["flags"], list, f"{where}.flags")
     return Line(
-        text=_typed(fields["text"], str, f"{where}.text"),
+        text=typed(fields["text"], str, f"{where}.text"),
         box=(box[0], box[1], box[2], box[3]),
         confidence=confidence,
-        flags=tuple(_typed(flag, str, f"{where}.flags[{i}]") for i, flag in enumerate(flags)),
+        flags=tuple(typed(flag, str, f"{where}.flags[{i}]") for i, flag in enumerate(flags)),
     )
-
-
-def _fields(data: object, names: Iterable[str], where: str) -> Mapping[str, Any]:
-    mapping = _typed(data, dict, where)
-    expected = set(names)
-    for problem, keys in (("missing", expected - mapping.keys()), ("unknown", mapping.keys() - expected)):
-        if keys:
-            raise InputError(f"{where}: {problem} key {', '.join(sorted(map(repr, keys)))}")
-    return mapping
-
-
-def _typed(value: object, kind: type, where: str) -> Any:
-    if not isinstance(value, kind):
-        names = {str: "a string", list: "a list", dict: "an object", bool: "true or false"}
-        raise InputError(f"{where}: expected {names[kind]}, got {_shown(value)}")
-    return value
-
-
-def _whole(value: object, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InputError(f"{where}: expected a whole number >= 0, got {_shown(value)}")
-    return value
-
-
-def _number(value: object, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{where}: expected a number, got {_shown(value)}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise InputError(f"{where}: expected a finite number, got {_shown(value)}")
-    return number
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _tidy(value: float, digits: int = 2) -> int | float:

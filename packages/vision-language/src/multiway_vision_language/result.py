@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from multiway_core.errors import InputError
+from multiway_core.json_fields import finite, members, share, shown, typed, whole
 
 SCHEMA = "multiway.grounding/1"
 
@@ -96,109 +95,60 @@ class Grounding:
         """
         names = ("schema", "source", "model", "width", "height", "frame", "text", "tagged", "truncated",
                  "problems", "entities")  # fmt: skip
-        fields = _fields(data, names, where)
+        fields = members(data, names, where)
         for key, expected in (("schema", SCHEMA), ("frame", "pixel")):
             if fields[key] != expected:
-                raise InputError(f"{where}.{key}: expected {expected!r}, got {_shown(fields[key])}")
-        text = _typed(fields["text"], str, f"{where}.text")
+                raise InputError(f"{where}.{key}: expected {expected!r}, got {shown(fields[key])}")
+        text = typed(fields["text"], str, f"{where}.text")
         return cls(
-            source=_typed(fields["source"], str, f"{where}.source"),
-            model=_typed(fields["model"], str, f"{where}.model"),
-            width=_whole(fields["width"], f"{where}.width", least=1),
-            height=_whole(fields["height"], f"{where}.height", least=1),
+            source=typed(fields["source"], str, f"{where}.source"),
+            model=typed(fields["model"], str, f"{where}.model"),
+            width=whole(fields["width"], f"{where}.width", least=1),
+            height=whole(fields["height"], f"{where}.height", least=1),
             text=text,
             entities=tuple(
                 _entity(entity, len(text), f"{where}.entities[{i}]")
-                for i, entity in enumerate(_typed(fields["entities"], list, f"{where}.entities"))
+                for i, entity in enumerate(typed(fields["entities"], list, f"{where}.entities"))
             ),
-            tagged=_typed(fields["tagged"], str, f"{where}.tagged"),
-            truncated=_typed(fields["truncated"], bool, f"{where}.truncated"),
+            tagged=typed(fields["tagged"], str, f"{where}.tagged"),
+            truncated=typed(fields["truncated"], bool, f"{where}.truncated"),
             problems=tuple(
-                _typed(problem, str, f"{where}.problems[{i}]")
-                for i, problem in enumerate(_typed(fields["problems"], list, f"{where}.problems"))
+                typed(problem, str, f"{where}.problems[{i}]")
+                for i, problem in enumerate(typed(fields["problems"], list, f"{where}.problems"))
             ),
         )
 
 
 def _entity(data: object, text_length: int, where: str) -> Entity:
-    fields = _fields(data, ("phrase", "span", "present", "boxes"), where)
-    span = [_whole(value, f"{where}.span") for value in _typed(fields["span"], list, f"{where}.span")]
+    fields = members(data, ("phrase", "span", "present", "boxes"), where)
+    span = [whole(value, f"{where}.span") for value in typed(fields["span"], list, f"{where}.span")]
     if len(span) != 2 or not span[0] <= span[1] <= text_length:
         raise InputError(
-            f"{where}.span: expected [start, end] inside a text of {text_length} characters, got {_shown(span)}"
+            f"{where}.span: expected [start, end] inside a text of {text_length} characters, got {shown(span)}"
         )
     return Entity(
-        phrase=_typed(fields["phrase"], str, f"{where}.phrase"),
+        phrase=typed(fields["phrase"], str, f"{where}.phrase"),
         span=(span[0], span[1]),
         boxes=tuple(
             _box(box, f"{where}.boxes[{i}]")
-            for i, box in enumerate(_typed(fields["boxes"], list, f"{where}.boxes"))
+            for i, box in enumerate(typed(fields["boxes"], list, f"{where}.boxes"))
         ),
-        present=_share(fields["present"], f"{where}.present"),
+        present=share(fields["present"], f"{where}.present"),
     )
 
 
 def _box(data: object, where: str) -> Box:
-    fields = _fields(data, ("xyxy", "cells", "confidence"), where)
-    xyxy = [_number(value, f"{where}.xyxy") for value in _typed(fields["xyxy"], list, f"{where}.xyxy")]
+    fields = members(data, ("xyxy", "cells", "confidence"), where)
+    xyxy = [finite(value, f"{where}.xyxy") for value in typed(fields["xyxy"], list, f"{where}.xyxy")]
     if len(xyxy) != 4 or xyxy[0] > xyxy[2] or xyxy[1] > xyxy[3]:
         raise InputError(
-            f"{where}.xyxy: expected [x0, y0, x1, y1] with x0 <= x1 and y0 <= y1, got {_shown(xyxy)}"
+            f"{where}.xyxy: expected [x0, y0, x1, y1] with x0 <= x1 and y0 <= y1, got {shown(xyxy)}"
         )
-    cells = [_whole(value, f"{where}.cells") for value in _typed(fields["cells"], list, f"{where}.cells")]
+    cells = [whole(value, f"{where}.cells") for value in typed(fields["cells"], list, f"{where}.cells")]
     if len(cells) != 2:
-        raise InputError(f"{where}.cells: expected [upper left, lower right], got {_shown(cells)}")
+        raise InputError(f"{where}.cells: expected [upper left, lower right], got {shown(cells)}")
     return Box(
         xyxy=(xyxy[0], xyxy[1], xyxy[2], xyxy[3]),
         cells=(cells[0], cells[1]),
-        confidence=_share(fields["confidence"], f"{where}.confidence"),
+        confidence=share(fields["confidence"], f"{where}.confidence"),
     )
-
-
-def _fields(data: object, names: Iterable[str], where: str) -> Mapping[str, Any]:
-    mapping = _typed(data, dict, where)
-    expected = set(names)
-    for problem, keys in (("missing", expected - mapping.keys()), ("unknown", mapping.keys() - expected)):
-        if keys:
-            raise InputError(f"{where}: {problem} key {', '.join(sorted(map(_shown, keys)))}")
-    return mapping
-
-
-def _typed(value: object, kind: type, where: str) -> Any:
-    if not isinstance(value, kind):
-        names = {str: "a string", list: "a list", dict: "an object", bool: "true or false"}
-        raise InputError(f"{where}: expected {names[kind]}, got {_shown(value)}")
-    return value
-
-
-def _whole(value: object, where: str, *, least: int = 0) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{where}: expected a whole number >= {least}, got {_shown(value)}")
-    return value
-
-
-def _share(value: object, where: str) -> float:
-    number = _number(value, where)
-    if not 0.0 <= number <= 1.0:
-        raise InputError(f"{where}: expected a number from 0 to 1, got {_shown(value)}")
-    return number
-
-
-def _number(value: object, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{where}: expected a number, got {_shown(value)}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise InputError(f"{where}: expected a finite number, got {_shown(value)}")
-    return number
-
-
-def _shown(value: object) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # Python refuses to print whole numbers of more than 4,300 digits
-        return "a number of thousands of digits"
-    return text if len(text) <= 60 else text[:57] + "..."
