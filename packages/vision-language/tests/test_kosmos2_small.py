@@ -212,7 +212,7 @@ def test_it_learns_a_batch(processor: SmallProcessor) -> None:
         loss.total.backward()
         optimizer.step()
         losses.append({name: float(value.detach()) for name, value in loss.metrics.items()})
-    for name in ("box", "name", "presence", "pointing", "locations"):
+    for name in ("box", "name", "presence", "locations"):
         assert losses[-1][name] < 0.75 * losses[0][name], name
     # Only cells: no words, no pointing.
     assert set(training_loss(training, GroundingBatch(looks, None)).metrics) == {"box", "name", "background"}

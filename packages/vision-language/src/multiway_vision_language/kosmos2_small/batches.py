@@ -88,6 +88,7 @@ class GroundingBatches:
     processor: SmallProcessor
     names: Sequence[str]
     photo_names: Sequence[str]
+    strange_words: Sequence[str]
     pictures: int
     steps: int
     words: bool = True
@@ -111,7 +112,8 @@ class GroundingBatches:
         if not self.words:
             return GroundingBatch(looks, None)
         tasks = [
-            make_tasks(scene, self.names, self.photo_names, self.level(step), rng) for scene in looks.scenes
+            make_tasks(scene, self.names, self.photo_names, self.level(step), rng, self.strange_words)
+            for scene in looks.scenes
         ]
         return GroundingBatch(looks, pack(self.processor, tasks, self.budget))
 

@@ -227,8 +227,10 @@ def word_losses(
     losses["phrase_pointing"] = _mean(on_thing_BP[phrase & points.cells_BPN.any(-1)])
     losses["phrase_cells"] = _focal(weight * scores_BPN[phrase] + bias, points.cells_BPN[phrase].float())
     which = pointer.which(picked_BPE)[..., 0]
-    losses["which"] = nn.functional.binary_cross_entropy_with_logits(
-        which[corner_BP], points.upper_left_BP[corner_BP].float()
+    losses["which"] = _mean(
+        nn.functional.binary_cross_entropy_with_logits(
+            which[corner_BP], points.upper_left_BP[corner_BP].float(), reduction="none"
+        )
     )
     targets_BP = packed.targets_BT.gather(1, points.places_BP) - first
     cells_BPN = log_cells_BPN.exp()
@@ -244,7 +246,7 @@ def word_losses(
                 mixture = pointer.mixture(cells_BPN[one, here], rows_BNG[one], columns_BNG[one])
                 soft = near_cells(targets_BP[row, here], tokens.grid_size)
                 wrong.append(-(soft * (mixture[0].flatten(1) + 1e-8).log()).sum(1))
-    losses["locations"] = torch.cat(wrong).mean()
+    losses["locations"] = _mean(torch.cat(wrong)) if wrong else states_BTE.new_zeros(())
     return losses
 
 
