@@ -274,6 +274,9 @@ def test_the_vision_tower_is_fixed_but_for_its_last_layer() -> None:
 def test_it_starts_with_images_of_the_size_of_words() -> None:
     model = Kosmos1(KOSMOS_1_TINY)
     objective.reset_parameters(model, seed=0)
+    again = Kosmos1(KOSMOS_1_TINY)
+    objective.reset_parameters(again, seed=0)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     images = model.encode_images(torch.randn(4, 3, 32, 32)).embeddings_BQE.detach()
     ratio = float(images.std() / model.text.token_embedding.weight.detach().std())
     assert 0.3 < ratio < 3
