@@ -182,3 +182,12 @@ def test_one_sample_can_be_saved(tmp_path):
 def test_peak_memory_is_plausible():
     peak = peak_rss_bytes()
     assert peak is None or 10 * 2**20 < peak < 2**40
+
+
+def test_groups_may_overlap():
+    report = _report(group=lambda sample: [f"of {n}" for n in (2, 3) if sample.input % n == 0])
+    assert set(report.groups) == {"of 2", "of 3"}
+    assert report.groups["of 2"]["error"].n == 10
+    assert report.groups["of 3"]["error"].n == 7
+    assert report.rows[6]["groups"] == ["of 2", "of 3"]
+    assert "| of 3 | 7 |" in report.to_markdown()

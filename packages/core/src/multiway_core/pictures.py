@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, TypeVar
@@ -31,7 +31,7 @@ _opening = threading.Lock()
 T = TypeVar("T")
 
 
-def open_header(source: Path | IO[bytes], name: str, formats: Sequence[str]) -> Image.Image:
+def open_header(source: Path | IO[bytes], name: str, formats: tuple[str, ...]) -> Image.Image:
     """The picture, not yet decoded; ``name`` stands in messages, ``formats`` are Pillow's names.
 
     Raises InputError: it is damaged, or of another kind.
@@ -41,9 +41,9 @@ def open_header(source: Path | IO[bytes], name: str, formats: Sequence[str]) -> 
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height of what ``to_upright_rgb`` shows, before any reduction."""
+    """Width and height of what ``to_upright_rgb`` shows, before any reduction; nothing is decoded for it."""
     width, height = image.size
-    return (height, width) if image.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8) else (width, height)
+    return (height, width) if _orientation(image) in (5, 6, 7, 8) else (width, height)
 
 
 def to_upright_rgb(image: Image.Image, name: str, *, max_pixels: int) -> Image.Image:
@@ -104,9 +104,18 @@ def _to_upright_rgb(image: Image.Image, name: str, max_pixels: int) -> Image.Ima
         )
     with without_pixel_limit() if factor > 1 else nullcontext():  # the TIFF decoder checks the limit again
         image.load()
-    turn = _TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1))
+    turn = _TURNS.get(_orientation(image))
     page = _reduced(image, factor) if factor > 1 else to_rgb(image)
     return page if turn is None else page.transpose(Image.Transpose(turn))
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF value, 1 (upright) where there is none or it is broken."""
+    try:
+        # Not the method of Pillow's class for PNG files, which decodes the whole picture to look behind it.
+        return int(Image.Image.getexif(image).get(_ORIENTATION_TAG, 1))
+    except Exception:  # damaged EXIF data raise nearly everything, and the picture may still be whole
+        return 1
 
 
 def _reduced(image: Image.Image, factor: int) -> Image.Image:

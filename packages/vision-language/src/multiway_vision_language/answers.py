@@ -47,18 +47,22 @@ def read_answer(
         for entity in parsed.entities
     )
     problems = parsed.problems
-    if written is not None and written.stop_reason == "stopped:no_token":
-        problems = (*problems, "the model would have repeated itself and was stopped")
+    if written is not None and written.stop_reason in ("stopped:no_token", "stopped:loop"):
+        problems = (*problems, "the model repeated itself and was stopped")
     own = tuple(entity.locations[0] >= given for entity in parsed.entities)
     return Answer(tagged, parsed.text, entities, own, problems)
 
 
 def whole_places(ids: Sequence[int], tokens: TokenConfig) -> list[int]:
-    """``<object>`` with its boxes, closed behind the last whole box where the length limit cut it."""
-    if tokens.object_end in ids:
-        return list(ids)
-    boxes = len(ids) // 3  # <object> or a delimiter, and two locations
-    return [*ids[: 3 * boxes], tokens.object_end]
+    """The ids, with an ``<object>`` that the length limit cut closed behind its last whole box, or left out."""
+    kept = list(ids)
+    if tokens.object not in kept:
+        return kept
+    opened = len(kept) - 1 - kept[::-1].index(tokens.object)
+    if tokens.object_end in kept[opened:]:
+        return kept
+    boxes = (len(kept) - opened) // 3  # <object> or a delimiter, and two locations
+    return [*kept[: opened + 3 * boxes], tokens.object_end] if boxes else kept[:opened]
 
 
 def _boxes(picture: Picture, entity: GroundedEntity, given: int, written: Written | None) -> tuple[Box, ...]:

@@ -20,7 +20,8 @@ from multiway_core.pictures import open_header, to_upright_rgb, upright_size
 from PIL import Image
 
 MAX_PIXELS = 40_000_000
-"""Pictures of more pixels are reduced: 20 000 x 2 000 stays, 20 000 x 20 000 becomes 5 000 x 5 000 if it can be decoded."""
+"""Pictures of more pixels are reduced: 20 000 x 2 000 stays, 20 000 x 20 000 becomes 5 000 x 5 000 if it can be
+decoded within `multiway_core.pictures.MAX_DECODED_BYTES`."""
 
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm"}

@@ -87,17 +87,19 @@ class GroundingPipeline:
             open_picture(picture), prompts.caption(detailed=detailed, grounded=grounded), on_partial
         )
 
-    def locate(self, picture: PictureSource, phrases: Sequence[str], *, threshold: float = 0.5) -> Grounding:
+    def locate(
+        self, picture: PictureSource, phrases: Sequence[str], *, threshold: float = 0.5, before: str = ""
+    ) -> Grounding:
         """Where the phrases are: an entity for each, in order, its ``phrase`` as given; the text has one a line.
 
         Of a model that knows absence, phrases whose ``present`` is below ``threshold`` have no boxes. One that does not
-        gives a box to everything.
+        gives a box to everything. ``before``: the sentence up to the phrase, for a phrase that comes from one.
         """
         if isinstance(phrases, str):
             raise InputError("phrases are a list; give [phrase] for a single one")
         if not phrases:
             raise InputError("there is no phrase to look for; give one or more")
-        asked = [prompts.place_of(phrase) for phrase in phrases]
+        asked = [prompts.place_of(phrase, before) for phrase in phrases]
         opened = open_picture(picture)
         prefix = self._read(opened, GROUNDING)
         entities: list[Entity] = []
@@ -204,7 +206,7 @@ class GroundingPipeline:
         limit = self.generator.model.config.text.max_positions
         if length + LEAST_ROOM > limit:
             raise InputError(
-                f"the words are too many: {length:,} tokens with the picture, and {self.name} reads and writes {limit:,}"
+                f"the words are too many: {length:,} tokens with the picture, {self.name} reads and writes {limit:,}"
             )
         return min(max_new_tokens, limit - length)
 
@@ -226,7 +228,8 @@ class GroundingPipeline:
             grounded="<" in prompt.tagged,
         )
         (written,) = self.generator.write(prefix, decoding, report if on_partial else None)
-        answer = read_answer(processor, picture, prompt, written.ids, written)
+        whole = whole_places(written.ids, self.generator.tokens)
+        answer = read_answer(processor, picture, prompt, whole, written)
         entities = self._with_presence(picture, answer)
         result = self._result(picture, answer.text, entities, answer.tagged)
         return replace(result, truncated=written.truncated, problems=answer.problems)

@@ -50,7 +50,7 @@ def place_of(phrase: str, before: str = "") -> Prompt:
     _require_words(phrase, "phrase", MAX_PHRASE)
     if before:
         _require_words(before, "text before the phrase", MAX_PROMPT)
-    parts = [before, Phrase(phrase)] if before else [Phrase(phrase)]
+    parts: list[str | Phrase] = [before, Phrase(phrase)]
     return Prompt(GROUNDING + build(parts), max_new_tokens=32)
 
 

@@ -8,8 +8,12 @@ from multiway_core.errors import CheckpointError
 
 from multiway_vision_language.kosmos2 import checkpoint as kosmos2
 from multiway_vision_language.kosmos2.generation import Kosmos2Generator
+from multiway_vision_language.kosmos2_small import checkpoint as kosmos2_small
 
-LOADERS = {kosmos2.MODEL_TYPE: kosmos2.load_pretrained}
+LOADERS = {
+    kosmos2.MODEL_TYPE: kosmos2.load_pretrained,
+    kosmos2_small.MODEL_TYPE: kosmos2_small.load_pretrained,
+}
 """``model_type`` of a folder's ``config.json`` -> what loads model and processor."""
 
 

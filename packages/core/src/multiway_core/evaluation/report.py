@@ -147,10 +147,12 @@ class Report:
         self.plot(folder / "report.png")
 
     def _group_size(self, label: str) -> int:
-        # Groups may overlap: a row then names further ones in "groups".
-        return sum(
-            label in (row.get("group"), *row.get("groups", ())) and "error" not in row for row in self.rows
-        )
+        return sum(label in groups_of(row) and "error" not in row for row in self.rows)
+
+
+def groups_of(row: dict[str, Any]) -> list[str]:
+    """The groups of a row: its one ``group``, or its ``groups`` where groups overlap."""
+    return [row["group"]] if "group" in row else list(row.get("groups", ()))
 
 
 def summarise(rows: Sequence[dict[str, Any]], names: Sequence[str], seed: int) -> dict[str, Metric]:

@@ -6,7 +6,7 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from multiway_core.errors import InputError, MultiwayError
 from multiway_core.evaluation.machine import describe_machine, installed_versions, peak_rss_bytes
-from multiway_core.evaluation.report import Latency, Report, summarise
+from multiway_core.evaluation.report import Latency, Report, groups_of, summarise
 
 
 class Ratio(NamedTuple):
@@ -43,7 +43,7 @@ def evaluate(
     *,
     name: str,
     seed: int = 0,
-    group: Callable[[Sample], str] | None = None,
+    group: Callable[[Sample], str | Sequence[str]] | None = None,
     on_sample: Callable[[dict[str, Any]], None] | None = None,
 ) -> Report:
     """Run ``predict`` on every sample and summarise ``metrics``.
@@ -57,7 +57,7 @@ def evaluate(
         metrics: name -> ``(prediction, target) -> float | Ratio | None``.
         name: title of the report.
         seed: of the bootstrap; also recorded in the report.
-        group: sample -> name of its group; metrics are also summarised by group.
+        group: sample -> name of its group, or of several; metrics are also summarised by group.
         on_sample: called with each finished row (for progress bars).
 
     Raises:
@@ -69,7 +69,8 @@ def evaluate(
     for sample in samples:
         row: dict[str, Any] = {"name": sample.name}
         if group is not None:
-            row["group"] = str(group(sample))
+            named = group(sample)
+            row |= {"group": named} if isinstance(named, str) else {"groups": list(named)}
         wall, cpu = time.perf_counter(), time.process_time()
         try:
             prediction = predict(sample.input)
@@ -91,14 +92,14 @@ def evaluate(
         raise InputError(
             f"evaluation {name!r}: all {len(rows)} samples failed, the first with: {rows[0]['error']}"
         )
-    group_names = sorted({row["group"] for row in done}) if group is not None else []
+    group_names = sorted({label for row in done for label in groups_of(row)})
     return Report(
         name=name,
         n=len(rows),
         failed=len(rows) - len(done),
         metrics=summarise(done, list(metrics), seed),
         groups={
-            label: summarise([row for row in done if row["group"] == label], list(metrics), seed)
+            label: summarise([row for row in done if label in groups_of(row)], list(metrics), seed)
             for label in group_names
         },
         latency=Latency.of([row["seconds"] for row in done]),

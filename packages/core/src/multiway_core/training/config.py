@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from multiway_core.errors import ConfigError
@@ -28,6 +28,7 @@ class TrainConfig:
 
     steps: optimizer steps of the whole run.
     learning_rate: the peak. Muon's updates are scaled to AdamW's size ("match_rms_adamw").
+    learning_rate_ratios: by the beginning of parameters' names, what the rate is multiplied with; the longest fits.
     warmup_steps: the rate rises linearly over them, then follows `schedule` down to
         `learning_rate * final_learning_rate_ratio` at the last step ("constant" stays at the peak).
     optimizer: "muon" moves two-dimensional hidden matrices with Muon and all other parameters with AdamW.
@@ -45,6 +46,7 @@ class TrainConfig:
 
     steps: int
     learning_rate: float
+    learning_rate_ratios: dict[str, float] = field(default_factory=dict)
     warmup_steps: int = 0
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     final_learning_rate_ratio: float = 0.0
@@ -80,6 +82,9 @@ class TrainConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= smallest):
                 raise ConfigError(f"training {name} must be at least {smallest}, not {value}")
+        for name, ratio in self.learning_rate_ratios.items():
+            if not (math.isfinite(ratio) and ratio >= 0):
+                raise ConfigError(f"training learning_rate_ratios[{name!r}] must be at least 0, not {ratio}")
         fractions = {
             "final_learning_rate_ratio": self.final_learning_rate_ratio,
             "betas[0]": self.betas[0],
@@ -104,3 +109,9 @@ def learning_rate_at(step: int, config: TrainConfig) -> float:
     remaining = 1 - progress if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
     ratio = config.final_learning_rate_ratio
     return config.learning_rate * (ratio + (1 - ratio) * remaining)
+
+
+def learning_rate_ratio(name: str, config: TrainConfig) -> float:
+    """What the learning rate of a parameter is multiplied with."""
+    fitting = [start for start in config.learning_rate_ratios if name.startswith(start)]
+    return config.learning_rate_ratios[max(fitting, key=len)] if fitting else 1.0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from multiway_core.training.config import TrainConfig
+from multiway_core.training.config import TrainConfig, learning_rate_ratio
 from multiway_core.training.distributed import local, whole
 
 IsEmbeddingLike = Callable[[str, nn.Parameter, nn.Module], bool]
@@ -44,33 +44,36 @@ def build_optimizers(
     `embedding_like`. Their state is made here and not at the first step, so that saving and loading have the
     same names at every step.
     """
-    muon: list[nn.Parameter] = []
-    decayed: list[nn.Parameter] = []
-    undecayed: list[nn.Parameter] = []
+    # By the ratio of the learning rate.
+    muon: dict[float, list[nn.Parameter]] = {}
+    decayed: dict[float, list[nn.Parameter]] = {}
+    undecayed: dict[float, list[nn.Parameter]] = {}
     modules = dict(model.named_modules())
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         owner = modules[name.rpartition(".")[0]]
         if parameter.ndim < 2 or embedding_like(name, parameter, owner):
-            undecayed.append(parameter)
+            kind = undecayed
         elif config.optimizer == "muon" and parameter.ndim == 2:
-            muon.append(parameter)
+            kind = muon
         else:
-            decayed.append(parameter)
+            kind = decayed
+        kind.setdefault(learning_rate_ratio(name, config), []).append(parameter)
 
     optimizers: list[torch.optim.Optimizer] = []
     if decayed or undecayed:
         groups = [
-            {"params": decayed, "weight_decay": config.weight_decay},
-            {"params": undecayed, "weight_decay": 0.0},
+            {"params": parameters, "weight_decay": decay, "ratio": ratio}
+            for kind, decay in ((decayed, config.weight_decay), (undecayed, 0.0))
+            for ratio, parameters in kind.items()
         ]
-        groups = [group for group in groups if group["params"]]
         optimizers.append(torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True))
     if muon:
+        first = next(iter(muon.values()))[0]
         optimizers.append(
-            (ShardedMuon if isinstance(muon[0], DTensor) else torch.optim.Muon)(
-                muon,
+            (ShardedMuon if isinstance(first, DTensor) else torch.optim.Muon)(
+                [{"params": parameters, "ratio": ratio} for ratio, parameters in muon.items()],
                 lr=config.learning_rate,
                 weight_decay=config.weight_decay,
                 momentum=config.muon_momentum,
@@ -123,10 +126,10 @@ def _initial_state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[
 
 
 def set_learning_rate(optimizers: list[torch.optim.Optimizer], learning_rate: float) -> None:
-    """Give every parameter group the same rate."""
+    """Give every parameter group the rate, times its ratio."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["ratio"]
 
 
 def optimizer_tensors(model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from multiway_core.generation import (
     StatefulConstraint,
     StaticKVCache,
     StepEvent,
+    StopOnRepetition,
     generate,
 )
 from torch import Tensor
@@ -40,7 +41,7 @@ class Decoding:
         max_new_tokens: most tokens a row, a final ``</s>`` included.
         no_repeat_ngram_size: no n-gram of prompt and output twice; 0 allows it.
         block_scope: which n-grams that means, see `NoRepeatBehindPrompt`.
-        grammar: only output that parses.
+        grammar: only output that parses, and an end to boxes that repeat.
         grounded: with the grammar: whether phrases with places may be written.
         stop_after: tokens that end a row and are kept, such as ``</object>``.
         num_beams: hypotheses; above 1 there are no distributions of locations.
@@ -182,6 +183,8 @@ class Kosmos2Generator:
             )
         if decoding.grammar:
             processors.append(self._grammar(prefix, decoding))
+            # A box, or a phrase with its box, for the third time in a row.
+            processors.append(StopOnRepetition([self.tokens.object_end, self.tokens.delimiter]))
         if decoding.stop_after:
             processors.append(StopAfter(decoding.stop_after))
         if decoding.num_beams == 1:

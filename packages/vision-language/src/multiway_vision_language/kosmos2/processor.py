@@ -91,7 +91,7 @@ class Kosmos2Processor:
         size = self.config.vision.image_size
         rows = []
         for picture in pictures:
-            image = _to_rgb(picture).resize((size, size), Image.Resampling.BICUBIC)
+            image = to_rgb(picture).resize((size, size), Image.Resampling.BICUBIC)
             rows.append(torch.from_numpy(np.array(image)))
         if not rows:
             return torch.empty(0, 3, size, size)
@@ -193,7 +193,8 @@ class Kosmos2Processor:
         return [(entry[0], entry[1])]  # type: ignore[list-item]
 
 
-def _to_rgb(picture: Image.Image | np.ndarray) -> Image.Image:
+def to_rgb(picture: Image.Image | np.ndarray) -> Image.Image:
+    """The picture as RGB. Raises :class:`InputError` for what is no picture."""
     if isinstance(picture, Image.Image):
         return picture.convert("RGB")
     array = np.asarray(picture)

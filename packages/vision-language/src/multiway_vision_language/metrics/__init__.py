@@ -11,6 +11,7 @@ from multiway_vision_language.metrics.caption_tokens import caption_tokens
 from multiway_vision_language.metrics.presence import PresenceScores, auc, best_threshold, presence_scores
 from multiway_vision_language.metrics.recall import PhraseRecord, is_recalled, recall_table
 from multiway_vision_language.metrics.referring import (
+    THRESHOLD,
     ReferringRecord,
     ReferringRow,
     ceiling_iou,
@@ -24,6 +25,7 @@ from multiway_vision_language.metrics.referring import (
 from multiway_vision_language.metrics.vqa import normalise, vqa_accuracy
 
 __all__ = [
+    "THRESHOLD",
     "ZERO_BOX",
     "PhraseRecord",
     "PresenceScores",

@@ -31,7 +31,7 @@ def cider_d(captions: Sequence[str], references: Sequence[Sequence[str]]) -> np.
     """CIDEr-D of each caption, float64 (n,), 0 to 10; the corpus' score is their mean.
 
     Rare n-grams weigh more, by how many pictures' references have them, so a score depends on the set, and a set of
-    one picture scores 0. Papers print it times 100 (times 10 per picture here).
+    one picture scores 0. Papers print it times 100.
 
     Raises ValueError: no captions, lengths differ, or a caption without references.
     """

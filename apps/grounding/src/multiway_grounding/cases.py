@@ -1,0 +1,117 @@
+"""What is measured, one phrase at a time: cases made from data sets and from generated scenes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multiway_vision_language.datasets import DetectionSample, GroundingSample
+    from multiway_vision_language.result import XYXY
+    from multiway_vision_language.scenes.scene import Scene
+    from PIL import Image
+
+ABSENT = "not in the picture"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A phrase to look for in a picture, and its true boxes in pixels; none: the picture does not show it.
+
+    ``before``: the sentence up to the phrase. ``objects``: all known boxes, for the blind baselines. ``labels``: the
+    groups it is also reported in.
+    """
+
+    name: str
+    picture: Path | Image.Image
+    width: int
+    height: int
+    phrase: str
+    truths: tuple[XYXY, ...]
+    objects: tuple[XYXY, ...] = ()
+    labels: tuple[str, ...] = ()
+    before: str = ""
+
+
+def from_sentences(samples: Iterable[GroundingSample]) -> Iterator[Case]:
+    """Every phrase of every caption, with the caption up to it, as Kosmos-2 is asked on Flickr30k Entities."""
+    for sample in samples:
+        for number, phrase in enumerate(sample.phrases):
+            yield Case(
+                f"{sample.name}/{number}",
+                sample.image_path,
+                sample.width,
+                sample.height,
+                phrase.text,
+                phrase.boxes,
+                sample.objects,
+                phrase.categories,
+                sample.caption[: phrase.span[0]],
+            )
+
+
+def from_expressions(samples: Iterable[GroundingSample]) -> Iterator[Case]:
+    """Every phrase of every picture, on its own."""
+    for sample in samples:
+        for number, phrase in enumerate(sample.phrases):
+            yield Case(
+                f"{sample.name}/{number}",
+                sample.image_path,
+                sample.width,
+                sample.height,
+                phrase.text,
+                phrase.boxes,
+                sample.objects,
+            )
+
+
+def from_photographs(samples: Sequence[DetectionSample], seed: int) -> Iterator[Case]:
+    """ "The X" for all that a photograph shows once, and as many phrases of the set's classes that it does not show."""
+    from multiway_vision_language.datasets import absent, unambiguous
+
+    names = sorted({item.name for sample in samples for item in sample.objects})
+    for sample in samples:
+        found = unambiguous(sample)
+        if found is None:
+            continue
+        yield from from_expressions([found])
+        for phrase in absent(sample, names, len(found.phrases), seed=seed):
+            yield _absent(f"{sample.name}/{phrase}", sample.image_path, sample.width, sample.height, phrase)
+
+
+def from_scenes(scenes: Iterable[Scene], names: Sequence[str], seed: int, label: str = "") -> Iterator[Case]:
+    """The expressions of generated scenes by kind, and as many phrases of ``names`` that a scene does not show."""
+    from multiway_vision_language.scenes.phrases import absent_phrases, plain_expressions, relations
+    from PIL import Image
+
+    for place, scene in enumerate(scenes):
+        rng = random.Random(f"{seed}/{label}/{place}")
+        image = Image.fromarray(scene.picture)
+        objects = tuple(_pixels(thing.box, image) for thing in scene.things)
+        expressions = [*plain_expressions(scene, rng), *relations(scene, rng)]
+        prefix = f"{label}, " if label else ""
+        for number, found in enumerate(expressions):
+            yield Case(
+                f"{prefix}scene {place}/{number}",
+                image,
+                image.width,
+                image.height,
+                found.phrase,
+                tuple(_pixels(box, image) for box in found.boxes),
+                objects,
+                (f"{prefix}{found.kind}",),
+            )
+        for phrase in absent_phrases(scene, names, len(expressions), rng):
+            yield _absent(f"{prefix}scene {place}/{phrase}", image, image.width, image.height, phrase)
+
+
+def _absent(name: str, picture: Path | Image.Image, width: int, height: int, phrase: str) -> Case:
+    return Case(name, picture, width, height, phrase, (), labels=(ABSENT,))
+
+
+def _pixels(box: tuple[float, float, float, float], image: Image.Image) -> XYXY:
+    left, top, right, bottom = box
+    return left * image.width, top * image.height, right * image.width, bottom * image.height

@@ -1,0 +1,129 @@
+"""The commands about models: evaluate, train."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from multiway_core.app import (
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    ModelOption,
+    SeedOption,
+    progress_bar,
+    write_stdout,
+)
+
+from multiway_grounding.model import BUNDLED_MODEL, PipelineLoader
+
+EvaluationTask = Literal[
+    "flickr30k", "refcoco", "refcoco+", "refcocog", "caption", "vqa", "photos", "bundled"
+]
+
+
+def evaluate(
+    task: Annotated[
+        EvaluationTask, typer.Argument(help="What is measured, by the protocol of its data set.")
+    ],
+    images: Annotated[
+        Path,
+        typer.Option("--images", metavar="DIR", help="The pictures; for photos a COCO, VOC or YOLO set."),
+    ],
+    annotations: Annotated[
+        Path | None, typer.Option("--annotations", metavar="FILE", help="The data set's JSON file.")
+    ] = None,
+    entities: Annotated[
+        Path | None,
+        typer.Option(
+            "--entities", metavar="DIR", help="flickr30k: Annotations/ and Sentences/ of the Entities."
+        ),
+    ] = None,
+    questions: Annotated[
+        Path | None, typer.Option("--questions", metavar="FILE", help="vqa: the JSON file of the questions.")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="caption: of a file with several splits.")] = "test",
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out pictures that are not there.")
+    ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", help="At most so many phrases, pictures or questions."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Also write report.json, .md and .png."),
+    ] = None,
+    model: ModelOption = BUNDLED_MODEL,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Measure a model on your copy of a data set: scores with intervals, beside ceilings and blind baselines."""
+    from multiway_grounding.evaluation import Files, evaluate_task
+
+    files = Files(images, annotations, entities, questions, split, skip_missing)
+    with progress_bar() as progress:
+        bar = progress.add_task("measuring", total=None)
+        report = evaluate_task(
+            task,
+            PipelineLoader(model, device, dtype)(),
+            files,
+            limit=limit,
+            seed=seed,
+            on_sample=lambda row: progress.advance(bar),
+        )
+    if output is not None:
+        report.save(output)
+    if json:
+        write_stdout(json_module.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n")
+    else:
+        write_stdout(report.to_markdown())
+
+
+def train(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="FILE.jsonl",
+            help='Rows {"image": PATH, "caption": ..., "phrases": [{"span": [start, end], "boxes": [...]}]}.',
+        ),
+    ] = None,
+    start_from: Annotated[
+        str | None, typer.Option("--start-from", metavar="MODEL", help="A Kosmos-2 folder or hub id.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the run; a second call goes on.")
+    ] = Path("training"),
+    epochs: Annotated[float, typer.Option("--epochs", min=0.001, help="Times the data is seen.")] = 3.0,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", min=0.0, help="The peak.")] = 1e-5,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Captions of a step.")] = 8,
+    freeze_tower: Annotated[
+        bool, typer.Option("--freeze-tower", help="Leave the vision tower as it is.")
+    ] = False,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.1, help="Stop by then, with a checkpoint and a model.")
+    ] = None,
+    device: DeviceOption = "auto",
+    seed: SeedOption = 0,
+) -> None:
+    """Fine-tune a Kosmos-2 model on captions with boxes; prints the folder of the model."""
+    from multiway_grounding.training import fine_tune
+
+    folder = fine_tune(
+        output,
+        data=data,
+        start_from=start_from,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        freeze_tower=freeze_tower,
+        minutes=minutes,
+        device=device,
+        seed=seed,
+    )
+    write_stdout(f"{folder}\n")

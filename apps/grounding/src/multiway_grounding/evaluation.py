@@ -1,0 +1,313 @@
+"""Measuring a grounding model on users' own copies of the usual data sets, on photographs, and on generated scenes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from multiway_core.errors import InputError
+from multiway_core.evaluation import Metric, Report, Sample, evaluate, mean_interval
+
+from multiway_grounding.cases import Case, from_expressions, from_photographs, from_scenes, from_sentences
+from multiway_grounding.model import BUNDLED_MODEL
+from multiway_grounding.scores import presence_metrics, recall_metrics, referring_metrics, with_presence
+
+if TYPE_CHECKING:
+    from multiway_vision_language.datasets import CaptionSample, DetectionSample, QuestionSample
+    from multiway_vision_language.pipeline import GroundingPipeline
+    from multiway_vision_language.result import Entity
+
+Task = Literal["flickr30k", "refcoco", "refcoco+", "refcocog", "caption", "vqa", "photos", "bundled"]
+OnSample = Callable[[dict[str, Any]], None]
+HELD_OUT = "held_out"
+"""Folder of scenes inside a model's folder."""
+_QUICK_SCENES = 8
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a data set lies.
+
+    ``annotations``: its JSON file. ``images``: the folder of the pictures, for photos the whole set, for bundled a
+    folder of scenes (by default the one that the model brings along). ``entities``: Flickr30k Entities' own files.
+    ``questions``: of VQA. ``split``: of a caption file with several.
+    """
+
+    images: Path | None = None
+    annotations: Path | None = None
+    entities: Path | None = None
+    questions: Path | None = None
+    split: str = "test"
+    skip_missing: bool = False
+
+
+def evaluate_task(
+    task: Task,
+    pipeline: GroundingPipeline,
+    files: Files,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    on_sample: OnSample | None = None,
+) -> Report:
+    """Run a model over a data set and score it by the protocol of its task.
+
+    Args:
+        task: ``flickr30k`` (R@1/5/10), ``refcoco``, ``refcoco+``, ``refcocog`` and ``photos`` (Acc@0.5 of the first
+            box, IoU, by size, beside ceiling and baselines), ``bundled`` (all of these, on held-out scenes; it and
+            photos also "present"), ``caption`` (CIDEr-D, BLEU-4, and METEOR where Java and ``pycocoevalcap`` are
+            there), ``vqa`` (accuracy).
+        pipeline: the model. It must place every phrase: boxes are not refused by ``present`` here.
+        files: where the data set lies.
+        limit: at most so many phrases, pictures or questions; for bundled scenes of each set.
+        seed: of phrases that are not in the picture, and of the bootstrap.
+        on_sample: called with each finished row.
+
+    Raises:
+        InputError: an option is missing, or no sample could be read.
+        DataError: something in the data set is wrong; names the file.
+    """
+    from multiway_vision_language import datasets
+
+    if limit is not None and limit < 1:
+        raise InputError(f"--limit {limit}: must be at least 1")
+    if task == "bundled":
+        folder = files.images or held_out_scenes(pipeline.name)
+        return evaluate_scenes(pipeline, folder, limit=limit, seed=seed, on_sample=on_sample)
+    images = _folder(files.images, task)
+    name = f"{pipeline.name}, {task}, {images if task == 'photos' else files.annotations}"
+    if task == "photos":
+        cases = from_photographs(_detection_set(images, files), seed)
+        return evaluate_cases(pipeline, itertools.islice(cases, limit), name, seed=seed, on_sample=on_sample)
+    annotations = _given(files.annotations, "--annotations", task)
+    if task == "caption":
+        captions = datasets.read_captions(
+            annotations, images, split=files.split, skip_missing=files.skip_missing
+        )
+        return evaluate_captions(
+            pipeline, itertools.islice(captions, limit), name, seed=seed, on_sample=on_sample
+        )
+    if task == "vqa":
+        questions = _given(files.questions, "--questions", task)
+        asked = datasets.read_vqa(questions, annotations, images, skip_missing=files.skip_missing)
+        return evaluate_answers(
+            pipeline, itertools.islice(asked, limit), name, seed=seed, on_sample=on_sample
+        )
+    if task == "flickr30k":
+        sentences = datasets.read_flickr30k(
+            annotations, images, entities=files.entities, skip_missing=files.skip_missing
+        )
+        cases = from_sentences(sentences)
+    else:
+        cases = from_expressions(datasets.read_refcoco(annotations, images, skip_missing=files.skip_missing))
+    return evaluate_cases(
+        pipeline,
+        itertools.islice(cases, limit),
+        name,
+        recall=task == "flickr30k",
+        seed=seed,
+        on_sample=on_sample,
+    )
+
+
+def evaluate_scenes(
+    pipeline: GroundingPipeline,
+    folder: Path,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    on_sample: OnSample | None = None,
+) -> Report:
+    """Look for the expressions of held-out scenes, a group for each set and kind of expression, and for absent things.
+
+    Args:
+        folder: what ``multiway_vision_language.scenes.folder.save_scenes`` wrote.
+        limit: at most so many scenes of each set.
+
+    Raises InputError or DataError: the folder does not hold scenes.
+    """
+    from multiway_vision_language.scenes.folder import open_scenes
+
+    opened = open_scenes(folder)
+    cases = itertools.chain.from_iterable(
+        from_scenes(itertools.islice(opened.scenes(name), limit), opened.names, seed, name)
+        for name in opened.sets
+    )
+    return evaluate_cases(
+        pipeline, cases, f"{pipeline.name}, held-out scenes", recall=True, seed=seed, on_sample=on_sample
+    )
+
+
+def held_out_scenes(model: str) -> Path:
+    """The folder of scenes that a model brings along. Raises InputError: it has none."""
+    from multiway_core import hub
+
+    folder = hub.resolve(model, offline=True) / HELD_OUT
+    if not folder.is_dir():
+        raise InputError(f"{model} brings no scenes to be measured on; give a folder of them with --images")
+    return folder
+
+
+def quick_evaluation() -> Report:
+    """The bundled model on a few held-out scenes of each set; about a minute of one core."""
+    from multiway_vision_language.pipeline import GroundingPipeline
+
+    pipeline = GroundingPipeline.from_pretrained(BUNDLED_MODEL)
+    return evaluate_scenes(pipeline, held_out_scenes(BUNDLED_MODEL), limit=_QUICK_SCENES)
+
+
+def evaluate_cases(
+    pipeline: GroundingPipeline,
+    cases: Iterable[Case],
+    name: str,
+    *,
+    recall: bool = False,
+    seed: int = 0,
+    on_sample: OnSample | None = None,
+) -> Report:
+    """Look for every phrase; groups are the objects' sizes and the cases' own labels.
+
+    ``recall`` adds R@1/5/10. Phrases that are not in the picture, where there are any, give the "present" numbers.
+    """
+    from multiway_vision_language.metrics import size_group
+    from multiway_vision_language.pictures import open_picture
+
+    last: tuple[Any, Any] = (None, None)
+
+    def predict(case: Case) -> Entity:
+        nonlocal last
+        if last[0] is not case.picture and last[0] != case.picture:
+            last = (case.picture, open_picture(case.picture))
+        return pipeline.locate(last[1], [case.phrase], threshold=0.0, before=case.before).entities[0]
+
+    def groups(sample: Sample) -> list[str]:
+        case: Case = sample.target
+        sizes = [f"size: {size_group(case.truths[0], case.width, case.height)}"] if case.truths else []
+        return [*case.labels, *sizes]
+
+    report = evaluate(
+        (Sample(case.name, case, case) for case in cases),
+        predict,
+        {
+            **(recall_metrics() if recall else {}),
+            **referring_metrics(pipeline.grid),
+            **presence_metrics(),
+        },
+        name=name,
+        seed=seed,
+        group=groups,
+        on_sample=on_sample,
+    )
+    return with_presence(report)
+
+
+def evaluate_captions(
+    pipeline: GroundingPipeline,
+    samples: Iterable[CaptionSample],
+    name: str,
+    *,
+    seed: int = 0,
+    on_sample: OnSample | None = None,
+) -> Report:
+    """Brief captions without places against the references.
+
+    CIDEr-D is times 100, as papers print it; BLEU-4 and METEOR are of the corpus. "another picture's": CIDEr-D of a
+    person's caption of the next picture, what fluent text scores blindly.
+    """
+    from multiway_vision_language import prompts
+    from multiway_vision_language.metrics import bleu, cider_d, has_meteor, meteor
+
+    opening = prompts.caption(grounded=False).tagged  # "An image of": part of the text, but of no reference
+    captions: list[str] = []
+    truths: list[tuple[str, ...]] = []
+
+    def words(caption: str, target: tuple[str, ...]) -> float:
+        captions.append(caption)
+        truths.append(target)
+        return float(len(caption.split()))
+
+    report = evaluate(
+        (Sample(sample.name, sample.image_path, sample.captions) for sample in samples),
+        lambda path: pipeline.caption(path, grounded=False).text.removeprefix(opening).strip(),
+        {"words": words},
+        name=name,
+        seed=seed,
+        on_sample=on_sample,
+    )
+    count = len(captions)
+    scores = 100 * cider_d(captions, truths)
+    others = 100 * cider_d([truths[(place + 1) % count][0] for place in range(count)], truths)
+    found = {
+        "CIDEr-D x 100": Metric(*mean_interval(scores, seed=seed), n=count),
+        "another picture's": Metric(*mean_interval(others, seed=seed), n=count),
+        "BLEU-4": Metric(bleu(captions, truths)[3], None, None, count),
+    }
+    if has_meteor():
+        found["METEOR"] = Metric(meteor(captions, truths)[0], None, None, count)
+    scored = iter(zip(captions, scores, strict=True))
+    return replace(
+        report, metrics=found | report.metrics, rows=tuple(_with_caption(row, scored) for row in report.rows)
+    )
+
+
+def evaluate_answers(
+    pipeline: GroundingPipeline,
+    samples: Iterable[QuestionSample],
+    name: str,
+    *,
+    seed: int = 0,
+    on_sample: OnSample | None = None,
+) -> Report:
+    """VQA accuracy by type of answer, beside always answering "yes"."""
+    from multiway_vision_language.metrics import vqa_accuracy
+
+    return evaluate(
+        (Sample(sample.name, sample, sample) for sample in samples),
+        lambda sample: pipeline.ask(sample.image_path, sample.question, grounded=False).text,
+        {
+            "accuracy": lambda answer, sample: vqa_accuracy(answer, sample.answers),
+            'always "yes"': lambda answer, sample: vqa_accuracy("yes", sample.answers),
+        },
+        name=name,
+        seed=seed,
+        group=lambda sample: sample.target.answer_type,
+        on_sample=on_sample,
+    )
+
+
+def _with_caption(row: dict[str, Any], scored: Iterator[tuple[str, float]]) -> dict[str, Any]:
+    if "error" in row:
+        return row
+    caption, score = next(scored)
+    return {**row, "caption": caption, "metrics": {**row["metrics"], "CIDEr-D x 100": float(score)}}
+
+
+def _detection_set(images: Path, files: Files) -> list[DetectionSample]:
+    """The photographs of a COCO, VOC or YOLO set, known by its files."""
+    from multiway_vision_language import datasets
+
+    if files.annotations is not None:
+        return list(datasets.read_coco(files.annotations, images, skip_missing=files.skip_missing))
+    annotations = images / "Annotations"
+    if any((annotations if annotations.is_dir() else images).glob("*.xml")):
+        return list(datasets.read_voc(images))
+    return list(datasets.read_yolo(images))
+
+
+def _given(path: Path | None, option: str, task: str) -> Path:
+    if path is None:
+        raise InputError(f"{task} needs {option} FILE")
+    if not path.is_file():
+        raise InputError(f"{option} {path}: no such file")
+    return path
+
+
+def _folder(path: Path | None, task: str) -> Path:
+    if path is None:
+        raise InputError(f"{task} needs --images DIR")
+    if not path.is_dir():
+        raise InputError(f"--images {path}: no such folder")
+    return path

@@ -1,0 +1,43 @@
+"""``train``: from rows of captions with boxes to a folder that ``--model`` takes, and what is wrong in one line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def rows(photo):
+    """One caption of the photo."""
+    phrase = {"span": [12, 21], "boxes": [[40, 9, 70, 50]]}
+    row = {"image": photo.name, "caption": "An image of a snowman.", "phrases": [phrase]}
+    file = photo.with_name("rows.jsonl")
+    file.write_text(json.dumps(row) + "\n")
+    return file
+
+
+def test_a_model_is_fine_tuned_and_used(rows, photo, model, tmp_path, call):
+    arguments = ["train", "--data", rows, "--start-from", model, "-o", tmp_path / "run", "--batch-size", "1"]
+    code, out, err = call(*arguments, "--epochs", "2", "--learning-rate", "1e-3", "--device", "cpu")
+    assert (code, out) == (0, f"{tmp_path / 'run' / 'model'}\n"), err
+    code, out, _ = call("locate", photo, "a snowman", "--model", out.strip(), "--json")
+    assert code == 0
+    assert json.loads(out)["entities"][0]["boxes"]
+
+
+def test_what_is_wrong_is_one_line(rows, model, tmp_path, call):
+    bad = rows.with_name("bad.jsonl")
+    bad.write_text(rows.read_text() + '{"image": "photo.png"}\n')
+    for arguments, message in (
+        (["--start-from", model], "train needs --data FILE.jsonl"),
+        (["--data", rows], "train needs --start-from MODEL"),
+        (["--data", bad, "--start-from", model], "bad.jsonl:2"),
+        (["--data", tmp_path / "no.jsonl", "--start-from", model], "no.jsonl"),
+        (["--data", rows, "--start-from", tmp_path / "no-model"], "no model"),
+        (["--data", rows, "--start-from", model, "--epochs", "0"], "--epochs"),
+    ):
+        code, out, err = call("train", *arguments, "-o", tmp_path / "run")
+        assert (code, out) == (2, ""), arguments
+        assert message in err
+        assert len(err.splitlines()) == 1

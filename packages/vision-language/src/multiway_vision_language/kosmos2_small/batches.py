@@ -1,0 +1,143 @@
+"""Batches for the small network: pictures with many tasks each, packed behind one another.
+
+All tasks of a picture share its slots; a token sees the picture and its own task. Position codes begin anew with each
+task, so every task looks as it does alone.
+
+Shape suffixes: B pictures, T tokens.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from multiway_vision_language.kosmos2.model import FIRST_POSITION
+from multiway_vision_language.kosmos2_small.looks import Looks, read_looks
+from multiway_vision_language.kosmos2_small.model import TowerFeatures
+from multiway_vision_language.kosmos2_small.processor import SmallProcessor
+from multiway_vision_language.scenes.tasks import END, Task, make_tasks
+
+IGNORED = -100
+_FILES_AT_ONCE = 4
+
+
+class PackedTasks(NamedTuple):
+    """Tokens of pictures and tasks; ``targets`` is the next token where it counts, else :data:`IGNORED`."""
+
+    tokens_BT: Tensor
+    tasks_BT: Tensor
+    """0 for the picture's block, then 1, 2, ... for its tasks, -1 for padding."""
+    positions_BT: Tensor
+    targets_BT: Tensor
+
+
+class GroundingBatch(NamedTuple):
+    """What a training step sees."""
+
+    looks: Looks
+    packed: PackedTasks | None
+    """None in the stage without words."""
+
+
+def pack(processor: SmallProcessor, tasks: Sequence[Sequence[Task]], budget: int) -> PackedTasks:
+    """Tasks of each picture, as many as fit into ``budget`` tokens."""
+    opening = processor.prompt("")
+    rows = []
+    for own in tasks:
+        tokens, numbers, positions = list(opening), [0] * len(opening), list(range(len(opening)))
+        targets = [IGNORED] * len(opening)
+        for number, (prompt, target) in enumerate(own, start=1):
+            asked = processor.encode(prompt)
+            answer = processor.encode(target.removesuffix(END))
+            if target.endswith(END):
+                answer.append(processor.tokens.eos)
+            length = len(asked) + len(answer) - 1
+            if length < 1 or len(tokens) - len(opening) + length > budget:
+                continue
+            tokens += (asked + answer)[:-1]
+            numbers += [number] * length
+            positions += range(len(opening), len(opening) + length)
+            targets += [IGNORED] * (len(asked) - 1) + answer
+        rows.append((tokens, numbers, positions, targets))
+    longest = max(len(row[0]) for row in rows)
+    pads = (processor.tokens.pad, -1, processor.tokens.pad - FIRST_POSITION, IGNORED)
+    tokens_BT, tasks_BT, positions_BT, targets_BT = (
+        torch.tensor([row[part] + [pad] * (longest - len(row[part])) for row in rows])
+        for part, pad in enumerate(pads)
+    )
+    return PackedTasks(tokens_BT, tasks_BT, positions_BT + FIRST_POSITION, targets_BT)
+
+
+@dataclass
+class GroundingBatches:
+    """The trainer's source: the batch of a step, the same whenever it is asked for.
+
+    Attributes:
+        folder: files of looks.
+        steps: of the run; tasks become harder over its first sixth (`level` of :func:`make_tasks`).
+        words: whether there are tasks at all.
+    """
+
+    folder: Path
+    processor: SmallProcessor
+    names: Sequence[str]
+    photo_names: Sequence[str]
+    pictures: int
+    steps: int
+    words: bool = True
+    budget: int = 180
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.files = sorted(self.folder.glob("*.safetensors"))
+        self._group = -1
+        self._mixed: list[Looks] = []
+        self._order: list[tuple[int, int]] = []
+
+    def level(self, step: int) -> int:
+        """1 for single things, 2 with groups and captions, 3 everything."""
+        done = step / self.steps
+        return 1 if done < 0.08 else 2 if done < 0.16 else 3
+
+    def __call__(self, step: int, shard: int, num_shards: int) -> GroundingBatch:
+        rng = random.Random(f"{self.seed}/{step}/{shard}/{num_shards}")
+        looks = self._draw(step * num_shards + shard)
+        if not self.words:
+            return GroundingBatch(looks, None)
+        tasks = [
+            make_tasks(scene, self.names, self.photo_names, self.level(step), rng) for scene in looks.scenes
+        ]
+        return GroundingBatch(looks, pack(self.processor, tasks, self.budget))
+
+    def _draw(self, batch: int) -> Looks:
+        """Batch ``batch`` of a walk through all files, a few of which are mixed with one another at a time."""
+        if not self._mixed:
+            self._mix(0)
+        per_group = len(self._order) // self.pictures
+        group, place = divmod(batch, per_group)
+        if group != self._group:
+            self._mix(group)
+        picked = self._order[place * self.pictures : (place + 1) * self.pictures]
+        parts = [self._mixed[file].rows([row]) for file, row in picked]
+        columns = zip(*(part.towers for part in parts), strict=True)
+        towers = TowerFeatures(*(torch.cat(column) for column in columns))
+        return Looks(towers, [scene for part in parts for scene in part.scenes])
+
+    def _mix(self, group: int) -> None:
+        rng = random.Random(f"{self.seed}/{group}")
+        self._group = group
+        self._mixed = [read_looks(path) for path in rng.choices(self.files, k=_FILES_AT_ONCE)]
+        # Photographs on which nothing is named have nothing to teach.
+        self._order = [
+            (file, row)
+            for file, looks in enumerate(self._mixed)
+            for row, scene in enumerate(looks.scenes)
+            if scene.things or scene.label
+        ]
+        rng.shuffle(self._order)

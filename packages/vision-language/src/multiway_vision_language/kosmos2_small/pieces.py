@@ -1,0 +1,60 @@
+"""The small network's pieces of words: SentencePiece on captions and on what can be said with the names."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from multiway_core import files
+from multiway_core.errors import InputError
+from sentencepiece import SentencePieceTrainer
+
+from multiway_vision_language.kosmos2.config import TokenConfig
+from multiway_vision_language.scenes.words import plural
+
+_CONTROL_PIECES = 3
+_PHRASES = (
+    "the {0}", "the {0} left of the {1}", "the largest {0}", "the {0} on the left", "question: how many {0} are there?",
+    "what color is the {0}?", "is there a {0}?", "the red {0} above the blue {1}", "the {0} closest to the {1}",
+)  # fmt: skip
+_OPENINGS = (
+    "an image of", "describe this image in detail: there is", "it is the", "at the top left", "at the bottom right",
+    "in the center", "question: where is the", "question: what is to the left of the",
+    "question: what is in the picture? answer:",
+)  # fmt: skip
+
+
+def train_pieces(captions: Path, names: Sequence[str], tokens: TokenConfig, path: Path) -> None:
+    """Write a SentencePiece file with as many pieces as ``tokens`` has ids. Words lose their case.
+
+    ``captions``: JSON object of lists of captions. Raises :class:`InputError`.
+    """
+    try:
+        described = json.loads(captions.read_text(encoding="utf-8"))
+        lines = [" ".join(text.split()).lower() for texts in described.values() for text in texts]
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{captions}: no captions ({error})") from error
+    rng = random.Random(0)
+    for name in names:
+        for phrase in _PHRASES:
+            lines += [phrase.format(rng.choice([name, plural(name)]), rng.choice(names)) for _ in range(6)]
+    lines += 200 * list(_OPENINGS)
+    model = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_writer=model,
+        vocab_size=tokens.num_text_tokens + _CONTROL_PIECES,
+        model_type="unigram",
+        normalization_rule_name="nmt_nfkc_cf",
+        character_coverage=1.0,
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=-1,
+        minloglevel=2,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_bytes(path, model.getvalue())
