@@ -115,6 +115,8 @@ class Stages:
         )
         record, started = self.folder / f"{name}.json", time.process_time()
         result = Trainer(model, loss, data, config, self.folder / name).fit()
+        if not result.finished:
+            raise SystemExit(f"{name}: ended at step {result.step} of {steps}; the same command goes on")
         if record.is_file():
             self.times[name] = json.loads(record.read_text())
         else:
