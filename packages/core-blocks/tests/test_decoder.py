@@ -9,10 +9,11 @@ from collections.abc import Callable
 import pytest
 import torch
 from multiway_blocks import linear
-from multiway_blocks.decoder import Decoder
+from multiway_blocks.decoder import Decoder, branch_positions
 from multiway_blocks.kernels import dispatch
 from multiway_blocks.kernels.few_rows import cpu as few_rows
 from multiway_blocks.kernels.one_query import cpu as one_query
+from multiway_blocks.position import XPos
 from multiway_core.errors import InputError
 from multiway_core.generation import StaticKVCache
 from torch import Tensor
@@ -156,3 +157,26 @@ def test_decoding_kernels_equal_the_reference(dtype: torch.dtype, rows: int, mon
     error, error_of_reference = ((y - wanted).square().mean().sqrt() for y in (by_kernels, by_reference))
     assert error <= 1.3 * error_of_reference
     assert error <= 20 * torch.finfo(dtype).eps * wanted.square().mean().sqrt()
+
+
+@pytest.mark.parametrize("rotary", [None, XPos(8)])
+@torch.no_grad()
+def test_branches_equal_one_pass_each(rotary: XPos | None) -> None:
+    torch.manual_seed(1)
+    decoder = Decoder(hidden_size=24, num_layers=2, num_heads=3, inner_size=40, rotary=rotary).double().eval()
+    x = inputs(2, 10)
+    branches = torch.tensor([[0, 0, 0, 0, 1, 1, 2, 2, 2, 3], [0, 0, 0, 0, 2, 2, 2, 1, 1, 1]])
+    valid = torch.ones(2, 10, dtype=torch.bool)
+    valid[1, 0] = False
+    together = decoder(x, valid, branches_BT=branches)
+    for row in range(2):
+        for branch in (1, 2, 3):
+            own = (branches[row] == 0) | (branches[row] == branch)
+            alone = decoder(x[row : row + 1, own], valid[row : row + 1, own])
+            torch.testing.assert_close(together[row, own], alone[0], atol=1e-12, rtol=0)
+    assert branch_positions(valid, branches).tolist() == [
+        [0, 1, 2, 3, 4, 5, 4, 5, 6, 4],
+        [0, 0, 1, 2, 3, 4, 5, 3, 4, 5],
+    ]
+    with pytest.raises(ValueError, match="without a cache"):
+        decoder(x, valid, new_cache(2, 10), branches_BT=branches)

@@ -11,6 +11,7 @@ from multiway_blocks.position import (
     LearnedPositions,
     Rotary,
     SinusoidalPositions,
+    XPos,
     sinusoidal_table,
 )
 
@@ -118,3 +119,30 @@ def test_errors_name_the_sizes() -> None:
         Rotary(7)
     with pytest.raises(ValueError, match="hidden_size of at least 4, got 3"):
         sinusoidal_table(5, 3)
+
+
+def test_xpos_products_equal_the_published_numbers() -> None:
+    # Queries and keys filled by formulas, scale base 512; products of query 5 with keys 0 to 5.
+    index = torch.arange(48, dtype=torch.float32).view(1, 1, 6, 8)
+    query, key = torch.sin(0.7 * index + 0.1), torch.cos(0.3 * index - 0.2)
+    expected = torch.tensor([-2.606922, 1.263435, 0.393585, -1.162926, 1.782605, -1.861698])
+    positions = torch.arange(6)[None]
+    for centre, shift in ((0, 0), (3, 0), (0, 1000), (-40, 7)):
+        xpos = XPos(8, centre=centre)
+        turned_query, turned_key = xpos(query, positions + shift), xpos.keys(key, positions + shift)
+        products = turned_query[0, 0, 5] @ turned_key[0, 0].T
+        torch.testing.assert_close(products, expected, atol=2e-4 if shift == 1000 else 3e-6, rtol=0)
+
+
+def test_xpos_weakens_far_keys() -> None:
+    xpos = XPos(16)
+    ones = torch.ones(1, 1, 1, 16)
+
+    def length_of_product(position: int) -> float:
+        query = xpos(ones, torch.tensor([[position]]))
+        return float(query.norm())  # the key at the centre keeps its length
+
+    assert length_of_product(0) == pytest.approx(4.0)
+    assert length_of_product(2000) < length_of_product(500) < length_of_product(10) < 4.0
+    far = torch.tensor([[30_000]])
+    assert (xpos(ones, far) * xpos.keys(ones, far)).isfinite().all()

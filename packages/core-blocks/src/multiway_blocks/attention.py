@@ -92,7 +92,7 @@ class Attention(nn.Module):
         head_dim: width D of one head; E / H by default (the published vision tower has H * D != E in general).
         num_kv_heads: key-value heads K; H by default.
         bias: whether the four projections have one.
-        rotary: rotates queries and keys by their positions when given.
+        rotary: rotates queries and keys by their positions when given (`Rotary`, `XPos`).
         sub_norm: whether a LayerNorm stands before the output projection (Magneto, Wang et al. 2022, section 2).
         eps: of that norm.
     """
@@ -148,7 +148,7 @@ class Attention(nn.Module):
             if positions_BT is None:
                 raise ValueError("attention with rotary needs positions")
             query_BHTD = self.rotary(query_BHTD, positions_BT)
-            key_BKSD = self.rotary(key_BKSD, positions_BT)
+            key_BKSD = self.rotary.keys(key_BKSD, positions_BT)
         if cache is not None:
             key_BKSD, value_BKSD = cache.update(layer, key_BKSD, value_BKSD)
         mixed_BHTD = attend(query_BHTD, key_BKSD, value_BKSD, mask)

@@ -1,4 +1,4 @@
-"""Position codes: sinusoidal, learned, two-dimensional and rotary."""
+"""Position codes: sinusoidal, learned, two-dimensional, rotary and xPos."""
 
 from __future__ import annotations
 
@@ -99,9 +99,19 @@ class Rotary(nn.Module):
         self.register_buffer("inverse_frequency", inverse_frequency, persistent=False)
 
     def forward(self, x_BHTD: Tensor, positions_BT: Tensor) -> Tensor:
-        """Rotate ``x`` (B, H, T, D) by int64 ``positions`` (B, T); the same shape and dtype back."""
+        """Rotate queries (B, H, T, D) by int64 ``positions`` (B, T); the same shape and dtype back."""
+        return self._rotate(x_BHTD, positions_BT, None)
+
+    def keys(self, x_BHTD: Tensor, positions_BT: Tensor) -> Tensor:
+        """The same for keys, which plain rotary treats as it treats queries."""
+        return self._rotate(x_BHTD, positions_BT, None)
+
+    def _rotate(self, x_BHTD: Tensor, positions_BT: Tensor, scale_B1TF: Tensor | None) -> Tensor:
+        """Rotate pairs and multiply them by ``scale`` (one number a pair), in at least float32."""
         angles_B1TF = (positions_BT[..., None].float() * self.inverse_frequency)[:, None]
         cosine, sine = angles_B1TF.cos(), angles_B1TF.sin()
+        if scale_B1TF is not None:
+            cosine, sine = cosine * scale_B1TF, sine * scale_B1TF
         x = x_BHTD.to(torch.promote_types(x_BHTD.dtype, torch.float32))
         if self.interleaved:
             even, odd = x[..., 0::2], x[..., 1::2]
@@ -112,3 +122,35 @@ class Rotary(nn.Module):
             first, second = x.chunk(2, dim=-1)
             rotated = torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
         return rotated.to(x_BHTD.dtype)
+
+
+class XPos(Rotary):
+    """Extrapolatable position embedding (Sun et al. 2022, "A Length-Extrapolatable Transformer", section 2.2).
+
+    Rotary in interleaved pairs; pair ``j`` of a query at position ``n`` is also multiplied by ``z_j^(n / base)`` and
+    that of a key at ``m`` by ``z_j^(-m / base)``, with ``z_j = (2j + 0.4 D) / (1.4 D)``, so that far keys count less.
+    A product depends on ``n - m`` alone. Other implementations count positions from the middle of the sequence and
+    must therefore cache keys as they were before the rotation; here they count from ``centre``, which never moves, so
+    rotated keys can be cached. Powers stay within float32 and bfloat16 up to 35,000 positions from the centre.
+    """
+
+    decay: Tensor
+
+    def __init__(self, head_dim: int, *, scale_base: int = 512, centre: int = 0) -> None:
+        super().__init__(head_dim, interleaved=True)
+        self.scale_base, self.centre = scale_base, centre
+        with torch.device("cpu"):
+            decay = (torch.arange(0, head_dim, 2, dtype=torch.float32) + 0.4 * head_dim) / (1.4 * head_dim)
+        self.register_buffer("decay", decay, persistent=False)
+
+    def forward(self, x_BHTD: Tensor, positions_BT: Tensor) -> Tensor:
+        """Queries (B, H, T, D) at int64 ``positions`` (B, T); the same shape and dtype back."""
+        return self._rotate(x_BHTD, positions_BT, self._scale(positions_BT, 1))
+
+    def keys(self, x_BHTD: Tensor, positions_BT: Tensor) -> Tensor:
+        """Keys, scaled inversely."""
+        return self._rotate(x_BHTD, positions_BT, self._scale(positions_BT, -1))
+
+    def _scale(self, positions_BT: Tensor, sign: int) -> Tensor:
+        exponents_BT = (positions_BT - self.centre).float() * (sign / self.scale_base)
+        return (self.decay ** exponents_BT[..., None])[:, None]

@@ -67,6 +67,9 @@ def evaluate(
     json: JsonOption = False,
 ) -> None:
     """Measure a model on your copy of a data set: scores with intervals, beside ceilings and blind baselines."""
+
+    from multiway_core.app import write_stdout
+
     from multiway_grounding.evaluation import Files, evaluate_task
 
     files = Files(images, annotations, entities, questions, split, skip_missing)

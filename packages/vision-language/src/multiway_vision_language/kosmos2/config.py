@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from multiway_vision_language.locations import LocationGrid
 
@@ -36,6 +37,8 @@ class TextConfig:
     norm_eps: float = 1e-5
     dropout: float = 0.1
     scale_embedding: bool = True
+    position_code: Literal["sinusoidal", "xpos"] = "sinusoidal"
+    """Added to the embeddings (the published Kosmos-2), or xPos inside the attention (Kosmos-1)."""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import math
 from typing import NamedTuple
 
 import torch
-from multiway_blocks.decoder import Decoder
+from multiway_blocks.decoder import Decoder, branch_positions
 from multiway_blocks.linear import project
-from multiway_blocks.position import SinusoidalPositions
+from multiway_blocks.position import SinusoidalPositions, XPos
 from multiway_blocks.resampler import Resampler
 from multiway_blocks.vision_transformer import VisionTransformer
 from multiway_core.generation import StaticKVCache
@@ -63,9 +63,14 @@ class TextModel(nn.Module):
         self.pad_token_id = pad_token_id
         self.scale = math.sqrt(config.hidden_size) if config.scale_embedding else 1.0
         self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.positions = SinusoidalPositions(
-            config.max_positions + FIRST_POSITION, config.hidden_size, zero_row=pad_token_id
-        )
+        self.positions: SinusoidalPositions | None = None
+        rotary = None
+        if config.position_code == "xpos":
+            rotary = XPos(config.hidden_size // config.num_heads)
+        else:
+            self.positions = SinusoidalPositions(
+                config.max_positions + FIRST_POSITION, config.hidden_size, zero_row=pad_token_id
+            )
         self.dropout = nn.Dropout(config.dropout)
         self.decoder = Decoder(
             hidden_size=config.hidden_size,
@@ -74,6 +79,7 @@ class TextModel(nn.Module):
             inner_size=config.inner_size,
             sub_norm=True,
             attention_sub_norm=True,
+            rotary=rotary,
             eps=config.norm_eps,
             dropout=config.dropout,
         )
@@ -85,22 +91,26 @@ class TextModel(nn.Module):
         *,
         image_embeddings_BQE: Tensor | None = None,
         image_slots_BT: Tensor | None = None,
+        branches_BT: Tensor | None = None,
         cache: StaticKVCache | None = None,
     ) -> Tensor:
-        """Hidden states (B, T, E) of new tokens behind what the cache holds; arguments as of :class:`Kosmos2`."""
-        counts_BT, end = valid_BT.cumsum(dim=1), tokens_BT.shape[1]
-        if cache is not None:
-            counts_BT, end = counts_BT + cache.num_valid_B[:, None], end + cache.length
-        positions_BT = torch.where(valid_BT, counts_BT + (FIRST_POSITION - 1), self.pad_token_id)
+        """Hidden states (B, T, E) of new tokens behind what the cache holds.
 
+        ``branches``: as of :class:`multiway_blocks.decoder.Decoder`; the other arguments as of :class:`Kosmos2`.
+        """
         x_BTE = self.token_embedding(tokens_BT)
         if image_embeddings_BQE is not None and image_slots_BT is not None:
             x_BTE = x_BTE.masked_scatter(
                 image_slots_BT[..., None], image_embeddings_BQE.to(x_BTE.dtype).flatten(0, 1)
             )
         x_BTE = x_BTE * self.scale  # image embeddings are scaled too
-        x_BTE = x_BTE + self.positions(positions_BT, end=end + FIRST_POSITION).to(x_BTE.dtype)
-        return self.decoder(self.dropout(x_BTE), valid_BT, cache)
+        if self.positions is not None:
+            positions_BT, end = branch_positions(valid_BT, branches_BT), tokens_BT.shape[1]
+            if cache is not None:
+                positions_BT, end = positions_BT + cache.num_valid_B[:, None], end + cache.length
+            positions_BT = torch.where(valid_BT, positions_BT + FIRST_POSITION, self.pad_token_id)
+            x_BTE = x_BTE + self.positions(positions_BT, end=end + FIRST_POSITION).to(x_BTE.dtype)
+        return self.decoder(self.dropout(x_BTE), valid_BT, cache, branches_BT=branches_BT)
 
     def logits(self, x: Tensor) -> Tensor:
         """(..., E) -> (..., V)."""
@@ -137,6 +147,7 @@ class Kosmos2(nn.Module):
         *,
         images: ImageFeatures | None = None,
         image_slots_BT: Tensor | None = None,
+        branches_BT: Tensor | None = None,
         cache: StaticKVCache | None = None,
     ) -> Tensor:
         """Hidden states (B, T, E), of which :meth:`logits` makes the prediction; arguments as of :meth:`forward`."""
@@ -145,6 +156,7 @@ class Kosmos2(nn.Module):
             valid_BT,
             image_embeddings_BQE=None if images is None else images.embeddings_BQE,
             image_slots_BT=image_slots_BT,
+            branches_BT=branches_BT,
             cache=cache,
         )
 

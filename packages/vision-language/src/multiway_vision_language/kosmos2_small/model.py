@@ -17,7 +17,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
 
 from multiway_vision_language.kosmos2.model import ImageFeatures, Kosmos2, TextModel
@@ -167,11 +166,13 @@ def surest_boxes(scores_BCHW: Tensor, sides_B4HW: Tensor) -> Tensor:
 
 
 class Kosmos2Small(Kosmos2):
-    """The network behind ``bundled:grounding-small``. ``config`` is a :class:`SmallConfig`."""
+    """The network behind ``bundled:grounding-small``."""
+
+    config: SmallConfig  # type: ignore[assignment]
 
     def __init__(self, config: SmallConfig) -> None:
         nn.Module.__init__(self)
-        self.config = config  # type: ignore[assignment]
+        self.config = config
         tokens, cells, width = config.tokens, config.cells, config.text.hidden_size
         self.grid_size = tokens.grid_size
         self.names = NameTower()
@@ -203,7 +204,7 @@ class Kosmos2Small(Kosmos2):
         class_scores_BCHW = towers.places_BCHW[:, PlaceTower.channels :].sigmoid()
         keys_BCHW = self.key(cells_BCHW) + self.class_keys(class_scores_BCHW)
         boxes_BN4 = self._boxes(self.sides(cells_BCHW), towers.boxes_BCHW)
-        side = self.config.slots_per_side  # type: ignore[attr-defined]
+        side = self.config.slots_per_side
         pooled = [
             nn.functional.adaptive_avg_pool2d(cells_BCHW, side),
             nn.functional.adaptive_max_pool2d(keys_BCHW, side),
@@ -251,7 +252,3 @@ class Kosmos2Small(Kosmos2):
         column = torch.zeros_like(words_BTV[0, 0])
         column[self.config.tokens.object] = 1.0
         return words_BTV + (weight * scores_BTN.amax(dim=-1, keepdim=True) + bias) * column
-
-    def new_cache(self, batch_size: int, max_length: int) -> StaticKVCache:
-        """An empty cache, as Kosmos-2's."""
-        return super().new_cache(batch_size, max_length)

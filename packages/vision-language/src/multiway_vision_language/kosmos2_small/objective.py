@@ -132,7 +132,7 @@ def packed_states(model: Kosmos2Small, slots_BQE: Tensor, packed: PackedTasks) -
     causal_TT = torch.ones(length, length, dtype=torch.bool, device=x_BTE.device).tril()
     mask_B1TT = ((own_BTT | picture_B1T) & causal_TT)[:, None]
     # On CPUs without fast bfloat16 the decoder still gains by it; the convolutions do not.
-    with torch.autocast(x_BTE.device.type, torch.bfloat16, enabled=model.training):
+    with torch.autocast(x_BTE.device.type, torch.bfloat16, enabled=model.training):  # type: ignore[misc]
         for index, layer in enumerate(text.decoder.layers):
             x_BTE = layer(x_BTE, mask_B1TT, None, index)
     return text.decoder.norm(x_BTE.float())
@@ -193,7 +193,7 @@ def pointing(packed: PackedTasks, model: Kosmos2Small) -> Pointing:
     chosen = [
         kind_BT.gather(1, places_BP) & real_BP for kind_BT in (phrase_BT, corner_BT & ~second_BT, second_BT)
     ]
-    return Pointing(places_BP, *chosen, cells_BPN)
+    return Pointing(places_BP, chosen[0], chosen[1], chosen[2], cells_BPN)
 
 
 def word_losses(

@@ -42,10 +42,16 @@ from multiway_vision_language.kosmos2_small.teachers import (
     load_name_tower,
     load_place_tower,
 )
+from multiway_vision_language.kosmos2_small.towers import InvertedResidual
 from multiway_vision_language.scenes.assets import training_cutouts
 from multiway_vision_language.scenes.compose import Material, compose
 from multiway_vision_language.scenes.naming import object_names
-from multiway_vision_language.scenes.photo_assets import background_pictures, coco_photos, imagenet_photos
+from multiway_vision_language.scenes.photo_assets import (
+    background_pictures,
+    class_names,
+    coco_photos,
+    imagenet_photos,
+)
 
 SCENES_PER_FILE = 64
 CLASS_KEY_LENGTH = 6.0
@@ -130,6 +136,7 @@ def new_model(assets: Path, config: SmallConfig, seed: int) -> Kosmos2Small:
     ):
         frozen.requires_grad_(False)
     for block in model.names.blocks:
+        assert isinstance(block, InvertedResidual)
         # The gradient of a depthwise filter takes as long as all the rest on a CPU.
         block.filter.weight.requires_grad_(False)
     # The form in which convolutions train fastest.
@@ -175,8 +182,7 @@ def train(preset: str, assets: Path, output: Path, *, seed: int = 0, minutes: fl
     if preset not in RECIPES:
         raise ConfigError(f"no recipe {preset!r}: there are {', '.join(RECIPES)}")
     recipe = RECIPES[preset]
-    classes = (assets / "photos" / "coco" / "classes.txt").read_text(encoding="utf-8").split()
-    classes = [name.replace("_", " ") for name in classes]
+    classes = class_names(assets)
     names = sorted({*object_names(), *classes})
     pieces = output / tokenizer.FILE
     if not pieces.exists():

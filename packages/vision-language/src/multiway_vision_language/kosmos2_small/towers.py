@@ -237,6 +237,7 @@ class PlaceTower(nn.Module):
         levels = []
         x_BCHW = self.stem(pixels_BCHW)
         for index, block in enumerate(self.blocks):
+            assert isinstance(block, InvertedResidual)
             expanded_BCHW = block.expand(x_BCHW)
             if index == 3:
                 levels.append(self.lateral4(expanded_BCHW))

@@ -165,11 +165,11 @@ def _svg(name: str | None, path: Path) -> Named:
 
 def _opened(name: str, path: Path, *, most_opaque: float = 1.0) -> Named:
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > _LARGEST_FILE:
+        with Image.open(path) as file:
+            if file.width * file.height > _LARGEST_FILE:
                 return
-            image.thumbnail((4 * LARGEST, 4 * LARGEST))
-            image = image.convert("RGBA")
+            file.thumbnail((4 * LARGEST, 4 * LARGEST))
+            image = file.convert("RGBA")
     except (OSError, UnidentifiedImageError, ValueError):
         return
     if (np.asarray(image)[..., 3] > 128).mean() <= most_opaque:

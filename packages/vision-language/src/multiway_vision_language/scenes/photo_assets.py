@@ -37,11 +37,20 @@ _KIND_OF = {number: name for name, numbers in _KINDS.items() for number in numbe
 _ANIMALS = {"dog", "cat", "bird", "elephant", "bear", "horse", "sheep", "cow"}
 
 
+def class_names(folder: Path) -> list[str]:
+    """COCO's classes in the order of the labels' numbers, one a line of ``photos/coco/classes.txt``. InputError."""
+    path = folder / "photos" / "coco" / "classes.txt"
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: the names of classes are not there ({error})") from error
+
+
 def coco_photos(folder: Path) -> list[Photo]:
     """``photos/coco`` with its own boxes and captions. Raises :class:`InputError`."""
     root = folder / "photos" / "coco"
     try:
-        names = (root / "classes.txt").read_text(encoding="utf-8").split("\n")
+        names = class_names(folder)
         captions = json.loads((root / "captions.json").read_text(encoding="utf-8"))
         photos = []
         for path in sorted((root / "images").glob("*.jpg")):
@@ -68,8 +77,8 @@ def imagenet_photos(folder: Path, detect: Detector) -> list[Photo]:
         raise InputError(f"{root}: no .JPEG there")
     photos = []
     for number, path in enumerate(paths):
-        with Image.open(path) as image:
-            image = image.convert("RGB")
+        with Image.open(path) as file:
+            image = file.convert("RGB")
             title = path.stem.split("_", 1)[1].replace("_", " ").lower()
             kind = _KIND_OF.get(number)
             found = [(name, box) for name, box, score in detect(image) if score >= _LEAST_SCORE]
@@ -90,11 +99,11 @@ def background_pictures(folder: Path) -> list[np.ndarray]:
         if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
             continue
         try:
-            with Image.open(path) as image:
-                if min(image.size) < _SMALLEST_BACKGROUND:
+            with Image.open(path) as file:
+                if min(file.size) < _SMALLEST_BACKGROUND:
                     continue
-                image.draft("RGB", (1000, 1000))
-                image = image.convert("RGB")
+                file.draft("RGB", (1000, 1000))
+                image = file.convert("RGB")
         except (OSError, ValueError, Image.DecompressionBombError):
             continue
         image.thumbnail((480, 480))
