@@ -174,6 +174,23 @@ def test_presence_threshold_comes_from_other_pictures() -> None:
     assert means["threshold of the other half"] == pytest.approx(0.65)
     assert (means["shown ones kept"], means["absent ones refused"]) == (0.0, 0.0)
     assert means["present AUC"] == pytest.approx(3 / 4)
+    assert means["AUC of the words alone"] == pytest.approx(0.5)  # no phrase occurs in both halves
+
+
+def test_words_alone_are_a_baseline_of_presence() -> None:
+    image = Image.new("RGB", (10, 10))
+    here = ((0.0, 0.0, 5.0, 5.0),)
+    cases = [
+        case
+        for place in range(4)
+        for case in (
+            Case(f"{place}/0", image, 10, 10, "the cat", here),
+            Case(f"{place}/1", image, 10, 10, "a dog", ()),
+        )
+    ]
+    report = evaluate_cases(Known(), cases, "x")  # type: ignore[arg-type]
+    assert report.metrics["present AUC"].mean == pytest.approx(0.5)
+    assert report.metrics["AUC of the words alone"].mean == pytest.approx(1.0)
 
 
 def test_scenes_have_kinds_and_absent_phrases() -> None:

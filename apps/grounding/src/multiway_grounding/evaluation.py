@@ -182,9 +182,11 @@ def evaluate_cases(
     from multiway_vision_language.pictures import open_picture
 
     last: tuple[Any, Any] = (None, None)
+    phrases: dict[str, str] = {}
 
     def predict(case: Case) -> Entity:
         nonlocal last
+        phrases[case.name] = case.phrase
         if last[0] is not case.picture and last[0] != case.picture:
             last = (case.picture, open_picture(case.picture))
         return pipeline.locate(last[1], [case.phrase], threshold=0.0, before=case.before).entities[0]
@@ -207,7 +209,7 @@ def evaluate_cases(
         group=groups,
         on_sample=on_sample,
     )
-    return with_presence(report)
+    return with_presence(report, phrases)
 
 
 def _detection_set(images: Path, files: Files) -> list[DetectionSample]:
