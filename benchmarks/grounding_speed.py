@@ -1,12 +1,13 @@
 """Kosmos-2 against the class of `transformers`: the same random weights, one thread, measured in turn.
 
-    python benchmarks/grounding_speed.py [--sizes mid full] [--rounds 3] [--scratch DIR] [--output benchmarks/results]
+    python benchmarks/grounding_speed.py [--sizes mid full] [--parts speed loading] [--rounds 3] [--scratch DIR]
 
-The real size (1.66 G parameters) in bfloat16 and a mid size (about 200 M) in float32 and bfloat16 are written once, as
-published, to a scratch folder that is removed at the end. Loading is measured in a fresh process for each side and
-round: seconds until the model is built, and until every weight was read once; the peak resident set is that of the
-process from its start until then. All else is measured in one process that holds both networks and lets them take
-turns (A B A B ...):
+The real size (1.66 G parameters) in bfloat16 and a mid size (about 200 M) in float32 and bfloat16, in the published
+layout, from a scratch folder that is removed at the end. A run adds its parts to the results of earlier ones.
+
+Loading is measured with a float32 file, which is what is published, in a fresh process for each side and round: seconds
+until the model is built, and until every weight was read once; the peak resident set is that of the process from its
+start until then. Speed is measured in one process that holds both networks and lets them take turns (A B A B ...):
 
 * tower: one picture through vision tower and connector,
 * prompt: 80 tokens with the picture's 64 in them, until the logits of the next token are there,
@@ -17,7 +18,7 @@ turns (A B A B ...):
 
 Times are CPU seconds of a single thread, because other work may share the machine; a ratio is the median of the ratios
 of measurements that follow each other. Both must write the same 24 tokens in float32, or the run fails. Needs 4 GB of
-disk and 8 GB of memory for the full size; about 8 CPU minutes with it.
+disk (7 GB for loading) and 8 GB of memory for the full size; about 5 CPU minutes with it.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ import torch
 from torch import Tensor
 
 SIDES = ("multiway", "transformers")
+PARTS = ("speed", "loading")
 DTYPES = {"mid": ("float32", "bfloat16"), "full": ("bfloat16",)}
 MID: dict[str, Any] = {
     "vision": {"hidden_size": 512, "num_layers": 8, "num_heads": 8, "inner_size": 2048},
@@ -55,7 +57,7 @@ TARGETS = {
     "step_1": 1.2,
     "step_8": 1.5,
     "phrases_shared": 3.0,
-    "peak_rss_bytes": 0.7,
+    "load_peak_rss_bytes": 0.7,
 }
 NAMES = {
     "tower": ("tower and connector", "pictures/s", 1),
@@ -297,7 +299,7 @@ def measure_speed(folder: Path, dtype: torch.dtype, rounds: int) -> dict[str, An
         )
     if written and written[0] != written[1]:
         raise SystemExit("the two implementations did not write the same tokens in float32")
-    return {"taken": taken, "written": written[:1], "load_average": os.getloadavg()[0]}
+    return {"taken": taken, "written": written[:1]}
 
 
 def in_process(work: str, size: str, dtype: str, folder: Path, rounds: int, side: str = "") -> dict[str, Any]:
@@ -309,36 +311,49 @@ def in_process(work: str, size: str, dtype: str, folder: Path, rounds: int, side
     return values
 
 
-def compare(size: str, dtype: str, scratch: Path | None, rounds: int) -> dict[str, Any]:
-    """Everything about one size in one data type."""
+def measure(part: str, size: str, dtype: str, scratch: Path | None, rounds: int) -> dict[str, Any]:
+    """One part of the results about one size in one data type."""
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
     folder = Path(tempfile.mkdtemp(prefix="kosmos-2-", dir=scratch))
     try:
-        parameters = in_process("write", size, dtype, folder, rounds)["parameters"]
-        loading: dict[str, list[dict[str, float]]] = {name: [] for name in SIDES}
-        for _ in range(rounds):
-            for name in SIDES:
-                loading[name].append(in_process("loading", size, dtype, folder, rounds, name))
-        speed = in_process("speed", size, dtype, folder, rounds)
+        in_file = "float32" if part == "loading" else dtype
+        values: dict[str, Any] = in_process("write", size, in_file, folder, rounds)
+        if part == "speed":
+            values |= in_process("speed", size, dtype, folder, rounds)
+        else:
+            values |= {name: [] for name in SIDES}
+            for _ in range(rounds):
+                for name in SIDES:
+                    values[name].append(in_process("loading", size, dtype, folder, rounds, name))
     finally:
         shutil.rmtree(folder)
-    return {"parameters": parameters, "loading": loading, **speed}
+    return values | {"started_at": started_at, "rounds": rounds, "load_average": os.getloadavg()[0]}
 
 
-def rows_of(size: str, dtype: str, values: dict[str, Any]) -> list[str]:
-    taken, loading = values["taken"], values["loading"]
+def rows_of(size: str, dtype: str, parts: dict[str, Any]) -> list[str]:
+    parameters = next(iter(parts.values()))["parameters"]
     lines = []
 
     def add(name: str, mine: str, other: str, ratio: float, key: str) -> None:
         target, verdict, bound = TARGETS.get(key), "", ""
         if target is not None:
-            smaller = key == "peak_rss_bytes"
+            smaller = key == "load_peak_rss_bytes"
             bound = ("<= " if smaller else ">= ") + str(target)
             verdict = "met" if (ratio <= target if smaller else ratio >= target) else "**missed**"
-        lines.append(f"| {size}, {dtype} | {name} | {mine} | {other} | {ratio:.2f} | {bound} | {verdict} |")
+        case = f"{size} ({parameters / 1e6:,.0f} M), {dtype}"
+        lines.append(f"| {case} | {name} | {mine} | {other} | {ratio:.2f} | {bound} | {verdict} |")
 
     def median_ratio(first: list[float], second: list[float]) -> float:
         return statistics.median(b / a for a, b in zip(first, second, strict=True))
 
+    if "speed" in parts:
+        speed_rows(parts["speed"]["taken"], add, median_ratio)
+    if "loading" in parts:
+        loading_rows(parts["loading"], add, median_ratio)
+    return lines
+
+
+def speed_rows(taken: dict[str, Any], add: Callable[..., None], median_ratio: Callable[..., float]) -> None:
     for key, (name, unit, count) in NAMES.items():
         pair = [taken[side][key] for side in SIDES]
         medians = [statistics.median(times) for times in pair]
@@ -352,22 +367,27 @@ def rows_of(size: str, dtype: str, values: dict[str, Any]) -> list[str]:
         median_ratio(shared, single),
         "phrases_shared",
     )
+
+
+def loading_rows(
+    loading: dict[str, Any], add: Callable[..., None], median_ratio: Callable[..., float]
+) -> None:
     for key, name, form, unit in (
-        ("load_cpu_seconds", "loading", "{:.2f} s", 1.0),
-        ("touched_cpu_seconds", "loading, every weight read once", "{:.2f} s", 1.0),
+        ("load_cpu_seconds", "loading a float32 file", "{:.2f} s", 1.0),
+        ("touched_cpu_seconds", "the same, and every weight read once", "{:.2f} s", 1.0),
         ("load_peak_rss_bytes", "peak resident set of loading", "{:.0f} MiB", 2.0**20),
-        ("peak_rss_bytes", "peak resident set, every weight read once", "{:.0f} MiB", 2.0**20),
+        ("peak_rss_bytes", "the same, and every weight read once", "{:.0f} MiB", 2.0**20),
     ):
         pair = [[row[key] for row in loading[side]] for side in SIDES]
         medians = [statistics.median(values) for values in pair]
         ratio = medians[0] / medians[1] if "bytes" in key else median_ratio(*pair)
         add(name, *(form.format(value / unit) for value in medians), ratio, key)
-    return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--sizes", nargs="+", default=["mid", "full"], choices=list(DTYPES))
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--scratch", type=Path, help="where to put 3.4 GB for a while; default: the system's choice"
@@ -392,44 +412,50 @@ def main() -> None:
         return
     from multiway_core.evaluation.machine import describe_machine, installed_versions
 
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    results = {
-        size: {dtype: compare(size, dtype, options.scratch, options.rounds) for dtype in DTYPES[size]}
-        for size in options.sizes
-    }
-    command = (
-        f"python benchmarks/grounding_speed.py --sizes {' '.join(options.sizes)} --rounds {options.rounds}"
-    )
-    report: dict[str, Any] = {
+    file = options.output / "grounding-speed.json"
+    options.output.mkdir(parents=True, exist_ok=True)
+    report: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {"results": {}}
+    report |= {
         "schema": "multiway.benchmark.grounding-speed/1",
-        "started_at": started_at,
-        "command": command,
         "mid": MID,
         "clock": "CPU seconds of one thread",
-        "machine": describe_machine() | {"threads": 1, "load_average": os.getloadavg()[0]},
+        "machine": describe_machine() | {"threads": 1},
         "versions": installed_versions(),
-        "results": results,
     }
+    for part in options.parts:
+        for size in options.sizes:
+            for dtype in DTYPES[size]:
+                measured = measure(part, size, dtype, options.scratch, options.rounds)
+                report["results"].setdefault(size, {}).setdefault(dtype, {})[part] = measured
+                file.write_text(json.dumps(report, indent=1) + "\n")
+    page = render(report)
+    (options.output / "grounding-speed.md").write_text(page)
+    print(page)
+
+
+def render(report: dict[str, Any]) -> str:
     lines = [
         "| size | | multiway | transformers | ratio | target | |",
         "|---|---|--:|--:|--:|--:|---|",
     ]
-    for size, by_dtype in results.items():
-        for dtype, values in by_dtype.items():
-            lines += rows_of(f"{size} ({values['parameters'] / 1e6:,.0f} M)", dtype, values)
-    page = (
-        "# Kosmos-2: our engine and the class of `transformers`\n\n"
-        f"`{command}`: the same random weights, one thread, CPU time, in turn; "
-        f"{report['machine']['cpu']} at a load of about {report['machine']['load_average']:.0f} on "
-        f"{report['machine']['cores']} cores, torch {torch.__version__}, transformers "
-        f"{report['versions']['transformers']}, {started_at}. The ratio is transformers' time over ours (for peak "
-        "resident sets: ours over theirs), the median of the rounds' ratios; what is measured is told at the top of "
-        "the script. Both wrote the same tokens in float32.\n\n" + "\n".join(lines) + "\n"
+    runs = []
+    for size, by_dtype in report["results"].items():
+        for dtype, parts in by_dtype.items():
+            lines += rows_of(size, dtype, parts)
+            for part, run in parts.items():
+                when = f"`--rounds {run['rounds']}`, {run['started_at']}, load {run['load_average']:.0f}"
+                runs.append(f"* {size}, {dtype}, {part}: {when}")
+    machine, versions = report["machine"], report["versions"]
+    head = (
+        "`python benchmarks/grounding_speed.py`: the same random weights, one thread, CPU time, in turn; "
+        f"{machine['cpu']}, {machine['cores']} cores, torch {versions['torch']}, transformers "
+        f"{versions['transformers']}. The ratio is transformers' time over ours (for peak resident sets: ours over "
+        "theirs), the median of the rounds' ratios; what is measured is told at the top of the script. Both wrote the "
+        "same tokens in float32."
     )
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "grounding-speed.json").write_text(json.dumps(report, indent=1) + "\n")
-    (options.output / "grounding-speed.md").write_text(page)
-    print(page)
+    title = "# Kosmos-2: our engine and the class of `transformers`"
+    loads = "Runs and the machine's load at their end:"
+    return "\n\n".join([title, head, "\n".join(lines), loads, "\n".join(runs)]) + "\n"
 
 
 if __name__ == "__main__":

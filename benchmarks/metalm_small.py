@@ -16,193 +16,25 @@ each question. A stage that the folder --work holds is not trained again.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import platform
 import random
-import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
-import easy_vqa
-import numpy as np
+import small_world
 import torch
-from multiway_core.training import Loss, TrainConfig, Trainer
+from metalm_small_data import Documents, EncoderData, Questions, Vqa, all_words, naming
+from multiway_core.training import Loss
 from multiway_vision_language.metalm import objective
 from multiway_vision_language.metalm.config import DecoderConfig, EncoderConfig, MetaLMConfig
 from multiway_vision_language.metalm.model import MetaLM
-from multiway_vision_language.metalm.processor import Document, MetaLMProcessor, Span, question
-from PIL import Image, ImageDraw
+from multiway_vision_language.metalm.processor import Document, MetaLMProcessor
+from small_world import COLOURS, SHAPES, SIDE, Stages, percent, stage_table
 from torch import nn
 
-COLOURS = {
-    "black": (0, 0, 0),
-    "blue": (0, 0, 255),
-    "brown": (165, 42, 42),
-    "gray": (128, 128, 128),
-    "green": (0, 255, 0),
-    "red": (255, 0, 0),
-    "teal": (0, 128, 128),
-    "yellow": (255, 255, 0),
-}
-SHAPES = ("circle", "rectangle", "triangle")
-LABELS = tuple(a + b for a in ("da", "wu", "ki", "po", "ze") for b in ("x", "g", "mo", "lu"))
 SHOTS = (0, 1, 2, 4, 8)
-SIDE = 64
-
-
-class Words:
-    """One id a word; enough for grammars of a hundred words."""
-
-    def __init__(self, words: Sequence[str]) -> None:
-        self.words = ["<pad>", "<s>", "</s>", "<mask>", *sorted(set(words))]
-        self.ids = {word: index for index, word in enumerate(self.words)}
-
-    def encode(self, text: str) -> list[int]:
-        for sign in "?:.":
-            text = text.replace(sign, f" {sign} ")
-        return [self.ids[word] for word in text.split()]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return " ".join(self.words[index] for index in ids)
-
-
-def all_words() -> Words:
-    text = " ".join([*easy_vqa.get_train_questions()[0], *easy_vqa.get_answers()])
-    for sign in "?:.":
-        text = text.replace(sign, f" {sign} ")
-    return Words([*text.split(), *COLOURS, *SHAPES, *LABELS, "question", "answer", "a", ":", ".", "?"])
-
-
-@dataclass(frozen=True)
-class Scene:
-    colour: str
-    shape: str
-
-    @property
-    def caption(self) -> str:
-        return f"a {self.colour} {self.shape} ."
-
-
-def random_scene(rng: random.Random) -> Scene:
-    return Scene(rng.choice(list(COLOURS)), rng.choice(SHAPES))
-
-
-def draw(scene: Scene, rng: random.Random) -> tuple[np.ndarray, tuple[int, int, int, int]]:
-    """A drawing and the box of its shape, in pixels."""
-    light = tuple(rng.randint(225, 255) for _ in range(3))
-    picture = Image.new("RGB", (SIDE, SIDE), light)
-    width = rng.randint(8, 34)
-    height = rng.randint(8, 34) if scene.shape == "rectangle" else width
-    left, top = rng.randint(0, SIDE - width), rng.randint(0, SIDE - height)
-    box = (left, top, left + width - 1, top + height - 1)
-    pen, fill = ImageDraw.Draw(picture), COLOURS[scene.colour]
-    if scene.shape == "circle":
-        pen.ellipse(box, fill)
-    elif scene.shape == "rectangle":
-        pen.rectangle(box, fill)
-    else:
-        pen.polygon([(left, box[3]), (box[2], box[3]), (left + width // 2, top)], fill)
-    return np.array(picture), box
-
-
-def ask(scene: Scene, rng: random.Random) -> tuple[str, str]:
-    """A question about a scene in the words of easy-VQA, and its answer."""
-    kind = rng.randrange(6)
-    if kind == 0:
-        return rng.choice(["what color is the shape?", f"what color is the {scene.shape}?"]), scene.colour
-    if kind == 1:
-        return f"what is the color of the {scene.shape}?", scene.colour
-    if kind == 2:
-        return rng.choice(
-            ["what shape does the image contain?", f"what is the {scene.colour} shape?"]
-        ), scene.shape
-    yes = rng.random() < 0.5
-    if rng.random() < 0.5:
-        others = [colour for colour in COLOURS if colour != scene.colour]
-        thing = f"{scene.colour if yes else rng.choice(others)} shape"
-    else:
-        thing = scene.shape if yes else rng.choice([shape for shape in SHAPES if shape != scene.shape])
-    negated = rng.random() < 0.4
-    forms = (
-        [
-            f"is there not a {thing} in the image?",
-            f"is no {thing} present?",
-            f"does the image not contain a {thing}?",
-        ]
-        if negated
-        else [f"is there a {thing}?", f"is a {thing} present?", f"does the image contain a {thing}?"]
-    )
-    return rng.choice(forms), "yes" if yes != negated else "no"
-
-
-def held_out(pair: tuple[str, str]) -> bool:
-    """A fifth of the pairs of labels never names things in training."""
-    return (LABELS.index(pair[0]) + LABELS.index(pair[1])) % 5 == 0
-
-
-def naming(rng: random.Random, length: int, test: bool) -> tuple[list[tuple[str, str]], tuple[str, str]]:
-    """Things with labels that one property decides, for this document only; both labels."""
-    while True:
-        pair = tuple(rng.sample(LABELS, 2))
-        if held_out(pair) == test:  # type: ignore[arg-type]
-            break
-    values = rng.sample(list(COLOURS), 2) if rng.random() < 0.5 else rng.sample(SHAPES, 2)
-    named = []
-    for _ in range(length):
-        which = rng.randrange(2)
-        if values[0] in COLOURS:
-            thing = f"{values[which]} {rng.choice(SHAPES)}"
-        else:
-            thing = f"{rng.choice(list(COLOURS))} {values[which]}"
-        named.append((thing, pair[which]))
-    return named, pair  # type: ignore[return-value]
-
-
-class Documents:
-    """Batches for the language models: the same words, plainly or with spans and pictures."""
-
-    def __init__(self, processor: MetaLMProcessor, seed: int, size: int, semi_causal: bool) -> None:
-        self.processor, self.seed, self.size, self.semi_causal = processor, seed, size, semi_causal
-
-    def __call__(self, step: int, shard: int, num_shards: int) -> Any:
-        rng = random.Random(f"{self.seed}/{step}/{shard}")
-        documents: list[Document] = []
-        for index in range(self.size):
-            if index % 2:
-                named, _ = naming(rng, 12, test=False)
-                documents.append(self._with_span([f"{thing} : {label} ." for thing, label in named], rng))
-            else:
-                documents.append(self._about_picture(rng))
-        return self.processor.batch(documents)
-
-    def _with_span(self, sentences: list[str], rng: random.Random) -> Document:
-        words = " ".join(sentences).split()
-        if not self.semi_causal:
-            return [" ".join(words)]
-        document: list[str | Span] = []
-        end = 0
-        for start, stop in objective.sample_spans([(0, len(words))], rng, min_length=4, max_length=8):
-            document += [" ".join(words[end:start]), Span(" ".join(words[start:stop]))]
-            end = stop
-        return [*(part for part in document if part), " ".join(words[end:])]
-
-    def _about_picture(self, rng: random.Random) -> Document:
-        scene = random_scene(rng)
-        asked = [ask(scene, rng) for _ in range(3)]
-        words = " ".join([scene.caption, *(f"question : {q} answer : {a} ." for q, a in asked)])
-        picture, _ = draw(scene, rng)
-        if not self.semi_causal:
-            return [words]
-        ids = words.replace("?", " ?").split()
-        prefix = rng.choice([0, len(scene.caption.split()), rng.randrange(len(ids))])
-        return [Span(" ".join(ids[:prefix]), picture), " ".join(ids[prefix:])]
 
 
 def language_loss(model: MetaLM, batch: Any) -> Loss:
@@ -232,48 +64,6 @@ class EncoderTask(nn.Module):
         self.word_head = nn.Linear(hidden, model.config.vocab_size)
 
 
-class EncoderData:
-    """Drawings with their labels, and sentences with masked words."""
-
-    def __init__(self, processor: MetaLMProcessor, seed: int, size: int) -> None:
-        self.processor, self.seed, self.size = processor, seed, size
-
-    def __call__(self, step: int, shard: int, num_shards: int) -> Any:
-        rng = random.Random(f"encoder/{self.seed}/{step}/{shard}")
-        patch = self.processor.config.encoder.patch_size
-        side = SIDE // patch
-        pictures, shapes, colours = [], [], []
-        cells = torch.zeros(self.size, side, side, dtype=torch.long)
-        for row in range(self.size):
-            scene = random_scene(rng)
-            picture, (left, top, right, bottom) = draw(scene, rng)
-            pictures.append(picture)
-            shapes.append(SHAPES.index(scene.shape))
-            colours.append(list(COLOURS).index(scene.colour))
-            label = 1 + colours[-1] * len(SHAPES) + shapes[-1]
-            cells[row, top // patch : bottom // patch + 1, left // patch : right // patch + 1] = label
-        texts = []
-        for _ in range(self.size // 2):
-            scene = random_scene(rng)
-            q, a = ask(scene, rng)
-            texts.append(self.processor.tokenizer.encode(f"{scene.caption} question : {q} answer : {a} ."))
-        lengths = torch.tensor([len(text) for text in texts])
-        tokens = torch.zeros(len(texts), int(lengths.max()), dtype=torch.long)
-        for row, text in enumerate(texts):
-            tokens[row, : len(text)] = torch.tensor(text)
-        generator = torch.Generator().manual_seed(rng.randrange(2**31))
-        masked = (torch.rand(tokens.shape, generator=generator) < 0.2) & (tokens != 0)
-        return {
-            "pixels": self.processor.pixels(pictures),
-            "shapes": torch.tensor(shapes),
-            "colours": torch.tensor(colours),
-            "cells": cells.flatten(1),
-            "tokens": tokens,
-            "lengths": lengths,
-            "masked": masked,
-        }
-
-
 def encoder_loss(task: EncoderTask, batch: Any) -> Loss:
     encoder = task.model.encoder
     size, patches = len(batch["pixels"]), encoder.config.num_patches
@@ -291,33 +81,6 @@ def encoder_loss(task: EncoderTask, batch: Any) -> Loss:
     loss = loss + entropy(task.word_head(read[batch["masked"]]), batch["tokens"][batch["masked"]])
     right = (shape_logits.argmax(1) == batch["shapes"]).float().mean()
     return Loss(loss * size, size, {"shape_accuracy": right.detach()}, size)
-
-
-class Questions:
-    """Batches of easy-VQA's training questions: the span is picture and question, the answer is written."""
-
-    def __init__(self, processor: MetaLMProcessor, data: Vqa, seed: int, size: int) -> None:
-        self.processor, self.data, self.seed, self.size = processor, data, seed, size
-
-    def __call__(self, step: int, shard: int, num_shards: int) -> Any:
-        rng = random.Random(f"vqa/{self.seed}/{step}/{shard}")
-        rows = [rng.randrange(len(self.data.questions)) for _ in range(self.size)]
-        return self.processor.batch([self.data.document(row) for row in rows])
-
-
-class Vqa:
-    """One part of easy-VQA in memory."""
-
-    def __init__(self, part: str) -> None:
-        texts, answers, images = getattr(easy_vqa, f"get_{part}_questions")()
-        paths = getattr(easy_vqa, f"get_{part}_image_paths")()
-        self.pictures = {i: np.array(Image.open(path).convert("RGB")) for i, path in paths.items()}
-        self.questions = list(zip(texts, answers, images, strict=True))
-
-    def document(self, row: int, *, answered: bool = True) -> Document:
-        text, answer, image = self.questions[row]
-        asked = question(self.pictures[image], text)
-        return [*asked, answer] if answered else asked
 
 
 def blind_baselines(train: Vqa, test: Vqa) -> dict[str, float]:
@@ -400,74 +163,34 @@ def configuration(vocabulary: int) -> MetaLMConfig:
     )
 
 
-class Study:
-    """The stages of the run, each kept in the work folder."""
+class Setup:
+    """Words, configuration and processor of the run."""
 
-    def __init__(self, work: Path, seed: int, scale: float) -> None:
-        self.work, self.seed, self.scale = work, seed, scale
-        self.words = all_words()
-        self.config = configuration(len(self.words.words))
-        self.processor = MetaLMProcessor(self.config, self.words, bos=1, pad=0)
-        self.times: dict[str, dict[str, float]] = {}
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        words = all_words()
+        self.config = configuration(len(words.words))
+        self.processor = MetaLMProcessor(self.config, words, bos=1, pad=0)
 
     def new_model(self) -> MetaLM:
         model = MetaLM(self.config)
         objective.reset_parameters(model, self.seed)
         return model
 
-    def stage(
-        self,
-        name: str,
-        model: nn.Module,
-        loss: Callable[..., Loss],
-        data: Any,
-        steps: int,
-        rate: float,
-        *,
-        keep: nn.Module | None = None,
-        optimizer: str = "muon",
-    ) -> None:
-        """Train ``model`` in place, or take the weights of an earlier run."""
-        steps = max(2, round(steps * self.scale))
-        config = TrainConfig(
-            steps=steps,
-            learning_rate=rate,
-            warmup_steps=max(1, steps // 20),
-            optimizer=optimizer,  # type: ignore[arg-type]
-            weight_decay=0.01,
-            log_every=25,
-            seed=self.seed,
-            final_learning_rate_ratio=0.05,
-            checkpoint_every_seconds=120,
-            keep_checkpoints=1,
-        )
-        record, started = self.work / f"{name}.json", time.process_time()
-        result = Trainer(model, loss, data, config, self.work / name).fit()
-        if record.is_file():
-            self.times[name] = json.loads(record.read_text())
-        else:
-            self.times[name] = {
-                "steps": steps,
-                "seconds": round(result.seconds, 1),
-                "cpu_seconds": round(time.process_time() - started, 1),
-                "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-            }
-            record.write_text(json.dumps(self.times[name]))
-        print(name, self.times[name], f"loss {result.loss:.3f}", flush=True)
 
-
-def run(work: Path, seed: int, scale: float) -> dict[str, Any]:
-    study = Study(work, seed, scale)
-    processor = study.processor
+def run(stages: Stages) -> dict[str, Any]:
+    seed = stages.seed
+    setup = Setup(seed)
+    processor = setup.processor
     train, test = Vqa("train"), Vqa("test")
     results: dict[str, Any] = {"baselines": blind_baselines(train, test), "few_shot": {}, "vqa": {}}
 
-    base = study.new_model()
-    study.stage("encoder", EncoderTask(base), encoder_loss, EncoderData(processor, seed, 32), 700, 3e-3)
+    base = setup.new_model()
+    stages.train("encoder", EncoderTask(base), encoder_loss, EncoderData(processor, seed, 32), 700, 3e-3)
     encoder_state = {name: t.clone() for name, t in base.encoder.state_dict().items()}
 
     def with_encoder() -> MetaLM:
-        model = study.new_model()
+        model = setup.new_model()
         model.encoder.load_state_dict(encoder_state)
         return model
 
@@ -477,7 +200,7 @@ def run(work: Path, seed: int, scale: float) -> dict[str, Any]:
         if not semi_causal:
             model.encoder.requires_grad_(False)
             model.connector.requires_grad_(False)
-        study.stage(name, model, language_loss, Documents(processor, seed, 24, semi_causal), 700, 3e-3)
+        stages.train(name, model, language_loss, Documents(processor, seed, 24, semi_causal), 700, 3e-3)
         results["few_shot"][name] = few_shot_accuracy(model, processor, 600)
         print(name, results["few_shot"][name], flush=True)
         states[name] = {key: t.clone() for key, t in model.state_dict().items()}
@@ -490,31 +213,26 @@ def run(work: Path, seed: int, scale: float) -> dict[str, Any]:
         "causal, everything": ("causal", True),
     }
     for arm, (origin, everything) in arms.items():
-        model = study.new_model()
+        model = setup.new_model()
         model.load_state_dict(states[origin])
         if everything:
             model.requires_grad_(True)
         else:
             objective.train_encoder_and_connector(model)
         name = arm.replace(", ", "-").replace(" ", "-")
-        study.stage(name, model, language_loss, Questions(processor, train, seed, 32), 500, 2e-3)
+        stages.train(name, model, language_loss, Questions(processor, train, seed, 32), 500, 2e-3)
         results["vqa"][arm] = {
             "accuracy": vqa_accuracy(model, processor, test, 3000),
             "few_shot": few_shot_accuracy(model, processor, 600),
-            **study.times[name],
+            **stages.times[name],
         }
         print(arm, results["vqa"][arm], flush=True)
-    results["stages"] = study.times
+    results["stages"] = stages.times
     return results
-
-
-def percent(value: float) -> str:
-    return f"{100 * value:.1f}"
 
 
 def markdown(record: dict[str, Any]) -> str:
     """The tables of a run."""
-    stages = record["stages"]
     lines = [
         "# MetaLM in small",
         "",
@@ -546,33 +264,9 @@ def markdown(record: dict[str, Any]) -> str:
             else "| | |"
         )
         lines.append(f"| {name} | {percent(arm['accuracy'])} | {tuned} |")
-    lines += ["", "| stage | steps | CPU s | wall s |", "| --- | --- | --- | --- |"]
-    lines += [
-        f"| {name} | {s['steps']} | {s['cpu_seconds']} | {s['seconds']} |" for name, s in stages.items()
-    ]
+    lines += ["", *stage_table(record["stages"])]
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
-    parser.add_argument(
-        "--work", type=Path, default=Path("runs/metalm-small"), help="checkpoints of the stages"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--scale", type=float, default=1.0, help="factor on all numbers of steps")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    options.work.mkdir(parents=True, exist_ok=True)
-    results = run(options.work, options.seed, options.scale)
-    machine = {"processor": platform.processor() or platform.machine(), "load": os.getloadavg(), "threads": 1}
-    record = {"seed": options.seed, "scale": options.scale, "machine": machine, **results}
-    (options.output / "metalm-small.json").write_text(json.dumps(record, indent=1) + "\n")
-    (options.output / "metalm-small.md").write_text(markdown(record))
-    print(markdown(record))
-
-
 if __name__ == "__main__":
-    main()
+    small_world.main(__doc__, "metalm-small", run, markdown)

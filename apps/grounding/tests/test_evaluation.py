@@ -13,6 +13,7 @@ import pytest
 from multiway_core.errors import DataError, InputError
 from multiway_grounding.cases import ABSENT, Case, from_photographs, from_scenes
 from multiway_grounding.evaluation import Files, evaluate_cases, evaluate_task
+from multiway_grounding.words import CIDER
 from multiway_vision_language import metrics
 from multiway_vision_language.datasets import read_yolo
 from multiway_vision_language.locations import LocationGrid
@@ -48,6 +49,10 @@ class Known:
         assert not grounded
         open_picture(picture)
         return Grounding("x", self.name, 1, 1, self.text, ())
+
+    def describe(self, picture: Any, box: tuple[float, float, float, float]) -> Grounding:
+        opened = open_picture(picture)
+        return Grounding("x", self.name, opened.width, opened.height, f"It is the thing at {box[0]:g}", ())
 
     def ask(self, picture: Any, question: str, *, grounded: bool) -> Grounding:
         assert not grounded
@@ -169,6 +174,23 @@ def test_presence_threshold_comes_from_other_pictures() -> None:
     assert means["threshold of the other half"] == pytest.approx(0.65)
     assert (means["shown ones kept"], means["absent ones refused"]) == (0.0, 0.0)
     assert means["present AUC"] == pytest.approx(3 / 4)
+    assert means["AUC of the words alone"] == pytest.approx(0.5)  # no phrase occurs in both halves
+
+
+def test_words_alone_are_a_baseline_of_presence() -> None:
+    image = Image.new("RGB", (10, 10))
+    here = ((0.0, 0.0, 5.0, 5.0),)
+    cases = [
+        case
+        for place in range(4)
+        for case in (
+            Case(f"{place}/0", image, 10, 10, "the cat", here),
+            Case(f"{place}/1", image, 10, 10, "a dog", ()),
+        )
+    ]
+    report = evaluate_cases(Known(), cases, "x")  # type: ignore[arg-type]
+    assert report.metrics["present AUC"].mean == pytest.approx(0.5)
+    assert report.metrics["AUC of the words alone"].mean == pytest.approx(1.0)
 
 
 def test_scenes_have_kinds_and_absent_phrases() -> None:
@@ -223,12 +245,30 @@ def test_captions_lose_their_opening_and_are_compared(
     files = Files(tmp_path, as_json(tmp_path / "a.json", data))
     report = evaluate_task("caption", Known(), files)  # type: ignore[arg-type]
     assert (report.n, report.failed) == (3, 1)
-    assert report.rows[0]["caption"] == "a cat on a mat"
+    assert report.rows[0]["text"] == "a cat on a mat"
     assert report.rows[0]["metrics"]["CIDEr-D x 100"] == pytest.approx(1000)
     assert report.metrics["CIDEr-D x 100"].mean < 600
-    assert report.metrics["another picture's"].mean < 100
+    assert report.metrics["another one's"].mean < 100
     assert 0 < report.metrics["BLEU-4"].mean < 1
     assert "error" in report.rows[2]
+
+
+def test_descriptions_are_compared_with_all_expressions_of_the_box(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "has_meteor", lambda: False)
+    files = referring(tmp_path)
+    assert files.annotations is not None
+    data = json.loads(files.annotations.read_text())
+    data["images"].append({**data["images"][0], "id": 3, "caption": "a very large thing"})
+    data["annotations"].append({**data["annotations"][0], "image_id": 3})
+    as_json(files.annotations, data)
+    model = Known()
+    report = evaluate_task("describe", model, files, limit=2)  # type: ignore[arg-type]
+    assert [row["name"] for row in report.rows] == ["a.png/0", "a.png/1"]
+    assert [row["text"] for row in report.rows] == ["the thing at 10", "the thing at 2"]
+    assert report.rows[0]["metrics"][CIDER] > 0  # "thing" is in the second expression of the first box
+    assert report.rows[1]["metrics"][CIDER] == 0
 
 
 def test_answers_by_type(tmp_path: Path) -> None:

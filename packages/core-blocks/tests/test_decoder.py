@@ -105,6 +105,34 @@ def test_block_formula(decoder) -> None:
         torch.testing.assert_close(layer(x, mask, None, 0), expected, atol=1e-12, rtol=0)
 
 
+def test_attention_sub_norm_stands_before_the_output_projection() -> None:
+    torch.manual_seed(0)
+    decoder = Decoder(
+        hidden_size=24,
+        num_layers=1,
+        num_heads=3,
+        inner_size=40,
+        sub_norm=True,
+        attention_sub_norm=True,
+        eps=1e-3,
+    ).double()
+    for parameter in decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    attention, x = decoder.layers[0].attention, inputs(1, 4)
+    with torch.no_grad():
+        heads = [
+            part(x).view(1, 4, 3, 8).transpose(1, 2)
+            for part in (attention.query, attention.key, attention.value)
+        ]
+        mixed = torch.nn.functional.scaled_dot_product_attention(*heads, is_causal=True)
+        mixed = mixed.transpose(1, 2).reshape(1, 4, 24)
+        normed = torch.nn.functional.layer_norm(
+            mixed, (24,), attention.norm.weight, attention.norm.bias, 1e-3
+        )
+        mask = torch.ones(4, 4).tril().bool()[None, None]
+        torch.testing.assert_close(attention(x, mask=mask), attention.output(normed), atol=1e-12, rtol=0)
+
+
 def test_dropout_acts_in_training_only(decoder) -> None:
     x, valid = inputs(1, 4), torch.ones(1, 4, dtype=torch.bool)
     with torch.no_grad():

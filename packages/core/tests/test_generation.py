@@ -378,3 +378,39 @@ def test_cache_select_truncate_and_invalidate():
     assert torch.equal(cache.num_valid_B, valid[rows, 0].long())
     with pytest.raises(ValueError, match="truncate"):
         cache.truncate(3)
+
+
+def test_cache_copied_to_more_rows():
+    generator = torch.Generator().manual_seed(0)
+    source = StaticKVCache(2, 3, 1, 4, 9)
+    filled = torch.randn(3, 1, 5, 4, generator=generator)
+    for layer in range(2):
+        source.update(layer, filled + layer, filled - layer)
+    valid = torch.tensor([[0, 1, 1, 1, 1], [1, 1, 1, 1, 1], [0, 0, 1, 1, 0]], dtype=torch.bool)
+    source.advance(valid)
+    for rows in ([2, 0, 2, 1], [1]):
+        copy = StaticKVCache(2, len(rows), 1, 4, 7)
+        copy.copy_from(source, torch.tensor(rows))
+        assert copy.length == 5
+        assert torch.equal(copy.valid_BS[:, :5], valid[rows])
+        assert not copy.valid_BS[:, 5:].any()
+        assert copy.num_valid_B.tolist() == valid[rows].sum(dim=1).tolist()
+        new = torch.randn(len(rows), 1, 2, 4, generator=generator)
+        for layer in range(2):
+            keys, values = copy.update(layer, new, new)
+            assert torch.equal(keys, torch.cat([filled[rows] + layer, new], dim=2))
+            assert torch.equal(values, torch.cat([filled[rows] - layer, new], dim=2))
+        copy.advance(torch.ones(len(rows), 2, dtype=torch.bool))
+    assert source.length == 5
+    assert torch.equal(source.update(0, filled[:, :, :1], filled[:, :, :1])[0][:, :, :5], filled)
+
+    one = StaticKVCache(2, 1, 1, 4, 9)
+    one.copy_from(source, torch.tensor([1]))
+    many = StaticKVCache(2, 4, 1, 4, 5)
+    many.copy_from(one, torch.zeros(4, dtype=torch.long))
+    nothing = torch.empty(4, 1, 0, 4)
+    assert torch.equal(many.update(1, nothing, nothing)[0], (filled[1:2] + 1).expand(4, -1, -1, -1))
+    with pytest.raises(InputError, match="max_length of 4"):
+        StaticKVCache(2, 1, 1, 4, 4).copy_from(source, torch.tensor([0]))
+    with pytest.raises(ValueError, match="2 rows for a cache of 1"):
+        StaticKVCache(2, 1, 1, 4, 9).copy_from(source, torch.tensor([0, 1]))

@@ -220,6 +220,21 @@ def test_two_stages_hand_the_rationale_on(generator: Kosmos1Generator, monkeypat
     assert [score.text for score in scores] == ["positive", "negative"]
 
 
+def test_names_come_from_the_list_and_wide_search_finds_the_likeliest(generator: Kosmos1Generator) -> None:
+    names = ["red fox", "red panda", "owl", "snowy owl", "red", "grey wolf of the north"]
+    for seed in range(2):
+        shown = picture(seed)
+        assert generator.name(shown, names) in names
+        prefix = generator.read_documents([[shown, formats.IMAGENET_PROMPT]])
+        ended = [[*generator.processor.encode(name), generator.tokens.eos] for name in names]
+        sums = [sum(scores) for scores in generator.score(prefix, ended)]
+        assert generator.name(shown, names, num_beams=8) == names[sums.index(max(sums))]
+    with pytest.raises(InputError, match="class names are empty"):
+        generator.name(picture(0), [])
+    with pytest.raises(InputError, match="class names are empty"):
+        generator.name(picture(0), ["owl", ""])
+
+
 def test_writing_ends(generator: Kosmos1Generator) -> None:
     text = generator.answer(formats.caption(picture(1)), Decoding(max_new_tokens=5))
     assert isinstance(text, str)
@@ -259,6 +274,9 @@ def test_the_vision_tower_is_fixed_but_for_its_last_layer() -> None:
 def test_it_starts_with_images_of_the_size_of_words() -> None:
     model = Kosmos1(KOSMOS_1_TINY)
     objective.reset_parameters(model, seed=0)
+    again = Kosmos1(KOSMOS_1_TINY)
+    objective.reset_parameters(again, seed=0)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     images = model.encode_images(torch.randn(4, 3, 32, 32)).embeddings_BQE.detach()
     ratio = float(images.std() / model.text.token_embedding.weight.detach().std())
     assert 0.3 < ratio < 3

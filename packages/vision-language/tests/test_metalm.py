@@ -239,9 +239,13 @@ def test_the_connector_starts_with_the_size_of_embeddings() -> None:
     config = dataclasses.replace(
         SMALL, decoder=DecoderConfig(hidden_size=96, num_layers=1, num_heads=2, inner_size=96)
     )
-    for connector in ("linear", "feed_forward"):
-        model = MetaLM(dataclasses.replace(config, connector=connector)).eval()
+    deep = dataclasses.replace(config, decoder=dataclasses.replace(config.decoder, deep_norm=True))
+    for chosen in (config, dataclasses.replace(config, connector="linear"), deep):
+        model = MetaLM(chosen).eval()
         objective.reset_parameters(model, seed=0)
+        again = MetaLM(model.config)
+        objective.reset_parameters(again, seed=0)
+        assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
         spread = float(model.encode_spans(tokens(2, 12), [[(0, 9)], [(2, 9)]]).detach().std())
         assert 0.3 < spread / float(model.token_embedding.weight.detach().std()) < 3
 

@@ -69,17 +69,20 @@ def from_expressions(samples: Iterable[GroundingSample]) -> Iterator[Case]:
 
 
 def from_photographs(samples: Sequence[DetectionSample], seed: int) -> Iterator[Case]:
-    """ "The X" for all that a photograph shows once, and as many phrases of the set's classes that it does not show."""
+    """ "The X" for all that a photograph shows once, and as many phrases of what it does not show.
+
+    Both kinds name things about equally often, so that the words alone do not tell them apart.
+    """
     from multiway_vision_language.datasets import absent, unambiguous
 
-    names = sorted({item.name for sample in samples for item in sample.objects})
-    for sample in samples:
-        found = unambiguous(sample)
-        if found is None:
-            continue
+    shown = [(sample, found) for sample in samples if (found := unambiguous(sample)) is not None]
+    names = [phrase.categories[0] for _, found in shown for phrase in found.phrases]
+    for sample, found in shown:
         yield from from_expressions([found])
-        for phrase in absent(sample, names, len(found.phrases), seed=seed):
-            yield _absent(f"{sample.name}/{phrase}", sample.image_path, sample.width, sample.height, phrase)
+        for number, phrase in enumerate(absent(sample, names, len(found.phrases), seed=seed)):
+            yield _absent(
+                f"{sample.name}/absent {number}", sample.image_path, sample.width, sample.height, phrase
+            )
 
 
 def from_scenes(scenes: Iterable[Scene], names: Sequence[str], seed: int, label: str = "") -> Iterator[Case]:
@@ -104,8 +107,8 @@ def from_scenes(scenes: Iterable[Scene], names: Sequence[str], seed: int, label:
                 objects,
                 (f"{prefix}{found.kind}",),
             )
-        for phrase in absent_phrases(scene, names, len(expressions), rng):
-            yield _absent(f"{prefix}scene {place}/{phrase}", image, image.width, image.height, phrase)
+        for number, phrase in enumerate(absent_phrases(scene, names, len(expressions), rng)):
+            yield _absent(f"{prefix}scene {place}/absent {number}", image, image.width, image.height, phrase)
 
 
 def _absent(name: str, picture: Path | Image.Image, width: int, height: int, phrase: str) -> Case:

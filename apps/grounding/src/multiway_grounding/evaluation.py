@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from multiway_core.errors import InputError
-from multiway_core.evaluation import Metric, Report, Sample, evaluate, mean_interval
+from multiway_core.evaluation import Report, Sample, evaluate
 
 from multiway_grounding.cases import Case, from_expressions, from_photographs, from_scenes, from_sentences
 from multiway_grounding.model import BUNDLED_MODEL
 from multiway_grounding.scores import presence_metrics, recall_metrics, referring_metrics, with_presence
+from multiway_grounding.words import evaluate_answers, evaluate_captions, evaluate_descriptions
 
 if TYPE_CHECKING:
-    from multiway_vision_language.datasets import CaptionSample, DetectionSample, QuestionSample
+    from multiway_vision_language.datasets import DetectionSample
     from multiway_vision_language.pipeline import GroundingPipeline
     from multiway_vision_language.result import Entity
 
-Task = Literal["flickr30k", "refcoco", "refcoco+", "refcocog", "caption", "vqa", "photos", "bundled"]
+Task = Literal[
+    "flickr30k", "refcoco", "refcoco+", "refcocog", "describe", "caption", "vqa", "photos", "bundled"
+]
 OnSample = Callable[[dict[str, Any]], None]
 HELD_OUT = "held_out"
 """Folder of scenes inside a model's folder."""
@@ -58,8 +61,8 @@ def evaluate_task(
     Args:
         task: ``flickr30k`` (R@1/5/10), ``refcoco``, ``refcoco+``, ``refcocog`` and ``photos`` (Acc@0.5 of the first
             box, IoU, by size, beside ceiling and baselines), ``bundled`` (all of these, on held-out scenes; it and
-            photos also "present"), ``caption`` (CIDEr-D, BLEU-4, and METEOR where Java and ``pycocoevalcap`` are
-            there), ``vqa`` (accuracy).
+            photos also "present"), ``describe`` and ``caption`` (CIDEr-D, BLEU-4, and METEOR where Java and
+            ``pycocoevalcap`` are there; describe says what is at RefCOCO's boxes), ``vqa`` (accuracy).
         pipeline: the model. It must place every phrase: boxes are not refused by ``present`` here.
         files: where the data set lies.
         limit: at most so many phrases, pictures or questions; for bundled scenes of each set.
@@ -96,6 +99,9 @@ def evaluate_task(
         return evaluate_answers(
             pipeline, itertools.islice(asked, limit), name, seed=seed, on_sample=on_sample
         )
+    if task == "describe":
+        expressions = datasets.read_refcoco(annotations, images, skip_missing=files.skip_missing)
+        return evaluate_descriptions(pipeline, expressions, name, limit=limit, seed=seed, on_sample=on_sample)
     if task == "flickr30k":
         sentences = datasets.read_flickr30k(
             annotations, images, entities=files.entities, skip_missing=files.skip_missing
@@ -152,7 +158,7 @@ def held_out_scenes(model: str) -> Path:
 
 
 def quick_evaluation() -> Report:
-    """The bundled model on a few held-out scenes of each set; about a minute of one core."""
+    """The bundled model on a few held-out scenes of each set."""
     from multiway_vision_language.pipeline import GroundingPipeline
 
     pipeline = GroundingPipeline.from_pretrained(BUNDLED_MODEL)
@@ -176,9 +182,11 @@ def evaluate_cases(
     from multiway_vision_language.pictures import open_picture
 
     last: tuple[Any, Any] = (None, None)
+    phrases: dict[str, str] = {}
 
     def predict(case: Case) -> Entity:
         nonlocal last
+        phrases[case.name] = case.phrase
         if last[0] is not case.picture and last[0] != case.picture:
             last = (case.picture, open_picture(case.picture))
         return pipeline.locate(last[1], [case.phrase], threshold=0.0, before=case.before).entities[0]
@@ -201,88 +209,7 @@ def evaluate_cases(
         group=groups,
         on_sample=on_sample,
     )
-    return with_presence(report)
-
-
-def evaluate_captions(
-    pipeline: GroundingPipeline,
-    samples: Iterable[CaptionSample],
-    name: str,
-    *,
-    seed: int = 0,
-    on_sample: OnSample | None = None,
-) -> Report:
-    """Brief captions without places against the references.
-
-    CIDEr-D is times 100, as papers print it; BLEU-4 and METEOR are of the corpus. "another picture's": CIDEr-D of a
-    person's caption of the next picture, what fluent text scores blindly.
-    """
-    from multiway_vision_language import prompts
-    from multiway_vision_language.metrics import bleu, cider_d, has_meteor, meteor
-
-    opening = prompts.caption(grounded=False).tagged  # "An image of": part of the text, but of no reference
-    captions: list[str] = []
-    truths: list[tuple[str, ...]] = []
-
-    def words(caption: str, target: tuple[str, ...]) -> float:
-        captions.append(caption)
-        truths.append(target)
-        return float(len(caption.split()))
-
-    report = evaluate(
-        (Sample(sample.name, sample.image_path, sample.captions) for sample in samples),
-        lambda path: pipeline.caption(path, grounded=False).text.removeprefix(opening).strip(),
-        {"words": words},
-        name=name,
-        seed=seed,
-        on_sample=on_sample,
-    )
-    count = len(captions)
-    scores = 100 * cider_d(captions, truths)
-    others = 100 * cider_d([truths[(place + 1) % count][0] for place in range(count)], truths)
-    found = {
-        "CIDEr-D x 100": Metric(*mean_interval(scores, seed=seed), n=count),
-        "another picture's": Metric(*mean_interval(others, seed=seed), n=count),
-        "BLEU-4": Metric(bleu(captions, truths)[3], None, None, count),
-    }
-    if has_meteor():
-        found["METEOR"] = Metric(meteor(captions, truths)[0], None, None, count)
-    scored = iter(zip(captions, scores, strict=True))
-    return replace(
-        report, metrics=found | report.metrics, rows=tuple(_with_caption(row, scored) for row in report.rows)
-    )
-
-
-def evaluate_answers(
-    pipeline: GroundingPipeline,
-    samples: Iterable[QuestionSample],
-    name: str,
-    *,
-    seed: int = 0,
-    on_sample: OnSample | None = None,
-) -> Report:
-    """VQA accuracy by type of answer, beside always answering "yes"."""
-    from multiway_vision_language.metrics import vqa_accuracy
-
-    return evaluate(
-        (Sample(sample.name, sample, sample) for sample in samples),
-        lambda sample: pipeline.ask(sample.image_path, sample.question, grounded=False).text,
-        {
-            "accuracy": lambda answer, sample: vqa_accuracy(answer, sample.answers),
-            'always "yes"': lambda answer, sample: vqa_accuracy("yes", sample.answers),
-        },
-        name=name,
-        seed=seed,
-        group=lambda sample: sample.target.answer_type,
-        on_sample=on_sample,
-    )
-
-
-def _with_caption(row: dict[str, Any], scored: Iterator[tuple[str, float]]) -> dict[str, Any]:
-    if "error" in row:
-        return row
-    caption, score = next(scored)
-    return {**row, "caption": caption, "metrics": {**row["metrics"], "CIDEr-D x 100": float(score)}}
+    return with_presence(report, phrases)
 
 
 def _detection_set(images: Path, files: Files) -> list[DetectionSample]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from multiway_vision_language.result import Entity
 
 Metrics = Mapping[str, Callable[["Entity", Case], float | None]]
+_ARTICLE = re.compile(r"(?:the|an?) ")
 SHOWN, ABSENT = "present, shown", "present, absent"
 
 
@@ -83,17 +86,19 @@ def presence_metrics() -> Metrics:
     }
 
 
-def with_presence(report: Report) -> Report:
+def with_presence(report: Report, phrases: Mapping[str, str]) -> Report:
     """The report with "present AUC" over all phrases, and shares of both kinds told right.
 
-    The threshold comes from every other picture and the shares from the rest. Without both kinds of phrases in both
-    halves the report stays as it is.
+    The threshold comes from every other picture and the shares from the rest. "words alone" is blind: a phrase scores
+    by how often it is shown in the pictures of the other half. Without both kinds of phrases in both halves the report
+    stays as it is. ``phrases``: the phrase of each row, by the row's name.
     """
     from multiway_vision_language.metrics import auc, best_threshold, presence_scores
 
     pictures: dict[str, int] = {}
     scores: tuple[list[float], list[float]] = ([], [])
     kinds: tuple[list[bool], list[bool]] = ([], [])
+    words: tuple[list[str], list[str]] = ([], [])
     for row in report.rows:
         values = row.get("metrics", {})
         present = next((values[key] for key in (SHOWN, ABSENT) if values.get(key) is not None), None)
@@ -101,19 +106,29 @@ def with_presence(report: Report) -> Report:
             half = pictures.setdefault(row["name"].rpartition("/")[0], len(pictures)) % 2
             scores[half].append(present)
             kinds[half].append(values[SHOWN] is not None)
+            words[half].append(_ARTICLE.sub("", phrases[row["name"]].lower()))
     if any(set(half) != {True, False} for half in kinds):
         return report
     fitted = best_threshold(scores[0], kinds[0])
     judged = presence_scores(scores[1], kinds[1], fitted, seed=report.seed)
-    shown = sum(kinds[1])
-    area = auc([*scores[0], *scores[1]], [*kinds[0], *kinds[1]])
+    shown, count = sum(kinds[1]), len(scores[0]) + len(scores[1])
+    every = [*kinds[0], *kinds[1]]
+    blind = [*_shares(words[1], kinds[1], words[0]), *_shares(words[0], kinds[0], words[1])]
     added = {
-        "present AUC": _metric(area, len(scores[0]) + len(scores[1])),
+        "present AUC": _metric(auc([*scores[0], *scores[1]], every), count),
+        "AUC of the words alone": _metric(auc(blind, every), count),
         "threshold of the other half": Metric(fitted, None, None, len(scores[0])),
         "shown ones kept": _metric(judged.shown_found, shown),
         "absent ones refused": _metric(judged.absent_refused, len(kinds[1]) - shown),
     }
     return replace(report, metrics=report.metrics | added)
+
+
+def _shares(known: list[str], kinds: list[bool], asked: list[str]) -> list[float]:
+    """How often each asked phrase is shown among the known ones; a half of unknown ones."""
+    total = Counter(known)
+    shown = Counter(word for word, kind in zip(known, kinds, strict=True) if kind)
+    return [(shown[word] + 1) / (total[word] + 2) for word in asked]
 
 
 def _metric(interval: Interval, count: int) -> Metric:

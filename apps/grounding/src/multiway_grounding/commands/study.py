@@ -20,7 +20,7 @@ from multiway_core.app import (
 from multiway_grounding.model import BUNDLED_MODEL, PipelineLoader
 
 EvaluationTask = Literal[
-    "flickr30k", "refcoco", "refcoco+", "refcocog", "caption", "vqa", "photos", "bundled"
+    "flickr30k", "refcoco", "refcoco+", "refcocog", "describe", "caption", "vqa", "photos", "bundled"
 ]
 
 

@@ -28,15 +28,15 @@ def unambiguous(sample: DetectionSample) -> GroundingSample | None:
 
 
 def absent(sample: DetectionSample, names: Sequence[str], count: int, *, seed: int = 0) -> list[str]:
-    """Phrases "the X" for up to ``count`` of ``names`` that the picture does not show, drawn by seed and picture.
+    """Phrases "the X" for up to ``count`` different ``names`` that the picture does not show, by seed and picture.
 
-    Honest only where the set marks every object of these names, as COCO's and VOC's do.
+    A name that is given more often is drawn more often: with the names of the phrases that are shown, a model learns
+    nothing from the words alone. Honest only where the set marks every object of these names, as COCO's and VOC's do.
     """
     there = {item.name for item in sample.objects}
-    others = sorted(set(names) - there)
-    return [
-        the(name) for name in random.Random(f"{seed}/{sample.name}").sample(others, min(count, len(others)))
-    ]
+    others = [name for name in names if name not in there]
+    random.Random(f"{seed}/{sample.name}").shuffle(others)
+    return [the(name) for name in list(dict.fromkeys(others))[:count]]
 
 
 def the(name: str) -> str:

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 
 import torch
 from multiway_core.errors import InputError
+from multiway_core.generation import GenerationConfig, StaticKVCache, generate
+from torch import Tensor
 
 from multiway_vision_language.kosmos1 import processor as formats
+from multiway_vision_language.kosmos1.class_names import OnlyNames
 from multiway_vision_language.kosmos1.model import Kosmos1
 from multiway_vision_language.kosmos1.processor import Document, Kosmos1Processor, Picture
 from multiway_vision_language.kosmos2.generation import Decoding, Kosmos2Generator, Prefix
@@ -92,6 +95,30 @@ class Kosmos1Generator(Kosmos2Generator):
         """The likeliest of several class names, with descriptions of the classes in front (section 4.8)."""
         scores = self.choose(formats.classification(picture, category, descriptions), names)
         return max(scores, key=lambda score: score.log_prob).text
+
+    def name(self, picture: Picture, names: Sequence[str], *, num_beams: int = 2) -> str:
+        """The name that a beam search constrained to ``names`` writes behind "The photo of the" (section 4.7).
+
+        Hypotheses are compared by their summed log-probability. Raises :class:`InputError` for an empty name.
+        """
+        encoded = {tuple(self.processor.encode(name)): name for name in names}
+        longest = max((len(tokens) for tokens in encoded), default=0) + 1
+        prefix = self.read_documents([[picture, formats.IMAGENET_PROMPT]], room=longest)
+        config = GenerationConfig(
+            max_new_tokens=longest,
+            eos_token_ids=(self.tokens.eos,),
+            pad_token_id=self.tokens.pad,
+            num_beams=num_beams,
+            length_penalty=0.0,
+        )
+
+        def decode(tokens_BT: Tensor, cache: StaticKVCache) -> Tensor:
+            valid_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
+            return self.model(tokens_BT, valid_BT, cache=cache)[:, -1].float()
+
+        only = OnlyNames(list(encoded), self.tokens.eos)
+        output = generate(decode, prefix.logits_BV, prefix.cache, config, [only])
+        return encoded[tuple(token for token in output.tokens[0].tolist() if token != self.tokens.eos)]
 
     def think(self, picture: Picture, prompt: str, decoding: Decoding | None = None) -> Thought:
         """Two stages: describe the picture in detail, then the task with that description (section 4.6)."""

@@ -36,7 +36,10 @@ def reset_parameters(model: Kosmos1, seed: int) -> None:
             if name.endswith((".value.weight", ".output.weight", ".up.weight", ".down.weight")):
                 parameter.mul_(gain)
     nn.init.normal_(model.text.token_embedding.weight, std=hidden**-0.5)
+    patches = model.vision.patch_embedding.weight
+    nn.init.normal_(patches, std=patches[0].numel() ** -0.5)
     nn.init.normal_(model.vision.positions.weight, std=0.02)
     nn.init.normal_(model.vision.class_embedding, std=0.02)
+    nn.init.normal_(model.resampler.latents)
     nn.init.orthogonal_(model.resampler.projection.weight, gain=hidden**0.5)
     model.resampler.attention.output.weight.mul_(hidden**-0.5)

@@ -241,7 +241,7 @@ def load_pretrained(
 
 
 def find(name: str, *, revision: str | None = None) -> Path:
-    """The model folder of a hub id, a folder, or the path of a checkpoint in it. Raises as core's ``hub.resolve``."""
+    """The folder of a hub id, a folder or the path of a checkpoint in one. Raises what `hub.resolve` raises."""
     path = hub.resolve(name, revision=revision, allow_patterns=_HUB_FILES)
     return path.parent if path.is_file() else path
 

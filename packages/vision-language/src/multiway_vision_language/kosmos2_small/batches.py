@@ -1,7 +1,7 @@
-"""Batches for the small network: pictures with many tasks each, packed behind one another.
+"""Batches for the small network: pictures with many tasks each, as branches behind the picture's block.
 
-All tasks of a picture share its slots; a token sees the picture and its own task. Position codes begin anew with each
-task, so every task looks as it does alone.
+A token sees the picture and its own task, and positions begin anew with each task, so every task looks as it does
+alone, at a fraction of the work.
 
 Shape suffixes: B pictures, T tokens.
 """
@@ -17,7 +17,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from multiway_vision_language.kosmos2.model import FIRST_POSITION
 from multiway_vision_language.kosmos2_small.looks import Looks, read_looks
 from multiway_vision_language.kosmos2_small.model import TowerFeatures
 from multiway_vision_language.kosmos2_small.processor import SmallProcessor
@@ -31,9 +30,10 @@ class PackedTasks(NamedTuple):
     """Tokens of pictures and tasks; ``targets`` is the next token where it counts, else :data:`IGNORED`."""
 
     tokens_BT: Tensor
-    tasks_BT: Tensor
-    """0 for the picture's block, then 1, 2, ... for its tasks, -1 for padding."""
-    positions_BT: Tensor
+    valid_BT: Tensor
+    image_slots_BT: Tensor
+    branches_BT: Tensor
+    """0 for the picture's block, then 1, 2, ... for its tasks."""
     targets_BT: Tensor
 
 
@@ -50,8 +50,7 @@ def pack(processor: SmallProcessor, tasks: Sequence[Sequence[Task]], budget: int
     opening = processor.prompt("")
     rows = []
     for own in tasks:
-        tokens, numbers, positions = list(opening), [0] * len(opening), list(range(len(opening)))
-        targets = [IGNORED] * len(opening)
+        tokens, branches, targets = list(opening), [0] * len(opening), [IGNORED] * len(opening)
         for number, (prompt, target) in enumerate(own, start=1):
             asked = processor.encode(prompt)
             answer = processor.encode(target.removesuffix(END))
@@ -61,17 +60,18 @@ def pack(processor: SmallProcessor, tasks: Sequence[Sequence[Task]], budget: int
             if length < 1 or len(tokens) - len(opening) + length > budget:
                 continue
             tokens += (asked + answer)[:-1]
-            numbers += [number] * length
-            positions += range(len(opening), len(opening) + length)
+            branches += [number] * length
             targets += [IGNORED] * (len(asked) - 1) + answer
-        rows.append((tokens, numbers, positions, targets))
-    longest = max(len(row[0]) for row in rows)
-    pads = (processor.tokens.pad, -1, processor.tokens.pad - FIRST_POSITION, IGNORED)
-    tokens_BT, tasks_BT, positions_BT, targets_BT = (
+        rows.append((tokens, branches, targets))
+    longest = max(len(tokens) for tokens, _, _ in rows)
+    tokens_BT, branches_BT, targets_BT = (
         torch.tensor([row[part] + [pad] * (longest - len(row[part])) for row in rows])
-        for part, pad in enumerate(pads)
+        for part, pad in enumerate((processor.tokens.pad, 0, IGNORED))
     )
-    return PackedTasks(tokens_BT, tasks_BT, positions_BT + FIRST_POSITION, targets_BT)
+    slots_BT = torch.zeros_like(tokens_BT, dtype=torch.bool)
+    (slots,) = processor.slots(opening)
+    slots_BT[:, slots.start : slots.stop] = True
+    return PackedTasks(tokens_BT, tokens_BT != processor.tokens.pad, slots_BT, branches_BT, targets_BT)
 
 
 @dataclass
@@ -88,6 +88,7 @@ class GroundingBatches:
     processor: SmallProcessor
     names: Sequence[str]
     photo_names: Sequence[str]
+    strange_words: Sequence[str]
     pictures: int
     steps: int
     words: bool = True
@@ -111,7 +112,8 @@ class GroundingBatches:
         if not self.words:
             return GroundingBatch(looks, None)
         tasks = [
-            make_tasks(scene, self.names, self.photo_names, self.level(step), rng) for scene in looks.scenes
+            make_tasks(scene, self.names, self.photo_names, self.level(step), rng, self.strange_words)
+            for scene in looks.scenes
         ]
         return GroundingBatch(looks, pack(self.processor, tasks, self.budget))
 

@@ -119,25 +119,6 @@ def cell_losses(
     }
 
 
-def packed_states(model: Kosmos2Small, slots_BQE: Tensor, packed: PackedTasks) -> Tensor:
-    """Hidden states of packed tasks: (B, T, E)."""
-    text, slots = model.text, slots_BQE.shape[1]
-    tokens_BTE = text.token_embedding(packed.tokens_BT)
-    # <s> <image> [slots] </image> tasks
-    x_BTE = torch.cat([tokens_BTE[:, :2], slots_BQE, tokens_BTE[:, 2 + slots :]], dim=1) * text.scale
-    x_BTE = x_BTE + text.positions(packed.positions_BT)
-    own_BTT = packed.tasks_BT[:, :, None] == packed.tasks_BT[:, None, :]
-    picture_B1T = packed.tasks_BT[:, None, :] == 0
-    length = packed.tokens_BT.shape[1]
-    causal_TT = torch.ones(length, length, dtype=torch.bool, device=x_BTE.device).tril()
-    mask_B1TT = ((own_BTT | picture_B1T) & causal_TT)[:, None]
-    # On CPUs without fast bfloat16 the decoder still gains by it; the convolutions do not.
-    with torch.autocast(x_BTE.device.type, torch.bfloat16, enabled=model.training):  # type: ignore[misc]
-        for index, layer in enumerate(text.decoder.layers):
-            x_BTE = layer(x_BTE, mask_B1TT, None, index)
-    return text.decoder.norm(x_BTE.float())
-
-
 class Pointing(NamedTuple):
     """States that point, padded to the most of any picture: behind a phrase, before each corner."""
 
@@ -202,7 +183,15 @@ def word_losses(
     """Losses of words, presence and locations."""
     tokens, pointer = model.config.tokens, model.pointer
     first = tokens.first_location
-    states_BTE = packed_states(model, slots_BQE, packed)
+    # On CPUs without fast bfloat16 units the decoder still gains by it; the convolutions do not.
+    with torch.autocast(slots_BQE.device.type, torch.bfloat16, enabled=model.training):
+        states_BTE = model.text(
+            packed.tokens_BT,
+            packed.valid_BT,
+            image_embeddings_BQE=slots_BQE,
+            image_slots_BT=packed.image_slots_BT,
+            branches_BT=packed.branches_BT,
+        ).float()
     corners = pointer.corners(boxes_BN4.detach())
     points = pointing(packed, model)
     picked_BPE = states_BTE.gather(1, points.places_BP[..., None].expand(-1, -1, states_BTE.shape[-1]))
@@ -238,8 +227,10 @@ def word_losses(
     losses["phrase_pointing"] = _mean(on_thing_BP[phrase & points.cells_BPN.any(-1)])
     losses["phrase_cells"] = _focal(weight * scores_BPN[phrase] + bias, points.cells_BPN[phrase].float())
     which = pointer.which(picked_BPE)[..., 0]
-    losses["which"] = nn.functional.binary_cross_entropy_with_logits(
-        which[corner_BP], points.upper_left_BP[corner_BP].float()
+    losses["which"] = _mean(
+        nn.functional.binary_cross_entropy_with_logits(
+            which[corner_BP], points.upper_left_BP[corner_BP].float(), reduction="none"
+        )
     )
     targets_BP = packed.targets_BT.gather(1, points.places_BP) - first
     cells_BPN = log_cells_BPN.exp()
@@ -255,7 +246,7 @@ def word_losses(
                 mixture = pointer.mixture(cells_BPN[one, here], rows_BNG[one], columns_BNG[one])
                 soft = near_cells(targets_BP[row, here], tokens.grid_size)
                 wrong.append(-(soft * (mixture[0].flatten(1) + 1e-8).log()).sum(1))
-    losses["locations"] = torch.cat(wrong).mean()
+    losses["locations"] = _mean(torch.cat(wrong)) if wrong else states_BTE.new_zeros(())
     return losses
 
 

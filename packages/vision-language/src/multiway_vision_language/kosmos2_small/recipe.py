@@ -8,7 +8,7 @@
     python -m multiway_vision_language.kosmos2_small.recipe --assets pictures --output runs/grounding
 
 `pictures` is the folder that `scenes/assets.py` describes. A second call goes on where the first was stopped.
-`runs/grounding/model` is the model folder.
+`runs/grounding/model` is the model folder, `runs/grounding/detector` what stage 3 gave.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ from multiway_vision_language.kosmos2.tokenizer import SentencePieceTokenizer
 from multiway_vision_language.kosmos2_small.batches import GroundingBatches
 from multiway_vision_language.kosmos2_small.checkpoint import save
 from multiway_vision_language.kosmos2_small.config import GROUNDING_SMALL, SmallConfig
+from multiway_vision_language.kosmos2_small.detector import save_names
 from multiway_vision_language.kosmos2_small.looks import look_at, write_looks
 from multiway_vision_language.kosmos2_small.model import Kosmos2Small
 from multiway_vision_language.kosmos2_small.objective import Training, training_loss
-from multiway_vision_language.kosmos2_small.pieces import train_pieces
+from multiway_vision_language.kosmos2_small.pieces import strange_words, train_pieces
 from multiway_vision_language.kosmos2_small.processor import SmallProcessor
 from multiway_vision_language.kosmos2_small.teachers import (
     CenterNet,
@@ -184,9 +185,10 @@ def train(preset: str, assets: Path, output: Path, *, seed: int = 0, minutes: fl
     recipe = RECIPES[preset]
     classes = class_names(assets)
     names = sorted({*object_names(), *classes})
+    captions = assets / "photos" / "coco" / "captions.json"
     pieces = output / tokenizer.FILE
     if not pieces.exists():
-        train_pieces(assets / "photos" / "coco" / "captions.json", names, recipe.model.tokens, pieces)
+        train_pieces(captions, names, recipe.model.tokens, pieces)
     processor = SmallProcessor(recipe.model, SentencePieceTokenizer(pieces))
     model = new_model(assets, recipe.model, seed)
     looks = output / "looks"
@@ -195,11 +197,22 @@ def train(preset: str, assets: Path, output: Path, *, seed: int = 0, minutes: fl
     speak_for_classes(training, classes)
     for stage, config, words in (("cells", recipe.cells, False), ("words", recipe.words, True)):
         source = GroundingBatches(
-            looks, processor, names, classes, recipe.pictures, config.steps, words=words, seed=seed
+            looks,
+            processor,
+            names,
+            classes,
+            strange_words(captions, names),
+            recipe.pictures,
+            config.steps,
+            words=words,
+            seed=seed,
         )
         trainer = Trainer(training, training_loss, source, replace(config, seed=seed), output / stage)
         trainer.fit(None if minutes is None else minutes * 60)
         load_ema_into(training, output / stage)
+        if not words:
+            save(model, pieces, output / "detector")
+            save_names(training.names, output / "detector")
     save(model.eval(), pieces, output / "model")
     return output / "model"
 

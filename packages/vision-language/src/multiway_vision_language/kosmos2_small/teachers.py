@@ -24,10 +24,7 @@ from multiway_vision_language.locations import NormalBox
 from multiway_vision_language.scenes.scene import area, overlap
 
 _NORM_EPS = 1e-3
-# Of detections.
-_MOST = 30
-_LEAST_SCORE = 0.25
-_MOST_SHARED = 0.55
+_MOST_SHARED = 0.55  # area of two detections over that of both
 
 
 def load_name_tower(path: Path) -> NameTower:
@@ -140,10 +137,20 @@ def _read_tensors(graph: Path) -> dict[str, Tensor]:
 class CenterNet:
     """The place tower as the detector that it was published as."""
 
-    def __init__(self, tower: PlaceTower, classes: Sequence[str], *, size: int = 512) -> None:
+    def __init__(
+        self,
+        tower: PlaceTower,
+        classes: Sequence[str],
+        *,
+        size: int = 512,
+        most: int = 30,
+        least_score: float = 0.25,
+    ) -> None:
         self.tower = tower
         self.classes = classes
         self.size = size
+        self.most = most
+        self.least_score = least_score
 
     @torch.inference_mode()
     def __call__(self, picture: Image.Image) -> list[tuple[str, NormalBox, float]]:
@@ -153,7 +160,7 @@ class CenterNet:
         _, scores_BCHW, sides_B4HW = self.tower(pixels_BCHW)
         scores_CHW = scores_BCHW[0].sigmoid()
         peaks = scores_CHW * (scores_CHW == nn.functional.max_pool2d(scores_CHW, 3, 1, 1))
-        values, places = peaks.flatten().topk(_MOST)
+        values, places = peaks.flatten().topk(self.most)
         cells = self.size // 4
         found: list[tuple[str, NormalBox, float]] = []
         for value, place in zip(values.tolist(), places.tolist(), strict=True):
@@ -163,12 +170,9 @@ class CenterNet:
             corners = (4 * x - left, 4 * y - top, 4 * x + right, 4 * y + bottom)
             a, b, c, d = (min(1.0, max(0.0, corner / self.size)) for corner in corners)
             box = (a, b, c, d)
-            if (
-                value >= _LEAST_SCORE
-                and c > a
-                and d > b
-                and all(_iou(box, other) < _MOST_SHARED for _, other, _ in found)
-            ):
+            if value < self.least_score:
+                break
+            if c > a and d > b and all(_iou(box, other) < _MOST_SHARED for _, other, _ in found):
                 found.append((self.classes[kind], box, value))
         return found
 

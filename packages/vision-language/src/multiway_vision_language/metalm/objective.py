@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from multiway_vision_language.metalm.model import MetaLM, Spans, span_mask
 
 IGNORED = -100  # a target that does not count
+_GELU_GAIN = 1.53  # 1 / root mean square of GELU of standard normal numbers
 
 
 def semi_causal_targets(tokens_BT: Tensor, valid_BT: Tensor, spans: Spans) -> Tensor:
@@ -103,8 +104,8 @@ def reset_parameters(model: MetaLM, seed: int) -> None:
     """
     torch.manual_seed(seed)
     for module in model.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=module.in_features**-0.5)
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
@@ -121,5 +122,7 @@ def reset_parameters(model: MetaLM, seed: int) -> None:
                 parameter.mul_((2 * len(layers)) ** -0.5)
     if model.config.decoder.deep_norm:
         scale_for_deep_norm(model.decoder)
-    last = [module for module in model.connector.modules() if isinstance(module, nn.Linear)][-1]
-    last.weight.mul_(0.02)
+    matrices = [module.weight for module in model.connector.modules() if isinstance(module, nn.Linear)]
+    for weight in matrices[1:]:
+        weight.mul_(_GELU_GAIN)
+    matrices[-1].mul_(0.02)

@@ -170,7 +170,7 @@ def _opened(name: str, path: Path, *, most_opaque: float = 1.0) -> Named:
                 return
             file.thumbnail((4 * LARGEST, 4 * LARGEST))
             image = file.convert("RGBA")
-    except (OSError, UnidentifiedImageError, ValueError):
+    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError):
         return
     if (np.asarray(image)[..., 3] > 128).mean() <= most_opaque:
         yield from _cropped(name, image)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from multiway_vision_language.locations import NormalBox
 from multiway_vision_language.scenes.scene import Scene, Thing, by_name
-from multiway_vision_language.scenes.words import plural, with_article
+from multiway_vision_language.scenes.words import SYNONYMS, plural, with_article
 
 Kind = Literal["single", "several", "color", "relation"]
 
@@ -35,7 +35,8 @@ def plain_expressions(scene: Scene, rng: random.Random) -> list[Expression]:
     for name, things in scene.by_name().items():
         boxes = reading_order(things)
         if len(things) == 1:
-            phrase = rng.choice([f"the {name}", with_article(name), name])
+            word = rng.choice(SYNONYMS[name]) if name in SYNONYMS and rng.random() < 0.25 else name
+            phrase = rng.choice([f"the {word}", with_article(word), word])
             found.append(Expression(phrase, boxes, "single", name))
             if things[0].other_name:
                 finer = rng.choice(["the ", "a "]) + things[0].other_name

@@ -12,6 +12,14 @@ _PAIRS = {
     "skis", "scissors", "glasses", "headphones", "jeans", "fries", "grapes", "goggles", "sunglasses", "shorts",
     "pancakes", "beans", "ballet shoes", "skates", "chopsticks",
 }  # fmt: skip
+# Other words for the same thing.
+SYNONYMS = {
+    "airplane": ("plane", "aeroplane", "jet"), "bicycle": ("bike",), "motorcycle": ("motorbike",), "couch": ("sofa",),
+    "tv": ("television", "screen", "monitor"), "cell phone": ("phone", "mobile phone"), "telephone": ("phone",),
+    "cat": ("kitten",), "dog": ("puppy",), "cow": ("bull", "calf"), "car": ("suv", "jeep", "automobile"),
+    "refrigerator": ("fridge",), "handbag": ("purse",), "dining table": ("table",), "potted plant": ("plant",),
+    "donut": ("doughnut",), "person": ("human",), "coat": ("jacket",), "bin": ("trash can",),
+}  # fmt: skip
 _NUMBERS = ("zero", "one", "two", "three", "four", "five")
 
 

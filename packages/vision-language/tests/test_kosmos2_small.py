@@ -1,0 +1,281 @@
+"""The small grounding network: towers, cells, pointer, training, and the bundled model on scenes it has not seen."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from multiway_core.errors import CheckpointError, InputError
+from multiway_vision_language.kosmos2.config import TextConfig, TokenConfig
+from multiway_vision_language.kosmos2.tokenizer import SentencePieceTokenizer
+from multiway_vision_language.kosmos2_small.batches import GroundingBatch, pack
+from multiway_vision_language.kosmos2_small.checkpoint import load_pretrained, save
+from multiway_vision_language.kosmos2_small.config import CellConfig, SmallConfig
+from multiway_vision_language.kosmos2_small.looks import look_at, read_looks, write_looks
+from multiway_vision_language.kosmos2_small.model import Kosmos2Small, spread, surest_boxes
+from multiway_vision_language.kosmos2_small.objective import (
+    Training,
+    generalized_iou,
+    middle_cells,
+    near_cells,
+    training_loss,
+    word_losses,
+)
+from multiway_vision_language.kosmos2_small.pieces import train_pieces
+from multiway_vision_language.kosmos2_small.processor import SmallProcessor
+from multiway_vision_language.kosmos2_small.teachers import load_name_tower, load_place_tower
+from multiway_vision_language.kosmos2_small.towers import Convolution
+from multiway_vision_language.pipeline import GroundingPipeline
+from multiway_vision_language.scenes.compose import Material, compose
+from multiway_vision_language.scenes.folder import open_scenes
+from multiway_vision_language.scenes.scene import Scene, Thing
+from multiway_vision_language.scenes.tasks import Task, boxes_text
+from torch import nn
+
+TOKENS = TokenConfig(num_text_tokens=300)
+CONFIG = SmallConfig(
+    cells=CellConfig(hidden_size=32, key_size=16),
+    text=TextConfig(
+        hidden_size=64, num_layers=2, num_heads=4, inner_size=96, vocab_size=TOKENS.vocab_size,
+        max_positions=256, dropout=0.0,
+    ),
+    tokens=TOKENS,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pieces")
+    captions = folder / "captions.json"
+    captions.write_text(
+        '{"1": ["a red ball beside a very old yellow coin", "the quick brown fox jumps over a dog"]}'
+    )
+    path = folder / "sentencepiece.bpe.model"
+    train_pieces(
+        captions,
+        ["ball", "coin", "zebra", "kiwi", "wolf", "juice", "quilt"],
+        replace(TOKENS, num_text_tokens=60),
+        path,
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def model() -> Kosmos2Small:
+    torch.manual_seed(0)
+    made = Kosmos2Small(CONFIG)
+    nn.init.normal_(made.text.token_embedding.weight, std=0.125)
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def processor(pieces: Path) -> SmallProcessor:
+    return SmallProcessor(CONFIG, SentencePieceTokenizer(pieces))
+
+
+def scenes(count: int) -> list[Scene]:
+    ball = np.full((50, 50, 4), 255, np.uint8)
+    coin = np.dstack([np.full((40, 60, 3), (250, 200, 0), np.uint8), np.full((40, 60), 255, np.uint8)])
+    material = Material({"ball": [ball], "coin": [coin]})
+    rng = random.Random(1)
+    return [compose(material, rng, "cutouts") for _ in range(count)]
+
+
+def test_convolutions_pad_as_tensorflow_does() -> None:
+    convolution = Convolution(1, 1, 3, stride=2, bias=False)
+    nn.init.ones_(convolution.weight)
+    # "SAME" at stride 2 on an even side pads at the end only: the first window starts at the first pixel.
+    sums = convolution(torch.arange(16.0).view(1, 1, 4, 4))
+    assert sums.flatten().tolist() == [45.0, 39.0, 66.0, 50.0]
+
+
+def test_surest_boxes_against_a_loop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores, sides = (
+        torch.randn(2, 5, 8, 8, generator=generator),
+        8 * torch.rand(2, 4, 8, 8, generator=generator),
+    )
+    boxes = surest_boxes(scores, sides)
+    for row in range(2):
+        for y in range(4):
+            for x in range(4):
+                cells = [(2 * y + dy, 2 * x + dx) for dy in (0, 1) for dx in (0, 1)]
+                best_y, best_x = max(cells, key=lambda cell: scores[row, :, cell[0], cell[1]].max())
+                left, top, right, bottom = sides[row, :, best_y, best_x].tolist()
+                corners = (4 * best_x - left, 4 * best_y - top, 4 * best_x + right, 4 * best_y + bottom)
+                expected = torch.tensor(corners).div(8).clamp(0, 4)
+                torch.testing.assert_close(boxes[row, :, y, x], expected)
+
+
+def test_locations_are_a_distribution(model: Kosmos2Small) -> None:
+    pixels = 255 * torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    images = model.encode_images(pixels)
+    assert images.embeddings_BQE.shape == (1, 64, 64)
+    assert images.cells_BNF is not None
+    keys, boxes = images.cells_BNF.split([16, 4], dim=-1)
+    states = torch.randn(1, 3, 64, generator=torch.Generator().manual_seed(1))
+    corners = model.pointer.corners(boxes)
+    scores = model.pointer.scores(states, model.pointer.keys(keys, corners))
+    locations = model.pointer.log_locations(states, scores, corners).exp()
+    torch.testing.assert_close(locations.sum(-1), torch.ones(1, 3), atol=1e-3, rtol=0)
+    logits = model.logits(states, images)
+    assert logits.shape == (1, 3, TOKENS.vocab_size)
+    # The location logits share the mass that the first location's embedding asks for.
+    due = model.text.logits(states)[..., TOKENS.first_location]
+    torch.testing.assert_close(logits[..., TOKENS.first_location :].logsumexp(-1), due, atol=1e-3, rtol=0)
+
+
+def test_spread_puts_a_point_into_its_cell() -> None:
+    weights = spread(torch.tensor([[0.2, 7.9, 4.0]]), 8)[0]
+    torch.testing.assert_close(weights.sum(-1), torch.ones(3))
+    assert weights[0].argmax() == 0
+    assert weights[1].argmax() == 7
+    torch.testing.assert_close(weights[2, 3], weights[2, 4])
+
+
+def test_cells_in_the_middle() -> None:
+    cells = middle_cells((0.25, 0.5, 0.75, 1.0), 8).view(8, 8)
+    assert cells.nonzero().tolist() == [[y, x] for y in (5, 6) for x in (3, 4)]
+    assert middle_cells((0.30, 0.30, 0.31, 0.31), 8).sum() == 1
+    near = near_cells(torch.tensor([9]), 8)[0]
+    assert near.argmax() == 9
+    torch.testing.assert_close(near.sum(), torch.tensor(1.0))
+
+
+def test_generalized_iou_against_hand() -> None:
+    boxes = torch.tensor([[0.0, 0, 2, 2], [0, 0, 1, 1], [0, 0, 2, 2]])
+    others = torch.tensor([[0.0, 0, 2, 2], [2, 0, 3, 1], [1, 1, 3, 3]])
+    expected = torch.tensor([1.0, -1 / 3, 1 / 7 - 2 / 9])
+    torch.testing.assert_close(generalized_iou(boxes, others), expected, atol=1e-5, rtol=0)
+
+
+def test_a_task_among_others_is_what_it_is_alone(model: Kosmos2Small, processor: SmallProcessor) -> None:
+    tasks = [
+        Task("<grounding><phrase>the ball</phrase>", boxes_text([(0.1, 0.2, 0.4, 0.6)])),
+        Task("An image of", " a coin</s>"),
+        Task("<grounding><phrase>a wolf</phrase>", "</s>"),
+    ]
+    together = pack(processor, [tasks], 100)
+    alone = [pack(processor, [[task]], 100) for task in tasks]
+    slots = torch.randn(1, 64, 64, generator=torch.Generator().manual_seed(2))
+
+    def states(packed):  # type: ignore[no-untyped-def]
+        with torch.no_grad():
+            return model.text(
+                packed.tokens_BT, packed.valid_BT, image_embeddings_BQE=slots,
+                image_slots_BT=packed.image_slots_BT, branches_BT=packed.branches_BT,
+            )[0]  # fmt: skip
+
+    whole = states(together)
+    for number, single in enumerate(alone, start=1):
+        mine = whole[together.branches_BT[0] == number]
+        torch.testing.assert_close(mine, states(single)[67:], atol=1e-5, rtol=1e-4)
+    assert (together.targets_BT >= 0).sum() == sum((single.targets_BT >= 0).sum() for single in alone)
+
+
+def test_looks_round_trip(model: Kosmos2Small, tmp_path: Path) -> None:
+    looks = look_at(model, scenes(3))
+    write_looks(looks, tmp_path / "looks.safetensors")
+    again = read_looks(tmp_path / "looks.safetensors")
+    assert all(torch.equal(one, other) for one, other in zip(looks.towers, again.towers, strict=True))
+    assert [scene.things for scene in again.scenes] == [scene.things for scene in looks.scenes]
+
+
+def test_it_learns_a_batch(processor: SmallProcessor) -> None:
+    torch.manual_seed(0)
+    training = Training(Kosmos2Small(CONFIG), ["ball", "coin"])
+    nn.init.normal_(training.model.text.token_embedding.weight, std=0.125)
+    nn.init.normal_(training.model.slot.weight, std=0.02)
+    made = scenes(3)
+    looks = look_at(training.model, made).rows(slice(0, 3))
+    tasks = [
+        [
+            Task(f"<grounding><phrase>the {thing.name}</phrase>", boxes_text([thing.box]))
+            for thing in scene.things[:2]
+        ]
+        + [Task("<grounding><phrase>the wolf</phrase>", "</s>")]
+        for scene in made
+    ]
+    batch = GroundingBatch(looks, pack(processor, tasks, 120))
+    parameters = [
+        own for name, own in training.named_parameters() if "names.b" not in name and "places" not in name
+    ]
+    optimizer = torch.optim.AdamW(parameters, lr=3e-3)
+    losses = []
+    for _ in range(40):
+        loss = training_loss(training, batch)
+        optimizer.zero_grad()
+        loss.total.backward()
+        optimizer.step()
+        losses.append({name: float(value.detach()) for name, value in loss.metrics.items()})
+    for name in ("box", "name", "presence", "locations"):
+        assert losses[-1][name] < 0.75 * losses[0][name], name
+    # Only cells: no words, no pointing.
+    assert set(training_loss(training, GroundingBatch(looks, None)).metrics) == {"box", "name", "background"}
+
+
+def test_phrases_that_are_absent_have_no_cells(model: Kosmos2Small, processor: SmallProcessor) -> None:
+    features, keys, boxes = model.encode(look_at(model, scenes(1)).rows(slice(0, 1)).towers)
+    packed = pack(processor, [[Task("<grounding><phrase>the wolf</phrase>", "</s>")]], 60)
+    losses = word_losses(model, keys, boxes, features.embeddings_BQE, packed)
+    assert losses["phrase_pointing"] == 0
+    assert losses["presence"] > 0
+
+
+def test_too_few_words_for_the_pieces_are_told(tmp_path: Path) -> None:
+    (tmp_path / "captions.json").write_text('{"1": ["a ball"]}')
+    with pytest.raises(InputError, match="too few"):
+        train_pieces(tmp_path / "captions.json", ["ball"], TOKENS, tmp_path / "pieces")
+
+
+def test_model_folder_round_trip(model: Kosmos2Small, pieces: Path, tmp_path: Path) -> None:
+    save(model, pieces, tmp_path / "model", dtype=torch.float32)
+    loaded, _ = load_pretrained(str(tmp_path / "model"))
+    assert loaded.config == CONFIG
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+
+
+def test_teachers_of_another_kind_are_told(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match="not EfficientNet-lite0"):
+        load_name_tower(tmp_path / "other.pth")
+    (tmp_path / "graph.json").write_text('{"weightsManifest": []}')
+    with pytest.raises(CheckpointError, match="not the CenterNet"):
+        load_place_tower(tmp_path / "graph.json")
+    (tmp_path / "graph.json").write_text("[]")
+    with pytest.raises(CheckpointError, match=r"not a TensorFlow\.js graph"):
+        load_place_tower(tmp_path / "graph.json")
+
+
+def test_the_bundled_model_finds_what_it_has_not_seen() -> None:
+    pipeline = GroundingPipeline.from_pretrained("bundled:grounding-small")
+    folder = Path(__file__).parents[1] / "src/multiway_vision_language/pretrained/grounding-small/held_out"
+    opened = open_scenes(folder)
+    hits, there, missing = [], [], []
+    for scene in list(opened.scenes(opened.sets[0]))[:12]:
+        single = [things[0] for things in scene.by_name().values() if len(things) == 1]
+        absent = [name for name in ("zebra", "piano", "train") if name not in scene.by_name()]
+        found = pipeline.locate(
+            scene.picture,
+            [f"the {thing.name}" for thing in single] + [f"the {name}" for name in absent],
+            threshold=0.0,
+        )
+        for thing, entity in zip(single, found.entities, strict=False):
+            there.append(entity.present)
+            hits.append(_iou([side / 256 for side in entity.boxes[0].xyxy], thing) >= 0.5)
+        missing += [entity.present for entity in found.entities[len(single) :]]
+    assert np.mean(hits) >= 0.5
+    assert np.mean(there) > np.mean(missing) + 0.25
+
+
+def _iou(box: list[float], thing: Thing) -> float:
+    left, top, right, bottom = thing.box
+    width = min(box[2], right) - max(box[0], left)
+    height = min(box[3], bottom) - max(box[1], top)
+    both = max(width, 0) * max(height, 0)
+    return both / ((box[2] - box[0]) * (box[3] - box[1]) + thing.area - both)
