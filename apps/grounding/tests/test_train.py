@@ -30,12 +30,15 @@ def test_what_is_wrong_is_one_line(rows, model, tmp_path, call):
     bad = rows.with_name("bad.jsonl")
     bad.write_text(rows.read_text() + '{"image": "photo.png"}\n')
     for arguments, message in (
-        (["--start-from", model], "train needs --data FILE.jsonl"),
-        (["--data", rows], "train needs --start-from MODEL"),
+        (["--start-from", model], "--preset fine-tune needs --data FILE.jsonl"),
+        (["--data", rows], "--preset fine-tune needs --start-from MODEL"),
         (["--data", bad, "--start-from", model], "bad.jsonl:2"),
         (["--data", tmp_path / "no.jsonl", "--start-from", model], "no.jsonl"),
         (["--data", rows, "--start-from", tmp_path / "no-model"], "no model"),
         (["--data", rows, "--start-from", model, "--epochs", "0"], "--epochs"),
+        (["--preset", "grounding-small"], "--preset grounding-small needs --assets DIR"),
+        (["--preset", "grounding-small", "--assets", tmp_path / "no"], "no such folder"),
+        (["--preset", "large", "--assets", tmp_path], "no recipe 'large': there are grounding-small, smoke"),
     ):
         code, out, err = call("train", *arguments, "-o", tmp_path / "run")
         assert (code, out) == (2, ""), arguments

@@ -223,6 +223,7 @@ class GroundingPipeline:
 
         decoding = Decoding(
             max_new_tokens=self._room(prefix.cache.length, prompt.max_new_tokens),
+            no_repeat_ngram_size=self.generator.model.config.no_repeat_ngram_size,
             block_scope="text",
             grammar=True,
             grounded="<" in prompt.tagged,

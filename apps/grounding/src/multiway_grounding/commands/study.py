@@ -92,6 +92,12 @@ def evaluate(
 
 
 def train(
+    preset: Annotated[
+        str,
+        typer.Option(
+            "--preset", help="fine-tune (--data, --start-from), or grounding-small or smoke (--assets)."
+        ),
+    ] = "fine-tune",
     data: Annotated[
         Path | None,
         typer.Option(
@@ -101,16 +107,27 @@ def train(
         ),
     ] = None,
     start_from: Annotated[
-        str | None, typer.Option("--start-from", metavar="MODEL", help="A Kosmos-2 folder or hub id.")
+        str | None,
+        typer.Option("--start-from", metavar="MODEL", help="fine-tune: a Kosmos-2 folder or hub id."),
+    ] = None,
+    assets: Annotated[
+        Path | None,
+        typer.Option("--assets", metavar="DIR", help="Pictures that the bundled model is trained on."),
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the run; a second call goes on.")
     ] = Path("training"),
-    epochs: Annotated[float, typer.Option("--epochs", min=0.001, help="Times the data is seen.")] = 3.0,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", min=0.0, help="The peak.")] = 1e-5,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Captions of a step.")] = 8,
+    epochs: Annotated[
+        float, typer.Option("--epochs", min=0.001, help="fine-tune: times the data is seen.")
+    ] = 3.0,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", min=0.0, help="fine-tune: the peak.")
+    ] = 1e-5,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="fine-tune: captions of a step.")
+    ] = 8,
     freeze_tower: Annotated[
-        bool, typer.Option("--freeze-tower", help="Leave the vision tower as it is.")
+        bool, typer.Option("--freeze-tower", help="fine-tune: leave the vision tower as it is.")
     ] = False,
     minutes: Annotated[
         float | None, typer.Option("--minutes", min=0.1, help="Stop by then, with a checkpoint and a model.")
@@ -118,9 +135,13 @@ def train(
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
 ) -> None:
-    """Fine-tune a Kosmos-2 model on captions with boxes; prints the folder of the model."""
-    from multiway_grounding.training import fine_tune
+    """Fine-tune a Kosmos-2 model on captions with boxes, or train the bundled one; prints the folder of the model."""
+    from multiway_grounding.training import FINE_TUNE, fine_tune, train_small
 
+    if preset != FINE_TUNE:
+        folder = train_small(output, preset=preset, assets=assets, minutes=minutes, seed=seed)
+        write_stdout(f"{folder}\n")
+        return
     folder = fine_tune(
         output,
         data=data,

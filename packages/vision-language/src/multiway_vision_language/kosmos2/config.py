@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from multiway_vision_language.locations import LocationGrid
 
@@ -151,6 +151,9 @@ class TokenConfig:
 @dataclass(frozen=True)
 class Kosmos2Config:
     """The whole model."""
+
+    no_repeat_ngram_size: ClassVar[int] = 3
+    """Published decoding: no three tokens in a row twice."""
 
     vision: VisionConfig = field(default_factory=VisionConfig)
     text: TextConfig = field(default_factory=TextConfig)

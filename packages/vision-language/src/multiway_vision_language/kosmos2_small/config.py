@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from multiway_vision_language.kosmos2.config import TextConfig, TokenConfig
 
@@ -22,6 +23,9 @@ class CellConfig:
 @dataclass(frozen=True)
 class SmallConfig:
     """The whole network: its text side is Kosmos-2's, its sizes are ours."""
+
+    no_repeat_ngram_size: ClassVar[int] = 0
+    """Its pieces of words are small: a ban on repeated triples would break the second of two equal names."""
 
     cells: CellConfig = field(default_factory=CellConfig)
     text: TextConfig = field(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from multiway_vision_language.kosmos2.processor import Kosmos2Processor, to_rgb
 from multiway_vision_language.kosmos2.tokenizer import TextTokenizer
 from multiway_vision_language.kosmos2_small.config import SmallConfig
 
+_SPACE_BEFORE_SIGN = re.compile(r" (?=[.,;:!?])")
+
 
 class SmallProcessor(Kosmos2Processor):
     """Everything between pictures and text on one side and the network on the other."""
@@ -21,6 +24,11 @@ class SmallProcessor(Kosmos2Processor):
 
     def __init__(self, config: SmallConfig, tokenizer: TextTokenizer) -> None:
         super().__init__(config, tokenizer)  # type: ignore[arg-type]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """As Kosmos-2's, without spaces before full stops and commas: behind a tag the network learned them with the
+        space that every stretch of text begins with."""
+        return _SPACE_BEFORE_SIGN.sub("", super().decode(ids))
 
     def pixels(self, pictures: Iterable[Image.Image | np.ndarray]) -> Tensor:
         """Whole pictures warped to a square, bicubic: float32 (B, 3, H, W), 0 to 255. Raises InputError."""
