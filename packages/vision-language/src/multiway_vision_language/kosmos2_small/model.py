@@ -23,6 +23,9 @@ from multiway_vision_language.kosmos2.model import ImageFeatures, Kosmos2, TextM
 from multiway_vision_language.kosmos2_small.config import CellConfig, SmallConfig
 from multiway_vision_language.kosmos2_small.towers import Convolution, NameTower, PlaceTower
 
+# Class scores of the place tower at which its box counts for nothing by itself, and for all.
+_UNSURE, _SURE = 0.05, 0.15
+
 
 class TowerFeatures(NamedTuple):
     """What the frozen part of the towers gives; training computes it once a picture."""
@@ -203,7 +206,7 @@ class Kosmos2Small(Kosmos2):
         cells_BCHW = self.cells(towers, last_BCHW)
         class_scores_BCHW = towers.places_BCHW[:, PlaceTower.channels :].sigmoid()
         keys_BCHW = self.key(cells_BCHW) + self.class_keys(class_scores_BCHW)
-        boxes_BN4 = self._boxes(self.sides(cells_BCHW), towers.boxes_BCHW)
+        boxes_BN4 = self._boxes(self.sides(cells_BCHW), towers.boxes_BCHW, class_scores_BCHW)
         side = self.config.slots_per_side
         pooled = [
             nn.functional.adaptive_avg_pool2d(cells_BCHW, side),
@@ -215,12 +218,16 @@ class Kosmos2Small(Kosmos2):
         cells_BNF = torch.cat([keys_BNK, boxes_BN4.to(keys_BNK.dtype)], dim=-1)
         return ImageFeatures(slots_BQE, cells_BNF), keys_BNK, boxes_BN4
 
-    def _boxes(self, sides_B5HW: Tensor, tower_boxes_B4HW: Tensor) -> Tensor:
+    def _boxes(self, sides_B5HW: Tensor, tower_boxes_B4HW: Tensor, class_scores_BCHW: Tensor) -> Tensor:
         # The exponential keeps the sides on their sides of the cell's middle.
         x, y = _cell_middles(self.grid_size, sides_B5HW)
         left, top, right, bottom = sides_B5HW[:, :4].float().clamp(max=4.0).exp().unbind(1)
         own_B4HW = torch.stack([x - left, y - top, x + right, y + bottom], dim=1)
-        trust_B1HW = sides_B5HW[:, 4:].float().sigmoid()
+        # Where the place tower is sure of one of its classes, its box stands: it has seen more photographs than we have
+        # boxes to learn from.
+        surest_B1HW = class_scores_BCHW.amax(dim=1, keepdim=True).float()
+        sure_B1HW = ((surest_B1HW - _UNSURE) / (_SURE - _UNSURE)).clamp(0, 1)
+        trust_B1HW = torch.maximum(sides_B5HW[:, 4:].float().sigmoid(), sure_B1HW)
         boxes_B4HW = own_B4HW + trust_B1HW * (tower_boxes_B4HW - own_B4HW)
         return boxes_B4HW.clamp(0, self.grid_size).flatten(2).transpose(1, 2)
 

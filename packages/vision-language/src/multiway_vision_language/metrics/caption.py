@@ -107,7 +107,7 @@ def meteor(captions: Sequence[str], references: Sequence[Sequence[str]]) -> tupl
     """METEOR 1.5 of the corpus (an aggregate, not the mean) and of each caption, 0 to 1.
 
     Raises:
-        InputError: ``pycocoevalcap`` or Java is missing.
+        InputError: ``pycocoevalcap`` or Java is missing, or its program fails.
         ValueError: as :func:`cider_d` does.
     """
     _check(captions, references)
@@ -123,7 +123,10 @@ def meteor(captions: Sequence[str], references: Sequence[Sequence[str]]) -> tupl
 
     given = {number: [sentence(text)] for number, text in enumerate(captions)}
     truths = {number: [sentence(text) for text in texts] for number, texts in enumerate(references)}
-    total, scores = Meteor().compute_score(truths, given)
+    try:
+        total, scores = Meteor().compute_score(truths, given)
+    except (OSError, ValueError) as error:  # the program died: no answer, or not a number
+        raise InputError(f"METEOR's Java program failed ({error}); it needs 2 GB of memory") from error
     return float(total), np.array(scores, dtype=np.float64)
 
 
