@@ -57,6 +57,7 @@ TARGETS = {
     "step_1": 1.2,
     "step_8": 1.5,
     "phrases_shared": 3.0,
+    "load_cpu_seconds": 1.43,  # 0.7 of their time
     "load_peak_rss_bytes": 0.7,
 }
 NAMES = {
