@@ -16,7 +16,7 @@ from multiway_core.errors import InputError
 from multiway_grounding.demo import DemoGrounder, build_demo
 from multiway_grounding.demo.downloads import Archive, write_downloads
 from multiway_grounding.demo.events import request_of
-from multiway_grounding.demo.examples import example_files
+from multiway_grounding.demo.examples import examples
 from multiway_grounding.demo.session import MAX_PHRASES, while_running
 from multiway_grounding.demo.view import card, result_value, segments
 from multiway_grounding.model import PipelineLoader
@@ -165,9 +165,10 @@ def test_bad_uploads_are_named_without_their_folder(session, tmp_path):
 
 
 def test_examples_are_pictures():
-    for path, caption in example_files():
-        assert caption
-        assert Image.open(path).size == (640, 420)
+    for example in examples():
+        assert example.caption
+        assert request_of("locate", example.phrases, 0.5, "", "", True).phrases
+        assert min(Image.open(example.path).size) >= 200
 
 
 def test_a_program_asks(client, photo):

@@ -94,14 +94,15 @@ def connect(session: DemoGrounder, parts: Components) -> None:
 
     drawn.__annotations__["event"] = gr.EventData  # Gradio passes the event by this annotation
 
-    def example(event: Any) -> str:
-        return str(parts.examples[event.index][0])
+    def example(event: Any) -> list[str]:
+        chosen = parts.examples[event.index]
+        return [str(chosen.path), chosen.phrases]
 
     example.__annotations__["event"] = gr.SelectData
 
     fields = [parts.phrases, parts.threshold, parts.box, parts.text, parts.places]
     parts.file.change(opened, parts.file, outputs, **HIDDEN)
-    parts.gallery.select(example, None, parts.file, **HIDDEN)
+    parts.gallery.select(example, None, [parts.file, parts.phrases], **HIDDEN)
     parts.task.change(chosen_task, parts.task, fields, **HIDDEN)
     asking: dict[str, Any] = {**HIDDEN, "concurrency_id": "model"}
     inputs = [parts.file, *parts.asked]

@@ -1,36 +1,50 @@
-"""What the demo offers to look at: scenes drawn when it starts, so that nothing need be kept or fetched."""
+"""What the demo offers to look at: a scene drawn when it starts, and scenes of the bundled model's evaluation."""
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+from multiway_core import hub
 from multiway_core.files import atomic_write
 from PIL import Image, ImageDraw
 
 _DRAWN_AT = 2  # times as large, then reduced: smooth edges
 _SIZE = (640, 420)
+_HELD_OUT = {
+    "0-0023.jpg": ("things", "a pie\nthe ball\na box\na bicycle\nan elephant"),
+    "0-0012.jpg": ("mouse", "a mouse\na box\nthe window"),
+}
 
 
-def example_files() -> list[tuple[Path, str]]:
-    """(file, caption) of a few pictures, made where they are not there yet."""
+@dataclass(frozen=True)
+class Example:
+    """A picture with what might be looked for in it, one phrase a line."""
+
+    path: Path
+    caption: str
+    phrases: str
+
+
+def examples() -> list[Example]:
+    """A few pictures, copied to where Gradio may serve them from."""
     folder = Path(tempfile.gettempdir()) / "multiway-grounding-examples"
     folder.mkdir(exist_ok=True)
-    makers: dict[str, Callable[[ImageDraw.ImageDraw], None]] = {
-        "garden": _garden,
-        "table": _table,
-        "sea": _sea,
-    }
-    found = []
-    for name, make in makers.items():
-        path = folder / f"{name}.png"
-        if not path.is_file():
-            image = Image.new("RGB", (_SIZE[0] * _DRAWN_AT, _SIZE[1] * _DRAWN_AT), "white")
-            make(ImageDraw.Draw(image))
-            with atomic_write(path) as file:
-                image.resize(_SIZE, Image.Resampling.LANCZOS).save(file, "PNG")
-        found.append((path, name))
+    garden = folder / "garden.png"
+    if not garden.is_file():
+        image = Image.new("RGB", (_SIZE[0] * _DRAWN_AT, _SIZE[1] * _DRAWN_AT), "white")
+        _garden(ImageDraw.Draw(image))
+        with atomic_write(garden) as file:
+            image.resize(_SIZE, Image.Resampling.LANCZOS).save(file, "PNG")
+    found = [Example(garden, "garden", "a house\nthe red ball\nthe sun\nan elephant")]
+    model = hub.bundled().get("grounding-small")
+    for name, (caption, phrases) in _HELD_OUT.items():
+        source = model / "held_out" / name if model else None
+        if source is not None and source.is_file():
+            shutil.copyfile(source, folder / name)
+            found.append(Example(folder / name, caption, phrases))
     return found
 
 
@@ -49,26 +63,3 @@ def _garden(pen: ImageDraw.ImageDraw) -> None:
     pen.ellipse(_scaled(345, 90, 480, 230), fill="#3f8f4f")
     pen.ellipse(_scaled(290, 330, 345, 385), fill="#d93a3a")
     pen.ellipse(_scaled(540, 300, 610, 370), fill="#3465c8")
-
-
-def _table(pen: ImageDraw.ImageDraw) -> None:
-    pen.rectangle(_scaled(0, 0, 640, 420), fill="#e9e3da")
-    pen.rectangle(_scaled(0, 250, 640, 420), fill="#a9764c")
-    pen.ellipse(_scaled(60, 200, 210, 350), fill="#f6f6f4", outline="#c9c9c4", width=6)
-    pen.ellipse(_scaled(100, 235, 170, 305), fill="#d1392f")
-    pen.rectangle(_scaled(280, 130, 350, 320), fill="#2f7d4f")
-    pen.rectangle(_scaled(300, 70, 330, 140), fill="#2f7d4f")
-    pen.rounded_rectangle(_scaled(430, 210, 560, 320), 24, fill="#3a66b0")
-    pen.arc(_scaled(530, 225, 600, 300), -90, 90, fill="#3a66b0", width=24)
-
-
-def _sea(pen: ImageDraw.ImageDraw) -> None:
-    pen.rectangle(_scaled(0, 0, 640, 220), fill="#f6d3b0")
-    pen.rectangle(_scaled(0, 220, 640, 420), fill="#2f6fa3")
-    pen.ellipse(_scaled(280, 140, 380, 240), fill="#ef7b45")
-    pen.rectangle(_scaled(0, 220, 640, 300), fill="#3a7fb5")
-    pen.polygon(_scaled(90, 250, 250, 250, 220, 300, 120, 300), fill="#7d2f2f")
-    pen.polygon(_scaled(165, 110, 165, 240, 250, 240), fill="#fbfbf8")
-    pen.polygon(_scaled(155, 140, 155, 240, 100, 240), fill="#f0e9dc")
-    pen.polygon(_scaled(440, 300, 560, 300, 540, 335, 460, 335), fill="#f3f3f0")
-    pen.rectangle(_scaled(480, 262, 525, 300), fill="#d9413b")

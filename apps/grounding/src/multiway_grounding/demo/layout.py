@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from multiway_vision_language.pictures import SUFFIXES
 
 from multiway_grounding.demo.downloads import DOWNLOADS
-from multiway_grounding.demo.examples import example_files
+from multiway_grounding.demo.examples import Example, examples
 from multiway_grounding.demo.view import asset, empty_value
 
 CHOICES = {
@@ -38,7 +37,7 @@ class Components:
     places: Any
     run: Any
     stop: Any
-    examples: list[tuple[Path, str]]
+    examples: list[Example]
     gallery: Any
     view: Any
     downloads: list[Any]
@@ -73,7 +72,7 @@ def components(*, knows_absence: bool) -> Components:
 
     with gr.Row(equal_height=False):
         with gr.Column(scale=0, min_width=345):
-            examples = example_files()
+            offered = examples()
             file = gr.File(
                 label="Picture",
                 file_types=sorted(SUFFIXES),
@@ -82,7 +81,7 @@ def components(*, knows_absence: bool) -> Components:
                 elem_id="ground-file",
             )
             gallery = gr.Gallery(
-                [(str(path), caption) for path, caption in examples],
+                [(str(example.path), example.caption) for example in offered],
                 label="Examples",
                 show_label=False,
                 columns=3,
@@ -147,7 +146,7 @@ def components(*, knows_absence: bool) -> Components:
                     for kind, label in DOWNLOADS.items()
                 ]
     return Components(
-        file, task, phrases, threshold, box, text, places, run, stop, examples, gallery, view, downloads
+        file, task, phrases, threshold, box, text, places, run, stop, offered, gallery, view, downloads
     )
 
 
