@@ -156,7 +156,7 @@ class TernaryLinear(nn.Module):
 
 
 class RMSNormQuantize(nn.Module):
-    """RMSNorm whose result is quantised in the same pass; takes the weights of :class:`~multiway_blocks.norm.RMSNorm`."""
+    """RMSNorm whose result is quantised in the same pass; takes the weights of ``multiway_blocks.norm.RMSNorm``."""
 
     def __init__(self, hidden_size: int, eps: float = 1e-6) -> None:
         super().__init__()

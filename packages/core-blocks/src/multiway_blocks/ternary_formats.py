@@ -1,11 +1,11 @@
 """How published checkpoints store ternary weights: two layouts of two bits, two conventions of scales.
 
-* ``transformers`` (``microsoft/bitnet-b1.58-2B-4T`` and others): uint8 (O / 4, I); bits 2q and 2q + 1 of row r are output
-  q O / 4 + r, plus one. Its ``weight_scale`` is mean|W| for the class ``autobitlinear`` (results are multiplied by it)
-  and 1 / mean|W| for the older ``bitlinear`` (results are divided by it).
-* GGUF type I2_S of bitnet.cpp: blocks of 128 weights of the flattened matrix in 32 bytes; byte j holds weights j, j + 32,
-  j + 64, j + 96 from its highest bits to its lowest, plus one. Behind the last block stand the scale mean|W| in float32
-  and 28 bytes of padding.
+* ``transformers`` (``microsoft/bitnet-b1.58-2B-4T`` and others): uint8 (O / 4, I); bits 2q and 2q + 1 of row r are
+  output q O / 4 + r, plus one. Its ``weight_scale`` is mean|W| for the class ``autobitlinear`` (results are multiplied
+  by it) and 1 / mean|W| for the older ``bitlinear`` (results are divided by it).
+* GGUF type I2_S of bitnet.cpp: blocks of 128 weights of the flattened matrix in 32 bytes; byte j holds weights j,
+  j + 32, j + 64, j + 96 from its highest bits to its lowest, plus one. Behind the last block stand the scale mean|W| in
+  float32 and 28 bytes of padding.
 
 Shape legend: O outputs, I inputs.
 """
