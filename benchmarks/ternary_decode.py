@@ -2,11 +2,11 @@
 
     python benchmarks/ternary_decode.py [--threads 1 2] [--output benchmarks/results]
 
-The linear maps of one layer, with M = 1 row (decoding) and 128 rows (a prompt): our kernel with two bits a weight, as the
-network calls it; PyTorch's product of int8 matrices (`torch._int_mm`, one byte a weight), which is ours without a
-compiler; and `nn.Linear` in bfloat16. Then the whole decoding step of one layer, norms and quantisation included, and the
-output matrix, to see the head's share. So many matrices are used in turn that none is found in a cache. Rounds of all
-candidates are interleaved, and the median counts; with one thread in CPU time, because other work may share the machine.
+The linear maps of one layer, with M = 1 row (decoding) and 128 rows (a prompt): our kernel with two bits a weight, as
+the network calls it; PyTorch's product of int8 matrices (`torch._int_mm`, one byte a weight), which is ours without a
+compiler; and `nn.Linear` in bfloat16. Then the whole layer, norms and quantisation included, and the output matrix, to
+see the head's share. So many matrices are used in turn that none is found in a cache. Rounds of all candidates are
+interleaved, and the median counts; with one thread in CPU time, because other work may share the machine.
 
 Prints one table in Markdown and writes it, and one JSON file.
 """
@@ -192,15 +192,15 @@ def summary(lines: list[dict[str, Any]]) -> str:
             maps = [line for line in mine if line["rows"] == rows and "int8" in line["us"]]
             ours, theirs = (sum(line["us"][key] for line in maps) for key in ("ternary", "bfloat16"))
             text.append(
-                f"* {threads} thread{'s' * (threads > 1)}, M = {rows}: the maps of a layer together {ours:.0f} µs against "
-                f"{theirs:.0f} µs, **{theirs / ours:.2f}x** (target {5 if rows == 1 else 2}x)."
+                f"* {threads} thread{'s' * (threads > 1)}, M = {rows}: the maps of a layer together {ours:.0f} µs "
+                f"against {theirs:.0f} µs, **{theirs / ours:.2f}x** (target {5 if rows == 1 else 2}x)."
             )
         layer = next(line for line in mine if line["operation"] == "whole layer" and line["rows"] == 1)
         output = next(line for line in mine if line["operation"].startswith("output matrix"))
         step = 30 * layer["us"]["ternary"] + output["us"]["ternary"]
         text.append(
-            f"* {threads} thread{'s' * (threads > 1)}: 30 layers and the output matrix would take {step / 1e3:.0f} ms a "
-            f"token, of which the output matrix in bfloat16 is {output['us']['ternary'] / step:.0%}."
+            f"* {threads} thread{'s' * (threads > 1)}: 30 layers and the output matrix would take "
+            f"{step / 1e3:.0f} ms a token, of which the output matrix in bfloat16 is {output['us']['ternary'] / step:.0%}."
         )
     fused = next((line for line in lines if "fused" in line["us"]), None)
     if fused:
@@ -235,8 +235,8 @@ def main() -> None:
     page = (
         "# Ternary products at the shapes of BitNet b1.58 2B4T\n\n"
         f"{report['machine']['cpu']}, torch {torch.__version__}, at a load of {os.getloadavg()[0]:.1f} on "
-        f"{report['machine']['cores']} cores; medians of {ROUNDS} interleaved rounds, one thread in CPU time, more in wall "
-        f"time; random weights, seed 0, {started_at}; `{report['command']}`.\n\n"
+        f"{report['machine']['cores']} cores; medians of {ROUNDS} interleaved rounds, one thread in CPU time, more "
+        f"in wall time; random weights, seed 0, {started_at}; `{report['command']}`.\n\n"
         f"{table(lines)}\n\n{summary(lines)}\n"
     )
     (options.output / "ternary-decode.md").write_text(page)

@@ -1,8 +1,8 @@
 """GGUF containers, version 2 and 3, little-endian: metadata, and tensors mapped from the file.
 
-The container is read here because the ``gguf`` package knows no I2_S, bitnet.cpp's type, and answers a damaged file with
-whatever exception comes first; the many block types are unpacked by that package. Sizes, counts and places are checked
-against the file's length before anything is allocated.
+The container is read here because the ``gguf`` package knows no I2_S, bitnet.cpp's type, and answers a damaged file
+with whatever exception comes first; the many block types are unpacked by that package. Sizes, counts and places are
+checked against the file's length before anything is allocated.
 """
 
 from __future__ import annotations
@@ -58,6 +58,10 @@ class GGUFFile:
             found = "nothing" if value is None else type(value).__name__
             raise CheckpointError(f"{self.path}: metadata {key}: expected {kind.__name__}, found {found}")
         return value
+
+    def decimal(self, key: str, default: float | None = None) -> float:
+        """The shortest decimal number that a metadata float of 32 bits stands for."""
+        return float(str(np.float32(self.get(key, float, default))))
 
     def floats(self, name: str) -> Tensor:
         """A tensor in floating point: as it is, or unpacked to float32. Raises CheckpointError."""

@@ -1,8 +1,8 @@
 """Published checkpoints <-> :class:`~multiway_text.bitnet.model.BitNet`.
 
 Three forms are read: the hub's safetensors with master weights (``...-bf16``), the same with packed weights (of either
-class of ``transformers``, see ``multiway_blocks.ternary_formats``), and bitnet.cpp's GGUF. Ours fuses maps that read the
-same rows, so several published matrices make one of ours. Packed and GGUF files are written.
+class of ``transformers``, see ``multiway_blocks.ternary_formats``), and bitnet.cpp's GGUF. Ours fuses maps that read
+the same rows, so several published matrices make one of ours. Packed and GGUF files are written.
 
 Shape legend: O outputs, I inputs, S matrices of a fused map.
 """
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from multiway_blocks.bitlinear import BitLinear, TernaryLinear, absmean
 from multiway_blocks.ternary_formats import pack_i2_s, pack_rows, scale_of, unpack_i2_s, unpack_rows
@@ -345,14 +344,11 @@ def _gguf_config(file: gguf.GGUFFile) -> BitNetConfig:
         raise CheckpointError(
             f"{file.path}: its architecture is {architecture!r}, expected {GGUF_ARCHITECTURE!r}"
         )
-    kinds = {"norm_eps": float, "rope_theta": float}
-    own = {
-        name: file.get(f"{architecture}.{key}", kinds.get(name, int))
-        for key, name in _GGUF_KEYS.items()
-        if name not in ("max_positions", "rope_theta") or f"{architecture}.{key}" in file.metadata
-    }
-    for name in kinds.keys() & own.keys():  # the decimal number that 32 bits stand for
-        own[name] = float(str(np.float32(own[name])))
+    own: dict[str, Any] = {}
+    for key, name in _GGUF_KEYS.items():
+        key = f"{architecture}.{key}"
+        if key in file.metadata or name not in ("max_positions", "rope_theta"):
+            own[name] = file.decimal(key) if name in ("norm_eps", "rope_theta") else file.get(key, int)
     embedding = file.tensors.get(_GGUF.plain("embedding"))
     own["vocab_size"] = embedding.shape[0] if embedding and embedding.shape else 0
     own["tied_embeddings"] = _GGUF.plain("head") not in file.tensors

@@ -3,28 +3,25 @@
     x + output(norm(attention(qkv(norm(x)))));  x + down(norm(relu(gate)^2 * up)) with gate, up = gate_up(norm(x))
 
 There is a norm before every linear map (sub-LN), no bias anywhere, and rotary positions in LLaMA's order of halves. The
-same network is built of two kinds of layers: of master weights, which train (``packed=False``), and of two bits a weight,
-which run (``packed=True``).
+same network is built of two kinds of layers: of master weights, which train (``packed=False``), and of two bits a
+weight, which run (``packed=True``).
 
-Shape suffixes: B batch, T new tokens, S all tokens so far, H query heads, K key-value heads, D head dim, E hidden size,
-V vocabulary.
+Shape suffixes: B batch, T new tokens, S all tokens so far, H query heads, K key-value heads, D head dim, E hidden size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from multiway_blocks.attention import attend
 from multiway_blocks.bitlinear import BitLinear, QuantizedRows, RMSNormQuantize, TernaryLinear
-from multiway_blocks.causal import causal_visibility, token_positions
-from multiway_blocks.linear import project
 from multiway_blocks.norm import RMSNorm
 from multiway_blocks.position import Rotary
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
 
 from multiway_text.bitnet.config import BitNetConfig
+from multiway_text.causal_lm import CausalLM
 
 
 def _linear(in_features: int, outputs: int | Sequence[int], packed: bool) -> BitLinear | TernaryLinear:
@@ -110,63 +107,9 @@ class Layer(nn.Module):
         return x_BTE + self.feedforward(self.feedforward_norm(x_BTE))
 
 
-class BitNet(nn.Module):
+class BitNet(CausalLM):
     """The whole network."""
 
     def __init__(self, config: BitNetConfig, *, packed: bool = True) -> None:
-        super().__init__()
+        super().__init__(config, (Layer(config, packed) for _ in range(config.num_layers)))
         self.config = config
-        self.packed = packed
-        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(Layer(config, packed) for _ in range(config.num_layers))
-        self.norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
-        self.head = (
-            None if config.tied_embeddings else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        )
-
-    def hidden(
-        self, tokens_BT: Tensor, valid_BT: Tensor | None = None, cache: StaticKVCache | None = None
-    ) -> Tensor:
-        """Hidden states (B, T, E), behind the last norm, of new tokens behind what the cache holds.
-
-        ``valid`` (B, T) bool is False at padding, which stands on the left; None: all are real.
-        """
-        if valid_BT is None:
-            valid_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
-        mask = causal_visibility(valid_BT, cache)
-        positions_BT = token_positions(valid_BT, cache)
-        x_BTE = self.embedding(tokens_BT)
-        for index, layer in enumerate(self.layers):
-            x_BTE = layer(x_BTE, mask, positions_BT, cache, index)
-        if cache is not None:
-            cache.advance(valid_BT)
-        return self.norm(x_BTE)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(..., E) -> (..., V)."""
-        return project(hidden, self.embedding.weight if self.head is None else self.head.weight)
-
-    def forward(self, tokens_BT: Tensor, valid_BT: Tensor | None = None) -> Tensor:
-        """Logits (B, T, V) of the token that follows each."""
-        return self.logits(self.hidden(tokens_BT, valid_BT))
-
-    def new_cache(self, batch_size: int, max_length: int) -> StaticKVCache:
-        """An empty cache for ``max_length`` tokens a row."""
-        config, weight = self.config, self.embedding.weight
-        return StaticKVCache(
-            config.num_layers,
-            batch_size,
-            config.num_kv_heads,
-            config.head_dim,
-            max_length,
-            dtype=weight.dtype,
-            device=weight.device,
-        )
-
-    def prefill(self, tokens_BT: Tensor, cache: StaticKVCache, valid_BT: Tensor | None = None) -> Tensor:
-        """Read prompts, padded on the left where ``valid`` is False; float logits (B, V) of the first new token."""
-        return self.logits(self.hidden(tokens_BT, valid_BT, cache)[:, -1]).float()
-
-    def decode(self, tokens_BT: Tensor, cache: StaticKVCache) -> Tensor:
-        """Read further tokens behind the cache; float logits (B, V) of the next one."""
-        return self.logits(self.hidden(tokens_BT, cache=cache)[:, -1]).float()
