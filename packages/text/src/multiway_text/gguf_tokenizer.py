@@ -32,8 +32,10 @@ def read(file: GGUFFile) -> Tokenizer:
         raise CheckpointError(f"{file.path}: its tokenizer is damaged: {error}") from error
     tokenizer.pre_tokenizer = _splitter(file.get("tokenizer.ggml.pre", str, "default"), file)
     tokenizer.decoder = decoders.ByteLevel()
-    control = [AddedToken(t, special=True, normalized=False) for t, k in zip(tokens, types) if k == _CONTROL]  # noqa: B905 - types may be absent
-    tokenizer.add_special_tokens(control)
+    if types and len(types) != len(tokens):
+        raise CheckpointError(f"{file.path}: {len(tokens)} tokens and {len(types)} token types")
+    control = [token for token, kind in zip(tokens, types, strict=False) if kind == _CONTROL]
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
     tokenizer.encode_special_tokens = True
     return tokenizer
 
