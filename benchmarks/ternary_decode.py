@@ -200,7 +200,7 @@ def summary(lines: list[dict[str, Any]]) -> str:
         step = 30 * layer["us"]["ternary"] + output["us"]["ternary"]
         text.append(
             f"* {threads} thread{'s' * (threads > 1)}: 30 layers and the output matrix would take "
-            f"{step / 1e3:.0f} ms a token, of which the output matrix in bfloat16 is {output['us']['ternary'] / step:.0%}."
+            f"{step / 1e3:.0f} ms a token; the output matrix in bfloat16 is {output['us']['ternary'] / step:.0%} of it."
         )
     fused = next((line for line in lines if "fused" in line["us"]), None)
     if fused:
