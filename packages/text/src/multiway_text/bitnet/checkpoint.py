@@ -228,9 +228,9 @@ def _hub_matrix(
 
 def _ternary(weight: Tensor) -> tuple[Tensor, Tensor]:
     """A matrix in floating point that may hold -scale, 0 and scale already; else it is a master weight."""
-    largest = weight.abs().max().float()
-    values = weight.sign()
-    if torch.allclose(values * largest, weight.float(), rtol=1e-2, atol=0):
+    weight = weight.float()
+    largest, values = weight.abs().max(), weight.sign()
+    if torch.allclose(values * largest, weight, rtol=1e-2, atol=0):
         return values.to(torch.int8), largest
     return absmean(weight)
 
