@@ -127,7 +127,7 @@ class TernaryLinear(nn.Module):
         """Int8 weights -1, 0, 1 (O, I), and the matrices' scales float32 (S,)."""
         return layout.unpack(self.packed, self.in_features), self.scale
 
-    def _apply(self, fn, recurse: bool = True):  # type: ignore[no-untyped-def]
+    def _apply(self, fn, recurse: bool = True):
         # Scales stay in float32 when a model is cast: they are worth four bytes a matrix.
         scale = self.scale
         super()._apply(fn, recurse)
