@@ -319,7 +319,10 @@ def _read_config(path: Path) -> tuple[BitNetConfig, Mapping[str, Any]]:
     rope = published.get("rope_parameters") or {}
     if isinstance(rope, Mapping) and "rope_theta" in rope:
         own["rope_theta"] = rope["rope_theta"]
-    own.setdefault("tied_embeddings", False)  # as `transformers` understands silence
+    # As `transformers` understands silence.
+    own.setdefault("tied_embeddings", False)
+    if "num_heads" in own:
+        own.setdefault("num_kv_heads", own["num_heads"])
     return config.from_dict(BitNetConfig, own, where=str(where)), published
 
 
