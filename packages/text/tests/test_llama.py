@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from multiway_core.errors import CheckpointError
+from multiway_core.errors import CheckpointError, MultiwayError
 from multiway_core.generation import GenerationConfig, generate
 from multiway_text import gguf, gguf_tokenizer
 from multiway_text.llama import checkpoint
@@ -110,6 +110,15 @@ def test_gguf_order_of_heads(published, tmp_path: Path) -> None:
     assert again.config == own
     tokens = torch.arange(30)[None]
     assert torch.equal(again(tokens), checkpoint.load(folder)(tokens))
+    for key, value, message in [
+        ("llama.block_count", 1 << 22, "4194304 layers are asked for"),
+        ("llama.embedding_length", 1 << 31, "hidden_size must be 1 to"),
+        ("llama.attention.head_count", 0, "num_heads must be 1 to"),
+        ("general.architecture", "gemma3", "its architecture is 'gemma3'"),
+    ]:
+        gguf.write(tmp_path / "model.gguf", metadata | {key: value}, tensors)
+        with pytest.raises(MultiwayError, match=message):
+            checkpoint.load(tmp_path / "model.gguf")
     del metadata["llama.block_count"]
     gguf.write(tmp_path / "model.gguf", metadata, tensors)
     with pytest.raises(CheckpointError, match=r"llama\.block_count: expected int, found nothing"):

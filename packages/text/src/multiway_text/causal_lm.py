@@ -5,13 +5,15 @@ Shape suffixes: B batch, T new tokens, E hidden size, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
+from pathlib import Path
 from typing import Protocol
 
 import torch
 from multiway_blocks.causal import causal_visibility, token_positions
 from multiway_blocks.linear import project
 from multiway_blocks.norm import RMSNorm
+from multiway_core.errors import CheckpointError
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
 
@@ -33,6 +35,14 @@ class Sizes(Protocol):
     def norm_eps(self) -> float: ...
     @property
     def tied_embeddings(self) -> bool: ...
+
+
+def check_layers(path: Path, num_layers: int, tensors: Sized) -> None:
+    """Refuse a configuration with more layers than the checkpoint has tensors, before anything is built of it."""
+    if num_layers > len(tensors):
+        raise CheckpointError(
+            f"{path}: {num_layers} layers are asked for, and there are {len(tensors)} tensors"
+        )
 
 
 class CausalLM(nn.Module):

@@ -70,6 +70,8 @@ class GGUFFile:
         tensor = self.tensors[name]
         if tensor.kind in _FLOATS:
             return tensor.data.view(_FLOATS[tensor.kind]).view(tensor.shape)
+        if tensor.kind == I2_S:
+            raise CheckpointError(f"{self.path}: {name} is ternary (I2_S), expected floats")
         from gguf import GGMLQuantizationType, dequantize  # seldom needed, and takes a while
 
         kind = GGMLQuantizationType(tensor.kind)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from multiway_text import gguf
 from multiway_text.bitnet.config import BitNetConfig
 from multiway_text.bitnet.model import BitNet
+from multiway_text.causal_lm import check_layers
 
 MODEL_TYPE = "bitnet"
 GGUF_ARCHITECTURE = "bitnet-b1.58"
@@ -117,17 +118,17 @@ def load(
     file = _gguf_file(Path(path))
     if file is not None:
         return _load_gguf(gguf.read(file), packed, dtype).to(device).eval()
-    own, published = _read_config(path)
+    own, linear_class = _read_config(path)
     source = checkpoint.read(path)
+    check_layers(path, own.num_layers, source)
     model = _new(own, packed)
     names = _all_names(model, _HUB)
     _check_names(path, source, names, own.tied_embeddings)
     for ours, name in _floats_of(model, _HUB):
         _fill(model, ours, source[name], dtype, f"{path}: {name}")
-    divides = (published.get("quantization_config") or {}).get("linear_class")
 
     def matrix(name: str, outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
-        return _hub_matrix(source, name, outputs, inputs, divides)
+        return _hub_matrix(source, name, outputs, inputs, linear_class)
 
     for ours, group in _maps_of(model, _HUB):
         linear = model.get_submodule(ours)
@@ -188,6 +189,7 @@ def _load_gguf(file: gguf.GGUFFile, packed: bool, dtype: torch.dtype) -> BitNet:
     if not packed:
         raise CheckpointError(f"{file.path}: GGUF holds quantised weights; training needs master weights")
     own = _gguf_config(file)
+    check_layers(file.path, own.num_layers, file.tensors)
     model = _new(own, packed=True)
     _check_names(file.path, file.tensors, _all_names(model, _GGUF), own.tied_embeddings)
     for ours, name in _floats_of(model, _GGUF):
@@ -307,7 +309,8 @@ def _gguf_file(path: Path) -> Path | None:
     return found[0] if found else None
 
 
-def _read_config(path: Path) -> tuple[BitNetConfig, Mapping[str, Any]]:
+def _read_config(path: Path) -> tuple[BitNetConfig, str | None]:
+    """The sizes, and the class of quantised maps if the configuration names one."""
     folder = path if path.is_dir() else path.parent
     where = folder / "config.json"
     published = config.read_json(where)
@@ -323,7 +326,9 @@ def _read_config(path: Path) -> tuple[BitNetConfig, Mapping[str, Any]]:
     own.setdefault("tied_embeddings", False)
     if "num_heads" in own:
         own.setdefault("num_kv_heads", own["num_heads"])
-    return config.from_dict(BitNetConfig, own, where=str(where)), published
+    quantization = published.get("quantization_config")
+    linear_class = quantization.get("linear_class") if isinstance(quantization, Mapping) else None
+    return config.from_dict(BitNetConfig, own, where=str(where)), linear_class
 
 
 def _published_config(own: BitNetConfig) -> dict[str, Any]:

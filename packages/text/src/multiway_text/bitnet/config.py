@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+MOST = 1 << 24  # of anything: beyond it a configuration is damaged
+
 
 @dataclass(frozen=True)
 class BitNetConfig:
@@ -26,8 +28,8 @@ class BitNetConfig:
 
     def __post_init__(self) -> None:
         for name in ("hidden_size", "num_layers", "num_heads", "num_kv_heads", "inner_size", "vocab_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+            if not 1 <= getattr(self, name) <= MOST:
+                raise ValueError(f"{name} must be 1 to {MOST}, not {getattr(self, name)}")
         if self.hidden_size % self.num_heads:
             raise ValueError(f"num_heads {self.num_heads} does not divide hidden_size {self.hidden_size}")
         if self.num_heads % self.num_kv_heads:

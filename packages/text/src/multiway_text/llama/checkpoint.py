@@ -14,6 +14,7 @@ from multiway_core.errors import CheckpointError
 from torch import Tensor, nn
 
 from multiway_text import gguf
+from multiway_text.causal_lm import check_layers
 from multiway_text.llama.config import LlamaConfig
 from multiway_text.llama.model import Llama
 
@@ -70,6 +71,7 @@ def load(path: Path, *, dtype: torch.dtype = torch.float32, device: torch.device
     if path.suffix == ".gguf":
         return _load_gguf(gguf.read(path), dtype).to(device).eval()
     own = _read_config(path)
+    check_layers(path, own.num_layers, checkpoint.read(path))
     with checkpoint.on_meta():
         model = Llama(own)
     checkpoint.load(model, path, rules=HUGGING_FACE, dtype=dtype, device=device)
@@ -88,6 +90,7 @@ def save(model: Llama, folder: Path, *, dtype: torch.dtype | None = None) -> Non
 
 def _load_gguf(file: gguf.GGUFFile, dtype: torch.dtype) -> Llama:
     own = _gguf_config(file)
+    check_layers(file.path, own.num_layers, file.tensors)
     with checkpoint.on_meta():
         model = Llama(own)
     targets = {GGUF.to_published(name): name for name in model.state_dict()}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOST = 1 << 24  # of anything: beyond it a configuration is damaged
+
 
 @dataclass(frozen=True)
 class LlamaConfig:
@@ -24,11 +26,11 @@ class LlamaConfig:
 
     def __post_init__(self) -> None:
         for name in ("hidden_size", "num_layers", "num_heads", "num_kv_heads", "inner_size", "vocab_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+            if not 1 <= getattr(self, name) <= MOST:
+                raise ValueError(f"{name} must be 1 to {MOST}, not {getattr(self, name)}")
         if self.num_heads % self.num_kv_heads:
             raise ValueError(f"num_kv_heads {self.num_kv_heads} does not divide num_heads {self.num_heads}")
-        if self.head_dim < 2 or self.head_dim % 2:
+        if not 2 <= self.head_dim <= MOST or self.head_dim % 2:
             raise ValueError(f"rotary positions need an even head_dim, not {self.head_dim}")
 
 
