@@ -165,7 +165,7 @@ class _Cursor:
         if count > len(self.content) - self.place:
             raise CheckpointError(f"{self.path}: damaged: it ends too early")
         self.place += count
-        return memoryview(self.content)[self.place - count : self.place]
+        return self.content[self.place - count : self.place].data
 
     def plausible(self, count: int, least: int) -> int:
         """A number of things that take at least so many bytes each."""

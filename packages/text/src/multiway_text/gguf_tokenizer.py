@@ -24,7 +24,8 @@ def read(file: GGUFFile) -> Tokenizer:
     if kind != "gpt2":
         raise CheckpointError(f"{file.path}: its tokenizer is of the kind {kind!r}; only 'gpt2' is read")
     tokens = file.get("tokenizer.ggml.tokens", list)
-    merges = [tuple(str(merge).split(" ", 1)) for merge in file.get("tokenizer.ggml.merges", list)]
+    pairs = [str(merge).partition(" ") for merge in file.get("tokenizer.ggml.merges", list)]
+    merges = [(first, second) for first, _, second in pairs]
     types = file.get("tokenizer.ggml.token_type", list, [])
     try:
         tokenizer = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=merges))

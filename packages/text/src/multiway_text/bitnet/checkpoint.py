@@ -131,21 +131,11 @@ def load(
         return _hub_matrix(source, name, outputs, inputs, linear_class)
 
     for ours, group in _maps_of(model, _HUB):
-        linear = model.get_submodule(ours)
+        linear = _map(model, ours)
         if isinstance(linear, TernaryLinear):
             _fill_ternary(linear, group, matrix)
-            continue
-        masters = []
-        for name, outputs in zip(group, linear.outputs, strict=True):
-            weight = source[f"{name}.weight"]
-            if not weight.is_floating_point() or f"{name}.weight_scale" in source:
-                raise CheckpointError(
-                    f"{path}: {name} is quantised; training needs master weights, such as those of the -bf16 model"
-                )
-            masters.append(
-                _shaped(weight, (outputs, linear.weight.shape[1]), f"{path}: {name}.weight").to(dtype)
-            )
-        linear.weight = nn.Parameter(torch.cat(masters))
+        else:
+            linear.weight = nn.Parameter(_masters(path, source, linear, group).to(dtype))
     return model.to(device).eval()
 
 
@@ -155,9 +145,11 @@ def save(model: BitNet, folder: Path) -> None:
     Scales stay in float32. Raises OutputError; ValueError if a matrix has no multiple of four outputs.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: model.get_parameter(f"{ours}.weight") for ours, name in _floats_of(model, _HUB)}
+    tensors: dict[str, Tensor] = {
+        name: model.get_parameter(f"{ours}.weight") for ours, name in _floats_of(model, _HUB)
+    }
     for ours, group in _maps_of(model, _HUB):
-        for name, values, scale in _matrices(model.get_submodule(ours), group):
+        for name, values, scale in _matrices(_map(model, ours), group):
             tensors[f"{name}.weight"] = pack_rows(values)
             tensors[f"{name}.weight_scale"] = scale.reshape(1)
     checkpoint.save(tensors, folder)
@@ -176,10 +168,10 @@ def save_gguf(model: BitNet, path: Path, *, metadata: Mapping[str, Any] | None =
     head[f"{prefix}.rope.dimension_count"] = own.head_dim
     tensors = {}
     for ours, name in _floats_of(model, _GGUF):
-        values = model.get_parameter(f"{ours}.weight")
-        tensors[name] = gguf.floating(values.half() if values.ndim == 2 else values.float())
+        weight = model.get_parameter(f"{ours}.weight")
+        tensors[name] = gguf.floating(weight.half() if weight.ndim == 2 else weight.float())
     for ours, group in _maps_of(model, _GGUF):
-        for name, values, scale in _matrices(model.get_submodule(ours), group):
+        for name, values, scale in _matrices(_map(model, ours), group):
             data = pack_i2_s(values, float(scale))
             tensors[f"{name}.weight"] = gguf.GGUFTensor(gguf.I2_S, tuple(values.shape), data)
     gguf.write(path, head | dict(metadata or {}), tensors)
@@ -205,8 +197,21 @@ def _load_gguf(file: gguf.GGUFFile, packed: bool, dtype: torch.dtype) -> BitNet:
         return _ternary(file.floats(f"{name}.weight"))
 
     for ours, group in _maps_of(model, _GGUF):
-        _fill_ternary(model.get_submodule(ours), group, matrix)
+        _fill_ternary(_map(model, ours), group, matrix)
     return model
+
+
+def _masters(path: Path, source: Mapping[str, Tensor], linear: BitLinear, group: list[str]) -> Tensor:
+    """The master weights of a map's matrices, (O, I)."""
+    parts, inputs = [], linear.weight.shape[1]
+    for name, outputs in zip(group, linear.outputs, strict=True):
+        weight = source[f"{name}.weight"]
+        if not weight.is_floating_point() or f"{name}.weight_scale" in source:
+            raise CheckpointError(
+                f"{path}: {name} is quantised; training needs master weights, such as those of the -bf16 model"
+            )
+        parts.append(_shaped(weight, (outputs, inputs), f"{path}: {name}.weight"))
+    return torch.cat(parts)
 
 
 def _hub_matrix(
@@ -270,20 +275,26 @@ def _check_names(path: Path, source: Iterable[str], names: set[str], tied: bool)
 
 
 def _fill(model: BitNet, ours: str, value: Tensor, dtype: torch.dtype, where: str) -> None:
-    module = model.get_submodule(ours)
-    module.weight = nn.Parameter(_shaped(value, tuple(module.weight.shape), where).to(dtype))
+    shape = tuple(model.get_parameter(f"{ours}.weight").shape)
+    model.get_submodule(ours).weight = nn.Parameter(_shaped(value, shape, where).to(dtype))
 
 
-def _fill_ternary(linear: Any, group: list[str], matrix: Matrix) -> None:
+def _map(model: BitNet, ours: str) -> BitLinear | TernaryLinear:
+    linear = model.get_submodule(ours)
+    assert isinstance(linear, BitLinear | TernaryLinear)
+    return linear
+
+
+def _fill_ternary(linear: TernaryLinear | BitLinear, group: list[str], matrix: Matrix) -> None:
+    assert isinstance(linear, TernaryLinear)
     parts = [
         matrix(name, count, linear.in_features) for name, count in zip(group, linear.outputs, strict=True)
     ]
     linear.set(torch.cat([values for values, _ in parts]), torch.stack([scale for _, scale in parts]))
 
 
-def _matrices(linear: nn.Module, group: list[str]) -> Iterator[tuple[str, Tensor, Tensor]]:
+def _matrices(linear: BitLinear | TernaryLinear, group: list[str]) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Published name, ternary values and scale of each matrix of a map."""
-    assert isinstance(linear, BitLinear | TernaryLinear)
     values, scales = linear.ternary()
     yield from zip(group, values.cpu().split(linear.outputs), scales.cpu(), strict=True)
 

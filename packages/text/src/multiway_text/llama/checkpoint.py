@@ -105,7 +105,7 @@ def _load_gguf(file: gguf.GGUFFile, dtype: torch.dtype) -> Llama:
     for published, name in targets.items():
         value = file.floats(published)
         module = model.get_submodule(name.removesuffix(".weight"))
-        shape = tuple(module.weight.shape)
+        shape = tuple(model.get_parameter(name).shape)
         if tuple(value.shape) != shape:
             raise CheckpointError(
                 f"{file.path}: {published} has {list(value.shape)}, the model needs {list(shape)}"
