@@ -121,6 +121,18 @@ def test_state_goes_there_and_back() -> None:
     assert torch.equal(other(x), packed(x))
 
 
+@pytest.mark.parametrize("kernel", [True, False])
+@pytest.mark.parametrize("normed", [True, False])
+def test_asking_for_a_gradient_raises(kernel: bool, normed: bool, monkeypatch) -> None:
+    if not kernel:
+        monkeypatch.setattr(bitlinear, "has_kernel", lambda device, dtype: False)
+    packed, norm = TernaryLinear.of(BitLinear(64, 8)), RMSNormQuantize(64)
+    x = torch.randn(3, 64, requires_grad=True)
+    y = packed(norm(x) if normed else x)
+    with pytest.raises(NotImplementedError, match="no derivatives"):
+        y.sum().backward()
+
+
 def test_a_fault_in_a_row_stays_in_its_row() -> None:
     x = torch.randn(3, 64)
     x[1, 5] = float("nan")

@@ -88,7 +88,7 @@ class BitLinear(nn.Module):
 
 
 class TernaryLinear(nn.Module):
-    """Two bits a weight, multiplied as integers; no gradients.
+    """Two bits a weight, multiplied as integers; asking for a gradient raises.
 
     The buffers are ``packed`` uint8 (O, P), as the kernels read it, and ``scale`` float32 (S,), one a matrix. Where no
     kernel reads the packed weights (no compiler), they are unpacked once, to a byte a weight.
@@ -136,12 +136,13 @@ class TernaryLinear(nn.Module):
         self._prepared = None
         return self
 
-    @torch.no_grad()
     def forward(self, x: Tensor | QuantizedRows) -> Tensor:
         """(..., I) -> (..., O) in the data type that the rows come from."""
         rows = x if isinstance(x, QuantizedRows) else quantize_rows(x)
         scale_O, unpacked_OI = self._prepared or self._prepare(rows.dtype)
-        if unpacked_OI is None:
+        if (
+            unpacked_OI is None or rows.step.requires_grad
+        ):  # the operator raises where a gradient is asked for
             return ternary_linear(rows.values, rows.step, self.packed, scale_O, rows.dtype)
         sums = reference.sums(rows.values.flatten(0, -2), unpacked_OI)
         y = reference.scaled(sums, rows.step.flatten(), scale_O, rows.dtype)
@@ -163,7 +164,6 @@ class RMSNormQuantize(nn.Module):
         self.weight = nn.Parameter(torch.ones(hidden_size))
         self.eps = eps
 
-    @torch.no_grad()
     def forward(self, x: Tensor) -> QuantizedRows:
         """(..., hidden_size) of any floating dtype."""
         values, step = rms_norm_quantize(x, self.weight, self.eps)
