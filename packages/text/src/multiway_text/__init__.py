@@ -1,0 +1,1 @@
+"""Text language models: one folder a system, on the shared blocks and the shared decode loop."""

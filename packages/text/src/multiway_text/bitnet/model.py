@@ -1,0 +1,115 @@
+"""BitNet b1.58 (arXiv 2504.12285, section 2): a LLaMA-like decoder whose linear maps are ternary.
+
+    x + output(norm(attention(qkv(norm(x)))));  x + down(norm(relu(gate)^2 * up)) with gate, up = gate_up(norm(x))
+
+There is a norm before every linear map (sub-LN), no bias anywhere, and rotary positions in LLaMA's order of halves. The
+same network is built of two kinds of layers: of master weights, which train (``packed=False``), and of two bits a
+weight, which run (``packed=True``).
+
+Shape suffixes: B batch, T new tokens, S all tokens so far, H query heads, K key-value heads, D head dim, E hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from multiway_blocks.attention import attend
+from multiway_blocks.bitlinear import BitLinear, QuantizedRows, RMSNormQuantize, TernaryLinear
+from multiway_blocks.norm import RMSNorm
+from multiway_blocks.position import Rotary
+from multiway_core.generation import StaticKVCache
+from torch import Tensor, nn
+
+from multiway_text.bitnet.config import BitNetConfig
+from multiway_text.causal_lm import CausalLM
+
+
+def _linear(in_features: int, outputs: int | Sequence[int], packed: bool) -> BitLinear | TernaryLinear:
+    return TernaryLinear(in_features, outputs) if packed else BitLinear(in_features, outputs)
+
+
+def _norm(config: BitNetConfig, size: int, packed: bool) -> RMSNorm | RMSNormQuantize:
+    """The norm before a linear map, which in the packed form quantises as well."""
+    return (RMSNormQuantize if packed else RMSNorm)(size, eps=config.norm_eps)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with a norm before its output map."""
+
+    def __init__(self, config: BitNetConfig, packed: bool) -> None:
+        super().__init__()
+        self.head_dim = config.head_dim
+        keys = config.num_kv_heads * config.head_dim
+        self.sizes = (config.hidden_size, keys, keys)
+        self.qkv = _linear(config.hidden_size, self.sizes, packed)
+        self.rotary = Rotary(config.head_dim, theta=config.rope_theta)
+        self.norm = _norm(config, config.hidden_size, packed)
+        self.output = _linear(config.hidden_size, config.hidden_size, packed)
+
+    def forward(
+        self,
+        x_BTE: Tensor | QuantizedRows,
+        mask: Tensor | None,
+        positions_BT: Tensor,
+        cache: StaticKVCache | None,
+        layer: int,
+    ) -> Tensor:
+        """(B, T, E) -> (B, T, E)."""
+        query, key, value = self.qkv(x_BTE).split(self.sizes, dim=-1)
+        query_BHTD = self.rotary(self._heads(query), positions_BT)
+        key_BKSD, value_BKSD = self.rotary(self._heads(key), positions_BT), self._heads(value)
+        if cache is not None:
+            key_BKSD, value_BKSD = cache.update(layer, key_BKSD, value_BKSD)
+        mixed_BHTD = attend(query_BHTD, key_BKSD, value_BKSD, mask)
+        return self.output(self.norm(mixed_BHTD.transpose(1, 2).flatten(2)))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    """``down(norm(activation(gate) * up))``."""
+
+    def __init__(self, config: BitNetConfig, packed: bool) -> None:
+        super().__init__()
+        self.squared_relu = config.activation == "relu2"
+        self.gate_up = _linear(config.hidden_size, (config.inner_size, config.inner_size), packed)
+        self.norm = _norm(config, config.inner_size, packed)
+        self.down = _linear(config.inner_size, config.hidden_size, packed)
+
+    def forward(self, x_BTE: Tensor | QuantizedRows) -> Tensor:
+        """(B, T, E) -> (B, T, E)."""
+        gate, up = self.gate_up(x_BTE).chunk(2, dim=-1)
+        gate = nn.functional.relu(gate).square() if self.squared_relu else nn.functional.silu(gate)
+        return self.down(self.norm(gate * up))
+
+
+class Layer(nn.Module):
+    """One block of the residual stream."""
+
+    def __init__(self, config: BitNetConfig, packed: bool) -> None:
+        super().__init__()
+        self.attention_norm = _norm(config, config.hidden_size, packed)
+        self.attention = Attention(config, packed)
+        self.feedforward_norm = _norm(config, config.hidden_size, packed)
+        self.feedforward = FeedForward(config, packed)
+
+    def forward(
+        self,
+        x_BTE: Tensor,
+        mask: Tensor | None,
+        positions_BT: Tensor,
+        cache: StaticKVCache | None,
+        layer: int,
+    ) -> Tensor:
+        """(B, T, E) -> (B, T, E)."""
+        x_BTE = x_BTE + self.attention(self.attention_norm(x_BTE), mask, positions_BT, cache, layer)
+        return x_BTE + self.feedforward(self.feedforward_norm(x_BTE))
+
+
+class BitNet(CausalLM):
+    """The whole network."""
+
+    def __init__(self, config: BitNetConfig, *, packed: bool = True) -> None:
+        super().__init__(config, (Layer(config, packed) for _ in range(config.num_layers)))
+        self.config = config

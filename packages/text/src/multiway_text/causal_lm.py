@@ -1,0 +1,106 @@
+"""A causal language model around its layers: embedding, cache, logits, and the two calls of the decode loop.
+
+Shape suffixes: B batch, T new tokens, E hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sized
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from multiway_blocks.causal import causal_visibility, token_positions
+from multiway_blocks.linear import project
+from multiway_blocks.norm import RMSNorm
+from multiway_core.errors import CheckpointError
+from multiway_core.generation import StaticKVCache
+from torch import Tensor, nn
+
+
+class Sizes(Protocol):
+    """What a configuration has to say."""
+
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def num_layers(self) -> int: ...
+    @property
+    def num_kv_heads(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def norm_eps(self) -> float: ...
+    @property
+    def tied_embeddings(self) -> bool: ...
+
+
+def check_layers(path: Path, num_layers: int, tensors: Sized) -> None:
+    """Refuse a configuration with more layers than the checkpoint has tensors, before anything is built of it."""
+    if num_layers > len(tensors):
+        raise CheckpointError(
+            f"{path}: {num_layers} layers are asked for, and there are {len(tensors)} tensors"
+        )
+
+
+class CausalLM(nn.Module):
+    """Layers are called with (x (B, T, E), mask, positions (B, T), cache, index) and return x."""
+
+    def __init__(self, sizes: Sizes, layers: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.embedding = nn.Embedding(sizes.vocab_size, sizes.hidden_size)
+        self.layers = nn.ModuleList(layers)
+        self.norm = RMSNorm(sizes.hidden_size, eps=sizes.norm_eps)
+        self.head = None
+        if not sizes.tied_embeddings:
+            self.head = nn.Linear(sizes.hidden_size, sizes.vocab_size, bias=False)
+
+    def hidden(
+        self, tokens_BT: Tensor, valid_BT: Tensor | None = None, cache: StaticKVCache | None = None
+    ) -> Tensor:
+        """Hidden states (B, T, E), behind the last norm, of new tokens behind what the cache holds.
+
+        ``valid`` (B, T) bool is False at padding, which stands on the left; None: all are real.
+        """
+        if valid_BT is None:
+            valid_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
+        mask = causal_visibility(valid_BT, cache)
+        positions_BT = token_positions(valid_BT, cache)
+        x_BTE = self.embedding(tokens_BT)
+        for index, layer in enumerate(self.layers):
+            x_BTE = layer(x_BTE, mask, positions_BT, cache, index)
+        if cache is not None:
+            cache.advance(valid_BT)
+        return self.norm(x_BTE)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., E) -> (..., V)."""
+        return project(hidden, self.embedding.weight if self.head is None else self.head.weight)
+
+    def forward(self, tokens_BT: Tensor, valid_BT: Tensor | None = None) -> Tensor:
+        """Logits (B, T, V) of the token that follows each."""
+        return self.logits(self.hidden(tokens_BT, valid_BT))
+
+    def new_cache(self, batch_size: int, max_length: int) -> StaticKVCache:
+        """An empty cache for ``max_length`` tokens a row."""
+        sizes, weight = self.sizes, self.embedding.weight
+        return StaticKVCache(
+            sizes.num_layers,
+            batch_size,
+            sizes.num_kv_heads,
+            sizes.head_dim,
+            max_length,
+            dtype=weight.dtype,
+            device=weight.device,
+        )
+
+    def prefill(self, tokens_BT: Tensor, cache: StaticKVCache, valid_BT: Tensor | None = None) -> Tensor:
+        """Read prompts, padded on the left where ``valid`` is False; float logits (B, V) of the first new token."""
+        return self.logits(self.hidden(tokens_BT, valid_BT, cache)[:, -1]).float()
+
+    def decode(self, tokens_BT: Tensor, cache: StaticKVCache) -> Tensor:
+        """Read further tokens behind the cache; float logits (B, V) of the next one."""
+        return self.logits(self.hidden(tokens_BT, cache=cache)[:, -1]).float()
