@@ -112,7 +112,8 @@ class CosineSchedule:
         betas = [
             min(1 - signal((i + 1) / num_steps) / signal(i / num_steps), 0.999) for i in range(num_steps)
         ]
-        power_S = torch.cumprod(1 - torch.tensor(betas, dtype=torch.float32), dim=0)
+        with torch.device("cpu"):  # also when the model around it is built on the meta device
+            power_S = torch.cumprod(1 - torch.tensor(betas, dtype=torch.float32), dim=0)
         self.alpha_S = power_S.sqrt()
         self.sigma_S = (1 - power_S).sqrt()
         self.num_steps = num_steps

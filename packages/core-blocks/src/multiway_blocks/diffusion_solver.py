@@ -18,6 +18,8 @@ from multiway_blocks.diffusion import CosineSchedule
 
 Predict = Callable[[Tensor, int], Tensor]
 """Noisy latents (N, D) float32 and the index of a solver step -> velocity (N, D)."""
+Draw = Callable[[], Tensor]
+"""Standard normal (N, D), new at every call."""
 
 
 class DiffusionSolver:
@@ -47,17 +49,18 @@ class DiffusionSolver:
         self._alphas = [*alphas.tolist(), 1.0]
         self._sigmas = [*sigmas.tolist(), 0.0]
 
-    def sample(self, predict: Predict, noise_ND: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, predict: Predict, noise_ND: Tensor, draw: Draw | None = None) -> Tensor:
         """Latents (N, D) float32 from standard normal ``noise`` (N, D).
 
-        ``generator`` draws the fresh noise of the stochastic form, once a step but for the last.
+        ``draw`` gives the fresh noise of the stochastic form, once a step but for the last; by default it comes from
+        torch's global generator.
         """
         x_ND = noise_ND.float()
         earlier_ND: Tensor | None = None
         for step in range(len(self.times_S)):
             alpha, sigma = self._alphas[step], self._sigmas[step]
             data_ND = alpha * x_ND - sigma * predict(x_ND, step).float()
-            x_ND = self._advance(step, x_ND, data_ND, earlier_ND, generator)
+            x_ND = self._advance(step, x_ND, data_ND, earlier_ND, draw)
             earlier_ND = data_ND
         return x_ND
 
@@ -67,7 +70,7 @@ class DiffusionSolver:
         x_ND: Tensor,
         data_ND: Tensor,
         earlier_ND: Tensor | None,
-        generator: torch.Generator | None,
+        draw: Draw | None,
     ) -> Tensor:
         sigma, next_alpha, next_sigma = self._sigmas[step], self._alphas[step + 1], self._sigmas[step + 1]
         if next_sigma == 0:
@@ -80,7 +83,7 @@ class DiffusionSolver:
             previous_stride = self._log_ratio(step) - self._log_ratio(step - 1)
             mixed_ND = mixed_ND + (0.5 * weight * stride / previous_stride) * (data_ND - earlier_ND)
         if self.stochastic:
-            fresh_ND = torch.randn(x_ND.shape, generator=generator, device=x_ND.device)
+            fresh_ND = torch.randn_like(x_ND) if draw is None else draw().to(x_ND)
             mixed_ND = mixed_ND + next_sigma * math.sqrt(-math.expm1(-2 * stride)) * fresh_ND
         return mixed_ND
 

@@ -134,6 +134,12 @@ def config_from_published(published: Mapping[str, Any], *, where: str) -> Speech
     return config.from_dict(SpeechTokenizerConfig, own, where=where)
 
 
+def config_to_published(own: SpeechTokenizerConfig, model_type: str) -> dict[str, Any]:
+    """The sizes as `transformers` has them; the reverse of :func:`config_from_published`."""
+    published = {key: getattr(own, ours) for key, ours in _HUGGING_FACE_KEYS.items()}
+    return {"model_type": model_type, "hidden_act": "gelu", **published}
+
+
 def _listed(value: Any, where: str) -> list[int]:
     """``[8, 5]`` or ``"8-5"``."""
     parts = value.split("-") if isinstance(value, str) else value
