@@ -130,7 +130,7 @@ def original_folder(published, to_original, tmp_path_factory):
         "decoder_config": {
             "model_type": "qwen2", "hidden_size": text.hidden_size, "num_hidden_layers": 2,
             "num_attention_heads": text.num_attention_heads, "num_key_value_heads": text.num_key_value_heads,
-            "head_dim": text.head_dim if "head_dim" in SIZES["tied"]["text"] and text.head_dim == 8 else None,
+            "head_dim": getattr(text, "head_dim", None),
             "intermediate_size": text.intermediate_size, "vocab_size": 99, "rope_theta": 1e4,
             "rms_norm_eps": text.rms_norm_eps, "tie_word_embeddings": theirs.config.tie_word_embeddings,
             "max_position_embeddings": 512,
@@ -288,9 +288,24 @@ def test_the_whole_loop_with_a_voice_and_batched(published, steered) -> None:
         torch.testing.assert_close(audio[row], expected[row][0], atol=1e-4, rtol=1e-4)
 
 
-def test_choices_by_logits(published) -> None:
-    """Unsteered, the models' own logits decide. (One row a time: the peer's rows disturb each other's codec.)"""
+def test_choices_by_logits(published, monkeypatch) -> None:
+    """Unsteered, the models' own logits decide. (One row a time: the peer's rows disturb each other's codec.)
+
+    The peer also guides its choice of tokens, by a logits processor for text that ``guidance_scale`` brings along; the
+    authors' loop has none.
+    """
+    from transformers.generation.logits_process import (
+        UnbatchedClassifierFreeGuidanceLogitsProcessor as TextGuidance,
+    )
+
     theirs, _, ours = published
+    make = type(theirs)._get_logits_processor
+
+    def without_text_guidance(self, *args, **kwargs):
+        processors = make(self, *args, **kwargs)
+        return type(processors)(p for p in processors if not isinstance(p, TextGuidance))
+
+    monkeypatch.setattr(type(theirs), "_get_logits_processor", without_text_guidance)
     seen = set()
     for length in range(6, 12):
         tokens = prompt(length)
@@ -304,8 +319,14 @@ def test_choices_by_logits(published) -> None:
     assert len(seen) > 1
 
 
-def test_a_row_does_not_depend_on_its_batch_mates(published) -> None:
+def test_a_row_does_not_depend_on_its_batch_mates(published, monkeypatch) -> None:
     _, _, ours = published
+    plain = ours.language_model.logits_of
+    monkeypatch.setattr(  # so that every row speaks now and then
+        ours.language_model,
+        "logits_of",
+        lambda hidden, tokens: plain(hidden, tokens) + 0.4 * (tokens == FRAME),
+    )
     prompts = [prompt(length) for length in (8, 13, 21)]
 
     def speak(some, seed: int) -> dict[int, list[torch.Tensor]]:
