@@ -49,3 +49,37 @@ def to_original():
         return f"{part}.{rest}"
 
     return tokenizer
+
+
+SPECIAL_TOKENS = {
+    "eos": "<|endoftext|>",
+    "turn_start": "<|im_start|>",
+    "turn_end": "<|im_end|>",
+    "start": "<|vision_start|>",
+    "end": "<|vision_end|>",
+    "frame": "<|vision_pad|>",
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer():
+    """A byte-level BPE with the special tokens that the models need, trained on two sentences."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator(
+        ["Speaker 0: the voices of the speakers", "Speaker 1: transcribe the audio"], trainer
+    )
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL_TOKENS.values()])
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def special_ids(tiny_tokenizer):
+    """Ids of the special tokens, by their roles."""
+    return {role: tiny_tokenizer.token_to_id(token) for role, token in SPECIAL_TOKENS.items()}
