@@ -175,8 +175,9 @@ def test_loudness_equals_the_peers() -> None:
 def test_pieces_are_even_and_memory_does_not_grow(tmp_path) -> None:
     path = tmp_path / "long.wav"
     with soundfile.SoundFile(path, "w", 8_000, 1, subtype="PCM_U8") as file:
+        minute = tone(60, 8_000, level=0.2)
         for _ in range(180):  # three hours
-            file.write(tone(60, 8_000, level=0.2))
+            file.write(minute)
     lengths, peaks = [], []
     for piece in SoundFile(path).pieces(8_000, seconds=60):
         lengths.append(len(piece))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from multiway_core.errors import InputError
 from multiway_speech.audio import SoundArray
-from multiway_speech.language_model import LanguageModelConfig
+from multiway_speech.language_model import LanguageModel, LanguageModelConfig
 from multiway_speech.result import Segment, Transcript
 from multiway_speech.speech_tokenizer.config import SpeechTokenizerConfig
 from multiway_speech.text_tokenizer import TextTokenizer
@@ -63,11 +63,9 @@ def say(model, tiny_tokenizer, monkeypatch):
         def start() -> None:
             ids[:] = [*tiny_tokenizer.encode(next(runs)).ids, model.config.tokens.turn_end]
 
-        prefill = model.language_model.prefill
-
         def prefilled(x, valid, cache):
             start()
-            return prefill(x, valid, cache)
+            return LanguageModel.prefill(model.language_model, x, valid, cache)
 
         def logits(hidden):
             scores = torch.zeros(*hidden.shape[:-1], 320)

@@ -75,15 +75,24 @@ class SoundFile:
                 mixer, resampler = None, av.AudioResampler(format="flt", layout="mono", rate=rate)
                 for frame in container.decode(stream):
                     if mixer is None:
-                        mixer = av.AudioResampler(format="fltp", layout=frame.layout, rate=frame.sample_rate)
+                        # Frames of files are short: a second at a time is several times as fast.
+                        mixer = av.AudioResampler(
+                            format="fltp",
+                            layout=frame.layout,
+                            rate=frame.sample_rate,
+                            frame_size=frame.sample_rate,
+                        )
                     for planar in mixer.resample(frame):
                         for samples in self._resampled(planar, resampler):
                             heard += len(samples)
                             yield samples
-                if heard:
-                    for last in resampler.resample(None):
-                        heard += last.samples
-                        yield last.to_ndarray()[0]
+                for planar in mixer.resample(None) if mixer else ():
+                    for samples in self._resampled(planar, resampler):
+                        heard += len(samples)
+                        yield samples
+                for last in resampler.resample(None) if heard else ():
+                    heard += last.samples
+                    yield last.to_ndarray()[0]
         except av.error.FFmpegError as error:
             where = f"damaged after {heard / rate:.1f} s" if heard else "not a sound file that can be read"
             raise InputError(f"{self.path}: {where} ({error.strerror})") from error
