@@ -187,9 +187,9 @@ def test_all_layouts_and_the_way_back(published, to_original, tmp_path) -> None:
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
     inputs = batch(ours.config.acoustic.hop)
-    torch.testing.assert_close(
-        back.eval()(**inputs, sample=False).logits, theirs(**inputs, sample=False).logits
-    )
+    valid = inputs["attention_mask"].bool()
+    one, other = (model(**inputs, sample=False).logits[valid] for model in (back.eval(), theirs))
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
 def test_full_size_names_and_shapes() -> None:

@@ -67,16 +67,21 @@ def rule_table(layout: Layout, own: VibeVoiceConfig) -> RuleTable:
         *encoder_rules(layout, heard, "semantic.", semantic),
         *connector_rules(acoustic_connector, "acoustic_connector.", connector),
         *connector_rules("model.semantic_connector.", "semantic_connector.", connector),
-        *(
-            Rule(head + (name if original else _in_hugging_face(name)), f"head.{ours}")
-            for name, ours in _HEAD_ORIGINAL
-        ),
+        *head_rules(layout, head, "head."),
         Rule("model." + statistics.format("scaling"), "latent_scale"),
         Rule("model." + statistics.format("bias"), "latent_bias"),
     ]
     if own.text.tied:
         return RuleTable(rules, dropped=("lm_head.weight",))
     return RuleTable([*rules, Rule("lm_head.weight", "language_model.output.weight")])
+
+
+def head_rules(layout: Layout, published: str, ours: str) -> list[Rule]:
+    """Rules of the diffusion head, behind the prefixes ``published`` and ``ours``."""
+    return [
+        Rule(published + (name if layout == "original" else _in_hugging_face(name)), ours + own)
+        for name, own in _HEAD_ORIGINAL
+    ]
 
 
 def _in_hugging_face(name: str) -> str:
@@ -102,8 +107,6 @@ def config_from_published(published: Mapping[str, Any], *, where: str) -> tuple[
     original = layout == "original"
     text = published.get("decoder_config" if original else "text_config") or {}
     head = published.get("diffusion_head_config") or {}
-    if not isinstance(head, Mapping):
-        raise CheckpointError(f"{where}: diffusion_head_config is not a JSON object")
     language_model = language_model_from_published(
         text, where=where, tied=published.get("tie_word_embeddings")
     )
@@ -115,7 +118,7 @@ def config_from_published(published: Mapping[str, Any], *, where: str) -> tuple[
             published, "semantic_tokenizer_config" if original else "semantic_model_config", 128, where
         ),
         "text": config.to_dict(language_model),
-        "head": _head(head, language_model.hidden_size, where),
+        "head": head_from_published(head, language_model.hidden_size, where),
         "tokens": _pick(
             published,
             {
@@ -134,7 +137,10 @@ def _tokenizer(published: Mapping[str, Any], key: str, latent_size: int, where: 
     return config.to_dict(tokenizer_checkpoint.config_from_published(sizes, where=f"{where}: {key}"))
 
 
-def _head(published: Mapping[str, Any], hidden_size: int, where: str) -> dict[str, Any]:
+def head_from_published(published: Mapping[str, Any], hidden_size: int, where: str) -> dict[str, Any]:
+    """The fields of a :class:`DiffusionHeadConfig`, of either dialect. Raises :class:`CheckpointError`."""
+    if not isinstance(published, Mapping):
+        raise CheckpointError(f"{where}: diffusion_head_config is not a JSON object")
     for key, expected in (
         ("prediction_type", "v_prediction"),
         ("ddpm_beta_schedule", "cosine"),

@@ -29,7 +29,9 @@ class VibeVoiceRealtimeConfig:
 
     def __post_init__(self) -> None:
         if not 0 < self.num_upper_layers < self.text.num_layers:
-            raise ValueError(f"num_upper_layers must be 1 to {self.text.num_layers - 1}, not {self.num_upper_layers}")
+            raise ValueError(
+                f"num_upper_layers must be 1 to {self.text.num_layers - 1}, not {self.num_upper_layers}"
+            )
         if min(self.text_window, self.speech_window) < 1:
             raise ValueError("the windows must be at least 1")
 
