@@ -126,14 +126,17 @@ class SegmentReader:
         unknown = sorted(set(item) - _KNOWN)
         if unknown:
             self._note(f"segment {number}: unknown key {unknown[0]!r}")
-        text = values["text"]
+        text, start, end = values["text"], _seconds(values["start"]), _seconds(values["end"])
         if not isinstance(text, str):
-            return self._skipped(number, "has no text")
-        start, end = _seconds(values["start"]), _seconds(values["end"])
+            self._note(f"segment {number} is left out: it has no text")
+            return None
         if start is None or end is None:
-            return self._skipped(number, "has no start and end in seconds")
+            self._note(f"segment {number} is left out: it has no start and end in seconds")
+            return None
         if start > self.duration or end < start:
-            return self._skipped(number, f"lies from {start:g} s to {end:g} s of {self.duration:g} s")
+            place = f"from {start:g} s to {end:g} s of {self.duration:g} s"
+            self._note(f"segment {number} is left out: it lies {place}")
+            return None
         if end > self.duration + 0.5:
             self._note(f"segment {number}: ends at {end:g} s of {self.duration:g} s")
         speaker = values["speaker"]
@@ -143,9 +146,6 @@ class SegmentReader:
             self._note(f"segment {number}: its speaker is not a number from 0 to {MAX_SPEAKER}")
             speaker = None
         return Segment(start, min(end, self.duration), speaker, " ".join(text.split()))
-
-    def _skipped(self, number: int, problem: str) -> None:
-        self._note(f"segment {number} is left out: it {problem}")
 
     def _note(self, problem: str) -> None:
         if len(self.problems) < MAX_PROBLEMS:
