@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +56,7 @@ class CausalEncoder(nn.Module):
         for index, blocks in enumerate(self.stages):
             if index:
                 x_BCT = self.downsample[index - 1](x_BCT, state)
-            for block in blocks:
+            for block in cast(nn.ModuleList, blocks):
                 x_BCT = block(x_BCT, state)
         return self.head(x_BCT, state).transpose(1, 2)
 
@@ -95,7 +96,7 @@ class CausalDecoder(nn.Module):
         for index, blocks in enumerate(self.stages):
             if index:
                 x_BCT = self.upsample[index - 1](x_BCT, state)
-            for block in blocks:
+            for block in cast(nn.ModuleList, blocks):
                 x_BCT = block(x_BCT, state)
         return self.head(x_BCT, state)
 
@@ -105,9 +106,10 @@ def sample_latents(mean_BFD: Tensor, noise_std: float, generator: torch.Generato
 
     LatentLM, equation 4. The shape and dtype of ``mean``.
     """
-    options = {"device": mean_BFD.device, "dtype": mean_BFD.dtype, "generator": generator}
-    level_B11 = noise_std * torch.randn(len(mean_BFD), **options)[:, None, None]
-    return mean_BFD + level_B11 * torch.randn(mean_BFD.shape, **options)
+    device, dtype = mean_BFD.device, mean_BFD.dtype
+    level_B = noise_std * torch.randn(len(mean_BFD), device=device, dtype=dtype, generator=generator)
+    noise_BFD = torch.randn(mean_BFD.shape, device=device, dtype=dtype, generator=generator)
+    return mean_BFD + level_B[:, None, None] * noise_BFD
 
 
 def mean_penalty(mean_BFD: Tensor) -> Tensor:

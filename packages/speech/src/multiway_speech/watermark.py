@@ -68,6 +68,8 @@ def detect(samples: np.ndarray, rate: int, key: str) -> float:
     Raises :class:`InputError` for a rate under 12 kHz.
     """
     hop, pattern_PC = _hop(rate), _pattern(key)
+    if len(samples) < 2 * hop:
+        return 0.0
     samples = samples / (float(np.sqrt(np.square(samples, dtype=np.float64).mean())) or 1.0)
     best = 0.0
     for shift in (0, hop // 2):
