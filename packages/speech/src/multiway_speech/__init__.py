@@ -1,0 +1,1 @@
+"""Speech: text to speech and transcription of long, multi-speaker audio."""

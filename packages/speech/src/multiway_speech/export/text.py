@@ -1,0 +1,36 @@
+"""Plain text, and a table."""
+
+from __future__ import annotations
+
+from multiway_speech.result import Segment, Transcript
+
+
+def txt(transcript: Transcript) -> str:
+    """A line a segment: ``[0:01:02.50] Speaker 0: words``."""
+    return "".join(f"[{clock(s.start)}] {label(s)}{one_line(s.text)}\n" for s in transcript.segments)
+
+
+def tsv(transcript: Transcript) -> str:
+    """Columns start and end (milliseconds), speaker, text; tabs and line breaks in the text become spaces."""
+    rows = ["start\tend\tspeaker\ttext"]
+    for s in transcript.segments:
+        speaker = "" if s.speaker is None else s.speaker
+        rows.append(f"{round(s.start * 1000)}\t{round(s.end * 1000)}\t{speaker}\t{one_line(s.text)}")
+    return "\n".join(rows) + "\n"
+
+
+def clock(seconds: float) -> str:
+    """``h:mm:ss.cc``."""
+    hundredths = round(seconds * 100)
+    minutes, rest = divmod(hundredths, 6000)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest // 100:02}.{rest % 100:02}"
+
+
+def label(segment: Segment) -> str:
+    """``Speaker 0: ``, or nothing where nobody speaks."""
+    return "" if segment.speaker is None else f"Speaker {segment.speaker}: "
+
+
+def one_line(text: str) -> str:
+    """White space of any kind as single spaces."""
+    return " ".join(text.split())

@@ -1,0 +1,1 @@
+"""The continuous speech tokenizers of VibeVoice: acoustic (sigma-VAE) and semantic."""

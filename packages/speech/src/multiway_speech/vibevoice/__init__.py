@@ -1,0 +1,1 @@
+"""VibeVoice: long-form multi-speaker text to speech."""

@@ -1,0 +1,213 @@
+"""From a script and voices to speech: the one path of commands, demo, evaluation and Python users."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from multiway_core import hub
+from multiway_core.errors import InputError
+
+from multiway_speech.audio import Sound, SoundFile
+from multiway_speech.script import Script, Turn, parse_script
+from multiway_speech.text_tokenizer import TextTokenizer
+from multiway_speech.vibevoice import checkpoint
+from multiway_speech.vibevoice.generation import SpeakingConfig, SpeechGenerator
+from multiway_speech.vibevoice.model import VibeVoice
+from multiway_speech.vibevoice.prompt import PromptWriter
+from multiway_speech.vibevoice.voices import Voice, encode_voice
+
+MAX_SPEAKERS = 4
+TOKENIZER = "Qwen/Qwen2.5-1.5B"
+"""Where the published models, which come without tokenizer files, have their vocabulary from."""
+MAX_TURN = 600
+"""Characters of a turn before it is cut in several: in very long turns the models begin to hurry."""
+
+
+@dataclass(frozen=True)
+class SpeechOptions:
+    """How to speak; see :class:`~multiway_speech.vibevoice.generation.SpeakingConfig`."""
+
+    guidance: float = 1.3
+    diffusion_steps: int = 10
+    stochastic: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SpeechPiece:
+    """New sound: float32 (T,) at the pipeline's sample rate, silence of pauses included."""
+
+    samples: np.ndarray
+
+
+@dataclass(frozen=True)
+class Section:
+    """What was spoken in one go.
+
+    Attributes:
+        start, end: seconds from the beginning of the speech.
+        turns: of the script.
+        complete: False if the model had not come to its end when the limit was reached.
+    """
+
+    start: float
+    end: float
+    turns: tuple[Turn, ...]
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Speech:
+    """All of it."""
+
+    samples: np.ndarray
+    sample_rate: int
+    script: Script
+    sections: tuple[Section, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every section came to its own end."""
+        return all(section.complete for section in self.sections)
+
+
+class TtsPipeline:
+    """Speaks scripts with one model."""
+
+    def __init__(self, name: str, model: VibeVoice, tokenizer: TextTokenizer) -> None:
+        self.name = name
+        self.model = model
+        self.prompts = PromptWriter(tokenizer, model.config.tokens)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+        revision: str | None = None,
+    ) -> TtsPipeline:
+        """Load ``bundled:NAME``, a local folder, or a hub id such as ``microsoft/VibeVoice-1.5B``.
+
+        ``dtype`` is float32 by default on a CPU and bfloat16 elsewhere. Raises :class:`ModelNotFoundError`,
+        :class:`CheckpointError` or :class:`ConfigError`.
+        """
+        folder = hub.resolve(name, revision=revision)
+        if dtype is None:
+            dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
+        model = checkpoint.load(Path(folder), dtype=dtype, device=device)
+        return cls(name, model, TextTokenizer.from_folder(Path(folder), fallback=TOKENIZER))
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second of all sound here."""
+        return self.model.config.acoustic.sample_rate
+
+    def voice(self, name: str, sound: Sound | Path | str) -> Voice:
+        """A voice from a recording of 1 to 60 seconds (path or :class:`Sound`). Raises :class:`InputError`."""
+        heard = SoundFile(sound) if isinstance(sound, Path | str) else sound
+        return encode_voice(self.model.acoustic, heard, name)
+
+    def __call__(
+        self,
+        script: Script | str,
+        voices: Mapping[str, Voice] | None = None,
+        options: SpeechOptions | None = None,
+    ) -> Speech:
+        """Speak a script as a whole; see :meth:`stream`."""
+        *_, speech = self.stream(script, voices, options)
+        assert isinstance(speech, Speech)
+        return speech
+
+    def stream(
+        self,
+        script: Script | str,
+        voices: Mapping[str, Voice] | None = None,
+        options: SpeechOptions | None = None,
+    ) -> Iterator[SpeechPiece | Speech]:
+        """Yield sound as it is made, a frame or a pause at a time, and the whole speech last.
+
+        ``voices``: by the name that the script has for a speaker (``Speaker 1``, or the voice's own). Without any the
+        model chooses. The result for a script, voices and options is the same every time.
+
+        Raises :class:`InputError`: a bad script, a speaker without a voice, or a section too long for the model.
+        """
+        voices, options = voices or {}, options or SpeechOptions()
+        if isinstance(script, str):
+            script = parse_script(script, voices=tuple(voices), max_speakers=MAX_SPEAKERS)
+        chosen = self._chosen(script, voices)
+        return self._stream(script.split(MAX_TURN), chosen, options)
+
+    def _chosen(self, script: Script, voices: Mapping[str, Voice]) -> list[Voice]:
+        if not voices:
+            return []
+        missing = [name for name in script.speakers if name not in voices]
+        if missing:
+            raise InputError(f"{missing[0]} has no voice; there are voices for: {', '.join(voices)}")
+        return [voices[name] for name in script.speakers]
+
+    def _stream(
+        self, script: Script, voices: Sequence[Voice], options: SpeechOptions
+    ) -> Iterator[SpeechPiece | Speech]:
+        pieces: list[np.ndarray] = []
+        done: list[Section] = []
+        count = 0
+        for index, turns in enumerate(script.sections()):
+            if turns[0].pause_ms:
+                pieces.append(self._silence(turns[0].pause_ms))
+                count += len(pieces[-1])
+                yield SpeechPiece(pieces[-1])
+            start, complete = count, False
+            for piece, ended in self._speak(turns, voices, replace(options, seed=options.seed + index)):
+                complete = complete or ended
+                if len(piece):
+                    pieces.append(piece)
+                    count += len(piece)
+                    yield SpeechPiece(piece)
+            done.append(Section(start / self.sample_rate, count / self.sample_rate, tuple(turns), complete))
+        if script.final_pause_ms:
+            pieces.append(self._silence(script.final_pause_ms))
+            yield SpeechPiece(pieces[-1])
+        samples = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32)
+        yield Speech(samples, self.sample_rate, script, tuple(done))
+
+    def _speak(
+        self, turns: Sequence[Turn], voices: Sequence[Voice], options: SpeechOptions
+    ) -> Iterator[tuple[np.ndarray, bool]]:
+        """Sound of a section frame by frame, and whether the model came to its end."""
+        prompt = self.prompts.write(turns, [len(voice.latents_FD) for voice in voices])
+        config = SpeakingConfig(
+            max_frames=self._limit(turns, len(prompt)),
+            guidance=options.guidance,
+            diffusion_steps=options.diffusion_steps,
+            stochastic=options.stochastic,
+            seed=options.seed,
+        )
+        latents_ND = None
+        if voices:
+            latents_ND = torch.cat([voice.latents_FD for voice in voices]).to(self.model.latent_scale)
+        for step in SpeechGenerator(self.model, config).stream([prompt], latents_ND):
+            wave = step.audio.get(0)
+            samples = np.zeros(0, dtype=np.float32) if wave is None else wave.numpy()
+            yield samples, step.ended.get(0) == "eos"
+
+    def _limit(self, turns: Sequence[Turn], prompt_length: int) -> int:
+        """Frames that the slowest reader would need, and no more than fit behind the prompt."""
+        characters = sum(len(turn.text) for turn in turns)
+        wide = sum(ord(c) >= 0x2E80 for turn in turns for c in turn.text)  # a syllable or more each
+        slow = 10 + 0.3 * characters + 0.7 * wide  # seconds
+        free = self.model.config.text.max_positions - prompt_length
+        if free < 1:
+            raise InputError(
+                f"a section of {characters} characters and its voices take {prompt_length} positions, and the model has"
+                f" {self.model.config.text.max_positions}; divide the script with [pause:300ms]"
+            )
+        return min(free, round(slow * self.model.config.acoustic.frame_rate))
+
+    def _silence(self, milliseconds: int) -> np.ndarray:
+        return np.zeros(milliseconds * self.sample_rate // 1000, dtype=np.float32)

@@ -1,0 +1,1 @@
+"""VibeVoice-ASR: who said what and when, from an hour of audio in one pass."""

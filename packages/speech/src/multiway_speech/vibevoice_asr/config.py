@@ -1,0 +1,54 @@
+"""Sizes of VibeVoice-ASR and its presets (arXiv 2601.18184, section 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from multiway_speech.language_model import LanguageModelConfig
+from multiway_speech.speech_tokenizer.config import ACOUSTIC, SEMANTIC, SpeechTokenizerConfig
+
+
+@dataclass(frozen=True)
+class AsrTokens:
+    """Ids of the tokens of a transcription's prompt; Qwen2.5's object and box tokens stand for speech."""
+
+    start: int = 151_646
+    end: int = 151_647
+    frame: int = 151_648
+    """Its embedding is replaced by that of a frame of sound."""
+    turn_start: int = 151_644
+    turn_end: int = 151_645
+    eos: int = 151_643
+
+
+@dataclass(frozen=True)
+class VibeVoiceAsrConfig:
+    """The whole model."""
+
+    acoustic: SpeechTokenizerConfig = ACOUSTIC
+    semantic: SpeechTokenizerConfig = SEMANTIC
+    text: LanguageModelConfig = field(default_factory=LanguageModelConfig)
+    tokens: AsrTokens = field(default_factory=AsrTokens)
+
+    def __post_init__(self) -> None:
+        if self.acoustic.hop != self.semantic.hop:
+            raise ValueError(
+                f"acoustic frames are {self.acoustic.hop} samples and semantic ones {self.semantic.hop}; "
+                "they must be equal"
+            )
+
+
+VIBEVOICE_ASR = VibeVoiceAsrConfig(
+    text=LanguageModelConfig(
+        hidden_size=3584,
+        num_heads=28,
+        num_kv_heads=4,
+        inner_size=18_944,
+        vocab_size=152_064,
+        max_positions=131_072,
+        tied=False,
+    )
+)
+"""``microsoft/VibeVoice-ASR``."""
+
+PRESETS = {"vibevoice-asr": VIBEVOICE_ASR}

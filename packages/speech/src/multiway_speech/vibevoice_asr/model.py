@@ -1,0 +1,72 @@
+"""VibeVoice-ASR: both speech encoders -> frames in the prompt of a language model, which writes the transcript.
+
+arXiv 2601.18184, section 2.2. An hour is encoded piece by piece with exact results, and read in one pass.
+
+Shape suffixes: B batch, T samples or tokens, F frames, E hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from multiway_blocks.causal_conv import StreamState
+from multiway_blocks.vae import sample_latents
+from torch import Tensor, nn
+
+from multiway_speech.language_model import Connector, LanguageModel
+from multiway_speech.speech_tokenizer.model import new_encoder
+from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
+
+
+class VibeVoiceAsr(nn.Module):
+    """The whole network."""
+
+    def __init__(self, config: VibeVoiceAsrConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.acoustic = new_encoder(config.acoustic)
+        self.semantic = new_encoder(config.semantic)
+        self.acoustic_connector = Connector(config.acoustic.latent_size, config.text.hidden_size)
+        self.semantic_connector = Connector(config.semantic.latent_size, config.text.hidden_size)
+        self.language_model = LanguageModel(config.text)
+
+    @torch.no_grad()
+    def hear(self, pieces: Iterable[Tensor], *, generator: torch.Generator | None = None) -> Tensor:
+        """Inputs (B, F, E) of the language model for waveforms that come in pieces (B, 1, T') of any length.
+
+        Silence fills the last frame. Without a ``generator`` the latents are the encoder's means and the result is
+        always the same; with one they carry the sigma-VAE's noise, as in training. There must be at least one sample.
+        """
+        acoustic: list[Tensor] = []
+        semantic: list[Tensor] = []
+        state: StreamState | None = None
+        samples = 0
+
+        def encode(piece_B1T: Tensor) -> None:
+            acoustic.append(self.acoustic(piece_B1T, state))
+            semantic.append(self.semantic(piece_B1T, state))
+
+        for piece_B1T in pieces:
+            state = state or StreamState(len(piece_B1T))
+            samples += piece_B1T.shape[-1]
+            encode(piece_B1T)
+        missing = -samples % self.config.acoustic.hop
+        if missing:
+            encode(piece_B1T.new_zeros(*piece_B1T.shape[:-1], missing))
+        latents_BFD = torch.cat(acoustic, dim=1)
+        if generator is not None:
+            latents_BFD = sample_latents(latents_BFD, self.config.acoustic.noise_std, generator)
+        return self.acoustic_connector(latents_BFD) + self.semantic_connector(torch.cat(semantic, dim=1))
+
+    def embed_prompt(self, tokens_BT: Tensor, frames_NE: Tensor) -> Tensor:
+        """Inputs (B, T, E) of prompts whose frame tokens, row by row, stand for ``frames`` (N, E).
+
+        Raises :class:`InputError` if the numbers differ.
+        """
+        return self.language_model.embed(tokens_BT, tokens_BT == self.config.tokens.frame, frames_NE)
+
+    def forward(self, tokens_BT: Tensor, valid_BT: Tensor, frames_NE: Tensor) -> Tensor:
+        """Logits (B, T, V) of a whole sequence."""
+        hidden_BTE = self.language_model(self.embed_prompt(tokens_BT, frames_NE), valid_BT)
+        return self.language_model.logits(hidden_BTE)
