@@ -38,7 +38,7 @@ _OPENINGS = (
 def strange_words(captions: Path, names: Sequence[str]) -> list[str]:
     """Words that captions use of things (behind an article, three times or more) and that belong to no name.
 
-    Asked for in a scene of cut-outs, they are not there; so a model learns to say that of words it hardly knows.
+    Asked for in a scene they are not there, or hardly ever; so a model learns to say that of words it does not know.
     Raises :class:`InputError`.
     """
     words = [

@@ -52,7 +52,7 @@ def make_tasks(
     """Tasks of a scene in random order.
 
     ``names``: of things that any scene could show, ``photo_names`` of those that are named in photographs, from which
-    absent phrases are made; ``strange_words``: that no cut-out shows. ``level``: 1 for single things, 2 adds groups
+    absent phrases are made; ``strange_words``: that no cut-out shows, and hardly any photograph. ``level``: 1 for single things, 2 adds groups
     and captions, 3 relations and questions.
     """
     tasks = [
@@ -69,7 +69,7 @@ def make_tasks(
 
     pool = photo_names if scene.is_photo and rng.random() < 0.6 else names
     missing = absent_phrases(scene, pool, 3, rng) + _wrong_color(scene, rng)
-    if strange_words and not scene.is_photo:
+    if strange_words:
         strange = rng.sample(strange_words, rng.choice([0, 1, 2]))
         missing += [rng.choice([f"the {word}", with_article(word), word]) for word in strange]
     tasks += [Task(f"{GROUNDING}{PHRASE}{phrase}{PHRASE_END}", END) for phrase in missing]
