@@ -52,8 +52,8 @@ def make_tasks(
     """Tasks of a scene in random order.
 
     ``names``: of things that any scene could show, ``photo_names`` of those that are named in photographs, from which
-    absent phrases are made; ``strange_words``: that no cut-out shows, and hardly any photograph. ``level``: 1 for single
-    things, 2 adds groups and captions, 3 relations and questions.
+    absent phrases are made; ``strange_words``: that no cut-out shows, and hardly any photograph. ``level``: 1 for
+    single things, 2 adds groups and captions, 3 relations and questions.
     """
     tasks = [
         _locate(found) for found in plain_expressions(scene, rng) if level > 1 or found.kind != "several"
