@@ -9,7 +9,8 @@ import torch
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
 
-from multiway_blocks.attention import Attention, causal_mask, padding_mask
+from multiway_blocks.attention import Attention
+from multiway_blocks.causal import causal_visibility
 from multiway_blocks.feedforward import FeedForward
 from multiway_blocks.position import Rotary
 
@@ -123,7 +124,7 @@ class Decoder(nn.Module):
         them: tokens of branch 0, which comes first, are seen by all behind them, those of another branch by their
         own only, and every branch is placed behind branch 0 (:func:`branch_positions`). Not with a cache.
         """
-        mask = self._mask(valid_BT, cache)
+        mask = causal_visibility(valid_BT, cache)
         positions_BT = branch_positions(valid_BT, branches_BT) if self.uses_positions else None
         if positions_BT is not None and cache is not None:
             positions_BT = positions_BT + cache.num_valid_B[:, None]
@@ -137,27 +138,6 @@ class Decoder(nn.Module):
         if cache is not None:
             cache.advance(valid_BT)
         return self.norm(x_BTE)
-
-    @staticmethod
-    def _mask(valid_BT: Tensor, cache: StaticKVCache | None) -> Tensor | None:
-        num_queries = valid_BT.shape[1]
-        # One new token that sees all before it needs no mask. (On a GPU the question would wait for the device.)
-        if (
-            cache is not None
-            and num_queries == 1
-            and valid_BT.device.type == "cpu"
-            and bool(cache.valid_BS[:, : cache.length].all() & valid_BT.all())
-        ):
-            return None
-        valid_BS = valid_BT
-        if cache is not None and cache.length:
-            valid_BS = torch.cat([cache.valid_BS[:, : cache.length], valid_BT], dim=1)
-        mask = causal_mask(num_queries, valid_BS.shape[1], valid_BT.device) & padding_mask(valid_BS)
-        # A padded query sees only itself: a row without any key would turn into NaN.
-        own = torch.zeros_like(mask[:, :, :, -num_queries:])
-        own.diagonal(dim1=-2, dim2=-1).fill_(True)
-        mask[:, :, :, -num_queries:] |= own & ~valid_BT[:, None, :, None]
-        return mask
 
 
 def branch_positions(valid_BT: Tensor, branches_BT: Tensor | None = None) -> Tensor:

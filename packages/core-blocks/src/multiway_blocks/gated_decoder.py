@@ -10,7 +10,8 @@ from __future__ import annotations
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
 
-from multiway_blocks.attention import Attention, causal_mask, padding_mask
+from multiway_blocks.attention import Attention
+from multiway_blocks.causal import causal_visibility, token_positions
 from multiway_blocks.feedforward import GatedFeedForward
 from multiway_blocks.linear import Linear
 from multiway_blocks.norm import RMSNorm
@@ -111,30 +112,10 @@ class GatedDecoder(nn.Module):
         ``valid`` (B, T) bool is False at padding, which no token looks at and which takes no position; rows may be
         padded on either side. The cache, if any, takes the new keys and values and is advanced.
         """
-        positions_BT = (valid_BT.cumsum(dim=1) - 1).clamp(min=0)
-        visible_BS = valid_BT
-        if cache is not None and cache.length:
-            positions_BT = positions_BT + cache.num_valid_B[:, None]
-            visible_BS = nn.functional.pad(cache.valid_BS[:, : cache.length], (0, valid_BT.shape[1]))
-            visible_BS[:, cache.length :] = valid_BT
-        mask = self._mask(valid_BT, visible_BS)
+        mask = causal_visibility(valid_BT, cache)
+        positions_BT = token_positions(valid_BT, cache)
         for index, layer in enumerate(self.layers):
             x_BTE = layer(x_BTE, mask, positions_BT, cache, index)
         if cache is not None:
             cache.advance(valid_BT)
         return self.norm(x_BTE)
-
-    @staticmethod
-    def _mask(valid_BT: Tensor, visible_BS: Tensor) -> Tensor | None:
-        num_queries = valid_BT.shape[1]
-        # A decoding step that sees all before it needs no mask. (On a GPU the question would wait for the device.)
-        if num_queries == 1 and visible_BS.device.type == "cpu" and bool(visible_BS.all()):
-            return None
-        mask = padding_mask(visible_BS)
-        if num_queries > 1:
-            mask = causal_mask(num_queries, visible_BS.shape[1], visible_BS.device) & mask
-        # A padded query sees itself: a row without any key would turn into NaN.
-        own_BT1 = ~valid_BT[:, None, :, None]
-        mask = mask.expand(-1, -1, num_queries, -1).clone()
-        mask[..., -num_queries:].diagonal(dim1=-2, dim2=-1).logical_or_(own_BT1[..., 0])
-        return mask

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from multiway_vision_language.kosmos2_small.towers import NameTower, PlaceTower
 from multiway_vision_language.locations import NormalBox
-from multiway_vision_language.scenes.scene import area, overlap
+from multiway_vision_language.metrics.boxes import box_iou
 
 _NORM_EPS = 1e-3
 _MOST_SHARED = 0.55  # area of two detections over that of both
@@ -172,11 +172,6 @@ class CenterNet:
             box = (a, b, c, d)
             if value < self.least_score:
                 break
-            if c > a and d > b and all(_iou(box, other) < _MOST_SHARED for _, other, _ in found):
+            if c > a and d > b and all(box_iou(box, other) < _MOST_SHARED for _, other, _ in found):
                 found.append((self.classes[kind], box, value))
         return found
-
-
-def _iou(first: NormalBox, second: NormalBox) -> float:
-    shared = overlap(first, second)
-    return shared / (area(first) + area(second) - shared)
