@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -159,23 +160,10 @@ def test_cpu_gives_the_same_bits_for_any_number_of_threads() -> None:
             assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("flags", [("-mavx2", "-mfma", "-fopenmp"), ("-fopenmp-simd",)])
-def test_cpu_built_for_lesser_machines(
-    flags: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if native._find_compiler() is None:
-        pytest.skip("no C++ compiler")
-    if "-mavx2" in flags and "avx2" not in native._processor():
-        pytest.skip("no AVX2 here")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(native, "_FLAG_SETS", (("-no-such-flag",), flags))
-    cpu._functions.cache_clear()
-    try:
-        assert cpu._functions()
-        for x, residual in DTYPES:
-            check(cpu, x, residual)
-    finally:
-        cpu._functions.cache_clear()
+def test_cpu_built_for_lesser_machines(built_for_lesser_machine: Callable[[ModuleType], None]) -> None:
+    built_for_lesser_machine(cpu)
+    for x, residual in DTYPES:
+        check(cpu, x, residual)
 
 
 def test_cpu_without_compiler_the_definition_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,10 +29,11 @@ from multiway_vision_language.kosmos2_small.pieces import train_pieces
 from multiway_vision_language.kosmos2_small.processor import SmallProcessor
 from multiway_vision_language.kosmos2_small.teachers import load_name_tower, load_place_tower
 from multiway_vision_language.kosmos2_small.towers import Convolution
+from multiway_vision_language.metrics.boxes import box_iou
 from multiway_vision_language.pipeline import GroundingPipeline
 from multiway_vision_language.scenes.compose import Material, compose
 from multiway_vision_language.scenes.folder import open_scenes
-from multiway_vision_language.scenes.scene import Scene, Thing
+from multiway_vision_language.scenes.scene import Scene
 from multiway_vision_language.scenes.tasks import Task, boxes_text
 from torch import nn
 
@@ -271,15 +272,7 @@ def test_the_bundled_model_finds_what_it_has_not_seen() -> None:
         )
         for thing, entity in zip(single, found.entities, strict=False):
             there.append(entity.present)
-            hits.append(_iou([side / 256 for side in entity.boxes[0].xyxy], thing) >= 0.5)
+            hits.append(box_iou([side / 256 for side in entity.boxes[0].xyxy], thing.box) >= 0.5)
         missing += [entity.present for entity in found.entities[len(single) :]]
     assert np.mean(hits) >= 0.5
     assert np.mean(there) > np.mean(missing) + 0.25
-
-
-def _iou(box: list[float], thing: Thing) -> float:
-    left, top, right, bottom = thing.box
-    width = min(box[2], right) - max(box[0], left)
-    height = min(box[3], bottom) - max(box[1], top)
-    both = max(width, 0) * max(height, 0)
-    return both / ((box[2] - box[0]) * (box[3] - box[1]) + thing.area - both)
