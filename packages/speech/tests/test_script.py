@@ -101,6 +101,8 @@ def test_long_turns_are_cut_behind_sentences() -> None:
         "Next.",
     ]
     assert [t.pause_ms for t in script.turns] == [0, 0, 1000]
+    marks = parse_script("Speaker 1: Twenty characters here。:").split(20)
+    assert [t.text for t in marks.turns] == ["Twenty characters here。 :"]  # no turn of a mark alone
     whole = parse_script("Speaker 1: " + "word " * 300)
     assert whole.split(50).turns == whole.turns  # one sentence stays whole
 

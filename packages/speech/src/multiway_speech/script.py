@@ -209,7 +209,7 @@ def _plain(text: str, line: int) -> str:
 
 
 def _speakable(text: str, line: int, name: str) -> str:
-    if not any(c.isalnum() for c in text):
+    if not _has_words(text):
         raise InputError(
             f"script, line {line}: nothing in what {name} says can be spoken; write words or numbers"
         )
@@ -221,11 +221,18 @@ def _speakable(text: str, line: int, name: str) -> str:
     return text
 
 
+def _has_words(text: str) -> bool:
+    return any(c.isalnum() for c in text)
+
+
 def _pack(sentences: Iterable[str], limit: int) -> Iterable[str]:
-    """Sentences together while they fit ``limit`` characters; a longer sentence stays whole."""
+    """Sentences together while they fit ``limit`` characters; a longer sentence stays whole.
+
+    What has nothing to speak in it (a mark left alone behind a sentence's end) stays with its neighbour.
+    """
     packed = ""
     for sentence in sentences:
-        if packed and len(packed) + 1 + len(sentence) > limit:
+        if _has_words(packed) and _has_words(sentence) and len(packed) + 1 + len(sentence) > limit:
             yield packed
             packed = sentence
         else:
