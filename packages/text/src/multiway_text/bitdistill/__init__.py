@@ -1,1 +1,1 @@
-"""BitNet Distillation (arXiv 2510.13998): a full-precision model becomes a ternary one of the same family, or smaller."""
+"""BitNet Distillation (arXiv 2510.13998): a full-precision model becomes a ternary one, as large or smaller."""

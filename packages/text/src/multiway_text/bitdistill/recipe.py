@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from multiway_text import gguf, gguf_tokenizer
-from multiway_text.bitdistill import vocabulary
+from multiway_text.bitdistill import prompts, vocabulary
 from multiway_text.bitdistill.answers import Teacher
 from multiway_text.bitdistill.examples import Batches, Example, chat, example
 from multiway_text.bitdistill.objective import Distillation
@@ -218,3 +218,48 @@ def save(student: BitNet, tokenizer: Tokenizer, folder: Path) -> None:
         "chat_template": CHAT_TEMPLATE,
     }
     files.write_text(folder / "tokenizer_config.json", json.dumps(chat_form, indent=2) + "\n")
+
+
+def run(
+    teacher_path: Path,
+    out: Path,
+    work: Path,
+    recipe: Recipe | None = None,
+    *,
+    asked: Sequence[Prompt] | None = None,
+    stop_after_seconds: float | None = None,
+    on_checkpoint: Callable[[int, BitNet], None] | None = None,
+) -> None:
+    """Distil a teacher (GGUF, LLaMA-like, ChatML) into a model folder ``out``; ``work`` keeps what takes long.
+
+    ``asked`` are the prompts, those with an answer to be learnt as they are; None: the simple English ones of
+    :mod:`multiway_text.bitdistill.prompts`. Raises InputError where there is nothing to learn from.
+    """
+    recipe = recipe or Recipe()
+    train_on, known = prompts.draw()[0], list(prompts.known())
+    if asked is not None:
+        train_on = [prompt for prompt in asked if prompt.answer is None]
+        known = [prompt for prompt in asked if prompt.answer is not None]
+    if not train_on:
+        raise InputError("distillation needs prompts without an answer: those the teacher is asked")
+    model, tokenizer = load_teacher(teacher_path)
+    teach(Teacher(model, tokenizer), train_on, work / "answers", max_answer=recipe.max_answer)
+    answered = answers_in(work / "answers")
+    torch.manual_seed(recipe.train.seed)
+    student, small, kept_V = make_student(model, tokenizer, answered, known, recipe)
+    taught = make_examples(tokenizer, small, kept_V, answered)
+    given = [example(small, p.text, p.answer or "", None, taught[0].states_TE[:0]) for p in known]
+    examples = mixed(taught, given, recipe.known_share) if given else taught
+    embedding_VE = model.embedding.weight[kept_V].clone()
+    del model, answered
+    train(
+        student,
+        embedding_VE,
+        examples,
+        recipe,
+        work / "training",
+        on_checkpoint=on_checkpoint,
+        stop_after_seconds=stop_after_seconds,
+    )
+    with files.replace_folder(out) as folder:
+        save(student, small, folder)
