@@ -96,25 +96,28 @@ def test_smaller_vocabulary_cuts_its_words_as_before(tokenizer: Tokenizer) -> No
 
 
 def test_states_are_kept_where_the_tokens_are_the_same(tokenizer: Tokenizer) -> None:
-    said = tokenizer.encode("A dog.").ids
-    states = torch.arange(float(len(said) + 1))[:, None].repeat(1, 4).bfloat16()
+    said = [*(tokenizer.id_to_token(token) for token in tokenizer.encode("A dog.").ids), "<|im_end|>"]
+    states = torch.arange(float(len(said)))[:, None].repeat(1, 4).bfloat16()
     same = examples.example(tokenizer, "What?", "A dog.", said, states)
-    other = examples.example(tokenizer, "What?", "A dog.", said[:-1], states)
-    cut = examples.example(tokenizer, "What is it?", "A dog.", said, states[:-1])
-    assert (len(same.states_TE), len(other.states_TE), len(cut.states_TE)) == (len(said) + 1, 0, len(said))
+    pieces = [*said[:-3], "Ġd", "og", *said[-2:]]  # the teacher cut the noun otherwise
+    assert said[-3] == "Ġdog"
+    other = examples.example(tokenizer, "What?", "A dog.", pieces, states[: len(pieces)].repeat(2, 1))
+    cut = examples.example(tokenizer, "What is it?", "A dog.", said[:-1], states[:-1])
+    last = len(said) - 1
+    assert same.taught == list(range(len(said)))
+    assert other.taught == [*range(last - 2), last - 1, last]
+    assert cut.taught == list(range(last))
+    assert examples.example(tokenizer, "What?", "A dog.").taught == []
     batch = examples.batch([same, other, cut])
-    assert batch.taught_N.tolist() == [True] * len(same.answer) + [False] * len(same.answer) + [True] * len(
-        said
-    ) + [False]
-    assert len(batch.states_NE) == batch.taught_N.sum()
+    assert batch.taught_N.sum() == len(batch.states_NE) == 3 * len(said) - 2
     targets = batch.targets_BT[batch.targets_BT != examples.NO_TARGET].view(3, -1)
     assert targets.tolist() == [same.answer] * 3
-    row = batch.tokens_BT[2, : len(cut.prompt) + len(said)].tolist()
-    assert row == [*cut.prompt, *said]
+    row = batch.tokens_BT[2, : len(cut.prompt) + len(cut.answer) - 1].tolist()
+    assert row == [*cut.prompt, *cut.answer[:-1]]
 
 
 def test_batches_are_a_function_of_the_step() -> None:
-    rows = [examples.Example([1] * (2 + i % 9), [2, 3], torch.zeros(0, 4)) for i in range(50)]
+    rows = [examples.Example([1] * (2 + i % 9), [2, 3], [], torch.zeros(0, 4)) for i in range(50)]
     source = examples.Batches(rows, 60, ramp=4, seed=3)
     first = [source(step, 0, 1) for step in range(8)]
     again = [examples.Batches(rows, 60, ramp=4, seed=3)(step, 0, 1) for step in (7, 2)]
@@ -191,7 +194,7 @@ def test_whole_path_learns_and_saves(tokenizer: Tokenizer, tmp_path: Path) -> No
         ),
     )
     made, small, kept_V = recipe.make_student(teacher, tokenizer, taught, asked, plan)
-    rows = recipe.make_examples(tokenizer, small, kept_V, taught)
+    rows = recipe.make_examples(tokenizer, small, taught)
     objective = Distillation(teacher.embedding.weight[kept_V], logits_weight=0.0)
     before = float(objective(made, examples.batch(rows)).metrics["nll"])
     recipe.train(made, teacher.embedding.weight[kept_V], rows, plan, tmp_path / "run")
@@ -206,7 +209,7 @@ def test_whole_path_learns_and_saves(tokenizer: Tokenizer, tmp_path: Path) -> No
 
 
 def test_mixture_has_the_share() -> None:
-    one = examples.Example([1], [2], torch.zeros(0, 4))
+    one = examples.Example([1], [2], [], torch.zeros(0, 4))
     other = dataclasses.replace(one, prompt=[3])
     mixed = recipe.mixed([one] * 90, [other] * 4, 0.1)
     assert len(mixed) == 100

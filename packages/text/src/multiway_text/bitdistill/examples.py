@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
 NO_TARGET = -100
+END = "<|im_end|>"
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,13 @@ class Example:
     Attributes:
         prompt: ids of the chat so far, up to where the answer begins.
         answer: ids, with the end token.
-        states_TE: bfloat16, the teacher's state before each of the first tokens of the answer; none where it is given.
+        taught: which tokens of the answer have a state of the teacher, rising.
+        states_TE: bfloat16, the teacher's state before each of those.
     """
 
     prompt: list[int]
     answer: list[int]
+    taught: list[int]
     states_TE: Tensor
 
 
@@ -55,16 +59,29 @@ def chat(prompt: str) -> str:
 
 
 def example(
-    tokenizer: Tokenizer, prompt: str, answer: str, said: Sequence[int] | None, states_TE: Tensor
+    tokenizer: Tokenizer, prompt: str, answer: str, said: Sequence[str] = (), states_TE: Tensor | None = None
 ) -> Example:
-    """An example in the student's tokens. ``said`` are the teacher's tokens in the student's ids.
+    """An example in the student's tokens.
 
-    The teacher's states are kept where the student cuts the answer as the teacher did.
+    ``said`` are the teacher's tokens as they are spelt, with the end token if it ended, and ``states`` (T, E) the state
+    before each. A state is kept where the student has the same token at the same place.
     """
-    own = tokenizer.encode(answer).ids
-    fits = said is not None and list(said) == own
-    end = tokenizer.token_to_id("<|im_end|>")
-    return Example(tokenizer.encode(chat(prompt)).ids, [*own, end], states_TE if fits else states_TE[:0])
+    own = [*tokenizer.encode(answer).ids, tokenizer.token_to_id(END)]
+    spelt = [tokenizer.id_to_token(token) or "" for token in own]
+    theirs = dict(zip(_starts(said), enumerate(said), strict=True))
+    taught, rows = [], []
+    for index, (start, token) in enumerate(zip(_starts(spelt), spelt, strict=True)):
+        row, same = theirs.get(start, (0, ""))
+        if token == same:
+            taught.append(index)
+            rows.append(row)
+    states = torch.zeros(0, 0) if states_TE is None else states_TE[rows]
+    return Example(tokenizer.encode(chat(prompt)).ids, own, taught, states)
+
+
+def _starts(tokens: Sequence[str]) -> list[int]:
+    """Where each token begins; a byte-level token has a character for every byte."""
+    return [0, *accumulate(map(len, tokens))][: len(tokens)]
 
 
 def batch(examples: Sequence[Example], strength: float = 1.0) -> Batch:
@@ -77,9 +94,14 @@ def batch(examples: Sequence[Example], strength: float = 1.0) -> Batch:
         ids = torch.tensor([*e.prompt, *e.answer])
         tokens_BT[row, : len(ids) - 1] = ids[:-1]
         targets_BT[row, len(e.prompt) - 1 : len(ids) - 1] = ids[len(e.prompt) :]
-        taught.append(torch.arange(len(e.answer)) < len(e.states_TE))
-        states.append(e.states_TE)
-    return Batch(tokens_BT, targets_BT, torch.cat(states), torch.cat(taught), strength)
+        has_state = torch.zeros(len(e.answer), dtype=torch.bool)
+        has_state[e.taught] = True
+        taught.append(has_state)
+        if e.taught:
+            states.append(e.states_TE)
+    return Batch(
+        tokens_BT, targets_BT, torch.cat(states) if states else torch.zeros(0, 0), torch.cat(taught), strength
+    )
 
 
 class Batches:

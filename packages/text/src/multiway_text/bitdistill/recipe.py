@@ -22,7 +22,7 @@ from torch import Tensor
 from multiway_text import gguf, gguf_tokenizer
 from multiway_text.bitdistill import prompts, vocabulary
 from multiway_text.bitdistill.answers import Teacher
-from multiway_text.bitdistill.examples import Batches, Example, chat, example
+from multiway_text.bitdistill.examples import END, Batches, Example, chat, example
 from multiway_text.bitdistill.objective import Distillation
 from multiway_text.bitdistill.prompts import Prompt
 from multiway_text.bitdistill.student import from_teacher
@@ -58,7 +58,7 @@ class Recipe:
     max_answer: int = 40
     known_share: float = 0.15
     batch_tokens: int = 3072
-    ramp: float = 0.3
+    ramp: float = 0.2
     logits_weight: float = 1.0
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
@@ -148,19 +148,15 @@ def make_student(
 
 
 def make_examples(
-    tokenizer: Tokenizer,
-    small: Tokenizer,
-    kept_V: Tensor,
-    answered: Iterable[tuple[str, Tensor, Tensor]],
+    tokenizer: Tokenizer, small: Tokenizer, answered: Iterable[tuple[str, Tensor, Tensor]]
 ) -> list[Example]:
     """The teacher's answers as examples in the student's tokens."""
-    new = torch.full((tokenizer.get_vocab_size(),), -1)
-    new[kept_V] = torch.arange(len(kept_V))
     found = []
     for text, tokens, states_TE in answered:
-        said = new[tokens]
-        own = said.tolist() if bool((said >= 0).all()) else None
-        found.append(example(small, text, tokenizer.decode(tokens.tolist()), own, states_TE))
+        said = [tokenizer.id_to_token(token) or "" for token in tokens.tolist()]
+        if len(states_TE) > len(said):
+            said.append(END)
+        found.append(example(small, text, tokenizer.decode(tokens.tolist()), said, states_TE))
     return found
 
 
@@ -247,8 +243,8 @@ def run(
     answered = answers_in(work / "answers")
     torch.manual_seed(recipe.train.seed)
     student, small, kept_V = make_student(model, tokenizer, answered, known, recipe)
-    taught = make_examples(tokenizer, small, kept_V, answered)
-    given = [example(small, p.text, p.answer or "", None, taught[0].states_TE[:0]) for p in known]
+    taught = make_examples(tokenizer, small, answered)
+    given = [example(small, p.text, p.answer or "") for p in known]
     examples = mixed(taught, given, recipe.known_share) if given else taught
     embedding_VE = model.embedding.weight[kept_V].clone()
     del model, answered
