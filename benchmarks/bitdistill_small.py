@@ -3,7 +3,8 @@
     python benchmarks/bitdistill_small.py DATA [--output benchmarks/results] [--seeds 3] [--scale 1.0]
 
 DATA holds AG News as ``dev.tsv.gz`` (10,000 texts, to train on) and ``test.tsv.gz`` (7,581 whole lines). A small
-LLaMA-like model reads the training texts as a language model, then learns to name the topic behind a text (the teacher). Students begin
+LLaMA-like model reads the training texts as a language model, then learns to name the topic behind a text (the
+teacher). Students begin
 with the language model, not with the teacher:
 
 * direct: its maps become BitLinear, then it is fine-tuned (BitNet-SFT of the paper);

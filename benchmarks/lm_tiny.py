@@ -5,7 +5,7 @@
 Held-out prompts are those of words that no training prompt has (`multiway_text.bitdistill.prompts`). Their answers are
 judged by the teacher with the system message that it answered with: nats a token of what was said. The floor is what
 the teacher says itself, the control the student's answers to other prompts. Capitals, opposites, days and sums were
-taught with their answers: how many of them are right says how well they were kept, not how well it generalises; sums are
+taught with their answers: how many are right says how well they were kept, not how well it generalises; sums are
 also asked beyond those taught.
 """
 
@@ -87,7 +87,9 @@ def main() -> None:
         "opposites": [p for p in known if "opposite" in p.text or "antonym" in p.text],
         "days and months": [p for p in known if "comes after" in p.text or "comes before" in p.text],
         "sums, taught": [p for p in known if any(c.isdigit() for c in p.text)],
-        "sums, beyond": [Prompt(f"What is {a} plus {b}?", f"{a} plus {b} is {a + b}.") for a in (14, 17, 23) for b in range(13, 30)],
+        "sums, beyond": [
+            Prompt(f"What is {a} plus {b}?", f"{a} plus {b} is {a + b}.") for a in (14, 17, 23) for b in range(13, 30)
+        ],
     }  # fmt: skip
     facts = {}
     for name, group in groups.items():
