@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sized
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from multiway_blocks.causal import causal_visibility, token_positions
 from multiway_blocks.linear import project
 from multiway_blocks.norm import RMSNorm
+from multiway_core import config
 from multiway_core.errors import CheckpointError, InputError
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
+
+Config = TypeVar("Config")
 
 
 class Sizes(Protocol):
@@ -43,6 +46,14 @@ def check_layers(path: Path, num_layers: int, tensors: Sized) -> None:
         raise CheckpointError(
             f"{path}: {num_layers} layers are asked for, and there are {len(tensors)} tensors"
         )
+
+
+def read_config(kind: type[Config], path: Path) -> Config:
+    """The configuration in a file. Raises ConfigError; InputError, with the file's name, if its sizes do not fit."""
+    try:
+        return config.load(kind, path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def require_finite(path: Path, module: nn.Module) -> None:

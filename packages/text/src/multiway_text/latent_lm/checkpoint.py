@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from multiway_core import checkpoint, config
 
-from multiway_text.causal_lm import require_finite
+from multiway_text.causal_lm import read_config, require_finite
 from multiway_text.latent_lm.config import LatentLMConfig, TokenizerConfig
 from multiway_text.latent_lm.model import LatentLM
 from multiway_text.latent_lm.tokenizer import PictureTokenizer
@@ -40,7 +40,7 @@ def load(
 ) -> tuple[LatentLM, PictureTokenizer]:
     """Both, in evaluation mode. Raises ConfigError, CheckpointError, and InputError for weights that are not finite."""
     folder = Path(folder)
-    own = config.load(_Folder, folder / "config.json")
+    own = read_config(_Folder, folder / "config.json")
     with checkpoint.on_meta():
         model, tokenizer = LatentLM(own.model), PictureTokenizer(own.tokenizer)
     for module, name in ((model, "model.safetensors"), (tokenizer, _TOKENIZER_FILE)):
