@@ -205,9 +205,9 @@ def test_learns(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = MHMoE(MHMoEConfig(**(SPLIT | {"vocab_size": processor.VOCAB_SIZE})))
     before = recipe.evaluate(model, text, length=17)
-    recipe.train(model, text, recipe.train_config(40, 1e-2), tmp_path, batch_size=8, length=17)
+    recipe.train(model, text, recipe.train_config(60, 1e-2), tmp_path, batch_size=8, length=17)
     assert before > 5
-    assert recipe.evaluate(model, text, length=17) < 1.5
+    assert recipe.evaluate(model, text, length=17) < 2
     assert processor.decode([*processor.encode("né", end=True)]) == "né"
 
 
