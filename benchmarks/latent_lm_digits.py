@@ -227,7 +227,7 @@ class Study:
             return data, torch.where(hidden, CLASSES, self.train_labels[rows])
 
         def objective(module: nn.Module, item: tuple[Tensor, Tensor]) -> Loss:
-            return Loss(module.loss(*item) * BATCH, BATCH, {}, BATCH)  # type: ignore[operator]
+            return Loss(module.loss(*item) * BATCH, BATCH, {}, BATCH)
 
         Trainer(
             model, objective, batches, recipe.train_config(STEPS, RATE, seed, EMA), self.work / name
@@ -239,7 +239,7 @@ class Study:
 def new_tokenizer(variance: str, noise: float, weight: float) -> PictureTokenizer:
     config = TokenizerConfig(
         image_size=8, num_channels=1, patch_size=2, latent_size=4, hidden_size=48, num_layers=2, num_heads=4,
-        inner_size=96, variance=variance, noise_std=noise, mean_weight=weight,  # type: ignore[arg-type]
+        inner_size=96, variance=variance, noise_std=noise, mean_weight=weight,
     )  # fmt: skip
     return PictureTokenizer(config)
 
@@ -276,12 +276,12 @@ def main() -> None:
     study.cell("steps", study.run_steps)
     study.cell("speed", lambda: speed(LatentLM(MODEL), new_dit(0)))
     for name in list(TOKENIZERS)[1:]:
-        study.cell(f"tokenizer {name}", lambda name=name: study.run_latent_lm(name, 0))  # type: ignore[misc]
+        study.cell(f"tokenizer {name}", lambda name=name: study.run_latent_lm(name, 0))
     study.cell("shuffled labels", lambda: study.run_latent_lm("sigma 0.5", 0, shuffled=True))
     for seed in (1, 2):
-        study.cell(f"LatentLM, seed {seed}", lambda seed=seed: study.run_latent_lm("sigma 0.5", seed))  # type: ignore[misc]
-        study.cell(f"DiT, seed {seed}", lambda seed=seed: study.run_dit(seed))  # type: ignore[misc]
-        study.cell(f"VQ tokens, seed {seed}", lambda seed=seed: study.run_vq(seed))  # type: ignore[misc]
+        study.cell(f"LatentLM, seed {seed}", lambda seed=seed: study.run_latent_lm("sigma 0.5", seed))
+        study.cell(f"DiT, seed {seed}", lambda seed=seed: study.run_dit(seed))
+        study.cell(f"VQ tokens, seed {seed}", lambda seed=seed: study.run_vq(seed))
     report = {
         "schema": "multiway.benchmark.latent-lm-digits/1",
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -59,11 +59,11 @@ def speed(small: LatentLM, small_dit: DiT) -> list[dict[str, Any]]:
     """Pictures a second at 20 steps with guidance: CPU time, medians of interleaved rounds; untrained weights do."""
     torch.manual_seed(0)
     mid = LatentLMConfig(
-        vocab_size=5 + CLASSES, latent_size=4, hidden_size=256, num_layers=8, num_heads=8, head_layers=3
+        vocab_size=5 + CLASSES, latent_size=4, hidden_size=192, num_layers=6, num_heads=6, head_layers=3
     )
     pairs = [
         ("digits", small.eval(), small_dit.eval(), (1, 16, 128)),
-        ("mid", LatentLM(mid).eval(), DiT(4, 16, 232, 8, 8).eval(), (1, 8, 32)),
+        ("mid", LatentLM(mid).eval(), DiT(4, 16, 192, 6, 6).eval(), (1, 4, 16)),
     ]
     lines = []
     for name, model, dit, batches in pairs:

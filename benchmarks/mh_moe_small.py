@@ -2,9 +2,9 @@
 
     python benchmarks/mh_moe_small.py [--work FOLDER] [--seeds 3] [--steps 300] [--minutes 20]
 
-Five byte models of 4 layers of 144 on the sources of Python's standard library, a tenth of the files held out: dense,
+Five byte models of 4 layers of 96 on the sources of Python's standard library, a tenth of the files held out: dense,
 a mixture of 8 experts (SMoE), 16 finer ones, and MH-MoE with 2 and with 3 sub-tokens. Every second layer is a mixture.
-Sizes are those of arXiv 2411.16205, section 4, scaled by 144 / 768; all five compute the same for a token, and the four
+Sizes are those of arXiv 2411.16205, section 4, an eighth as wide; all five compute the same for a token, and the four
 mixtures have the same weights, by `multiway_text.mh_moe.parity`. All of a seed read the same windows in the same order.
 
 Loss is that of the held-out files in nats a byte. The activation ratio is the share of experts that get at least a
@@ -37,7 +37,7 @@ from multiway_text.mh_moe.objective import activation_ratio, expert_loads
 from multiway_text.mh_moe.parity import MixtureSizes, match_operations_and_weights
 from torch import Tensor
 
-WIDTH, INNER = 144, 384  # 768 and 2048, scaled
+WIDTH, INNER = 96, 256  # 768 and 2048, scaled
 LENGTH, BATCH, RATE = 129, 8, 3e-3
 HELD_OUT_BYTES = 120_000
 BASE = MixtureSizes(WIDTH, INNER, 8)

@@ -165,7 +165,7 @@ def test_head_equals_transformers() -> None:
     ours.load_state_dict({_own_name(name): value for name, value in theirs.state_dict().items()})
     x, hidden, times = torch.randn(6, 5), torch.randn(6, 24), torch.tensor([0, 1, 17, 400, 998, 999])
     with torch.no_grad():
-        expected = theirs(x, times, condition=hidden)
+        expected = theirs(x, times.float(), condition=hidden)
         torch.testing.assert_close(ours(x, times, hidden), expected, atol=1e-5, rtol=1e-5)
 
 

@@ -158,9 +158,9 @@ def test_learns_two_classes_and_comes_back_from_a_folder(tmp_path: Path) -> None
     tokenizer = PictureTokenizer(TokenizerConfig(**PICTURES, noise_std=0.1))
     model = LatentLM(LatentLMConfig(**MODEL))
     recipe.train_tokenizer(tokenizer, pixels, recipe.train_config(60, 1e-2), tmp_path / "t", batch_size=16)
-    config = recipe.train_config(120, 5e-3, ema_decay=0.9)
+    config = recipe.train_config(200, 5e-3, ema_decay=0.9)
     recipe.train_class_conditional(
-        model, tokenizer, pixels, labels, config, tmp_path / "m", batch_size=16, draws=4
+        model, tokenizer, pixels, labels, config, tmp_path / "m", batch_size=16, token_weight=1.0
     )
     checkpoint.save(model, tokenizer, tmp_path / "saved")
     again = checkpoint.load(tmp_path / "saved")

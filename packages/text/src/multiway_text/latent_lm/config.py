@@ -39,8 +39,8 @@ class TokenizerConfig:
     """Of the mean square of the means (fixed), or of the divergence from a normal distribution (learned)."""
 
     def __post_init__(self) -> None:
-        sizes = ("image_size", "num_channels", "patch_size", "latent_size", "hidden_size", "num_layers")
-        sizes += ("num_heads", "inner_size")
+        widths = ("latent_size", "hidden_size", "num_layers", "num_heads", "inner_size")
+        sizes = ("image_size", "num_channels", "patch_size", *widths)
         check_sizes("tokenizer", **{name: getattr(self, name) for name in sizes})
         if self.image_size % self.patch_size:
             raise InputError(
