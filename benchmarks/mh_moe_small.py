@@ -39,7 +39,7 @@ from torch import Tensor
 
 WIDTH, INNER = 96, 256  # 768 and 2048, scaled
 LENGTH, BATCH, RATE = 129, 8, 3e-3
-HELD_OUT_BYTES = 120_000
+HELD_OUT_BYTES = 40_000
 BASE = MixtureSizes(WIDTH, INNER, 8)
 MIXTURES = {
     "dense": None,
@@ -60,7 +60,9 @@ def texts() -> tuple[Tensor, Tensor]:
             continue
         held = hashlib.sha256(name.encode()).digest()[0] % 10 == 0
         parts[held].append(path.read_bytes())
-    train, held_out = (torch.tensor(list(b"".join(parts[held])), dtype=torch.uint8) for held in (False, True))
+    train, held_out = (
+        torch.frombuffer(bytearray(b"".join(parts[held])), dtype=torch.uint8) for held in (False, True)
+    )
     # An even choice of stretches, so that no single file weighs much.
     count = min(HELD_OUT_BYTES, len(held_out)) // LENGTH
     rows = held_out[: len(held_out) // LENGTH * LENGTH].view(-1, LENGTH)
@@ -93,7 +95,7 @@ def run(name: str, seed: int, steps: int, work: Path, train: Tensor, held_out: T
         model, train, recipe.train_config(steps, RATE, seed), folder, batch_size=BATCH, length=LENGTH
     )
     seconds = time.process_time() - start
-    loads = expert_loads(model, held_out.view(-1, LENGTH)[::7].long())
+    loads = expert_loads(model, held_out.view(-1, LENGTH)[::2].long())
     return {
         "nats": recipe.evaluate(model, held_out, length=LENGTH),
         "activation_ratio": activation_ratio(loads) if len(loads) else None,

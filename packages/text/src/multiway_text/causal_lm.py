@@ -71,7 +71,7 @@ class CausalLM(nn.Module):
         self.sizes = sizes
         self.embedding = nn.Embedding(sizes.vocab_size, sizes.hidden_size)
         self.layers = nn.ModuleList(layers)
-        self.norm = RMSNorm(sizes.hidden_size, eps=sizes.norm_eps)
+        self.norm: nn.Module = RMSNorm(sizes.hidden_size, eps=sizes.norm_eps)
         self.head = None
         if not sizes.tied_embeddings:
             self.head = nn.Linear(sizes.hidden_size, sizes.vocab_size, bias=False)

@@ -105,8 +105,7 @@ class MHMoE(CausalLM):
 
     def mixtures(self) -> list[MixtureOfExperts]:
         """The mixtures, from the first layer to the last."""
-        found = [layer.feedforward for layer in self.layers if layer.has_mixture]
-        return [part.mixture if isinstance(part, MultiHeadMixture) else part for part in found]
+        return [part for part in self.modules() if isinstance(part, MixtureOfExperts)]
 
     def hidden_of(
         self, x_BTE: Tensor, valid_BT: Tensor | None = None, cache: StaticKVCache | None = None
