@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sized
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from multiway_blocks.causal import causal_visibility, token_positions
 from multiway_blocks.linear import project
 from multiway_blocks.norm import RMSNorm
-from multiway_core.errors import CheckpointError
+from multiway_core import config
+from multiway_core.errors import CheckpointError, InputError
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
+
+Config = TypeVar("Config")
 
 
 class Sizes(Protocol):
@@ -45,6 +48,21 @@ def check_layers(path: Path, num_layers: int, tensors: Sized) -> None:
         )
 
 
+def read_config(kind: type[Config], path: Path) -> Config:
+    """The configuration in a file. Raises ConfigError; InputError, with the file's name, if its sizes do not fit."""
+    try:
+        return config.load(kind, path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def require_finite(path: Path, module: nn.Module) -> None:
+    """Refuse weights that are not finite, naming the first tensor and the file. Raises InputError."""
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"{path}: {name} has values that are not finite; the file is damaged")
+
+
 class CausalLM(nn.Module):
     """Layers are called with (x (B, T, E), mask, positions (B, T), cache, index) and return x."""
 
@@ -53,7 +71,7 @@ class CausalLM(nn.Module):
         self.sizes = sizes
         self.embedding = nn.Embedding(sizes.vocab_size, sizes.hidden_size)
         self.layers = nn.ModuleList(layers)
-        self.norm = RMSNorm(sizes.hidden_size, eps=sizes.norm_eps)
+        self.norm: nn.Module = RMSNorm(sizes.hidden_size, eps=sizes.norm_eps)
         self.head = None
         if not sizes.tied_embeddings:
             self.head = nn.Linear(sizes.hidden_size, sizes.vocab_size, bias=False)
@@ -65,11 +83,16 @@ class CausalLM(nn.Module):
 
         ``valid`` (B, T) bool is False at padding, which stands on the left; None: all are real.
         """
+        return self.hidden_of(self.embedding(tokens_BT), valid_BT, cache)
+
+    def hidden_of(
+        self, x_BTE: Tensor, valid_BT: Tensor | None = None, cache: StaticKVCache | None = None
+    ) -> Tensor:
+        """As :meth:`hidden`, of vectors (B, T, E) in the place of tokens."""
         if valid_BT is None:
-            valid_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
+            valid_BT = torch.ones(x_BTE.shape[:2], dtype=torch.bool, device=x_BTE.device)
         mask = causal_visibility(valid_BT, cache)
         positions_BT = token_positions(valid_BT, cache)
-        x_BTE = self.embedding(tokens_BT)
         for index, layer in enumerate(self.layers):
             x_BTE = layer(x_BTE, mask, positions_BT, cache, index)
         if cache is not None:
