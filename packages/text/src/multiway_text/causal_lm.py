@@ -48,12 +48,12 @@ def check_layers(path: Path, num_layers: int, tensors: Sized) -> None:
 class CausalLM(nn.Module):
     """Layers are called with (x (B, T, E), mask, positions (B, T), cache, index) and return x."""
 
-    def __init__(self, sizes: Sizes, layers: Iterable[nn.Module]) -> None:
+    def __init__(self, sizes: Sizes, layers: Iterable[nn.Module], norm: nn.Module | None = None) -> None:
         super().__init__()
         self.sizes = sizes
         self.embedding = nn.Embedding(sizes.vocab_size, sizes.hidden_size)
         self.layers = nn.ModuleList(layers)
-        self.norm = RMSNorm(sizes.hidden_size, eps=sizes.norm_eps)
+        self.norm = RMSNorm(sizes.hidden_size, eps=sizes.norm_eps) if norm is None else norm
         self.head = None
         if not sizes.tied_embeddings:
             self.head = nn.Linear(sizes.hidden_size, sizes.vocab_size, bias=False)
@@ -67,7 +67,7 @@ class CausalLM(nn.Module):
         """
         if valid_BT is None:
             valid_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
-        mask = causal_visibility(valid_BT, cache)
+        mask = self.visibility(valid_BT, cache)
         positions_BT = token_positions(valid_BT, cache)
         x_BTE = self.embedding(tokens_BT)
         for index, layer in enumerate(self.layers):
@@ -75,6 +75,10 @@ class CausalLM(nn.Module):
         if cache is not None:
             cache.advance(valid_BT)
         return self.norm(x_BTE)
+
+    def visibility(self, valid_BT: Tensor, cache: StaticKVCache | None) -> Tensor | None:
+        """Who sees whom, see :func:`multiway_blocks.causal.causal_visibility`."""
+        return causal_visibility(valid_BT, cache)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., E) -> (..., V)."""
