@@ -143,9 +143,9 @@ def report(result: dict[str, Any], text: CharacterText, options: argparse.Namesp
     lines = [
         "# Stability at depth",
         "",
-        f"Held-out loss, nats a character, of character language models of {options.layers} layers of {WIDTH}",
-        f"({parameters:,} parameters) after {options.steps} steps of {ROWS} x {LENGTH} characters; Adam, no clipping,",
-        f"warm-up of {max(1, options.steps // 10)} steps. Entropy of single characters: {result['unigram_entropy']:.3f}.",
+        f"Held-out loss, nats a character, of character language models, {options.layers} layers of {WIDTH}",
+        f"({parameters:,} parameters) after {options.steps} steps of {ROWS} x {LENGTH} characters, Adam unclipped,",
+        f"warm-up {options.steps // 10} steps. Entropy of single characters: {result['unigram_entropy']:.3f}.",
         f"Text: Python's `pydoc_data.topics` ({text.digest}). Seeds: {', '.join(map(str, seeds))}"
         + (
             " (one only: differences of the size of seed noise are not told apart)."

@@ -151,7 +151,7 @@ def main() -> None:
         "# Reading past the trained length",
         "",
         f"Perplexity a character of the same {HELD_OUT:,} held-out characters in windows of 128 to 1024, by models",
-        f"trained on windows of {TRAINED} ({LAYERS} layers of {WIDTH}, {options.steps} steps of {ROWS}, seeds {seeds}).",
+        f"trained at {TRAINED} ({LAYERS} layers of {WIDTH}, {options.steps} steps of {ROWS}; seeds {seeds}).",
         f"Text: Python's `pydoc_data.topics` ({text.digest}). One thread, AMD EPYC (Genoa, 2 vCPU), {result['date']};",
         f"`python benchmarks/length_extrapolation.py --steps {options.steps} --seeds {seeds.replace(',', '')}`.",
         "",

@@ -245,5 +245,9 @@ def test_experts_as_a_list_and_capacity_outside_training() -> None:
         taken[best] += 1
         expected = probabilities[row, best] * experts[best](token) * kept
         torch.testing.assert_close(y[row], expected)
+    seen: list[int] = []
+    experts.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    MixtureOfExperts(Gate(12, 4), experts, 4, capacity_factor=0.01)(x)
+    assert seen[0] <= 4  # what is dropped is not computed either
     with pytest.raises(ValueError, match="eval_capacity_fraction must be above 0"):
         MixtureOfExperts(Gate(12, 4), experts, 4, eval_capacity_fraction=0.0)

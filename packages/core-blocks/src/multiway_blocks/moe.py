@@ -33,6 +33,8 @@ class Routing(NamedTuple):
     """What each expert's result counts; 0 for a pair that was dropped."""
     balance_loss: Tensor
     """()."""
+    kept_SK: Tensor | None = None
+    """bool, False for a pair that was dropped and need not be computed; None: all are kept."""
 
 
 class Gate(nn.Linear):
@@ -119,7 +121,7 @@ def route(
     first = nn.functional.one_hot(experts_SK[:, 0], num_experts).to(probabilities_SN.dtype)
     tokens = max(1, len(logits_SN))
     balance = num_experts * (probabilities_SN.sum(dim=0) / tokens * first.sum(dim=0) / tokens).sum()
-    return Routing(experts_SK, weights_SK, balance)
+    return Routing(experts_SK, weights_SK, balance, kept_SK)
 
 
 def _sampled(logits_SN: Tensor, experts_SK: Tensor) -> Tensor:
@@ -281,11 +283,15 @@ class MixtureOfExperts(nn.Module):
 
     def _dispatch(self, x_SE: Tensor, routing: Routing) -> Tensor:
         flat = routing.experts_SK.reshape(-1)
-        order_R = flat.argsort(stable=True)
-        counts = torch.bincount(flat, minlength=self.num_experts).tolist()
+        if routing.kept_SK is not None:
+            flat = flat.masked_fill(
+                ~routing.kept_SK.reshape(-1), self.num_experts
+            )  # behind all experts' pairs
+        counts = torch.bincount(flat, minlength=self.num_experts)[: self.num_experts].tolist()
+        order_R = flat.argsort(stable=True)[: sum(counts)]
         sorted_RE = self.experts(x_SE[order_R // self.experts_per_token], counts)
         # Back in the order of the tokens, so that sums are taken in one order: the same bits at every run.
-        results = torch.empty_like(sorted_RE).index_copy(0, order_R, sorted_RE)
+        results = sorted_RE.new_zeros(len(flat), x_SE.shape[1]).index_copy(0, order_R, sorted_RE)
         results_SKE = results.view(len(x_SE), self.experts_per_token, x_SE.shape[1])
         return (results_SKE * routing.weights_SK[..., None].to(results.dtype)).sum(dim=1)
 
