@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 WIDTH, LAYERS, HEADS, TRAINED, ROWS = 64, 3, 2, 128, 8
 LENGTHS = (128, 256, 512, 1024)
-HELD_OUT = 16_384  # characters
+HELD_OUT = 8192  # characters
 RATE = 2e-3
 BLOCK = TRAINED // 2
 
@@ -100,18 +100,17 @@ def perplexity(model: Model, length: int, text: CharacterText) -> float:
     return math.exp(sum(losses) / len(windows))
 
 
-def measured(steps: int, seed: int, text: CharacterText) -> list[dict[str, Any]]:
+def measured(positions: str, steps: int, seed: int, text: CharacterText) -> list[dict[str, Any]]:
+    start = time.process_time()
+    model = train(positions, steps, seed, text)
+    seconds = time.process_time() - start
     rows = []
-    for positions in ("xPos", "rotary", "learned"):
-        start = time.process_time()
-        model = train(positions, steps, seed, text)
-        seconds = time.process_time() - start
-        for block in (None, BLOCK) if positions != "learned" else (None,):
-            model.decoder.block = block
-            name = positions if block is None else f"{positions}, blocks of {block}"
-            found = {str(length): perplexity(model, length, text) for length in LENGTHS}
-            rows.append({"positions": name, "seed": seed, "perplexity": found, "cpu_seconds": seconds})
-            print(rows[-1], flush=True)
+    for block in (None, BLOCK) if positions != "learned" else (None,):
+        model.decoder.block = block
+        name = positions if block is None else f"{positions}, blocks of {block}"
+        found = {str(length): perplexity(model, length, text) for length in LENGTHS}
+        rows.append({"positions": name, "seed": seed, "perplexity": found, "cpu_seconds": seconds})
+        print(rows[-1], flush=True)
     return rows
 
 
@@ -137,7 +136,12 @@ def main() -> None:
     text = CharacterText()
     rows: list[dict[str, Any]] = []
     for seed in options.seeds:
-        rows += measured(options.steps, seed, text)
+        for positions in ("xPos", "rotary", "learned"):
+            rows += measured(positions, options.steps, seed, text)
+            report(rows, text, options)  # after every model: a run may be cut short
+
+
+def report(rows: list[dict[str, Any]], text: CharacterText, options: argparse.Namespace) -> None:
     result = {
         "rows": rows,
         "steps": options.steps,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from multiway_blocks.retention import RetentionRotary, retnet_log_decays
 from multiway_blocks.torchscale import (
     BEiT3,
     Decoder,
@@ -23,6 +24,7 @@ from multiway_blocks.torchscale import (
     VisionEmbedding,
 )
 from multiway_blocks.torchscale.config import flag_types
+from multiway_blocks.torchscale.retention import chunkwise_form, parallel_form, recurrent_form
 from multiway_core.errors import InputError
 
 SMALL = {
@@ -234,6 +236,32 @@ def test_retnet_forms_agree_where_eps_does_not_matter() -> None:
                 forms["recurrent"] = torch.cat(steps, dim=1)
     for name, result in forms.items():
         torch.testing.assert_close(result, forms["abs_sum"], atol=1e-6, rtol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("form", ["abs_sum", "sum_abs", "recurrent", "chunkwise"])
+def test_retention_golden(form: str) -> None:
+    """Two heads, six tokens, width 4: what the norm of each head makes of the last row."""
+    i = torch.arange(48, dtype=torch.float64)
+    q, k, v = torch.sin(0.7 * i + 0.1), torch.cos(0.3 * i - 0.2) / 2, torch.sin(0.05 * i * i)
+    q, k, v = (x.view(1, 2, 6, 4) for x in (q, k, v))
+    rotary = RetentionRotary(4).double()
+    rotary.inverse_frequency = 10_000.0 ** -torch.linspace(0, 1, 2, dtype=torch.float64)
+    q, k = (rotary(x, torch.arange(6)[None]) for x in (q, k))
+    log_decay = retnet_log_decays(2)
+    if form == "recurrent":
+        state: dict = {}
+        steps = [
+            recurrent_form(q[:, :, n : n + 1], k[:, :, n : n + 1], v[:, :, n : n + 1], log_decay, state)
+            for n in range(6)
+        ]
+        o = torch.cat(steps, dim=2)
+    elif form == "chunkwise":
+        o = chunkwise_form(q, k, v, log_decay, 4)
+    else:
+        o = parallel_form(q, k, v, log_decay, form)
+    o = o * torch.rsqrt(o.square().mean(-1, keepdim=True) + 1e-12)
+    golden = [[0.947896, -0.464559, -1.681934, 0.238273], [-1.215506, 1.196274, -0.887612, 0.551017]]
+    torch.testing.assert_close(o[0, :, 5], torch.tensor(golden, dtype=torch.float64), atol=1e-6, rtol=0)
 
 
 def test_many_heads_whose_decay_rounds_to_one() -> None:

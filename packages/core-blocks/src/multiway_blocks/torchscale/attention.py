@@ -56,10 +56,9 @@ class MultiheadAttention(
             eps=args.layernorm_eps,
             dropout=args.attention_dropout,
         )
-        for name in ("k_proj", "v_proj", "q_proj", "out_proj"):
+        parts = ["k_proj", "v_proj", "q_proj", "out_proj"]
+        for name in [*parts, "inner_attn_ln"] if self_attention and args.subln else parts:
             setattr(self, name, wrap(args, getattr(self, name)))
-        if self_attention and args.subln:
-            self.inner_attn_ln = wrap(args, self.inner_attn_ln)
 
     def attend_self(self, x_BTE: Tensor, mask: Tensor | None, state: dict[str, Tensor] | None) -> Tensor:
         """Self-attention behind what ``state`` holds, which takes the new keys and values: (B, T, E)."""

@@ -203,9 +203,9 @@ class Encoder(nn.Module):
         return attention_mask(None, padding, bias, x_BTE.dtype)
 
 
-def tied_weight(embed_tokens: nn.Module | None) -> Tensor:
+def tied_weight(embed_tokens: nn.Module | None) -> nn.Parameter:
     """The matrix that an output projection shares."""
     weight = getattr(embed_tokens, "weight", None)
-    if not isinstance(weight, Tensor):
+    if not isinstance(weight, nn.Parameter):
         raise InputError("an output projection that shares the embedding needs embed_tokens")
     return weight

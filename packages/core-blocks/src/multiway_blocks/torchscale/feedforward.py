@@ -35,6 +35,9 @@ class FeedForwardNetwork(Published, FeedForward, names={"up": "fc1", "norm": "ff
 class GLU(Published, GatedFeedForward, names={"gate": "fc1", "down": "fc2", "up": "gate"}):
     """``fc2(activation(fc1(x)) * gate(x))``, RetNet's. What is called ``gate`` here has no activation."""
 
+    fc1: nn.Module
+    fc2: nn.Module
+
     def __init__(self, args: Any, embed_dim: int, ffn_dim: int) -> None:
         super().__init__(
             embed_dim,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 SCALED = ("fc1", "fc2", "out_proj", "v_proj")
 
@@ -36,11 +36,11 @@ def as_bert(module: nn.Module) -> None:
             part.weight[part.padding_idx].zero_()
 
 
-def output_projection(args: Any, width: int, tied: Tensor | None) -> nn.Linear:
+def output_projection(args: Any, width: int, tied: nn.Parameter | None) -> nn.Linear:
     """A map without bias to the vocabulary, N(0, 1 / width), or one that shares the embedding's weight ``tied``."""
     if tied is not None:
         projection = nn.Linear(tied.shape[1], tied.shape[0], bias=False)
-        projection.weight = tied  # type: ignore[assignment]
+        projection.weight = tied
         return projection
     projection = nn.Linear(width, args.vocab_size, bias=False)
     nn.init.normal_(projection.weight, std=width**-0.5)

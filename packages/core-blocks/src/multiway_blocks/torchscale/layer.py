@@ -21,6 +21,10 @@ from multiway_blocks.drop_path import DropPath
 class ResidualLayer(nn.Module):
     """Base of a layer; ``half`` is "encoder" or "decoder", ``depth`` counts from 0, ``alpha`` is DeepNorm's."""
 
+    ffn: nn.Module
+    moe_layer: nn.Module
+    """A layer has one of the two."""
+
     def __init__(self, args: Any, half: str, depth: int, alpha: float) -> None:
         super().__init__()
         layers = getattr(args, f"{half}_layers")

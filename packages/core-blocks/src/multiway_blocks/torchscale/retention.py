@@ -26,10 +26,15 @@ from multiway_blocks.torchscale.names import Published
 class RetNetRelPos(RetentionRotary):
     """Rotary positions and decays, one for all layers; both tables are part of the checkpoint."""
 
+    angle: Tensor
+    decay: Tensor
+
     def __init__(self, args: Any) -> None:
         heads = args.decoder_retention_heads
         super().__init__(args.decoder_embed_dim // heads)
-        self.register_buffer("angle", self._buffers.pop("inverse_frequency").repeat_interleave(2))
+        frequencies = self._buffers.pop("inverse_frequency")
+        assert frequencies is not None
+        self.register_buffer("angle", frequencies.repeat_interleave(2))
         self.register_buffer("decay", retnet_log_decays(heads).float())
 
     @property
@@ -101,7 +106,7 @@ def recurrent_form(
         matrix = state["prev_key_value"].transpose(-1, -2) * before_H.sqrt()[:, None, None]
     if q_BHTK.shape[2] == 1 and matrix is not None:
         one, matrix = retention.recurrent(
-            *(x[:, :, 0] for x in (q_BHTK, k_BHTK, v_BHTV, log_decay_BHT)), matrix
+            q_BHTK[:, :, 0], k_BHTK[:, :, 0], v_BHTV[:, :, 0], log_decay_BHT[:, :, 0], matrix
         )
         o = one[:, :, None]
     else:

@@ -11,7 +11,7 @@ Shape suffixes: B batch, T new tokens, E hidden size.
 from __future__ import annotations
 
 import torch
-from multiway_blocks.feedforward import GatedFeedForward
+from multiway_blocks.feedforward import Activation, GatedFeedForward
 from multiway_blocks.norm import RMSNorm
 from multiway_blocks.retention import Retention, RetentionState
 from multiway_core.generation import StaticKVCache
@@ -21,7 +21,7 @@ from multiway_text.causal_lm import CausalLM
 from multiway_text.retnet.cache import RetentionCache
 from multiway_text.retnet.config import RetNetConfig
 
-_ACTIVATIONS = {"gelu": nn.functional.gelu, "swish": nn.functional.silu}
+_ACTIVATIONS: dict[str, Activation] = {"gelu": nn.functional.gelu, "swish": nn.functional.silu}
 
 
 class Layer(nn.Module):
