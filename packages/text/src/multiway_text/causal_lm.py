@@ -66,12 +66,12 @@ def require_finite(path: Path, module: nn.Module) -> None:
 class CausalLM(nn.Module):
     """Layers are called with (x (B, T, E), mask, positions (B, T), cache, index) and return x."""
 
-    def __init__(self, sizes: Sizes, layers: Iterable[nn.Module]) -> None:
+    def __init__(self, sizes: Sizes, layers: Iterable[nn.Module], norm: nn.Module | None = None) -> None:
         super().__init__()
         self.sizes = sizes
         self.embedding = nn.Embedding(sizes.vocab_size, sizes.hidden_size)
         self.layers = nn.ModuleList(layers)
-        self.norm: nn.Module = RMSNorm(sizes.hidden_size, eps=sizes.norm_eps)
+        self.norm: nn.Module = RMSNorm(sizes.hidden_size, eps=sizes.norm_eps) if norm is None else norm
         self.head = None
         if not sizes.tied_embeddings:
             self.head = nn.Linear(sizes.hidden_size, sizes.vocab_size, bias=False)
@@ -91,13 +91,17 @@ class CausalLM(nn.Module):
         """As :meth:`hidden`, of vectors (B, T, E) in the place of tokens."""
         if valid_BT is None:
             valid_BT = torch.ones(x_BTE.shape[:2], dtype=torch.bool, device=x_BTE.device)
-        mask = causal_visibility(valid_BT, cache)
+        mask = self.visibility(valid_BT, cache)
         positions_BT = token_positions(valid_BT, cache)
         for index, layer in enumerate(self.layers):
             x_BTE = layer(x_BTE, mask, positions_BT, cache, index)
         if cache is not None:
             cache.advance(valid_BT)
         return self.norm(x_BTE)
+
+    def visibility(self, valid_BT: Tensor, cache: StaticKVCache | None) -> Tensor | None:
+        """Who sees whom, see :func:`multiway_blocks.causal.causal_visibility`."""
+        return causal_visibility(valid_BT, cache)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., E) -> (..., V)."""
