@@ -33,7 +33,7 @@ def written_out(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | Non
 @pytest.mark.parametrize("reference", [False, True])
 def test_equals_the_formula_with_gradients(dtype, kv_heads, form, with_lse, reference, monkeypatch) -> None:
     monkeypatch.setattr(dispatch, "USE_REFERENCE", reference)
-    monkeypatch.setattr(partial_attention, "_QUERIES_AT_ONCE", 4)
+    monkeypatch.setattr(partial_attention, "_SCORES_AT_ONCE", 2 * 4 * 9 * 4)
     tensors = inputs(dtype, kv_heads=kv_heads)
     visible = {"visible": torch.arange(9) > 3, "visible_rows": causal_mask(9, 9)[0, 0]}.get(form)
     visible = None if visible is None else visible.expand(1, 1, -1 if form == "visible_rows" else 1, 9)

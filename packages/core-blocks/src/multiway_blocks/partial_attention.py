@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from multiway_blocks.kernels import dispatch
 
 MISSING = -1e8  # lse of a query that sees no key; not infinity, for 0 / 0 would spoil all gradients
-_QUERIES_AT_ONCE = 1024  # bounds the memory of scores
+_SCORES_AT_ONCE = 1 << 24  # bounds the memory of the definition
 
 
 def attend_part(
@@ -112,17 +112,21 @@ def _additive(visible: Tensor | None, query: Tensor) -> Tensor | None:
     return mask.masked_fill_(~visible, hidden).expand(query.shape[0], -1, query.shape[2], -1)
 
 
-def _scores(query: Tensor, key: Tensor, start: int, causal: bool, visible: Tensor | None) -> Tensor:
-    """Masked scores of the block of queries that begins at ``start``, in float32 at least."""
-    stop = min(start + _QUERIES_AT_ONCE, query.shape[2])
-    scaled = query[:, :, start:stop] * query.shape[-1] ** -0.5
+def _at_once(query: Tensor, key: Tensor) -> int:
+    """Queries of a block."""
+    return max(1, _SCORES_AT_ONCE // max(1, query.shape[0] * query.shape[1] * key.shape[2]))
+
+
+def _scores(query: Tensor, key: Tensor, part: slice, causal: bool, visible: Tensor | None) -> Tensor:
+    """Masked scores of a block of queries, in float32 at least."""
+    scaled = query[:, :, part] * query.shape[-1] ** -0.5
     scores = (scaled @ key.transpose(-1, -2)).to(torch.promote_types(query.dtype, torch.float32))
     if visible is not None:
-        part = visible if visible.shape[2] == 1 else visible[:, :, start:stop]
-        scores = scores.masked_fill(~part, MISSING)
+        seen = visible if visible.shape[2] == 1 else visible[:, :, part]
+        scores = scores.masked_fill(~seen, MISSING)
     if causal:
         place_S = torch.arange(key.shape[2], device=key.device)
-        scores = scores.masked_fill(place_S > place_S[start:stop, None], MISSING)
+        scores = scores.masked_fill(place_S > place_S[part, None], MISSING)
     return scores
 
 
@@ -132,8 +136,9 @@ def _forward(
     groups = query.shape[1] // key.shape[1]
     key, value = (x.repeat_interleave(groups, dim=1) if groups > 1 else x for x in (key, value))
     outs, sums = [], []
-    for start in range(0, query.shape[2], _QUERIES_AT_ONCE):
-        scores = _scores(query, key, start, causal, visible)
+    step = _at_once(query, key)
+    for start in range(0, query.shape[2], step):
+        scores = _scores(query, key, slice(start, start + step), causal, visible)
         sums.append(scores.logsumexp(dim=-1))
         outs.append((scores - sums[-1][..., None]).exp().to(value.dtype) @ value)
     return torch.cat(outs, dim=2), torch.cat(sums, dim=2)
@@ -161,9 +166,10 @@ def _backward(
     scale = query.shape[-1] ** -0.5
     grad_query = torch.empty_like(query)
     grad_key, grad_value = torch.zeros_like(key), torch.zeros_like(value)
-    for start in range(0, query.shape[2], _QUERIES_AT_ONCE):
-        part = slice(start, start + _QUERIES_AT_ONCE)
-        shares = (_scores(query, key, start, causal, visible) - lse[:, :, part, None]).exp()
+    step = _at_once(query, key)
+    for start in range(0, query.shape[2], step):
+        part = slice(start, start + step)
+        shares = (_scores(query, key, part, causal, visible) - lse[:, :, part, None]).exp()
         grad_value += shares.to(value.dtype).transpose(-1, -2) @ grad_out[:, :, part]
         grad_scores = (grad_out[:, :, part] @ value.transpose(-1, -2)).to(wide) - shift[:, :, part, None]
         grad_scores = (grad_scores * shares * scale).to(query.dtype)
