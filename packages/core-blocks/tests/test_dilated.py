@@ -109,8 +109,15 @@ def test_equals_loops_with_gradients(
 
 def test_head_groups() -> None:
     assert [(g.offset, g.heads) for g in head_groups(4, 2)] == [(0, slice(0, 2)), (1, slice(2, 4))]
-    assert [(g.offset, g.heads) for g in head_groups(5, 3)] == [(0, slice(0, 2)), (1, slice(2, 4)), (2, slice(4, 5))]
-    assert [(g.offset, g.heads) for g in head_groups(5, 2, "mod")] == [(0, slice(0, 5, 2)), (1, slice(1, 5, 2))]
+    assert [(g.offset, g.heads) for g in head_groups(5, 3)] == [
+        (0, slice(0, 2)),
+        (1, slice(2, 4)),
+        (2, slice(4, 5)),
+    ]
+    assert [(g.offset, g.heads) for g in head_groups(5, 2, "mod")] == [
+        (0, slice(0, 5, 2)),
+        (1, slice(1, 5, 2)),
+    ]
     assert [g.place for g in head_groups(5, 2, "mod")] == [slice(0, 3), slice(3, 5)]
     assert [g.offset for g in head_groups(2, 512)] == [0, 1]
 

@@ -44,8 +44,12 @@ def close(ours: Tensor, theirs: Tensor, tolerance: float = 1e-12) -> None:
 def test_chunks_equal_the_whole(branches, options: dict, chunks: list[int], kind: str) -> None:
     attention, x = layer(branches, **options), inputs(2, 45)
     whole = attention(x)
-    cache = static(2, 45) if kind == "static" else SegmentCache(
-        1, 2, 6, 4, branches, head_offset=options.get("head_offset", "block"), dtype=torch.float64
+    cache = (
+        static(2, 45)
+        if kind == "static"
+        else SegmentCache(
+            1, 2, 6, 4, branches, head_offset=options.get("head_offset", "block"), dtype=torch.float64
+        )
     )
     parts, start = [], 0
     for length in chunks:
@@ -77,7 +81,9 @@ def test_padded_rows_equal_rows_alone() -> None:
     for part in (slice(0, 7), slice(7, 11)):
         own = valid[:, part]
         parts.append(
-            attention(x[:, part], mask=padding_mask(own), positions_BT=token_positions(own, cache), cache=cache)
+            attention(
+                x[:, part], mask=padding_mask(own), positions_BT=token_positions(own, cache), cache=cache
+            )
         )
         cache.advance(own)
     close(torch.cat(parts, dim=1), at_once)

@@ -62,12 +62,18 @@ def process(rank: int, size: int, folder: Path) -> None:
 @pytest.mark.parametrize("size", [2, 4])
 def test_processes_equal_one(size: int, tmp_path: Path) -> None:
     multiprocessing.set_forkserver_preload(["torch"])
-    torch.multiprocessing.start_processes(process, args=(size, tmp_path), nprocs=size, start_method="forkserver")
+    torch.multiprocessing.start_processes(
+        process, args=(size, tmp_path), nprocs=size, start_method="forkserver"
+    )
     for name in CASES:
         whole = outcome(*build(name))
         parts = [torch.load(tmp_path / f"{name} {rank}.pt", weights_only=True) for rank in range(size)]
         for key, expected in whole.items():
             ours = torch.cat([part[key] for part in parts], dim=1) if key in ("y", "x") else parts[0][key]
-            torch.testing.assert_close(ours, expected, atol=1e-9, rtol=1e-9, msg=lambda m, k=key: f"{name} {k}: {m}")
+            torch.testing.assert_close(
+                ours, expected, atol=1e-9, rtol=1e-9, msg=lambda m, k=f"{name} {key}": f"{k}: {m}"
+            )
     for rank in range(size):
-        assert "10 tokens a process do not fit the segment length 4" in (tmp_path / f"error {rank}").read_text()
+        assert (
+            "10 tokens a process do not fit the segment length 4" in (tmp_path / f"error {rank}").read_text()
+        )

@@ -11,7 +11,9 @@ from multiway_blocks.partial_attention import attend_part, causal_attend, merge
 from torch import Tensor
 
 
-def inputs(dtype: torch.dtype, heads: int = 4, kv_heads: int = 4, queries: int = 9, keys: int = 9) -> list[Tensor]:
+def inputs(
+    dtype: torch.dtype, heads: int = 4, kv_heads: int = 4, queries: int = 9, keys: int = 9
+) -> list[Tensor]:
     torch.manual_seed(queries + keys)
     shapes = ((2, heads, queries, 8), (2, kv_heads, keys, 8), (2, kv_heads, keys, 8))
     return [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes]
@@ -51,11 +53,16 @@ def test_equals_the_formula_with_gradients(dtype, kv_heads, form, with_lse, refe
 
 def test_merged_parts_are_the_whole() -> None:
     query, key, value = inputs(torch.float64)
-    parts = [attend_part(query, key[:, :, part], value[:, :, part]) for part in (slice(2), slice(2, 3), slice(3, 9))]
+    parts = [
+        attend_part(query, key[:, :, part], value[:, :, part])
+        for part in (slice(2), slice(2, 3), slice(3, 9))
+    ]
     whole = attend_part(query, key, value)
     for merged, expected in zip(merge(parts), whole, strict=True):
         torch.testing.assert_close(merged, expected, atol=1e-12, rtol=0)
-    gradients = [torch.autograd.grad(out.sin().sum(), (query, key, value)) for out in (merge(parts)[0], whole[0])]
+    gradients = [
+        torch.autograd.grad(out.sin().sum(), (query, key, value)) for out in (merge(parts)[0], whole[0])
+    ]
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
 

@@ -116,7 +116,11 @@ def test_learns_and_every_parameter_has_a_gradient() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] - 0.5
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for n, p in model.named_parameters() if "key.bias" not in n)
+    assert all(
+        p.grad is not None and p.grad.abs().sum() > 0
+        for n, p in model.named_parameters()
+        if "key.bias" not in n
+    )
 
 
 @pytest.mark.parametrize("tied", [False, True])

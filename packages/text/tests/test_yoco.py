@@ -54,8 +54,12 @@ def written_out(state: dict[str, Tensor], config: YocoConfig, tokens: Tensor) ->
 
     def rotated(x: Tensor) -> Tensor:  # (T, D), interleaved pairs, frequencies from 1 to 1 / theta
         frequencies = config.rope_theta ** -torch.linspace(0, 1, x.shape[1] // 2)
-        turn = torch.polar(torch.ones(()), torch.arange(len(x))[:, None].float() * frequencies).to(torch.complex128)
-        return torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * turn).flatten(-2)
+        turn = torch.polar(torch.ones(()), torch.arange(len(x))[:, None].float() * frequencies).to(
+            torch.complex128
+        )
+        return torch.view_as_real(
+            torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * turn
+        ).flatten(-2)
 
     def heads(x: Tensor, count: int) -> list[Tensor]:
         return list(x.chunk(count, dim=-1))
@@ -69,7 +73,9 @@ def written_out(state: dict[str, Tensor], config: YocoConfig, tokens: Tensor) ->
 
     def feedforward(x: Tensor, name: str) -> Tensor:
         y = norm(x, state[f"{name}.final_layer_norm.weight"])
-        inner = nn.functional.silu(y @ state[f"{name}.ffn.fc1.weight"].T) * (y @ state[f"{name}.ffn.gate.weight"].T)
+        inner = nn.functional.silu(y @ state[f"{name}.ffn.fc1.weight"].T) * (
+            y @ state[f"{name}.ffn.gate.weight"].T
+        )
         return x + inner @ state[f"{name}.ffn.fc2.weight"].T
 
     def map_of(x: Tensor, name: str, part: str) -> Tensor:
@@ -100,7 +106,10 @@ def written_out(state: dict[str, Tensor], config: YocoConfig, tokens: Tensor) ->
     for i in range(config.num_layers // 2):
         name = f"cross_decoder.layers.{i}"
         q = heads(map_of(norm(x, state[f"{name}.mixer_layer_norm.weight"]), name, "q_proj"), config.num_heads)
-        outs = [attention(rotated(q[h]), key[h // group], value[h // group], None) for h in range(config.num_heads)]
+        outs = [
+            attention(rotated(q[h]), key[h // group], value[h // group], None)
+            for h in range(config.num_heads)
+        ]
         x = feedforward(x + map_of(torch.cat(outs, -1), name, "out_proj"), name)
     return norm(x, state["layer_norm.weight"]) @ state["output_projection.weight"].T
 
@@ -115,12 +124,16 @@ def test_equals_the_formulas_by_released_names(model: Yoco) -> None:
 
 @pytest.mark.parametrize("chunk", [1000, 64, 7, 1])
 @torch.no_grad()
-def test_prefill_without_the_cross_decoder_equals_the_full_forward(model: Yoco, chunk: int, monkeypatch) -> None:
+def test_prefill_without_the_cross_decoder_equals_the_full_forward(
+    model: Yoco, chunk: int, monkeypatch
+) -> None:
     tokens = prompt(2, 90)
     whole = model(tokens)[:, -1]
     seen = []
     for layer in model.cross_layers:
-        monkeypatch.setattr(layer, "forward", lambda x, *rest, own=layer.forward: seen.append(x.shape[1]) or own(x, *rest))
+        monkeypatch.setattr(
+            layer, "forward", lambda x, *rest, own=layer.forward: seen.append(x.shape[1]) or own(x, *rest)
+        )
     cache = model.new_cache(2, 100)
     logits = model.prefill(tokens, cache, chunk=chunk)
     assert seen == [1, 1]  # one token, whatever the prompt's length
@@ -147,7 +160,9 @@ def test_decoding_equals_the_whole_with_padding(model: Yoco) -> None:
     cache = model.new_cache(3, longest + 6)
     steps = [model.prefill(tokens, cache, valid, chunk=5)]
     steps += [model.decode(following[:, t : t + 1], cache) for t in range(6)]
-    padded = model(torch.cat([tokens, following], 1), torch.cat([valid, torch.ones(3, 6, dtype=torch.bool)], 1))
+    padded = model(
+        torch.cat([tokens, following], 1), torch.cat([valid, torch.ones(3, 6, dtype=torch.bool)], 1)
+    )
     for row, length in enumerate(lengths):
         alone = torch.cat([tokens[row, longest - length :], following[row]])[None]
         whole = model(alone)[0]
@@ -162,7 +177,9 @@ def test_generates_the_arg_max_of_full_forwards_in_any_batch(model: Yoco) -> Non
     cache = model.new_cache(2, 20)
     with torch.no_grad():
         first = model.prefill(tokens, cache, valid)
-    done = generate(model.decode, first, cache, GenerationConfig(max_new_tokens=12, eos_token_ids=(7,), pad_token_id=0))
+    done = generate(
+        model.decode, first, cache, GenerationConfig(max_new_tokens=12, eos_token_ids=(7,), pad_token_id=0)
+    )
     for row, start in ((0, 0), (1, 3)):
         ids = tokens[row, start:].tolist()
         with torch.no_grad():
@@ -172,7 +189,12 @@ def test_generates_the_arg_max_of_full_forwards_in_any_batch(model: Yoco) -> Non
     beams = model.new_cache(1, 20)
     with torch.no_grad():
         first = model.prefill(tokens[:1], beams)
-    best = generate(model.decode, first, beams, GenerationConfig(max_new_tokens=6, num_beams=3, eos_token_ids=(7,), pad_token_id=0))
+    best = generate(
+        model.decode,
+        first,
+        beams,
+        GenerationConfig(max_new_tokens=6, num_beams=3, eos_token_ids=(7,), pad_token_id=0),
+    )
     greedy = done.log_probs[0][:6].sum()
     assert best.log_probs[0].sum() >= greedy - 1e-6
 
@@ -185,13 +207,17 @@ def test_a_prefix_read_once_is_continued_twice(model: Yoco) -> None:
     cache = model.new_cache(2, 20)
     cache.copy_from(prefix, torch.zeros(2, dtype=torch.long))
     got = model.decode(second, cache)
-    torch.testing.assert_close(got, model(torch.cat([first.expand(2, -1), second], 1))[:, -1].float(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        got, model(torch.cat([first.expand(2, -1), second], 1))[:, -1].float(), atol=1e-5, rtol=1e-5
+    )
     with pytest.raises(InputError, match="cannot forget"):
         cache.truncate(5)
     with pytest.raises(InputError, match="cannot forget"):
         cache.invalidate(torch.ones(2, 1, dtype=torch.bool))
     cache.truncate(0)
-    torch.testing.assert_close(model.prefill(first.expand(2, -1), cache), model(first)[:, -1].float().expand(2, -1))
+    torch.testing.assert_close(
+        model.prefill(first.expand(2, -1), cache), model(first)[:, -1].float().expand(2, -1)
+    )
 
 
 @torch.no_grad()
@@ -226,7 +252,9 @@ def test_released_layout_there_and_back(config: YocoConfig, tmp_path: Path) -> N
     assert params["n_attn_kv_heads"] == 2
     names = set(torch.load(tmp_path / "checkpoint.pth", weights_only=True))
     mixers = {"q_proj", "k_proj", "v_proj", "out_proj"} | (set() if config.window else {"g_proj", "gt_proj"})
-    assert {name.split(".")[-2] for name in names if name.startswith("self_decoder.layers.0.mixer.")} == mixers
+    assert {
+        name.split(".")[-2] for name in names if name.startswith("self_decoder.layers.0.mixer.")
+    } == mixers
     assert {"embed_tokens.weight", "output_projection.weight", "layer_norm.weight"} <= names
     again = checkpoint.load(tmp_path)
     assert again.config == config
@@ -293,4 +321,8 @@ def test_presets_have_the_papers_sizes() -> None:
         model = Yoco(PRESETS["yoco-3b"])
     count = sum(p.numel() for p in model.parameters())
     assert 2.9e9 < count < 3.6e9
-    assert all(config.num_self_heads * 256 == config.hidden_size for name, config in PRESETS.items() if "3b" not in name or "13b" in name)
+    assert all(
+        config.num_self_heads * 256 == config.hidden_size
+        for name, config in PRESETS.items()
+        if "3b" not in name or "13b" in name
+    )

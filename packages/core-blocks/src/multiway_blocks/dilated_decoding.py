@@ -18,6 +18,7 @@ from torch import Tensor
 from multiway_blocks.dilated_pattern import Branches, DilatedPattern, HeadGroup, HeadOffset, head_groups
 from multiway_blocks.partial_attention import MISSING, attend_part, merge
 
+
 class SegmentCache:
     """Keys and values that later tokens of the running segments may see: a size that no length changes.
 
@@ -156,7 +157,9 @@ def attend_padded(
     mixed = torch.zeros_like(query_BHTD)
     for rows, slots in _runs(mask_B11T[:, 0, 0].expand(len(query_BHTD), -1)):
         real = _range(slots)
-        mixed[rows, :, real] = pattern.attend(*(x[rows][:, :, real] for x in (query_BHTD, key_BHTD, value_BHTD)))
+        mixed[rows, :, real] = pattern.attend(
+            *(x[rows][:, :, real] for x in (query_BHTD, key_BHTD, value_BHTD))
+        )
     return mixed
 
 

@@ -1,8 +1,8 @@
 """Dilated attention over several processes, each with its part of the tokens (LongNet, section 3).
 
-Process r of R holds the tokens r n ... (r + 1) n - 1. A branch whose segments lie within one part is computed there. For
-longer segments the kept keys and values are gathered over the processes that share the segment: n / dilation rows from
-each, so what is sent does not grow with the sequence as long as w / dilation does not.
+Process r of R holds the tokens r n ... (r + 1) n - 1. A branch whose segments lie within one part is computed there.
+For longer segments the kept keys and values are gathered over the processes that share the segment: n / dilation rows
+from each, so what is sent does not grow with the sequence as long as w / dilation does not.
 
 Shape suffixes: B batch, H heads, T own tokens, M kept ones, P processes of a segment, D head dim.
 """
@@ -53,9 +53,7 @@ def attend_parallel(
             out, lse = part.attend(query_BHTD, key_BHTD, value_BHTD, pattern.causal, pattern.mask_padding)
         outputs.append(part.scatter(out, 0.0))
         sums.append(part.scatter(lse[..., None], MISSING)[..., 0])
-    return mix(
-        outputs, sums, grad_through_mix=pattern.grad_through_mix, mask_padding=pattern.mask_padding
-    )
+    return mix(outputs, sums, grad_through_mix=pattern.grad_through_mix, mask_padding=pattern.mask_padding)
 
 
 def _attend_shared(

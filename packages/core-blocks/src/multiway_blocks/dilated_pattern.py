@@ -1,4 +1,4 @@
-"""The pattern of dilated attention (LongNet, Ding et al. 2023, section 2.2) and the attention itself, all tokens at once.
+"""Dilated attention (LongNet, Ding et al. 2023, section 2.2): who sees whom, and all tokens at once.
 
 Shape suffixes: B batch, H heads, N tokens, D head dim; inside a branch S segments, M kept
 tokens of a segment, R dilation.
@@ -95,8 +95,8 @@ def dilated_attend(
 ) -> Tensor:
     """Attention within segments, over every R-th token of them, mixed over several (segment length, R): (B, H, N, D).
 
-    A branch ``(w, R)`` cuts the tokens into segments of ``min(w, N)``; a head keeps the tokens ``o, o + R, o + 2R, ...``
-    of each, and these attend to each other. Branches are weighted by their softmax denominators, which gives one
+    A branch ``(w, R)`` cuts the tokens into segments of ``min(w, N)``; a head keeps the tokens ``o``, ``o + R``,
+    ``o + 2R`` ... of each, and these attend to each other. Branches are weighted by their softmax denominators, which gives one
     softmax over all keys seen (a key seen twice counts twice; equation 10).
 
     Args:

@@ -32,7 +32,8 @@ def attend_part(
     """``softmax(q k^T / sqrt(D)) v`` (B, H, T, D), and lse (B, H, T) in float32 at least; both differentiable.
 
     ``causal``: query t sees keys 0 ... t (T = S). ``visible``: bool, broadcastable to (B, H, T, S), True where a query
-    may look. Fewer key-value heads than query heads are grouped queries, as in :func:`multiway_blocks.attention.attend`.
+    may look. Fewer key-value heads than query heads are grouped queries, as in
+    :func:`multiway_blocks.attention.attend`.
     """
     return _Part.apply(query_BHTD, key_BKSD, value_BKSD, causal, visible)
 

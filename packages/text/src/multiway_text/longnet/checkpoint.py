@@ -42,9 +42,7 @@ def save(model: LongNet, folder: Path, *, dtype: torch.dtype | None = None) -> N
     model_folder.save(model, model.config, folder, dtype=dtype)
 
 
-def load(
-    folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
-) -> LongNet:
+def load(folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> LongNet:
     """The model in a folder that :func:`save` wrote, in evaluation mode. Raises ConfigError, CheckpointError."""
     return model_folder.load(LongNet, LongNetConfig, folder, dtype=dtype, device=device)
 

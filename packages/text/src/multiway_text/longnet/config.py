@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from multiway_core.errors import InputError
@@ -51,11 +52,9 @@ class LongNetConfig:
                 f"LongNet needs one dilation a segment length, not {len(dilations)} dilations for "
                 f"{len(lengths)} lengths"
             )
-        if any(not 1 <= length <= MOST for length in lengths) or any(
-            b <= a for a, b in zip(lengths, lengths[1:], strict=False)
-        ):
+        if any(not 1 <= length <= MOST for length in lengths) or any(b <= a for a, b in pairwise(lengths)):
             raise InputError(f"LongNet segment_lengths must be at least 1 and increase, got {list(lengths)}")
-        if dilations[0] != 1 or any(b < a for a, b in zip(dilations, dilations[1:], strict=False)):
+        if dilations[0] != 1 or any(b < a for a, b in pairwise(dilations)):
             raise InputError(f"LongNet dilations must begin with 1 and not decrease, got {list(dilations)}")
         for length, dilation in zip(lengths, dilations, strict=True):
             if dilation > length:

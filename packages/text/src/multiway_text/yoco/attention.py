@@ -59,7 +59,10 @@ class WindowAttention(nn.Module):
             mask_BTS = near_TS & (valid_BS[:, None, keys] | (key_S == query_T1))
             parts.append(
                 attend(
-                    query_BHTD[:, :, start:stop], key_BHSD[:, :, keys], value_BHSD[:, :, keys], mask_BTS[:, None]
+                    query_BHTD[:, :, start:stop],
+                    key_BHSD[:, :, keys],
+                    value_BHSD[:, :, keys],
+                    mask_BTS[:, None],
                 )
             )
         mixed_BHTD = torch.cat(parts, dim=2)

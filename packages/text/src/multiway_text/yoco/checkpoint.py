@@ -79,7 +79,8 @@ def load(
     rules = RELEASED
     if tied:
         rules = RuleTable(
-            [rule for rule in RELEASED.rules if rule.ours != "head.weight"], dropped=("output_projection.weight",)
+            [rule for rule in RELEASED.rules if rule.ours != "head.weight"],
+            dropped=("output_projection.weight",),
         )
     checkpoint.load(model, folder / WEIGHTS_FILE, rules=rules, dtype=dtype, device=device)
     return model.to(device).eval()
