@@ -186,10 +186,10 @@ def page_of(report: dict[str, Any]) -> str:
     return (
         "# YOCO against a Transformer with grouped queries\n\n"
         f"{sizes['num_layers']} layers of {sizes['hidden_size']}, {sizes['num_heads']} heads, "
-        f"{sizes['num_kv_heads']} key-value head, feed-forward {sizes['inner_size']}, float32, random weights. One thread of "
-        f"{machine['cpu']} at a load of {machine['load_average']:.0f}, torch {report['versions']['torch']}, medians of {ROUNDS} "
-        f"interleaved rounds in CPU time (prefill from {ONE_ROUND_FROM:,} tokens on: one), seed 0, {report['started_at']}; "
-        f"`{report['command']}`.\n\n"
+        f"{sizes['num_kv_heads']} key-value head, feed-forward {sizes['inner_size']}, float32, random weights. "
+        f"One thread of {machine['cpu']} at a load of {machine['load_average']:.0f}, torch "
+        f"{report['versions']['torch']}, medians of {ROUNDS} interleaved rounds in CPU time (prefill from "
+        f"{ONE_ROUND_FROM:,} tokens on: one), seed 0, {report['started_at']}; `{report['command']}`.\n\n"
         f"Bytes of a cache are counted from its tensors. YOCO's is the Transformer's divided by {sizes['num_layers']} "
         f"layers, exactly, and {state:,} bytes of states, whatever the context.\n\n"
         + "\n".join(rows)

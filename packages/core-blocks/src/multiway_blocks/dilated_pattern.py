@@ -96,8 +96,8 @@ def dilated_attend(
     """Attention within segments, over every R-th token of them, mixed over several (segment length, R): (B, H, N, D).
 
     A branch ``(w, R)`` cuts the tokens into segments of ``min(w, N)``; a head keeps the tokens ``o``, ``o + R``,
-    ``o + 2R`` ... of each, and these attend to each other. Branches are weighted by their softmax denominators, which gives one
-    softmax over all keys seen (a key seen twice counts twice; equation 10).
+    ``o + 2R`` ... of each, and these attend to each other. Branches are weighted by their softmax denominators, which
+    gives one softmax over all keys seen (a key seen twice counts twice; equation 10).
 
     Args:
         branches: (segment length, dilation) each; one of them needs dilation 1, or tokens would be left out.
