@@ -2,12 +2,12 @@
 
     python benchmarks/longnet_recall.py [--seeds 0] [--output benchmarks/results]
 
-A sequence begins with 32 copies of one of 16 topics; noise follows, and here and there a question, behind which the model
-says the topic. Both models are the same Magneto decoder with xPos (two layers of 64, four heads) and see equally many
-tokens a step: LongNet one sequence of 8,192 with segments of 512, 2,048 and 8,192 (dilations 1, 2, 4), dense attention
-four of 2,048. Scored on unseen sequences of 8,192, on questions that stand at least 4,096 tokens behind the topic: LongNet
-as it is; the dense model with its own context (the last 2,048 tokens, so without the topic) and stretched over all
-8,192 tokens, which costs what dense attention costs.
+A sequence begins with 32 copies of one of 16 topics; noise follows, and here and there a question, behind which the
+model says the topic. Both models are the same Magneto decoder with xPos (two layers of 64, four heads) and see
+equally many tokens a step: LongNet one sequence of 8,192 with segments of 512, 2,048 and 8,192 (dilations 1, 2, 4),
+dense attention four of 2,048. Scored on unseen sequences of 8,192, on questions that stand at least 4,096 tokens
+behind the topic: LongNet as it is; the dense model with its own context (the last 2,048 tokens, so without the topic)
+and stretched over all 8,192 tokens, which costs what dense attention costs.
 
 One thread, CPU time. Prints one table in Markdown and writes it, and one JSON file.
 """
@@ -113,7 +113,9 @@ def main() -> None:
             model, seconds, losses = trained(kind, seed)
             windows = (LONG,) if kind == "longnet" else (SHORT, LONG)
             scores = {str(window): accuracy(model, window) for window in windows}
-            cells.append({"kind": kind, "seed": seed, "accuracy": scores, "cpu_seconds": seconds, "losses": losses})
+            cells.append(
+                {"kind": kind, "seed": seed, "accuracy": scores, "cpu_seconds": seconds, "losses": losses}
+            )
     report: dict[str, Any] = {
         "schema": "multiway.benchmark.longnet-recall/1",
         "started_at": started_at,
@@ -123,7 +125,10 @@ def main() -> None:
         "training": {"steps": STEPS, "rate": RATE, "tokens_a_step": LONG},
         "cells": cells,
     }
-    rows = ["| model | seed | trained at | tokens seen | right | training CPU s |", "|---|--:|--:|--:|--:|--:|"]
+    rows = [
+        "| model | seed | trained at | tokens seen | right | training CPU s |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
     for c in cells:
         for window, score in c["accuracy"].items():
             length = LONG if c["kind"] == "longnet" else SHORT
@@ -132,8 +137,8 @@ def main() -> None:
             )
     page = (
         "# Recall over more than 4,096 tokens\n\n"
-        f"One of {TOPICS} topics (chance {100 / TOPICS:.1f} %), 8 unseen sequences of {LONG} tokens, some 500 far questions "
-        f"each; {STEPS} steps of {LONG} tokens. One thread of {report['machine']['cpu']}, {started_at}; "
+        f"One of {TOPICS} topics (chance {100 / TOPICS:.1f} %), 8 unseen sequences of {LONG} tokens, some 500 far "
+        f"questions each; {STEPS} steps of {LONG} tokens. One thread of {report['machine']['cpu']}, {started_at}; "
         f"`{report['command']}`.\n\n" + "\n".join(rows) + "\n"
     )
     options.output.mkdir(parents=True, exist_ok=True)

@@ -185,12 +185,12 @@ def attend_cached(
         if count == len(slots):
             continue  # nothing new in these rows
         new = _range(slots[count:] - earlier)
-        own = [x[rows][:, :, new] for x in (query_BHTD, key_BHTD, value_BHTD)]
+        query, key, value = (x[rows][:, :, new] for x in (query_BHTD, key_BHTD, value_BHTD))
         if count == 0:
-            mixed[rows, :, new] = pattern.attend(*own)
+            mixed[rows, :, new] = pattern.attend(query, key, value)
         else:
             past = _slices(pattern.branches, keys_BHSD[rows], values_BHSD[rows], _range(slots[:count]))
-            mixed[rows, :, new] = attend_behind(*own, count, pattern, past)
+            mixed[rows, :, new] = attend_behind(query, key, value, count, pattern, past)
     return mixed
 
 

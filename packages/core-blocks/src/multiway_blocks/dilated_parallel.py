@@ -95,7 +95,7 @@ class _Gather(torch.autograd.Function):
     """Everyone's tensor, stacked; backwards the sum over all of what each wants of one's own."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, group: ProcessGroup, place: int) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, group: ProcessGroup, place: int) -> Tensor:
         ctx.group, ctx.place = group, place
         parts = [torch.empty_like(x) for _ in range(dist.get_world_size(group))]
         dist.all_gather(parts, x.contiguous(), group=group)

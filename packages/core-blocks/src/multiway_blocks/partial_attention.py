@@ -75,7 +75,7 @@ class _Part(torch.autograd.Function):
     """The definition in blocks of queries, or the fused operator; the gradient is computed anew from lse."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, causal: bool, visible: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)

@@ -15,6 +15,7 @@ from multiway_blocks.attention import padding_mask
 from multiway_blocks.causal import token_positions
 from multiway_blocks.decoder import DecoderLayer
 from multiway_blocks.dilated import DilatedAttention, SegmentCache
+from multiway_blocks.feedforward import FeedForward
 from multiway_blocks.linear import project
 from multiway_blocks.position import Rotary, XPos
 from multiway_core.errors import InputError
@@ -135,7 +136,8 @@ class LongNet(nn.Module):
         The loss of a process is of its own part, so gradients of weights are to be summed over the processes.
         """
         for layer in self.layers:
-            layer.attention.sequence_group = group
+            attention, _ = _parts(layer)
+            attention.sequence_group = group
 
     def _check(self, tokens_BT: Tensor) -> None:
         if tokens_BT.shape[1] == 0:
@@ -178,12 +180,19 @@ def _layer(config: LongNetConfig) -> DecoderLayer:
     return layer
 
 
+def _parts(layer: nn.Module) -> tuple[DilatedAttention, FeedForward]:
+    """A layer's attention and feed-forward network, with their types."""
+    assert isinstance(layer, DecoderLayer)
+    assert isinstance(layer.attention, DilatedAttention)
+    return layer.attention, layer.feedforward
+
+
 def initialize(model: LongNet) -> None:
     """Xavier, and Magneto's factor sqrt(ln(2 layers)) on values, outputs and feed-forward maps (arXiv 2210.06423)."""
     factor = math.sqrt(math.log(2 * len(model.layers)))
     nn.init.normal_(model.embedding.weight, std=model.config.hidden_size**-0.5)
     for layer in model.layers:
-        attention, feedforward = layer.attention, layer.feedforward
+        attention, feedforward = _parts(layer)
         for linear, gain in (
             (attention.query, 2**-0.5),
             (attention.key, 2**-0.5),

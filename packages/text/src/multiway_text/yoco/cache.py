@@ -5,7 +5,7 @@ Shape suffixes: B batch, S slots, H heads, D head dim.
 
 from __future__ import annotations
 
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from multiway_blocks.retention import RetentionState
@@ -24,10 +24,10 @@ class WindowState(NamedTuple):
     valid_BS: Tensor
 
 
-State = TypeVar("State", RetentionState, WindowState)
+State = RetentionState | WindowState
 
 
-class YocoCache(StaticKVCache, Generic[State]):
+class YocoCache(StaticKVCache):
     """A cache of one layer, and the self-decoder's states; ``states`` is None before the first token.
 
     States cannot be taken back: tokens cannot be forgotten again, so there is no speculative decoding with it.

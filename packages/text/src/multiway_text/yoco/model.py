@@ -19,12 +19,12 @@ from multiway_blocks.causal import causal_visibility, token_positions
 from multiway_blocks.feedforward import GatedFeedForward
 from multiway_blocks.linear import Linear, project
 from multiway_blocks.norm import RMSNorm
-from multiway_blocks.retention import Retention, RetentionRotary
+from multiway_blocks.retention import Retention, RetentionRotary, RetentionState
 from multiway_core.errors import InputError
 from torch import Tensor, nn
 
 from multiway_text.yoco.attention import CrossAttention, WindowAttention
-from multiway_text.yoco.cache import YocoCache
+from multiway_text.yoco.cache import State, WindowState, YocoCache
 from multiway_text.yoco.config import YocoConfig
 
 PREFILL_CHUNK = 32_768
@@ -55,15 +55,20 @@ class SelfLayer(nn.Module):
             config.hidden_size, config.inner_size, activation=nn.functional.silu
         )
 
-    def forward(self, x_BTE: Tensor, positions_BT: Tensor, state, valid_BT: Tensor):
+    def forward(
+        self, x_BTE: Tensor, positions_BT: Tensor, state: State | None, valid_BT: Tensor
+    ) -> tuple[Tensor, State]:
         """(B, T, E) and the state before -> (B, T, E) and the state behind."""
         normed = self.mixer_norm(x_BTE)
+        after: State
         if isinstance(self.mixer, Retention):
-            mixed, state = self.mixer(normed, state, valid_BT)
+            assert state is None or isinstance(state, RetentionState)
+            mixed, after = self.mixer(normed, state, valid_BT)
         else:
-            mixed, state = self.mixer(normed, positions_BT, state, valid_BT)
+            assert state is None or isinstance(state, WindowState)
+            mixed, after = self.mixer(normed, positions_BT, state, valid_BT)
         x_BTE = x_BTE + mixed
-        return x_BTE + self.feedforward(self.feedforward_norm(x_BTE)), state
+        return x_BTE + self.feedforward(self.feedforward_norm(x_BTE)), after
 
 
 class CrossLayer(nn.Module):
