@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 SIZES = YocoConfig(
     hidden_size=64,
-    num_layers=8,
+    num_layers=4,
     num_self_heads=2,
     num_heads=2,
     num_kv_heads=1,
