@@ -4,13 +4,13 @@
 
 A sequence begins with 32 copies of one of 16 topics; noise follows, and here and there a question, behind which the
 model says the topic. Both models are the same Magneto decoder with rotary positions (two layers of 64, four heads)
-and see equally many tokens a step: LongNet one sequence of 8,192 with segments of 512, 2,048 and 8,192 (dilations 1,
-2, 4), dense attention four of 2,048. Scored on unseen sequences of 8,192, on questions that stand at least 4,096
-tokens behind the topic: LongNet as it is; the dense model with its own context (the last 2,048 tokens, so without the
-topic) and stretched over all 8,192 tokens, which costs what dense attention costs.
+and see equally many tokens in training, in sequences that grow from 256 to 8,192 for LongNet, with segments of 512,
+2,048 and 8,192 (dilations 1, 2, 4), and to 2,048 for dense attention. Scored on unseen sequences of 8,192, on
+questions that stand at least 4,096 tokens behind the topic: LongNet as it is; the dense model with its own context
+(the last 2,048 tokens, so without the topic) and stretched over all 8,192 tokens, which costs what dense attention
+costs.
 
-Both begin with short sequences of 256, on which the task is learnt quickly. One thread, CPU time. Prints one table in
-Markdown and writes it, and one JSON file.
+One thread, CPU time. Prints one table in Markdown and writes it, and one JSON file.
 """
 
 from __future__ import annotations
@@ -35,9 +35,12 @@ TOPICS, NOISE, COPIES = 16, 47, 32
 QUESTION = TOPICS + NOISE
 LONG, SHORT = 8192, 2048
 FAR = 4096
-FIRST = 256  # tokens of a sequence in the first phase, which all models have alike
-FIRST_STEPS, FIRST_SEQUENCES, STEPS = 150, 8, 30
-RATE, WARMUP = 4e-3, 20
+# (sequences, tokens of one, steps): the same number of tokens for both.
+PHASES = {
+    "longnet": ((8, 256, 60), (2, 1024, 60), (1, SHORT, 40), (1, 4096, 30), (1, LONG, 25)),
+    "dense 2K": ((8, 256, 60), (2, 1024, 60), (1, SHORT, 200)),
+}
+RATE, WARMUP, COOLING = 3e-3, 20, 20
 BRANCHES = {"longnet": ((512, 1), (2048, 2), (8192, 4)), "dense 2K": ((LONG, 1),)}
 
 
@@ -72,15 +75,15 @@ def sequences(count: int, length: int, generator: torch.Generator) -> tuple[Tens
 def trained(kind: str, seed: int) -> tuple[LongNet, float, list[float]]:
     torch.manual_seed(seed)
     model = build(kind)
-    full = LONG if kind == "longnet" else SHORT
     generator = torch.Generator().manual_seed(1000 + seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
     start, losses = time.process_time(), []
-    total = FIRST_STEPS + STEPS
-    for step in range(total):
+    plan = [(count, length) for count, length, steps in PHASES[kind] for _ in range(steps)]
+    for step, (count, length) in enumerate(plan):
         for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1.0, (step + 1) / WARMUP, (total - step) / (2 * STEPS))
-        count, length = (FIRST_SEQUENCES, FIRST) if step < FIRST_STEPS else (LONG // full, full)
+            group["lr"] = RATE * min(1.0, (step + 1) / WARMUP, (len(plan) - step) / COOLING)
+            if length > 256:
+                group["lr"] /= 2
         tokens, topics, asked = sequences(count, length, generator)
         logits = model.logits(model.hidden(tokens)[asked])
         loss = nn.functional.cross_entropy(logits, topics[:, None].expand_as(asked)[asked])
@@ -90,7 +93,14 @@ def trained(kind: str, seed: int) -> tuple[LongNet, float, list[float]]:
         optimizer.step()
         losses.append(loss.item())
         if step % 10 == 9:
-            print(kind, step + 1, round(loss.item(), 3), round(time.process_time() - start, 1), flush=True)
+            print(
+                kind,
+                step + 1,
+                length,
+                round(loss.item(), 3),
+                round(time.process_time() - start, 1),
+                flush=True,
+            )
     return model.eval(), time.process_time() - start, losses
 
 
@@ -128,7 +138,7 @@ def main() -> None:
         "command": "python benchmarks/longnet_recall.py",
         "machine": describe_machine() | {"threads": 1, "load_average": os.getloadavg()[0]},
         "versions": installed_versions(),
-        "training": {"first_steps": FIRST_STEPS, "steps": STEPS, "rate": RATE, "tokens_a_step": LONG},
+        "training": {"phases": PHASES, "rate": RATE},
         "cells": cells,
     }
     rows = [
@@ -144,8 +154,9 @@ def main() -> None:
     page = (
         "# Recall over more than 4,096 tokens\n\n"
         f"One of {TOPICS} topics (chance {100 / TOPICS:.1f} %), 8 unseen sequences of {LONG} tokens, some 500 far "
-        f"questions each; {FIRST_STEPS} steps of {FIRST_SEQUENCES} "
-        f"sequences of {FIRST}, then {STEPS} of {LONG} tokens. One thread of {report['machine']['cpu']}, {started_at}; "
+        "questions each. Training by (sequences, tokens of one, steps): "
+        + "; ".join(f"{kind} {', '.join(map(str, phases))}" for kind, phases in PHASES.items())
+        + f". One thread of {report['machine']['cpu']}, {started_at}; "
         f"`{report['command']}`.\n\n" + "\n".join(rows) + "\n"
     )
     options.output.mkdir(parents=True, exist_ok=True)
