@@ -11,6 +11,7 @@ from typing import Protocol
 
 import torch
 from multiway_blocks.causal import causal_visibility, token_positions
+from multiway_blocks.int8 import Int8Linear
 from multiway_blocks.linear import project
 from multiway_blocks.norm import RMSNorm
 from multiway_core.errors import CheckpointError
@@ -51,10 +52,10 @@ class CausalLM(nn.Module):
     def __init__(self, sizes: Sizes, layers: Iterable[nn.Module]) -> None:
         super().__init__()
         self.sizes = sizes
-        self.embedding = nn.Embedding(sizes.vocab_size, sizes.hidden_size)
+        self.embedding: nn.Embedding | Int8Linear = nn.Embedding(sizes.vocab_size, sizes.hidden_size)
         self.layers = nn.ModuleList(layers)
         self.norm = RMSNorm(sizes.hidden_size, eps=sizes.norm_eps)
-        self.head = None
+        self.head: nn.Linear | Int8Linear | None = None
         if not sizes.tied_embeddings:
             self.head = nn.Linear(sizes.hidden_size, sizes.vocab_size, bias=False)
 
@@ -69,7 +70,10 @@ class CausalLM(nn.Module):
             valid_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
         mask = causal_visibility(valid_BT, cache)
         positions_BT = token_positions(valid_BT, cache)
-        x_BTE = self.embedding(tokens_BT)
+        if isinstance(self.embedding, Int8Linear):
+            x_BTE = self.embedding.rows(tokens_BT, self.norm.weight.dtype)
+        else:
+            x_BTE = self.embedding(tokens_BT)
         for index, layer in enumerate(self.layers):
             x_BTE = layer(x_BTE, mask, positions_BT, cache, index)
         if cache is not None:
@@ -78,7 +82,19 @@ class CausalLM(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., E) -> (..., V)."""
-        return project(hidden, self.embedding.weight if self.head is None else self.head.weight)
+        head = self.embedding if self.head is None else self.head
+        return head(hidden) if isinstance(head, Int8Linear) else project(hidden, head.weight)
+
+    @torch.no_grad()
+    def quantize_head(self) -> None:
+        """Hold the output matrix in a byte a weight, and with it the embedding where the two are one: to run only.
+
+        Most of what a step reads, where the layers are ternary, is this matrix; it is read in half the time of bfloat16.
+        """
+        if self.head is not None and not isinstance(self.head, Int8Linear):
+            self.head = Int8Linear.of(self.head.weight)
+        elif self.head is None and not isinstance(self.embedding, Int8Linear):
+            self.embedding = Int8Linear.of(self.embedding.weight)
 
     def forward(self, tokens_BT: Tensor, valid_BT: Tensor | None = None) -> Tensor:
         """Logits (B, T, V) of the token that follows each."""
@@ -86,7 +102,7 @@ class CausalLM(nn.Module):
 
     def new_cache(self, batch_size: int, max_length: int) -> StaticKVCache:
         """An empty cache for ``max_length`` tokens a row."""
-        sizes, weight = self.sizes, self.embedding.weight
+        sizes, weight = self.sizes, self.norm.weight
         return StaticKVCache(
             sizes.num_layers,
             batch_size,
