@@ -48,10 +48,23 @@ def test_straight_through_gradients() -> None:
     y.backward(target)
     rows = quantize_rows(x.detach())
     fake_x = (rows.values * rows.step).double()
-    fake_w = linear._dequantized()
+    values, scales = linear.ternary()
+    fake_w = (values * scales.repeat_interleave(torch.tensor([5, 3]))[:, None]).double()
     torch.testing.assert_close(y.detach(), fake_x @ fake_w.t())
     torch.testing.assert_close(x.grad, target @ fake_w)
     torch.testing.assert_close(linear.weight.grad, target.t() @ fake_x)
+
+
+def test_strength_is_the_way_from_master_to_ternary_weights() -> None:
+    torch.manual_seed(0)
+    linear, x = BitLinear(12, 5), torch.randn(3, 12)
+    ternary = linear(x)
+    linear.strength = 0.0
+    rows = quantize_rows(x)
+    master = (rows.values * rows.step) @ linear.weight.t()
+    torch.testing.assert_close(linear(x), master)
+    linear.strength = 0.25
+    torch.testing.assert_close(linear(x), torch.lerp(master, ternary, 0.25))
 
 
 def test_every_matrix_has_its_own_scale() -> None:

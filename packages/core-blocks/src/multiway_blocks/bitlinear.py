@@ -17,7 +17,7 @@ Shape legend: I inputs, O outputs (of all matrices of a module), S matrices of a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -52,18 +52,48 @@ def absmean(weight_OI: Tensor) -> tuple[Tensor, Tensor]:
     return (wide / scale).round().clamp(-1, 1).to(torch.int8), scale
 
 
-def straight_through(x: Tensor, quantized: Tensor) -> Tensor:
-    """``quantized`` forward, the gradient of ``x`` backward (Bengio et al. 2013)."""
-    return x + (quantized - x).detach()
+class _QuantizedProduct(torch.autograd.Function):
+    """``(x' W'^T) * step * scale`` of integers in floating point, gradients going straight through both quantisers.
+
+    Integers up to 127 are exact in bfloat16, so the product of a low-precision type has the rounding of its output
+    only. What is kept for the backward pass is a byte for an activation.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x_NI: Tensor, weight_OI: Tensor, outputs: tuple[int, ...], strength: float
+    ) -> Tensor:
+        rows = quantize_rows(x_NI)
+        parts = [absmean(part) for part in weight_OI.split(outputs)]
+        scale_O = _by_output(torch.stack([scale for _, scale in parts]), outputs)
+        dequantized_OI = torch.cat([values for values, _ in parts]) * scale_O[:, None]
+        if strength < 1:
+            dequantized_OI = torch.lerp(weight_OI.float(), dequantized_OI, strength)
+        dequantized_OI = dequantized_OI.to(x_NI.dtype)
+        ctx.save_for_backward(rows.values, rows.step, dequantized_OI)
+        ctx.master_dtype = weight_OI.dtype
+        return nn.functional.linear(rows.values.to(x_NI.dtype), dequantized_OI) * rows.step.to(x_NI.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient_NO,) = gradients
+        values_NI, step_N1, dequantized_OI = ctx.saved_tensors
+        x_NI = (values_NI * step_N1).to(gradient_NO.dtype)
+        return gradient_NO @ dequantized_OI, (gradient_NO.t() @ x_NI).to(ctx.master_dtype), None, None
 
 
 class BitLinear(nn.Module):
     """Master weights in floating point, quantised at every forward pass; gradients go straight through.
 
+    ``strength`` below 1 uses weights on the way from the master weights to the ternary ones: a network that was
+    trained in full precision bears the change better in steps.
+
     Args:
         in_features: I.
         outputs: outputs of the module's matrices; one number for one matrix.
     """
+
+    strength = 1.0
 
     def __init__(self, in_features: int, outputs: int | Sequence[int]) -> None:
         super().__init__()
@@ -73,18 +103,16 @@ class BitLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., I) -> (..., O)."""
-        rows = quantize_rows(x)
-        x = straight_through(x, (rows.values * rows.step).to(x.dtype))
-        return nn.functional.linear(x, straight_through(self.weight, self._dequantized()))
+        device = x.device.type
+        if torch.is_autocast_enabled(device):
+            x = x.to(torch.get_autocast_dtype(device))
+        y_NO = _QuantizedProduct.apply(x.flatten(0, -2), self.weight, self.outputs, self.strength)
+        return y_NO.view(*x.shape[:-1], -1)
 
     def ternary(self) -> tuple[Tensor, Tensor]:
         """What the weights are quantised to: int8 (O, I), and the matrices' scales float32 (S,)."""
         parts = [absmean(part) for part in self.weight.detach().split(self.outputs)]
         return torch.cat([values for values, _ in parts]), torch.stack([scale for _, scale in parts])
-
-    def _dequantized(self) -> Tensor:
-        values, scales = self.ternary()
-        return (values * _by_output(scales, self.outputs)[:, None]).to(self.weight.dtype)
 
 
 class TernaryLinear(nn.Module):

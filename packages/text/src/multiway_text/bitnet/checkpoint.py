@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from multiway_blocks.bitlinear import BitLinear, TernaryLinear, absmean
+from multiway_blocks.bitlinear import BitLinear, TernaryLinear, absmean, quantize_rows
 from multiway_blocks.int8 import Int8Linear
 from multiway_blocks.ternary_formats import pack_i2_s, pack_rows, scale_of, unpack_i2_s, unpack_rows
 from multiway_core import checkpoint, config, files
@@ -136,7 +136,7 @@ def _load_hub(path: Path, packed: bool, dtype: torch.dtype) -> BitNet:
     names = _all_names(model, _HUB)
     _check_names(path, source, names, own.tied_embeddings)
     for ours, name in _floats_of(model, _HUB):
-        _fill(model, ours, source[name], dtype, f"{path}: {name}")
+        _fill(model, ours, _rows(source, name), dtype, f"{path}: {name}")
 
     def matrix(name: str, outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
         return _hub_matrix(source, name, outputs, inputs, linear_class)
@@ -150,16 +150,25 @@ def _load_hub(path: Path, packed: bool, dtype: torch.dtype) -> BitNet:
     return model
 
 
-def save(model: BitNet, folder: Path) -> None:
+def save(
+    model: BitNet, folder: Path, *, dtype: torch.dtype | None = None, int8_embedding: bool = False
+) -> None:
     """Write ``config.json`` and ``model.safetensors`` with packed weights, as `transformers` reads them.
 
-    Scales stay in float32. Raises OutputError; ValueError if a matrix has no multiple of four outputs, or the head is
+    ``dtype`` is that of embeddings and norms (None: as they are); scales stay in float32. ``int8_embedding`` writes
+    the embedding as int8 with a scale for every row, ``weight_scale`` float32 (V,): half the size, for this package
+    alone. Raises OutputError; ValueError if a matrix has no multiple of four outputs, or the head is
     quantised.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors: dict[str, Tensor] = {
-        name: _float_weight(model, ours) for ours, name in _floats_of(model, _HUB)
-    }
+    tensors: dict[str, Tensor] = {}
+    for ours, name in _floats_of(model, _HUB):
+        weight = _float_weight(model, ours).detach()
+        tensors[name] = weight.to(dtype or weight.dtype)
+        if int8_embedding and ours == "embedding":
+            rows = quantize_rows(weight)
+            tensors[name] = rows.values
+            tensors[f"{name}_scale"] = rows.step.flatten()
     for ours, group in _maps_of(model, _HUB):
         for name, values, scale in _matrices(_map(model, ours), group):
             tensors[f"{name}.weight"] = pack_rows(values)
@@ -211,6 +220,14 @@ def _load_gguf(file: gguf.GGUFFile, packed: bool, dtype: torch.dtype) -> BitNet:
     for ours, group in _maps_of(model, _GGUF):
         _fill_ternary(_map(model, ours), group, matrix)
     return model
+
+
+def _rows(source: Mapping[str, Tensor], name: str) -> Tensor:
+    """A tensor that is kept in floating point, or in int8 with a scale for every row."""
+    value, scale = source[name], source.get(f"{name}_scale")
+    if value.dtype != torch.int8 or scale is None or scale.shape != value.shape[:1]:
+        return value
+    return value.float() * scale.float()[:, None]
 
 
 def _masters(path: Path, source: Mapping[str, Tensor], linear: BitLinear, group: list[str]) -> Tensor:

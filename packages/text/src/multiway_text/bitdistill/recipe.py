@@ -1,0 +1,261 @@
+"""BitDistill from a chat model's GGUF file to a small ternary one: answers, student, training, files.
+
+Every stage writes into the work folder and is skipped where its result lies there already, so a run that was stopped
+goes on when it is started again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from multiway_core import checkpoint as tensor_files
+from multiway_core import files
+from multiway_core.errors import InputError
+from multiway_core.training import TrainConfig, Trainer
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from multiway_text import gguf, gguf_tokenizer
+from multiway_text.bitdistill import prompts, vocabulary
+from multiway_text.bitdistill.answers import Teacher
+from multiway_text.bitdistill.examples import END, Batches, Example, chat, example
+from multiway_text.bitdistill.objective import Distillation
+from multiway_text.bitdistill.prompts import Prompt
+from multiway_text.bitdistill.student import from_teacher
+from multiway_text.bitnet import checkpoint as bitnet_checkpoint
+from multiway_text.bitnet.model import BitNet
+from multiway_text.llama import checkpoint as llama_checkpoint
+from multiway_text.llama.model import Llama
+
+GROUP = 512
+"""Prompts whose answers make one file."""
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""ChatML, as the teacher has it, without a system message of its own."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The numbers of a distillation; the defaults make ``bundled:lm-tiny``.
+
+    Attributes:
+        layers: which of the teacher's layers the student begins with.
+        vocab_size: of the student.
+        max_answer: tokens; longer answers are cut behind a sentence.
+        known_share: of the examples of an epoch, how many bring their answer (capitals, opposites, sums, talk).
+        ramp: share of the steps over which the weights become ternary.
+    """
+
+    layers: tuple[int, ...] = (0, 1, 2, 20, 21, 22, 23, 24, 25, 28, 29)
+    vocab_size: int = 8192
+    max_answer: int = 40
+    known_share: float = 0.15
+    batch_tokens: int = 3072
+    ramp: float = 0.2
+    logits_weight: float = 1.0
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(
+            steps=1500,
+            learning_rate=8e-4,
+            warmup_steps=40,
+            schedule="linear",
+            final_learning_rate_ratio=0.02,
+            weight_decay=0.0,
+            clip_norm=1.0,
+            precision="bf16",
+            ema_decay=0.99,
+            checkpoint_every_seconds=280.0,
+            learning_rate_ratios={"embedding": 0.5},
+        )
+    )
+
+
+def load_teacher(path: Path) -> tuple[Llama, Tokenizer]:
+    """A chat model in a GGUF file, in bfloat16, and its tokenizer."""
+    return llama_checkpoint.load(path, dtype=torch.bfloat16), gguf_tokenizer.read(gguf.read(path))
+
+
+def teach(
+    teacher: Teacher,
+    asked: Sequence[Prompt],
+    folder: Path,
+    *,
+    max_answer: int,
+    share: tuple[int, int] = (0, 1),
+) -> None:
+    """Write the teacher's answers to ``asked``, a file a group of prompts; ``share`` (i, n) does every n-th group."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for start in range(0, len(asked), GROUP):
+        path = folder / f"{start:06d}.safetensors"
+        if path.exists() or (start // GROUP) % share[1] != share[0]:
+            continue
+        group = sorted(asked[start : start + GROUP], key=lambda prompt: len(prompt.text))
+        answered = [
+            (prompt.text, answer)
+            for half in (group[: GROUP // 2], group[GROUP // 2 :])
+            for prompt, answer in zip(
+                half,
+                teacher.answer([p.text for p in half], max_tokens=max_answer) if half else [],
+                strict=True,
+            )
+            if answer is not None
+        ]
+        tensors = {
+            "tokens": torch.cat([answer.tokens for _, answer in answered]),
+            "states": torch.cat([answer.hidden_TE for _, answer in answered]),
+            "lengths": torch.tensor([[len(a.tokens), len(a.hidden_TE)] for _, a in answered]),
+        }
+        files.write_text(path.with_suffix(".json"), json.dumps([text for text, _ in answered]))
+        tensor_files.save(tensors, folder, filename=path.name)
+
+
+def answers_in(folder: Path) -> list[tuple[str, Tensor, Tensor]]:
+    """(prompt, tokens, states) of every answer in a folder."""
+    found = []
+    for path in sorted(folder.glob("*.safetensors")):
+        tensors = tensor_files.read(path)
+        tokens, states = tensors["lengths"].t().tolist()
+        texts = json.loads(path.with_suffix(".json").read_text())
+        found += list(
+            zip(texts, tensors["tokens"].split(tokens), tensors["states"].split(states), strict=True)
+        )
+    if not found:
+        raise InputError(f"{folder}: no answers of a teacher are there")
+    return found
+
+
+def make_student(
+    teacher: Llama,
+    tokenizer: Tokenizer,
+    answered: Sequence[tuple[str, Tensor, Tensor]],
+    known: Sequence[Prompt],
+    recipe: Recipe,
+) -> tuple[BitNet, Tokenizer, Tensor]:
+    """(student, its tokenizer, the teacher's id of each of its tokens)."""
+    said = [tokenizer.decode(tokens.tolist()) for _, tokens, _ in answered]
+    texts = [chat(text) + answer for (text, _, _), answer in zip(answered, said, strict=True)]
+    texts += [chat(prompt.text) + (prompt.answer or "") for prompt in known]
+    small, kept_V = vocabulary.reduced(tokenizer, vocabulary.count(tokenizer, texts), recipe.vocab_size)
+    sample = torch.tensor(tokenizer.encode("\n".join(texts[:40])).ids[:1024])[None]
+    return from_teacher(teacher, recipe.layers, kept_V, sample), small, kept_V
+
+
+def make_examples(
+    tokenizer: Tokenizer, small: Tokenizer, answered: Iterable[tuple[str, Tensor, Tensor]]
+) -> list[Example]:
+    """The teacher's answers as examples in the student's tokens."""
+    found = []
+    for text, tokens, states_TE in answered:
+        said = [tokenizer.id_to_token(token) or "" for token in tokens.tolist()]
+        if len(states_TE) > len(said):
+            said.append(END)
+        found.append(example(small, text, tokenizer.decode(tokens.tolist()), said, states_TE))
+    return found
+
+
+def mixed(taught: Sequence[Example], known: Sequence[Example], share: float) -> list[Example]:
+    """Taught examples, and known ones repeated or thinned to be the ``share`` of all."""
+    wanted = round(len(taught) * share / (1 - share))
+    repeats, rest = divmod(wanted, max(1, len(known)))
+    return [*taught, *known * repeats, *known[:: max(1, len(known) // max(1, rest))][:rest]]
+
+
+def train(
+    student: BitNet,
+    embedding_VE: Tensor,
+    examples: Sequence[Example],
+    recipe: Recipe,
+    folder: Path,
+    *,
+    on_checkpoint: Callable[[int, BitNet], None] | None = None,
+    stop_after_seconds: float | None = None,
+) -> BitNet:
+    """Train the student in place, and return it with averaged weights."""
+    batches = Batches(
+        examples,
+        recipe.batch_tokens,
+        ramp=round(recipe.ramp * recipe.train.steps),
+        seed=recipe.train.seed,
+    )
+    objective = Distillation(embedding_VE, logits_weight=recipe.logits_weight)
+    trainer = Trainer(student, objective, batches, recipe.train, folder)
+
+    def look(step: int, model: torch.nn.Module) -> None:
+        if on_checkpoint is not None:
+            with trainer.ema_weights():
+                on_checkpoint(step, student)
+
+    trainer.on_checkpoint = look
+    trainer.fit(stop_after_seconds)
+    with trainer.ema_weights():
+        weights = {name: value.clone() for name, value in student.state_dict().items()}
+    student.load_state_dict(weights)
+    return student
+
+
+def save(student: BitNet, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the student with packed weights, an int8 embedding, its tokenizer and how it is talked to."""
+    bitnet_checkpoint.save(student, folder, dtype=torch.bfloat16, int8_embedding=True)
+    files.write_text(folder / "tokenizer.json", tokenizer.to_str())
+    ends = [tokenizer.token_to_id(token) for token in ("<|im_end|>", "<|endoftext|>")]
+    generation = {"eos_token_id": ends, "pad_token_id": ends[1]}
+    files.write_text(folder / "generation_config.json", json.dumps(generation, indent=2) + "\n")
+    chat_form = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "chat_template": CHAT_TEMPLATE,
+    }
+    files.write_text(folder / "tokenizer_config.json", json.dumps(chat_form, indent=2) + "\n")
+
+
+def run(
+    teacher_path: Path,
+    out: Path,
+    work: Path,
+    recipe: Recipe | None = None,
+    *,
+    asked: Sequence[Prompt] | None = None,
+    stop_after_seconds: float | None = None,
+    on_checkpoint: Callable[[int, BitNet], None] | None = None,
+) -> None:
+    """Distil a teacher (GGUF, LLaMA-like, ChatML) into a model folder ``out``; ``work`` keeps what takes long.
+
+    ``asked`` are the prompts, those with an answer to be learnt as they are; None: the simple English ones of
+    :mod:`multiway_text.bitdistill.prompts`. Raises InputError where there is nothing to learn from.
+    """
+    recipe = recipe or Recipe()
+    train_on, known = prompts.draw()[0], list(prompts.known())
+    if asked is not None:
+        train_on = [prompt for prompt in asked if prompt.answer is None]
+        known = [prompt for prompt in asked if prompt.answer is not None]
+    if not train_on:
+        raise InputError("distillation needs prompts without an answer: those the teacher is asked")
+    model, tokenizer = load_teacher(teacher_path)
+    teach(Teacher(model, tokenizer), train_on, work / "answers", max_answer=recipe.max_answer)
+    answered = answers_in(work / "answers")
+    torch.manual_seed(recipe.train.seed)
+    student, small, kept_V = make_student(model, tokenizer, answered, known, recipe)
+    taught = make_examples(tokenizer, small, answered)
+    given = [example(small, p.text, p.answer or "") for p in known]
+    examples = mixed(taught, given, recipe.known_share) if given else taught
+    embedding_VE = model.embedding.weight[kept_V].clone()
+    del model, answered
+    train(
+        student,
+        embedding_VE,
+        examples,
+        recipe,
+        work / "training",
+        on_checkpoint=on_checkpoint,
+        stop_after_seconds=stop_after_seconds,
+    )
+    with files.replace_folder(out) as folder:
+        save(student, small, folder)

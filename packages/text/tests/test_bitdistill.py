@@ -1,0 +1,221 @@
+"""BitDistill: prompts, the smaller vocabulary, examples, the student's beginning, and the losses."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from multiway_core.errors import InputError
+from multiway_core.training import TrainConfig
+from multiway_text.bitdistill import answers, evaluate, examples, prompts, recipe, student, vocabulary
+from multiway_text.bitdistill.objective import Distillation, logits_loss, relation_loss
+from multiway_text.bitnet import checkpoint as bitnet_checkpoint
+from multiway_text.llama.config import LlamaConfig
+from multiway_text.llama.model import Llama
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+TEXTS = [
+    "What is a dog? A dog is an animal.",
+    "What is a cat? A cat is a small animal that people keep.",
+    "Hello!",
+]
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=330,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=SPECIAL,
+        show_progress=False,
+    )
+    made.train_from_iterator(TEXTS * 4, trainer)
+    return made
+
+
+def tiny_teacher(vocab_size: int) -> Llama:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        hidden_size=32,
+        num_layers=3,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=8,
+        inner_size=64,
+        vocab_size=vocab_size,
+        max_positions=128,
+        norm_eps=1e-5,
+        rope_theta=10_000.0,
+        tied_embeddings=True,
+    )
+    model = Llama(config).eval()
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.15)
+    return model
+
+
+def test_prompts_hold_their_words_out() -> None:
+    train, test = prompts.draw(seed=1)
+    assert len(train) > 20_000
+    assert len(test) > 800
+    kept_out = {word for _, word in prompts.forms() if prompts.held_out(word)}
+    assert not {prompt.text for prompt in train} & {prompt.text for prompt in test}
+    asked = dict(prompts.forms())
+    assert not any(asked[prompt.text] in kept_out for prompt in train)
+    assert prompts.draw(seed=1)[0] == train
+    known = {prompt.text: prompt.answer for prompt in prompts.known()}
+    assert (
+        known["What is the capital of the United States?"]
+        == "The capital of the United States is Washington, D.C."
+    )
+    assert known["What is 7 times 8?"] == "7 times 8 is 56."
+    assert prompts.article("orange") == "an orange"
+    assert prompts.article("the moon") == "the moon"
+
+
+def test_smaller_vocabulary_cuts_its_words_as_before(tokenizer: Tokenizer) -> None:
+    counts = vocabulary.count(tokenizer, ["A dog is an animal."] * 3)
+    small, kept_V = vocabulary.reduced(tokenizer, counts, 290)
+    assert small.get_vocab_size() == len(kept_V) == 290
+    assert [small.token_to_id(token) for token in SPECIAL] == [0, 1, 2]
+    known = "A dog is an animal."
+    assert kept_V[torch.tensor(small.encode(known).ids)].tolist() == tokenizer.encode(known).ids
+    for text in (*TEXTS, "Zebra ß 今天 🎉"):
+        assert small.decode(small.encode(text).ids) == text
+    with pytest.raises(ValueError, match="cannot hold"):
+        vocabulary.reduced(tokenizer, Counter(), 100)
+
+
+def test_states_are_kept_where_the_tokens_are_the_same(tokenizer: Tokenizer) -> None:
+    said = [*(tokenizer.id_to_token(token) for token in tokenizer.encode("A dog.").ids), "<|im_end|>"]
+    states = torch.arange(float(len(said)))[:, None].repeat(1, 4).bfloat16()
+    same = examples.example(tokenizer, "What?", "A dog.", said, states)
+    pieces = [*said[:-3], "Ġd", "og", *said[-2:]]  # the teacher cut the noun otherwise
+    assert said[-3] == "Ġdog"
+    other = examples.example(tokenizer, "What?", "A dog.", pieces, states[: len(pieces)].repeat(2, 1))
+    cut = examples.example(tokenizer, "What is it?", "A dog.", said[:-1], states[:-1])
+    last = len(said) - 1
+    assert same.taught == list(range(len(said)))
+    assert other.taught == [*range(last - 2), last - 1, last]
+    assert cut.taught == list(range(last))
+    assert examples.example(tokenizer, "What?", "A dog.").taught == []
+    batch = examples.batch([same, other, cut])
+    assert batch.taught_N.sum() == len(batch.states_NE) == 3 * len(said) - 2
+    targets = batch.targets_BT[batch.targets_BT != examples.NO_TARGET].view(3, -1)
+    assert targets.tolist() == [same.answer] * 3
+    row = batch.tokens_BT[2, : len(cut.prompt) + len(cut.answer) - 1].tolist()
+    assert row == [*cut.prompt, *cut.answer[:-1]]
+
+
+def test_batches_are_a_function_of_the_step() -> None:
+    rows = [examples.Example([1] * (2 + i % 9), [2, 3], [], torch.zeros(0, 4)) for i in range(50)]
+    source = examples.Batches(rows, 60, ramp=4, seed=3)
+    first = [source(step, 0, 1) for step in range(8)]
+    again = [examples.Batches(rows, 60, ramp=4, seed=3)(step, 0, 1) for step in (7, 2)]
+    assert torch.equal(again[0].tokens_BT, first[7].tokens_BT)
+    assert torch.equal(again[1].tokens_BT, first[2].tokens_BT)
+    assert [batch.strength for batch in first[:5]] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert all(batch.tokens_BT.numel() <= 60 for batch in first)
+
+
+def test_student_begins_close_to_the_teacher(tokenizer: Tokenizer) -> None:
+    teacher = tiny_teacher(tokenizer.get_vocab_size())
+    tokens = torch.randint(0, tokenizer.get_vocab_size(), (2, 30))
+    kept_V = torch.arange(0, tokenizer.get_vocab_size(), 2)
+    made = student.from_teacher(teacher, (0, 1, 2), kept_V, tokens).eval()
+    student.set_strength(made, 0.0)
+    own = torch.randint(0, len(kept_V), (1, 20))
+    hidden, theirs = made.hidden(own), teacher.hidden(kept_V[own])
+    similarity = torch.nn.functional.cosine_similarity(hidden, theirs, dim=-1).mean()
+    assert similarity > 0.8
+    fresh = student.from_teacher(teacher, (0, 1, 2), kept_V, tokens)
+    for layer in fresh.layers:
+        layer.attention.norm.weight.data.fill_(1.0)
+        layer.feedforward.norm.weight.data.fill_(1.0)
+    student.set_strength(fresh, 0.0)
+    assert torch.nn.functional.cosine_similarity(fresh.hidden(own), theirs, dim=-1).mean() < similarity
+
+
+def test_logits_loss_is_the_divergence() -> None:
+    torch.manual_seed(0)
+    one, other = torch.randn(5, 7), torch.randn(5, 7)
+    p, q = (other / 2).softmax(-1), (one / 2).softmax(-1)
+    torch.testing.assert_close(logits_loss(one, other, 2.0), 4 * (p * (p / q).log()).sum())
+    assert logits_loss(other, other).abs() < 1e-6
+
+
+def test_relation_loss_golden() -> None:
+    """The published code's value before its final division, for student sin(.7i+.1) and teacher sin(.8i+.3)."""
+    index = torch.arange(40, dtype=torch.float64)
+    one = torch.sin(0.7 * index + 0.1).view(1, 2, 5, 4)
+    other = torch.sin(0.8 * index + 0.3).view(1, 2, 5, 4)
+    assert math.isclose(float(relation_loss(one, other, 2)), 0.0313671923, rel_tol=1e-5)
+    wide = torch.sin(0.8 * torch.arange(80, dtype=torch.float64) + 0.3).view(1, 4, 5, 4)
+    assert math.isclose(float(relation_loss(one, wide, 2)), 0.0314028460, rel_tol=1e-5)
+
+
+def test_teacher_answers_in_batches_as_alone(tokenizer: Tokenizer) -> None:
+    teacher = answers.Teacher(tiny_teacher(tokenizer.get_vocab_size()), tokenizer, system="Be brief.")
+    asked = ["What is a dog?", "Hello!", "What is a cat that people keep?"]
+    together = teacher.answer(asked, max_tokens=12)
+    for prompt, answer in zip(asked, together, strict=True):
+        (alone,) = teacher.answer([prompt], max_tokens=12)
+        assert (alone is None) == (answer is None)
+        if alone is not None and answer is not None:
+            assert torch.equal(alone.tokens, answer.tokens)
+            torch.testing.assert_close(alone.hidden_TE, answer.hidden_TE, atol=0.05, rtol=0.05)
+
+
+def test_whole_path_learns_and_saves(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """A few steps lower the loss; what is written is read back packed, and answers."""
+    torch.manual_seed(0)
+    teacher = tiny_teacher(tokenizer.get_vocab_size())
+    asked = [prompts.Prompt("What is a dog?", "A dog is an animal."), prompts.Prompt("Hello!", "Hello!")]
+    answered = [(p.text, torch.tensor(tokenizer.encode(p.answer or "").ids)) for p in asked]
+    taught = [
+        (text, tokens, torch.randn(len(tokens) + 1, 32, dtype=torch.bfloat16)) for text, tokens in answered
+    ]
+    plan = recipe.Recipe(
+        layers=(0, 2),
+        vocab_size=300,
+        batch_tokens=200,
+        logits_weight=0.1,
+        train=TrainConfig(
+            steps=60, learning_rate=3e-3, schedule="linear", checkpoint_every_seconds=0, ema_decay=0.9
+        ),
+    )
+    made, small, kept_V = recipe.make_student(teacher, tokenizer, taught, asked, plan)
+    rows = recipe.make_examples(tokenizer, small, taught)
+    objective = Distillation(teacher.embedding.weight[kept_V], logits_weight=0.0)
+    before = float(objective(made, examples.batch(rows)).metrics["nll"])
+    recipe.train(made, teacher.embedding.weight[kept_V], rows, plan, tmp_path / "run")
+    after = float(objective(made, examples.batch(rows)).metrics["nll"])
+    assert after < 0.5 * before
+    recipe.save(made, small, tmp_path / "model")
+    packed = bitnet_checkpoint.load(tmp_path / "model")
+    said = evaluate.answers(packed, small, [p.text for p in asked], max_tokens=12)
+    assert evaluate.known_accuracy(said, asked) == 1.0
+    with pytest.raises(InputError, match="no answers"):
+        recipe.answers_in(tmp_path)
+
+
+def test_mixture_has_the_share() -> None:
+    one = examples.Example([1], [2], [], torch.zeros(0, 4))
+    other = dataclasses.replace(one, prompt=[3])
+    mixed = recipe.mixed([one] * 90, [other] * 4, 0.1)
+    assert len(mixed) == 100
+    assert sum(e.prompt == [3] for e in mixed) == 10
+
+
+def test_repeats_are_seen() -> None:
+    assert evaluate._repeats("a dog is a dog is a dog")
+    assert not evaluate._repeats("a dog is an animal")
