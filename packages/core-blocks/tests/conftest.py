@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from multiway_blocks.kernels import native
 
+_TYPES = {"i8", "u8", "i32", "i64", "bf16", "fp16", "fp32"}
+
 
 @pytest.fixture(params=[("-mavx2", "-mfma", "-fopenmp"), ("-fopenmp-simd",)], ids=["flags0", "flags1"])
 def built_for_lesser_machine(
@@ -68,15 +70,22 @@ def compile_ahead(tmp_path: Path) -> Callable[..., str]:
     from triton.compiler import ASTSource
 
     def compile_(
-        kernel: Any, capability: int, arguments: Mapping[str, Any], *, warps: int, shared: int, aligned: str = ""
+        kernel: Any,
+        capability: int,
+        arguments: Mapping[str, Any],
+        *,
+        warps: int,
+        shared: int,
+        aligned: str = "",
     ) -> str:
-        """The PTX. ``arguments`` in order: strings are types, all else constants; pointers and the (space-separated)
-        ``aligned`` numbers are multiples of 16, as the launcher finds out; ``shared``: bytes of shared memory at most.
+        """The PTX. ``arguments`` in order: names of types are types, all else constants; pointers and the ``aligned``
+        numbers (separated by spaces) are multiples of 16, as the launcher finds out; ``shared``: bytes at most.
         """
         names = list(arguments)
         assert names == kernel.arg_names
-        constants = {(names.index(n),): v for n, v in arguments.items() if not isinstance(v, str)}
-        types = {n: v if isinstance(v, str) else "constexpr" for n, v in arguments.items()}
+        told = {n for n, v in arguments.items() if isinstance(v, str) and v.lstrip("*") in _TYPES}
+        constants = {(names.index(n),): v for n, v in arguments.items() if n not in told}
+        types = {n: v if n in told else "constexpr" for n, v in arguments.items()}
         places = [i for i, n in enumerate(names) if types[n].startswith("*") or n in aligned.split()]
         compiled = triton.compile(
             ASTSource(kernel, types, constants, {(i,): [["tt.divisibility", 16]] for i in places}),

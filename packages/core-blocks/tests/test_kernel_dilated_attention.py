@@ -96,7 +96,10 @@ def test_a_gradient_is_refused() -> None:
     ("changes", "message"),
     [
         ({"query": torch.ones(2, 5, 4)}, "query is torch.float32 (2, 5, 4)"),
-        ({"key": torch.ones(1, 2, 6, 4)}, "key is torch.float32 (1, 2, 6, 4) on cpu, expected that of the query"),
+        (
+            {"key": torch.ones(1, 2, 6, 4)},
+            "key is torch.float32 (1, 2, 6, 4) on cpu, expected that of the query",
+        ),
         ({"branches": [(4, 2)]}, "one branch needs dilation 1, got [(4, 2)]"),
         ({"branches": [(0, 1)]}, "must be at least 1, got [(0, 1)]"),
     ],
@@ -146,7 +149,7 @@ def test_triton_compiles_ahead_of_time(capability: int, D: int, compile_ahead: C
     arguments |= dict.fromkeys(("H", "N", "length", "dilation", "heads_an_offset"), "i32")
     arguments |= {"scale": "fp32", "first_branch": "i32"} | sizes
     ptx = compile_ahead(
-        kernels.forward_kernel, capability, arguments, warps=kernels.WARPS, shared=100 * 1024
+        kernels.forward_kernel, capability, arguments, warps=kernels.warps(D), shared=100 * 1024
     )
     # Rows come 16 bytes at a time, and tensor cores multiply.
     assert re.search(r"ld\.global\.v4|cp\.async\.cg\.shared\.global", ptx)

@@ -1,4 +1,4 @@
-"""Retention with gates: golden values, every implementation against the recurrence in float64, and the backward pass."""
+"""Retention with gates: golden values, all implementations against the recurrence in float64, the backward pass."""
 
 from __future__ import annotations
 
@@ -67,9 +67,7 @@ def test_forms_agree(shape: tuple[int, ...]) -> None:
     for chunk in (1, 7, 64, 500):
         torch.testing.assert_close(reference.chunkwise(*arguments, chunk=chunk), expected)
     empty = torch.zeros_like(arguments[4])
-    torch.testing.assert_close(
-        reference.parallel(*arguments[:4]), by_recurrence(*arguments[:4], empty)[0]
-    )
+    torch.testing.assert_close(reference.parallel(*arguments[:4]), by_recurrence(*arguments[:4], empty)[0])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -139,7 +137,9 @@ def test_gradients_do_not_overflow_with_strong_decay() -> None:
 
 def test_second_derivative_is_refused() -> None:
     q, k, v, log_decay, _ = case(1, 1, 3, 2, 2, torch.float32)
-    (grad,) = torch.autograd.grad(gated_retention(q.requires_grad_(), k, v, log_decay)[0].sum(), q, create_graph=True)
+    (grad,) = torch.autograd.grad(
+        gated_retention(q.requires_grad_(), k, v, log_decay)[0].sum(), q, create_graph=True
+    )
     with pytest.raises(NotImplementedError, match="MULTIWAY_KERNELS=reference"):
         grad.sum().backward()
 
@@ -173,7 +173,10 @@ def test_compiles_without_graph_break() -> None:
     ("changes", "message"),
     [
         ({"q": torch.ones(2, 5, 4)}, "q is torch.float32 (2, 5, 4)"),
-        ({"k": torch.ones(1, 2, 5, 3)}, "k is torch.float32 (1, 2, 5, 3) on cpu, expected torch.float32 (1, 2, 5, 4)"),
+        (
+            {"k": torch.ones(1, 2, 5, 3)},
+            "k is torch.float32 (1, 2, 5, 3) on cpu, expected torch.float32 (1, 2, 5, 4)",
+        ),
         ({"v": torch.ones(1, 2, 4, 3)}, "v is torch.float32 (1, 2, 4, 3)"),
         ({"log_decay": torch.ones(1, 2)}, "log_decay is torch.float32 (1, 2)"),
         ({"state": torch.ones(1, 2, 3, 4)}, "state is torch.float32 (1, 2, 3, 4)"),

@@ -17,7 +17,16 @@ from torch import Tensor
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DTYPES = [torch.float32, torch.bfloat16]
 # Rows, inputs, outputs: one row, odd sizes, rows left over, outputs that no number of streams divides.
-SHAPES = [(1, 64, 8), (1, 515, 259), (2, 63, 7), (5, 130, 33), (7, 2600, 18), (4, 1, 3), (0, 8, 8), (3, 16, 0)]
+SHAPES = [
+    (1, 64, 8),
+    (1, 515, 259),
+    (2, 63, 7),
+    (5, 130, 33),
+    (7, 2600, 18),
+    (4, 1, 3),
+    (0, 8, 8),
+    (3, 16, 0),
+]
 
 
 def draw(rows: int, inputs: int, outputs: int, seed: int) -> tuple[Tensor, ...]:
@@ -210,9 +219,7 @@ def test_triton_on_gpu(rows: int) -> None:
 
 @pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize("rows", [1, 64])
-def test_triton_compiles_ahead_of_time(
-    capability: int, rows: int, compile_ahead: Callable[..., str]
-) -> None:
+def test_triton_compiles_ahead_of_time(capability: int, rows: int, compile_ahead: Callable[..., str]) -> None:
     from multiway_blocks.kernels.int8_linear import triton as kernels
 
     tile_n, tile_o, warps = kernels.tile(rows)

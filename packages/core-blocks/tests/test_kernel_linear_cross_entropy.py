@@ -150,9 +150,11 @@ def test_gradcheck() -> None:
     leaves = x.requires_grad_(), weight.requires_grad_()
     assert torch.autograd.gradcheck(lambda x, w: linear_cross_entropy(x, w, target, row_weight), leaves)
     assert torch.autograd.gradcheck(
-        lambda x, w: linear_distillation(
-            x, w, target, teacher.x_NF, teacher.weight_VF, temperature=2.0, row_weight=row_weight
-        ).total,
+        lambda x, w: (
+            linear_distillation(
+                x, w, target, teacher.x_NF, teacher.weight_VF, temperature=2.0, row_weight=row_weight
+            ).total
+        ),
         leaves,
     )
     assert torch.autograd.gradcheck(lambda x: linear_cross_entropy(x, weight.detach(), target), (x,))

@@ -1,4 +1,4 @@
-"""Experts' feed-forward networks: the definition against a loop over rows, and Triton's kernel against the definition."""
+"""Experts' feed-forward networks: the definition against a loop over rows, Triton's against the definition."""
 
 from __future__ import annotations
 
@@ -62,7 +62,12 @@ def test_row_by_row(counts: list[int], E: int, inner: int, activation: str, gate
 @pytest.mark.parametrize("bias", [False, True])
 def test_gradcheck(gated: bool, bias: bool) -> None:
     x, counts, experts = case([2, 0, 3], 4, 3, gated, bias, torch.float64)
-    leaves = [x, experts.up_NJE, experts.down_NEI, *([experts.up_bias_NJ, experts.down_bias_NE] if bias else [])]
+    leaves = [
+        x,
+        experts.up_NJE,
+        experts.down_NEI,
+        *([experts.up_bias_NJ, experts.down_bias_NE] if bias else []),
+    ]
     leaves = [leaf.requires_grad_() for leaf in leaves]
 
     def function(x: Tensor, up: Tensor, down: Tensor, *biases: Tensor) -> Tensor:
@@ -102,7 +107,10 @@ def test_opcheck_and_compile() -> None:
         ({"counts": torch.tensor([1, 1])}, "counts add up to 2, expected 3 rows"),
         ({"counts": torch.tensor([4, -1])}, "counts add up to 3"),
         ({"counts": torch.ones(2)}, "counts is torch.float32 (2,)"),
-        ({"up": torch.ones(2, 5, 3)}, "up is torch.float32 (2, 5, 3) on cpu, expected torch.float32 (2, 5, 4)"),
+        (
+            {"up": torch.ones(2, 5, 3)},
+            "up is torch.float32 (2, 5, 3) on cpu, expected torch.float32 (2, 5, 4)",
+        ),
         ({"down": torch.ones(1, 4, 5)}, "down is torch.float32 (1, 4, 5)"),
         ({"up_bias": torch.ones(2, 4)}, "up_bias is torch.float32 (2, 4)"),
     ],
@@ -163,9 +171,7 @@ def test_triton_compiles_ahead_of_time(
     x, _, experts = case([1], E, 768, gated, True, torch.bfloat16)
     sizes = kernels.sizes(x, experts) | {"WIDE": False}
     arguments = dict.fromkeys(kernels.forward_kernel.arg_names[:7], "*bf16") | {"blocks_ptr": "*i64"} | sizes
-    ptx = compile_ahead(
-        kernels.forward_kernel, capability, arguments, warps=kernels.WARPS, shared=160 * 1024
-    )
+    ptx = compile_ahead(kernels.forward_kernel, capability, arguments, warps=kernels.WARPS, shared=160 * 1024)
     # Rows and weights come 16 bytes at a time, and tensor cores multiply.
     assert re.search(r"ld\.global\.v4|cp\.async\.cg\.shared\.global", ptx)
     assert re.search(r"mma\.sync|wgmma\.mma_async", ptx)

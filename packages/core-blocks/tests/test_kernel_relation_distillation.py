@@ -92,7 +92,10 @@ def test_cpu_built_for_lesser_machines(built_for_lesser_machine: Callable[[Modul
 
 
 def test_cpu_without_compiler_chunks_of_pytorch_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    student, teacher = draw(1, 2, 9, 4, dtype=torch.float32, seed=0), draw(1, 2, 9, 4, dtype=torch.float32, seed=1)
+    student, teacher = (
+        draw(1, 2, 9, 4, dtype=torch.float32, seed=0),
+        draw(1, 2, 9, 4, dtype=torch.float32, seed=1),
+    )
     expected = relation_distillation(student, teacher, 4)
     monkeypatch.setattr(cpu, "_functions", dict)
     torch.testing.assert_close(relation_distillation(student, teacher, 4), expected)
@@ -127,7 +130,9 @@ def test_equal_relations_do_not_diverge_and_zero_vectors_are_harmless() -> None:
 def test_gradcheck() -> None:
     student = draw(1, 2, 5, 3, dtype=torch.float64, seed=0).requires_grad_()
     teacher = draw(1, 2, 5, 4, dtype=torch.float64, seed=1)
-    assert torch.autograd.gradcheck(lambda x: relation_distillation(x, teacher, 2, temperature=0.3), (student,))
+    assert torch.autograd.gradcheck(
+        lambda x: relation_distillation(x, teacher, 2, temperature=0.3), (student,)
+    )
 
 
 def test_second_derivative_is_refused() -> None:

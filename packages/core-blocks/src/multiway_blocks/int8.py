@@ -1,4 +1,4 @@
-"""A linear map of one byte a weight, which may also serve as an embedding: a language model's largest matrix, to run."""
+"""A linear map of one byte a weight, which may also serve as an embedding: a model's largest matrix, to run."""
 
 from __future__ import annotations
 

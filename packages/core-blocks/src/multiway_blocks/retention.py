@@ -22,7 +22,15 @@ from multiway_blocks.kernels.gated_retention.reference import chunkwise, paralle
 from multiway_blocks.linear import Linear
 from multiway_blocks.position import Rotary
 
-__all__ = ["Retention", "RetentionRotary", "RetentionState", "chunkwise", "parallel", "recurrent", "retnet_log_decays"]
+__all__ = [
+    "Retention",
+    "RetentionRotary",
+    "RetentionState",
+    "chunkwise",
+    "parallel",
+    "recurrent",
+    "retnet_log_decays",
+]
 
 
 def retnet_log_decays(num_heads: int) -> Tensor:

@@ -89,7 +89,8 @@ class CausalLM(nn.Module):
     def quantize_head(self) -> None:
         """Hold the output matrix in a byte a weight, and with it the embedding where the two are one: to run only.
 
-        Most of what a step reads, where the layers are ternary, is this matrix; it is read in half the time of bfloat16.
+        Most of what a step reads, where the layers are ternary, is this matrix; it is read in half the time of
+        bfloat16.
         """
         if self.head is not None and not isinstance(self.head, Int8Linear):
             self.head = Int8Linear.of(self.head.weight)

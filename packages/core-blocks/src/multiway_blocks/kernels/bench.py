@@ -1,9 +1,9 @@
 """Every kernel against the machine's speed and against the best that PyTorch offers, side by side in one run.
 
 The floor of a case is what its bytes take at the speed of a copy of large tensors, or its operations at the speed of
-PyTorch's product of large matrices of that data type, both measured in the same run, whichever is longer. Where all that a
-case touches lies in a cache, it can be faster than that floor. Candidates take turns and medians count, because other
-work may share the machine; for the same reason one thread is measured in CPU time.
+PyTorch's product of large matrices of that data type, both measured in the same run, whichever is longer. Where all
+that a case touches lies in a cache, it can be faster than that floor. Candidates take turns and medians count, because
+other work may share the machine; for the same reason one thread is measured in CPU time.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from multiway_blocks.kernels.bench_cases import CASES, Call, Case
 if TYPE_CHECKING:
     from rich.table import Table
 
-ROUNDS = 9
-SECONDS_A_ROUND = 0.03
+ROUNDS = 7
+SECONDS_A_ROUND = 0.02
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,7 @@ def run(kernels: Sequence[str] | None = None, quick: bool = False) -> list[Row]:
         torch.manual_seed(0)
         machine = measure_machine(quick)
         return [
-            _measure(name, case, machine, quick)
-            for name in kernels or CASES
-            for case in CASES[name](quick)
+            _measure(name, case, machine, quick) for name in kernels or CASES for case in CASES[name](quick)
         ]
 
 
@@ -146,7 +144,19 @@ def _measure(name: str, case: Case, machine: Machine, quick: bool) -> Row:
     )
 
 
-HEADINGS = ("kernel", "shape", "type", "MB", "MFLOP", "floor µs", "µs", "of floor", "PyTorch µs", "peer µs", "faster")
+HEADINGS = (
+    "kernel",
+    "shape",
+    "type",
+    "MB",
+    "MFLOP",
+    "floor µs",
+    "µs",
+    "of floor",
+    "PyTorch µs",
+    "peer µs",
+    "faster",
+)
 
 
 def cells(row: Row) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """What `bench` measures: one case a kernel and shape, with the best that PyTorch offers beside it.
 
 Bytes and operations are the least that the operation needs: arguments read once, results written once; a backward pass
-counts as such where there is one. Weights that a decoding step reads are held in several copies and taken in turn, because
-in a model they do not stay in the cache from one step to the next.
+counts as such where there is one. Weights that a decoding step reads are held in several copies and taken in turn,
+because in a model they do not stay in the cache from one step to the next.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def ternary_linear_cases(quick: bool) -> Iterator[Case]:
     weights = inputs * outputs
     for rows in (1,) if quick else (1, 128):
         x = torch.randint(-127, 128, (rows, inputs), dtype=torch.int8)
-        step, scale = torch.rand(rows, 1), torch.rand(outputs)
+        step, scale, wide = torch.rand(rows, 1), torch.rand(outputs), x.bfloat16()
         packed, plain, floats = [], [], []
         for _ in range(_copies(weights // 4, quick)):
             packed.append(ternary_layout.pack(torch.randint(-1, 2, (outputs, inputs), dtype=torch.int8)))
@@ -141,9 +141,9 @@ def ternary_linear_cases(quick: bool) -> Iterator[Case]:
         yield Case(
             f"{rows} x {inputs} -> {outputs}", "2 bits x int8", weights // 4 + rows * (inputs + 2 * outputs),
             2 * rows * weights,
-            [lambda w=w, x=x, s=step: ternary_linear(x, s, w, scale, torch.bfloat16) for w in packed], "_int_mm",
+            [lambda w=w, a=(x, step), s=scale: ternary_linear(*a, w, s, torch.bfloat16) for w in packed], "_int_mm",
             [lambda w=w, x=x: torch._int_mm(x, w.t()) for w in plain], "F.linear, bfloat16",
-            [lambda w=w, x=x.bfloat16(): functional.linear(x, w) for w in floats], torch.int8,
+            [lambda w=w, x=wide: functional.linear(x, w) for w in floats], torch.int8,
         )  # fmt: skip
 
 
@@ -183,7 +183,7 @@ def adaln_modulate_cases(quick: bool) -> Iterator[Case]:
 
 def linear_cross_entropy_cases(quick: bool) -> Iterator[Case]:
     """A step of a small language model: forward and backward."""
-    rows, width, vocabulary = (64, 64, 1000) if quick else (512, 576, 49_152)
+    rows, width, vocabulary = (64, 64, 1000) if quick else (256, 576, 16_384)
     x, weight = torch.randn(rows, width), torch.randn(vocabulary, width) * 0.05
     target = torch.randint(0, vocabulary, (rows,))
     products, floats = 2 * rows * width * vocabulary, 4 * (rows * width + vocabulary * width)
@@ -260,8 +260,10 @@ def gated_retention_cases(quick: bool) -> Iterator[Case]:
 
 def moe_feedforward_cases(quick: bool) -> Iterator[Case]:
     """Sub-tokens of MH-MoE: 40 experts, uneven counts."""
-    experts, width, inner, rows = (4, 32, 64, 200) if quick else (40, 384, 768, 4096)
-    counts = torch.bincount(torch.randn(rows).abs().mul(experts / 3).long().clamp(max=experts - 1), minlength=experts)
+    experts, width, inner, rows = (4, 32, 64, 200) if quick else (40, 384, 768, 2048)
+    counts = torch.bincount(
+        torch.randn(rows).abs().mul(experts / 3).long().clamp(max=experts - 1), minlength=experts
+    )
     for dtype in (torch.float32, torch.bfloat16):
         x = torch.randn(rows, width, dtype=dtype)
         up, down = (torch.randn(experts, *s, dtype=dtype) * 0.05 for s in ((inner, width), (width, inner)))
@@ -281,7 +283,7 @@ def moe_feedforward_cases(quick: bool) -> Iterator[Case]:
 
 def dilated_attention_cases(quick: bool) -> Iterator[Case]:
     """LongNet's branches, scaled to the length."""
-    heads, length, width = (4, 256, 16) if quick else (4, 8192, 64)
+    heads, length, width = (4, 256, 16) if quick else (4, 4096, 64)
     branches = [(length // 8, 1), (length // 4, 2), (length // 2, 4)]
     q, k, v = torch.randn(3, 1, heads, length, width).unbind()
     work = sum(w / r**2 for w, r in branches)

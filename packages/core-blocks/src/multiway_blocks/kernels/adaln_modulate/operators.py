@@ -114,9 +114,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tenso
     x, gate, residual, weight, _, scale, _ = inputs
     _, total, inverse_rms = output
     gated = residual is not None
-    ctx.save_for_backward(
-        total if gated else x, x if gated else None, gate, weight, scale, inverse_rms
-    )
+    ctx.save_for_backward(total if gated else x, x if gated else None, gate, weight, scale, inverse_rms)
     ctx.set_materialize_grads(False)
 
 

@@ -1,8 +1,8 @@
 """Modulated RMSNorm in plain PyTorch: the definition that all implementations meet.
 
-AdaLN (DiT, arXiv 2212.09748, section 3.2; with RMSNorm in LatentLM's head, arXiv 2412.08635, section 2.3). Shape legend:
-N rows of D features, M modulations, each of N / M neighbouring rows. Statistics and products are in float32 (float64 for
-float64 input); each output is rounded once.
+AdaLN (DiT, arXiv 2212.09748, section 3.2; with RMSNorm in LatentLM's head, arXiv 2412.08635, section 2.3). Shape
+legend: N rows of D features, M modulations, each of N / M neighbouring rows. Statistics and products are in float32
+(float64 for float64 input); each output is rounded once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class Gradients(NamedTuple):
-    """What has no counterpart among the arguments is empty; those of modulations and weight are in float32 (float64)."""
+    """What has no counterpart among the arguments is empty; of modulations and weight in float32 (float64)."""
 
     total_ND: Tensor
     """Of the stream: of the residual, or of x where there is none."""

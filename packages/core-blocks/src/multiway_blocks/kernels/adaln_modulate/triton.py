@@ -4,8 +4,8 @@ Traffic, forward: read x (and residual), write y (and the stream), and each modu
 grad_y, the stream, (its gradient, x), write (one or) two gradients. Some 10 and 20 operations an element: the floor is
 memory bandwidth.
 
-Legend: as in `reference.py`; R rows of a modulation. Backward, a program takes all R rows of one, so that sums over them
-stay in registers.
+Legend: as in `reference.py`; R rows of a modulation. Backward, a program takes all R rows of one, so that sums over
+them stay in registers.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def forward_kernel(
 
 @triton.jit
 def backward_kernel(
-    grad_y_ptr, grad_total_ptr, total_ptr, x_ptr, gate_ptr, weight_ptr, scale_ptr, inverse_rms_ptr, result_ptr, grad_x_ptr,
-    grad_gate_ptr, grad_shift_ptr, grad_scale_ptr, grad_weight_ptr, R,
-    D: tl.constexpr, TILE_D: tl.constexpr,
+    grad_y_ptr, grad_total_ptr, total_ptr, x_ptr, gate_ptr, weight_ptr, scale_ptr, inverse_rms_ptr, result_ptr,
+    grad_x_ptr, grad_gate_ptr, grad_shift_ptr, grad_scale_ptr, grad_weight_ptr, R, D: tl.constexpr, TILE_D:
+    tl.constexpr,
 ):  # fmt: skip
     # The derivation is in reference.py. The weight's gradient is stored by modulation, and added up afterwards.
     columns = tl.arange(0, TILE_D)

@@ -19,9 +19,10 @@ def dilated_attention(
 ) -> Tensor:
     """Attention within segments, over every r-th token of them, joined over several (segment length, r).
 
-    A branch ``(w, r)`` cuts the tokens into segments of ``w``; head ``h`` keeps the tokens ``o, o + r, o + 2 r, ...`` of
-    each, ``o = h // ceil(H / r)``. All branches together are one softmax over the keys seen. What fills the last segment
-    is not seen (`strict` of `multiway_blocks.dilated.dilated_attend` is not offered here). There are no derivatives.
+    A branch ``(w, r)`` cuts the tokens into segments of ``w``; head ``h`` keeps the tokens ``o, o + r, o + 2 r, ...``
+    of each, ``o = h // ceil(H / r)``. All branches together are one softmax over the keys seen. What fills the last
+    segment is not seen (`strict` of `multiway_blocks.dilated.dilated_attend` is not offered here). There are no
+    derivatives.
 
     Args:
         query, key, value: (B, H, N, D), floating point, of one data type.
@@ -42,9 +43,7 @@ def dilated_attention(
                 f"dilated_attention: {name} is {_name(tensor)}, expected that of the query, {_name(query)}"
             )
     if any(length < 1 or dilation < 1 for length, dilation in branches):
-        raise InputError(
-            f"dilated_attention: lengths and dilations must be at least 1, got {list(branches)}"
-        )
+        raise InputError(f"dilated_attention: lengths and dilations must be at least 1, got {list(branches)}")
     if all(dilation != 1 for _, dilation in branches):
         raise InputError(f"dilated_attention: one branch needs dilation 1, got {list(branches)}")
     if USE_REFERENCE:

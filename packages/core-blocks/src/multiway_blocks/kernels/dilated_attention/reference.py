@@ -1,7 +1,7 @@
 """Dilated attention in plain PyTorch, with a score for every pair of tokens: the definition that all others meet.
 
-LongNet (arXiv 2307.02486, section 2.2) as its authors released it. Shape legend: B batch, H heads, N tokens, D head dim.
-Scores and sums are in float32 (float64 for float64 input).
+LongNet (arXiv 2307.02486, section 2.2) as its authors released it. Shape legend: B batch, H heads, N tokens, D head
+dim. Scores and sums are in float32 (float64 for float64 input).
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ from torch import Tensor
 
 
 def forward(
-    query_BHND: Tensor, key_BHND: Tensor, value_BHND: Tensor, branches: Sequence[tuple[int, int]], causal: bool
+    query_BHND: Tensor,
+    key_BHND: Tensor,
+    value_BHND: Tensor,
+    branches: Sequence[tuple[int, int]],
+    causal: bool,
 ) -> Tensor:
     """One softmax over all keys that a token meets, a key met in two branches counting twice: (B, H, N, D).
 

@@ -1,8 +1,8 @@
-"""Dilated attention on GPUs: flash attention whose row j of a segment is token offset + r j, and no copies of these rows.
+"""Dilated attention on GPUs: flash attention whose row j of a segment is token offset + r j, without copies.
 
 Operations of a branch (w, r): 4 N w / r^2 D a head, half of it if causal; traffic: q, k, v once (k and v from the
-second-level cache for the further tiles of queries), the results read and written. A row of a head is at least 128 bytes
-in a piece, so strides lose nothing; with w / r of 1,024 and more the floor is the tensor cores.
+second-level cache for the further tiles of queries), the results read and written. A row of a head is at least 128
+bytes in a piece, so strides lose nothing; with w / r of 1,024 and more the floor is the tensor cores.
 
 A program ends by joining its rows with what the branches before it left there, weighted by the exponentials of their
 log-sum-exps; the first branch keeps every token. So no branch's results are written apart.
@@ -19,10 +19,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-_DTYPES = (torch.bfloat16, torch.float16)  # products of float32 have no tensor cores, and PyTorch's are as good
+_DTYPES = (
+    torch.bfloat16,
+    torch.float16,
+)  # products of float32 have no tensor cores, and PyTorch's are as good
 MAX_D = 128
 TILE_Q, TILE_K = 64, 64
-WARPS = 4
 
 
 @triton.jit
@@ -94,6 +96,11 @@ def supports(dtype: torch.dtype, head_dim: int) -> bool:
     return dtype in _DTYPES and head_dim <= MAX_D
 
 
+def warps(head_dim: int) -> int:
+    """So many that no register is spilled with heads of this width."""
+    return 4 if head_dim <= 64 else 8
+
+
 def sizes(query: Tensor, causal: bool) -> dict[str, int | bool]:
     """The kernel's constants."""
     D = query.shape[3]
@@ -108,7 +115,11 @@ def sizes(query: Tensor, causal: bool) -> dict[str, int | bool]:
 
 
 def forward(
-    query_BHND: Tensor, key_BHND: Tensor, value_BHND: Tensor, branches: Sequence[tuple[int, int]], causal: bool
+    query_BHND: Tensor,
+    key_BHND: Tensor,
+    value_BHND: Tensor,
+    branches: Sequence[tuple[int, int]],
+    causal: bool,
 ) -> Tensor:
     """As `reference.forward`, for contiguous tensors."""
     B, H, N, D = query_BHND.shape
@@ -121,6 +132,6 @@ def forward(
             grid = triton.cdiv(triton.cdiv(length, dilation), TILE_Q), triton.cdiv(N, length), B * H
             forward_kernel[grid](
                 query_BHND, key_BHND, value_BHND, o_BHND, lse_BHN, H, N, length, dilation, -(-H // dilation), D**-0.5,
-                int(index == 0), **sizes(query_BHND, causal), num_warps=WARPS,
+                int(index == 0), **sizes(query_BHND, causal), num_warps=warps(D),
             )  # fmt: skip
     return o_BHND.to(query_BHND.dtype)

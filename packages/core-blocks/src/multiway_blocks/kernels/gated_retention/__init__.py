@@ -1,4 +1,4 @@
-"""Retention with a log-decay of each token and head: chunks of tokens behind a state, or one token of a decoding step."""
+"""Retention with a log-decay of each token and head: chunks of tokens behind a state, or a decoding step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def gated_retention(
 ) -> tuple[Tensor, Tensor]:
     """``S_n = exp(a_n) S_{n-1} + k_n^T v_n, o_n = q_n S_n`` over tokens behind a state.
 
-    There are first derivatives only, unless `MULTIWAY_KERNELS=reference` is set; the backward pass computes states again.
+    There are first derivatives only, unless `MULTIWAY_KERNELS=reference` is set; the backward pass computes states
+    again.
 
     Args:
         q, k: (B, H, T, K), floating point.

@@ -33,9 +33,7 @@ def _triton(q: Tensor, state: Tensor) -> ModuleType | None:
 
 
 @torch.library.impl("multiway::gated_retention", "CompositeExplicitAutograd")
-def _(
-    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, state: Tensor, chunk: int
-) -> tuple[Tensor, Tensor]:
+def _(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, state: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
     kernels = _triton(q, state)
     if q.shape[2] == 1:
         step: ModuleType = kernels or reference
@@ -67,9 +65,7 @@ def _(
 
 
 @torch.library.register_fake("multiway::gated_retention")
-def _(
-    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, state: Tensor, chunk: int
-) -> tuple[Tensor, Tensor]:
+def _(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, state: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
     return v.new_empty(v.shape, dtype=torch.promote_types(v.dtype, torch.float32)), state.new_empty(
         state.shape
     )

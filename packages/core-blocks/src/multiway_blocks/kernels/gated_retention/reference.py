@@ -2,8 +2,8 @@
 
     S_n = exp(a_n) S_{n-1} + k_n^T v_n,   o_n = q_n S_n
 
-(RetNet, arXiv 2307.08621, section 2; gated retention of YOCO, arXiv 2405.05254, section 3.1), in three forms that compute
-the same. Sums are in float32 at least, and so are results.
+(RetNet, arXiv 2307.08621, section 2; gated retention of YOCO, arXiv 2405.05254, section 3.1), in three forms that
+compute the same. Sums are in float32 at least, and so are results.
 
 Shape suffixes: B batch, T tokens, H heads, K key width of a head, V value width of a head.
 """
@@ -75,10 +75,10 @@ def backward(
     """Gradients of ``chunkwise`` with respect to q, k, v, log-decays and the state before, in float32 at least.
 
     States are computed again and kept, one a chunk. With g the sums of log-decays from a chunk's start (l at its end),
-    D_ij = exp(g_i - g_j) where j <= i, S before a chunk and dS behind it: dq = (dO V^T . D) K + e^g dO S^T; dK = (dO V^T
-    . D)^T Q + e^(l - g) V dS^T; dV = (Q K^T . D)^T dO + e^(l - g) K dS; and dS before it = e^l dS + (e^g Q)^T dO.
-    Everything depends on the decays through differences of their sums G over all tokens: dG_n = q_n dq_n - k_n dk_n, and
-    what the last state adds to the last of them; da_n is the sum of dG_m over m >= n.
+    D_ij = exp(g_i - g_j) where j <= i, S before a chunk and dS behind it: dq = (dO V^T . D) K + e^g dO S^T; dK = (dO
+    V^T . D)^T Q + e^(l - g) V dS^T; dV = (Q K^T . D)^T dO + e^(l - g) K dS; and dS before it = e^l dS + (e^g Q)^T dO.
+    Everything depends on the decays through differences of their sums G over all tokens: dG_n = q_n dq_n - k_n dk_n,
+    and what the last state adds to the last of them; da_n is the sum of dG_m over m >= n.
     """
     q, k, v, log_decay = wide(q_BHTK), wide(k_BHTK), wide(v_BHTV), wide(log_decay_BHT)
     grad, state = wide(grad_BHTV), wide(state_BHKV)

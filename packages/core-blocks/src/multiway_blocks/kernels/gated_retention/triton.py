@@ -1,8 +1,8 @@
 """Retention on GPUs: a scan over chunks that writes the states, then all chunks at once; and one token.
 
-Of a head and token, C the chunk: 2 C (K + V) + 4 K V operations, and 2 (2 K + 2 V) + 4 K V / C bytes in bfloat16 (states
-written and read). With K = V = 128 and C = 64 that is some 48 operations a byte: the floor is memory bandwidth. A step
-reads and writes the state, 8 K V bytes a head, and little else.
+Of a head and token, C the chunk: 2 C (K + V) + 4 K V operations, and 2 (2 K + 2 V) + 4 K V / C bytes in bfloat16
+(states written and read). With K = V = 128 and C = 64 that is some 48 operations a byte: the floor is memory
+bandwidth. A step reads and writes the state, 8 K V bytes a head, and little else.
 
 Legend: as in `reference.py`; programs take TILE x TILE of a state, and CHUNK tokens.
 """
@@ -16,18 +16,20 @@ from torch import Tensor
 
 from multiway_blocks.kernels.gated_retention.reference import wide
 
-_DTYPES = (torch.bfloat16, torch.float16)  # products of float32 have no tensor cores, and PyTorch's are as good
+_DTYPES = (
+    torch.bfloat16,
+    torch.float16,
+)  # products of float32 have no tensor cores, and PyTorch's are as good
 CHUNK = 64
 TILE = 64
-WARPS = 4
+WARPS = 8
 
 
 @triton.jit
 def product(a, b, WIDE: tl.constexpr):
     if WIDE:  # the interpreter knows no products of bfloat16
         return tl.dot(a.to(tl.float32), b.to(tl.float32), input_precision="ieee")
-    else:
-        return tl.dot(a, b)
+    return tl.dot(a, b)
 
 
 @triton.jit

@@ -1,8 +1,9 @@
 """A byte a weight: codes and the scale of every output.
 
-Shape legend: N rows, O outputs, I inputs. A code is the weight divided by its output's scale, rounded, plus 128: products
-of unsigned by signed bytes are what processors have an instruction for. Rows are kept in 16 bits, as two bytes: their
-rounding (1 / 32,639 of the largest) is nothing beside that of the weights (1 / 127 of an output's largest, at most).
+Shape legend: N rows, O outputs, I inputs. A code is the weight divided by its output's scale, rounded, plus 128:
+products of unsigned by signed bytes are what processors have an instruction for. Rows are kept in 16 bits, as two
+bytes: their rounding (1 / 32,639 of the largest) is nothing beside that of the weights (1 / 127 of an output's
+largest, at most).
 """
 
 from __future__ import annotations

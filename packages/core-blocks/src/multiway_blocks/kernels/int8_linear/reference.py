@@ -16,8 +16,8 @@ def forward(
 ) -> Tensor:
     """``(x W^T) * (step * scale)``, x = 256 high + low and W = codes - 128: (N, O) in ``dtype``.
 
-    high, low: int8 (N, I). step: float32 (N,), what one of x is worth. codes: uint8 (O, I). scale: float32 (O,). The sum
-    (below 2^53 in size) is rounded to float32, and the product with ``step * scale`` rounded to ``dtype``.
+    high, low: int8 (N, I). step: float32 (N,), what one of x is worth. codes: uint8 (O, I). scale: float32 (O,). The
+    sum (below 2^53 in size) is rounded to float32, and the product with ``step * scale`` rounded to ``dtype``.
     """
     weight_OI = (codes_OI.to(torch.int16) - layout.OFFSET).to(torch.int8)
     sums_NO = 256 * _sums(high_NI, weight_OI) + _sums(low_NI, weight_OI)

@@ -1,7 +1,7 @@
 """The product on GPUs: integer tensor cores take the two bytes of a row, and each byte of W once.
 
-Traffic: O I bytes of W, and little else while there are few rows; 4 N operations a byte. So the floor of a decoding step is
-memory bandwidth. Sums of a byte of x are int32, exact up to 130,000 inputs.
+Traffic: O I bytes of W, and little else while there are few rows; 4 N operations a byte. So the floor of a decoding
+step is memory bandwidth. Sums of a byte of x are int32, exact up to 130,000 inputs.
 
 Legend: N rows, I inputs, O outputs; a program takes TILE_O outputs of TILE_N rows, TILE_I inputs at a time.
 """

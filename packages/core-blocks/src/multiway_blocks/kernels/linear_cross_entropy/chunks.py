@@ -1,6 +1,7 @@
 """The definition with so many rows at a time that their logits stay small: CPUs, and devices without a kernel.
 
-The products are PyTorch's, which no kernel of ours would beat, and take nearly all of the time (measured: README). Where
+The products are PyTorch's, which no kernel of ours would beat, and take nearly all of the time (measured: README).
+Where
 gradients are wanted they are computed on the way, from the logits that are there already: three products in all, where
 recomputing in the backward pass would take four.
 """
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from multiway_blocks.kernels.linear_cross_entropy.reference import Teacher
 
-LOGITS_AT_ONCE = 1 << 23  # 32 MB in float32: the weight is read once for some 170 rows of a vocabulary of 49,152
+LOGITS_AT_ONCE = (
+    1 << 23
+)  # 32 MB in float32: the weight is read once for some 170 rows of a vocabulary of 49,152
 
 
 def forward(
@@ -23,7 +26,7 @@ def forward(
     teacher: Teacher | None,
     needed: tuple[bool, bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(cross entropy (), divergence (), dx, dW) as the reference's two functions; gradients not ``needed`` are empty."""
+    """(cross entropy (), divergence (), dx, dW) as the reference's two functions; those not ``needed`` are empty."""
     wide = torch.promote_types(x_NE.dtype, torch.float32)
     rows = max(1, LOGITS_AT_ONCE // max(1, weight_VE.shape[0]))
     cross_entropy, divergence = (x_NE.new_zeros((), dtype=wide) for _ in range(2))

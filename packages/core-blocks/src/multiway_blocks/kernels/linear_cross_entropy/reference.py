@@ -1,7 +1,7 @@
 """Cross entropy of a linear map's outputs in plain PyTorch: the definition that all implementations meet.
 
-Shape legend: N rows, E inputs, V outputs (the vocabulary), F inputs of the teacher. Logits are a product in the data type
-of ``x``; from there on everything is in float32 (float64 for float64 input).
+Shape legend: N rows, E inputs, V outputs (the vocabulary), F inputs of the teacher. Logits are a product in the data
+type of ``x``; from there on everything is in float32 (float64 for float64 input).
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def backward(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of the sum of both results with respect to x and weight.
 
-    dz_n = w_n (softmax(z_n) - onehot(target_n)) + w'_n T (softmax(z_n / T) - softmax(t_n / T)), rounded to the data type
-    of ``x`` for the products dx = dz W and dW = dz^T x. dx is in that data type, dW in float32 (float64).
+    dz_n = w_n (softmax(z_n) - onehot(target_n)) + w'_n T (softmax(z_n / T) - softmax(t_n / T)), rounded to the data
+    type of ``x`` for the products dx = dz W and dW = dz^T x. dx is in that data type, dW in float32 (float64).
     """
     logits_NV = _logits(x_NE, weight_VE)
     grad_NV = logits_NV.softmax(-1).scatter_add(

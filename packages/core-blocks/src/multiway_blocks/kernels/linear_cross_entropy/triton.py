@@ -86,7 +86,17 @@ def forward_kernel(
             warm = warm * tl.exp((peak - next_peak) * inverse_temperature)
             warm += tl.sum(tl.exp((z - next_peak[:, None]) * inverse_temperature), axis=1)
             t = logits_tile(
-                teacher_x_ptr, teacher_weight_ptr, rows, columns, N, V, F, TILE_N, TILE_V, TILE_F, WIDE_TEACHER
+                teacher_x_ptr,
+                teacher_weight_ptr,
+                rows,
+                columns,
+                N,
+                V,
+                F,
+                TILE_N,
+                TILE_V,
+                TILE_F,
+                WIDE_TEACHER,
             )
             t = tl.where(inside, t, -1.0e30)
             next_teacher = tl.maximum(teacher_peak, tl.max(t, axis=1))
@@ -180,7 +190,9 @@ def forward(
         divergence = T**2 * (teacher.row_weight_N * divergence_N).sum()
         lses = (warm_lse_N, teacher_lse_N)
     grad_x_NE = torch.empty_like(x_NE) if needed[0] else x_NE.new_empty(0)
-    grad_weight_VE = torch.zeros_like(weight_VE, dtype=torch.float32) if needed[1] else statistics.new_empty(0)
+    grad_weight_VE = (
+        torch.zeros_like(weight_VE, dtype=torch.float32) if needed[1] else statistics.new_empty(0)
+    )
     if any(needed):
         step = max(TILE_N, _GRADIENTS_AT_ONCE // V // TILE_N * TILE_N)
         for start in range(0, N, step):

@@ -39,7 +39,8 @@ def moe_feedforward(
         (R, E) in the data type of `x`.
 
     Raises:
-        InputError: shapes, data types or devices do not fit (counts are not added up on a GPU: none may be negative, and
+        InputError: shapes, data types or devices do not fit (counts are not added up on a GPU: none may be negative,
+        and
             R must be their sum).
     """
     if x.ndim != 2 or not x.is_floating_point():
@@ -67,7 +68,7 @@ def moe_feedforward(
 
 
 def has_kernel(x: Tensor) -> bool:
-    """Whether machine code takes such rows (R, E); else `moe_feedforward` is products of PyTorch, an expert at a time."""
+    """Whether machine code takes such rows (R, E); else it is products of PyTorch, an expert at a time."""
     return not USE_REFERENCE and operators.has_kernel(x)
 
 

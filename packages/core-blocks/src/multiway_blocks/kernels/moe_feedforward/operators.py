@@ -1,4 +1,4 @@
-"""Experts' feed-forward networks as operators of `torch.library`: `torch.compile` and `torch.export` see one node each."""
+"""Experts' feed-forward networks as operators of `torch.library`, one node each for `torch.compile`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from multiway_blocks.kernels.moe_feedforward import reference
 from multiway_blocks.kernels.moe_feedforward.reference import Experts
 
 _ARGUMENTS = (
-    "Tensor x, Tensor counts, Tensor up, Tensor? up_bias, Tensor down, Tensor? down_bias, str activation, bool gated"
+    "Tensor x, Tensor counts, Tensor up, Tensor? up_bias, Tensor down, Tensor? down_bias,"
+    " str activation, bool gated"
 )
 torch.library.define("multiway::moe_feedforward", f"({_ARGUMENTS}) -> Tensor")
 torch.library.define(
@@ -109,9 +110,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, counts, up, up_bias, down, down_bias = ctx.saved_tensors
-    grads = moe_feedforward_backward(
-        grad, x, counts, up, up_bias, down, down_bias, ctx.activation, ctx.gated
-    )
+    grads = moe_feedforward_backward(grad, x, counts, up, up_bias, down, down_bias, ctx.activation, ctx.gated)
     return (
         grads[0],
         None,

@@ -1,7 +1,7 @@
 """Experts' feed-forward networks over sorted rows in plain PyTorch: the definition that all implementations meet.
 
-Shape legend: R rows sorted by expert, N experts, E hidden size, I inner size, J = I, or 2 I where gated (gate before up).
-Products are in the data type of ``x``, and so is what lies between them.
+Shape legend: R rows sorted by expert, N experts, E hidden size, I inner size, J = I, or 2 I where gated (gate before
+up). Products are in the data type of ``x``, and so is what lies between them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,11 @@ from torch import Tensor
 from torch.nn import functional
 
 ACTIVATIONS = {"gelu": functional.gelu, "relu": functional.relu, "silu": functional.silu}
+_DERIVATIVES = {  # (what flows into the result, the argument) -> what flows into the argument
+    "gelu": torch.ops.aten.gelu_backward,
+    "relu": lambda grad, x: grad * (x > 0),
+    "silu": torch.ops.aten.silu_backward,
+}
 
 
 class Experts(NamedTuple):
@@ -41,8 +46,8 @@ def forward(x_RE: Tensor, counts_N: Tensor, experts: Experts) -> Tensor:
 def backward(grad_RE: Tensor, x_RE: Tensor, counts_N: Tensor, experts: Experts) -> tuple[Tensor, ...]:
     """Gradients of x, up, up's bias, down and down's bias; those of a bias that is None are empty.
 
-    What lies between is computed again: per expert dA = dY W_down, dH = dA through the activation, dX = dH W_up, and the
-    weights' are dY^T A and dH^T X.
+    What lies between is computed again: per expert dA = dY W_down, dH = dA through the activation, dX = dH W_up, and
+    the weights' are dY^T A and dH^T X.
     """
     grad_x = torch.empty_like(x_RE)
     grad_up, grad_down = torch.zeros_like(experts.up_NJE), torch.zeros_like(experts.down_NEI)
@@ -57,14 +62,11 @@ def backward(grad_RE: Tensor, x_RE: Tensor, counts_N: Tensor, experts: Experts) 
         if not count:
             continue
         x, grad = x_RE[part], grad_RE[part]
-        with torch.enable_grad():
-            before = _linear(x, experts.up_NJE[expert], _of(experts.up_bias_NJ, expert)).detach()
-            before.requires_grad_()
-            inner = _inner(before, experts)
-        (grad_before,) = torch.autograd.grad(inner, before, grad @ experts.down_NEI[expert])
+        before = _linear(x, experts.up_NJE[expert], _of(experts.up_bias_NJ, expert))
+        grad_before = _inner_backward(grad @ experts.down_NEI[expert], before, experts)
         grad_x[part] = grad_before @ experts.up_NJE[expert]
         grad_up[expert] = grad_before.t() @ x
-        grad_down[expert] = grad.t() @ inner.detach()
+        grad_down[expert] = grad.t() @ _inner(before, experts)
         for bias, gradient in zip(biases, (grad_before, grad), strict=True):
             if bias.numel():
                 bias[expert] = gradient.sum(0)
@@ -77,6 +79,15 @@ def _inner(before_RJ: Tensor, experts: Experts) -> Tensor:
         return activation(before_RJ)
     gate, up = before_RJ.chunk(2, dim=-1)
     return activation(gate) * up
+
+
+def _inner_backward(grad_RI: Tensor, before_RJ: Tensor, experts: Experts) -> Tensor:
+    derivative = _DERIVATIVES[experts.activation]
+    if not experts.gated:
+        return derivative(grad_RI, before_RJ)
+    gate, up = before_RJ.chunk(2, dim=-1)
+    grad_gate = derivative(grad_RI * up, gate)
+    return torch.cat([grad_gate, grad_RI * ACTIVATIONS[experts.activation](gate)], dim=-1)
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -4,8 +4,8 @@ Operations: 4 R E I, gated 6 R E I. Traffic: rows in and out, and each expert's 
 (from the second-level cache, if there are several): what lies between the two products, 2 R I numbers or more, is not
 written. It pays where E is small, as sub-tokens of MH-MoE are: a block's rows and results are held as a whole.
 
-Rows of an expert are cut into blocks; a list says which expert and which rows each has. It is made on the device, and is
-as long as it can be at most, so that nobody waits for the counts; what is too much ends at once.
+Rows of an expert are cut into blocks; a list says which expert and which rows each has. It is made on the device, and
+is as long as it can be at most, so that nobody waits for the counts; what is too much ends at once.
 """
 
 from __future__ import annotations
@@ -28,22 +28,31 @@ WARPS = 8
 def activate(x, ACTIVATION: tl.constexpr):
     if ACTIVATION == "relu":
         return tl.maximum(x, 0.0)
-    elif ACTIVATION == "silu":
+    if ACTIVATION == "silu":
         return x / (1.0 + tl.exp(-x))
-    else:
-        return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
+    return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
 
 
 @triton.jit
 def product(a, b, WIDE: tl.constexpr):
     if WIDE:  # the interpreter knows no products of bfloat16
         return tl.dot(a.to(tl.float32), b.to(tl.float32), input_precision="ieee")
-    else:
-        return tl.dot(a, b)
+    return tl.dot(a, b)
 
 
 @triton.jit
-def inner_tile(x, up_ptr, bias_ptr, outputs, features, E: tl.constexpr, mask, inside, DTYPE: tl.constexpr, WIDE: tl.constexpr):
+def inner_tile(
+    x,
+    up_ptr,
+    bias_ptr,
+    outputs,
+    features,
+    E: tl.constexpr,
+    mask,
+    inside,
+    DTYPE: tl.constexpr,
+    WIDE: tl.constexpr,
+):
     w = tl.load(up_ptr + outputs[None, :] * E + features[:, None], mask, other=0.0)
     h = product(x, w, WIDE)
     if bias_ptr is not None:
@@ -54,7 +63,7 @@ def inner_tile(x, up_ptr, bias_ptr, outputs, features, E: tl.constexpr, mask, in
 @triton.jit
 def forward_kernel(
     x_ptr, up_ptr, up_bias_ptr, down_ptr, down_bias_ptr, blocks_ptr, y_ptr,
-    E: tl.constexpr, I: tl.constexpr, GATED: tl.constexpr, ACTIVATION: tl.constexpr, TILE_R: tl.constexpr,
+    E: tl.constexpr, INNER: tl.constexpr, GATED: tl.constexpr, ACTIVATION: tl.constexpr, TILE_R: tl.constexpr,
     TILE_E: tl.constexpr, TILE_I: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     # blocks [blocks, 3]: expert, first row, end of the expert's rows; no rows where there are no more blocks.
@@ -66,9 +75,9 @@ def forward_kernel(
         mask = (rows < end)[:, None] & (features < E)[None, :]
         places = rows[:, None] * E + features[None, :]
         x = tl.load(x_ptr + places, mask, other=0.0)
-        J = 2 * I if GATED else I
+        J = 2 * INNER if GATED else INNER
         up = up_ptr + expert * J * E
-        down = down_ptr + expert * E * I
+        down = down_ptr + expert * E * INNER
         up_bias = None
         if up_bias_ptr is not None:
             up_bias = up_bias_ptr + expert * J
@@ -76,19 +85,22 @@ def forward_kernel(
         if down_bias_ptr is not None:
             bias = tl.load(down_bias_ptr + expert * E + features, features < E, other=0.0)
             total += bias.to(tl.float32)[None, :]
-        for start in range(0, I, TILE_I):
+        for start in range(0, INNER, TILE_I):
             inner = start + tl.arange(0, TILE_I)
-            inside = inner < I
+            inside = inner < INNER
             wanted = (features < E)[:, None] & inside[None, :]
             a = activate(
-                inner_tile(x, up, up_bias, inner, features, E, wanted, inside, x_ptr.dtype.element_ty, WIDE), ACTIVATION
+                inner_tile(x, up, up_bias, inner, features, E, wanted, inside, x_ptr.dtype.element_ty, WIDE),
+                ACTIVATION,
             )
             if GATED:
                 a = a.to(x_ptr.dtype.element_ty).to(tl.float32) * inner_tile(
-                    x, up, up_bias, I + inner, features, E, wanted, inside, x_ptr.dtype.element_ty, WIDE
+                    x, up, up_bias, INNER + inner, features, E, wanted, inside, x_ptr.dtype.element_ty, WIDE
                 )
             w = tl.load(
-                down + features[None, :] * I + inner[:, None], (features < E)[None, :] & inside[:, None], other=0.0
+                down + features[None, :] * INNER + inner[:, None],
+                (features < E)[None, :] & inside[:, None],
+                other=0.0,
             )
             total += product(a.to(x_ptr.dtype.element_ty), w, WIDE)
         tl.store(y_ptr + places, total.to(y_ptr.dtype.element_ty), mask)
@@ -116,7 +128,7 @@ def sizes(x_RE: Tensor, experts: Experts) -> dict[str, int | bool | str]:
     """The kernel's constants."""
     return {
         "E": x_RE.shape[1],
-        "I": experts.down_NEI.shape[2],
+        "INNER": experts.down_NEI.shape[2],
         "GATED": experts.gated,
         "ACTIVATION": experts.activation,
         "TILE_R": TILE_R,

@@ -1,4 +1,4 @@
-"""Distillation of relations as operators of `torch.library`, so that `torch.compile` and `torch.export` see one node."""
+"""Distillation of relations as operators of `torch.library`, one node each for `torch.compile`."""
 
 from __future__ import annotations
 

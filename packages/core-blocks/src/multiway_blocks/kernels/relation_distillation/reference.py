@@ -1,10 +1,10 @@
 """Distillation of relations in plain PyTorch: the definition that all implementations meet.
 
-BitDistill (arXiv 2510.13998, section 3.3), after MiniLMv2 (arXiv 2012.15828): a token's relations are the softmax of its
-products with all tokens of its group, and the student's follow the teacher's.
+BitDistill (arXiv 2510.13998, section 3.3), after MiniLMv2 (arXiv 2012.15828): a token's relations are the softmax of
+its products with all tokens of its group, and the student's follow the teacher's.
 
-Shape legend: G groups (sequences x relation heads), L tokens of a group, D and F widths of student and teacher. Rows are
-unit vectors, so products lie in -1..1; sums are in float32 (float64 for float64 input).
+Shape legend: G groups (sequences x relation heads), L tokens of a group, D and F widths of student and teacher. Rows
+are unit vectors, so products lie in -1..1; sums are in float32 (float64 for float64 input).
 """
 
 from __future__ import annotations

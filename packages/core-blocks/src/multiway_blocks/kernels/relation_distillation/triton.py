@@ -1,8 +1,8 @@
 """Distillation of relations on GPUs: products live in registers, a tile at a time, as in flash attention.
 
 Operations: 2 G L^2 (D + F) forward, and 2 G L^2 (2 D + F) backward. Traffic: each group's rows once for every tile of
-rows, from the second-level cache. With widths of 32 to 128 the floor is the exponentials (2 for each pair of tokens), then
-the tensor cores. Memory beside the arguments: three numbers a row.
+rows, from the second-level cache. With widths of 32 to 128 the floor is the exponentials (2 for each pair of tokens),
+then the tensor cores. Memory beside the arguments: three numbers a row.
 
 Legend: as in `reference.py`; a program takes TILE rows of a group, and TILE others at a time.
 """
@@ -14,7 +14,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-_DTYPES = (torch.bfloat16, torch.float16)  # products of float32 have no tensor cores, and PyTorch's are as good
+_DTYPES = (
+    torch.bfloat16,
+    torch.float16,
+)  # products of float32 have no tensor cores, and PyTorch's are as good
 MAX_WIDTH = 128  # of a row, which is held as a whole
 TILE = 64
 
@@ -23,8 +26,7 @@ TILE = 64
 def products(a, b, WIDE: tl.constexpr):
     if WIDE:  # the interpreter knows no products of bfloat16
         return tl.dot(a.to(tl.float32), tl.trans(b.to(tl.float32)), input_precision="ieee")
-    else:
-        return tl.dot(a, tl.trans(b))
+    return tl.dot(a, tl.trans(b))
 
 
 @triton.jit
@@ -37,7 +39,8 @@ def load_rows(ptr, group, rows, L, D: tl.constexpr, TILE_D: tl.constexpr):
 @triton.jit
 def forward_kernel(
     student_ptr, teacher_ptr, kl_ptr, student_lse_ptr, teacher_lse_ptr, L, scale,
-    D: tl.constexpr, F: tl.constexpr, TILE: tl.constexpr, TILE_D: tl.constexpr, TILE_F: tl.constexpr, WIDE: tl.constexpr,
+    D: tl.constexpr, F: tl.constexpr, TILE: tl.constexpr, TILE_D: tl.constexpr, TILE_F: tl.constexpr,
+    WIDE: tl.constexpr,
 ):  # fmt: skip
     # A row's own product is 1, so e^(scale (s - 1)) is at most 1 and its sum at least 1: no running maximum is needed.
     group = tl.program_id(1)
@@ -68,7 +71,8 @@ def forward_kernel(
 @triton.jit
 def backward_kernel(
     grad_ptr, student_ptr, teacher_ptr, student_lse_ptr, teacher_lse_ptr, result_ptr, L, scale,
-    D: tl.constexpr, F: tl.constexpr, TILE: tl.constexpr, TILE_D: tl.constexpr, TILE_F: tl.constexpr, WIDE: tl.constexpr,
+    D: tl.constexpr, F: tl.constexpr, TILE: tl.constexpr, TILE_D: tl.constexpr, TILE_F: tl.constexpr,
+    WIDE: tl.constexpr,
 ):  # fmt: skip
     # The derivation is in reference.py; the coefficients are symmetric, so that a program meets all that its rows get.
     group = tl.program_id(1)
@@ -87,8 +91,12 @@ def backward_kernel(
         s = products(student, students, WIDE)
         t = products(teacher, load_rows(teacher_ptr, group, others, L, F, TILE_F), WIDE)
         other_grad = tl.load(grad_ptr + first + others, others < L, other=0.0).to(tl.float32)
-        other_s = other_grad * tl.exp(scale - tl.load(student_lse_ptr + first + others, others < L, other=0.0))
-        other_t = other_grad * tl.exp(scale - tl.load(teacher_lse_ptr + first + others, others < L, other=0.0))
+        other_s = other_grad * tl.exp(
+            scale - tl.load(student_lse_ptr + first + others, others < L, other=0.0)
+        )
+        other_t = other_grad * tl.exp(
+            scale - tl.load(teacher_lse_ptr + first + others, others < L, other=0.0)
+        )
         c = tl.exp((s - 1.0) * scale) * (own_s[:, None] + other_s[None, :])
         c -= tl.exp((t - 1.0) * scale) * (own_t[:, None] + other_t[None, :])
         if WIDE:  # rows behind the end are zeros, and so is what they add
@@ -128,9 +136,7 @@ def sizes(x_GLD: Tensor, teacher_GLF: Tensor) -> dict[str, int | bool]:
 def forward(student_GLD: Tensor, teacher_GLF: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """As `reference.forward`, for contiguous tensors."""
     groups, length, _ = student_GLD.shape
-    kl, student, teacher = (
-        student_GLD.new_empty((groups, length), dtype=torch.float32) for _ in range(3)
-    )
+    kl, student, teacher = (student_GLD.new_empty((groups, length), dtype=torch.float32) for _ in range(3))
     if kl.numel():
         forward_kernel[(triton.cdiv(length, TILE), groups)](
             student_GLD, teacher_GLF, kl, student, teacher, length, scale, **sizes(student_GLD, teacher_GLF),
