@@ -30,7 +30,7 @@ def test_candidates_compute_the_same(kernel: str) -> None:
         pytest.skip("gradients, and several results")
     for case in CASES[kernel](True):
         mine, theirs = (result[0] if isinstance(result, tuple) else result
-                        for result in (case.kernel[0](), case.torch[0]()))  # fmt: skip
+                        for result in (case.kernel[0](), case.other[0]()))  # fmt: skip
         assert mine.shape[-1] == theirs.shape[-1]
 
 

@@ -134,7 +134,7 @@ def test_blocks_interpreted() -> None:
     from multiway_blocks.kernels.moe_feedforward import triton
 
     counts = torch.tensor([0, 5, 0, 130, 64, 0])
-    found = [row for row in triton.blocks(counts, 199).tolist() if row[1] < row[2]]
+    found = [row for row in triton.blocks(counts, 199, 64).tolist() if row[1] < row[2]]
     assert found == [[1, 0, 5], [3, 5, 135], [3, 69, 135], [3, 133, 135], [4, 135, 199]]
 
 

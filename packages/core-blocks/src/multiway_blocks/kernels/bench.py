@@ -119,7 +119,7 @@ def _clock() -> Callable[[], float]:
 
 
 def _measure(name: str, case: Case, machine: Machine, quick: bool) -> Row:
-    candidates = {"kernel": case.kernel, "torch": case.torch} | ({"peer": case.peer} if case.peer else {})
+    candidates = {"kernel": case.kernel, "torch": case.other} | ({"peer": case.peer} if case.peer else {})
     seconds = medians(candidates, 3 if quick else ROUNDS)
     memory = case.bytes / machine.bytes_a_second
     arithmetic = case.operations / machine.operations_a_second[case.arithmetic]
@@ -136,7 +136,7 @@ def _measure(name: str, case: Case, machine: Machine, quick: bool) -> Row:
         floor="memory" if memory >= arithmetic else "arithmetic",
         kernel_us=1e6 * seconds["kernel"],
         floor_share=floor / seconds["kernel"],
-        torch_name=case.torch_name,
+        torch_name=case.other_name,
         torch_us=1e6 * seconds["torch"],
         peer_name=case.peer_name,
         peer_us=1e6 * seconds["peer"] if "peer" in seconds else None,

@@ -7,8 +7,9 @@ because in a model they do not stay in the cache from one step to the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -45,26 +46,13 @@ class Case:
     bytes: int
     operations: int
     kernel: list[Call]
-    torch_name: str
-    torch: list[Call]
+    other_name: str
+    other: list[Call]
+    """The best that PyTorch offers."""
     peer_name: str | None = None
     peer: list[Call] = field(default_factory=list)
     arithmetic: torch.dtype = torch.float32
     """Whose peak the operations are compared with."""
-
-
-def _copies(size: int, quick: bool) -> int:
-    return 2 if quick else max(1, -(-_BYTES_IN_TURN // size))
-
-
-def _with_gradients(function: Callable[..., Tensor], leaves: list[Tensor]) -> Call:
-    """A forward and a backward pass."""
-    leaves = [leaf.detach().requires_grad_() for leaf in leaves]
-
-    def run() -> object:
-        return torch.autograd.grad(function(*leaves), leaves)
-
-    return run
 
 
 def rms_norm_cases(quick: bool) -> Iterator[Case]:
@@ -73,13 +61,13 @@ def rms_norm_cases(quick: bool) -> Iterator[Case]:
     x, residual = torch.randn(2, rows, width).bfloat16().unbind()
     weight = torch.ones(width)
 
-    def torch_form() -> object:
+    def other() -> object:
         total = x + residual
         return functional.rms_norm(total, (width,), weight.bfloat16(), EPS), total
 
     yield Case(
         f"{rows} x {width}, residual", "bfloat16", 4 * x.numel() * 2, 5 * x.numel(),
-        [lambda: rms_norm(x, weight, EPS, residual)], "add, F.rms_norm", [torch_form],
+        [lambda: rms_norm(x, weight, EPS, residual)], "add, F.rms_norm", [other],
     )  # fmt: skip
 
 
@@ -97,15 +85,17 @@ def rms_norm_quantize_cases(quick: bool) -> Iterator[Case]:
 def few_rows_cases(quick: bool) -> Iterator[Case]:
     """One token, a large matrix."""
     inputs, outputs = 2048, (1024 if quick else 8192)
-    for dtype in (torch.bfloat16, torch.float32):
-        x = torch.randn(1, inputs, dtype=dtype)
-        copies = _copies(inputs * outputs * dtype.itemsize, quick)
-        weights = [torch.randn(outputs, inputs, dtype=dtype) for _ in range(copies)]
-        yield Case(
-            f"1 x {inputs} -> {outputs}", _name(dtype), weights[0].numel() * dtype.itemsize, 2 * weights[0].numel(),
-            [lambda w=w, x=x: few_rows(x, w) for w in weights], "F.linear",
-            [lambda w=w, x=x: functional.linear(x, w) for w in weights], arithmetic=dtype,
+
+    def case(dtype: torch.dtype) -> Case:
+        x, size = torch.randn(1, inputs, dtype=dtype), inputs * outputs * dtype.itemsize
+        weights = [torch.randn(outputs, inputs, dtype=dtype) for _ in range(_copies(size, quick))]
+        return Case(
+            f"1 x {inputs} -> {outputs}", _name(dtype), size, 2 * inputs * outputs,
+            _each(lambda w: few_rows(x, w), weights), "F.linear",
+            _each(lambda w: functional.linear(x, w), weights), arithmetic=dtype,
         )  # fmt: skip
+
+    yield from map(case, (torch.bfloat16, torch.float32))
 
 
 def one_query_cases(quick: bool) -> Iterator[Case]:
@@ -114,14 +104,14 @@ def one_query_cases(quick: bool) -> Iterator[Case]:
     q = torch.randn(1, heads, width)
     copies = _copies(2 * keys * length * width * 4, quick)
     caches = [torch.randn(2, 1, keys, length, width) for _ in range(copies)]
+
+    def other(cache: Tensor) -> Tensor:
+        return functional.scaled_dot_product_attention(q[:, :, None], cache[0], cache[1], enable_gqa=True)
+
     yield Case(
         f"{heads} heads of {width}, {keys} key heads, {length} keys", "float32", caches[0].numel() * 4,
-        4 * heads * length * width, [lambda c=c: one_query(q, c[0], c[1]) for c in caches],
-        "scaled_dot_product_attention",
-        [
-            lambda c=c: functional.scaled_dot_product_attention(q[:, :, None], c[0], c[1], enable_gqa=True)
-            for c in caches
-        ],
+        4 * heads * length * width, _each(lambda c: one_query(q, c[0], c[1]), caches),
+        "scaled_dot_product_attention", _each(other, caches),
     )  # fmt: skip
 
 
@@ -129,22 +119,21 @@ def ternary_linear_cases(quick: bool) -> Iterator[Case]:
     """BitNet 2B4T's gate and up, decoding and reading a prompt."""
     inputs, outputs = 2560, (1024 if quick else 13_824)
     weights = inputs * outputs
-    for rows in (1,) if quick else (1, 128):
+
+    def case(rows: int) -> Case:
         x = torch.randint(-127, 128, (rows, inputs), dtype=torch.int8)
         step, scale, wide = torch.rand(rows, 1), torch.rand(outputs), x.bfloat16()
-        packed, plain, floats = [], [], []
-        for _ in range(_copies(weights // 4, quick)):
-            packed.append(ternary_layout.pack(torch.randint(-1, 2, (outputs, inputs), dtype=torch.int8)))
-        for _ in range(_copies(weights, quick)):
-            plain.append(torch.randint(-1, 2, (outputs, inputs), dtype=torch.int8))
-            floats.append(plain[-1].bfloat16())
-        yield Case(
+        count = _copies(weights, quick)
+        plain = [torch.randint(-1, 2, (outputs, inputs), dtype=torch.int8) for _ in range(count)]
+        packed = [ternary_layout.pack(plain[0]) for _ in range(_copies(weights // 4, quick))]
+        return Case(
             f"{rows} x {inputs} -> {outputs}", "2 bits x int8", weights // 4 + rows * (inputs + 2 * outputs),
-            2 * rows * weights,
-            [lambda w=w, a=(x, step), s=scale: ternary_linear(*a, w, s, torch.bfloat16) for w in packed], "_int_mm",
-            [lambda w=w, x=x: torch._int_mm(x, w.t()) for w in plain], "F.linear, bfloat16",
-            [lambda w=w, x=wide: functional.linear(x, w) for w in floats], torch.int8,
+            2 * rows * weights, _each(lambda w: ternary_linear(x, step, w, scale, torch.bfloat16), packed),
+            "_int_mm", _each(lambda w: torch._int_mm(x, w.t()), plain), "F.linear, bfloat16",
+            _each(lambda w: functional.linear(wide, w), [w.bfloat16() for w in plain]), torch.int8,
         )  # fmt: skip
+
+    yield from map(case, (1,) if quick else (1, 128))
 
 
 def int8_linear_cases(quick: bool) -> Iterator[Case]:
@@ -164,25 +153,28 @@ def int8_linear_cases(quick: bool) -> Iterator[Case]:
 
 
 def adaln_modulate_cases(quick: bool) -> Iterator[Case]:
-    """A training step of a diffusion head, and the two rows of a step with guidance."""
+    """The two rows of a diffusion step with guidance, and a training step of the head."""
     width = 1536
-    for rows in (2,) if quick else (2, 2048):
+
+    def case(rows: int) -> Case:
         x, residual, shift, scale, gate = torch.randn(5, rows, width).bfloat16().unbind()
         weight = torch.ones(width).bfloat16()
 
-        def torch_form(x=x, residual=residual, shift=shift, scale=scale, gate=gate, weight=weight) -> object:
+        def other() -> object:
             total = residual + gate * x
             return functional.rms_norm(total, (width,), weight, EPS) * (1 + scale) + shift, total
 
-        yield Case(
+        return Case(
             f"{rows} x {width}, gated residual", "bfloat16", 7 * x.numel() * 2, 9 * x.numel(),
-            [lambda a=(x, shift, scale, weight, EPS, gate, residual): adaln_modulate(*a)],
-            "F.rms_norm and elementwise", [torch_form],
+            [lambda: adaln_modulate(x, shift, scale, weight, EPS, gate, residual)],
+            "F.rms_norm and elementwise", [other],
         )  # fmt: skip
+
+    yield from map(case, (2,) if quick else (2, 2048))
 
 
 def linear_cross_entropy_cases(quick: bool) -> Iterator[Case]:
-    """A step of a small language model: forward and backward."""
+    """A step of a small language model, alone and beside a teacher: forward and backward."""
     rows, width, vocabulary = (64, 64, 1000) if quick else (256, 576, 16_384)
     x, weight = torch.randn(rows, width), torch.randn(vocabulary, width) * 0.05
     target = torch.randint(0, vocabulary, (rows,))
@@ -195,7 +187,10 @@ def linear_cross_entropy_cases(quick: bool) -> Iterator[Case]:
     )  # fmt: skip
     taught_x, taught_weight = torch.randn(rows, 2 * width), torch.randn(vocabulary, 2 * width) * 0.05
 
-    def torch_form(x: Tensor, w: Tensor) -> Tensor:
+    def kernel(x: Tensor, w: Tensor) -> Tensor:
+        return linear_distillation(x, w, target, taught_x, taught_weight, temperature=5.0).total
+
+    def other(x: Tensor, w: Tensor) -> Tensor:
         logits, taught = functional.linear(x, w), functional.linear(taught_x, taught_weight)
         divergence = functional.kl_div(
             (logits / 5).log_softmax(-1), (taught / 5).log_softmax(-1), reduction="batchmean", log_target=True
@@ -204,14 +199,8 @@ def linear_cross_entropy_cases(quick: bool) -> Iterator[Case]:
 
     yield Case(
         f"{rows} x {width} -> {vocabulary}, teacher {2 * width}, forward and backward", "float32", 4 * floats,
-        5 * products,
-        [
-            _with_gradients(
-                lambda x, w: linear_distillation(x, w, target, taught_x, taught_weight, temperature=5.0).total,
-                [x, weight],
-            )
-        ],
-        "F.cross_entropy + F.kl_div", [_with_gradients(torch_form, [x, weight])],
+        5 * products, [_with_gradients(kernel, [x, weight])], "F.cross_entropy + F.kl_div",
+        [_with_gradients(other, [x, weight])],
     )  # fmt: skip
 
 
@@ -220,7 +209,7 @@ def relation_distillation_cases(quick: bool) -> Iterator[Case]:
     length, width, splits = (64, 64, 4) if quick else (512, 1024, 32)
     student, teacher = torch.randn(2, 1, 8, length, width // 8).unbind()
 
-    def torch_form(x: Tensor) -> Tensor:
+    def other(x: Tensor) -> Tensor:
         logs = []
         for states in (x, teacher):
             rows = states.transpose(1, 2).flatten(2).unflatten(2, (splits, -1)).transpose(1, 2)
@@ -232,12 +221,12 @@ def relation_distillation_cases(quick: bool) -> Iterator[Case]:
         f"{splits} heads of {width // splits}, {length} tokens, forward and backward", "float32",
         5 * length * width * 4, 2 * 5 * length * length * width,
         [_with_gradients(lambda x: relation_distillation(x, teacher, splits), [student])],
-        "log_softmax and F.kl_div", [_with_gradients(torch_form, [student])],
+        "log_softmax and F.kl_div", [_with_gradients(other, [student])],
     )  # fmt: skip
 
 
 def gated_retention_cases(quick: bool) -> Iterator[Case]:
-    """Heads of 128: a prompt, and one token."""
+    """A prompt, and one token."""
     heads, length, width = (2, 128, 64) if quick else (8, 1024, 128)
     q, k, v = torch.randn(3, 1, heads, length, width).unbind()
     log_decay = functional.logsigmoid(torch.randn(1, heads, length)) / 16
@@ -248,37 +237,46 @@ def gated_retention_cases(quick: bool) -> Iterator[Case]:
         [lambda: gated_retention(q, k, v, log_decay, chunk=chunk)], "parallel form (as attention)",
         [lambda: parallel(q, k, v, log_decay)],
     )  # fmt: skip
-    one = q[:, :, 0], k[:, :, 0], v[:, :, 0], log_decay[:, :, 0]
     states = [torch.randn(1, heads, width, width) for _ in range(_copies(heads * width * width * 4, quick))]
-    token = [x[:, :, :1] for x in (q, k, v, log_decay)]
+    one = q[:, :, :1], k[:, :, :1], v[:, :, :1], log_decay[:, :, :1]
+
+    def kernel(state: Tensor) -> object:
+        return gated_retention(one[0], one[1], one[2], one[3], state)
+
+    def other(state: Tensor) -> object:
+        return recurrent(q[:, :, 0], k[:, :, 0], v[:, :, 0], log_decay[:, :, 0], state)
+
     yield Case(
         f"{heads} heads of {width}, one token", "float32", 8 * states[0].numel(), 5 * states[0].numel(),
-        [lambda s=s: gated_retention(*token, s) for s in states], "recurrent form, eager",
-        [lambda s=s: recurrent(*one, s) for s in states],
+        _each(kernel, states), "recurrent form, eager", _each(other, states),
     )  # fmt: skip
 
 
 def moe_feedforward_cases(quick: bool) -> Iterator[Case]:
-    """Sub-tokens of MH-MoE: 40 experts, uneven counts."""
+    """Sub-tokens of MH-MoE, uneven counts."""
     experts, width, inner, rows = (4, 32, 64, 200) if quick else (40, 384, 768, 2048)
-    counts = torch.bincount(
-        torch.randn(rows).abs().mul(experts / 3).long().clamp(max=experts - 1), minlength=experts
-    )
-    for dtype in (torch.float32, torch.bfloat16):
+    chosen = torch.randn(rows).abs().mul(experts / 3).long().clamp(max=experts - 1)
+    counts = torch.bincount(chosen, minlength=experts)
+
+    def case(dtype: torch.dtype) -> Case:
         x = torch.randn(rows, width, dtype=dtype)
-        up, down = (torch.randn(experts, *s, dtype=dtype) * 0.05 for s in ((inner, width), (width, inner)))
+        up, down = (
+            torch.randn(experts, *shape, dtype=dtype) * 0.05 for shape in ((inner, width), (width, inner))
+        )
         ends = counts.cumsum(0).int()
 
-        def torch_form(x=x, up=up, down=down, ends=ends) -> object:
+        def other() -> object:
             h = functional.gelu(functional.grouped_mm(x, up.transpose(1, 2), offs=ends))
             return functional.grouped_mm(h, down.transpose(1, 2), offs=ends)
 
-        yield Case(
+        return Case(
             f"{rows} rows of {width}, {experts} experts of {inner}", _name(dtype),
             (2 * x.numel() + up.numel() + down.numel()) * dtype.itemsize, 4 * rows * width * inner,
-            [lambda x=x, up=up, down=down: moe_feedforward(x, counts, up, down, activation="gelu")], "F.grouped_mm",
-            [torch_form], arithmetic=dtype,
+            [lambda: moe_feedforward(x, counts, up, down, activation="gelu")], "F.grouped_mm", [other],
+            arithmetic=dtype,
         )  # fmt: skip
+
+    yield from map(case, (torch.float32, torch.bfloat16))
 
 
 def dilated_attention_cases(quick: bool) -> Iterator[Case]:
@@ -298,6 +296,24 @@ def dilated_attention_cases(quick: bool) -> Iterator[Case]:
 CASES: dict[str, Callable[[bool], Iterator[Case]]] = {
     name.removesuffix("_cases"): function for name, function in globals().items() if name.endswith("_cases")
 }
+
+
+def _copies(size: int, quick: bool) -> int:
+    return 2 if quick else max(1, -(-_BYTES_IN_TURN // size))
+
+
+def _each(function: Callable[[Tensor], object], tensors: Iterable[Tensor]) -> list[Call]:
+    return [partial(function, tensor) for tensor in tensors]
+
+
+def _with_gradients(function: Callable[..., Tensor], leaves: list[Tensor]) -> Call:
+    """A forward and a backward pass."""
+    leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+
+    def run() -> object:
+        return torch.autograd.grad(function(*leaves), leaves)
+
+    return run
 
 
 def _name(dtype: Any) -> str:

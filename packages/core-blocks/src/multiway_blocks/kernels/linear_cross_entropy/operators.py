@@ -53,8 +53,9 @@ def _(
         )
     teacher = None
     if teacher_x is not None and teacher_weight is not None and teacher_row_weight is not None:
-        tensors = (tensor.contiguous() for tensor in (teacher_x, teacher_weight, teacher_row_weight))
-        teacher = Teacher(*tensors, temperature)
+        teacher = Teacher(
+            teacher_x.contiguous(), teacher_weight.contiguous(), teacher_row_weight.contiguous(), temperature
+        )
     cross_entropy, divergence, *gradients = _implementation(x).forward(
         x.contiguous(), weight.contiguous(), target.contiguous(), row_weight.contiguous(), teacher,
         (need_x, need_weight),

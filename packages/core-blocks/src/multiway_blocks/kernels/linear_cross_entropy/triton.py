@@ -178,7 +178,8 @@ def forward(
     highest = peak.amax(0)
     lse_N = (total * (peak - highest).exp()).sum(0).log() + highest
     cross_entropy = (row_weight_N * (lse_N - picked.sum(0))).sum()
-    divergence, lses = cross_entropy.new_zeros(()), (None, None)
+    lses: tuple[Tensor, ...]
+    divergence, lses = cross_entropy.new_zeros(()), ()
     if teacher is not None:
         warm_lse_N = (warm * ((peak - highest) / T).exp()).sum(0).log() + highest / T
         teacher_highest = teacher_peak.amax(0)
@@ -199,7 +200,7 @@ def forward(
             part = slice(start, start + step)
             x_RE = x_NE[part]
             grad_RV = x_NE.new_empty(len(x_RE), V)
-            follow = (None,) * 5
+            follow: tuple[Tensor | None, ...] = (None,) * 5
             if teacher is not None:
                 follow = (
                     teacher.x_NF[part], teacher.weight_VF, teacher.row_weight_N[part], *(lse[part] for lse in lses)

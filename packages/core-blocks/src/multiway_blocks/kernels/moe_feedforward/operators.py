@@ -33,6 +33,10 @@ def has_kernel(x: Tensor) -> bool:
     return False
 
 
+def _contiguous(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.contiguous()
+
+
 @torch.library.impl("multiway::moe_feedforward", "CompositeExplicitAutograd")
 def _(
     x: Tensor,
@@ -44,8 +48,9 @@ def _(
     activation: str,
     gated: bool,
 ) -> Tensor:
-    parts = (None if part is None else part.contiguous() for part in (up, up_bias, down, down_bias))
-    experts = Experts(*parts, activation, gated)  # type: ignore[arg-type]
+    experts = Experts(
+        up.contiguous(), _contiguous(up_bias), down.contiguous(), _contiguous(down_bias), activation, gated
+    )
     if has_kernel(x):
         from multiway_blocks.kernels.moe_feedforward import triton
 

@@ -6,14 +6,20 @@ up). Products are in the data type of ``x``, and so is what lies between them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-ACTIVATIONS = {"gelu": functional.gelu, "relu": functional.relu, "silu": functional.silu}
-_DERIVATIVES = {  # (what flows into the result, the argument) -> what flows into the argument
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": functional.gelu,
+    "relu": functional.relu,
+    "silu": functional.silu,
+}
+# (what flows into the result, the argument) -> what flows into the argument
+_DERIVATIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "gelu": torch.ops.aten.gelu_backward,
     "relu": lambda grad, x: grad * (x > 0),
     "silu": torch.ops.aten.silu_backward,

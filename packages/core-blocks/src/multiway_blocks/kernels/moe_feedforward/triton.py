@@ -18,8 +18,7 @@ from torch import Tensor
 from multiway_blocks.kernels.moe_feedforward.reference import Experts
 
 _DTYPES = (torch.bfloat16, torch.float16)  # float32 would need twice the memory on the chip
-MAX_E = 512
-TILE_R = 64
+MAX_E = 256
 TILE_I = 32
 WARPS = 8
 
@@ -111,15 +110,20 @@ def supports(dtype: torch.dtype, hidden_size: int) -> bool:
     return dtype in _DTYPES and hidden_size <= MAX_E
 
 
-def blocks(counts_N: Tensor, rows: int) -> Tensor:
+def tile(hidden_size: int) -> int:
+    """TILE_R, rows of a block: so many that they and their results stay on the chip."""
+    return 64 if hidden_size <= 256 else 32
+
+
+def blocks(counts_N: Tensor, rows: int, tile_r: int) -> Tensor:
     """The list [blocks, 3] of int64, as many as ``rows`` can need whatever their counts are."""
-    num_blocks_N = (counts_N + TILE_R - 1) // TILE_R
+    num_blocks_N = (counts_N + tile_r - 1) // tile_r
     end_N, last_N = counts_N.cumsum(0), num_blocks_N.cumsum(0)
-    block_B = torch.arange(rows // TILE_R + len(counts_N), device=counts_N.device)
+    block_B = torch.arange(rows // tile_r + len(counts_N), device=counts_N.device)
     expert_B = torch.searchsorted(last_N, block_B, right=True)
     known_B = expert_B.clamp(max=len(counts_N) - 1)
     within_B = block_B - (last_N - num_blocks_N)[known_B]
-    first_B = (end_N - counts_N)[known_B] + TILE_R * within_B
+    first_B = (end_N - counts_N)[known_B] + tile_r * within_B
     last_B = torch.where(expert_B == known_B, end_N[known_B], 0)
     return torch.stack([known_B, first_B, last_B], dim=1)
 
@@ -131,7 +135,7 @@ def sizes(x_RE: Tensor, experts: Experts) -> dict[str, int | bool | str]:
         "INNER": experts.down_NEI.shape[2],
         "GATED": experts.gated,
         "ACTIVATION": experts.activation,
-        "TILE_R": TILE_R,
+        "TILE_R": tile(x_RE.shape[1]),
         "TILE_E": max(16, triton.next_power_of_2(x_RE.shape[1])),
         "TILE_I": TILE_I,
         "WIDE": not x_RE.is_cuda,
@@ -142,7 +146,7 @@ def forward(x_RE: Tensor, counts_N: Tensor, experts: Experts) -> Tensor:
     """As `reference.forward`, for contiguous tensors."""
     y_RE = torch.empty_like(x_RE)
     if y_RE.numel():
-        list_B3 = blocks(counts_N, len(x_RE))
+        list_B3 = blocks(counts_N, len(x_RE), tile(x_RE.shape[1]))
         forward_kernel[(len(list_B3),)](
             x_RE, experts.up_NJE, experts.up_bias_NJ, experts.down_NEI, experts.down_bias_NE, list_B3, y_RE,
             **sizes(x_RE, experts), num_warps=WARPS,
