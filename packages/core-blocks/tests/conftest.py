@@ -77,6 +77,7 @@ def compile_ahead(tmp_path: Path) -> Callable[..., str]:
         warps: int,
         shared: int,
         aligned: str = "",
+        stages: int | None = None,
     ) -> str:
         """The PTX. ``arguments`` in order: names of types are types, all else constants; pointers and the ``aligned``
         numbers (separated by spaces) are multiples of 16, as the launcher finds out; ``shared``: bytes at most.
@@ -90,7 +91,7 @@ def compile_ahead(tmp_path: Path) -> Callable[..., str]:
         compiled = triton.compile(
             ASTSource(kernel, types, constants, {(i,): [["tt.divisibility", 16]] for i in places}),
             target=GPUTarget("cuda", capability, 32),
-            options={"num_warps": warps},
+            options={"num_warps": warps} | ({} if stages is None else {"num_stages": stages}),
         )
         assert compiled.asm["cubin"]
         assert compiled.metadata.shared <= shared, compiled.metadata.shared

@@ -18,9 +18,9 @@ from torch import Tensor
 from multiway_blocks.kernels.moe_feedforward.reference import Experts
 
 _DTYPES = (torch.bfloat16, torch.float16)  # float32 would need twice the memory on the chip
-MAX_E = 256
-TILE_I = 32
-WARPS = 8
+MAX_E = 256  # beyond this registers are spilled
+TILE_R, TILE_I = 32, 32
+WARPS, STAGES = 8, 2
 
 
 @triton.jit
@@ -110,12 +110,7 @@ def supports(dtype: torch.dtype, hidden_size: int) -> bool:
     return dtype in _DTYPES and hidden_size <= MAX_E
 
 
-def tile(hidden_size: int) -> int:
-    """TILE_R, rows of a block: so many that they and their results stay on the chip."""
-    return 64 if hidden_size <= 256 else 32
-
-
-def blocks(counts_N: Tensor, rows: int, tile_r: int) -> Tensor:
+def blocks(counts_N: Tensor, rows: int, tile_r: int = TILE_R) -> Tensor:
     """The list [blocks, 3] of int64, as many as ``rows`` can need whatever their counts are."""
     num_blocks_N = (counts_N + tile_r - 1) // tile_r
     end_N, last_N = counts_N.cumsum(0), num_blocks_N.cumsum(0)
@@ -135,7 +130,7 @@ def sizes(x_RE: Tensor, experts: Experts) -> dict[str, int | bool | str]:
         "INNER": experts.down_NEI.shape[2],
         "GATED": experts.gated,
         "ACTIVATION": experts.activation,
-        "TILE_R": tile(x_RE.shape[1]),
+        "TILE_R": TILE_R,
         "TILE_E": max(16, triton.next_power_of_2(x_RE.shape[1])),
         "TILE_I": TILE_I,
         "WIDE": not x_RE.is_cuda,
@@ -146,9 +141,9 @@ def forward(x_RE: Tensor, counts_N: Tensor, experts: Experts) -> Tensor:
     """As `reference.forward`, for contiguous tensors."""
     y_RE = torch.empty_like(x_RE)
     if y_RE.numel():
-        list_B3 = blocks(counts_N, len(x_RE), tile(x_RE.shape[1]))
+        list_B3 = blocks(counts_N, len(x_RE))
         forward_kernel[(len(list_B3),)](
             x_RE, experts.up_NJE, experts.up_bias_NJ, experts.down_NEI, experts.down_bias_NE, list_B3, y_RE,
-            **sizes(x_RE, experts), num_warps=WARPS,
+            **sizes(x_RE, experts), num_warps=WARPS, num_stages=STAGES,
         )  # fmt: skip
     return y_RE

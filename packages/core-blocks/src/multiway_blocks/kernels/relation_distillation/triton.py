@@ -31,9 +31,11 @@ def products(a, b, WIDE: tl.constexpr):
 
 @triton.jit
 def load_rows(ptr, group, rows, L, D: tl.constexpr, TILE_D: tl.constexpr):
+    # From the group's start, in 32 bits: addresses of 64 would take twice the registers.
     columns = tl.arange(0, TILE_D)
-    places = (group.to(tl.int64) * L + rows)[:, None] * D + columns[None, :]
-    return tl.load(ptr + places, (rows < L)[:, None] & (columns < D)[None, :], other=0.0)
+    places = rows[:, None] * D + columns[None, :]
+    start = ptr + group.to(tl.int64) * L * D
+    return tl.load(start + places, (rows < L)[:, None] & (columns < D)[None, :], other=0.0)
 
 
 @triton.jit
@@ -105,9 +107,9 @@ def backward_kernel(
             total = tl.dot(c.to(students.dtype), students, total)
         start += TILE
     columns = tl.arange(0, TILE_D)
-    places = (first + rows)[:, None] * D + columns[None, :]
+    places = rows[:, None] * D + columns[None, :]
     mask = (rows < L)[:, None] & (columns < D)[None, :]
-    tl.store(result_ptr + places, (total * scale).to(result_ptr.dtype.element_ty), mask)
+    tl.store(result_ptr + first * D + places, (total * scale).to(result_ptr.dtype.element_ty), mask)
 
 
 def supports(student: torch.dtype, teacher: torch.dtype, width: int) -> bool:
