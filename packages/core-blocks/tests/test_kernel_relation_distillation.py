@@ -205,7 +205,7 @@ def test_triton_on_gpu(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("capability", [80, 90])
-@pytest.mark.parametrize("width", [32, 128])
+@pytest.mark.parametrize("width", [32, 64])
 def test_triton_compiles_ahead_of_time(
     capability: int, width: int, compile_ahead: Callable[..., str]
 ) -> None:
@@ -223,8 +223,7 @@ def test_triton_compiles_ahead_of_time(
         "teacher_lse_ptr": number, "result_ptr": data, "L": "i32", "scale": "fp32",
     }  # fmt: skip
     for kernel, arguments in ((kernels.forward_kernel, forward), (kernels.backward_kernel, backward)):
-        warps = kernels.warps(width)
-        ptx = compile_ahead(kernel, capability, arguments | sizes, warps=warps, shared=100 * 1024)
+        ptx = compile_ahead(kernel, capability, arguments | sizes, warps=kernels.WARPS, shared=100 * 1024)
         # Rows come 16 bytes at a time, and tensor cores multiply.
         assert re.search(r"ld\.global\.v4|cp\.async\.cg\.shared\.global", ptx)
         assert re.search(r"mma\.sync|wgmma\.mma_async", ptx)

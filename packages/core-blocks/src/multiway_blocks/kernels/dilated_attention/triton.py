@@ -24,7 +24,7 @@ _DTYPES = (
     torch.float16,
 )  # products of float32 have no tensor cores, and PyTorch's are as good
 MAX_D = 128
-TILE_Q, TILE_K = 64, 64
+TILE_K, WARPS = 64, 4
 
 
 @triton.jit
@@ -97,9 +97,9 @@ def supports(dtype: torch.dtype, head_dim: int) -> bool:
     return dtype in _DTYPES and head_dim <= MAX_D
 
 
-def warps(head_dim: int) -> int:
-    """So many that no register is spilled with heads of this width."""
-    return 4 if head_dim <= 64 else 8
+def tile(head_dim: int) -> int:
+    """TILE_Q: so many queries of this width that no register is spilled."""
+    return 64 if head_dim <= 64 else 32
 
 
 def sizes(query: Tensor, causal: bool) -> dict[str, int | bool]:
@@ -108,7 +108,7 @@ def sizes(query: Tensor, causal: bool) -> dict[str, int | bool]:
     return {
         "D": D,
         "TILE_D": max(16, triton.next_power_of_2(D)),
-        "TILE_Q": TILE_Q,
+        "TILE_Q": tile(D),
         "TILE_K": TILE_K,
         "CAUSAL": causal,
         "WIDE": not query.is_cuda,
@@ -130,9 +130,9 @@ def forward(
         # The first one must reach every token.
         for index, (length, dilation) in enumerate(sorted(branches, key=lambda branch: branch[1])):
             length = min(length, N)
-            grid = triton.cdiv(triton.cdiv(length, dilation), TILE_Q), triton.cdiv(N, length), B * H
+            grid = triton.cdiv(triton.cdiv(length, dilation), tile(D)), triton.cdiv(N, length), B * H
             forward_kernel[grid](
                 query_BHND, key_BHND, value_BHND, o_BHND, lse_BHN, H, N, length, dilation, -(-H // dilation), D**-0.5,
-                int(index == 0), **sizes(query_BHND, causal), num_warps=warps(D),
+                int(index == 0), **sizes(query_BHND, causal), num_warps=WARPS,
             )  # fmt: skip
     return o_BHND.to(query_BHND.dtype)

@@ -18,8 +18,9 @@ _DTYPES = (
     torch.bfloat16,
     torch.float16,
 )  # products of float32 have no tensor cores, and PyTorch's are as good
-MAX_WIDTH = 128  # of a row, which is held as a whole
+MAX_WIDTH = 64  # of a row, which is held as a whole; beyond this registers are spilled
 TILE = 64
+WARPS = 4
 
 
 @triton.jit
@@ -117,11 +118,6 @@ def supports(student: torch.dtype, teacher: torch.dtype, width: int) -> bool:
     return student in _DTYPES and teacher == student and width <= MAX_WIDTH
 
 
-def warps(width: int) -> int:
-    """So many that no register is spilled with rows of this width."""
-    return 4 if width <= 64 else 8
-
-
 def sizes(x_GLD: Tensor, teacher_GLF: Tensor) -> dict[str, int | bool]:
     """The kernels' constants."""
     D, F = x_GLD.shape[2], teacher_GLF.shape[2]
@@ -142,7 +138,7 @@ def forward(student_GLD: Tensor, teacher_GLF: Tensor, scale: float) -> tuple[Ten
     if kl.numel():
         forward_kernel[(triton.cdiv(length, TILE), groups)](
             student_GLD, teacher_GLF, kl, student, teacher, length, scale, **sizes(student_GLD, teacher_GLF),
-            num_warps=warps(max(student_GLD.shape[2], teacher_GLF.shape[2])),
+            num_warps=WARPS,
         )  # fmt: skip
     return kl, student, teacher
 
@@ -161,6 +157,6 @@ def backward(
     if result.numel():
         backward_kernel[(triton.cdiv(length, TILE), groups)](
             grad_GL, student_GLD, teacher_GLF, student_GL, teacher_GL, result, length, scale,
-            **sizes(student_GLD, teacher_GLF), num_warps=warps(max(student_GLD.shape[2], teacher_GLF.shape[2])),
+            **sizes(student_GLD, teacher_GLF), num_warps=WARPS,
         )  # fmt: skip
     return result
