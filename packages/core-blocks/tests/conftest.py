@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from multiway_blocks.kernels import native
+
+_TYPES = {"i8", "u8", "i32", "i64", "bf16", "fp16", "fp32"}
 
 
 @pytest.fixture(params=[("-mavx2", "-mfma", "-fopenmp"), ("-fopenmp-simd",)], ids=["flags0", "flags1"])
@@ -89,3 +94,70 @@ def process_group() -> Iterator[None]:
     distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
     yield
     distributed.destroy_process_group()
+
+
+@pytest.fixture
+def run_interpreted(request: pytest.FixtureRequest) -> Callable[[int], None]:
+    """Runs this file's tests named ``interpreted`` under Triton's interpreter, whose switch is read at import."""
+    pytest.importorskip("triton")
+
+    def run(count: int) -> None:
+        command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", str(request.path)]
+        result = subprocess.run(
+            [*command, "-k", "interpreted"],
+            env=os.environ | {"TRITON_INTERPRET": "1"},
+            capture_output=True,
+            text=True,
+            timeout=250,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert f"{count} passed" in result.stdout
+
+    return run
+
+
+@pytest.fixture
+def compile_ahead(tmp_path: Path) -> Callable[..., str]:
+    """Compiles a Triton kernel for a GPU that need not be there, and checks that no register is spilled."""
+    triton = pytest.importorskip("triton")
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        pytest.skip("the interpreter replaces the compiler")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    def compile_(
+        kernel: Any,
+        capability: int,
+        arguments: Mapping[str, Any],
+        *,
+        warps: int,
+        shared: int,
+        aligned: str = "",
+        stages: int | None = None,
+    ) -> str:
+        """The PTX. ``arguments`` in order: names of types are types, all else constants; pointers and the ``aligned``
+        numbers (separated by spaces) are multiples of 16, as the launcher finds out; ``shared``: bytes at most.
+        """
+        names = list(arguments)
+        assert names == kernel.arg_names
+        told = {n for n, v in arguments.items() if isinstance(v, str) and v.lstrip("*") in _TYPES}
+        constants = {(names.index(n),): v for n, v in arguments.items() if n not in told}
+        types = {n: v if n in told else "constexpr" for n, v in arguments.items()}
+        places = [i for i, n in enumerate(names) if types[n].startswith("*") or n in aligned.split()]
+        compiled = triton.compile(
+            ASTSource(kernel, types, constants, {(i,): [["tt.divisibility", 16]] for i in places}),
+            target=GPUTarget("cuda", capability, 32),
+            options={"num_warps": warps} | ({} if stages is None else {"num_stages": stages}),
+        )
+        assert compiled.asm["cubin"]
+        assert compiled.metadata.shared <= shared, compiled.metadata.shared
+        ptx: str = compiled.asm["ptx"]
+        source = tmp_path / "kernel.ptx"
+        source.write_text(ptx)
+        arch = f"sm_{capability}" + ("a" if capability == 90 else "")
+        command = [triton.knobs.nvidia.ptxas.path, "-v", f"--gpu-name={arch}", str(source), "-o", os.devnull]
+        report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+        assert "0 bytes spill stores, 0 bytes spill loads" in report, report
+        return ptx
+
+    return compile_

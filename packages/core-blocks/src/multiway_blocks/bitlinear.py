@@ -22,8 +22,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from multiway_blocks.kernels import dispatch
+from multiway_blocks.kernels.rms_norm_quantize import cpu as norm_cpu
 from multiway_blocks.kernels.rms_norm_quantize import rms_norm_quantize
 from multiway_blocks.kernels.rms_norm_quantize.reference import SMALLEST
+from multiway_blocks.kernels.ternary_linear import cpu as ternary_cpu
 from multiway_blocks.kernels.ternary_linear import has_kernel, layout, reference, ternary_linear
 
 
@@ -168,13 +171,28 @@ class TernaryLinear(nn.Module):
         """(..., I) -> (..., O) in the data type that the rows come from."""
         rows = x if isinstance(x, QuantizedRows) else quantize_rows(x)
         scale_O, unpacked_OI = self._prepared or self._prepare(rows.dtype)
-        if (
-            unpacked_OI is None or rows.step.requires_grad
-        ):  # the operator raises where a gradient is asked for
+        if unpacked_OI is None and self._fit(rows):
+            flat_NI = rows.values.view(-1, self.in_features)
+            y_NO = ternary_cpu.forward(flat_NI, rows.step.view(-1), self.packed, scale_O, rows.dtype)
+            return y_NO.view(*rows.values.shape[:-1], -1)
+        if unpacked_OI is None or rows.step.requires_grad:
+            # The operator raises where a gradient is asked for.
             return ternary_linear(rows.values, rows.step, self.packed, scale_O, rows.dtype)
         sums = reference.sums(rows.values.flatten(0, -2), unpacked_OI)
         y = reference.scaled(sums, rows.step.flatten(), scale_O, rows.dtype)
         return y.view(*rows.values.shape[:-1], -1)
+
+    def _fit(self, rows: QuantizedRows) -> bool:
+        """Whether machine code may take these rows as they are: wrong sizes would be wrong memory accesses."""
+        values, step, dtype = rows
+        return (
+            values.shape[-1] == self.in_features
+            and step.shape == (*values.shape[:-1], 1)
+            and (values.dtype, step.dtype) == (torch.int8, torch.float32)
+            and ternary_cpu.supports(dtype)
+            and step.is_contiguous()
+            and _direct(values, step)
+        )
 
     def _prepare(self, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
         """The scale of every output; and the unpacked weights, where nothing multiplies packed ones."""
@@ -194,8 +212,22 @@ class RMSNormQuantize(nn.Module):
 
     def forward(self, x: Tensor) -> QuantizedRows:
         """(..., hidden_size) of any floating dtype."""
+        if x.shape[-1:] == self.weight.shape and norm_cpu.supports(x.dtype) and _direct(x, self.weight):
+            values, step = norm_cpu.forward(x.view(-1, x.shape[-1]), self.weight, self.eps)
+            return QuantizedRows(values.view(x.shape), step.view(*x.shape[:-1], 1), x.dtype)
         values, step = rms_norm_quantize(x, self.weight, self.eps)
         return QuantizedRows(values, step.float(), x.dtype)
+
+
+def _direct(x: Tensor, other: Tensor) -> bool:
+    """Whether the CPU code may be called without the dispatcher, which takes as long as a small product does.
+
+    That is for ordinary tensors in order, without gradients and compilers; shapes are the callers' to check.
+    """
+    if dispatch.USE_REFERENCE or torch.compiler.is_compiling() or torch.is_grad_enabled():
+        return False
+    ordinary = type(x) is Tensor and type(other) in (Tensor, nn.Parameter)
+    return ordinary and x.is_cpu and other.is_cpu and x.is_contiguous() and x.numel() > 0
 
 
 def _by_output(scale_S: Tensor, outputs: Sequence[int]) -> Tensor:

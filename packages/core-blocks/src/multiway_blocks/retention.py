@@ -12,60 +12,25 @@ Shape suffixes: B batch, T tokens, H heads, K key width of a head, V value width
 
 from __future__ import annotations
 
-import math
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from multiway_blocks.kernels.gated_retention import gated_retention
+from multiway_blocks.kernels.gated_retention.reference import chunkwise, parallel, recurrent, wide
 from multiway_blocks.linear import Linear
 from multiway_blocks.position import Rotary
 
-
-def parallel(q_BHTK: Tensor, k_BHTK: Tensor, v_BHTV: Tensor, log_decay_BHT: Tensor) -> Tensor:
-    """All tokens at once, from an empty state: (B, H, T, V).
-
-    The weight of token m for token n is exp(a_{m+1} + ... + a_n): a token's own decay does not touch its key.
-    """
-    q, k, v = _wide(q_BHTK), _wide(k_BHTK), _wide(v_BHTV)
-    total_BHT = _wide(log_decay_BHT).cumsum(-1)
-    return ((q @ k.transpose(-1, -2)) * _decays(total_BHT)) @ v
-
-
-def recurrent(
-    q_BHK: Tensor, k_BHK: Tensor, v_BHV: Tensor, log_decay_BH: Tensor, state_BHKV: Tensor
-) -> tuple[Tensor, Tensor]:
-    """One token: its result (B, H, V) and the next state (B, H, K, V)."""
-    q, k, v = _wide(q_BHK), _wide(k_BHK), _wide(v_BHV)
-    state = _wide(log_decay_BH).exp()[..., None, None] * state_BHKV + k[..., :, None] * v[..., None, :]
-    return (q[..., None, :] @ state)[..., 0, :], state
-
-
-def chunkwise(
-    q_BHTK: Tensor,
-    k_BHTK: Tensor,
-    v_BHTV: Tensor,
-    log_decay_BHT: Tensor,
-    state_BHKV: Tensor | None = None,
-    *,
-    chunk: int = 128,
-) -> tuple[Tensor, Tensor]:
-    """Tokens behind a state (None: empty), ``chunk`` at a time: (B, H, T, V) and the next state (B, H, K, V)."""
-    q, k, v = _wide(q_BHTK), _wide(k_BHTK), _wide(v_BHTV)
-    log_decay = _wide(log_decay_BHT)
-    state = q.new_zeros(*q.shape[:2], q.shape[-1], v.shape[-1]) if state_BHKV is None else state_BHKV
-    results = []
-    for start in range(0, q.shape[2], chunk):
-        part = slice(start, start + chunk)
-        q_part, k_part, v_part = q[:, :, part], k[:, :, part], v[:, :, part]
-        total = log_decay[:, :, part].cumsum(-1)
-        inside = ((q_part @ k_part.transpose(-1, -2)) * _decays(total)) @ v_part
-        before = (q_part * total.exp()[..., None]) @ state
-        results.append(inside + before)
-        last = total[:, :, -1:]
-        kept = k_part * (last - total).exp()[..., None]
-        state = last.exp()[..., None] * state + kept.transpose(-1, -2) @ v_part
-    return torch.cat(results, dim=2) if results else v, state
+__all__ = [
+    "Retention",
+    "RetentionRotary",
+    "RetentionState",
+    "chunkwise",
+    "parallel",
+    "recurrent",
+    "retnet_log_decays",
+]
 
 
 def retnet_log_decays(num_heads: int) -> Tensor:
@@ -154,11 +119,7 @@ class Retention(nn.Module):
         k = k * valid_BT[:, None, :, None]
         log_decay = self._log_decays(x_BTE) * valid_BT[:, None]
         matrix = None if state is None else state.matrix_BHKV
-        if tokens == 1 and matrix is not None:
-            one, matrix = recurrent(q[:, :, 0], k[:, :, 0], v[:, :, 0], log_decay[:, :, 0], matrix)
-            o = one[:, :, None]
-        else:
-            o, matrix = chunkwise(q, k, v, log_decay, matrix, chunk=self.chunk)
+        o, matrix = gated_retention(q, k, v, log_decay, matrix, chunk=self.chunk)
         if self.decay is None:
             o = o * self._inverse_roots(positions_BT)[..., None]
         return self.finish(o, x_BTE), RetentionState(matrix, counts_BT[:, -1])
@@ -181,9 +142,9 @@ class Retention(nn.Module):
     def _log_decays(self, x_BTE: Tensor) -> Tensor:
         """(B, H, T) in float32 at least."""
         if self.decay is not None:
-            return nn.functional.logsigmoid(_wide(self.decay(x_BTE))).transpose(1, 2) / self.GATE_TEMPERATURE
-        wide = torch.promote_types(x_BTE.dtype, torch.float32)
-        log_decay_H = retnet_log_decays(self.num_heads).to(x_BTE.device, wide)
+            return nn.functional.logsigmoid(wide(self.decay(x_BTE))).transpose(1, 2) / self.GATE_TEMPERATURE
+        dtype = torch.promote_types(x_BTE.dtype, torch.float32)
+        log_decay_H = retnet_log_decays(self.num_heads).to(x_BTE.device, dtype)
         return log_decay_H[None, :, None].expand(len(x_BTE), -1, x_BTE.shape[1])
 
     def _inverse_roots(self, positions_BT: Tensor) -> Tensor:
@@ -191,15 +152,3 @@ class Retention(nn.Module):
         log_decay = retnet_log_decays(self.num_heads).to(positions_BT.device)[None, :, None]
         total = torch.expm1(log_decay * (positions_BT[:, None] + 1)) / torch.expm1(log_decay)
         return total.rsqrt().to(torch.promote_types(self.query.weight.dtype, torch.float32))
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _decays(total_BHT: Tensor) -> Tensor:
-    """exp(total_n - total_m) where m <= n, else 0: (B, H, T, T)."""
-    difference = total_BHT[..., :, None] - total_BHT[..., None, :]
-    tokens = total_BHT.shape[-1]
-    later = torch.ones(tokens, tokens, dtype=torch.bool, device=total_BHT.device).triu(1)
-    return difference.masked_fill(later, -math.inf).exp()  # masked before: the exponent would overflow there

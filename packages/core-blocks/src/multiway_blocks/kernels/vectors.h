@@ -78,6 +78,24 @@ inline float sum(Floats value) {
 #endif
 }
 
+// e^x for x <= 0 within 2 units in the last place: 2^n times a polynomial on [-ln(2) / 2, ln(2) / 2] (Cephes).
+inline Floats exponential(Floats x) {
+    const Floats low = Floats{} - 87.0f;  // 1.6e-38: below it, 0 for every purpose here, and never a subnormal number
+    const Floats clipped = x > low ? x : low;
+    const Floats scaled = clipped * 1.44269504088896341f - 0.5f;
+    const Ints n = __builtin_convertvector(scaled, Ints);  // towards 0, and `scaled` is negative: the nearest integer
+    const Floats whole = __builtin_convertvector(n, Floats);
+    const Floats r = clipped - whole * 0.693359375f + whole * 2.12194440e-4f;
+    Floats y = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    y = y * r + 8.3334519073e-3f;
+    y = y * r + 4.1665795894e-2f;
+    y = y * r + 1.6666665459e-1f;
+    y = y * r + 5.0000001201e-1f;
+    y = y * r * r + r + 1.0f;
+    const Floats power = bit_cast<Floats>((n + 127) << 23);
+    return x > low ? y * power : Floats{};
+}
+
 // The sums of sixteen vectors, each in the order in which `sum` adds.
 inline void sums(const Floats* vectors, float* results) {
 #if defined(__AVX512F__)

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from multiway_blocks.bitlinear import BitLinear, TernaryLinear, absmean, quantize_rows
+from multiway_blocks.int8 import Int8Linear
 from multiway_blocks.ternary_formats import pack_i2_s, pack_rows, scale_of, unpack_i2_s, unpack_rows
 from multiway_core import checkpoint, config, files
 from multiway_core.errors import CheckpointError
@@ -107,17 +108,27 @@ def load(
     path: Path,
     *,
     packed: bool = True,
+    int8_head: bool = False,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> BitNet:
     """The model in a hub folder or a GGUF file, in evaluation mode.
 
-    ``packed``: two bits a weight, to run; False takes master weights, to train. ``dtype`` is that of embeddings, norms
-    and activations. Raises CheckpointError.
+    ``packed``: two bits a weight, to run; False takes master weights, to train. ``int8_head``: the embedding, which is
+    the output matrix, in a byte a weight (`CausalLM.quantize_head`), to run. ``dtype`` is that of embeddings, norms and
+    activations. Raises CheckpointError.
     """
     file = _gguf_file(Path(path))
     if file is not None:
-        return _load_gguf(gguf.read(file), packed, dtype).to(device).eval()
+        model = _load_gguf(gguf.read(file), packed, dtype)
+    else:
+        model = _load_hub(path, packed, dtype)
+    if int8_head:
+        model.quantize_head()
+    return model.to(device).eval()
+
+
+def _load_hub(path: Path, packed: bool, dtype: torch.dtype) -> BitNet:
     own, linear_class = _read_config(path)
     source = checkpoint.read(path)
     check_layers(path, own.num_layers, source)
@@ -136,7 +147,7 @@ def load(
             _fill_ternary(linear, group, matrix)
         else:
             linear.weight = nn.Parameter(_masters(path, source, linear, group).to(dtype))
-    return model.to(device).eval()
+    return model
 
 
 def save(
@@ -146,12 +157,13 @@ def save(
 
     ``dtype`` is that of embeddings and norms (None: as they are); scales stay in float32. ``int8_embedding`` writes
     the embedding as int8 with a scale for every row, ``weight_scale`` float32 (V,): half the size, for this package
-    alone. Raises OutputError; ValueError if a matrix has no multiple of four outputs.
+    alone. Raises OutputError; ValueError if a matrix has no multiple of four outputs, or the head is
+    quantised.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
     for ours, name in _floats_of(model, _HUB):
-        weight = model.get_parameter(f"{ours}.weight").detach()
+        weight = _float_weight(model, ours).detach()
         tensors[name] = weight.to(dtype or weight.dtype)
         if int8_embedding and ours == "embedding":
             rows = quantize_rows(weight)
@@ -169,7 +181,7 @@ def save_gguf(model: BitNet, path: Path, *, metadata: Mapping[str, Any] | None =
     """Write bitnet.cpp's GGUF: I2_S matrices, norms in float32, embeddings in float16.
 
     ``metadata``: further keys, such as the tokenizer's. Raises OutputError; ValueError unless 128 divides the inputs of
-    every matrix.
+    every matrix, or if the head is quantised.
     """
     own, prefix = model.config, GGUF_ARCHITECTURE
     head = {"general.architecture": prefix, f"{prefix}.vocab_size": own.vocab_size}
@@ -177,7 +189,7 @@ def save_gguf(model: BitNet, path: Path, *, metadata: Mapping[str, Any] | None =
     head[f"{prefix}.rope.dimension_count"] = own.head_dim
     tensors = {}
     for ours, name in _floats_of(model, _GGUF):
-        weight = model.get_parameter(f"{ours}.weight")
+        weight = _float_weight(model, ours)
         tensors[name] = gguf.floating(weight.half() if weight.ndim == 2 else weight.float())
     for ours, group in _maps_of(model, _GGUF):
         for name, values, scale in _matrices(_map(model, ours), group):
@@ -294,6 +306,12 @@ def _check_names(path: Path, source: Iterable[str], names: set[str], tied: bool)
 def _fill(model: BitNet, ours: str, value: Tensor, dtype: torch.dtype, where: str) -> None:
     shape = tuple(model.get_parameter(f"{ours}.weight").shape)
     model.get_submodule(ours).weight = nn.Parameter(_shaped(value, shape, where).to(dtype))
+
+
+def _float_weight(model: BitNet, ours: str) -> Tensor:
+    if isinstance(model.get_submodule(ours), Int8Linear):
+        raise ValueError(f"{ours} is held in a byte a weight, to run; save the model as it was loaded")
+    return model.get_parameter(f"{ours}.weight")
 
 
 def _map(model: BitNet, ours: str) -> BitLinear | TernaryLinear:

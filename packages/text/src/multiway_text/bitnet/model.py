@@ -55,9 +55,11 @@ class Attention(nn.Module):
         layer: int,
     ) -> Tensor:
         """(B, T, E) -> (B, T, E)."""
-        query, key, value = self.qkv(x_BTE).split(self.sizes, dim=-1)
-        query_BHTD = self.rotary(self._heads(query), positions_BT)
-        key_BKSD, value_BKSD = self.rotary(self._heads(key), positions_BT), self._heads(value)
+        # Queries and keys stand side by side, and are rotated at once: a step has little else to do for them.
+        rotated, value = self.qkv(x_BTE).split((self.sizes[0] + self.sizes[1], self.sizes[2]), dim=-1)
+        heads = [size // self.head_dim for size in self.sizes[:2]]
+        query_BHTD, key_BKSD = self.rotary(self._heads(rotated), positions_BT).split(heads, dim=1)
+        value_BKSD = self._heads(value)
         if cache is not None:
             key_BKSD, value_BKSD = cache.update(layer, key_BKSD, value_BKSD)
         mixed_BHTD = attend(query_BHTD, key_BKSD, value_BKSD, mask)

@@ -3,125 +3,13 @@
 // A row is read from memory once; the second loop over it finds it in the first-level cache. Rows are dealt out in
 // blocks whose number does not depend on the number of threads, and the weight gradient is added up block by block,
 // so results are the same bits for any number of threads.
-//
-// Written with the vector extensions of GCC and Clang, as wide as the machine that it is built on.
+
+#include "rows.h"
 
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
-#include <cstring>
-
-#if defined(__AVX512BF16__)
-#include <immintrin.h>
-#endif
 
 namespace {
-
-#if defined(__AVX512F__)
-constexpr int kBytes = 64;
-#elif defined(__AVX2__)
-constexpr int kBytes = 32;
-#else
-constexpr int kBytes = 16;
-#endif
-constexpr int kLanes = kBytes / 4;
-
-typedef float Floats __attribute__((vector_size(kBytes)));
-typedef uint32_t Words __attribute__((vector_size(kBytes)));
-typedef uint16_t Halves __attribute__((vector_size(kBytes / 2)));
-
-struct bfloat16 {
-    uint16_t bits;
-};
-
-template <typename To, typename From>
-inline To bit_cast(const From& from) {
-    static_assert(sizeof(To) == sizeof(From), "same size");
-    To to;
-    std::memcpy(&to, &from, sizeof to);
-    return to;
-}
-
-inline Floats widen(const float* p) {
-    Floats value;
-    std::memcpy(&value, p, sizeof value);
-    return value;
-}
-
-inline Floats widen(const bfloat16* p) {
-    Halves bits;
-    std::memcpy(&bits, p, sizeof bits);
-    return bit_cast<Floats>(__builtin_convertvector(bits, Words) << 16);
-}
-
-inline void narrow(float* p, Floats value) { std::memcpy(p, &value, sizeof value); }
-
-// Round to nearest, ties to even.
-inline void narrow(bfloat16* p, Floats value) {
-#if defined(__AVX512BF16__)
-    const Halves half = bit_cast<Halves>(_mm512_cvtneps_pbh(bit_cast<__m512>(value)));
-#else
-    const Words wide = bit_cast<Words>(value);
-    const Words rounded = wide + 0x7fffu + ((wide >> 16) & 1u);
-    // A NaN must not be rounded up into a number, so it gets its quiet bit instead.
-    const Words is_nan = bit_cast<Words>((wide & 0x7fffffffu) > 0x7f800000u);
-    const Words bits = ((rounded & ~is_nan) | ((wide | 0x400000u) & is_nan)) >> 16;
-    const Halves half = __builtin_convertvector(bits, Halves);
-#endif
-    std::memcpy(p, &half, sizeof half);
-}
-
-// Access to a whole vector, and to the end of a row that fills only a part of one (the rest reads as 0).
-struct Whole {
-    template <typename T>
-    Floats load(const T* p) const {
-        return widen(p);
-    }
-    template <typename T>
-    void store(T* p, Floats value) const {
-        narrow(p, value);
-    }
-};
-
-struct Part {
-    int64_t count;
-
-    template <typename T>
-    Floats load(const T* p) const {
-        T padded[kLanes] = {};
-        std::memcpy(padded, p, count * sizeof(T));
-        return widen(padded);
-    }
-    template <typename T>
-    void store(T* p, Floats value) const {
-        T padded[kLanes];
-        narrow(padded, value);
-        std::memcpy(p, padded, count * sizeof(T));
-    }
-};
-
-// Calls body(offset, accumulator, access) along a row. Four accumulators hide the latency of additions.
-template <typename Body>
-inline void along_row(int64_t D, Body body) {
-    int64_t d = 0;
-    for (; d + 4 * kLanes <= D; d += 4 * kLanes) {
-        body(d, 0, Whole{});
-        body(d + kLanes, 1, Whole{});
-        body(d + 2 * kLanes, 2, Whole{});
-        body(d + 3 * kLanes, 3, Whole{});
-    }
-    for (; d + kLanes <= D; d += kLanes) body(d, 0, Whole{});
-    if (d < D) body(d, 0, Part{D - d});
-}
-
-inline float sum(const Floats (&accumulators)[4]) {
-    const Floats total = (accumulators[0] + accumulators[1]) + (accumulators[2] + accumulators[3]);
-    float lanes[kLanes];
-    std::memcpy(lanes, &total, sizeof lanes);
-    for (int width = kLanes / 2; width > 0; width /= 2)
-        for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-    return lanes[0];
-}
 
 // x [N, D] (+ residual [N, D], or null and then S = X) -> total [N, D] (only with a residual), y [N, D],
 // inverse_rms [N].
@@ -197,8 +85,6 @@ void backward(const void* grad_y_, const void* x_, const float* weight, const fl
 }
 
 }  // namespace
-
-#define EXPORT extern "C" __attribute__((visibility("default")))
 
 #define FORWARD(name, X, R, S)                                                                                       \
     EXPORT void forward_##name(const void* x, const void* residual, const float* weight, float eps, int64_t N,       \

@@ -26,7 +26,9 @@ def sums(x_NI: Tensor, ternary_OI: Tensor) -> Tensor:
 
     A processor multiplies int8 matrices as they are; elsewhere the product of doubles is as exact.
     """
-    if x_NI.is_cpu and x_NI.numel() and ternary_OI.numel():
+    if (
+        x_NI.is_cpu and x_NI.numel() and ternary_OI.numel() and x_NI.shape[1] > 1
+    ):  # wrong for one (torch 2.11)
         return torch._int_mm(x_NI, ternary_OI.t())
     return (x_NI.double() @ ternary_OI.double().t()).int()
 
