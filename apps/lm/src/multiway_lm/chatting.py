@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -54,10 +55,8 @@ def talk(name: str, sampling: Sampling, *, system: str | None, device: str, dtyp
 
 
 def _enable_history() -> None:
-    try:
+    with contextlib.suppress(ImportError):
         import readline  # noqa: F401 - input() uses it once it is there
-    except ImportError:
-        pass
 
 
 def _ask(prompt: str) -> str | None:

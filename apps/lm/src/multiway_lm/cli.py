@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 from multiway_core.app import run
 
+from multiway_lm.commands.serving import demo, serve
 from multiway_lm.commands.words import chat, generate, score
 from multiway_lm.model import PROGRAM
 
@@ -14,7 +15,7 @@ cli = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
-for command in (generate, chat, score):
+for command in (generate, chat, score, serve, demo):
     cli.command()(command)
 
 

@@ -1,7 +1,7 @@
 """Texts from files, as a stream: txt, JSONL and Parquet, from files, folders and globs, to be resumed at any place.
 
-A text file is one document; one larger than ``PIECE`` comes in several, cut at line ends, so that no file has to fit the
-memory. A JSONL line and a Parquet row are a document each. Files ending in ``.gz`` are unpacked on the way.
+A text file is one document; one larger than ``PIECE`` comes in several, cut at line ends, so that no file has to fit
+the memory. A JSONL line and a Parquet row are a document each. Files ending in ``.gz`` are unpacked on the way.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
         elif is_file:
             found.append(path)
         else:
-            matches = sorted(glob_module.glob(str(given), recursive=True))
+            matches = sorted(glob_module.glob(str(given), recursive=True))  # noqa: PTH207 absolute ones too
             files = [Path(match) for match in matches if os.path.isfile(match)]  # noqa: PTH113
             if not files:
                 raise InputError(f"{given}: no such file, and nothing matches")

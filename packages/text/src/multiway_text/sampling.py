@@ -105,7 +105,7 @@ class RepetitionPenalty:
 
 
 class CountPenalty:
-    """``presence`` is subtracted once from the logit of each token of the answer, ``frequency`` as often as it is there."""
+    """From the logit of each token of the answer: ``presence`` once, ``frequency`` as often as it is there."""
 
     def __init__(self, presence: float, frequency: float) -> None:
         self.presence, self.frequency = presence, frequency

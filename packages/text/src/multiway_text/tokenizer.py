@@ -83,7 +83,7 @@ class TextTokenizer:
         """The text alone."""
         try:
             return self.tokenizer.encode(text, add_special_tokens=False).ids
-        except UnicodeEncodeError:  # half a surrogate pair, from a JSON escape
+        except (UnicodeEncodeError, TypeError):  # half a surrogate pair, from a JSON escape
             return self.tokenizer.encode(
                 text.encode("utf-8", "replace").decode(), add_special_tokens=False
             ).ids

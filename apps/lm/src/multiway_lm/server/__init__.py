@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from multiway_core.errors import MultiwayError
 from starlette.concurrency import run_in_threadpool
 
 from multiway_lm.model import CHAT_TEMPERATURE
@@ -21,7 +22,6 @@ from multiway_lm.server.limits import MOST_BYTES, Gate
 from multiway_lm.server.schema import ChatRequest, CompletionRequest
 
 if TYPE_CHECKING:
-    from multiway_core.errors import MultiwayError
     from multiway_text.language_model import LanguageModel
 
 MOST_TOKENS = 4096
@@ -189,7 +189,7 @@ async def _events(
         yield b"data: [DONE]\n\n"
     except ApiError as error:
         yield _event(error.body)
-    except errors.MultiwayError as error:
+    except MultiwayError as error:
         yield _event(errors.error_body(str(error)))
     finally:
         looking.cancel()

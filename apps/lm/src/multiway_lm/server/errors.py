@@ -1,4 +1,4 @@
-"""What goes wrong, in the shape that clients of the OpenAI API know: ``{"error": {"message", "type", "param", "code"}}``."""
+"""What goes wrong, as clients of the OpenAI API know it: ``{"error": {"message", "type", "param", "code"}}``."""
 
 from __future__ import annotations
 
