@@ -6,6 +6,7 @@ import typer
 from multiway_core.app import run
 
 from multiway_lm.commands.serving import demo, serve
+from multiway_lm.commands.study import bench, distill, evaluate, quantize, train
 from multiway_lm.commands.words import chat, generate, score
 from multiway_lm.model import PROGRAM
 
@@ -15,7 +16,7 @@ cli = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
-for command in (generate, chat, score, serve, demo):
+for command in (generate, chat, score, evaluate, train, distill, quantize, bench, serve, demo):
     cli.command()(command)
 
 

@@ -28,6 +28,8 @@ from multiway_text.tokenizer import TextTokenizer
 DEFAULT_TOKENS = 512
 PREFILL_TOKENS = 512
 """A longer prompt is read in pieces of so many tokens, so that others are served and a visitor can leave between."""
+OPEN_END = 8192
+"""Context of a system whose configuration sets none, such as RetNet."""
 BUNDLED_MODEL = "bundled:lm-tiny"
 
 
@@ -89,7 +91,7 @@ class LanguageModel:
     ) -> None:
         self.network, self.tokenizer, self.name, self.pads = network, tokenizer, name, pads
         sizes = getattr(network, "config", None) or getattr(network, "sizes", None)
-        self.max_positions: int = max_positions or getattr(sizes, "max_positions", 2048)
+        self.max_positions: int = max_positions or getattr(sizes, "max_positions", OPEN_END)
         self.vocab_size: int = getattr(sizes, "vocab_size", tokenizer.vocab_size)
         if tokenizer.vocab_size > self.vocab_size:
             raise CheckpointError(
@@ -112,15 +114,13 @@ class LanguageModel:
         ``dtype``: of what is not ternary; None is bfloat16 on a GPU and float32 on a CPU. ``tokenizer``: a file or
         folder, where the checkpoint brings none. Raises ModelNotFoundError, CheckpointError, ConfigError.
         """
-        system, path, file = systems.find(hub.resolve(str(name)))
+        system, path, _ = systems.find(hub.resolve(str(name)))
         if dtype is None:
             dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
         if tokenizer is not None:
             words = TextTokenizer.from_file(tokenizer)
-        elif file is not None and "tokenizer.ggml.tokens" in file.metadata:
-            words = TextTokenizer.from_gguf(file)
         else:
-            words = TextTokenizer.from_file(path if path.is_dir() else path.parent)
+            words = systems.tokenizer_of(path)
         network = system.load(path, dtype=dtype, device=device)
         check_finite(network, str(path))
         return cls(network, words, name=str(name), pads=system.pads)

@@ -60,10 +60,8 @@ def connect(session: Session, parts: Components) -> None:
 
     @messages
     def chat_once(message: str, system: str, *sliders: Any) -> str:
-        text = ""
         turns = [{"role": "user", "content": message}]
-        for text, _ in session.answer(turns, system, Choice.of(*sliders)):
-            pass
+        *_, (text, _) = session.answer(turns, system, Choice.of(*sliders))
         return text
 
     outputs = [parts.message, parts.chat, parts.chat_tokens]
