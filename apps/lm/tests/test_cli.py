@@ -36,7 +36,18 @@ def test_help_loads_no_framework() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert result.stdout.splitlines()[-1] == "[]", result.stderr
-    for command in ["generate", "chat", "score", "evaluate", "train", "distill", "quantize", "bench", "serve", "demo"]:
+    for command in [
+        "generate",
+        "chat",
+        "score",
+        "evaluate",
+        "train",
+        "distill",
+        "quantize",
+        "bench",
+        "serve",
+        "demo",
+    ]:
         assert f" {command} " in result.stdout
 
 

@@ -23,10 +23,24 @@ def tab(open_tab, url):
     return tab
 
 
+def press(tab, button, sign) -> None:
+    """Click until it shows: a page on a busy machine may be drawn before it listens."""
+    playwright_api = pytest.importorskip("playwright.sync_api")
+    for _ in range(8):
+        tab.click(button)
+        try:
+            tab.wait_for_function(sign, timeout=30_000)
+            return
+        except playwright_api.TimeoutError:
+            continue
+    raise AssertionError(f"{button} does nothing: {tab.locator('body').inner_text()}")
+
+
 def test_chat_continue_score(tab, url, keep) -> None:
     keep(tab, "start")
+    tab.locator("#lm-message").scroll_into_view_if_needed()
     tab.fill("#lm-message textarea, #lm-message input", "hello <b>there</b>")
-    tab.click("#lm-send")
+    press(tab, "#lm-send", "document.querySelectorAll('#lm-chat .message').length > 0")
     tab.wait_for_function(
         "document.querySelector('#lm-chat-tokens .summary').textContent.includes('written')"
     )
@@ -65,7 +79,7 @@ def test_chat_continue_score(tab, url, keep) -> None:
 
 
 def test_what_is_wrong_is_a_message(tab, keep) -> None:
-    tab.click("#lm-send")
+    press(tab, "#lm-send", "document.querySelector('.toast-body') !== null")
     assert "write a message first" in tab.wait_for_selector(".toast-body").inner_text()
     tab.fill("#lm-message textarea, #lm-message input", "word " * 400)
     tab.click("#lm-send")

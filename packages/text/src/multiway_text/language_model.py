@@ -29,7 +29,7 @@ DEFAULT_TOKENS = 512
 PREFILL_TOKENS = 512
 """A longer prompt is read in pieces of so many tokens, so that others are served and a visitor can leave between."""
 OPEN_END = 8192
-"""Context of a system whose configuration sets none, such as RetNet."""
+"""Context of a system whose configuration sets none, such as RetNet and Magneto (it extrapolates)."""
 BUNDLED_MODEL = "bundled:lm-tiny"
 
 

@@ -53,8 +53,7 @@ class Run:
 
 
 def next_token_loss(model: nn.Module, tokens_BT: Tensor) -> Loss:
-    """Cross-entropy of every token but the first, in nats; a network that has further losses adds them itself."""
-    # Called as a module where it is wrapped for several processes; logits are of all positions.
+    """Cross-entropy of every token but the first, in nats."""
     logits_BTV = model(tokens_BT[:, :-1])
     targets_BT = tokens_BT[:, 1:]
     total = nn.functional.cross_entropy(
@@ -111,7 +110,15 @@ def train(
     torch.manual_seed(run.train.seed)
     system, model = _model(run, words)
     before = held_out_loss(model, kept, run.length)
-    trainer = Trainer(model, next_token_loss, batches, run.train, output, device=device)
+    own_loss = system.loss()
+
+    def objective(module: nn.Module, tokens_BT: Tensor) -> Loss:
+        if own_loss is None:
+            return next_token_loss(module, tokens_BT)
+        found = own_loss(module, tokens_BT)
+        return Loss(found.total, found.num_tokens, samples=len(tokens_BT))
+
+    trainer = Trainer(model, objective, batches, run.train, output, device=device)
     result = trainer.fit(None if minutes is None else 60 * minutes)
     with trainer.ema_weights():
         model.eval()

@@ -75,20 +75,28 @@ def components(session: Session) -> Components:
                 ),
                 gr.Number(value=-1, precision=0, label="Seed", info="-1: a new one each time"),
             ]
-        with gr.Column(scale=1, min_width=600), gr.Tabs():
+        with gr.Column(scale=1, min_width=900), gr.Tabs():
             chat, message, send, stop, reset, chat_tokens = _chat(gr, session)
             with gr.Tab("Continue", elem_id="lm-tab-continue"):
                 prompt = gr.Textbox(
-                    label="Text to be continued", lines=5, value=BEGINNINGS[0], elem_id="lm-prompt"
+                    label="Text to be continued",
+                    lines=5,
+                    max_lines=12,
+                    value=BEGINNINGS[0],
+                    elem_id="lm-prompt",
                 )
                 with gr.Row():
                     go = gr.Button("Continue", variant="primary", elem_id="lm-go")
                     halt = gr.Button("Stop", scale=0, min_width=80)
                 gr.Examples(BEGINNINGS, prompt, label="Beginnings")
-                continuation = gr.Textbox(label="Continuation", lines=5, elem_id="lm-continuation")
+                continuation = gr.Textbox(
+                    label="Continuation", lines=5, max_lines=12, elem_id="lm-continuation"
+                )
                 prompt_tokens = _tokens(gr, "lm-prompt-tokens", "Its tokens appear here.")
             with gr.Tab("Score", elem_id="lm-tab-score"):
-                text = gr.Textbox(label="Text to be judged", lines=5, value=SENTENCES[0], elem_id="lm-text")
+                text = gr.Textbox(
+                    label="Text to be judged", lines=5, max_lines=12, value=SENTENCES[0], elem_id="lm-text"
+                )
                 judge = gr.Button("Score", variant="primary", elem_id="lm-judge")
                 gr.Examples(SENTENCES, text, label="Texts")
                 text_tokens = _tokens(gr, "lm-text-tokens", "Press Score: unlikely tokens turn red.")
@@ -125,6 +133,7 @@ def _chat(gr: Any, session: Session) -> list[Any]:
         with gr.Row():
             message = gr.Textbox(
                 placeholder="Message",
+                max_lines=5,
                 show_label=False,
                 container=False,
                 scale=1,
