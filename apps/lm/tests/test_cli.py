@@ -222,7 +222,7 @@ def test_train_and_use(call, tmp_path) -> None:
         (["--system", "gpt"], "system 'gpt' is unknown"),
         (["--size", "huge"], "known are tiny"),
         (["--start-from", folder, "-o", tmp_path / "no"], "training needs master weights"),
-        (["--learning-rate", "nan"], "learning_rate must be at least 0"),
+        (["--learning-rate", "nan"], "Invalid value for '--learning-rate'"),
     ]:
         code, _, err = call("train", tmp_path / "data.jsonl", *run, *arguments)
         assert code == 2

@@ -40,14 +40,13 @@ def test_chat_continue_score(tab, url, keep) -> None:
     keep(tab, "start")
     tab.locator("#lm-message").scroll_into_view_if_needed()
     tab.fill("#lm-message textarea, #lm-message input", "hello <b>there</b>")
-    press(tab, "#lm-send", "document.querySelectorAll('#lm-chat .message').length > 0")
+    press(tab, "#lm-send", "document.querySelectorAll('#lm-chat [data-testid=user]').length > 0")
     tab.wait_for_function(
         "document.querySelector('#lm-chat-tokens .summary').textContent.includes('written')"
     )
     keep(tab, "chat")
-    bubbles = tab.locator("#lm-chat .message")
-    assert bubbles.count() == 2
-    assert "hello <b>there</b>" in bubbles.nth(0).inner_text()  # text, not markup
+    assert tab.locator("#lm-chat [data-testid=bot]").count() == 1
+    assert "hello <b>there</b>" in tab.locator("#lm-chat [data-testid=user]").inner_text()  # no markup
     tokens = tab.locator("#lm-chat-tokens .token")
     assert tokens.count() >= 1
     tokens.nth(0).click()
@@ -55,7 +54,7 @@ def test_chat_continue_score(tab, url, keep) -> None:
     assert "bits" in tab.locator("#lm-chat-tokens .chosen-token .number").inner_text()
     keep(tab, "token")
     tab.click("#lm-reset")
-    tab.wait_for_function("document.querySelectorAll('#lm-chat .message').length === 0")
+    tab.wait_for_function("document.querySelectorAll('#lm-chat [data-testid=user]').length === 0")
 
     tab.get_by_role("tab", name="Continue").click()
     tab.click("#lm-go")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,14 +16,19 @@ from multiway_lm.demo.view import tokens_value
 Turn = dict[str, Any]
 
 
+def shown(turns: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Role and text as Gradio's messages, which are drawn as markup: what was written must stay text."""
+    return [{**turn, "content": html.escape(turn["content"], quote=False)} for turn in turns]
+
+
 def plain(turns: list[Turn] | None) -> list[dict[str, str]]:
-    """Gradio's messages (whose content may be a list of parts) as role and text."""
+    """The inverse: Gradio's messages, whose content may be a list of parts, as role and text."""
     found = []
     for turn in turns or []:
         content = turn["content"]
         if not isinstance(content, str):
             content = "".join(part.get("text", "") for part in content if isinstance(part, dict))
-        found.append({"role": turn["role"], "content": content})
+        found.append({"role": turn["role"], "content": html.unescape(content)})
     return found
 
 
@@ -36,12 +42,12 @@ def connect(session: Session, parts: Components) -> None:
             raise InputError("write a message first")
         before = plain(turns)
         said = [*before, {"role": "user", "content": message}]
-        yield ["", said, tokens_value(note="Reading ...")]
+        yield ["", shown(said), tokens_value(note="Reading ...")]
         try:
             for text, value in session.answer(said, system, Choice.of(*sliders)):
-                yield ["", [*said, {"role": "assistant", "content": text}], value]
+                yield ["", shown([*said, {"role": "assistant", "content": text}]), value]
         except Exception:
-            yield [message, before, tokens_value()]  # the question is given back
+            yield [message, shown(before), tokens_value()]  # the question is given back
             raise
 
     @messages

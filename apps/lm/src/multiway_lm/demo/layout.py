@@ -75,7 +75,7 @@ def components(session: Session) -> Components:
                 ),
                 gr.Number(value=-1, precision=0, label="Seed", info="-1: a new one each time"),
             ]
-        with gr.Column(scale=1, min_width=900), gr.Tabs():
+        with gr.Column(scale=1, min_width=600), gr.Tabs():
             chat, message, send, stop, reset, chat_tokens = _chat(gr, session)
             with gr.Tab("Continue", elem_id="lm-tab-continue"):
                 prompt = gr.Textbox(
@@ -127,7 +127,7 @@ def _chat(gr: Any, session: Session) -> list[Any]:
             height=360,
             placeholder="Ask something short and simple.",
             render_markdown=False,  # what the model writes stays text
-            buttons=["copy"],
+            buttons=[],
             elem_id="lm-chat",
         )
         with gr.Row():
