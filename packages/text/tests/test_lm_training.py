@@ -70,6 +70,9 @@ def test_every_system_is_built_and_read_again(tmp_path) -> None:
         assert error < 2e-2, name
         found, path, _ = systems.find(folder)
         assert (found.model_type, path) == (name, folder)
+    (folder / systems.MARKER_FILE).write_text('{"model_type": "gpt"}')
+    with pytest.raises(CheckpointError, match="model_type is 'gpt'; known are bitnet"):
+        systems.find(folder)
     with pytest.raises(InputError, match="system 'gpt' is unknown; known are"):
         systems.named("gpt")
     with pytest.raises(InputError, match="size 'huge' is unknown"):

@@ -60,12 +60,7 @@ def bench_model(
                 read.append(middle - begun)
                 wrote.append(end - middle)
                 head.append(after_head - before_head)
-            cache_bytes = sum(
-                tensor.numel() * tensor.element_size()
-                for value in vars(cache).values()
-                for tensor in (value if isinstance(value, list) else [value])
-                if isinstance(tensor, torch.Tensor)
-            )
+            cache_bytes = _bytes(cache)
     weights = sum(
         tensor.numel() * tensor.element_size() for tensor in [*network.parameters(), *network.buffers()]
     )
@@ -88,6 +83,19 @@ def bench_model(
         "device": str(model.device),
         "machine": describe_machine(),
     }
+
+
+def _bytes(thing: Any) -> int:
+    """Of all tensors in an object, whatever holds them."""
+    import torch
+
+    if isinstance(thing, torch.Tensor):
+        return thing.numel() * thing.element_size()
+    if isinstance(thing, dict):
+        return sum(map(_bytes, thing.values()))
+    if isinstance(thing, list | tuple):
+        return sum(map(_bytes, thing))
+    return sum(map(_bytes, vars(thing).values())) if hasattr(thing, "__dict__") else 0
 
 
 def as_table(result: dict[str, Any]) -> str:
