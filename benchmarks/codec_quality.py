@@ -37,12 +37,11 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 import av
 import numpy as np
 import torch
-from multiway_core import hub
 from multiway_core.evaluation.machine import describe_machine
 from multiway_speech.audio import TARGET_DBFS, SoundFile, read
 from multiway_speech.speech_tokenizer import corpus as corpora
+from multiway_speech.speech_tokenizer.folder import load
 from multiway_speech.speech_tokenizer.model import AcousticTokenizer
-from multiway_speech.speech_tokenizer.train import load
 
 RATE = corpora.RATE
 OPUS_BITS = 6000
@@ -121,7 +120,9 @@ def aligned(decoded: np.ndarray, waveform: np.ndarray) -> np.ndarray:
     return padded[start : start + len(waveform)].astype(np.float32)
 
 
-def through(tokenizer: AcousticTokenizer, waveform: np.ndarray, noise: float = 0.0, seed: int = 0) -> np.ndarray:
+def through(
+    tokenizer: AcousticTokenizer, waveform: np.ndarray, noise: float = 0.0, seed: int = 0
+) -> np.ndarray:
     """Encoded and decoded, with noise on the latents as a share of their spread over this recording."""
     with torch.inference_mode():
         latents_1FD = tokenizer.encode(torch.from_numpy(waveform)[None, None])
@@ -166,7 +167,9 @@ class Judges:
         return {"cosine": cosine, "pesq": pesq, "stoi": float(self._stoi(original, waveform, RATE))}
 
 
-def measure(clips: list[Heard], systems: dict[str, Callable[[np.ndarray], np.ndarray]], judges: Judges) -> list[Row]:
+def measure(
+    clips: list[Heard], systems: dict[str, Callable[[np.ndarray], np.ndarray]], judges: Judges
+) -> list[Row]:
     """A row for each clip and system, the original among them."""
     rows = []
     for number, clip in enumerate(clips):
@@ -198,7 +201,10 @@ def table(rows: list[Row]) -> tuple[list[Row], str]:
     voices = list(dict.fromkeys(row["voice"] for row in rows))
     systems = list(dict.fromkeys(row["system"] for row in rows))
     taught = [voice for voice in voices if "unseen" not in voice]
-    lines = ["| voices | system | clips | WER % | cosine | PESQ | STOI |", "| --- | --- | --: | --: | --: | --: | --: |"]
+    lines = [
+        "| voices | system | clips | WER % | cosine | PESQ | STOI |",
+        "| --- | --- | --: | --: | --: | --: | --: |",
+    ]
     results = []
     for label, group in [("all taught", taught), *((voice, [voice]) for voice in voices)]:
         for system in systems:
@@ -208,13 +214,17 @@ def table(rows: list[Row]) -> tuple[list[Row], str]:
             result = {"voices": label, "system": system, **pooled(chosen)}
             results.append(result)
             numbers = [f"{result['wer']:.1f}" if "wer" in result else ""]
-            numbers += [f"{result[name]:.3f}" if name in result else "" for name in ("cosine", "pesq", "stoi")]
+            numbers += [
+                f"{result[name]:.3f}" if name in result else "" for name in ("cosine", "pesq", "stoi")
+            ]
             lines.append(f"| {label} | {system} | {result['clips']} | " + " | ".join(numbers) + " |")
     return results, "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--whisper", type=Path, required=True)
     parser.add_argument("--model", default="bundled:codec-tiny")
@@ -229,12 +239,14 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     started, cpu = time.monotonic(), time.process_time()
-    texts = {name: asterisk_texts(Path(file)) for name, _, file in (item.partition("=") for item in options.texts)}
+    texts = {
+        name: asterisk_texts(Path(file)) for name, _, file in (item.partition("=") for item in options.texts)
+    }
     clips = list(held_out(corpora.load(options.corpus), texts, options.clips))
     clips = [clip for clip in clips if not options.groups or clip.voice in options.groups]
     if options.lj:
         clips += lj_speech(options.lj, options.clips)
-    tokenizer = load(hub.resolve(options.model))
+    tokenizer = load(options.model)
     judges = Judges(options.whisper)
     systems: dict[str, Callable[[np.ndarray], np.ndarray]] = {"codec": lambda wave: through(tokenizer, wave)}
     if not options.no_opus:
@@ -246,10 +258,15 @@ def main() -> None:
     if options.plain and options.noises:
         twins = {"sigma-VAE": tokenizer, "plain VAE": load(options.plain)}
         report["noise"] = noise_sweep(clips, twins, judges)
-        lines = ["| noise | " + " | ".join(f"{name}: PESQ, STOI" for name in twins) + " |", "| --: | --- | --- |"]
+        lines = [
+            "| noise | " + " | ".join(f"{name}: PESQ, STOI" for name in twins) + " |",
+            "| --: | --- | --- |",
+        ]
         for row in report["noise"]:
             lines.append(
-                f"| {row['noise']} | " + " | ".join(f"{row[n]['pesq']:.3f}, {row[n]['stoi']:.3f}" for n in twins) + " |"
+                f"| {row['noise']} | "
+                + " | ".join(f"{row[n]['pesq']:.3f}, {row[n]['stoi']:.3f}" for n in twins)
+                + " |"
             )
         text += "\n\n" + "\n".join(lines)
         print("\n".join(lines))
@@ -261,7 +278,9 @@ def main() -> None:
     }
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "codec-quality.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        (options.output / "codec-quality.json").write_text(
+            json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+        )
         (options.output / "codec-quality.md").write_text(text + "\n")
 
 
@@ -272,7 +291,9 @@ def noise_sweep(clips: list[Heard], twins: dict[str, AcousticTokenizer], judges:
         row: Row = {"noise": noise}
         for name, tokenizer in twins.items():
             sounds = [judges.sound(through(tokenizer, clip.waveform, noise), clip.waveform) for clip in clips]
-            row[name] = {key: float(np.nanmean([sound[key] for sound in sounds])) for key in ("pesq", "stoi", "cosine")}
+            row[name] = {
+                key: float(np.nanmean([sound[key] for sound in sounds])) for key in ("pesq", "stoi", "cosine")
+            }
         sweep.append(row)
     return sweep
 

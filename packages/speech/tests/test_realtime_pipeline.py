@@ -26,7 +26,13 @@ TINY = VibeVoiceRealtimeConfig(
         latent_size=6, num_filters=3, ratios=(2, 5), depths=(1, 1, 1), layer_scale=0.3
     ),
     text=LanguageModelConfig(
-        hidden_size=16, num_layers=3, num_heads=4, num_kv_heads=2, inner_size=24, vocab_size=320, max_positions=64
+        hidden_size=16,
+        num_layers=3,
+        num_heads=4,
+        num_kv_heads=2,
+        inner_size=24,
+        vocab_size=320,
+        max_positions=64,
     ),
     head=DiffusionHeadConfig(num_layers=1, inner_size=24, frequency_size=256),
     num_upper_layers=2,
@@ -83,7 +89,20 @@ def test_sound_begins_before_the_text_is_complete(pipeline) -> None:
     taken = []
 
     def writer():
-        for word in "The voices of the speakers transcribe the audio of all voices ".split(" "):
+        for word in [
+            "The",
+            "voices",
+            "of",
+            "the",
+            "speakers",
+            "transcribe",
+            "the",
+            "audio",
+            "of",
+            "all",
+            "voices",
+            "",
+        ]:
             taken.append(word)
             yield word + " "
 

@@ -23,13 +23,22 @@ class SpectrumConfig:
 
     def __post_init__(self) -> None:
         if min(self.hop, self.num_mels) < 1 or self.fft_size % self.hop or self.fft_size < 3 * self.hop:
-            raise ValueError(f"fft_size {self.fft_size} must be a multiple of hop {self.hop}, three times at least")
-        if self.mel_fft_size < self.fft_size:
-            raise ValueError(f"mel_fft_size {self.mel_fft_size} is below fft_size {self.fft_size}")
+            raise ValueError(
+                f"fft_size {self.fft_size} must be a multiple of hop {self.hop}, three times at least"
+            )
+        if self.mel_fft_size < self.fft_size or (self.mel_fft_size - self.fft_size) % 2:
+            raise ValueError(
+                f"mel_fft_size {self.mel_fft_size} must be fft_size {self.fft_size} or more, by an even number"
+            )
 
     @property
     def lookahead(self) -> int:
-        """Samples behind its end that a column's window reaches: the decoder's window of a column ends there too."""
+        """Samples that the encoder hears behind a column: its window and the decoder's have the same middle."""
+        return (self.mel_fft_size + self.fft_size) // 2 - self.hop
+
+    @property
+    def overlap(self) -> int:
+        """Samples of the decoder's window that later columns also fill."""
         return self.fft_size - self.hop
 
 
@@ -67,7 +76,9 @@ class SpeechTokenizerConfig:
         for name in ("decoder_depths", "widths"):
             stages = getattr(self, name)
             if stages is not None and len(stages) != len(self.depths):
-                raise ValueError(f"{name} must have {len(self.depths)} entries as depths has, got {len(stages)}")
+                raise ValueError(
+                    f"{name} must have {len(self.depths)} entries as depths has, got {len(stages)}"
+                )
         if min((self.latent_size, self.num_filters, self.sample_rate, *self.ratios)) < 1:
             raise ValueError("sizes and ratios must be at least 1")
 
@@ -96,7 +107,7 @@ TINY_25HZ = SpeechTokenizerConfig(
     depths=(0, 1, 2),
     decoder_depths=(4, 1, 2),
     layer_scale=0.1,
-    noise_std=0.5,
+    noise_std=0.15,
     sample_rate=16_000,
     spectrum=SpectrumConfig(),
 )

@@ -72,7 +72,9 @@ def collect(folders: Sequence[tuple[str, Path]]) -> Corpus:
     for group, folder in folders:
         found = _files(folder)
         if not found:
-            raise InputError(f"{folder}: no sound files; expected a folder with {', '.join(sorted(SUFFIXES))} files")
+            raise InputError(
+                f"{folder}: no sound files; expected a folder with {', '.join(sorted(SUFFIXES))} files"
+            )
         for file, key in found:
             waveform = read(SoundFile(file), RATE, max_seconds=MAX_SECONDS * 10)[: int(MAX_SECONDS * RATE)]
             rms = float(np.sqrt(np.square(waveform, dtype=np.float64).mean())) if len(waveform) else 0.0

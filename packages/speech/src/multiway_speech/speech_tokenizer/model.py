@@ -53,7 +53,7 @@ def new_decoder(config: SpeechTokenizerConfig) -> CausalDecoder | SpectralDecode
         eps=config.norm_eps,
         layer_scale=config.layer_scale,
     )
-    return SpectralDecoder(decoder, spectrum, config.norm_eps) if spectrum else decoder
+    return SpectralDecoder(decoder, spectrum) if spectrum else decoder
 
 
 class AcousticTokenizer(nn.Module):

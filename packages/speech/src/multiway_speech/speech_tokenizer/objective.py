@@ -30,7 +30,7 @@ class CodecObjective:
     mel_weight: float = 2.0
     magnitude_weight: float = 1.0
     column_weight: float = 1.0
-    mean_weight: float = 3e-3
+    mean_weight: float = 1e-2
     floor: float = 1e-2
     sampled: bool = True
     """Whether the decoder hears latents with noise; without, this is the plain autoencoder that it is compared to."""
@@ -40,12 +40,13 @@ class CodecObjective:
         mean_BFD = model.encode(waveform_B1T)
         latents_BFD = model.sample(mean_BFD.float()) if self.sampled else mean_BFD
         decoder, spectrum = model.decoder, model.config.spectrum
-        assert isinstance(decoder, SpectralDecoder) and spectrum is not None
+        assert isinstance(decoder, SpectralDecoder)
+        assert spectrum is not None
         log_magnitude_BNK, phase_BNK = decoder.columns(latents_BFD)
         with torch.autocast(waveform_B1T.device.type, enabled=False):
             heard_BT = decoder.sound(log_magnitude_BNK, phase_BNK)[:, 0]
             # The first windows of a stream are not yet overlapped by those before them.
-            skipped = spectrum.lookahead
+            skipped = spectrum.overlap
             parts = self.distances(heard_BT[:, skipped:], waveform_B1T[:, 0, skipped : heard_BT.shape[1]])
             parts["column"] = self.column_distance(log_magnitude_BNK, waveform_B1T[:, 0], spectrum)
             penalty = mean_penalty(mean_BFD.float())
@@ -73,14 +74,18 @@ class CodecObjective:
                 mel = mel + log.abs().mean() / len(self.mel_sizes)
         return {"mel": mel, "magnitude": magnitude}
 
-    def column_distance(self, log_magnitude_BNK: Tensor, target_BT: Tensor, spectrum: SpectrumConfig) -> Tensor:
+    def column_distance(
+        self, log_magnitude_BNK: Tensor, target_BT: Tensor, spectrum: SpectrumConfig
+    ) -> Tensor:
         """Mean distance of the magnitudes that the decoder predicts to those of the very windows that it fills.
 
         What leaves the inverse transform differs from it as far as neighbouring windows contradict each other; the
         direct way teaches envelopes and harmonics much sooner.
         """
         windows_BNT = target_BT.unfold(-1, spectrum.fft_size, spectrum.hop)
-        target_BNK = torch.view_as_real(torch.fft.rfft(windows_BNT * hann(spectrum.fft_size, target_BT.device)))
+        target_BNK = torch.view_as_real(
+            torch.fft.rfft(windows_BNT * hann(spectrum.fft_size, target_BT.device))
+        )
         target_BNK = target_BNK.square().sum(-1).clamp_min(1e-8).sqrt()
         floor = self.floor * spectrum.fft_size / 1024
         predicted_BNK = log_magnitude_BNK[:, : target_BNK.shape[1]].exp()

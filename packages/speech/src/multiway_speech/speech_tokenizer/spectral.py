@@ -5,8 +5,8 @@ The published tokenizers spend most of their time in layers that run at the samp
 ends as Vocos does (arXiv 2306.00814, section 3): each column predicts a magnitude and a phase for every frequency, and
 an inverse transform adds the windows up.
 
-Both ends are causal. A window of the decoder begins with its column, so nothing that was given out changes any more;
-it reaches ``lookahead`` samples beyond its column, and so does the window that the encoder hears.
+Both ends are causal. A window of the decoder begins with its column, so nothing that was given out changes any more.
+The encoder's windows have the same middles, for which it hears ``lookahead`` samples beyond its column.
 
 Shape suffixes: B batch, T samples, N columns, K frequencies, C channels, F frames, D latent size.
 """
@@ -18,13 +18,13 @@ from functools import lru_cache
 import torch
 from multiway_blocks.causal_conv import StreamState
 from multiway_blocks.linear import Linear
-from multiway_blocks.norm import RMSNorm
 from multiway_blocks.vae import CausalDecoder, CausalEncoder
 from torch import Tensor, nn
 
 from multiway_speech.speech_tokenizer.config import SpectrumConfig
 
 MAX_LOG_MAGNITUDE = 5.0
+MEAN_LOG_MEL, SPREAD_LOG_MEL = -2.5, 1.5
 _FLOOR = 1e-2
 """Of magnitudes before the logarithm: about 60 dB below the peaks of speech at -25 dBFS."""
 
@@ -61,19 +61,18 @@ class SpectralEncoder(nn.Module):
                 num_mels=self.config.num_mels,
                 sample_rate=self.sample_rate,
             )
-        return self.trunk(mels_BCN.to(waveform_B1T.dtype), state)
+        return self.trunk(standardized(mels_BCN).to(waveform_B1T.dtype), state)
 
 
 class SpectralDecoder(nn.Module):
     """Frames -> columns of magnitudes and phases -> waveform."""
 
-    def __init__(self, trunk: CausalDecoder, config: SpectrumConfig, norm_eps: float) -> None:
+    def __init__(self, trunk: CausalDecoder, config: SpectrumConfig) -> None:
         super().__init__()
         channels = trunk.head.conv.out_channels
         self.trunk = trunk
         self.config = config
         self.hop = trunk.hop * config.hop
-        self.norm = RMSNorm(channels, norm_eps)
         self.head = Linear(channels, config.fft_size + 2)
 
     def forward(self, latents_BFD: Tensor, state: StreamState | None = None) -> Tensor:
@@ -82,7 +81,7 @@ class SpectralDecoder(nn.Module):
 
     def columns(self, latents_BFD: Tensor, state: StreamState | None = None) -> tuple[Tensor, Tensor]:
         """Logarithms of magnitudes, and phases, of the columns' windows: (B, N, K) float32 each."""
-        spectrum_BNC = self.head(self.norm(self.trunk(latents_BFD, state).transpose(1, 2))).float()
+        spectrum_BNC = self.head(self.trunk(latents_BFD, state).transpose(1, 2)).float()
         log_magnitude_BNK, phase_BNK = spectrum_BNC.chunk(2, dim=-1)
         return log_magnitude_BNK.clamp(max=MAX_LOG_MAGNITUDE), phase_BNK
 
@@ -111,15 +110,18 @@ class SpectralDecoder(nn.Module):
         return sound_BHN.transpose(1, 2).reshape(len(frames_BTN), 1, -1)
 
 
-def log_mel(
-    waveform_BT: Tensor, *, fft_size: int, hop: int, num_mels: int, sample_rate: int
-) -> Tensor:
+def log_mel(waveform_BT: Tensor, *, fft_size: int, hop: int, num_mels: int, sample_rate: int) -> Tensor:
     """Logarithms (B, M, N) of mel-weighted magnitudes of the windows that lie wholly in the waveform; float32."""
     frames_BNT = waveform_BT.float().unfold(-1, fft_size, hop) * hann(fft_size, waveform_BT.device)
     magnitude_BNK = torch.view_as_real(torch.fft.rfft(frames_BNT)).square().sum(-1).clamp_min(1e-9).sqrt()
     filters_KM = mel_filters(fft_size, num_mels, sample_rate, waveform_BT.device)
     with torch.autocast(waveform_BT.device.type, enabled=False):
         return (magnitude_BNK @ filters_KM).clamp_min(_FLOOR).log().transpose(1, 2)
+
+
+def standardized(mels: Tensor) -> Tensor:
+    """Log-mel values of speech at -25 dBFS -> about zero mean and unit spread; otherwise training is ill-conditioned."""
+    return (mels - MEAN_LOG_MEL) / SPREAD_LOG_MEL
 
 
 @lru_cache(maxsize=32)

@@ -46,7 +46,9 @@ def plan(sentences: Sequence[str], voices: Sequence[str], seed: int) -> list[tup
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--sentences", type=Path, required=True, help="a sentence a line, or the folder of Brown")
+    parser.add_argument(
+        "--sentences", type=Path, required=True, help="a sentence a line, or the folder of Brown"
+    )
     parser.add_argument("--voices", nargs="+", default=["joe"], help="'joe' is Piper's, all others Kokoro's")
     parser.add_argument("--kokoro-voices", type=Path, help="folder of Kokoro's style tables (npm kokoro-js)")
     parser.add_argument("--out", type=Path, required=True)
@@ -58,7 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     teacher = Piper() if options.voices == ["joe"] else Kokoro(options.kokoro_voices)
     options.out.mkdir(parents=True, exist_ok=True)
     manifest = options.out / "manifest.jsonl"
-    done = [json.loads(line) for line in manifest.read_text("utf-8").splitlines()] if manifest.exists() else []
+    done = (
+        [json.loads(line) for line in manifest.read_text("utf-8").splitlines()] if manifest.exists() else []
+    )
     seconds = sum(entry["seconds"] for entry in done)
     with manifest.open("a", encoding="utf-8") as lines:
         for number, (voice, text) in enumerate(plan(sentences, options.voices, options.seed)):

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from multiway_core import model_folder
-from multiway_core.training import Trainer, TrainConfig, TrainResult
-from torch import nn
+from multiway_core.training import TrainConfig, Trainer, TrainResult
+from torch import Tensor, nn
 
 from multiway_speech.speech_tokenizer import corpus as corpora
+from multiway_speech.speech_tokenizer import folder
 from multiway_speech.speech_tokenizer.config import TINY_12HZ, TINY_25HZ, SpeechTokenizerConfig
+from multiway_speech.speech_tokenizer.initialization import initialize
 from multiway_speech.speech_tokenizer.model import AcousticTokenizer
 from multiway_speech.speech_tokenizer.objective import CodecObjective
 
@@ -38,9 +40,13 @@ def new_model(config: SpeechTokenizerConfig, seed: int) -> AcousticTokenizer:
     return model
 
 
-def load(folder: Path) -> AcousticTokenizer:
-    """The tokenizer of a model folder, in evaluation mode. Raises ConfigError, CheckpointError."""
-    return model_folder.load(AcousticTokenizer, SpeechTokenizerConfig, folder)
+def some_speech(
+    corpus: corpora.Corpus, groups: tuple[str, ...], seed: int, clips: int = 300
+) -> Iterator[Tensor]:
+    """Waveforms (T,) of clips that are not held out, of these groups or of all, some seconds of each."""
+    chosen = [clip for clip in corpus.part(held_out=False) if not groups or clip.group in groups]
+    for clip in random.Random(seed).sample(chosen, min(clips, len(chosen))):
+        yield torch.from_numpy(corpus.waveform(clip)[: 6 * corpora.RATE])
 
 
 def train(
@@ -60,7 +66,8 @@ def train(
 
     def export(step: int, trained: nn.Module) -> None:
         with trainer.ema_weights():
-            model_folder.save(trained, model.config, output / "model")
+            assert isinstance(trained, AcousticTokenizer)
+            folder.save(trained, output / "model")
 
     if compiled:
         for end in (model.encoder, model.decoder):
@@ -82,20 +89,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--warmup", type=int, default=100)
     parser.add_argument("--schedule", choices=("constant", "linear", "cosine"), default="constant")
-    parser.add_argument("--weight", nargs="*", default=[], metavar="GROUP=WEIGHT", help="how often it is drawn")
+    parser.add_argument(
+        "--weight", nargs="*", default=[], metavar="GROUP=WEIGHT", help="how often it is drawn"
+    )
+    parser.add_argument(
+        "--begin-with", nargs="*", default=[], metavar="GROUP", help="speech for the first weights"
+    )
     parser.add_argument("--plain", action="store_true", help="no noise on the latents (the control)")
     parser.add_argument("--minutes", type=float, help="stop after so long; call again to go on")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    model = load(options.start) if options.start else new_model(CONFIGS[options.config], options.seed)
+    corpus = corpora.load(options.corpus)
+    if options.start:
+        model = folder.load(options.start)
+    else:
+        model = new_model(CONFIGS[options.config], options.seed)
+        kept = initialize(model, some_speech(corpus, tuple(options.begin_with), options.seed))
+        print(f"{kept:.1%} of the log-mel variance in {model.config.latent_size} numbers")
     config = TrainConfig(
         steps=options.steps,
         learning_rate=options.learning_rate,
         warmup_steps=options.warmup,
         schedule=options.schedule,
-        betas=(0.8, 0.99),
+        betas=(0.9, 0.99),
         weight_decay=0.01,
         precision="bf16",
         ema_decay=0.998,
@@ -104,10 +122,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seed=options.seed,
     )
     crops = corpora.Crops(
-        corpora.load(options.corpus),
+        corpus,
         batch_size=options.batch_size,
         length=round(CROP_SECONDS * model.config.frame_rate) * model.config.hop,
-        weights={group: float(weight) for group, _, weight in (item.partition("=") for item in options.weight)},
+        weights={
+            group: float(weight) for group, _, weight in (item.partition("=") for item in options.weight)
+        },
         seed=options.seed,
     )
     result = train(

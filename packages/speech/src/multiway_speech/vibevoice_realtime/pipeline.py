@@ -50,7 +50,9 @@ class RealtimeSpeech:
 class RealtimePipeline:
     """Speaks texts with one model, one at a time."""
 
-    def __init__(self, name: str, model: VibeVoiceRealtime, tokenizer: TextTokenizer, folder: Path | None = None):
+    def __init__(
+        self, name: str, model: VibeVoiceRealtime, tokenizer: TextTokenizer, folder: Path | None = None
+    ):
         """``folder``: where :meth:`voice` looks names up."""
         self.name = name
         self.model = model
@@ -100,7 +102,9 @@ class RealtimePipeline:
     def _voice_files(self) -> list[Path]:
         if self.folder is None:
             return []
-        return [path for kind in ("safetensors", "pt") for path in self.folder.glob(f"{VOICE_FOLDER}/*.{kind}")]
+        return [
+            path for kind in ("safetensors", "pt") for path in self.folder.glob(f"{VOICE_FOLDER}/*.{kind}")
+        ]
 
     def __call__(
         self, text: str | Iterable[str], voice: RealtimeVoice, options: RealtimeOptions | None = None

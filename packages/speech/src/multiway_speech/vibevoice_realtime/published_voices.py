@@ -51,7 +51,9 @@ def read(path: Path, config: VibeVoiceRealtimeConfig) -> RealtimeVoice:
         with torch.serialization.safe_globals(_STAND_INS):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).partition("WeightsUnpickler error: ")[2].strip().split("\n")[0] or type(error).__name__
+        reason = (
+            str(error).partition("WeightsUnpickler error: ")[2].strip().split("\n")[0] or type(error).__name__
+        )
         raise CheckpointError(f"{path}: refused, it holds more than a voice: {reason}") from None
     except Exception as error:  # truncated archives and the like raise whatever they meet
         raise CheckpointError(f"{path}: not a voice file: {type(error).__name__}") from None
@@ -79,5 +81,7 @@ def _layers(output: OrderedDict[str, Any], where: str) -> list[tuple[Tensor, Ten
         raise CheckpointError(f"{where}: no keys and values")
     for tensor in (*keys, *values):
         if not isinstance(tensor, Tensor) or tensor.ndim != 4 or len(tensor) != 1:
-            raise CheckpointError(f"{where}: keys and values must be tensors (1, heads, positions, head size)")
+            raise CheckpointError(
+                f"{where}: keys and values must be tensors (1, heads, positions, head size)"
+            )
     return [(key[0].clone(), value[0].clone()) for key, value in zip(keys, values, strict=True)]

@@ -55,10 +55,7 @@ class RealtimeVoice:
             "upper": config.num_upper_layers,
             "negative": config.num_upper_layers,
         }
-        parts = {
-            part: [_pair(tensors, f"{part}.{i}", path) for i in range(n)]
-            for part, n in counts.items()
-        }
+        parts = {part: [_pair(tensors, f"{part}.{i}", path) for i in range(n)] for part, n in counts.items()}
         state = tensors.get("negative_state")
         if state is None:
             raise CheckpointError(f"{path}: not a voice of this model: negative_state is missing")
