@@ -125,7 +125,7 @@ def test_what_is_no_voice_is_said_in_a_line(tmp_path, transformers) -> None:
     with pytest.raises(CheckpointError, match="no last_hidden_state"):
         read(parts | {"neg_tts_lm": BaseModelOutputWithPast(None, part(3, 1).past_key_values)})
     (tmp_path / "bad.pt").write_bytes(b"PK\x03\x04 not an archive")
-    with pytest.raises(CheckpointError, match="not a voice file|refused"):
+    with pytest.raises(CheckpointError, match=r"not a voice file|refused"):
         published_voices.read(tmp_path / "bad.pt", CONFIG)
     with pytest.raises(CheckpointError, match="not a voice file"):
         published_voices.read(tmp_path / "absent.pt", CONFIG)

@@ -46,8 +46,7 @@ def test_pieces_become_a_file_that_says_where_it_comes_from(tmp_path, suffix) ->
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_what_stops_early_is_kept_and_called_partial(tmp_path, suffix) -> None:
     def speech():
-        for piece in np.split(tone(2.0), 20):
-            yield piece
+        yield from np.split(tone(2.0), 20)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -21,8 +21,8 @@ from multiway_blocks.causal_conv import CausalConv1d, CausalConvBlock, CausalCon
 class CausalEncoder(nn.Module):
     """Signal -> frames: a stem, then stages of blocks, each but the first behind a strided convolution.
 
-    Channels double from stage to stage, or are what ``widths`` says. ``ratios`` are the strides in order, ``depths`` the
-    blocks of each stage (one more than ``ratios``).
+    Channels double from stage to stage, or are what ``widths`` says. ``ratios`` are the strides in order, ``depths``
+    the blocks of each stage (one more than ``ratios``).
     """
 
     def __init__(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -120,10 +121,8 @@ class SpeechRecorder:
     def _release(self) -> None:
         """After a failed write: close what can be closed; what lies on the disk stays."""
         self._open = False
-        try:
+        with suppress(OSError, av.error.FFmpegError):  # the first error is the one to report
             self._file.close()
-        except (OSError, av.error.FFmpegError):
-            pass  # the first error is the one to report
 
     def __enter__(self) -> SpeechRecorder:
         return self

@@ -1,9 +1,9 @@
 """Training speech in memory: folders of sound files -> 16-bit samples, split by what is said, cut into batches.
 
-    python -m multiway_speech.speech_tokenizer.corpus --out corpus.npz kokoro=corpus/kokoro allison=sounds/en_US_f_Allison
+    python -m multiway_speech.speech_tokenizer.corpus --out corpus.npz kokoro=made/kokoro allison=sounds/en_US
 
-A folder with a ``manifest.jsonl`` (see ``synthesize``) has texts; elsewhere the file's name inside the folder stands for
-the text, as in Asterisk's prompts, where all languages say the same under one name.
+A folder with a ``manifest.jsonl`` (see ``synthesize``) has texts; elsewhere the file's name inside the folder stands
+for the text, as in Asterisk's prompts, where all languages say the same under one name.
 
 Shape suffixes: B batch, T samples.
 """

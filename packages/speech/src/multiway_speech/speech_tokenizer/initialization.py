@@ -1,4 +1,4 @@
-"""A good place to begin: a tokenizer whose first output is already understandable, computed from some minutes of speech.
+"""A good place to begin: a tokenizer whose first output can be understood, computed from some minutes of speech.
 
 Random weights take thousands of steps to become as good as linear algebra. The paths beside the residual branches are
 linear, so they can be set: the encoder packs the log-mel columns of a frame side by side and projects them on their
@@ -83,7 +83,7 @@ def initialize(tokenizer: AcousticTokenizer, waveforms: Iterable[Tensor]) -> flo
 def _statistics(
     encoder: SpectralEncoder, decoder: SpectralDecoder, waveforms: Iterable[Tensor]
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Standardized log-mel columns (N, M), and log-magnitudes (N, K) of the decoder's windows around the same places."""
+    """Standardized log-mel columns (N, M), and log-magnitudes (N, K) of the decoder's windows at the same places."""
     ours, theirs = encoder.config, decoder.config
     before = ours.mel_fft_size - ours.hop - encoder.lookahead
     columns, magnitudes = [], []

@@ -120,7 +120,7 @@ def log_mel(waveform_BT: Tensor, *, fft_size: int, hop: int, num_mels: int, samp
 
 
 def standardized(mels: Tensor) -> Tensor:
-    """Log-mel values of speech at -25 dBFS -> about zero mean and unit spread; otherwise training is ill-conditioned."""
+    """Log-mel values of speech at -25 dBFS -> about zero mean and unit spread, or training is ill-conditioned."""
     return (mels - MEAN_LOG_MEL) / SPREAD_LOG_MEL
 
 

