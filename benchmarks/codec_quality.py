@@ -1,15 +1,16 @@
 """What the small speech codec keeps: words, speaker and sound of held-out recordings, beside Opus at 6 kbit/s.
 
     python benchmarks/codec_quality.py --corpus corpus.npz --whisper FOLDER --model bundled:codec-tiny
-        [--plain MODEL_FOLDER] [--texts allison=core-sounds-en.txt.gz] [--lj FOLDER] [--clips 8] [--output DIR]
+        [--texts allison=core-sounds-en.txt.gz] [--lj FOLDER] [--clips 8] [--output DIR]
+    python benchmarks/codec_quality.py --corpus corpus.npz --model MODEL_FOLDER --plain MODEL_FOLDER [--output DIR]
 
 * **words**: word error rate of Whisper (a folder in CTranslate2's format, through faster-whisper, greedy) on the
   original and on what was made of it, pooled over the clips of a voice. Letters only: case, punctuation and hyphens do
   not count.
 * **speaker**: cosine of GE2E embeddings (resemblyzer) between both.
 * **PESQ** (wide band) and **STOI** against the original, 16 kHz.
-* **noise**: the same after noise of 0, 0.1, 0.2 ... times the spread of the latents was added to them, for the
-  sigma-VAE and for its plain twin (``--plain``), which was trained alike but without noise.
+* **noise**: the sound after noise of 0, 0.1, 0.2 ... times the spread of the latents was added to them, of a sigma-VAE
+  (``--model``) and of its plain twin (``--plain``), which was trained alike but without noise.
 
 Needs, beside the workspace, ``pip install faster-whisper jiwer pesq pystoi resemblyzer``. Clips are of texts that the
 training left out (`multiway_speech.speech_tokenizer.corpus`), ``--lj`` of a speaker that it never heard.
@@ -136,13 +137,13 @@ def through(
 class Judges:
     """Whisper, GE2E, PESQ, STOI."""
 
-    def __init__(self, whisper: Path, words_too: bool = True) -> None:
+    def __init__(self, whisper: Path | None) -> None:
         from pesq import pesq
         from pystoi import stoi
         from resemblyzer import VoiceEncoder
 
         self.whisper = None
-        if words_too:
+        if whisper is not None:
             from faster_whisper import WhisperModel
 
             self.whisper = WhisperModel(str(whisper), device="cpu", compute_type="int8", cpu_threads=1)
@@ -168,12 +169,19 @@ class Judges:
 
 
 def measure(
-    clips: list[Heard], systems: dict[str, Callable[[np.ndarray], np.ndarray]], judges: Judges
+    clips: list[Heard],
+    systems: dict[str, Callable[[np.ndarray], np.ndarray]],
+    judges: Judges,
+    known: list[Row],
 ) -> list[Row]:
-    """A row for each clip and system, the original among them."""
+    """A row for each clip and system, the original among them; ``known`` rows of other systems are not made again."""
     rows = []
+    made = {(row["system"], row["voice"], row["text"]): row for row in known if row["system"] != "codec"}
     for number, clip in enumerate(clips):
         for name, system in {"original": lambda waveform: waveform, **systems}.items():
+            if (name, clip.voice, plain_words(clip.text)) in made:
+                rows.append(made[name, clip.voice, plain_words(clip.text)])
+                continue
             heard = system(clip.waveform)
             row: Row = {"system": name, "voice": clip.voice, "clip": number, "text": plain_words(clip.text)}
             if judges.whisper is not None:
@@ -226,15 +234,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--whisper", type=Path, required=True)
+    parser.add_argument("--whisper", type=Path, help="folder of Whisper's model; not needed with --plain")
     parser.add_argument("--model", default="bundled:codec-tiny")
-    parser.add_argument("--plain", type=Path)
+    parser.add_argument("--plain", type=Path, help="only noise on the latents: --model and this twin of it")
     parser.add_argument("--texts", nargs="*", default=[], metavar="GROUP=FILE")
     parser.add_argument("--groups", nargs="*", help="only these voices")
     parser.add_argument("--lj", type=Path)
     parser.add_argument("--clips", type=int, default=8, help="of each voice")
-    parser.add_argument("--noises", action="store_true", help="with --plain: also the noise sweep")
-    parser.add_argument("--no-opus", action="store_true")
+    parser.add_argument("--systems", nargs="*", choices=("codec", "opus"), default=("codec", "opus"))
+    parser.add_argument("--reuse", type=Path, help="an earlier report: originals and Opus are taken from it")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -247,29 +255,26 @@ def main() -> None:
     if options.lj:
         clips += lj_speech(options.lj, options.clips)
     tokenizer = load(options.model)
-    judges = Judges(options.whisper)
-    systems: dict[str, Callable[[np.ndarray], np.ndarray]] = {"codec": lambda wave: through(tokenizer, wave)}
-    if not options.no_opus:
-        systems["opus 6 kbit/s"] = opus
-    rows = measure(clips, systems, judges)
-    results, text = table(rows)
+    if options.plain:
+        name = "codec-noise"
+        twins = {"sigma-VAE": tokenizer, "plain": load(options.plain)}
+        sweep = noise_sweep(clips, twins, Judges(None))
+        report: Row = {"clips": len(clips), "noise": sweep}
+        text = noise_table(sweep, list(twins))
+    else:
+        if options.whisper is None:
+            parser.error("--whisper is needed")
+        name = "codec-quality"
+        systems: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
+        if "codec" in options.systems:
+            systems["codec"] = lambda wave: through(tokenizer, wave)
+        if "opus" in options.systems:
+            systems["opus 6 kbit/s"] = opus
+        known = json.loads(options.reuse.read_text("utf-8"))["rows"] if options.reuse else []
+        rows = measure(clips, systems, Judges(options.whisper), known)
+        results, text = table(rows)
+        report = {"table": results, "rows": rows}
     print(text)
-    report: Row = {"table": results, "rows": rows}
-    if options.plain and options.noises:
-        twins = {"sigma-VAE": tokenizer, "plain VAE": load(options.plain)}
-        report["noise"] = noise_sweep(clips, twins, judges)
-        lines = [
-            "| noise | " + " | ".join(f"{name}: PESQ, STOI" for name in twins) + " |",
-            "| --: | --- | --- |",
-        ]
-        for row in report["noise"]:
-            lines.append(
-                f"| {row['noise']} | "
-                + " | ".join(f"{row[n]['pesq']:.3f}, {row[n]['stoi']:.3f}" for n in twins)
-                + " |"
-            )
-        text += "\n\n" + "\n".join(lines)
-        print("\n".join(lines))
     report |= {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": describe_machine(),
@@ -278,10 +283,21 @@ def main() -> None:
     }
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "codec-quality.json").write_text(
-            json.dumps(report, indent=1, ensure_ascii=False) + "\n"
-        )
-        (options.output / "codec-quality.md").write_text(text + "\n")
+        written = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+        (options.output / f"{name}.json").write_text(written, encoding="utf-8")
+        (options.output / f"{name}.md").write_text(text + "\n", encoding="utf-8")
+
+
+def noise_table(sweep: list[Row], names: list[str]) -> str:
+    """PESQ and STOI at each noise, a pair of columns for each twin."""
+    lines = [
+        "| noise / spread | " + " | ".join(f"{name}: PESQ | STOI | cosine" for name in names) + " |",
+        "| --: |" + " --: | --: | --: |" * len(names),
+    ]
+    for row in sweep:
+        numbers = [f"{row[name][key]:.3f}" for name in names for key in ("pesq", "stoi", "cosine")]
+        lines.append(f"| {row['noise']} | " + " | ".join(numbers) + " |")
+    return "\n".join(lines)
 
 
 def noise_sweep(clips: list[Heard], twins: dict[str, AcousticTokenizer], judges: Judges) -> list[Row]:

@@ -76,7 +76,7 @@ def test_speaking_prompts(peer, tiny_tokenizer, special_ids, lengths) -> None:
     made = theirs(
         text=[text], audio=voices or None, **({"audio_kwargs": {"sampling_rate": RATE}} if voices else {})
     )
-    assert made["input_ids"][0].tolist() == ours.tolist()
+    assert torch.as_tensor(made["input_ids"][0]).tolist() == ours.tolist()
 
 
 @pytest.mark.parametrize("seconds", [0.1, 1.0, 1.237])
@@ -99,4 +99,4 @@ def test_transcription_prompts(peer, tiny_tokenizer, special_ids, seconds) -> No
     assert text.count(f"{duration:.2f} seconds") == 1
     text = text.replace(f"{duration:.2f} seconds", "<|AUDIO_DURATION|> seconds")
     made = theirs(text=[text], audio=[sound], audio_kwargs={"sampling_rate": RATE})
-    assert made["input_ids"][0].tolist() == written[0].tolist()
+    assert torch.as_tensor(made["input_ids"][0]).tolist() == written[0].tolist()

@@ -112,5 +112,5 @@ TINY_25HZ = SpeechTokenizerConfig(
     spectrum=SpectrumConfig(),
 )
 """Small enough to be trained on one core: 25 frames a second at 16 kHz, 64 numbers each."""
-TINY_12HZ = replace(TINY_25HZ, widths=(192, 256, 512), ratios=(2, 4))
+TINY_12HZ = replace(TINY_25HZ, widths=(192, 256, 640), ratios=(2, 4))
 """The same at 12.5 frames a second."""
