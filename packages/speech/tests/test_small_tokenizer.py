@@ -79,9 +79,7 @@ def test_later_sound_changes_nothing_earlier(tokenizer) -> None:
 def test_the_transform_of_a_sound_gives_the_sound_back(tokenizer) -> None:
     spectrum = SMALL.spectrum
     wave = 0.1 * torch.randn(1, 8000)
-    windows = torch.nn.functional.pad(wave, (0, spectrum.lookahead)).unfold(
-        -1, spectrum.fft_size, spectrum.hop
-    )
+    windows = torch.nn.functional.pad(wave, (0, spectrum.overlap)).unfold(-1, spectrum.fft_size, spectrum.hop)
     columns = torch.fft.rfft(windows * hann(spectrum.fft_size, wave.device))
     middle = columns * (1 - 2 * (torch.arange(columns.shape[-1]) % 2))  # phases count from the middle
     sound = tokenizer.decoder.sound(middle.abs().log(), middle.angle())[0]
