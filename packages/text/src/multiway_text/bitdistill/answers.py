@@ -79,7 +79,7 @@ class Teacher:
             for row, token, state in zip(at.tolist(), chosen_B, hidden_BE, strict=True):
                 said[row].append(token)
                 states[row].append(state)
-            going = (chosen_B != self.end).nonzero()[:, 0]
+            going = chosen_B.ne(self.end).nonzero()[:, 0]
             if not len(going):
                 break
             if len(going) < len(at):

@@ -164,7 +164,7 @@ def mixed(taught: Sequence[Example], known: Sequence[Example], share: float) -> 
     """Taught examples, and known ones repeated or thinned to be the ``share`` of all."""
     wanted = round(len(taught) * share / (1 - share))
     repeats, rest = divmod(wanted, max(1, len(known)))
-    return [*taught, *known * repeats, *known[:: max(1, len(known) // max(1, rest))][:rest]]
+    return [*taught, *list(known) * repeats, *known[:: max(1, len(known) // max(1, rest))][:rest]]
 
 
 def train(
@@ -246,7 +246,7 @@ def run(
     taught = make_examples(tokenizer, small, answered)
     given = [example(small, p.text, p.answer or "") for p in known]
     examples = mixed(taught, given, recipe.known_share) if given else taught
-    embedding_VE = model.embedding.weight[kept_V].clone()
+    embedding_VE = model.get_parameter("embedding.weight")[kept_V].clone()
     del model, answered
     train(
         student,
