@@ -33,6 +33,8 @@ from multiway_text.llama.model import Llama
 
 GROUP = 512
 """Prompts whose answers make one file."""
+SHARD_BYTES = 9_500_000
+"""Repositories take small files gladly."""
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
@@ -202,10 +204,12 @@ def train(
 
 def save(student: BitNet, tokenizer: Tokenizer, folder: Path) -> None:
     """Write the student with packed weights, an int8 embedding, its tokenizer and how it is talked to."""
-    bitnet_checkpoint.save(student, folder, dtype=torch.bfloat16, int8_embedding=True)
+    bitnet_checkpoint.save(
+        student, folder, dtype=torch.bfloat16, int8_embedding=True, max_shard_bytes=SHARD_BYTES
+    )
     files.write_text(folder / "tokenizer.json", tokenizer.to_str())
     ends = [tokenizer.token_to_id(token) for token in ("<|im_end|>", "<|endoftext|>")]
-    generation = {"eos_token_id": ends, "pad_token_id": ends[1]}
+    generation = {"eos_token_id": ends, "pad_token_id": ends[1], "do_sample": False}
     files.write_text(folder / "generation_config.json", json.dumps(generation, indent=2) + "\n")
     chat_form = {
         "tokenizer_class": "PreTrainedTokenizerFast",
