@@ -33,7 +33,7 @@ from multiway_text.llama.model import Llama
 
 GROUP = 512
 """Prompts whose answers make one file."""
-SHARD_BYTES = 9_500_000
+SHARD_BYTES = 15_500_000
 """Repositories take small files gladly."""
 CHAT_TEMPLATE = (
     "{% for message in messages %}"

@@ -162,8 +162,8 @@ def save(
 
     ``dtype`` is that of embeddings and norms (None: as they are); scales stay in float32. ``int8_embedding`` writes
     the embedding as int8 with a scale for every row, ``weight_scale`` float32 (V,): half the size, for this package
-    alone. A larger checkpoint is written in shards. Raises OutputError; ValueError if a matrix has no multiple of four outputs, or the head is
-    quantised.
+    alone. A larger checkpoint than ``max_shard_bytes`` is written in shards. Raises OutputError; ValueError if a matrix
+    has no multiple of four outputs.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
