@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from multiway_blocks.kernels import native
 
 _TYPES = {"i8", "u8", "i32", "i64", "bf16", "fp16", "fp32"}
@@ -38,6 +40,60 @@ def built_for_lesser_machine(
     yield build
     for cpu in built:
         cpu._functions.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def torchscale() -> Iterator[SimpleNamespace]:
+    """The classes of PyPI's torchscale 0.3.0.
+
+    It imports fairscale's sharding and timm's stochastic depth, which are stood in for: the tests use neither. Its
+    mixtures of experts ask for a process group, even of one, and for a histogram of int64 that a CPU does not have.
+    """
+    pytest.importorskip("torchscale")
+    sharding = ModuleType("fairscale.nn")
+    sharding.checkpoint_wrapper = sharding.wrap = lambda module, *_, **__: module  # type: ignore[attr-defined]
+    depth = ModuleType("timm.models.layers")
+    depth.drop_path = None  # type: ignore[attr-defined]
+    stand_ins = {"fairscale": ModuleType("fairscale"), "fairscale.nn": sharding}
+    stand_ins |= {"timm": ModuleType("timm"), "timm.models": ModuleType("timm.models")}
+    histc = torch.histc
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, module in {**stand_ins, "timm.models.layers": depth}.items():
+            patch.setitem(sys.modules, name, module)
+        patch.setattr(torch, "histc", lambda x, **options: histc(x.float(), **options))
+        from torchscale.architecture import config
+        from torchscale.architecture.decoder import Decoder
+        from torchscale.architecture.encoder import Encoder
+        from torchscale.architecture.encoder_decoder import EncoderDecoder
+        from torchscale.architecture.retnet import RetNetDecoder
+        from torchscale.component import embedding
+        from torchscale.component.xpos_relative_position import XPOS
+        from torchscale.model.BEiT3 import BEiT3
+
+        yield SimpleNamespace(
+            **{name: getattr(config, name) for name in dir(config) if name.endswith("Config")},
+            **{name: getattr(embedding, name) for name in ("TextEmbedding", "PositionalEmbedding")},
+            Decoder=Decoder,
+            Encoder=Encoder,
+            EncoderDecoder=EncoderDecoder,
+            RetNetDecoder=RetNetDecoder,
+            BEiT3=BEiT3,
+            XPOS=XPOS,
+        )
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchscale"]:
+        del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def process_group() -> Iterator[None]:
+    """A gloo group of this process alone."""
+    distributed = torch.distributed
+    if not distributed.is_available() or distributed.is_initialized():
+        pytest.skip("no process group to be had")
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
 
 
 @pytest.fixture

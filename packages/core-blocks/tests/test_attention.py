@@ -152,3 +152,16 @@ def test_errors_name_the_sizes() -> None:
         Attention(16, 4, num_kv_heads=3)
     with pytest.raises(ValueError, match="needs positions"):
         Attention(16, 4, rotary=Rotary(4))(torch.randn(1, 2, 16))
+
+
+@pytest.mark.parametrize("trained", [True, False], ids=["plain", "fused"])
+def test_dropout_of_the_weights(trained: bool) -> None:
+    """The mean over many draws is the result without dropout; outside training there is none."""
+    torch.manual_seed(0)
+    layer = Attention(8, 2, dropout=0.3)
+    x = torch.randn(1, 5, 8)
+    with torch.set_grad_enabled(trained):
+        draws = torch.stack([layer(x).detach() for _ in range(3000)])
+        assert not torch.equal(draws[0], draws[1])
+        torch.testing.assert_close(draws.mean(0), layer.eval()(x).detach(), atol=0.03, rtol=0)
+        assert torch.equal(layer(x), layer(x))

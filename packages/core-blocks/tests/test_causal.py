@@ -32,3 +32,21 @@ def test_behind_a_cache() -> None:
     assert causal_visibility(one, cache) is not None  # a padded slot before it
     cache.select(torch.tensor([0]))
     assert causal_visibility(one[:1], cache) is None
+
+
+def test_blocks() -> None:
+    """A query sees its own block and the one before, counted in real tokens of its row, with a cache or without."""
+    valid = torch.tensor([[True] * 9, [False] * 2 + [True] * 7])
+    mask = causal_visibility(valid, block=3)
+    assert mask is not None
+    for row, padding in enumerate((0, 2)):
+        for query in range(padding, 9):
+            place = query - padding
+            seen = [k for k in range(padding, query + 1) if place // 3 - (k - padding) // 3 <= 1]
+            assert mask[row, 0, query].nonzero()[:, 0].tolist() == seen
+    cache = StaticKVCache(1, 2, 1, 2, 9)
+    cache.update(0, torch.zeros(2, 1, 8, 2), torch.zeros(2, 1, 8, 2))
+    cache.advance(valid[:, :8])
+    step = causal_visibility(valid[:, 8:], cache, block=3)
+    assert step is not None
+    assert torch.equal(step[:, :, 0], mask[:, :, 8])

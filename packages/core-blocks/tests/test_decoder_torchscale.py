@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import types
-import warnings
-
 import pytest
 import torch
 from multiway_blocks.decoder import Decoder, scale_for_deep_norm
 from multiway_blocks.position import XPos
 from multiway_core.generation import StaticKVCache
 from torch import nn
-
-pytest.importorskip("torchscale")
 
 # (our name, theirs) inside a layer; the parts of a Linear or LayerNorm have the same names.
 PARTS = {
@@ -31,23 +25,9 @@ PARTS = {
 
 
 @pytest.fixture
-def torchscale_decoder(monkeypatch):
-    """torchscale imports fairscale's sharding and timm's stochastic depth, which this decoder never calls."""
-    sharding = types.ModuleType("fairscale.nn")
-    sharding.checkpoint_wrapper = sharding.wrap = lambda module, *_, **__: module  # type: ignore[attr-defined]
-    depth = types.ModuleType("timm.models.layers")
-    depth.drop_path = None  # type: ignore[attr-defined]
-    stand_ins = {"fairscale": types.ModuleType("fairscale"), "fairscale.nn": sharding}
-    stand_ins |= {"timm": types.ModuleType("timm"), "timm.models": types.ModuleType("timm.models")}
-    for name, module in {**stand_ins, "timm.models.layers": depth}.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from torchscale.architecture.config import DecoderConfig
-        from torchscale.architecture.decoder import Decoder as TheirDecoder
-
+def torchscale_decoder(torchscale):
     def build(hidden: int, layers: int, heads: int, inner: int, vocabulary: int, deep_norm: bool = False):
-        config = DecoderConfig(
+        config = torchscale.DecoderConfig(
             decoder_embed_dim=hidden,
             decoder_attention_heads=heads,
             decoder_ffn_embed_dim=inner,
@@ -57,14 +37,12 @@ def torchscale_decoder(monkeypatch):
             xpos_rel_pos=not deep_norm,
             vocab_size=vocabulary,
         )
-        decoder = TheirDecoder(config, embed_tokens=nn.Embedding(vocabulary, hidden))
+        decoder = torchscale.Decoder(config, embed_tokens=nn.Embedding(vocabulary, hidden))
         for parameter in decoder.parameters():  # every tensor: norms start at one and hide mistakes
             parameter.data = torch.randn_like(parameter) * 0.3 + (parameter.ndim == 1) * 0.5
         return decoder.eval()
 
-    yield build
-    for name in [name for name in sys.modules if name.split(".")[0] == "torchscale"]:
-        del sys.modules[name]
+    return build
 
 
 def ours_from(

@@ -6,15 +6,25 @@ import math
 
 import pytest
 import torch
-from multiway_blocks import dilated
 from multiway_blocks.attention import Attention, attend, causal_mask
 from multiway_blocks.dilated import DilatedAttention, dilated_attend
+from multiway_blocks.dilated_pattern import head_groups
 from multiway_blocks.position import XPos
+from multiway_core.errors import InputError
 from torch import Tensor
 
 
-def naive(query: Tensor, key: Tensor, value: Tensor, branches, causal: bool, strict: bool) -> Tensor:
-    """The definition, one query at a time; the branches' shares are constants."""
+def naive(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    branches,
+    causal: bool,
+    mask_padding: bool,
+    head_offset: str = "block",
+    grad_through_mix: bool = False,
+) -> Tensor:
+    """The definition, one query at a time."""
     batch, heads, tokens, width = query.shape
     out = torch.zeros_like(query)
     for b in range(batch):
@@ -23,7 +33,7 @@ def naive(query: Tensor, key: Tensor, value: Tensor, branches, causal: bool, str
                 parts, sums = [], []
                 for length, dilation in branches:
                     length = min(length, tokens)
-                    offset = h // math.ceil(heads / dilation)
+                    offset = h // math.ceil(heads / dilation) if head_offset == "block" else h % dilation
                     start, place = n - n % length, n % length
                     if place % dilation != offset:
                         parts.append(torch.zeros(width, dtype=query.dtype))
@@ -34,7 +44,7 @@ def naive(query: Tensor, key: Tensor, value: Tensor, branches, causal: bool, str
                     scores, values = [], []
                     for m in keys:
                         filling = m >= start + length or m >= tokens
-                        if (causal and m > n) or (filling and not strict):
+                        if (causal and m > n) or (filling and mask_padding):
                             continue
                         scores.append(
                             torch.zeros((), dtype=query.dtype)
@@ -44,7 +54,8 @@ def naive(query: Tensor, key: Tensor, value: Tensor, branches, causal: bool, str
                         values.append(torch.zeros(width, dtype=query.dtype) if filling else value[b, h, m])
                     scores_ = torch.stack(scores)
                     parts.append(scores_.softmax(0) @ torch.stack(values))
-                    sums.append(scores_.logsumexp(0).detach())
+                    lse = scores_.logsumexp(0)
+                    sums.append(lse if grad_through_mix else lse.detach())
                 shares = torch.stack(sums).softmax(0)
                 out[b, h, n] = sum(share * part for share, part in zip(shares, parts, strict=True))
     return out
@@ -70,17 +81,45 @@ CASES = [
 
 @pytest.mark.parametrize(("heads", "tokens", "branches"), CASES)
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("strict", [False, True])
-def test_equals_loops_with_gradients(heads: int, tokens: int, branches, causal: bool, strict: bool) -> None:
+@pytest.mark.parametrize(
+    ("head_offset", "grad_through_mix", "mask_padding"),
+    [("block", False, False), ("block", False, True), ("mod", True, True), ("mod", False, False)],
+)
+def test_equals_loops_with_gradients(
+    heads: int, tokens: int, branches, causal: bool, head_offset, grad_through_mix: bool, mask_padding: bool
+) -> None:
     inputs = tensors(2, heads, tokens, 3)
-    ours = dilated_attend(*inputs, branches, causal=causal, strict=strict)
-    theirs = naive(*inputs, branches, causal, strict)
+    options = {"head_offset": head_offset, "grad_through_mix": grad_through_mix, "mask_padding": mask_padding}
+    ours = dilated_attend(*inputs, branches, causal=causal, **options)
+    theirs = naive(*inputs, branches, causal, **options)
     torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
     weight = torch.linspace(-1, 1, ours.numel(), dtype=torch.float64).view_as(ours)
     our_gradients = torch.autograd.grad((ours * weight).sum(), inputs)
     their_gradients = torch.autograd.grad((theirs * weight).sum(), inputs)
     for our_gradient, their_gradient in zip(our_gradients, their_gradients, strict=True):
         torch.testing.assert_close(our_gradient, their_gradient, atol=1e-12, rtol=0)
+    # The fused operator, in float32.
+    single = [x.detach().float().requires_grad_() for x in inputs]
+    fast = dilated_attend(*single, branches, causal=causal, **options)
+    torch.testing.assert_close(fast.double(), theirs, atol=1e-5, rtol=1e-5)
+    fast_gradients = torch.autograd.grad((fast * weight.float()).sum(), single)
+    for fast_gradient, their_gradient in zip(fast_gradients, their_gradients, strict=True):
+        torch.testing.assert_close(fast_gradient.double(), their_gradient, atol=1e-5, rtol=1e-5)
+
+
+def test_head_groups() -> None:
+    assert [(g.offset, g.heads) for g in head_groups(4, 2)] == [(0, slice(0, 2)), (1, slice(2, 4))]
+    assert [(g.offset, g.heads) for g in head_groups(5, 3)] == [
+        (0, slice(0, 2)),
+        (1, slice(2, 4)),
+        (2, slice(4, 5)),
+    ]
+    assert [(g.offset, g.heads) for g in head_groups(5, 2, "mod")] == [
+        (0, slice(0, 5, 2)),
+        (1, slice(1, 5, 2)),
+    ]
+    assert [g.place for g in head_groups(5, 2, "mod")] == [slice(0, 3), slice(3, 5)]
+    assert [g.offset for g in head_groups(2, 512)] == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -95,13 +134,13 @@ def test_equals_loops_with_gradients(heads: int, tokens: int, branches, causal: 
         (10, [(4, 1), (8, 2)], False, -3.4453102055, (9, 13), (0.383785, -0.295876, 0.262937)),
     ],
 )
-def test_strict_equals_the_numbers_of_the_released_code(tokens, branches, causal, total, at, row) -> None:
+def test_equals_the_numbers_of_the_released_code(tokens, branches, causal, total, at, row) -> None:
     index = torch.arange(tokens * 16, dtype=torch.float64).view(1, tokens, 16)
     query, key, value = (
         x.unflatten(-1, (4, 4)).transpose(1, 2)
         for x in (torch.sin(0.7 * index + 0.1), torch.cos(0.3 * index - 0.2), torch.sin(0.05 * index**2))
     )
-    out = dilated_attend(query, key, value, branches, causal=causal, strict=True)
+    out = dilated_attend(query, key, value, branches, causal=causal, mask_padding=False)
     out = out.transpose(1, 2).flatten(2)
     assert float(out.sum()) == pytest.approx(total, abs=1e-9)
     if at:
@@ -120,13 +159,13 @@ def test_one_branch_over_everything_is_attention(causal: bool) -> None:
     )
 
 
-def test_filling_changes_only_the_strict_form() -> None:
+def test_filling_takes_part_only_where_it_is_not_masked() -> None:
     query, key, value = tensors(1, 2, 5, 4)
     masked = dilated_attend(query, key, value, [(4, 1)])
-    strict = dilated_attend(query, key, value, [(4, 1)], strict=True)
+    released = dilated_attend(query, key, value, [(4, 1)], mask_padding=False)
     torch.testing.assert_close(masked[:, :, 4], value[:, :, 4])  # alone in its segment, it sees itself
-    assert not torch.allclose(strict[:, :, 4], value[:, :, 4])
-    torch.testing.assert_close(masked[:, :, :4], strict[:, :, :4])
+    assert not torch.allclose(released[:, :, 4], value[:, :, 4])
+    torch.testing.assert_close(masked[:, :, :4], released[:, :, :4])
 
 
 def test_low_precision_stays_near() -> None:
@@ -139,20 +178,8 @@ def test_low_precision_stays_near() -> None:
 
 @pytest.mark.parametrize("branches", [[(4, 2), (8, 4)], [(0, 1)], [(4, 1), (4, 0)], []])
 def test_branches_that_leave_tokens_out_are_refused(branches) -> None:
-    with pytest.raises(ValueError, match="dilation"):
+    with pytest.raises(InputError, match="dilation"):
         dilated_attend(*tensors(1, 2, 8, 2), branches)
-
-
-def test_queries_in_parts_change_nothing(monkeypatch) -> None:
-    inputs = tensors(1, 3, 23, 4)
-    branches = [(16, 1), (23, 3)]
-    for causal in (False, True):
-        whole = dilated_attend(*inputs, branches, causal=causal)
-        monkeypatch.setattr(dilated, "_QUERIES_AT_ONCE", 5)
-        torch.testing.assert_close(
-            dilated_attend(*inputs, branches, causal=causal), whole, atol=1e-12, rtol=0
-        )
-        monkeypatch.undo()
 
 
 @pytest.mark.parametrize("causal", [False, True])

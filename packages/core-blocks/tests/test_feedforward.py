@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from multiway_blocks.feedforward import FeedForward, GatedFeedForward, gelu_tanh
+from multiway_blocks.feedforward import FeedForward, GatedFeedForward, gelu_tanh, in_float32
+from torch import nn
 
 
 @pytest.mark.parametrize("sub_norm", [False, True])
@@ -44,3 +45,23 @@ def test_bias_and_activation_are_arguments() -> None:
     assert any("bias" in name for name, _ in GatedFeedForward(4, 8, bias=True).named_parameters())
     network = FeedForward(4, 8, activation=torch.relu)
     torch.testing.assert_close(network(torch.zeros(4)), network.down(network.up.bias.relu()))
+
+
+def test_activation_in_float32() -> None:
+    x = torch.linspace(-3, 3, 101).bfloat16()
+    wide = in_float32(nn.functional.gelu)(x)
+    assert wide.dtype == torch.bfloat16
+    assert torch.equal(wide, nn.functional.gelu(x.float()).bfloat16())
+    assert in_float32(nn.functional.gelu)(x.double()).dtype == torch.float64
+
+
+@pytest.mark.parametrize("layer", [FeedForward, GatedFeedForward])
+def test_dropouts_act_in_training_only(layer) -> None:
+    torch.manual_seed(0)
+    plain, dropping = layer(6, 50), layer(6, 50, dropout=0.5, activation_dropout=0.5)
+    dropping.load_state_dict(plain.state_dict())
+    x = torch.randn(200, 6)
+    assert torch.equal(dropping.eval()(x), plain(x))
+    out = dropping.train()(x)
+    assert 0.4 < (out == 0).float().mean() < 0.6
+    assert not torch.equal(out[out != 0], 2 * plain(x)[out != 0])  # inner units were dropped as well

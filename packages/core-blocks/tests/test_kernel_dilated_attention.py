@@ -148,9 +148,7 @@ def test_triton_compiles_ahead_of_time(capability: int, D: int, compile_ahead: C
     arguments = dict.fromkeys(("q_ptr", "k_ptr", "v_ptr"), "*bf16") | {"o_ptr": "*fp32", "lse_ptr": "*fp32"}
     arguments |= dict.fromkeys(("H", "N", "length", "dilation", "heads_an_offset"), "i32")
     arguments |= {"scale": "fp32", "first_branch": "i32"} | sizes
-    ptx = compile_ahead(
-        kernels.forward_kernel, capability, arguments, warps=kernels.WARPS, shared=100 * 1024
-    )
+    ptx = compile_ahead(kernels.forward_kernel, capability, arguments, warps=kernels.WARPS, shared=100 * 1024)
     # Rows come 16 bytes at a time, and tensor cores multiply.
     assert re.search(r"ld\.global\.v4|cp\.async\.cg\.shared\.global", ptx)
     assert re.search(r"mma\.sync|wgmma\.mma_async", ptx)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from multiway_blocks.feedforward import FeedForward
 from multiway_blocks.moe import (
+    ExpertList,
     Experts,
     Gate,
     MixtureOfExperts,
@@ -194,3 +196,58 @@ def test_impossible_layers() -> None:
         build(4, 2, capacity_factor=0)
     with pytest.raises(ValueError, match="num_heads 5 does not divide hidden_size 36"):
         MultiHeadMixture(36, 5, build(4, 2))
+
+
+def test_second_choices_are_kept_at_random_by_their_weight() -> None:
+    logits = torch.tensor([[2.0, 1.0, -9.0]]).repeat(20_000, 1)
+    torch.manual_seed(0)
+    routing = route(logits, 2, second="random")
+    second = torch.softmax(logits[0, :2], 0)[1].item()
+    kept = routing.weights_SK[:, 1] > 0
+    assert kept.float().mean().item() == pytest.approx(2 * second, abs=0.01)
+    torch.testing.assert_close(routing.weights_SK[kept][0].sum(), torch.tensor(1.0))
+    # Those that are dropped take nobody's place.
+    capped = route(logits, 2, second="random", capacity=5000)
+    assert (capped.weights_SK[:, 1] > 0).sum() == 5000
+
+
+def test_second_choices_are_sampled_from_the_softmax() -> None:
+    logits = torch.tensor([[3.0, 1.0, 0.0, -1.0]]).repeat(20_000, 1)
+    torch.manual_seed(0)
+    routing = route(logits, 2, second="sampling", normalize=False)
+    assert (routing.experts_SK[:, 0] == 0).all()
+    share = torch.bincount(routing.experts_SK[:, 1], minlength=4) / 20_000
+    wanted = torch.softmax(torch.tensor([-1e9, 1.0, 0.0, -1.0]), 0)
+    torch.testing.assert_close(share, wanted, atol=0.015, rtol=0)
+    probabilities = logits.softmax(-1)
+    torch.testing.assert_close(routing.weights_SK, probabilities.gather(1, routing.experts_SK))
+
+
+def test_experts_as_a_list_and_capacity_outside_training() -> None:
+    torch.manual_seed(0)
+    experts = ExpertList(FeedForward(12, 20, sub_norm=True) for _ in range(4))
+    options = {
+        "experts_per_token": 1,
+        "normalize": False,
+        "capacity_factor": 1.0,
+        "eval_capacity_fraction": 0.5,
+    }
+    layer = MixtureOfExperts(Gate(12, 4), experts, 4, **options)
+    assert layer.capacity(30) == 8
+    assert layer.eval().capacity(30) == 15
+    x = torch.randn(30, 12)
+    y, _ = layer(x)
+    probabilities = layer.gate(x).softmax(-1)
+    taken = [0] * 4
+    for row, token in enumerate(x):
+        best = int(probabilities[row].argmax())
+        kept = taken[best] < 15
+        taken[best] += 1
+        expected = probabilities[row, best] * experts[best](token) * kept
+        torch.testing.assert_close(y[row], expected)
+    seen: list[int] = []
+    experts.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    MixtureOfExperts(Gate(12, 4), experts, 4, capacity_factor=0.01)(x)
+    assert seen[0] <= 4  # what is dropped is not computed either
+    with pytest.raises(ValueError, match="eval_capacity_fraction must be above 0"):
+        MixtureOfExperts(Gate(12, 4), experts, 4, eval_capacity_fraction=0.0)

@@ -9,6 +9,7 @@ import torch
 from multiway_blocks.position import (
     GridPositions,
     LearnedPositions,
+    RelativeBias,
     Rotary,
     SinusoidalPositions,
     XPos,
@@ -146,3 +147,30 @@ def test_xpos_weakens_far_keys() -> None:
     assert length_of_product(2000) < length_of_product(500) < length_of_product(10) < 4.0
     far = torch.tensor([[30_000]])
     assert (xpos(ones, far) * xpos.keys(ones, far)).isfinite().all()
+
+
+def test_relative_bias_against_a_loop() -> None:
+    """Buckets of T5 written out for every pair, and queries that stand behind cached keys."""
+    torch.manual_seed(0)
+    bias = RelativeBias(3, num_buckets=16, max_distance=20)
+
+    def bucket(query: int, key: int) -> int:
+        upper, far = (8 if key > query else 0), abs(key - query)
+        if far < 4:
+            return upper + far
+        return upper + min(7, 4 + int(math.log(far / 4) / math.log(20 / 4) * 4))
+
+    whole = bias(40, 40)
+    assert whole.shape == (1, 3, 40, 40)
+    for query in range(40):
+        for key in range(40):
+            assert torch.equal(whole[0, :, query, key], bias.bias.weight[bucket(query, key)])
+    assert torch.equal(bias(2, 40, offset=38), whole[:, :, 38:])
+
+
+@pytest.mark.parametrize(
+    ("buckets", "distance", "message"), [(7, 20, "num_buckets"), (16, 4, "max_distance")]
+)
+def test_relative_bias_impossible(buckets: int, distance: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RelativeBias(3, num_buckets=buckets, max_distance=distance)

@@ -93,6 +93,17 @@ def test_three_forms_are_one_with_gradients(chunk: int) -> None:
             torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("chunk", [64, 256])
+def test_chunks_of_the_release_equal_the_recurrence(chunk: int) -> None:
+    torch.manual_seed(1)
+    q, k, v = (torch.randn(1, 2, 300, 8, dtype=torch.float64) for _ in range(3))
+    log_decay = torch.nn.functional.logsigmoid(torch.randn(1, 2, 300, dtype=torch.float64)) / 16
+    whole, state = chunkwise(q, k, v, log_decay, chunk=chunk)
+    steps, last = by_recurrence(q, k, v, log_decay)
+    torch.testing.assert_close(whole, steps, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(state, last, atol=1e-10, rtol=1e-10)
+
+
 def test_a_state_goes_on() -> None:
     torch.manual_seed(0)
     q, k, v = (torch.randn(1, 2, 20, 4, dtype=torch.float64) for _ in range(3))

@@ -12,7 +12,8 @@ import torch
 from multiway_core.errors import InputError
 from multiway_core.training import TrainConfig
 from multiway_text.bitdistill import answers, evaluate, examples, prompts, recipe, student, vocabulary
-from multiway_text.bitdistill.objective import Distillation, logits_loss, relation_loss
+from multiway_text.bitdistill.objective import BitDistillation, Distillation, logits_loss, relation_loss
+from multiway_text.bitdistill.relations import watch
 from multiway_text.bitnet import checkpoint as bitnet_checkpoint
 from multiway_text.llama.config import LlamaConfig
 from multiway_text.llama.model import Llama
@@ -161,6 +162,42 @@ def test_relation_loss_golden() -> None:
     assert math.isclose(float(relation_loss(one, other, 2)), 0.0313671923, rel_tol=1e-5)
     wide = torch.sin(0.8 * torch.arange(80, dtype=torch.float64) + 0.3).view(1, 4, 5, 4)
     assert math.isclose(float(relation_loss(one, wide, 2)), 0.0314028460, rel_tol=1e-5)
+
+
+def test_the_whole_objective_sees_the_relations_of_both(tokenizer: Tokenizer) -> None:
+    teacher = tiny_teacher(64)
+    torch.manual_seed(1)
+    made = student.from_teacher(teacher, (0, 1, 2), torch.arange(64), torch.randint(0, 64, (2, 20)))
+    rows = [examples.Example([1, 2, 3, 4, 5], [6, 7, 8], [], torch.zeros(0, 0))] * 2
+    batch = examples.batch(rows)
+    parts = {
+        name: BitDistillation(teacher, splits=4, logits_weight=a, relation_weight=b)(made, batch)
+        for name, a, b in (("plain", 0.0, 0.0), ("logits", 10.0, 0.0), ("all", 10.0, 3.0))
+    }
+    everything = parts["all"]
+    assert set(parts["plain"].metrics) == {"nll"}
+    assert float(everything.total) == pytest.approx(
+        float(parts["plain"].total)
+        + 10 * 6 * float(everything.metrics["kl"])
+        + 3 * 6 * float(everything.metrics["relations"])
+    )
+    everything.total.backward()
+    gradients = {name: p.grad for name, p in made.named_parameters()}
+    assert all(g is not None and bool(g.isfinite().all()) for g in gradients.values())
+    assert all(p.grad is None for p in teacher.parameters())
+    with watch(teacher, -1) as states:
+        teacher.hidden(batch.tokens_BT)
+    query, key, value = states.all()
+    assert (query.shape, key.shape, value.shape) == ((2, 4, 7, 8), (2, 2, 7, 8), (2, 2, 7, 8))
+    attention = teacher.layers[-1].attention
+    mixed = torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, is_causal=True, enable_gqa=True
+    )
+    seen: list[torch.Tensor] = []
+    hook = attention.output.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    teacher.hidden(batch.tokens_BT)
+    hook.remove()
+    torch.testing.assert_close(mixed.transpose(1, 2).flatten(2), seen[0], atol=1e-5, rtol=1e-4)
 
 
 def test_teacher_answers_in_batches_as_alone(tokenizer: Tokenizer) -> None:

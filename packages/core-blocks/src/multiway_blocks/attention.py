@@ -5,8 +5,9 @@ Shape suffixes: B batch, T queries, S keys, H query heads, K key-value heads, D 
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
-from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
 
 from multiway_blocks.kernels import dispatch
@@ -34,15 +35,27 @@ def block_mask(segments_BT: Tensor, segments_BS: Tensor | None = None) -> Tensor
     return (segments_BT[:, :, None] == keys[:, None, :])[:, None]
 
 
-def attend(query_BHTD: Tensor, key_BKSD: Tensor, value_BKSD: Tensor, mask: Tensor | None = None) -> Tensor:
+def attend(
+    query_BHTD: Tensor,
+    key_BKSD: Tensor,
+    value_BKSD: Tensor,
+    mask: Tensor | None = None,
+    *,
+    dropout: float = 0.0,
+) -> Tensor:
     """``softmax(q k^T / sqrt(D) + mask) v``: (B, H, T, D).
 
     ``mask``: bool (True = may look) or an additive float mask, broadcastable to (B, H, T, S). Fewer key-value heads
     than query heads (K divides H) is grouped-query attention: query head ``h`` uses key head ``h // (H / K)``.
+    ``dropout``: share of the softmax's weights that is set to 0, the others growing accordingly.
     """
     if query_BHTD.device.type == "cpu" and torch.is_grad_enabled() and query_BHTD.requires_grad:
-        return _attend_plainly(query_BHTD, key_BKSD, value_BKSD, mask)
-    if query_BHTD.shape[2] == 1 and _suits_one_query(query_BHTD, key_BKSD, value_BKSD, mask):
+        return _attend_plainly(query_BHTD, key_BKSD, value_BKSD, mask, dropout)
+    if (
+        dropout == 0.0
+        and query_BHTD.shape[2] == 1
+        and _suits_one_query(query_BHTD, key_BKSD, value_BKSD, mask)
+    ):
         visible_BS = None if mask is None else mask[:, 0, 0].expand(len(query_BHTD), -1)
         scale = query_BHTD.shape[-1] ** -0.5
         return one_query.forward(query_BHTD[:, :, 0], key_BKSD, value_BKSD, visible_BS, scale)[:, :, None]
@@ -51,6 +64,7 @@ def attend(query_BHTD: Tensor, key_BKSD: Tensor, value_BKSD: Tensor, mask: Tenso
         key_BKSD,
         value_BKSD,
         attn_mask=mask,
+        dropout_p=dropout,
         enable_gqa=query_BHTD.shape[1] != key_BKSD.shape[1],
     )
 
@@ -68,7 +82,9 @@ def _suits_one_query(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | N
     return query.shape[-1] == value.shape[-1] and one_query.supports(query.dtype)
 
 
-def _attend_plainly(query_BHTD: Tensor, key_BKSD: Tensor, value_BKSD: Tensor, mask: Tensor | None) -> Tensor:
+def _attend_plainly(
+    query_BHTD: Tensor, key_BKSD: Tensor, value_BKSD: Tensor, mask: Tensor | None, dropout: float
+) -> Tensor:
     # The same formula as two matrix products: on a CPU the backward pass of the fused form takes several times longer.
     groups = query_BHTD.shape[1] // key_BKSD.shape[1]
     if groups > 1:
@@ -80,7 +96,18 @@ def _attend_plainly(query_BHTD: Tensor, key_BKSD: Tensor, value_BKSD: Tensor, ma
     elif mask is not None:
         scores_BHTS = scores_BHTS + mask
     precision = torch.promote_types(scores_BHTS.dtype, torch.float32)
-    return scores_BHTS.softmax(dim=-1, dtype=precision).to(value_BKSD.dtype) @ value_BKSD
+    weights_BHTS = scores_BHTS.softmax(dim=-1, dtype=precision).to(value_BKSD.dtype)
+    if dropout:
+        weights_BHTS = nn.functional.dropout(weights_BHTS, dropout)
+    return weights_BHTS @ value_BKSD
+
+
+class KeyValueCache(Protocol):
+    """What attention asks of a cache: ``multiway_core.generation.StaticKVCache`` is one."""
+
+    def update(self, layer: int, key_BHTD: Tensor, value_BHTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Take a layer's new keys and values; give all so far, (B, H, S, D) each."""
+        ...
 
 
 class Attention(nn.Module):
@@ -95,6 +122,7 @@ class Attention(nn.Module):
         rotary: rotates queries and keys by their positions when given (`Rotary`, `XPos`).
         sub_norm: whether a LayerNorm stands before the output projection (Magneto, Wang et al. 2022, section 2).
         eps: of that norm.
+        dropout: of the softmax's weights while training.
     """
 
     def __init__(
@@ -108,6 +136,7 @@ class Attention(nn.Module):
         rotary: Rotary | None = None,
         sub_norm: bool = False,
         eps: float = 1e-5,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if head_dim is None:
@@ -119,6 +148,7 @@ class Attention(nn.Module):
         if num_heads % self.num_kv_heads:
             raise ValueError(f"num_heads {num_heads} is not divisible by num_kv_heads {self.num_kv_heads}")
         self.head_dim = head_dim
+        self.dropout = dropout
         self.query = Linear(hidden_size, num_heads * head_dim, bias=bias)
         self.key = Linear(hidden_size, self.num_kv_heads * head_dim, bias=bias)
         self.value = Linear(hidden_size, self.num_kv_heads * head_dim, bias=bias)
@@ -133,7 +163,7 @@ class Attention(nn.Module):
         context_BSE: Tensor | None = None,
         mask: Tensor | None = None,
         positions_BT: Tensor | None = None,
-        cache: StaticKVCache | None = None,
+        cache: KeyValueCache | None = None,
         layer: int = 0,
     ) -> Tensor:
         """Attend from ``x`` to ``context`` (default: ``x`` itself, behind what the cache already holds): (B, T, E).
@@ -151,7 +181,8 @@ class Attention(nn.Module):
             key_BKSD = self.rotary.keys(key_BKSD, positions_BT)
         if cache is not None:
             key_BKSD, value_BKSD = cache.update(layer, key_BKSD, value_BKSD)
-        mixed_BHTD = attend(query_BHTD, key_BKSD, value_BKSD, mask)
+        dropout = self.dropout if self.training else 0.0
+        mixed_BHTD = attend(query_BHTD, key_BKSD, value_BKSD, mask, dropout=dropout)
         return self.output(self.norm(mixed_BHTD.transpose(1, 2).flatten(2)))
 
     def _heads(self, x_BTE: Tensor, heads: int) -> Tensor:

@@ -13,6 +13,7 @@ from multiway_blocks.attention import Attention
 from multiway_blocks.causal import causal_visibility
 from multiway_blocks.feedforward import FeedForward
 from multiway_blocks.position import Rotary
+from multiway_blocks.residual_scaling import deep_norm_decoder
 
 
 class DecoderLayer(nn.Module):
@@ -72,7 +73,9 @@ class Decoder(nn.Module):
     Magneto itself has both, KOSMOS-2.5 the first only. ``rotary`` (`Rotary` or `XPos`) tells places apart in the
     attention; without it positions belong to the vectors that the caller gives. ``deep_norm`` makes the layers
     post-norm with the residual path raised by ``(2 num_layers)^(1/4)`` (DeepNet, Wang et al. 2022, table 1), which
-    asks for an initialisation of its own (:func:`scale_for_deep_norm`); there is no final norm then.
+    asks for an initialisation of its own (:func:`scale_for_deep_norm`); there is no final norm then. ``block`` is the
+    length of blocks when attention is blockwise (:func:`multiway_blocks.causal.block_causal`); None: all is seen. It
+    may be set on a trained decoder.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Decoder(nn.Module):
         attention_sub_norm: bool = False,
         rotary: Rotary | None = None,
         deep_norm: bool = False,
+        block: int | None = None,
         eps: float = 1e-5,
         dropout: float = 0.0,
     ) -> None:
@@ -98,7 +102,7 @@ class Decoder(nn.Module):
                 sub_norm=sub_norm,
                 attention_sub_norm=attention_sub_norm,
                 rotary=rotary,
-                residual_scale=(2 * num_layers) ** 0.25 if deep_norm else None,
+                residual_scale=deep_norm_decoder(num_layers).alpha if deep_norm else None,
                 eps=eps,
                 dropout=dropout,
             )
@@ -106,6 +110,7 @@ class Decoder(nn.Module):
         )
         self.norm = nn.Identity() if deep_norm else nn.LayerNorm(hidden_size, eps=eps)
         self.uses_positions = rotary is not None
+        self.block = block
 
     def forward(
         self,
@@ -124,7 +129,7 @@ class Decoder(nn.Module):
         them: tokens of branch 0, which comes first, are seen by all behind them, those of another branch by their
         own only, and every branch is placed behind branch 0 (:func:`branch_positions`). Not with a cache.
         """
-        mask = causal_visibility(valid_BT, cache)
+        mask = causal_visibility(valid_BT, cache, block=self.block)
         positions_BT = branch_positions(valid_BT, branches_BT) if self.uses_positions else None
         if positions_BT is not None and cache is not None:
             positions_BT = positions_BT + cache.num_valid_B[:, None]
@@ -155,7 +160,7 @@ def branch_positions(valid_BT: Tensor, branches_BT: Tensor | None = None) -> Ten
 @torch.no_grad()
 def scale_for_deep_norm(decoder: Decoder) -> None:
     """Divide values, outputs and feed-forward networks by ``(8 layers)^(1/4)`` behind their initialisation."""
-    divisor = (8 * len(decoder.layers)) ** 0.25
+    divisor = deep_norm_decoder(len(decoder.layers)).divisor
     for name, parameter in decoder.layers.named_parameters():
         if ".norm." not in name and name.split(".")[-2] in {"value", "output", "up", "down"}:
             parameter.div_(divisor)

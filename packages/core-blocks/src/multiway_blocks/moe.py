@@ -9,8 +9,9 @@ Shape suffixes: S tokens, K experts a token, N experts, R = S K sorted pairs, E 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ from multiway_blocks.kernels.moe_feedforward import has_kernel, moe_feedforward
 from multiway_blocks.kernels.moe_feedforward.reference import ACTIVATIONS
 
 _MIN_GATE_NORM = 1e-4
+
+SecondPolicy = Literal["all", "random", "sampling"]
+"""What becomes of choices behind the first: see :func:`route`."""
 
 
 class Routing(NamedTuple):
@@ -31,6 +35,8 @@ class Routing(NamedTuple):
     """What each expert's result counts; 0 for a pair that was dropped."""
     balance_loss: Tensor
     """()."""
+    kept_SK: Tensor | None = None
+    """bool, False for a pair that was dropped and need not be computed; None: all are kept."""
 
 
 class Gate(nn.Linear):
@@ -79,8 +85,12 @@ def route(
     normalize: bool = True,
     normalize_before_dropping: bool = True,
     capacity: int | None = None,
+    second: SecondPolicy = "all",
 ) -> Routing:
     """Choose each token's experts: the largest of softmax(logits).
+
+    second: "all" keeps every choice; "random" drops those behind the first at random, a choice of weight w staying with
+    a probability of 2 w (GShard, algorithm 1); "sampling" draws them from the softmax instead of taking the largest.
 
     normalize: a token's weights sum to 1 (else they are its probabilities). capacity: most tokens of one expert, in the
     order of first choices of all tokens, then second choices; what comes later is dropped. With
@@ -91,11 +101,21 @@ def route(
     probabilities_SN = logits_SN.softmax(dim=-1)
     weights_SK, experts_SK = probabilities_SN.topk(experts_per_token, dim=-1)
     num_experts = logits_SN.shape[1]
-    kept_SK = None
-    if capacity is not None:
-        kept_SK = places(experts_SK, num_experts) < capacity
+    if second == "sampling":
+        experts_SK = _sampled(logits_SN.detach(), experts_SK)
+        weights_SK = probabilities_SN.gather(1, experts_SK)
     if normalize and normalize_before_dropping:
         weights_SK = _normalized(weights_SK)
+    kept_SK = None
+    if second == "random":
+        kept_SK = torch.ones_like(experts_SK, dtype=torch.bool)
+        for choice in range(1, experts_per_token):
+            kept_SK[:, choice] = 2 * weights_SK[:, choice] > torch.rand(
+                len(weights_SK), dtype=weights_SK.dtype, device=weights_SK.device
+            )
+    if capacity is not None:
+        within_SK = places(experts_SK, num_experts, kept_SK) < capacity
+        kept_SK = within_SK if kept_SK is None else kept_SK & within_SK
     if kept_SK is not None:
         weights_SK = weights_SK * kept_SK
     if normalize and not normalize_before_dropping:
@@ -103,12 +123,27 @@ def route(
     first = nn.functional.one_hot(experts_SK[:, 0], num_experts).to(probabilities_SN.dtype)
     tokens = max(1, len(logits_SN))
     balance = num_experts * (probabilities_SN.sum(dim=0) / tokens * first.sum(dim=0) / tokens).sum()
-    return Routing(experts_SK, weights_SK, balance)
+    return Routing(experts_SK, weights_SK, balance, kept_SK)
 
 
-def places(experts_SK: Tensor, num_experts: int) -> Tensor:
-    """Int64 (S, K): how many pairs of the same expert come before each; first choices of all tokens come first."""
+def _sampled(logits_SN: Tensor, experts_SK: Tensor) -> Tensor:
+    """Choices behind the first drawn without replacement, by noise of a Gumbel distribution on the logits."""
+    noise_SN = torch.rand_like(logits_SN).clamp(min=torch.finfo(logits_SN.dtype).tiny)
+    noisy_SN = logits_SN - (-noise_SN.log()).log()
+    first_S1 = experts_SK[:, :1]
+    noisy_SN = noisy_SN.scatter(1, first_S1, -math.inf)
+    return torch.cat([first_S1, noisy_SN.topk(experts_SK.shape[1] - 1, dim=-1).indices], dim=1)
+
+
+def places(experts_SK: Tensor, num_experts: int, kept_SK: Tensor | None = None) -> Tensor:
+    """Int64 (S, K): how many pairs of the same expert come before each; first choices of all tokens come first.
+
+    Pairs that are not kept take no place; theirs count among themselves.
+    """
     tokens, choices = experts_SK.shape
+    if kept_SK is not None:
+        experts_SK = experts_SK.masked_fill(~kept_SK, num_experts)
+        num_experts += 1
     flat = experts_SK.t().reshape(-1)
     order = flat.argsort(stable=True)
     counts = torch.bincount(flat, minlength=num_experts)
@@ -180,6 +215,17 @@ def grouped_linear(x_RI: Tensor, weight_NOI: Tensor, bias_NO: Tensor | None, cou
     return torch.cat(parts) if parts else x_RI.new_zeros(0, weight_NOI.shape[1])
 
 
+class ExpertList(nn.ModuleList):
+    """Experts of any kind, one module each: sorted rows go through them in turn, as in :class:`Experts`."""
+
+    def forward(self, x_RE: Tensor, counts: Sequence[int]) -> Tensor:
+        """Rows sorted by expert, ``counts`` of each: (R, E) -> (R, E)."""
+        parts = [
+            expert(rows) for expert, rows in zip(self, x_RE.split(list(counts)), strict=True) if len(rows)
+        ]
+        return torch.cat(parts) if parts else x_RE.new_zeros(x_RE.shape)
+
+
 class MixtureOfExperts(nn.Module):
     """A gate, its experts, and the way there and back.
 
@@ -189,6 +235,8 @@ class MixtureOfExperts(nn.Module):
         num_experts: N.
         experts_per_token: K.
         capacity_factor: of S K / N tokens an expert takes at most; None drops none.
+        eval_capacity_fraction: outside training an expert takes this share of all tokens at most, rather than that.
+        normalize, normalize_before_dropping, second: see :func:`route`.
     """
 
     def __init__(
@@ -199,26 +247,39 @@ class MixtureOfExperts(nn.Module):
         *,
         experts_per_token: int = 2,
         capacity_factor: float | None = None,
+        eval_capacity_fraction: float | None = None,
+        normalize: bool = True,
+        normalize_before_dropping: bool = True,
+        second: SecondPolicy = "all",
     ) -> None:
         super().__init__()
         if not 1 <= experts_per_token <= num_experts:
             raise ValueError(f"experts_per_token must be 1 to {num_experts}, not {experts_per_token}")
         if capacity_factor is not None and capacity_factor <= 0:
             raise ValueError(f"capacity_factor must be above 0, not {capacity_factor}")
+        if eval_capacity_fraction is not None and not 0 < eval_capacity_fraction <= 1:
+            raise ValueError(
+                f"eval_capacity_fraction must be above 0 and at most 1, not {eval_capacity_fraction}"
+            )
         self.gate = gate
         self.experts = experts
         self.num_experts = num_experts
         self.experts_per_token = experts_per_token
-        self.capacity_factor = capacity_factor
+        self.capacity_factor, self.eval_capacity_fraction = capacity_factor, eval_capacity_fraction
+        self.normalize, self.normalize_before_dropping = normalize, normalize_before_dropping
+        self.second: SecondPolicy = second
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(..., E) -> the same shape, and the balance loss (). Where ``valid`` (...) bool is False: zeros, unrouted."""
         rows_SE = x.reshape(-1, x.shape[-1]) if valid is None else x[valid]
-        capacity = None
-        if self.capacity_factor is not None:
-            share = -(-len(rows_SE) // self.num_experts)
-            capacity = max(1, round(self.capacity_factor * self.experts_per_token * share))
-        routing = route(self.gate(rows_SE), self.experts_per_token, capacity=capacity)
+        routing = route(
+            self.gate(rows_SE),
+            self.experts_per_token,
+            normalize=self.normalize,
+            normalize_before_dropping=self.normalize_before_dropping,
+            capacity=self.capacity(len(rows_SE)),
+            second=self.second,
+        )
         y_SE = self._dispatch(rows_SE, routing)
         if valid is None:
             return y_SE.view(x.shape), routing.balance_loss
@@ -226,13 +287,26 @@ class MixtureOfExperts(nn.Module):
         y[valid] = y_SE.to(x.dtype)
         return y, routing.balance_loss
 
+    def capacity(self, tokens: int) -> int | None:
+        """How many of ``tokens`` one expert takes at most, or None."""
+        if self.eval_capacity_fraction is not None and not self.training:
+            return max(1, math.ceil(self.eval_capacity_fraction * tokens))
+        if self.capacity_factor is None:
+            return None
+        share = -(-tokens // self.num_experts)
+        return max(1, round(self.capacity_factor * self.experts_per_token * share))
+
     def _dispatch(self, x_SE: Tensor, routing: Routing) -> Tensor:
         flat = routing.experts_SK.reshape(-1)
-        order_R = flat.argsort(stable=True)
-        counts = torch.bincount(flat, minlength=self.num_experts).tolist()
+        if routing.kept_SK is not None:
+            flat = flat.masked_fill(
+                ~routing.kept_SK.reshape(-1), self.num_experts
+            )  # behind all experts' pairs
+        counts = torch.bincount(flat, minlength=self.num_experts)[: self.num_experts].tolist()
+        order_R = flat.argsort(stable=True)[: sum(counts)]
         sorted_RE = self.experts(x_SE[order_R // self.experts_per_token], counts)
         # Back in the order of the tokens, so that sums are taken in one order: the same bits at every run.
-        results = torch.empty_like(sorted_RE).index_copy(0, order_R, sorted_RE)
+        results = sorted_RE.new_zeros(len(flat), x_SE.shape[1]).index_copy(0, order_R, sorted_RE)
         results_SKE = results.view(len(x_SE), self.experts_per_token, x_SE.shape[1])
         return (results_SKE * routing.weights_SK[..., None].to(results.dtype)).sum(dim=1)
 

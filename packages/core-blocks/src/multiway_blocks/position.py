@@ -1,4 +1,4 @@
-"""Position codes: sinusoidal, learned, two-dimensional, rotary and xPos."""
+"""Position codes: sinusoidal, learned, two-dimensional, relative in buckets, rotary and xPos."""
 
 from __future__ import annotations
 
@@ -77,6 +77,40 @@ class GridPositions(nn.Module):
     def forward(self, rows_BN: Tensor, columns_BN: Tensor) -> Tensor:
         """Int64 ids (B, N) each; (B, N, hidden_size)."""
         return self.row(rows_BN) + self.column(columns_BN)
+
+
+class RelativeBias(nn.Module):
+    """One number a head for the distance of a key from its query, in buckets (T5, Raffel et al. 2020, section 2.1).
+
+    Half of the buckets are for keys behind the query. In each half the first are single distances and the rest grow
+    logarithmically up to ``max_distance``; what is farther shares the last.
+    """
+
+    def __init__(self, num_heads: int, *, num_buckets: int = 32, max_distance: int = 128) -> None:
+        super().__init__()
+        if num_buckets < 4 or num_buckets % 2:
+            raise ValueError(f"num_buckets must be even and at least 4, not {num_buckets}")
+        if max_distance <= num_buckets // 4:
+            raise ValueError(f"max_distance must be above {num_buckets // 4}, not {max_distance}")
+        self.max_distance = max_distance
+        self.bias = nn.Embedding(num_buckets, num_heads)
+
+    def buckets(self, distance: Tensor) -> Tensor:
+        """Key place minus query place, int64 of any shape -> numbers of buckets."""
+        side = self.bias.num_embeddings // 2
+        exact = side // 2
+        far = distance.abs()
+        growth = torch.log(far.clamp(min=1).float() / exact) / math.log(self.max_distance / exact)
+        logarithmic = (exact + (growth * (side - exact)).long()).clamp(max=side - 1)
+        return torch.where(far < exact, far, logarithmic) + side * (distance > 0)
+
+    def forward(self, num_queries: int, num_keys: int, *, offset: int = 0) -> Tensor:
+        """Additive mask (1, H, T, S) for queries at the places ``offset``, ``offset + 1`` ... and keys from 0 on."""
+        device = self.bias.weight.device
+        query_T1 = torch.arange(offset, offset + num_queries, device=device)[:, None]
+        return self.bias(self.buckets(torch.arange(num_keys, device=device) - query_T1)).permute(2, 0, 1)[
+            None
+        ]
 
 
 class Rotary(nn.Module):

@@ -115,19 +115,26 @@ class Retention(nn.Module):
         if state is not None:
             counts_BT = counts_BT + state.count_B[:, None]
         positions_BT = (counts_BT - 1).clamp(min=0)
-        q = self.rotary(self._heads(self.query(x_BTE)), positions_BT)
-        k = self.rotary(self._heads(self.key(x_BTE)), positions_BT)
-        k = k * (k.shape[-1] ** -0.5) * valid_BT[:, None, :, None]
-        v = self._heads(self.value(x_BTE))
+        q, k, v = self.project(x_BTE, positions_BT, self.rotary)
+        k = k * valid_BT[:, None, :, None]
         log_decay = self._log_decays(x_BTE) * valid_BT[:, None]
         matrix = None if state is None else state.matrix_BHKV
         o, matrix = gated_retention(q, k, v, log_decay, matrix, chunk=self.chunk)
         if self.decay is None:
             o = o * self._inverse_roots(positions_BT)[..., None]
-        o = o * torch.rsqrt(o.square().mean(-1, keepdim=True) + self.eps)
-        mixed_BTV = o.transpose(1, 2).flatten(2).to(x_BTE.dtype)
-        y_BTE = self.output(nn.functional.silu(self.gate(x_BTE)) * mixed_BTV)
-        return y_BTE, RetentionState(matrix, counts_BT[:, -1])
+        return self.finish(o, x_BTE), RetentionState(matrix, counts_BT[:, -1])
+
+    def project(self, x_BTE: Tensor, positions_BT: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries and keys (B, H, T, K), keys divided by the root of their width, and values (B, H, T, V)."""
+        q = rotary(self._heads(self.query(x_BTE)), positions_BT)
+        k = rotary(self._heads(self.key(x_BTE)), positions_BT)
+        return q, k * (k.shape[-1] ** -0.5), self._heads(self.value(x_BTE))
+
+    def finish(self, o_BHTV: Tensor, x_BTE: Tensor) -> Tensor:
+        """Norm of each head, gate and output map of what was retained: (B, T, E)."""
+        o_BHTV = o_BHTV * torch.rsqrt(o_BHTV.square().mean(-1, keepdim=True) + self.eps)
+        mixed_BTV = o_BHTV.transpose(1, 2).flatten(2).to(x_BTE.dtype)
+        return self.output(nn.functional.silu(self.gate(x_BTE)) * mixed_BTV)
 
     def _heads(self, x_BTE: Tensor) -> Tensor:
         return x_BTE.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)

@@ -21,8 +21,8 @@ from multiway_blocks.causal_conv import CausalConv1d, CausalConvBlock, CausalCon
 class CausalEncoder(nn.Module):
     """Signal -> frames: a stem, then stages of blocks, each but the first behind a strided convolution.
 
-    Channels double from stage to stage. ``ratios`` are the strides in order, ``depths`` the blocks of each stage (one
-    more than ``ratios``).
+    Channels double from stage to stage, or are what ``widths`` says. ``ratios`` are the strides in order, ``depths``
+    the blocks of each stage (one more than ``ratios``).
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class CausalEncoder(nn.Module):
         num_filters: int,
         ratios: Sequence[int],
         depths: Sequence[int],
+        widths: Sequence[int] | None = None,
         in_channels: int = 1,
         kernel_size: int = 7,
         expansion: int = 4,
@@ -39,7 +40,7 @@ class CausalEncoder(nn.Module):
         layer_scale: float = 1e-6,
     ) -> None:
         super().__init__()
-        widths = _widths(num_filters, ratios, depths)
+        widths = _widths(num_filters, ratios, depths) if widths is None else widths
         self.hop = math.prod(ratios)
         self.stem = CausalConv1d(in_channels, widths[0], kernel_size)
         self.downsample = nn.ModuleList(
@@ -62,7 +63,7 @@ class CausalEncoder(nn.Module):
 
 
 class CausalDecoder(nn.Module):
-    """Frames -> signal: the mirror of :class:`CausalEncoder`. ``ratios`` and ``depths`` are in the decoder's order."""
+    """Frames -> signal: the mirror of :class:`CausalEncoder`. ``ratios``, ``depths`` and ``widths`` in its order."""
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class CausalDecoder(nn.Module):
         num_filters: int,
         ratios: Sequence[int],
         depths: Sequence[int],
+        widths: Sequence[int] | None = None,
         out_channels: int = 1,
         kernel_size: int = 7,
         expansion: int = 4,
@@ -78,7 +80,7 @@ class CausalDecoder(nn.Module):
         layer_scale: float = 1e-6,
     ) -> None:
         super().__init__()
-        widths = _widths(num_filters, ratios, depths)[::-1]
+        widths = _widths(num_filters, ratios, depths)[::-1] if widths is None else widths
         self.hop = math.prod(ratios)
         self.stem = CausalConv1d(latent_size, widths[0], kernel_size)
         self.upsample = nn.ModuleList(

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sized
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from multiway_blocks.causal import causal_visibility, token_positions
 from multiway_blocks.int8 import Int8Linear
 from multiway_blocks.linear import project
 from multiway_blocks.norm import RMSNorm
-from multiway_core.errors import CheckpointError
+from multiway_core import config
+from multiway_core.errors import CheckpointError, InputError
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
+
+Config = TypeVar("Config")
 
 
 class Sizes(Protocol):
@@ -46,15 +49,30 @@ def check_layers(path: Path, num_layers: int, tensors: Sized) -> None:
         )
 
 
+def read_config(kind: type[Config], path: Path) -> Config:
+    """The configuration in a file. Raises ConfigError; InputError, with the file's name, if its sizes do not fit."""
+    try:
+        return config.load(kind, path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def require_finite(path: Path, module: nn.Module) -> None:
+    """Refuse weights that are not finite, naming the first tensor and the file. Raises InputError."""
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"{path}: {name} has values that are not finite; the file is damaged")
+
+
 class CausalLM(nn.Module):
     """Layers are called with (x (B, T, E), mask, positions (B, T), cache, index) and return x."""
 
-    def __init__(self, sizes: Sizes, layers: Iterable[nn.Module]) -> None:
+    def __init__(self, sizes: Sizes, layers: Iterable[nn.Module], norm: nn.Module | None = None) -> None:
         super().__init__()
         self.sizes = sizes
         self.embedding: nn.Embedding | Int8Linear = nn.Embedding(sizes.vocab_size, sizes.hidden_size)
         self.layers = nn.ModuleList(layers)
-        self.norm = RMSNorm(sizes.hidden_size, eps=sizes.norm_eps)
+        self.norm: nn.Module = RMSNorm(sizes.hidden_size, eps=sizes.norm_eps) if norm is None else norm
         self.head: nn.Linear | Int8Linear | None = None
         if not sizes.tied_embeddings:
             self.head = nn.Linear(sizes.hidden_size, sizes.vocab_size, bias=False)
@@ -66,19 +84,33 @@ class CausalLM(nn.Module):
 
         ``valid`` (B, T) bool is False at padding, which stands on the left; None: all are real.
         """
-        if valid_BT is None:
-            valid_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
-        mask = causal_visibility(valid_BT, cache)
-        positions_BT = token_positions(valid_BT, cache)
         if isinstance(self.embedding, Int8Linear):
-            x_BTE = self.embedding.rows(tokens_BT, self.norm.weight.dtype)
+            x_BTE = self.embedding.rows(tokens_BT, self._weight().dtype)
         else:
             x_BTE = self.embedding(tokens_BT)
+        return self.hidden_of(x_BTE, valid_BT, cache)
+
+    def hidden_of(
+        self, x_BTE: Tensor, valid_BT: Tensor | None = None, cache: StaticKVCache | None = None
+    ) -> Tensor:
+        """As :meth:`hidden`, of vectors (B, T, E) in the place of tokens."""
+        if valid_BT is None:
+            valid_BT = torch.ones(x_BTE.shape[:2], dtype=torch.bool, device=x_BTE.device)
+        mask = self.visibility(valid_BT, cache)
+        positions_BT = token_positions(valid_BT, cache)
         for index, layer in enumerate(self.layers):
             x_BTE = layer(x_BTE, mask, positions_BT, cache, index)
         if cache is not None:
             cache.advance(valid_BT)
         return self.norm(x_BTE)
+
+    def _weight(self) -> Tensor:
+        """A weight that is in floating point, whatever else is quantised."""
+        return next(self.norm.parameters())
+
+    def visibility(self, valid_BT: Tensor, cache: StaticKVCache | None) -> Tensor | None:
+        """Who sees whom, see :func:`multiway_blocks.causal.causal_visibility`."""
+        return causal_visibility(valid_BT, cache)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., E) -> (..., V)."""
@@ -103,7 +135,7 @@ class CausalLM(nn.Module):
 
     def new_cache(self, batch_size: int, max_length: int) -> StaticKVCache:
         """An empty cache for ``max_length`` tokens a row."""
-        sizes, weight = self.sizes, self.norm.weight
+        sizes, weight = self.sizes, self._weight()
         return StaticKVCache(
             sizes.num_layers,
             batch_size,

@@ -24,7 +24,7 @@ _SANS = ("system-ui", "-apple-system", "Segoe UI", "Cantarell", "DejaVu Sans", "
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "DejaVu Sans Mono", "monospace")
 
 _CSS = """
-.gradio-container { --mw-ink: #1f3a68; max-width: 1680px !important; margin: 0 auto !important; }
+.gradio-container { --mw-ink: #1f3a68; width: 100%; max-width: 1680px !important; margin: 0 auto !important; }
 .mw-header { padding: 0; }
 .mw-header h1 { font-size: 1.5rem; font-weight: 650; margin: 0; letter-spacing: -0.01em; }
 .mw-header p { margin: 2px 0 0; color: var(--body-text-color-subdued); font-size: 0.95rem; }

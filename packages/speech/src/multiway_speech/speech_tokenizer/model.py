@@ -13,37 +13,47 @@ from multiway_blocks.vae import CausalDecoder, CausalEncoder, sample_latents
 from torch import Tensor, nn
 
 from multiway_speech.speech_tokenizer.config import SpeechTokenizerConfig
+from multiway_speech.speech_tokenizer.spectral import SpectralDecoder, SpectralEncoder
 
 PIECE_SECONDS = 10.0
 """Long audio is encoded in pieces of this length: memory grows with it, and the result does not depend on it."""
 
 
-def new_encoder(config: SpeechTokenizerConfig) -> CausalEncoder:
+def new_encoder(config: SpeechTokenizerConfig) -> CausalEncoder | SpectralEncoder:
     """The encoder of a configuration, untrained; by itself it is the semantic tokenizer."""
-    return CausalEncoder(
+    spectrum = config.spectrum
+    encoder = CausalEncoder(
         latent_size=config.latent_size,
         num_filters=config.num_filters,
         ratios=config.ratios,
         depths=config.depths,
+        widths=config.widths,
+        in_channels=spectrum.num_mels if spectrum else 1,
         kernel_size=config.kernel_size,
         expansion=config.expansion,
         eps=config.norm_eps,
         layer_scale=config.layer_scale,
     )
+    return SpectralEncoder(encoder, spectrum, config.sample_rate) if spectrum else encoder
 
 
-def new_decoder(config: SpeechTokenizerConfig) -> CausalDecoder:
+def new_decoder(config: SpeechTokenizerConfig) -> CausalDecoder | SpectralDecoder:
     """The decoder of a configuration, untrained."""
-    return CausalDecoder(
+    widths = None if config.widths is None else config.widths[::-1]
+    spectrum = config.spectrum
+    decoder = CausalDecoder(
         latent_size=config.latent_size,
         num_filters=config.num_filters,
         ratios=config.ratios[::-1],
-        depths=config.depths[::-1],
+        depths=(config.decoder_depths or config.depths)[::-1],
+        widths=widths,
+        out_channels=(config.widths[0] if config.widths else config.num_filters) if spectrum else 1,
         kernel_size=config.kernel_size,
         expansion=config.expansion,
         eps=config.norm_eps,
         layer_scale=config.layer_scale,
     )
+    return SpectralDecoder(decoder, spectrum) if spectrum else decoder
 
 
 class AcousticTokenizer(nn.Module):
@@ -84,7 +94,7 @@ def pad_to_frames(waveform_B1T: Tensor, hop: int) -> Tensor:
     return nn.functional.pad(waveform_B1T, (0, -waveform_B1T.shape[-1] % hop))
 
 
-def encode_stream(encoder: CausalEncoder, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+def encode_stream(encoder: CausalEncoder | SpectralEncoder, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
     """Frames (B, F', D) of a waveform that comes in pieces (B, 1, T'); samples of a partial frame wait.
 
     The memory needed is that of the longest piece. Silence fills the last frame.
@@ -99,7 +109,7 @@ def encode_stream(encoder: CausalEncoder, pieces: Iterable[Tensor]) -> Iterator[
         frames_BFD = encoder(piece_B1T, state)
         if frames_BFD.shape[1]:
             yield frames_BFD
-    missing = -samples % encoder.hop
+    missing = -samples % encoder.hop + getattr(encoder, "lookahead", 0)
     if last is not None and missing:
         yield encoder(last.new_zeros(*last.shape[:-1], missing), state)
 

@@ -65,6 +65,6 @@ def encode_voice(tokenizer: AcousticTokenizer, sound: audio.Sound, name: str) ->
     loudness = audio.measure(audio.SoundArray(samples, rate, sound.name), rate)
     if loudness.rms < SILENCE:
         raise InputError(f"voice {name}: {sound.name} is silent")
-    weight = tokenizer.encoder.head.conv.weight
+    weight = next(tokenizer.encoder.parameters())
     wave_11T = torch.from_numpy(np.multiply(samples, loudness.gain, dtype=np.float32))[None, None].to(weight)
     return Voice(name, tokenizer.encode(wave_11T)[0].float().cpu())

@@ -1,8 +1,8 @@
 """Voices of VibeVoice-Realtime: what the language model remembers of a voice, as keys and values of its layers.
 
-The makers publish voices and not the way to make them. A voice file here is safetensors: ``lower.N.key``,
-``lower.N.value``, ``upper.N.key``, ``upper.N.value``, (heads, positions, head size) each, the same for
-``negative.N`` (the second context's), and ``negative_state`` (hidden size): what guidance starts from.
+The makers publish voices and not the way to make them; ``published_voices`` reads theirs. A voice file here is
+safetensors: ``lower.N.key``, ``lower.N.value``, ``upper.N.key``, ``upper.N.value``, (heads, positions, head size) each,
+the same for ``negative.N`` (the second context's), and ``negative_state`` (hidden size): what guidance starts from.
 
 Shape suffixes: H key-value heads, P positions, D head size, E hidden size.
 """
@@ -44,23 +44,27 @@ class RealtimeVoice:
 
     @classmethod
     def load(cls, path: Path, config: VibeVoiceRealtimeConfig) -> RealtimeVoice:
-        """Read a voice file. Raises :class:`CheckpointError` if it is not one of this model."""
+        """Read a voice file, or a published one (``.pt``).
+
+        Raises :class:`CheckpointError` if it is not one of this model.
+        """
+        if path.suffix == ".pt":
+            from multiway_speech.vibevoice_realtime import published_voices
+
+            return published_voices.read(path, config)
         tensors = checkpoint.read(path)
         counts = {
             "lower": config.text.num_layers - config.num_upper_layers,
             "upper": config.num_upper_layers,
             "negative": config.num_upper_layers,
         }
-        parts = {
-            part: [_pair(tensors, f"{part}.{i}", config, path) for i in range(n)]
-            for part, n in counts.items()
-        }
+        parts = {part: [_pair(tensors, f"{part}.{i}", path) for i in range(n)] for part, n in counts.items()}
         state = tensors.get("negative_state")
-        if state is None or state.shape != (config.text.hidden_size,):
-            raise CheckpointError(
-                f"{path}: not a voice of this model: negative_state is missing or of another size"
-            )
-        return cls(path.stem, parts["lower"], parts["upper"], parts["negative"], state[None])
+        if state is None:
+            raise CheckpointError(f"{path}: not a voice of this model: negative_state is missing")
+        voice = cls(path.stem, parts["lower"], parts["upper"], parts["negative"], state.reshape(1, -1))
+        check(voice, config, path)
+        return voice
 
     def fill(self, lower: StaticKVCache, upper: StaticKVCache) -> None:
         """Put the voice into empty caches of 1 and 2 rows; row 1 of the upper one is the second context."""
@@ -78,20 +82,34 @@ class RealtimeVoice:
         upper.advance(valid)
 
 
-def _pair(
-    tensors: Mapping[str, Tensor], name: str, config: VibeVoiceRealtimeConfig, path: Path
-) -> tuple[Tensor, Tensor]:
-    head_dim = config.text.head_dim or config.text.hidden_size // config.text.num_heads
-    found = [tensors.get(f"{name}.{kind}") for kind in ("key", "value")]
-    keys, values = found
+def check(voice: RealtimeVoice, config: VibeVoiceRealtimeConfig, path: Path) -> None:
+    """Raises :class:`CheckpointError` unless ``voice``, read from ``path``, is one of a model of ``config``."""
+    text = config.text
+    head_dim = text.head_dim or text.hidden_size // text.num_heads
+    counts = {
+        "lower": text.num_layers - config.num_upper_layers,
+        "upper": config.num_upper_layers,
+        "negative": config.num_upper_layers,
+    }
+    problem = f"{path}: not a voice of this model"
+    for part, count in counts.items():
+        layers = getattr(voice, part)
+        if len(layers) != count:
+            raise CheckpointError(f"{problem}: {len(layers)} layers in {part}, expected {count}")
+        shape = layers[0][0].shape
+        for index, (keys, values) in enumerate(layers):
+            good = keys.ndim == 3 and keys.shape[::2] == (text.num_kv_heads, head_dim) and keys.shape[1] > 0
+            if not good or keys.shape != values.shape or keys.shape != shape:
+                raise CheckpointError(f"{problem}: {part}.{index} has the shape {tuple(keys.shape)}")
+    if voice.negative_1E.shape != (1, text.hidden_size):
+        size = voice.negative_1E.numel()
+        raise CheckpointError(f"{problem}: negative_state is of the size {size}, expected {text.hidden_size}")
+
+
+def _pair(tensors: Mapping[str, Tensor], name: str, path: Path) -> tuple[Tensor, Tensor]:
+    keys, values = (tensors.get(f"{name}.{kind}") for kind in ("key", "value"))
     if keys is None or values is None:
         raise CheckpointError(f"{path}: not a voice of this model: {name} is missing")
-    if (
-        keys.ndim != 3
-        or keys.shape != values.shape
-        or keys.shape[::2] != (config.text.num_kv_heads, head_dim)
-    ):
-        raise CheckpointError(f"{path}: not a voice of this model: {name} has the shape {tuple(keys.shape)}")
     return keys, values
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from multiway_blocks.bitlinear import TernaryLinear
 from multiway_core import checkpoint, config, files
 from multiway_core.checkpoint import Rule, RuleTable
 from multiway_core.errors import CheckpointError
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from multiway_text import gguf
 from multiway_text.causal_lm import check_layers
+from multiway_text.llama import ternary
 from multiway_text.llama.config import LlamaConfig
 from multiway_text.llama.model import Llama
 
@@ -72,6 +74,8 @@ def load(path: Path, *, dtype: torch.dtype = torch.float32, device: torch.device
         return _load_gguf(gguf.read(path), dtype).to(device).eval()
     own = _read_config(path)
     check_layers(path, own.num_layers, checkpoint.read(path))
+    if ternary.is_ternary(config.read_json(path / "config.json")):
+        return _load_ternary(path, own, dtype).to(device).eval()
     with checkpoint.on_meta():
         model = Llama(own)
     checkpoint.load(model, path, rules=HUGGING_FACE, dtype=dtype, device=device)
@@ -79,13 +83,46 @@ def load(path: Path, *, dtype: torch.dtype = torch.float32, device: torch.device
 
 
 def save(model: Llama, folder: Path, *, dtype: torch.dtype | None = None) -> None:
-    """Write ``config.json`` and ``model.safetensors`` in the hub's layout. Raises OutputError."""
+    """Write ``config.json`` and ``model.safetensors`` in the hub's layout, packed where maps are ternary.
+
+    Raises OutputError.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(model, folder, rules=HUGGING_FACE, dtype=dtype)
     values = config.to_dict(model.config)
     content = {"architectures": ["LlamaForCausalLM"], "model_type": MODEL_TYPE}
     content |= {key: values[name] for key, name in _KEYS.items()}
+    if any(isinstance(module, TernaryLinear) for module in model.modules()):
+        ternary.save(model, folder, content, _hub_names(model), dtype or model.embedding.weight.dtype)
+        return
+    checkpoint.save(model, folder, rules=HUGGING_FACE, dtype=dtype)
     files.write_text(folder / "config.json", json.dumps(content, indent=2) + "\n")
+
+
+def _hub_names(model: Llama) -> dict[str, str]:
+    """Our names -> the hub's, both without the parameter's own; of every module that has a weight."""
+    bare = {name.rpartition(".")[0] for name in model.state_dict()}
+    return {name: HUGGING_FACE.to_published(f"{name}.weight").removesuffix(".weight") for name in bare}
+
+
+def _load_ternary(path: Path, own: LlamaConfig, dtype: torch.dtype) -> Llama:
+    source = checkpoint.read(path)
+    with checkpoint.on_meta():
+        model = Llama(own)
+    names = _hub_names(model)
+    quantization = config.read_json(path / "config.json")["quantization_config"]
+    ternary.fill(model, source, names, quantization.get("linear_class") == "bitlinear")
+    for ours, parameter in list(model.named_parameters()):
+        module = model.get_submodule(ours.removesuffix(".weight"))
+        name = f"{names[ours.removesuffix('.weight')]}.weight"
+        if name not in source:
+            raise CheckpointError(f"{path} does not fit Llama", missing=[name])
+        value = source[name]
+        if value.shape != parameter.shape or not value.is_floating_point():
+            raise CheckpointError(
+                f"{path}: {name} has {list(value.shape)}, the model needs {list(parameter.shape)} of floats"
+            )
+        module.weight = nn.Parameter(value.to(dtype).contiguous())
+    return model
 
 
 def _load_gguf(file: gguf.GGUFFile, dtype: torch.dtype) -> Llama:

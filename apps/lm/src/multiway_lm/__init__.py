@@ -1,0 +1,1 @@
+"""The language model app: ``multiway-lm``, its server and its demo, on top of ``multiway_text``."""

@@ -1,0 +1,71 @@
+"""The commands that open a port: serve, demo."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from multiway_core.app import DeviceOption, DtypeOption
+
+from multiway_lm.commands.options import ModelOption
+from multiway_lm.model import BUNDLED_MODEL
+
+
+def serve(
+    model: ModelOption = BUNDLED_MODEL,
+    host: Annotated[str, typer.Option("--host", help="Address to serve on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
+    name: Annotated[
+        str | None, typer.Option("--name", help="What clients call the model. [default: as --model]")
+    ] = None,
+    active: Annotated[
+        int, typer.Option("--active", min=1, max=256, help="Requests that run side by side.")
+    ] = 8,
+    waiting: Annotated[
+        int, typer.Option("--waiting", min=0, max=10_000, help="Requests that wait; one more gets 429.")
+    ] = 64,
+    most_tokens: Annotated[
+        int, typer.Option("--most-tokens", min=1, help="Largest max_tokens of a request.")
+    ] = 4096,
+    most_bytes: Annotated[
+        int, typer.Option("--most-bytes", min=1024, help="Largest body of a request; larger gets 413.")
+    ] = 1 << 20,
+    api_key: Annotated[
+        str | None,
+        typer.Option("--api-key", help="Ask clients for it. [default: $MULTIWAY_LM_API_KEY, else none]"),
+    ] = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+) -> None:
+    """Serve completions and chat over HTTP, in the form of the OpenAI API."""
+    from multiway_lm.serving import serve as run_server
+
+    run_server(
+        model,
+        host=host,
+        port=port,
+        name=name,
+        active=active,
+        waiting=waiting,
+        most_tokens=most_tokens,
+        most_bytes=most_bytes,
+        api_key=api_key,
+        device=device,
+        dtype=dtype,
+    )
+
+
+def demo(
+    model: ModelOption = BUNDLED_MODEL,
+    host: Annotated[str, typer.Option("--host", help="Address to serve on.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option("--port", help="[default: first free from 7860]")] = None,
+    share: Annotated[bool, typer.Option("--share/--no-share", help="Open a public tunnel.")] = False,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+) -> None:
+    """Open the demo page in this machine's browser."""
+    from multiway_core.app import launch
+
+    from multiway_lm.demo import build_demo
+
+    launch(build_demo(model, device=device, dtype=dtype), host, port, share=share)

@@ -1,0 +1,230 @@
+"""The commands about models: evaluate, train, distill, quantize, bench."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from multiway_core.app import (
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    SeedOption,
+    progress_bar,
+    write_stdout,
+)
+from multiway_core.errors import InputError
+
+from multiway_lm.commands.options import ModelOption
+from multiway_lm.model import BUNDLED_MODEL
+
+FieldOption = Annotated[
+    str, typer.Option("--field", help="Where the text is in rows of .jsonl and .parquet files.")
+]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the run; a second call goes on.")
+]
+MinutesOption = Annotated[
+    float | None, typer.Option("--minutes", min=0.05, help="Stop by then, with a checkpoint and a model.")
+]
+
+
+def evaluate(
+    task: Annotated[
+        Literal["perplexity", "choice", "bundled"],
+        typer.Argument(
+            help="perplexity of texts; choice: multiple choice; bundled: a dozen questions that lie in the app."
+        ),
+    ],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="FILE...",
+            help='Texts; for choice .jsonl rows {"context": ..., "choices": [...], "answer": 0}.',
+        ),
+    ] = None,
+    model: ModelOption = BUNDLED_MODEL,
+    field: FieldOption = "text",
+    window: Annotated[int | None, typer.Option("--window", help="perplexity: tokens seen at once.")] = None,
+    stride: Annotated[
+        int | None, typer.Option("--stride", help="perplexity: tokens a window moves on.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Also write report.json, .md and .png."),
+    ] = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Measure a model on your files: bits per byte, or accuracy beside chance, with intervals."""
+    from multiway_lm.evaluation import choice_report, evaluate_files, quick_rows
+    from multiway_lm.model import load_model
+
+    if task == "bundled":
+        if paths:
+            raise InputError("bundled takes no files")
+        report = choice_report(load_model(model, device, dtype), quick_rows(), seed)
+    else:
+        if not paths:
+            raise InputError(f"{task} needs files")
+        with progress_bar() as progress:
+            bar = progress.add_task("measuring", total=None)
+            report = evaluate_files(
+                task,
+                paths,
+                model,
+                field=field,
+                window=window,
+                stride=stride,
+                limit=limit,
+                seed=seed,
+                device=device,
+                dtype=dtype,
+                on_sample=lambda row: progress.advance(bar),
+            )
+    if output is not None:
+        report.save(output)
+    if json:
+        write_stdout(json_module.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n")
+    else:
+        write_stdout(report.to_markdown())
+
+
+def train(
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE...", help="Text, .jsonl and .parquet files, folders, globs."),
+    ],
+    output: OutputOption = Path("training"),
+    field: FieldOption = "text",
+    system: Annotated[str, typer.Option("--system", help="llama, bitnet, ...: the network.")] = "llama",
+    size: Annotated[str, typer.Option("--size", help="tiny, small or medium.")] = "tiny",
+    vocab_size: Annotated[
+        int, typer.Option("--vocab-size", min=0, help="Of the tokenizer trained first; 0 takes bytes.")
+    ] = 2048,
+    start_from: Annotated[
+        str | None,
+        typer.Option("--start-from", metavar="MODEL", help="Go on with this model and its tokenizer."),
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", min=1)] = 2000,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", min=0.0, help="The peak.")] = 2e-3,
+    length: Annotated[int, typer.Option("--length", min=2, help="Tokens of a sequence.")] = 128,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Sequences of a step.")] = 16,
+    most_tokens: Annotated[
+        int | None, typer.Option("--most-tokens", min=1, help="Of the texts, no more than so many.")
+    ] = None,
+    minutes: MinutesOption = None,
+    device: DeviceOption = "auto",
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Train a small model on your texts, or go on with one; prints its folder and what it reached on held-out text."""
+    from multiway_lm.training import train_model
+
+    numbers = train_model(
+        paths,
+        output,
+        field=field,
+        system=system,
+        size=size,
+        vocab_size=vocab_size,
+        start_from=start_from,
+        steps=steps,
+        learning_rate=learning_rate,
+        length=length,
+        batch_size=batch_size,
+        most_tokens=most_tokens,
+        minutes=minutes,
+        device=device,
+        seed=seed,
+    )
+    if json:
+        write_stdout(json_module.dumps({"model": str(output / "model"), **numbers}, indent=2) + "\n")
+        return
+    write_stdout(
+        f"{output / 'model'}\n"
+        f"held-out loss {numbers['held_out_loss_before']:.3f} -> {numbers['held_out_loss']:.3f} nats a token "
+        f"(perplexity {numbers['held_out_perplexity']:,.2f}), {numbers['steps']} steps\n"
+    )
+
+
+def distill(
+    teacher: Annotated[
+        str, typer.Option("--teacher", metavar="MODEL", help="A LLaMA-like chat model: .gguf file, folder.")
+    ],
+    method: Annotated[Literal["bitdistill"], typer.Option("--method")] = "bitdistill",
+    output: OutputOption = Path("distilling"),
+    prompts: Annotated[
+        Path | None,
+        typer.Option("--prompts", metavar="FILE", help="What the teacher is asked. [default: built-in ones]"),
+    ] = None,
+    field: FieldOption = "text",
+    minutes: MinutesOption = None,
+) -> None:
+    """Distil a chat model into a small ternary one (BitNet Distillation); prints the folder of the model."""
+    from multiway_lm.distilling import distill as run_distill
+
+    write_stdout(f"{run_distill(teacher, output, prompts=prompts, field=field, minutes=minutes)}\n")
+
+
+def quantize(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, a .gguf file or a hub id.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="PATH", help="Folder, or .gguf file.")],
+    format: Annotated[
+        Literal["packed", "gguf"],
+        typer.Option("--format", "-f", help="packed: two bits a weight, safetensors; gguf: a GGUF file."),
+    ] = "packed",
+    kind: Annotated[
+        str | None,
+        typer.Option("--type", help="gguf: i2_s (BitNet), or f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0."),
+    ] = None,
+    check: Annotated[
+        list[str] | None,
+        typer.Option("--check", metavar="FILE", help="Texts to compare the perplexity on, before and after."),
+    ] = None,
+    field: FieldOption = "text",
+    json: JsonOption = False,
+) -> None:
+    """Write a model with fewer bits a weight.
+
+    A BitNet model loses nothing by --format packed: it was trained with ternary weights. Any other is destroyed by
+    it (train or distil a ternary one instead); for such a model --format gguf --type q8_0 or q4_1 is the way.
+    """
+    from multiway_lm import quantizing
+
+    result = quantizing.quantize(model, output, format=format, kind=kind, check=check or [], field=field)
+    write_stdout(json_module.dumps(result, indent=2) + "\n" if json else quantizing.as_lines(result))
+
+
+def bench(
+    what: Annotated[
+        Literal["model", "kernels"], typer.Argument(help="A model, or the kernels it runs on.")
+    ] = "model",
+    model: ModelOption = BUNDLED_MODEL,
+    prompt: Annotated[int, typer.Option("--prompt", min=1, help="Tokens to read.")] = 64,
+    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Tokens to write.")] = 32,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Rows at once.")] = 1,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Rounds; medians count.")] = 5,
+    kernel: Annotated[
+        list[str] | None, typer.Option("--kernel", help="kernels: only this one; several times for more.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="kernels: small shapes, few rounds.")] = False,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Tokens a second of reading and writing, memory, the output matrix's share; or the kernels, one by one."""
+    from multiway_lm import bench as measuring
+
+    if what == "kernels":
+        write_stdout(measuring.bench_kernels(only=kernel or [], quick=quick, as_json=json))
+        return
+    result = measuring.bench_model(
+        model, prompt=prompt, tokens=tokens, batch=batch, repeats=repeats, device=device, dtype=dtype
+    )
+    write_stdout(json_module.dumps(result, indent=2) + "\n" if json else measuring.as_table(result))

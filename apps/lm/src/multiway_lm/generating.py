@@ -1,0 +1,107 @@
+"""The ``generate`` command: one prompt, one or several answers."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multiway_core.app import write_stdout
+from multiway_core.data_files import read_text
+from multiway_core.errors import InputError
+
+from multiway_lm.model import CHAT_TEMPERATURE, Sampling, load_model
+
+if TYPE_CHECKING:
+    from multiway_text.language_model import Completion
+
+MOST_BYTES = 10 * 1024 * 1024
+SCHEMA = "multiway.lm.generate/1"
+
+
+def read_prompt(argument: str) -> str:
+    """The text that ``PROMPT|-|FILE`` means. Raises InputError (empty, too large), DataError (not UTF-8)."""
+    if argument == "-":
+        data = sys.stdin.buffer.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise InputError(f"the prompt is larger than {MOST_BYTES // 2**20} MB")
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise InputError("the prompt on standard input is not UTF-8 text") from error
+    elif is_file(argument):
+        path = Path(argument)
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path}: larger than {MOST_BYTES // 2**20} MB")
+        text = read_text(path)
+    else:
+        text = argument
+    if not text.strip():
+        raise InputError("the prompt is empty")
+    return text
+
+
+def is_file(argument: str) -> bool:
+    """Whether an argument names a file (a long text makes the system complain instead)."""
+    try:
+        return Path(argument).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def generate_text(
+    text: str,
+    name: str,
+    sampling: Sampling,
+    *,
+    chat: bool | None,
+    system: str | None,
+    answers: int,
+    json: bool,
+    device: str,
+    dtype: str,
+) -> None:
+    """Load the model and print its answers: as they come for one, one after the other for several."""
+    model = load_model(name, device, dtype)
+    if chat is None:
+        chat = model.tokenizer.template is not None
+    if system is not None and not chat:
+        raise InputError("--system belongs to a chat; with --continue put it into the prompt")
+    prompt: Any = text.rstrip("\n") if not chat else [{"role": "user", "content": text.strip()}]
+    if system is not None:
+        prompt = [{"role": "system", "content": system}, *prompt]
+    warm = CHAT_TEMPERATURE if chat or answers > 1 else 0.0
+    options = sampling.options(model.tokenizer.defaults, temperature=warm)
+    if json:
+        found = model.generate(prompt, options, answers=answers)
+        write_stdout(json_module.dumps(as_json(name, text, found), ensure_ascii=False, indent=2) + "\n")
+    elif answers == 1:
+        for piece in model.stream(prompt, options):
+            if piece.text:
+                write_stdout(piece.text)
+        write_stdout("\n")
+    else:
+        for number, answer in enumerate(model.generate(prompt, options, answers=answers), 1):
+            write_stdout(f"--- {number}\n{answer.text}\n")
+
+
+def as_json(name: str, prompt: str, answers: list[Completion]) -> dict[str, Any]:
+    """The result's JSON."""
+    return {
+        "schema": SCHEMA,
+        "model": name,
+        "prompt": prompt,
+        "prompt_tokens": answers[0].prompt_tokens,
+        "answers": [
+            {
+                "text": answer.text,
+                "finish": answer.finish,
+                "tokens": [
+                    {"id": token.id, "text": token.text, "log_prob": token.log_prob}
+                    for token in answer.tokens
+                ],
+            }
+            for answer in answers
+        ],
+    }

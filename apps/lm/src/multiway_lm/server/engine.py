@@ -1,0 +1,156 @@
+"""The one thread that runs the model: requests in turns of a token each, a limited queue, and cancelling.
+
+Every request has its own cache, so that requests of any kind run side by side, none waits for another's end, and one
+that is cancelled gives its memory back at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
+
+from multiway_core.app.command import describe, note
+from multiway_core.errors import MultiwayError
+
+from multiway_lm.server.errors import ApiError
+
+if TYPE_CHECKING:
+    from multiway_text.language_model import LanguageModel, Piece
+    from multiway_text.sampling import SamplingOptions
+
+ACTIVE, WAITING = 8, 64
+RETRY_SECONDS = 2
+
+
+class Job:
+    """One prompt with its answers, on its way."""
+
+    def __init__(self, steps: Iterator[list[Piece]]) -> None:
+        self.steps = steps
+        self.loop = asyncio.get_running_loop()
+        self.events: asyncio.Queue[list[Piece] | BaseException | None] = asyncio.Queue()
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """Nobody wants the rest. May be called at any time, from any thread."""
+        self.cancelled = True
+
+    async def pieces(self) -> AsyncIterator[list[Piece]]:
+        """What the steps yield, as it comes. Raises what they raise."""
+        while (event := await self.events.get()) is not None:
+            if isinstance(event, BaseException):
+                raise event
+            if event:
+                yield event
+
+    def tell(self, event: list[Piece] | BaseException | None) -> None:
+        try:
+            self.loop.call_soon_threadsafe(self.events.put_nowait, event)
+        except RuntimeError:  # the loop is closed: nobody listens
+            self.cancelled = True
+
+
+class Engine:
+    """Runs jobs on a model.
+
+    Args:
+        model: the model.
+        active: jobs that run side by side, each with a cache of its own.
+        waiting: jobs that may wait behind them; one more is refused with 429.
+    """
+
+    def __init__(self, model: LanguageModel, *, active: int = ACTIVE, waiting: int = WAITING) -> None:
+        self.model, self.most_active, self.most_waiting = model, active, waiting
+        self.active: list[Job] = []
+        self.waiting: deque[Job] = deque()
+        self.changed = threading.Condition()
+        self.stopping = False
+        self.thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to work."""
+        self.thread = threading.Thread(target=self._run, name="language-model", daemon=True)
+        self.thread.start()
+
+    def stop(self) -> None:
+        """End all jobs with 503 and the thread."""
+        with self.changed:
+            self.stopping = True
+            self.changed.notify_all()
+        if self.thread is not None:
+            self.thread.join(timeout=30)
+
+    def submit(self, prompt: list[int], options: SamplingOptions, answers: int) -> Job:
+        """Queue a prompt's ids. Raises InputError (it cannot be run), ApiError (429 full, 503 stopping)."""
+        job = Job(self.model.steps(prompt, options, answers=answers))
+        with self.changed:
+            if self.stopping:
+                raise ApiError(503, "the server is shutting down", kind="server_error")
+            waiting = sum(not other.cancelled for other in self.waiting)
+            if waiting >= self.most_waiting + self.most_active - len(self.active):
+                raise ApiError(
+                    429,
+                    f"{len(self.active)} requests run and {waiting} wait: try again later",
+                    kind="rate_limit_error",
+                    code="queue_full",
+                    headers={"Retry-After": str(RETRY_SECONDS)},
+                )
+            self.waiting.append(job)
+            self.changed.notify_all()
+        return job
+
+    def _run(self) -> None:
+        while self._admit():
+            for job in list(self.active):
+                self._step(job)
+
+    def _admit(self) -> bool:
+        """Wait until there is work, and take up what may run; False when all is over."""
+        with self.changed:
+            while not (self.active or self.waiting or self.stopping):
+                self.changed.wait()
+            if self.stopping:
+                for job in [*self.active, *self.waiting]:
+                    job.tell(ApiError(503, "the server is shutting down", kind="server_error"))
+                    _close(job)
+                self.active.clear()
+                self.waiting.clear()
+                return False
+            while self.waiting and len(self.active) < self.most_active:
+                job = self.waiting.popleft()
+                if job.cancelled:
+                    _close(job)
+                else:
+                    self.active.append(job)
+            return True
+
+    def _step(self, job: Job) -> None:
+        event: list[Piece] | BaseException | None
+        if job.cancelled:
+            self._drop(job)
+            return
+        try:
+            event = next(job.steps, None)
+        except MultiwayError as error:
+            event = error
+        except MemoryError:
+            event = ApiError(503, "not enough memory for this request", kind="server_error")
+        except Exception as error:  # a bug must not end the thread that serves everybody
+            note(f"multiway-lm: {describe(error)}")
+            event = ApiError(500, "the server failed at this request", kind="server_error")
+        job.tell(event)
+        if not isinstance(event, list):
+            self._drop(job)
+
+    def _drop(self, job: Job) -> None:
+        _close(job)
+        with self.changed:
+            self.active.remove(job)
+
+
+def _close(job: Job) -> None:
+    """Free the cache: it belongs to the iterator's frame."""
+    job.steps.close()  # type: ignore[attr-defined]

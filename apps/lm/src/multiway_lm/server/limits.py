@@ -1,0 +1,81 @@
+"""Before a request is read: its size, its time, and who sends it."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+from typing import Any
+
+from multiway_lm.server.errors import error_body
+
+MOST_BYTES = 1 << 20
+_MOST_DRAINED = (
+    64 << 20
+)  # of a body that is too large, so that its sender reads the answer and not a broken pipe
+_SECONDS = 30.0  # for a body to arrive
+
+
+class Gate:
+    """ASGI middleware: 413 for a larger body than ``most_bytes``, 408 for a slow one, 401 without the key."""
+
+    def __init__(self, app: Any, *, most_bytes: int = MOST_BYTES, api_key: str | None = None) -> None:
+        self.app, self.most_bytes, self.api_key = app, most_bytes, api_key
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if self.api_key is not None and scope["path"].startswith("/v1/") and not self._knows(scope):
+            await _refuse(
+                send, 401, "a valid API key is needed: Authorization: Bearer KEY", "invalid_api_key"
+            )
+            return
+        try:
+            async with asyncio.timeout(_SECONDS):
+                body = await self._read(receive)
+        except TimeoutError:
+            await _refuse(send, 408, f"the request did not arrive within {_SECONDS:.0f} s", None)
+            return
+        if body is None:
+            message = f"the request is larger than {self.most_bytes} bytes"
+            await _refuse(send, 413, message, "request_too_large")
+            return
+        given = False
+
+        async def replay() -> Any:
+            nonlocal given
+            if given:
+                return await receive()  # what comes next is that the client left
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self.app(scope, replay, send)
+
+    async def _read(self, receive: Any) -> bytes | None:
+        """The whole body; None if it is too large."""
+        parts, size, more = [], 0, True
+        while more and size <= _MOST_DRAINED:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                break
+            part = message.get("body", b"")
+            size += len(part)
+            if size <= self.most_bytes:
+                parts.append(part)
+            else:
+                parts.clear()
+            more = message.get("more_body", False)
+        return b"".join(parts) if size <= self.most_bytes else None
+
+    def _knows(self, scope: Any) -> bool:
+        header = dict(scope["headers"]).get(b"authorization", b"")
+        scheme, _, given = header.partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self.api_key.encode())  # type: ignore[union-attr]
+
+
+async def _refuse(send: Any, status: int, message: str, code: str | None) -> None:
+    body = json.dumps(error_body(message, code=code)).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

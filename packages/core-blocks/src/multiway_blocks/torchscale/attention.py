@@ -1,0 +1,134 @@
+"""Attention with TorchScale's names and its dictionaries for decoding token by token.
+
+Shape suffixes: B batch, T new tokens, S all tokens so far, H heads, D head dim, E hidden size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from multiway_blocks.attention import Attention, padding_mask
+from multiway_blocks.position import RelativeBias, XPos
+from multiway_blocks.torchscale.multiway import wrap
+from multiway_blocks.torchscale.names import Published
+
+HIDDEN = -1e8  # what an encoder's attn_mask adds where it is not zero
+
+
+class XPOS(Published, XPos, names={"decay": "scale"}):
+    """xPos whose table is part of the checkpoint."""
+
+    def __init__(self, head_dim: int, scale_base: int = 512) -> None:
+        super().__init__(head_dim, scale_base=scale_base)
+        table = self._buffers.pop("decay")
+        self.register_buffer("scale", table)
+
+
+class RelativePositionBias(Published, RelativeBias, names={"bias": "relative_attention_bias"}):
+    """T5's bias, one table for all layers."""
+
+
+class MultiheadAttention(
+    Published,
+    Attention,
+    names={
+        "key": "k_proj",
+        "value": "v_proj",
+        "query": "q_proj",
+        "output": "out_proj",
+        "norm": "inner_attn_ln",
+        "rotary": "xpos",
+    },
+):
+    """Our attention. Self-attention may have xPos and, with sub-LN, has an inner norm; cross-attention neither."""
+
+    def __init__(self, args: Any, embed_dim: int, num_heads: int, *, self_attention: bool = True) -> None:
+        xpos = self_attention and args.xpos_rel_pos
+        super().__init__(
+            embed_dim,
+            num_heads,
+            bias=True,
+            rotary=XPOS(embed_dim // num_heads, args.xpos_scale_base) if xpos else None,
+            sub_norm=self_attention and args.subln,
+            eps=args.layernorm_eps,
+            dropout=args.attention_dropout,
+        )
+        parts = ["k_proj", "v_proj", "q_proj", "out_proj"]
+        for name in [*parts, "inner_attn_ln"] if self_attention and args.subln else parts:
+            setattr(self, name, wrap(args, getattr(self, name)))
+
+    def attend_self(self, x_BTE: Tensor, mask: Tensor | None, state: dict[str, Tensor] | None) -> Tensor:
+        """Self-attention behind what ``state`` holds, which takes the new keys and values: (B, T, E)."""
+        cache = None if state is None else LayerState(state)
+        first = cache.length if cache else 0
+        positions_1T = torch.arange(first, first + x_BTE.shape[1], device=x_BTE.device)[None]
+        return self(x_BTE, mask=mask, positions_BT=positions_1T, cache=cache)
+
+
+class LayerState:
+    """A layer's part of ``incremental_state``: ``{"prev_key": ..., "prev_value": ...}``, (B, H, S, D) each."""
+
+    def __init__(self, state: dict[str, Tensor]) -> None:
+        self.state = state
+
+    @property
+    def length(self) -> int:
+        """Tokens so far."""
+        return self.state["prev_key"].shape[2] if "prev_key" in self.state else 0
+
+    def update(self, layer: int, key_BHTD: Tensor, value_BHTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Take new keys and values, give all."""
+        for name, new in (("prev_key", key_BHTD), ("prev_value", value_BHTD)):
+            self.state[name] = torch.cat([self.state[name], new], dim=2) if name in self.state else new
+        return self.state["prev_key"], self.state["prev_value"]
+
+
+def length_of(incremental_state: Any) -> int:
+    """Tokens that the first layer has seen."""
+    if incremental_state is None or 0 not in incremental_state:
+        return 0
+    return LayerState(incremental_state[0]).length
+
+
+def attention_mask(
+    visible: Tensor | None, padding_BS: Tensor | None, bias: Tensor | None, dtype: torch.dtype
+) -> Tensor | None:
+    """What :func:`multiway_blocks.attention.attend` takes: a bool mask, an additive one, or None.
+
+    ``visible`` (T, S) bool; ``padding`` (B, S) True where a key is none; ``bias`` (..., T, S) float. A query that may
+    look nowhere, which is padding itself, looks everywhere.
+    """
+    if padding_BS is not None:
+        seen = padding_mask(~padding_BS.bool())
+        visible = seen if visible is None else visible & seen
+        visible = visible | ~visible.any(dim=-1, keepdim=True)
+    elif visible is not None:
+        visible = visible[None, None]
+    if bias is None:
+        return visible
+    bias = bias.to(dtype)
+    return bias if visible is None else bias.masked_fill(~visible, float("-inf"))
+
+
+def added_mask(attn_mask_TS: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """An encoder's ``attn_mask``, which hides where it is not zero (bool or numbers), as an additive one."""
+    if attn_mask_TS is None:
+        return None
+    return torch.zeros(attn_mask_TS.shape, dtype=dtype, device=attn_mask_TS.device).masked_fill(
+        attn_mask_TS != 0, HIDDEN
+    )
+
+
+def relative_bias(args: Any, heads: int) -> RelativePositionBias | None:
+    """The bias that ``rel_pos_buckets`` and ``max_rel_pos`` ask for."""
+    if args.rel_pos_buckets > 0 and args.max_rel_pos > 0:
+        return RelativePositionBias(heads, num_buckets=args.rel_pos_buckets, max_distance=args.max_rel_pos)
+    return None
+
+
+def norm(args: Any, width: int) -> nn.LayerNorm:
+    """The LayerNorm of all parts but RetNet's."""
+    return nn.LayerNorm(width, eps=args.layernorm_eps)

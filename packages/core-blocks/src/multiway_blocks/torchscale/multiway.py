@@ -1,0 +1,77 @@
+"""Multiway: two copies of a module, the first for tokens up to a place, the second for those behind it (BEiT-3)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from multiway_core.errors import InputError
+from torch import Tensor, nn
+
+from multiway_blocks.partitioned import Partitioned, Segment
+
+
+class MultiwayNetwork(Partitioned):
+    """``A`` is the module that is given, ``B`` a copy that is initialised anew.
+
+    ``split_position``: -1 leads all tokens through A, 0 all through B, otherwise that many through A.
+    """
+
+    def __init__(self, module: nn.Module, second: nn.Module | None = None) -> None:
+        nn.Module.__init__(self)  # the experts are children of their own, not of a ModuleDict
+        self.A = module
+        self.B = _anew(copy.deepcopy(module)) if second is None else second
+        self.split_position = -1
+
+    @property
+    def experts(self) -> dict[str, nn.Module]:  # type: ignore[override]
+        return {"A": self.A, "B": self.B}
+
+    def segments(self, tokens: int) -> list[Segment]:
+        """Who takes which tokens."""
+        first = tokens if self.split_position == -1 else self.split_position
+        if not 0 <= first <= tokens:
+            raise InputError(
+                f"multiway_split_position must be -1 to {tokens}, the number of tokens, not {first}"
+            )
+        return [(0, first, "A"), (first, tokens, "B")]
+
+    def forward(self, x_BTE: Tensor, segments: Sequence[Any] | None = None) -> Tensor:
+        """(B, T, E) -> (B, T, F)."""
+        return super().forward(x_BTE, self.segments(x_BTE.shape[1]) if segments is None else segments)
+
+
+class MultiwayEmbedding(MultiwayNetwork):
+    """Two positional embeddings; each counts its own tokens from the start, unless ``positions`` are given."""
+
+    def forward(self, x_BTE: Tensor, positions: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """Embeddings (B, T, E), of which only the number counts -> codes (1, T, E)."""
+        parts = [
+            self.experts[expert](x_BTE[:, start:stop], positions=positions)
+            for start, stop, expert in self.segments(x_BTE.shape[1])
+            if stop > start
+        ]
+        return torch.cat(parts, dim=1)
+
+
+def wrap(args: Any, module: nn.Module) -> nn.Module:
+    """The module, or two of it if ``args.multiway``."""
+    return MultiwayNetwork(module) if args.multiway else module
+
+
+def set_split_position(module: nn.Module, position: int) -> None:
+    """Tell all parts of ``module`` where the second modality begins."""
+    for part in module.modules():
+        if isinstance(part, MultiwayNetwork):
+            part.split_position = position
+
+
+def _anew(module: nn.Module) -> nn.Module:
+    for part in module.modules():
+        if part is not module or not list(module.children()):
+            reset = getattr(part, "reset_parameters", None)
+            if callable(reset):
+                reset()
+    return module

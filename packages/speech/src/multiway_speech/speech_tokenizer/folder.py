@@ -1,0 +1,35 @@
+"""A tokenizer of ours as a folder: ``config.json`` and safetensors, in files small enough for a repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from multiway_core import checkpoint, config, hub
+from multiway_core.model_folder import CONFIG_FILE
+
+from multiway_speech.speech_tokenizer.config import SpeechTokenizerConfig
+from multiway_speech.speech_tokenizer.model import AcousticTokenizer
+
+MAX_FILE_BYTES = 15_000_000
+
+
+def save(tokenizer: AcousticTokenizer, folder: Path, *, dtype: torch.dtype | None = None) -> None:
+    """Write config and tensors, as ``dtype`` if given. Raises OutputError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(tokenizer, folder, dtype=dtype, max_shard_bytes=MAX_FILE_BYTES)
+    config.save(tokenizer.config, folder / CONFIG_FILE)
+
+
+def load(
+    name: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> AcousticTokenizer:
+    """The tokenizer ``bundled:NAME`` or in a folder, in evaluation mode.
+
+    Raises :class:`ModelNotFoundError`, :class:`ConfigError` or :class:`CheckpointError`.
+    """
+    folder = Path(hub.resolve(str(name)))
+    with checkpoint.on_meta():
+        tokenizer = AcousticTokenizer(config.load(SpeechTokenizerConfig, folder / CONFIG_FILE))
+    checkpoint.load(tokenizer, folder, dtype=dtype, device=device)
+    return tokenizer.to(device).eval()

@@ -1,0 +1,190 @@
+"""The small tokenizer on a spectrum: exact as a stream, its transform, its losses, its batches, a step of training."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from multiway_core import config as configs
+from multiway_core.errors import InputError
+from multiway_core.training import TrainConfig
+from multiway_speech.speech_tokenizer import corpus as corpora
+from multiway_speech.speech_tokenizer.config import (
+    TINY_12HZ,
+    TINY_25HZ,
+    SpectrumConfig,
+    SpeechTokenizerConfig,
+)
+from multiway_speech.speech_tokenizer.folder import load, save
+from multiway_speech.speech_tokenizer.initialization import initialize
+from multiway_speech.speech_tokenizer.model import AcousticTokenizer
+from multiway_speech.speech_tokenizer.objective import CodecObjective
+from multiway_speech.speech_tokenizer.spectral import hann, mel_filters
+from multiway_speech.speech_tokenizer.train import new_model, train
+
+SMALL = replace(
+    TINY_25HZ,
+    latent_size=8,
+    widths=(12, 16, 24),
+    depths=(0, 1, 1),
+    decoder_depths=(1, 0, 1),
+    spectrum=SpectrumConfig(num_mels=20),
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> AcousticTokenizer:
+    torch.manual_seed(0)
+    tokenizer = AcousticTokenizer(SMALL).eval()
+    with torch.no_grad():
+        for parameter in tokenizer.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return tokenizer
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("samples", [1, 639, 640, 5000])
+@pytest.mark.parametrize("piece", [1, 77, 640, 3000])
+def test_a_stream_gives_the_same_as_the_whole(tokenizer, samples, piece) -> None:
+    if samples // piece > 600:
+        return
+    wave = 0.1 * torch.randn(2, 1, samples)
+    whole = tokenizer.encode(wave)
+    assert whole.shape == (2, -(-samples // 640), 8)
+    streamed = torch.cat(list(tokenizer.encode_stream(wave.split(piece, dim=-1))), dim=1)
+    torch.testing.assert_close(streamed, whole, atol=1e-5, rtol=1e-5)
+    sound = tokenizer.decode(whole)
+    assert sound.shape == (2, 1, whole.shape[1] * 640)
+    one_by_one = torch.cat(list(tokenizer.decode_stream(whole.split(1, dim=1))), dim=-1)
+    torch.testing.assert_close(one_by_one, sound, atol=1e-6, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_later_sound_changes_nothing_earlier(tokenizer) -> None:
+    wave = 0.1 * torch.randn(1, 1, 6400)
+    other = wave.clone()
+    other[..., 3200:] = 0
+    same = (3200 - tokenizer.encoder.lookahead) // 640
+    assert torch.equal(tokenizer.encode(wave)[:, :same], tokenizer.encode(other)[:, :same])
+    latents = torch.randn(1, 6, 8)
+    changed = latents.clone()
+    changed[:, 3:] = 0
+    assert torch.equal(tokenizer.decode(latents)[..., : 3 * 640], tokenizer.decode(changed)[..., : 3 * 640])
+
+
+def test_the_transform_of_a_sound_gives_the_sound_back(tokenizer) -> None:
+    spectrum = SMALL.spectrum
+    wave = 0.1 * torch.randn(1, 8000)
+    windows = torch.nn.functional.pad(wave, (0, spectrum.overlap)).unfold(-1, spectrum.fft_size, spectrum.hop)
+    columns = torch.fft.rfft(windows * hann(spectrum.fft_size, wave.device))
+    middle = columns * (1 - 2 * (torch.arange(columns.shape[-1]) % 2))  # phases count from the middle
+    sound = tokenizer.decoder.sound(middle.abs().log(), middle.angle())[0]
+    whole = slice(spectrum.overlap, None)
+    torch.testing.assert_close(sound[:, whole], wave[:, whole], atol=1e-5, rtol=1e-4)
+    objective = CodecObjective()
+    assert objective.column_distance(columns.abs().log(), wave, spectrum) < 1e-4
+    distances = objective.distances(wave, wave)
+    assert max(distances.values()) == 0
+
+
+def test_the_first_weights_are_already_close(corpus) -> None:
+    config = replace(SMALL, latent_size=64, widths=(20, 40, 80))
+    model, objective = new_model(config, seed=0), CodecObjective(sampled=False)
+    crops = corpora.Crops(corpus, batch_size=4, length=640 * 10, weights={})
+    with torch.no_grad():
+        before = objective(model, crops(0, 0, 1)).metrics
+        kept = initialize(model, [torch.from_numpy(corpus.waveform(clip)) for clip in corpus.clips[:60]])
+        after = objective(model, crops(0, 0, 1)).metrics
+    assert 0.8 < kept <= 1
+    assert after["column"] < 0.7 * before["column"]
+    assert after["latent_std"] == pytest.approx(1, abs=0.25)
+    with pytest.raises(ValueError, match="do not fit"):
+        initialize(new_model(SMALL, seed=0), [])
+
+
+def test_filters_cover_the_spectrum() -> None:
+    filters_KM = mel_filters(1024, 80, 16_000, torch.device("cpu"))
+    torch.testing.assert_close(filters_KM.sum(0), torch.ones(80))
+    centres = (filters_KM * torch.arange(513.0)[:, None]).sum(0)
+    assert (centres.diff() >= 0).all()
+
+
+def test_configs() -> None:
+    assert [TINY_25HZ.frame_rate, TINY_12HZ.frame_rate] == [25, 12.5]
+    assert configs.from_dict(SpeechTokenizerConfig, configs.to_dict(TINY_12HZ)) == TINY_12HZ
+    for bad in ({"hop": 150}, {"hop": 320}, {"mel_fft_size": 512}):
+        with pytest.raises(ValueError, match="fft_size"):
+            SpectrumConfig(**bad)
+    with pytest.raises(ValueError, match="widths must have 3"):
+        replace(TINY_25HZ, widths=(1, 2))
+
+
+@pytest.fixture
+def corpus(tmp_path) -> corpora.Corpus:
+    rng = np.random.default_rng(0)
+
+    def write(path, seconds: float) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, 0.05 * rng.standard_normal(round(16_000 * seconds)), 16_000)
+
+    lines = []
+    for number in range(40):
+        write(tmp_path / "made" / f"{number}.flac", 0.3)
+        lines.append(json.dumps({"file": f"{number}.flac", "text": f"Sentence {number}.", "voice": "x"}))
+        write(tmp_path / "found" / "digits" / f"{number}.wav", 1.5)
+    (tmp_path / "made" / "manifest.jsonl").write_text("\n".join(lines))
+    (tmp_path / "found" / "silence.wav").write_bytes(b"")
+    soundfile.write(tmp_path / "found" / "quiet.wav", np.zeros(1600), 16_000)
+    corpora.save(
+        corpora.collect([("made", tmp_path / "made"), ("found", tmp_path / "found")]), tmp_path / "corpus.npz"
+    )
+    return corpora.load(tmp_path / "corpus.npz")
+
+
+def test_a_corpus_keeps_texts_apart(corpus) -> None:
+    assert [clip.key for clip in corpus.clips[:40]] == [f"Sentence {number}." for number in range(40)]
+    assert {clip.key for clip in corpus.clips[40:]} == {f"digits/{number}" for number in range(40)}
+    held_out = corpus.part(held_out=True)
+    assert 0 < len(held_out) < 20
+    assert len(held_out) + len(corpus.part(held_out=False)) == 80
+    wave = corpus.waveform(corpus.clips[0])
+    assert 20 * np.log10(np.sqrt(np.square(wave).mean())) == pytest.approx(-25, abs=0.01)
+
+
+def test_batches_depend_on_the_step_alone(corpus) -> None:
+    crops = corpora.Crops(corpus, batch_size=16, length=8000, weights={"made": 3.0})
+    batch = crops(5, 0, 1)
+    assert batch.shape == (16, 1, 8000)
+    assert torch.equal(batch, crops(5, 0, 1))
+    assert not torch.equal(batch, crops(6, 0, 1))
+    short = (batch[:, 0, 5000:].abs().sum(-1) == 0).sum()  # clips of 0.3 s are filled up with silence
+    assert 6 <= short < 16
+    with pytest.raises(InputError, match="weights for nobody; the corpus has found, made"):
+        corpora.Crops(corpus, batch_size=1, length=10, weights={"nobody": 1.0})
+
+
+def test_what_is_no_corpus(tmp_path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        corpora.load(tmp_path / "absent.npz")
+    with pytest.raises(InputError, match="no sound files"):
+        corpora.collect([("x", tmp_path)])
+
+
+def test_training_lowers_the_loss_and_writes_a_model(corpus, tmp_path) -> None:
+    model = new_model(SMALL, seed=0)
+    crops = corpora.Crops(corpus, batch_size=4, length=640 * 10, weights={})
+    config = TrainConfig(steps=20, learning_rate=3e-3, ema_decay=0.9, precision="bf16", log_every=1)
+    objective = CodecObjective()
+    before = objective(model, crops(0, 0, 1)).total.item()
+    result = train(model, crops, config, tmp_path / "run", objective)
+    assert result.finished
+    assert objective(model, crops(0, 0, 1)).total.item() < 0.95 * before
+    again = load(tmp_path / "run" / "model")
+    assert again.config == SMALL
+    assert torch.isfinite(again.decode(again.encode(crops(0, 0, 1)))).all()
+    save(again, tmp_path / "small", dtype=torch.bfloat16)
+    assert load(tmp_path / "small").decoder.head.weight.dtype == torch.float32

@@ -1,0 +1,83 @@
+"""Chat templates: the Jinja text beside a checkpoint that turns messages into the prompt the model was taught."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from multiway_core.errors import CheckpointError, InputError
+
+Message = Mapping[str, str]
+"""``{"role": "system" | "user" | "assistant", "content": ...}``."""
+
+LONGEST = 100_000  # characters of a template: those in use have a few thousand
+
+
+class ChatTemplate:
+    """A template, compiled once. It comes with a checkpoint, so it runs in Jinja's sandbox.
+
+    Raises CheckpointError for a template that does not compile.
+    """
+
+    def __init__(self, source: str, *, begin: str = "", end: str = "") -> None:
+        from jinja2 import TemplateError
+        from jinja2.ext import loopcontrols
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        if len(source) > LONGEST:
+            raise CheckpointError(f"the chat template has {len(source)} characters; {LONGEST} are the most")
+        # trim_blocks and lstrip_blocks: what the templates of the hub are written for.
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+        )
+        environment.filters["tojson"] = _to_json
+        environment.globals["raise_exception"] = _refuse
+        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        self.source = source
+        self.names = {"bos_token": begin, "eos_token": end}
+        try:
+            self.template = environment.from_string(source)
+        except TemplateError as error:
+            raise CheckpointError(f"the chat template does not compile: {error}") from error
+
+    def render(self, messages: Sequence[Message], *, answer: bool = True) -> str:
+        """The prompt as text, control tokens by name; ``answer``: up to where the assistant is to speak.
+
+        Raises InputError where the template refuses the messages.
+        """
+        from jinja2 import TemplateError
+
+        try:
+            return self.template.render(
+                messages=[dict(message) for message in messages], add_generation_prompt=answer, **self.names
+            )
+        except (TemplateError, TypeError, ValueError, ArithmeticError, KeyError, AttributeError) as error:
+            raise InputError(f"the model's chat template does not take these messages: {error}") from error
+
+
+def check_messages(messages: Any) -> list[dict[str, str]]:
+    """Messages as a list of role and content. Raises InputError for anything else, and for none."""
+    if not isinstance(messages, Sequence) or isinstance(messages, str | bytes) or not messages:
+        raise InputError("a chat needs at least one message")
+    checked = []
+    for place, message in enumerate(messages):
+        role = message.get("role") if isinstance(message, Mapping) else None
+        content = message.get("content") if isinstance(message, Mapping) else None
+        if role not in ("system", "user", "assistant"):
+            raise InputError(f"message {place}: its role must be system, user or assistant, not {role!r}")
+        if not isinstance(content, str):
+            raise InputError(f"message {place}: its content must be text")
+        checked.append({"role": role, "content": content})
+    if not any(message["content"].strip() for message in checked):
+        raise InputError("all messages are empty")
+    return checked
+
+
+def _refuse(message: str) -> None:
+    raise InputError(f"the model's chat template refuses these messages: {message}")
+
+
+def _to_json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)

@@ -1,0 +1,1 @@
+"""LatentLM (arXiv 2412.08635): one causal Transformer over text tokens and latents, by next-token diffusion."""

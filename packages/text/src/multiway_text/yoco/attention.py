@@ -1,0 +1,97 @@
+"""The two kinds of attention of YOCO: over a sliding window, and over the shared keys and values.
+
+Shape suffixes: B batch, T new tokens, S keys, H query heads, K key-value heads, D head dim, E hidden size.
+"""
+
+from __future__ import annotations
+
+import torch
+from multiway_blocks.attention import attend
+from multiway_blocks.linear import Linear
+from multiway_blocks.partial_attention import causal_attend
+from multiway_blocks.retention import RetentionRotary
+from torch import Tensor, nn
+
+from multiway_text.yoco.cache import WindowState
+
+_FEWEST_QUERIES = 128  # of a block of a narrow window
+
+
+class WindowAttention(nn.Module):
+    """Causal attention over the last ``window`` tokens (section 3.1, "sliding-window attention")."""
+
+    def __init__(self, hidden_size: int, num_heads: int, window: int, *, theta: float) -> None:
+        super().__init__()
+        self.num_heads, self.window = num_heads, window
+        self.query = Linear(hidden_size, hidden_size, bias=False)
+        self.key = Linear(hidden_size, hidden_size, bias=False)
+        self.value = Linear(hidden_size, hidden_size, bias=False)
+        self.output = Linear(hidden_size, hidden_size, bias=False)
+        self.rotary = RetentionRotary(hidden_size // num_heads, theta=theta)
+
+    def forward(
+        self, x_BTE: Tensor, positions_BT: Tensor, state: WindowState | None, valid_BT: Tensor
+    ) -> tuple[Tensor, WindowState]:
+        """Tokens behind a state: (B, T, E), and the next state. Rows are padded on the left where not ``valid``."""
+        query_BHTD, key_BHSD, value_BHSD = (
+            part(x_BTE).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for part in (self.query, self.key, self.value)
+        )
+        query_BHTD = self.rotary(query_BHTD, positions_BT)
+        key_BHSD = self.rotary(key_BHSD, positions_BT)
+        valid_BS = valid_BT
+        if state is not None:
+            key_BHSD = torch.cat([state.key_BHSD, key_BHSD], dim=2)
+            value_BHSD = torch.cat([state.value_BHSD, value_BHSD], dim=2)
+            valid_BS = torch.cat([state.valid_BS, valid_BT], dim=1)
+        tokens, total = x_BTE.shape[1], key_BHSD.shape[2]
+        earlier = total - tokens
+        block = max(self.window, _FEWEST_QUERIES)
+        parts = []
+        for start in range(0, tokens, block):
+            stop = min(start + block, tokens)
+            first = max(0, earlier + start - self.window + 1)
+            keys = slice(first, earlier + stop)
+            query_T1 = torch.arange(earlier + start, earlier + stop, device=x_BTE.device)[:, None]
+            key_S = torch.arange(first, earlier + stop, device=x_BTE.device)
+            near_TS = (key_S <= query_T1) & (key_S > query_T1 - self.window)
+            # A padded query sees itself, since a row without any key would turn into NaN.
+            mask_BTS = near_TS & (valid_BS[:, None, keys] | (key_S == query_T1))
+            parts.append(
+                attend(
+                    query_BHTD[:, :, start:stop],
+                    key_BHSD[:, :, keys],
+                    value_BHSD[:, :, keys],
+                    mask_BTS[:, None],
+                )
+            )
+        mixed_BHTD = torch.cat(parts, dim=2)
+        kept = slice(max(0, total - self.window + 1), total)
+        # Copies: a view would keep a whole chunk in memory.
+        next_state = WindowState(
+            key_BHSD[:, :, kept].clone(), value_BHSD[:, :, kept].clone(), valid_BS[:, kept].clone()
+        )
+        return self.output(mixed_BHTD.transpose(1, 2).flatten(2)), next_state
+
+
+class CrossAttention(nn.Module):
+    """Causal attention whose keys and values belong to all layers together (section 3.2)."""
+
+    def __init__(self, hidden_size: int, num_heads: int, *, theta: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.query = Linear(hidden_size, hidden_size, bias=False)
+        self.output = Linear(hidden_size, hidden_size, bias=False)
+        self.rotary = RetentionRotary(hidden_size // num_heads, theta=theta)
+
+    def forward(
+        self, x_BTE: Tensor, positions_BT: Tensor, key_BKSD: Tensor, value_BKSD: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        """(B, T, E) -> (B, T, E); ``mask`` None: no padding, every token sees all up to itself."""
+        query_BHTD = self.query(x_BTE).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        query_BHTD = self.rotary(query_BHTD, positions_BT)
+        if mask is None and x_BTE.shape[1] > 1:
+            mixed_BHTD = causal_attend(query_BHTD, key_BKSD, value_BKSD)
+        else:
+            mixed_BHTD = attend(query_BHTD, key_BKSD, value_BKSD, mask)
+        return self.output(mixed_BHTD.transpose(1, 2).flatten(2))

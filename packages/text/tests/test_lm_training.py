@@ -1,0 +1,85 @@
+"""Training a small model on files: it learns, goes on where it stopped, and its folder runs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from multiway_core.errors import CheckpointError, InputError
+from multiway_core.training import TrainConfig
+from multiway_text import systems, training
+from multiway_text.language_model import LanguageModel
+from multiway_text.sampling import SamplingOptions
+
+NUMBERS = ["one", "two", "three", "four", "five"]
+
+
+@pytest.fixture
+def texts(tmp_path):
+    rows = [" ".join(NUMBERS[(i + j) % 5] for j in range(30)) for i in range(60)]
+    path = tmp_path / "count.jsonl"
+    path.write_text("\n".join(json.dumps({"text": row}) for row in rows))
+    return path
+
+
+def run(steps=60, **more) -> training.Run:
+    config = TrainConfig(
+        steps=steps, learning_rate=3e-3, warmup_steps=5, log_every=50, checkpoint_every_seconds=0
+    )
+    return training.Run(config, vocab_size=300, length=24, batch_size=8, **more)
+
+
+@pytest.mark.parametrize("system", ["llama", "bitnet"])
+def test_it_learns_to_count(texts, tmp_path, system) -> None:
+    numbers = training.train(tmp_path / "run", [texts], run(system=system))
+    assert numbers["finished"]
+    assert numbers["held_out_loss"] < 0.5 * numbers["held_out_loss_before"]
+    # The folder runs, for bitnet with packed weights, and gives what was measured.
+    model = LanguageModel.from_pretrained(tmp_path / "run" / "model")
+    ids = model.tokenizer.text("one two three four five one two")
+    score = model.log_likelihoods([(ids[:-3], ids[-3:])])[0]
+    assert score.total / 3 > -2
+    assert model.generate("one two three", SamplingOptions(max_tokens=4))[0].text
+    again = training.train(tmp_path / "run", [texts], run(system=system))  # nothing is left to do
+    assert again["held_out_loss"] == pytest.approx(numbers["held_out_loss"], abs=1e-4)
+
+
+def test_it_continues_from_a_checkpoint(texts, tmp_path) -> None:
+    first = training.train(tmp_path / "one", [texts], run(30))
+    start = tmp_path / "one" / "model"
+    second = training.train(tmp_path / "two", [texts], run(5, start_from=start))
+    assert second["held_out_loss_before"] == pytest.approx(first["held_out_loss"], abs=1e-3)
+    packed = training.train(tmp_path / "ternary", [texts], run(2, system="bitnet"))
+    assert packed["system"] == "bitnet"
+    with pytest.raises(CheckpointError, match="training needs master weights"):
+        training.train(tmp_path / "no", [texts], run(2, start_from=tmp_path / "ternary" / "model"))
+
+
+def test_every_system_is_built_and_read_again(tmp_path) -> None:
+    for name, system in systems.registered().items():
+        torch.manual_seed(0)
+        model = system.new("tiny", 300, 64).eval()
+        folder = tmp_path / name
+        folder.mkdir()
+        system.save_trained(model, folder)
+        again = system.load(folder, dtype=torch.float32, device="cpu")
+        tokens = torch.arange(20)[None]
+        with torch.no_grad():
+            error = (again(tokens) - model(tokens)).norm() / model(tokens).norm()
+        assert error < 2e-2, name
+        found, path, _ = systems.find(folder)
+        assert (found.model_type, path) == (name, folder)
+    (folder / systems.MARKER_FILE).write_text('{"model_type": "gpt"}')
+    with pytest.raises(CheckpointError, match="model_type is 'gpt'; known are bitnet"):
+        systems.find(folder)
+    with pytest.raises(InputError, match="system 'gpt' is unknown; known are"):
+        systems.named("gpt")
+    with pytest.raises(InputError, match="size 'huge' is unknown"):
+        systems.named("llama").new("huge", 300, 64)
+
+
+def test_little_text_is_refused(tmp_path) -> None:
+    (tmp_path / "x.txt").write_text("too short")
+    with pytest.raises(InputError, match=r"give more text|held|hold"):
+        training.train(tmp_path / "run", [tmp_path / "x.txt"], run())
