@@ -14,6 +14,7 @@ import torch
 from multiway_core.errors import InputError
 from torch import Tensor, nn
 
+from multiway_blocks.kernels.dilated_attention import dilated_attention, has_kernel
 from multiway_blocks.partial_attention import MISSING, attend_part
 
 HeadOffset = Literal["block", "mod"]
@@ -112,6 +113,8 @@ def dilated_attend(
     Raises InputError for branches that leave tokens out or are not positive.
     """
     check_branches(branches)
+    if head_offset == "block" and mask_padding and has_kernel(query_BHND):
+        return dilated_attention(query_BHND, key_BHND, value_BHND, branches, causal=causal)
     outputs, sums = [], []
     for length, dilation in branches:
         branch = Branch(query_BHND.shape[1], query_BHND.shape[2], length, dilation, head_offset)

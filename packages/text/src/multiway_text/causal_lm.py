@@ -70,10 +70,10 @@ class CausalLM(nn.Module):
     def __init__(self, sizes: Sizes, layers: Iterable[nn.Module], norm: nn.Module | None = None) -> None:
         super().__init__()
         self.sizes = sizes
-        self.embedding: nn.Embedding | Int8Linear = nn.Embedding(sizes.vocab_size, sizes.hidden_size)
+        self.embedding = nn.Embedding(sizes.vocab_size, sizes.hidden_size)
         self.layers = nn.ModuleList(layers)
         self.norm: nn.Module = RMSNorm(sizes.hidden_size, eps=sizes.norm_eps) if norm is None else norm
-        self.head: nn.Linear | Int8Linear | None = None
+        self.head: nn.Linear | None = None
         if not sizes.tied_embeddings:
             self.head = nn.Linear(sizes.hidden_size, sizes.vocab_size, bias=False)
 
@@ -125,9 +125,9 @@ class CausalLM(nn.Module):
         bfloat16.
         """
         if self.head is not None and not isinstance(self.head, Int8Linear):
-            self.head = Int8Linear.of(self.head.weight)
+            self.head = Int8Linear.of(self.head.weight)  # type: ignore[assignment]
         elif self.head is None and not isinstance(self.embedding, Int8Linear):
-            self.embedding = Int8Linear.of(self.embedding.weight)
+            self.embedding = Int8Linear.of(self.embedding.weight)  # type: ignore[assignment]
 
     def forward(self, tokens_BT: Tensor, valid_BT: Tensor | None = None) -> Tensor:
         """Logits (B, T, V) of the token that follows each."""
