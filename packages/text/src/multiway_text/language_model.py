@@ -91,7 +91,8 @@ class LanguageModel:
     ) -> None:
         self.network, self.tokenizer, self.name, self.pads = network, tokenizer, name, pads
         sizes = getattr(network, "config", None) or getattr(network, "sizes", None)
-        self.max_positions: int = max_positions or getattr(sizes, "max_positions", OPEN_END)
+        longest: int = getattr(sizes, "max_positions", OPEN_END)
+        self.max_positions = max_positions or longest
         self.vocab_size: int = getattr(sizes, "vocab_size", tokenizer.vocab_size)
         if tokenizer.vocab_size > self.vocab_size:
             raise CheckpointError(

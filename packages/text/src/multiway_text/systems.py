@@ -223,10 +223,10 @@ def find(path: Path) -> tuple[System, Path, gguf.GGUFFile | None]:
     if path.is_file():
         raise CheckpointError(f"{path}: expected a folder with config.json, or a .gguf file")
     model_type = config.read_json(path / CONFIG_FILE).get("model_type")
-    system = registered().get(model_type) if isinstance(model_type, str) else None
-    if system is None:
+    known = registered()
+    if not isinstance(model_type, str) or model_type not in known:
         raise CheckpointError(f"{path / 'config.json'}: model_type is {model_type!r}; {_known()}")
-    return system, path, None
+    return known[model_type], path, None
 
 
 def _named_by(folder: Path) -> System | None:

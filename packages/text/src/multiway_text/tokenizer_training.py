@@ -62,7 +62,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int, *, chat: bool = False) -> T
     ends: Sequence[str] = [TURN_ENDS, END] if chat else [END]
     return TextTokenizer(
         tokenizer,
-        end_ids=tuple(tokenizer.token_to_id(name) for name in ends),
+        end_ids=tuple(number for name in ends if (number := tokenizer.token_to_id(name)) is not None),
         template=ChatTemplate(CHATML, end=ends[0]) if chat else None,
     )
 

@@ -202,10 +202,13 @@ async def _merged(
 ) -> AsyncIterator[tuple[int, list[Any]]]:
     """(index of the job's first answer, pieces) of all jobs, as they come, until the client leaves."""
     streams = {place: job.pieces() for place, job in enumerate(jobs)}
-    waiting = {asyncio.ensure_future(anext(stream)): place for place, stream in streams.items()}
+    waiting: dict[asyncio.Future[Any], int] = {
+        asyncio.ensure_future(anext(stream)): place for place, stream in streams.items()
+    }
     try:
         while waiting:
-            done, _ = await asyncio.wait({*waiting, looking}, return_when=asyncio.FIRST_COMPLETED)
+            watched: set[asyncio.Future[Any]] = {*waiting, looking}
+            done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             if looking in done:
                 return
             for future in done:

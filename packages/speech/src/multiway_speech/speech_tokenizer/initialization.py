@@ -60,11 +60,13 @@ def initialize(tokenizer: AcousticTokenizer, waveforms: Iterable[Tensor]) -> flo
     _last_tap(encoder.trunk.stem, torch.eye(mels), -mean_M)
     size = mels
     for layer, ratio in zip(encoder.trunk.downsample, config.ratios, strict=True):
+        assert isinstance(layer, CausalConv1d)
         _pack(layer, size, ratio)
         size *= ratio
     _last_tap(encoder.trunk.head, (basis_PD / scale_D).T, -(mean_P @ basis_PD) / scale_D)
     _last_tap(decoder.trunk.stem, basis_PD * scale_D, mean_P)
     for layer, ratio in zip(decoder.trunk.upsample, config.ratios[::-1], strict=True):
+        assert isinstance(layer, CausalConvTranspose1d)
         _unpack(layer, size // ratio, ratio)
         size //= ratio
     _last_tap(decoder.trunk.head, torch.eye(mels), torch.zeros(mels))
@@ -110,7 +112,7 @@ def _last_tap(layer: CausalConv1d, matrix: Tensor, bias: Tensor) -> None:
     rows, columns = matrix.shape
     layer.conv.weight[:rows] = 0
     layer.conv.weight[:rows, :columns, -1] = matrix
-    layer.conv.bias[:rows] = bias
+    _bias(layer)[:rows] = bias
 
 
 def _pack(layer: CausalConv1d, channels: int, ratio: int) -> None:
@@ -119,7 +121,7 @@ def _pack(layer: CausalConv1d, channels: int, ratio: int) -> None:
     for place in range(ratio):
         rows = torch.arange(channels) + place * channels
         layer.conv.weight[rows, torch.arange(channels), place - ratio] = 1
-    layer.conv.bias[: channels * ratio] = 0
+    _bias(layer)[: channels * ratio] = 0
 
 
 def _unpack(layer: CausalConvTranspose1d, channels: int, ratio: int) -> None:
@@ -128,4 +130,9 @@ def _unpack(layer: CausalConvTranspose1d, channels: int, ratio: int) -> None:
     for place in range(ratio):
         rows = torch.arange(channels) + place * channels
         layer.conv.weight[rows, torch.arange(channels), place] = 1
-    layer.conv.bias[:channels] = 0
+    _bias(layer)[:channels] = 0
+
+
+def _bias(layer: CausalConv1d | CausalConvTranspose1d) -> Tensor:
+    assert layer.conv.bias is not None
+    return layer.conv.bias

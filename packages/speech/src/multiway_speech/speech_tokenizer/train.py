@@ -14,6 +14,7 @@ import os
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from multiway_core.training import TrainConfig, Trainer, TrainResult
@@ -70,7 +71,8 @@ def train(
             folder.save(trained, output / "model")
 
     if compiled:
-        for end in (model.encoder, model.decoder):
+        ends: tuple[Any, ...] = (model.encoder, model.decoder)
+        for end in ends:
             (end.trunk if model.config.spectrum else end).compile()
     trainer = Trainer(model, objective, crops, config, output, on_checkpoint=export)
     return trainer.fit(None if minutes is None else minutes * 60)

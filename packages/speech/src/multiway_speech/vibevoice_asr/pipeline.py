@@ -142,7 +142,11 @@ class AsrPipeline:
         self, sound: Sound, loudness: Loudness, seconds: float, on_heard: Callable[[float], None] | None
     ) -> Iterator[Tensor]:
         """The sound at the loudness of the training data, (1, 1, T) each."""
-        rate, weight, heard = self.model.config.acoustic.sample_rate, self.model.acoustic.head.conv.weight, 0
+        rate, weight, heard = (
+            self.model.config.acoustic.sample_rate,
+            next(self.model.acoustic.parameters()),
+            0,
+        )
         for piece in sound.pieces(rate, seconds):
             yield torch.from_numpy(np.multiply(piece, loudness.gain, dtype=np.float32))[None, None].to(weight)
             heard += len(piece)
