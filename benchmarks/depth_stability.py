@@ -1,6 +1,6 @@
 """Which norm scheme trains a deep network: post-norm, pre-norm, DeepNorm and sub-LN at 48 layers, two learning rates.
 
-    python benchmarks/depth_stability.py [--steps 100] [--layers 48] [--seeds 0] [--output benchmarks/results]
+    python benchmarks/depth_stability.py [--steps 90] [--layers 48] [--seeds 0] [--output benchmarks/results]
 
 Character language models of width 64 (`multiway_blocks.torchscale.Decoder`, the initialisation of its configurations)
 on the text of `character_text.py`: the same batches, Adam without clipping, a warm-up of 10 %, then a constant rate.
@@ -31,9 +31,9 @@ from torch import Tensor, nn
 
 SCHEMES = {
     "post-norm": {"deepnorm": False, "subln": False, "decoder_normalize_before": False},
-    "pre-norm": {"deepnorm": False, "subln": False, "decoder_normalize_before": True},
-    "DeepNorm": {"deepnorm": True},
     "sub-LN": {"subln": True},
+    "DeepNorm": {"deepnorm": True},
+    "pre-norm": {"deepnorm": False, "subln": False, "decoder_normalize_before": True},
 }
 RATES = (1e-3, 3e-3)
 WIDTH, HEADS, LENGTH, ROWS = 64, 4, 64, 4
@@ -47,10 +47,11 @@ def build(scheme: str, layers: int, vocab_size: int) -> Decoder:
         decoder_ffn_embed_dim=4 * WIDTH,
         decoder_layers=layers,
         vocab_size=vocab_size,
+        no_scale_embedding=False,  # the stream begins at a size of 1, or deep networks bury the tokens at the start
         **SCHEMES[scheme],
     )
     positions = PositionalEmbedding(LENGTH + 2, WIDTH)
-    nn.init.normal_(positions.weight, std=WIDTH**-0.5)  # as large as tokens; by default they would drown them
+    nn.init.normal_(positions.weight, std=WIDTH**-0.5)  # by default they would be as large as tokens
     return Decoder(config, TextEmbedding(vocab_size, WIDTH), positions)
 
 
@@ -108,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=90)
     parser.add_argument("--layers", type=int, default=48)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")

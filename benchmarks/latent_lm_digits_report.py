@@ -16,7 +16,7 @@ from scipy.linalg import sqrtm
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-ROUNDS = 3
+ROUNDS = 5
 
 
 class Judge:
@@ -63,7 +63,7 @@ def speed(small: LatentLM, small_dit: DiT) -> list[dict[str, Any]]:
     )
     pairs = [
         ("digits", small.eval(), small_dit.eval(), (1, 16, 128)),
-        ("mid", LatentLM(mid).eval(), DiT(4, 16, 192, 6, 6).eval(), (1, 4, 16)),
+        ("mid", LatentLM(mid).eval(), DiT(4, 16, 192, 6, 6).eval(), (8,)),
     ]
     lines = []
     for name, model, dit, batches in pairs:

@@ -8,7 +8,7 @@ with its self-decoder alone, the last token excepted. Decoding is measured behin
 numbers, so that long contexts need no prompt to be read.
 
 One thread, CPU time because other work may share the machine, medians of interleaved rounds. Prints one table in
-Markdown and writes it, and one JSON file.
+Markdown and writes it, and one JSON file; contexts that are not asked for keep what the file has.
 """
 
 from __future__ import annotations
@@ -165,15 +165,15 @@ def decoding(yoco: Yoco, transformer: Transformer, contexts: list[int]) -> list[
 def page_of(report: dict[str, Any]) -> str:
     machine, sizes = report["machine"], report["sizes"]
     rows = [
-        "| context | cache YOCO | cache Transformer | ratio | prefill YOCO s | prefill Transformer s | faster by |",
-        "|--:|--:|--:|--:|--:|--:|--:|",
+        "| context | cache YOCO | Transformer | ratio | prefill YOCO s | Transformer s | rounds | faster by |",
+        "|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for line in report["prefill"]:
         size, seconds = line["cache_bytes"], line["seconds"]
         rows.append(
             f"| {line['context']} | {size['yoco']:,} | {size['transformer']:,} "
             f"| {size['transformer'] / size['yoco']:.2f} | {seconds['yoco']:.2f} | {seconds['transformer']:.2f} "
-            f"| {line['speedup']:.1f}x |"
+            f"| {len(line['all']['yoco'])} | {line['speedup']:.1f}x |"
         )
     more = ["| context | YOCO tokens/s | Transformer tokens/s | ratio |", "|--:|--:|--:|--:|"]
     for line in report["decoding"]:
@@ -188,7 +188,7 @@ def page_of(report: dict[str, Any]) -> str:
         f"{sizes['num_layers']} layers of {sizes['hidden_size']}, {sizes['num_heads']} heads, "
         f"{sizes['num_kv_heads']} key-value head, feed-forward {sizes['inner_size']}, float32, random weights. "
         f"One thread of {machine['cpu']} at a load of {machine['load_average']:.0f}, torch "
-        f"{report['versions']['torch']}, medians of {ROUNDS} interleaved rounds in CPU time, seed 0, "
+        f"{report['versions']['torch']}, medians of interleaved rounds in CPU time, seed 0, "
         f"{report['started_at']}; `{report['command']}`.\n\n"
         f"Bytes of a cache are counted from its tensors. YOCO's is the Transformer's divided by {sizes['num_layers']} "
         f"layers, exactly, and {state:,} bytes of states, whatever the context.\n\n"
@@ -197,6 +197,11 @@ def page_of(report: dict[str, Any]) -> str:
         + "\n".join(more)
         + "\n"
     )
+
+
+def _merged(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    lines = {line["context"]: line for line in before} | {line["context"]: line for line in now}
+    return [lines[context] for context in sorted(lines)]
 
 
 def main() -> None:
@@ -213,8 +218,12 @@ def main() -> None:
         warm = torch.zeros(1, 512, dtype=torch.long)
         yoco.prefill(warm, yoco.new_cache(1, 512))
         transformer.read(warm, transformer.new_cache(1, 512))
-        lines = prefill(yoco, transformer, [int(x) for x in options.contexts.split(",")])
-        decoded = decoding(yoco, transformer, [int(x) for x in options.decode_contexts.split(",")])
+        lines = prefill(yoco, transformer, [int(x) for x in options.contexts.split(",") if x])
+        decoded = decoding(yoco, transformer, [int(x) for x in options.decode_contexts.split(",") if x])
+    where = options.output / "yoco-inference.json"
+    if where.exists():  # contexts that were not asked for keep their lines
+        before = json.loads(where.read_text())
+        lines, decoded = _merged(before["prefill"], lines), _merged(before["decoding"], decoded)
     report: dict[str, Any] = {
         "schema": "multiway.benchmark.yoco-inference/1",
         "started_at": started_at,
@@ -237,7 +246,7 @@ def main() -> None:
     }
     page = page_of(report)
     options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "yoco-inference.json").write_text(json.dumps(report, indent=1) + "\n")
+    where.write_text(json.dumps(report, indent=1) + "\n")
     (options.output / "yoco-inference.md").write_text(page)
     print(page)
 

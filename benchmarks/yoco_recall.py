@@ -200,8 +200,8 @@ def main() -> None:
     report: dict[str, Any] = json.loads(where.read_text()) if where.exists() else {"cells": []}
     report |= {
         "schema": "multiway.benchmark.yoco-recall/1",
-        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": "python benchmarks/yoco_recall.py",
+        "started_at": report.get("started_at", datetime.now(UTC).isoformat(timespec="seconds")),
+        "command": f"python benchmarks/yoco_recall.py --seeds {options.seeds}",
         "machine": describe_machine() | {"threads": 1, "load_average": os.getloadavg()[0]},
         "versions": installed_versions(),
         "training": {
@@ -221,7 +221,7 @@ def main() -> None:
                 continue
             report["cells"].append(cell(kind, seed))
             where.write_text(json.dumps(report, indent=1) + "\n")
-            (options.output / "yoco-recall.md").write_text(page_of(report))
+    (options.output / "yoco-recall.md").write_text(page_of(report))
     print(page_of(report))
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -291,3 +294,19 @@ def test_stopping_ends_streams(model) -> None:
             rest = "\n".join(lines)
         assert "the server is shutting down" in rest
         assert served.post(prompt="The").status_code == 503
+
+
+def test_the_command_serves_until_ctrl_c(folder) -> None:
+    command = [sys.executable, "-m", "multiway_lm", "serve", "--model", str(folder), "--name", "tiny"]
+    with subprocess.Popen([*command, "--port", "0"], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            told = process.stderr.readline()
+            url = told.split(" is served at ")[1].split()[0]
+            body = {"model": "tiny", "prompt": "The", "max_tokens": 2}
+            assert httpx.post(f"{url}/completions", json=body, timeout=120).status_code == 200
+            process.send_signal(signal.SIGINT)
+            rest = process.stderr.read()
+        finally:
+            process.kill()
+    assert process.returncode in (0, 130)
+    assert "Traceback" not in rest

@@ -212,6 +212,12 @@ def test_teacher_answers_in_batches_as_alone(tokenizer: Tokenizer) -> None:
             torch.testing.assert_close(alone.hidden_TE, answer.hidden_TE, atol=0.05, rtol=0.05)
 
 
+def test_a_teacher_without_turns_is_refused(tokenizer: Tokenizer) -> None:
+    plain = Tokenizer(models.BPE(vocab={"a": 0}, merges=[]))
+    with pytest.raises(InputError, match="ChatML"):
+        answers.Teacher(tiny_teacher(8), plain)
+
+
 def test_whole_path_learns_and_saves(tokenizer: Tokenizer, tmp_path: Path) -> None:
     """A few steps lower the loss; what is written is read back packed, and answers."""
     torch.manual_seed(0)

@@ -102,7 +102,9 @@ def train(
     ],
     output: OutputOption = Path("training"),
     field: FieldOption = "text",
-    system: Annotated[str, typer.Option("--system", help="llama, bitnet, ...: the network.")] = "llama",
+    system: Annotated[
+        str, typer.Option("--system", help="The network: bitnet, llama, retnet, yoco, ...")
+    ] = "llama",
     size: Annotated[str, typer.Option("--size", help="tiny, small or medium.")] = "tiny",
     vocab_size: Annotated[
         int, typer.Option("--vocab-size", min=0, help="Of the tokenizer trained first; 0 takes bytes.")

@@ -46,35 +46,8 @@ def components(session: Session) -> Components:
     def value(recommended: float | None, otherwise: float) -> float:
         return otherwise if recommended is None else recommended
 
+    # The settings come second: on a narrow screen they then stand below.
     with gr.Row(equal_height=False):
-        with gr.Column(scale=0, min_width=270):
-            system = gr.Textbox(
-                label="System message",
-                placeholder="What the model is told before the chat",
-                lines=2,
-                visible=session.can_chat,
-                elem_id="lm-system",
-            )
-            sliders = [
-                gr.Slider(1, most, value=min(256, most), step=1, label="Longest answer (tokens)"),
-                gr.Slider(
-                    0,
-                    2,
-                    value=value(defaults.temperature, CHAT_TEMPERATURE),
-                    step=0.05,
-                    label="Temperature",
-                    info="0: the likeliest token",
-                    elem_id="lm-temperature",
-                ),
-                gr.Slider(
-                    0, 200, value=value(defaults.top_k, 0), step=1, label="Top-k", info="0: all tokens"
-                ),
-                gr.Slider(0.05, 1, value=value(defaults.top_p, 1.0), step=0.01, label="Top-p"),
-                gr.Slider(
-                    1, 2, value=value(defaults.repetition_penalty, 1.0), step=0.05, label="Repetition penalty"
-                ),
-                gr.Number(value=-1, precision=0, label="Seed", info="-1: a new one each time"),
-            ]
         with gr.Column(scale=1, min_width=600), gr.Tabs():
             chat, message, send, stop, reset, chat_tokens = _chat(gr, session)
             with gr.Tab("Continue", elem_id="lm-tab-continue"):
@@ -100,6 +73,32 @@ def components(session: Session) -> Components:
                 judge = gr.Button("Score", variant="primary", elem_id="lm-judge")
                 gr.Examples(SENTENCES, text, label="Texts")
                 text_tokens = _tokens(gr, "lm-text-tokens", "Press Score: unlikely tokens turn red.")
+        with gr.Column(scale=0, min_width=270):
+            system = gr.Textbox(
+                label="System message",
+                placeholder="What the model is told before the chat",
+                lines=2,
+                visible=session.can_chat,
+                elem_id="lm-system",
+            )
+            sliders = [
+                gr.Slider(1, most, value=min(256, most), step=1, label="Most tokens"),
+                gr.Slider(
+                    0,
+                    2,
+                    value=value(defaults.temperature, CHAT_TEMPERATURE),
+                    step=0.05,
+                    label="Temperature",
+                    info="0: the likeliest token",
+                    elem_id="lm-temperature",
+                ),
+                gr.Slider(
+                    0, 200, value=value(defaults.top_k, 0), step=1, label="Top-k", info="0: all tokens"
+                ),
+                gr.Slider(0.05, 1, value=value(defaults.top_p, 1.0), step=0.01, label="Top-p"),
+                gr.Slider(1, 2, value=value(defaults.repetition_penalty, 1.0), step=0.05, label="Repetition"),
+                gr.Number(value=-1, precision=0, label="Seed", info="-1: a new one each time"),
+            ]
     return Components(
         sliders,
         system,

@@ -19,7 +19,8 @@ function colour(token) {
 
 function percent(logProbability) {
   const value = 100 * Math.exp(logProbability);
-  return (value >= 10 ? value.toFixed(0) : value >= 0.1 ? value.toFixed(1) : value.toExponential(0)) + " %";
+  if (value < 0.01) return "< 0.01 %";
+  return value.toFixed(value >= 10 ? 0 : value >= 0.1 ? 1 : 2) + " %";
 }
 
 function visible(text) {

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from multiway_core.errors import InputError
 from multiway_core.generation import StaticKVCache
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from multiway_text.bitdistill.examples import END
 from multiway_text.causal_lm import CausalLM
 
 SYSTEM = "You are a helpful assistant. Answer in one short, simple sentence."
@@ -39,12 +41,15 @@ class Answer:
 class Teacher:
     """A chat model with its tokenizer; the system message is read once."""
 
-    def __init__(
-        self, model: CausalLM, tokenizer: Tokenizer, *, system: str = SYSTEM, end: str = "<|im_end|>"
-    ) -> None:
+    def __init__(self, model: CausalLM, tokenizer: Tokenizer, *, system: str = SYSTEM) -> None:
+        end = tokenizer.token_to_id(END)
+        if end is None or tokenizer.token_to_id("<|im_start|>") is None:
+            raise InputError(
+                f"the teacher's tokenizer has no {END}: it must be a chat model with ChatML's turns"
+            )
         self.model = model
         self.tokenizer = tokenizer
-        self.end = tokenizer.token_to_id(end)
+        self.end = end
         self.prefix = self._encode(f"<|im_start|>system\n{system}<|im_end|>\n")
 
     def _encode(self, text: str) -> list[int]:
@@ -74,7 +79,7 @@ class Teacher:
             for row, token, state in zip(at.tolist(), chosen_B, hidden_BE, strict=True):
                 said[row].append(token)
                 states[row].append(state)
-            going = (chosen_B != self.end).nonzero()[:, 0]
+            going = chosen_B.ne(self.end).nonzero()[:, 0]
             if not len(going):
                 break
             if len(going) < len(at):

@@ -14,7 +14,7 @@ import torch
 from multiway_core.generation import GenerationConfig, generate
 from tokenizers import Tokenizer
 
-from multiway_text.bitdistill.examples import chat
+from multiway_text.bitdistill.examples import END, chat
 from multiway_text.bitdistill.prompts import Prompt
 from multiway_text.causal_lm import CausalLM
 
@@ -30,7 +30,8 @@ def answers(
 ) -> list[str]:
     """Greedy answers."""
     tokenizer.encode_special_tokens = False
-    end = tokenizer.token_to_id("<|im_end|>")
+    end = tokenizer.token_to_id(END)
+    assert end is not None
     found: list[str] = []
     config = GenerationConfig(max_new_tokens=max_tokens, eos_token_ids=(end,), pad_token_id=end)
     for start in range(0, len(prompts), batch_size):

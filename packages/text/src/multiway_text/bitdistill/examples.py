@@ -66,7 +66,9 @@ def example(
     ``said`` are the teacher's tokens as they are spelt, with the end token if it ended, and ``states`` (T, E) the state
     before each. A state is kept where the student has the same token at the same place.
     """
-    own = [*tokenizer.encode(answer).ids, tokenizer.token_to_id(END)]
+    end = tokenizer.token_to_id(END)
+    assert end is not None  # the teacher's chat has it, and no reduction drops it
+    own = [*tokenizer.encode(answer).ids, end]
     spelt = [tokenizer.id_to_token(token) or "" for token in own]
     theirs = dict(zip(_starts(said), enumerate(said), strict=True))
     taught, rows = [], []

@@ -33,6 +33,8 @@ from multiway_text.llama.model import Llama
 
 GROUP = 512
 """Prompts whose answers make one file."""
+SHARD_BYTES = 15_500_000
+"""Repositories take small files gladly."""
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
@@ -164,7 +166,7 @@ def mixed(taught: Sequence[Example], known: Sequence[Example], share: float) -> 
     """Taught examples, and known ones repeated or thinned to be the ``share`` of all."""
     wanted = round(len(taught) * share / (1 - share))
     repeats, rest = divmod(wanted, max(1, len(known)))
-    return [*taught, *known * repeats, *known[:: max(1, len(known) // max(1, rest))][:rest]]
+    return [*taught, *list(known) * repeats, *known[:: max(1, len(known) // max(1, rest))][:rest]]
 
 
 def train(
@@ -202,10 +204,12 @@ def train(
 
 def save(student: BitNet, tokenizer: Tokenizer, folder: Path) -> None:
     """Write the student with packed weights, an int8 embedding, its tokenizer and how it is talked to."""
-    bitnet_checkpoint.save(student, folder, dtype=torch.bfloat16, int8_embedding=True)
+    bitnet_checkpoint.save(
+        student, folder, dtype=torch.bfloat16, int8_embedding=True, max_shard_bytes=SHARD_BYTES
+    )
     files.write_text(folder / "tokenizer.json", tokenizer.to_str())
     ends = [tokenizer.token_to_id(token) for token in ("<|im_end|>", "<|endoftext|>")]
-    generation = {"eos_token_id": ends, "pad_token_id": ends[1]}
+    generation = {"eos_token_id": ends, "pad_token_id": ends[1], "do_sample": False}
     files.write_text(folder / "generation_config.json", json.dumps(generation, indent=2) + "\n")
     chat_form = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -246,7 +250,7 @@ def run(
     taught = make_examples(tokenizer, small, answered)
     given = [example(small, p.text, p.answer or "") for p in known]
     examples = mixed(taught, given, recipe.known_share) if given else taught
-    embedding_VE = model.embedding.weight[kept_V].clone()
+    embedding_VE = model.get_parameter("embedding.weight")[kept_V].clone()
     del model, answered
     train(
         student,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from multiway_text.llama.model import Llama
 class States:
     """What a layer's attention compared in its last forward pass: rotated queries and keys, and values."""
 
-    def __init__(self, attention: nn.Module) -> None:
+    def __init__(self, attention: Any) -> None:
         self._attention = attention
         self._seen: dict[str, Tensor] = {}
 
@@ -36,7 +37,8 @@ class States:
 @contextmanager
 def watch(model: Llama | BitNet, layer: int) -> Iterator[States]:
     """Inside the block, a forward pass without a cache leaves the states of ``layer`` (-1 is the last) behind."""
-    attention = model.layers[layer].attention
+    block: Any = model.layers[layer]
+    attention = block.attention
     states = States(attention)
 
     def note(name: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:

@@ -8,6 +8,7 @@ vectors have in the teacher, so that the layer begins close to the teacher's.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from multiway_blocks.bitlinear import BitLinear
@@ -39,11 +40,12 @@ def from_teacher(teacher: Llama, layers: Sequence[int], kept_V: Tensor, tokens_B
         tied_embeddings=True,
     )
     student = BitNet(config, packed=False)
-    student.embedding.weight.copy_(teacher.embedding.weight[kept_V])
-    student.norm.weight.copy_(teacher.norm.weight)
+    student.get_parameter("embedding.weight").copy_(teacher.get_parameter("embedding.weight")[kept_V])
+    student.get_parameter("norm.weight").copy_(teacher.get_parameter("norm.weight"))
     seen = _rms_before_last_maps(teacher, tokens_BT)
+    own: Any
     for own, number in zip(student.layers, layers, strict=True):
-        theirs = teacher.layers[number]
+        theirs: Any = teacher.layers[number]
         attention, feedforward = theirs.attention, theirs.feedforward
         own.attention_norm.weight.copy_(theirs.attention_norm.weight)
         own.feedforward_norm.weight.copy_(theirs.feedforward_norm.weight)
@@ -65,7 +67,8 @@ def _rms_before_last_maps(teacher: Llama, tokens_BT: Tensor) -> dict[nn.Module, 
     def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         seen[module] = float(inputs[0].float().square().mean(-1).sqrt().median())
 
-    maps = [module for layer in teacher.layers for module in (layer.attention.output, layer.feedforward.down)]
+    layers: Any = teacher.layers
+    maps = [module for layer in layers for module in (layer.attention.output, layer.feedforward.down)]
     hooks = [module.register_forward_pre_hook(note) for module in maps]
     try:
         teacher(tokens_BT)

@@ -151,14 +151,19 @@ def _load_hub(path: Path, packed: bool, dtype: torch.dtype) -> BitNet:
 
 
 def save(
-    model: BitNet, folder: Path, *, dtype: torch.dtype | None = None, int8_embedding: bool = False
+    model: BitNet,
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    int8_embedding: bool = False,
+    max_shard_bytes: int = 5_000_000_000,
 ) -> None:
     """Write ``config.json`` and ``model.safetensors`` with packed weights, as `transformers` reads them.
 
     ``dtype`` is that of embeddings and norms (None: as they are); scales stay in float32. ``int8_embedding`` writes
     the embedding as int8 with a scale for every row, ``weight_scale`` float32 (V,): half the size, for this package
-    alone. Raises OutputError; ValueError if a matrix has no multiple of four outputs, or the head is
-    quantised.
+    alone. A larger checkpoint than ``max_shard_bytes`` is written in shards. Raises OutputError; ValueError if a matrix
+    has no multiple of four outputs.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
@@ -173,7 +178,7 @@ def save(
         for name, values, scale in _matrices(_map(model, ours), group):
             tensors[f"{name}.weight"] = pack_rows(values)
             tensors[f"{name}.weight_scale"] = scale.reshape(1)
-    checkpoint.save(tensors, folder)
+    checkpoint.save(tensors, folder, max_shard_bytes=max_shard_bytes)
     files.write_text(folder / "config.json", json.dumps(_published_config(model.config), indent=2) + "\n")
 
 
