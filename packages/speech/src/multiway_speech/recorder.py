@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import av
 import av.error
@@ -195,10 +195,10 @@ class _CodedFile:
     """A compressed file; its format is a sequence of frames, so it can be read up to where it ends."""
 
     def __init__(self, path: Path, rate: int, comment: str, codec: str, sample_format: str) -> None:
-        self._container = av.open(str(path), "w", options={"flush_packets": "1"})
+        self._container: Any = av.open(str(path), "w", options={"flush_packets": "1"})
         if comment:
             self._container.metadata["comment"] = comment
-        self._stream = self._container.add_stream(codec, rate=rate, layout="mono")
+        self._stream: Any = self._container.add_stream(codec, rate=rate, layout="mono")
         self._resampler = av.AudioResampler(sample_format, "mono", rate)
         self._rate, self._position = rate, 0
         try:

@@ -25,6 +25,7 @@ from multiway_speech.speech_tokenizer.config import TINY_12HZ, TINY_25HZ, Speech
 from multiway_speech.speech_tokenizer.initialization import initialize
 from multiway_speech.speech_tokenizer.model import AcousticTokenizer
 from multiway_speech.speech_tokenizer.objective import CodecObjective
+from multiway_speech.speech_tokenizer.spectral import SpectralDecoder, SpectralEncoder
 
 CONFIGS = {"tiny-25hz": TINY_25HZ, "tiny-12hz": TINY_12HZ}
 CROP_SECONDS = 0.96
@@ -71,7 +72,8 @@ def train(
 
     if compiled:
         for end in (model.encoder, model.decoder):
-            (end.trunk if model.config.spectrum else end).compile()
+            part = end.trunk if isinstance(end, SpectralEncoder | SpectralDecoder) else end
+            part.compile()
     trainer = Trainer(model, objective, crops, config, output, on_checkpoint=export)
     return trainer.fit(None if minutes is None else minutes * 60)
 

@@ -35,7 +35,7 @@ class _Layer:
     """Stands for a layer of the newer ``DynamicCache``: only attributes."""
 
 
-_STAND_INS = [
+_STAND_INS: list[Any] = [
     (_output, "transformers.modeling_outputs.BaseModelOutputWithPast"),
     (_Cache, "transformers.cache_utils.DynamicCache"),
     (_Layer, "transformers.cache_utils.DynamicLayer"),
