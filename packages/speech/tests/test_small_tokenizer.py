@@ -191,3 +191,23 @@ def test_training_lowers_the_loss_and_writes_a_model(corpus, tmp_path) -> None:
     assert torch.isfinite(again.decode(again.encode(crops(0, 0, 1)))).all()
     save(again, tmp_path / "small", dtype=torch.bfloat16)
     assert load(tmp_path / "small").decoder.head.weight.dtype == torch.float32
+
+
+@torch.no_grad()
+def test_the_bundled_codec_keeps_a_voice_like_sound() -> None:
+    """Harmonics of a gliding pitch under three formants: envelope and loudness come back."""
+    tokenizer = load("bundled:codec-tiny")
+    assert tokenizer.config == TINY_25HZ
+    time = torch.arange(16_000) / 16_000
+    phase = 2 * np.pi * torch.cumsum(120 + 30 * torch.sin(2 * np.pi * 2 * time), 0) / 16_000
+    wave = torch.zeros(16_000)
+    for harmonic in range(1, 40):
+        frequency = 130.0 * harmonic
+        level = sum(1 / (1 + ((frequency - f) / 120) ** 2) for f in (550, 1400, 2500)) + 0.01
+        wave += level * torch.sin(harmonic * phase)
+    wave = (wave * 10 ** (-25 / 20) / wave.square().mean().sqrt())[None, None]
+    again = tokenizer.decode(tokenizer.encode(wave))
+    distances = CodecObjective().distances(again[:, 0, 1600:14_400], wave[:, 0, 1600:14_400])
+    assert distances["mel"] < 0.7
+    loudness = 20 * torch.log10(again[..., 1600:14_400].std() / wave[..., 1600:14_400].std())
+    assert loudness.abs() < 3  # decibels

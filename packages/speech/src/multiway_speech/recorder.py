@@ -195,7 +195,7 @@ class _CodedFile:
     """A compressed file; its format is a sequence of frames, so it can be read up to where it ends."""
 
     def __init__(self, path: Path, rate: int, comment: str, codec: str, sample_format: str) -> None:
-        self._container = av.open(str(path), "w", options={"flush_packets": "1"})
+        self._container: Any = av.open(str(path), "w", options={"flush_packets": "1"})
         if comment:
             self._container.metadata["comment"] = comment
         self._stream: Any = self._container.add_stream(codec, rate=rate, layout="mono")

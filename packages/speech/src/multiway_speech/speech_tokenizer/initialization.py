@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 import torch
 from multiway_blocks.causal_conv import CausalConv1d, CausalConvTranspose1d
-from torch import Tensor
+from torch import Tensor, nn
 
 from multiway_speech.speech_tokenizer.model import AcousticTokenizer
 from multiway_speech.speech_tokenizer.spectral import (
@@ -109,14 +109,17 @@ def _statistics(
 
 def _last_tap(layer: CausalConv1d, matrix: Tensor, bias: Tensor) -> None:
     """The first outputs become ``matrix`` times the newest column's first inputs."""
+    assert layer.conv.bias is not None
     rows, columns = matrix.shape
     layer.conv.weight[:rows] = 0
     layer.conv.weight[:rows, :columns, -1] = matrix
     _bias(layer)[:rows] = bias
 
 
-def _pack(layer: CausalConv1d, channels: int, ratio: int) -> None:
+def _pack(layer: nn.Module, channels: int, ratio: int) -> None:
     """The newest ``ratio`` columns stand one after the other in the first outputs."""
+    assert isinstance(layer, CausalConv1d)
+    assert layer.conv.bias is not None
     layer.conv.weight[: channels * ratio] = 0
     for place in range(ratio):
         rows = torch.arange(channels) + place * channels
@@ -124,8 +127,10 @@ def _pack(layer: CausalConv1d, channels: int, ratio: int) -> None:
     _bias(layer)[: channels * ratio] = 0
 
 
-def _unpack(layer: CausalConvTranspose1d, channels: int, ratio: int) -> None:
+def _unpack(layer: nn.Module, channels: int, ratio: int) -> None:
     """The inverse of :func:`_pack`: an input becomes ``ratio`` columns, and says nothing in those after them."""
+    assert isinstance(layer, CausalConvTranspose1d)
+    assert layer.conv.bias is not None
     layer.conv.weight[:, :channels] = 0
     for place in range(ratio):
         rows = torch.arange(channels) + place * channels

@@ -14,7 +14,6 @@ import os
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from multiway_core.training import TrainConfig, Trainer, TrainResult
@@ -26,6 +25,7 @@ from multiway_speech.speech_tokenizer.config import TINY_12HZ, TINY_25HZ, Speech
 from multiway_speech.speech_tokenizer.initialization import initialize
 from multiway_speech.speech_tokenizer.model import AcousticTokenizer
 from multiway_speech.speech_tokenizer.objective import CodecObjective
+from multiway_speech.speech_tokenizer.spectral import SpectralDecoder, SpectralEncoder
 
 CONFIGS = {"tiny-25hz": TINY_25HZ, "tiny-12hz": TINY_12HZ}
 CROP_SECONDS = 0.96
@@ -71,9 +71,9 @@ def train(
             folder.save(trained, output / "model")
 
     if compiled:
-        ends: tuple[Any, ...] = (model.encoder, model.decoder)
-        for end in ends:
-            (end.trunk if model.config.spectrum else end).compile()
+        for end in (model.encoder, model.decoder):
+            part = end.trunk if isinstance(end, SpectralEncoder | SpectralDecoder) else end
+            part.compile()
     trainer = Trainer(model, objective, crops, config, output, on_checkpoint=export)
     return trainer.fit(None if minutes is None else minutes * 60)
 
