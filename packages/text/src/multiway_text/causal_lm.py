@@ -106,7 +106,7 @@ class CausalLM(nn.Module):
 
     def _weight(self) -> Tensor:
         """A weight that is in floating point, whatever else is quantised."""
-        return next(self.norm.parameters())
+        return next(weight for weight in self.parameters() if weight.is_floating_point())
 
     def visibility(self, valid_BT: Tensor, cache: StaticKVCache | None) -> Tensor | None:
         """Who sees whom, see :func:`multiway_blocks.causal.causal_visibility`."""
