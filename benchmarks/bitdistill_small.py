@@ -185,7 +185,7 @@ def main() -> None:
         fit(base, texts, 4 * options.scale, 2e-3, seed)
         tune = 3 * options.scale
         teacher = copy_of(base)
-        fit(teacher, learn, tune, 5e-4, seed)
+        fit(teacher, learn, tune, 1e-3, seed)
         note("teacher", teacher)
         sample = torch.tensor(
             [texts[i].prompt + texts[i].answer[:20] for i in range(64) if len(texts[i].answer) >= 20]
