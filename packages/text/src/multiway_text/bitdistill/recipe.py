@@ -209,7 +209,13 @@ def save(student: BitNet, tokenizer: Tokenizer, folder: Path) -> None:
     )
     files.write_text(folder / "tokenizer.json", tokenizer.to_str())
     ends = [tokenizer.token_to_id(token) for token in ("<|im_end|>", "<|endoftext|>")]
-    generation = {"eos_token_id": ends, "pad_token_id": ends[1], "do_sample": False}
+    # A small model falls into loops; a slight penalty leads it out of them.
+    generation = {
+        "eos_token_id": ends,
+        "pad_token_id": ends[1],
+        "do_sample": False,
+        "repetition_penalty": 1.1,
+    }
     files.write_text(folder / "generation_config.json", json.dumps(generation, indent=2) + "\n")
     chat_form = {
         "tokenizer_class": "PreTrainedTokenizerFast",
