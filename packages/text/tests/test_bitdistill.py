@@ -251,6 +251,12 @@ def test_whole_path_learns_and_saves(tokenizer: Tokenizer, tmp_path: Path) -> No
         recipe.answers_in(tmp_path)
 
 
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(InputError, match="not empty"):
+        recipe.run(tmp_path / "teacher.gguf", tmp_path, tmp_path / "work")
+
+
 def test_mixture_has_the_share() -> None:
     one = examples.Example([1], [2], [], torch.zeros(0, 4))
     other = dataclasses.replace(one, prompt=[3])

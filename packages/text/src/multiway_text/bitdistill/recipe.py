@@ -242,6 +242,10 @@ def run(
     :mod:`multiway_text.bitdistill.prompts`. Raises InputError where there is nothing to learn from.
     """
     recipe = recipe or Recipe()
+    if out.is_dir() and any(out.iterdir()):
+        raise InputError(
+            f"{out}: not empty; give a new folder for the model"
+        )  # now, not behind hours of training
     train_on, known = prompts.draw()[0], list(prompts.known())
     if asked is not None:
         train_on = [prompt for prompt in asked if prompt.answer is None]
