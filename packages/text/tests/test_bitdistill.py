@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import torch
 from multiway_core.errors import InputError
 from multiway_core.training import TrainConfig
 from multiway_text.bitdistill import answers, evaluate, examples, prompts, recipe, student, vocabulary
-from multiway_text.bitdistill.objective import BitDistillation, Distillation, logits_loss, relation_loss
+from multiway_text.bitdistill.objective import BitDistillation, Distillation, logits_loss
 from multiway_text.bitdistill.relations import watch
 from multiway_text.bitnet import checkpoint as bitnet_checkpoint
 from multiway_text.llama.config import LlamaConfig
@@ -154,16 +153,6 @@ def test_logits_loss_is_the_divergence() -> None:
     assert logits_loss(other, other).abs() < 1e-6
 
 
-def test_relation_loss_golden() -> None:
-    """The published code's value before its final division, for student sin(.7i+.1) and teacher sin(.8i+.3)."""
-    index = torch.arange(40, dtype=torch.float64)
-    one = torch.sin(0.7 * index + 0.1).view(1, 2, 5, 4)
-    other = torch.sin(0.8 * index + 0.3).view(1, 2, 5, 4)
-    assert math.isclose(float(relation_loss(one, other, 2)), 0.0313671923, rel_tol=1e-5)
-    wide = torch.sin(0.8 * torch.arange(80, dtype=torch.float64) + 0.3).view(1, 4, 5, 4)
-    assert math.isclose(float(relation_loss(one, wide, 2)), 0.0314028460, rel_tol=1e-5)
-
-
 def test_the_whole_objective_sees_the_relations_of_both(tokenizer: Tokenizer) -> None:
     teacher = tiny_teacher(64)
     torch.manual_seed(1)
@@ -176,8 +165,8 @@ def test_the_whole_objective_sees_the_relations_of_both(tokenizer: Tokenizer) ->
     }
     everything = parts["all"]
     assert set(parts["plain"].metrics) == {"nll"}
-    assert float(everything.total) == pytest.approx(
-        float(parts["plain"].total)
+    assert float(everything.total.detach()) == pytest.approx(
+        float(parts["plain"].total.detach())
         + 10 * 6 * float(everything.metrics["kl"])
         + 3 * 6 * float(everything.metrics["relations"])
     )

@@ -1,6 +1,6 @@
 """What BitDistill's last stage minimises (arXiv 2510.13998, section 3.3): cross-entropy, logits and relations.
 
-Shape suffixes: N tokens with a target, V vocabulary, E hidden size, B rows, H heads, T tokens, D head dim, S splits.
+Shape suffixes: N tokens with a target, V vocabulary, E hidden size, B rows, T tokens.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from multiway_blocks.kernels.relation_distillation import relation_distillation
 from multiway_core.training import Loss
 from torch import Tensor, nn
 
@@ -23,26 +24,6 @@ def logits_loss(student_NV: Tensor, teacher_NV: Tensor, temperature: float = 1.0
     student = (student_NV.float() / temperature).log_softmax(-1)
     teacher = (teacher_NV.float() / temperature).log_softmax(-1)
     return nn.functional.kl_div(student, teacher, log_target=True, reduction="sum") * temperature**2
-
-
-def relation_loss(student_BHTD: Tensor, teacher_BHTD: Tensor, splits: int) -> Tensor:
-    """Mean over rows of ``KL(R_teacher || R_student)`` with ``R = softmax(A A^T)`` (equations 8 to 10).
-
-    ``A`` are the queries, the keys or the values: heads side by side, cut anew into ``splits`` parts, each row of a
-    part of length one. The two models may have other widths, each a multiple of ``splits``.
-    """
-    student, teacher = _relations(student_BHTD, splits), _relations(teacher_BHTD, splits)
-    divergence = nn.functional.kl_div(student, teacher, log_target=True, reduction="sum")
-    return divergence / student.shape[:-1].numel()
-
-
-def _relations(states_BHTD: Tensor, splits: int) -> Tensor:
-    """Logarithms of the relations, (B, S, T, T)."""
-    joined_BTE = states_BHTD.transpose(1, 2).flatten(2).float()
-    parts_BSTD = nn.functional.normalize(joined_BTE.unflatten(-1, (splits, -1)).transpose(1, 2), dim=-1)
-    return (
-        (parts_BSTD @ parts_BSTD.transpose(-1, -2)).log_softmax(-1).clamp(min=-18.42)
-    )  # log 1e-8, as published
 
 
 class Distillation:
@@ -120,6 +101,8 @@ class BitDistillation:
             total, metrics["kl"] = total + self.logits_weight * logits, logits.detach() / count
         if self.relation_weight:
             pairs = zip(own.all(), theirs.all(), strict=True)
-            relations = sum((relation_loss(a, b, self.splits) for a, b in pairs), answer.new_zeros(()))
+            relations = sum(
+                (relation_distillation(a, b, self.splits) for a, b in pairs), answer.new_zeros(())
+            )
             total, metrics["relations"] = total + self.relation_weight * count * relations, relations.detach()
         return Loss(total, count, metrics, samples=len(batch.tokens_BT))

@@ -17,11 +17,10 @@ def relation_distillation(
 ) -> Tensor:
     """KL(R_teacher || R_student), R = softmax(A A^T / temperature), the mean over rows of R, in linear memory.
 
-    The heads of a token are joined and cut again in ``splits`` relation heads of equal width, each model by its own;
-    A's rows are these, of length 1 (norms in float32, then rounded to the data type). As in the released code there is
-    no
-    mask: every token relates to all. The loss of a layer is the sum over queries, keys and values; the released code
-    then divides by the number of layers times splits. Nothing flows back to the teacher.
+    The heads of a token are joined and cut again in ``splits`` relation heads of equal width, each model by its
+    own; A's rows are these, of length 1 (norms in float32, then rounded to the data type). As in the released code
+    there is no mask: every token relates to all. The loss of a layer is the sum over queries, keys and values; the
+    released code then divides by the number of layers times splits. Nothing flows back to the teacher.
 
     Args:
         student: (B, H, L, D), floating point: queries, keys or values of a layer (behind norms and positions).
