@@ -189,7 +189,3 @@ def spread(folder: Path) -> None:
 
 if __name__ == "__main__":
     {"killed": killed, "spread": spread}[sys.argv[1]](Path(sys.argv[2]))
-    if (
-        torch.distributed.is_initialized()
-    ):  # its threads must not outlive the interpreter: that aborts now and then
-        torch.distributed.destroy_process_group()
