@@ -4,12 +4,11 @@
 
 DATA holds AG News as ``dev.tsv.gz`` (10,000 texts, to train on) and ``test.tsv.gz`` (7,581 whole lines). A small
 LLaMA-like model reads the training texts as a language model, then learns to name the topic behind a text (the
-teacher). Students begin
-with the language model, not with the teacher:
+teacher). Students begin with the language model, not with the teacher:
 
 * direct: its maps become BitLinear, then it is fine-tuned (BitNet-SFT of the paper);
 * + sub-LN: the same with a norm before the output and down maps (fresh norms, and with the sizes of the teacher);
-* + continued training: one more epoch of the texts before that;
+* + continued training: 1.5 more epochs of the texts before that;
 * BitDistill: all of it, with the teacher's logits and relations in the fine-tuning.
 
 Every student is fine-tuned for the same epochs with the same batches and rate. The number is accuracy on the test set.
