@@ -79,6 +79,16 @@ class GridPositions(nn.Module):
         return self.row(rows_BN) + self.column(columns_BN)
 
 
+def distance_buckets(distance: Tensor, num_buckets: int, max_distance: int) -> Tensor:
+    """Key place minus query place, int64 of any shape -> numbers of buckets, as :class:`RelativeBias` has them."""
+    side = num_buckets // 2
+    exact = side // 2
+    far = distance.abs()
+    growth = torch.log(far.clamp(min=1).float() / exact) / math.log(max_distance / exact)
+    logarithmic = (exact + (growth * (side - exact)).long()).clamp(max=side - 1)
+    return torch.where(far < exact, far, logarithmic) + side * (distance > 0)
+
+
 class RelativeBias(nn.Module):
     """One number a head for the distance of a key from its query, in buckets (T5, Raffel et al. 2020, section 2.1).
 
@@ -97,12 +107,7 @@ class RelativeBias(nn.Module):
 
     def buckets(self, distance: Tensor) -> Tensor:
         """Key place minus query place, int64 of any shape -> numbers of buckets."""
-        side = self.bias.num_embeddings // 2
-        exact = side // 2
-        far = distance.abs()
-        growth = torch.log(far.clamp(min=1).float() / exact) / math.log(self.max_distance / exact)
-        logarithmic = (exact + (growth * (side - exact)).long()).clamp(max=side - 1)
-        return torch.where(far < exact, far, logarithmic) + side * (distance > 0)
+        return distance_buckets(distance, self.bias.num_embeddings, self.max_distance)
 
     def forward(self, num_queries: int, num_keys: int, *, offset: int = 0) -> Tensor:
         """Additive mask (1, H, T, S) for queries at the places ``offset``, ``offset + 1`` ... and keys from 0 on."""

@@ -57,11 +57,20 @@ def read_config(kind: type[Config], path: Path) -> Config:
         raise InputError(f"{path}: {error}") from None
 
 
+def non_finite(module: nn.Module) -> list[str]:
+    """Names of the weights and buffers with values that are NaN or infinite."""
+    # A sum is one pass over the memory, and is not finite where any summand is not.
+    return [
+        name
+        for name, tensor in [*module.named_parameters(), *module.named_buffers()]
+        if tensor.is_floating_point() and not torch.isfinite(tensor.detach().sum(dtype=torch.float32))
+    ]
+
+
 def require_finite(path: Path, module: nn.Module) -> None:
     """Refuse weights that are not finite, naming the first tensor and the file. Raises InputError."""
-    for name, tensor in module.state_dict().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise InputError(f"{path}: {name} has values that are not finite; the file is damaged")
+    for name in non_finite(module):
+        raise InputError(f"{path}: {name} has values that are not finite; the file is damaged")
 
 
 class CausalLM(nn.Module):

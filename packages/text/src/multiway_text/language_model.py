@@ -18,7 +18,7 @@ from multiway_core.generation import stream
 from torch import Tensor, nn
 
 from multiway_text import scoring, systems
-from multiway_text.causal_lm import CausalLM
+from multiway_text.causal_lm import CausalLM, non_finite
 from multiway_text.chat_template import Message
 from multiway_text.sampling import Alternatives, SamplingOptions
 from multiway_text.scoring import Choice, TextScore, TokenScores
@@ -305,11 +305,7 @@ class _Below:
 
 def check_finite(network: nn.Module, where: str) -> None:
     """Raise CheckpointError for weights that are NaN or infinite, naming the first."""
-    bad = []
-    for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
-        # A sum is one pass over the memory, and is not finite where any summand is not.
-        if tensor.is_floating_point() and not torch.isfinite(tensor.detach().sum(dtype=torch.float32)):
-            bad.append(name)
+    bad = non_finite(network)
     if bad:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
         raise CheckpointError(f"{where}: damaged: weights that are not finite numbers in {bad[0]}{more}")

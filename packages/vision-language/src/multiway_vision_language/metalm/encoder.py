@@ -5,14 +5,13 @@ Shape suffixes: B spans, T tokens of a span, H heads, N image patches, E hidden 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from multiway_blocks.attention import Attention, padding_mask
 from multiway_blocks.feedforward import FeedForward
 from multiway_blocks.partitioned import Partitioned, Segment
-from multiway_blocks.position import LearnedPositions
+from multiway_blocks.position import LearnedPositions, distance_buckets
 from torch import Tensor, nn
 
 from multiway_vision_language.metalm.config import EncoderConfig
@@ -55,12 +54,8 @@ class RelativeBias(nn.Module):
 
     def forward(self, distance: Tensor) -> Tensor:
         """Key place minus query place, int64 of any shape (...); bias (..., H)."""
-        side = self.bias_embedding.num_embeddings // 2
-        exact = side // 2
-        far = distance.abs()
-        growth = torch.log(far.clamp(min=1).float() / exact) / math.log(self.max_distance / exact)
-        logarithmic = (exact + growth * (side - exact)).long().clamp(max=side - 1)
-        return self.bias_embedding(torch.where(far < exact, far, logarithmic) + side * (distance > 0))
+        buckets = distance_buckets(distance, self.bias_embedding.num_embeddings, self.max_distance)
+        return self.bias_embedding(buckets)
 
 
 class SpanEncoder(nn.Module):
