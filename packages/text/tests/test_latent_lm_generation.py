@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -17,31 +18,14 @@ from multiway_text.latent_lm.processor import LatentLMProcessor
 from multiway_text.latent_lm.tokenizer import PictureTokenizer
 from torch import Tensor
 
-MODEL = {
-    "vocab_size": 20,
-    "latent_size": 3,
-    "hidden_size": 32,
-    "num_layers": 2,
-    "num_heads": 4,
-    "head_layers": 2,
-}
-PICTURES = {
-    "image_size": 8, "num_channels": 2, "patch_size": 4, "latent_size": 3, "hidden_size": 16, "num_layers": 1,
-    "num_heads": 2, "inner_size": 24,
-}  # fmt: skip
-BEGIN, END, LATENT, NULL, EOS = range(5)
+tiny = importlib.import_module("packages.text.tests.tiny_latent_lm")
+MODEL, PICTURES = tiny.MODEL, tiny.PICTURES
+BEGIN, END, LATENT, NULL, EOS = tiny.BEGIN, tiny.END, tiny.LATENT, tiny.NULL, tiny.EOS
 
 
 @pytest.fixture(scope="module")
 def model() -> LatentLM:
-    """Random weights, every tensor perturbed (the head begins at zero)."""
-    torch.manual_seed(0)
-    model = LatentLM(LatentLMConfig(**MODEL)).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    model.measure_latents(2 + 3 * torch.randn(100, 3))
-    return model
+    return tiny.perturbed_model()
 
 
 def naive(model: LatentLM, prompt: Tensor, config: SamplingConfig, seed: int) -> tuple[list[int], Tensor]:
