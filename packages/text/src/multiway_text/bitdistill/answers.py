@@ -17,7 +17,7 @@ from multiway_core.generation import StaticKVCache
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from multiway_text.bitdistill.examples import END
+from multiway_text.bitdistill.examples import END, chat, padded
 from multiway_text.causal_lm import CausalLM
 
 SYSTEM = "You are a helpful assistant. Answer in one short, simple sentence."
@@ -62,14 +62,9 @@ class Teacher:
 
         None where there is no whole sentence either.
         """
-        rows = [
-            self._encode(f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n")
-            for prompt in prompts
-        ]
-        longest = max(map(len, rows))
-        tokens_BT = torch.tensor([[self.end] * (longest - len(row)) + row for row in rows])
-        valid_BT = torch.tensor([[False] * (longest - len(row)) + [True] * len(row) for row in rows])
-        cache = self._cache(len(rows), longest + max_tokens)
+        rows = [self._encode(chat(prompt)) for prompt in prompts]
+        tokens_BT, valid_BT = padded(rows, self.end)
+        cache = self._cache(len(rows), tokens_BT.shape[1] + max_tokens)
         hidden_BE = self.model.hidden(tokens_BT, valid_BT, cache)[:, -1]
         said: list[list[Tensor]] = [[] for _ in rows]
         states: list[list[Tensor]] = [[] for _ in rows]

@@ -14,7 +14,7 @@ import torch
 from multiway_core.generation import GenerationConfig, generate
 from tokenizers import Tokenizer
 
-from multiway_text.bitdistill.examples import END, chat
+from multiway_text.bitdistill.examples import END, chat, padded
 from multiway_text.bitdistill.prompts import Prompt
 from multiway_text.causal_lm import CausalLM
 
@@ -36,10 +36,8 @@ def answers(
     config = GenerationConfig(max_new_tokens=max_tokens, eos_token_ids=(end,), pad_token_id=end)
     for start in range(0, len(prompts), batch_size):
         rows = [tokenizer.encode(chat(prompt)).ids for prompt in prompts[start : start + batch_size]]
-        longest = max(map(len, rows))
-        tokens_BT = torch.tensor([[end] * (longest - len(row)) + row for row in rows])
-        valid_BT = torch.tensor([[False] * (longest - len(row)) + [True] * len(row) for row in rows])
-        cache = model.new_cache(len(rows), longest + max_tokens)
+        tokens_BT, valid_BT = padded(rows, end)
+        cache = model.new_cache(len(rows), tokens_BT.shape[1] + max_tokens)
         first = model.prefill(tokens_BT, cache, valid_BT)
         for tokens in generate(model.decode, first, cache, config).tokens:
             found.append(tokenizer.decode(tokens.tolist(), skip_special_tokens=True).strip())

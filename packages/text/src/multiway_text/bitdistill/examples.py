@@ -58,6 +58,14 @@ def chat(prompt: str) -> str:
     return f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
 
 
+def padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """Prompts side by side, padded on the left: ids int64 (B, T), and bool (B, T), False at padding."""
+    longest = max(map(len, rows))
+    tokens_BT = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in rows])
+    valid_BT = torch.tensor([[False] * (longest - len(row)) + [True] * len(row) for row in rows])
+    return tokens_BT, valid_BT
+
+
 def example(
     tokenizer: Tokenizer, prompt: str, answer: str, said: Sequence[str] = (), states_TE: Tensor | None = None
 ) -> Example:
