@@ -133,6 +133,45 @@ def test_rows_of_a_stream_are_independent() -> None:
     torch.testing.assert_close(again[2], alone[2][0, :, 20:30])
 
 
+def test_all_rows_of_a_state_are_the_state() -> None:
+    state = StreamState(3)
+    assert state.take(torch.arange(3)) is state
+    state.put(torch.arange(3), state)
+    for rows in ([0, 2, 1], [0, 1], [2]):
+        assert state.take(torch.tensor(rows)) is not state
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "module",
+    [
+        lambda: CausalConv1d(64, 48, 10, stride=5),
+        lambda: CausalConv1d(40, 40, 7, groups=40),
+        lambda: CausalConv1d(40, 40, 3, groups=40, dilation=2),
+        lambda: CausalConvTranspose1d(64, 32, 10, stride=5),
+        lambda: CausalConvTranspose1d(64, 32, 7, stride=2),
+        lambda: CausalConvTranspose1d(64, 32, 3, stride=3),
+        lambda: CausalConvBlock(32, layer_scale=0.5),
+    ],
+)
+@pytest.mark.parametrize("channels_together", [False, True])
+def test_sums_by_hand_equal_the_convolutions(module, dtype, channels_together: bool) -> None:
+    """Short signals without gradients go another way than with them."""
+    torch.manual_seed(0)
+    module = module().to(dtype)
+    channels = next(module.parameters()).shape[0]
+    if isinstance(module, CausalConv1d) and not module.depthwise:
+        channels = 64
+    x = torch.randn(2, channels, 20, dtype=dtype)
+    x = x.transpose(1, 2).contiguous().transpose(1, 2) if channels_together else x
+    expected = module(x).detach()
+    exact = {"atol": 1e-5, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 0.03, "rtol": 0.03}
+    with torch.no_grad():
+        torch.testing.assert_close(module(x), expected, **exact)
+        pieces = torch.cat(in_pieces(module, x, [5, 10, 5], StreamState(2)), dim=2)
+    torch.testing.assert_close(pieces, expected, **exact)
+
+
 def test_state_does_not_keep_the_pieces_alive() -> None:
     conv, state = CausalConv1d(1, 1, 7), StreamState(1)
     with torch.no_grad():

@@ -160,3 +160,42 @@ def test_head_is_the_formula() -> None:
     shift, scale = (silu(c) @ head.final_modulation.weight.T).chunk(2, dim=-1)
     expected = (norm(y) * (1 + scale) + shift) @ head.output.weight.T
     torch.testing.assert_close(head(x, torch.tensor([time]), hidden), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_modulations_of_many_steps_at_once() -> None:
+    torch.manual_seed(2)
+    head = DiffusionHead(3, 8, 2, 10, frequency_size=6)
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    x, conditions = torch.randn(4, 3), torch.randn(5, 4, 8)
+    together = head.modulations(conditions)
+    assert [tuple(part.shape) for part in together] == [(5, 3, 4, 8), (5, 3, 4, 8), (5, 2, 4, 8)]
+    for step in range(5):
+        found = head.denoise_modulated(x, [part[step] for part in together])
+        torch.testing.assert_close(found, head.denoise(x, conditions[step]))
+    nothing = DiffusionHead(3, 8, 0, 10)  # no layer: only the output is modulated
+    torch.nn.init.normal_(nothing.output.weight)
+    assert nothing(x, torch.zeros(4), torch.randn(4, 8)).shape == (4, 3)
+
+
+def test_a_compiler_sees_the_same_head(monkeypatch) -> None:
+    torch.manual_seed(2)
+    head = DiffusionHead(3, 8, 2, 10, frequency_size=6)
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    x, times, hidden = torch.randn(4, 3), torch.tensor([0, 3, 500, 999]), torch.randn(4, 8)
+    expected = head(x, times, hidden)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    torch.testing.assert_close(head(x, times, hidden), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_head_under_autocast() -> None:
+    torch.manual_seed(2)
+    head = DiffusionHead(3, 8, 2, 10, frequency_size=6)
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    x, times, hidden = torch.randn(4, 3), torch.tensor([0, 3, 500, 999]), torch.randn(4, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = head(x, times, hidden)
+        torch.autograd.grad(found.float().square().sum(), list(head.parameters()))
+    torch.testing.assert_close(found.float(), head(x, times, hidden), atol=0.1, rtol=0.1)

@@ -9,17 +9,23 @@ Shape suffixes: N latents, D latent size, H hidden size, S diffusion steps.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from multiway_blocks.feedforward import GatedFeedForward
+from multiway_blocks.kernels.adaln_modulate import adaln_modulate
 from multiway_blocks.linear import Linear
 from multiway_blocks.norm import RMSNorm
 
 
 class DiffusionLayer(nn.Module):
-    """``x + gate * FFN(norm(x) * (1 + scale) + shift)``, the three modulated by the condition (AdaLN-Zero)."""
+    """``x + gate * FFN(norm(x) * (1 + scale) + shift)``, the three modulated by the condition (AdaLN-Zero).
+
+    The sum is left to the next layer, whose norm takes it in the same pass over memory.
+    """
 
     def __init__(self, hidden_size: int, inner_size: int, eps: float) -> None:
         super().__init__()
@@ -28,10 +34,33 @@ class DiffusionLayer(nn.Module):
         self.modulation = Linear(hidden_size, 3 * hidden_size, bias=False)
         nn.init.zeros_(self.modulation.weight)
 
-    def forward(self, x_NH: Tensor, activated_NH: Tensor) -> Tensor:
-        """``activated``: SiLU of the condition. (N, H) -> (N, H)."""
-        shift, scale, gate = self.modulation(activated_NH).chunk(3, dim=-1)
-        return x_NH + gate * self.feedforward(self.norm(x_NH) * (1 + scale) + shift)
+    def forward(self, x: Residual, modulation_3NH: Tensor) -> Residual:
+        """``modulation``: shift, scale and gate."""
+        shift_NH, scale_NH, gate_NH = modulation_3NH
+        normed_NH, x_NH = x.normed(shift_NH, scale_NH, self.norm.weight, self.norm.eps)
+        return Residual(x_NH, self.feedforward(normed_NH), gate_NH)
+
+
+class Residual(NamedTuple):
+    """``x + gate * branch`` (N, H), not added yet; ``x`` alone at the beginning."""
+
+    x_NH: Tensor
+    branch_NH: Tensor | None = None
+    gate_NH: Tensor | None = None
+
+    def normed(
+        self, shift_NH: Tensor, scale_NH: Tensor, weight_H: Tensor | None, eps: float
+    ) -> tuple[Tensor, Tensor]:
+        """``norm(sum) * weight * (1 + scale) + shift``, and the sum."""
+        x_NH, branch_NH, gate_NH = self
+        if torch.compiler.is_compiling():  # which fuses the plain form with its neighbours
+            if branch_NH is not None and gate_NH is not None:
+                x_NH = x_NH + gate_NH * branch_NH
+            normed_NH = nn.functional.rms_norm(x_NH, x_NH.shape[-1:], weight_H, eps)
+            return normed_NH * (1 + scale_NH) + shift_NH, x_NH
+        if branch_NH is None or gate_NH is None:
+            return adaln_modulate(x_NH, shift_NH, scale_NH, weight_H, eps), x_NH
+        return adaln_modulate(branch_NH, shift_NH, scale_NH, weight_H, eps, gate_NH, x_NH)
 
 
 class DiffusionHead(nn.Module):
@@ -83,15 +112,27 @@ class DiffusionHead(nn.Module):
         code = torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.time_in.weight.dtype)
         return self.time_out(nn.functional.silu(self.time_in(code)))
 
+    def modulations(self, condition: Tensor) -> list[Tensor]:
+        """What a condition (..., N, H) does to each layer, (..., 3, N, H), and to the output, (..., 2, N, H).
+
+        A sampler knows all its steps beforehand: for (S, N, H) the matrices are read once instead of once a step.
+        """
+        activated = nn.functional.silu(condition)
+        maps = [*(cast(DiffusionLayer, layer).modulation for layer in self.layers), self.final_modulation]
+        size = condition.shape[-1]
+        return [map_(activated).unflatten(-1, (-1, size)).movedim(-2, -3).contiguous() for map_ in maps]
+
     def denoise(self, x_ND: Tensor, condition_NH: Tensor) -> Tensor:
         """Velocity (N, D) of latents (N, D), given ``self.condition(hidden states) + embed_times(...)`` (N, H)."""
-        activated_NH = nn.functional.silu(condition_NH)
-        x_NH = self.input(x_ND)
-        for layer in self.layers:
-            x_NH = layer(x_NH, activated_NH)
-        shift, scale = self.final_modulation(activated_NH).chunk(2, dim=-1)
-        x_NH = nn.functional.rms_norm(x_NH, x_NH.shape[-1:], eps=self.eps)
-        return self.output(x_NH * (1 + scale) + shift)
+        return self.denoise_modulated(x_ND, self.modulations(condition_NH))
+
+    def denoise_modulated(self, x_ND: Tensor, modulations: Sequence[Tensor]) -> Tensor:
+        """:meth:`denoise` with the :meth:`modulations` of its condition."""
+        x = Residual(self.input(x_ND))
+        for layer, modulation_3NH in zip(self.layers, modulations[:-1], strict=True):
+            x = layer(x, modulation_3NH)
+        shift_NH, scale_NH = modulations[-1]
+        return self.output(x.normed(shift_NH, scale_NH, None, self.eps)[0])
 
     def forward(self, x_ND: Tensor, times_N: Tensor, hidden_NH: Tensor) -> Tensor:
         """Velocity (N, D) of latents ``x`` at ``times`` (N,), conditioned on hidden states (N, H)."""

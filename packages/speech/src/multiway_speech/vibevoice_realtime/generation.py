@@ -3,18 +3,20 @@
 Text may come from an iterator that is still being written: a window is read as soon as its tokens are there. Guidance's
 second context hears the speech and knows neither text nor voice; both hear a frame in one batch.
 
-Shape suffixes: T positions, E hidden size, D latent size, S diffusion steps.
+Shape suffixes: B contexts (with and without text), T positions, E hidden size, D latent size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import torch
 from multiway_blocks.causal_conv import StreamState
 from multiway_blocks.diffusion_solver import DiffusionSolver
+from multiway_blocks.guided_sampling import LatentSampler
 from multiway_core.errors import InputError
 from multiway_core.generation import StaticKVCache
 from torch import Tensor
@@ -49,7 +51,7 @@ class RealtimeGenerator:
         device = model.embedding.weight.device
         words = iter(tokens)
         lower, upper, negative_1E = self._begin(voice)
-        times_SE = model.head.embed_times(self.solver.times_S.to(device))
+        sample = LatentSampler(model.head, self.solver, self.config.guidance)
         generator, sound = torch.Generator().manual_seed(self.config.seed), StreamState(1)
         positive_1E: Tensor | None = None
         spoken = 0
@@ -62,7 +64,8 @@ class RealtimeGenerator:
                 raise InputError("there is no text to speak")
             for _ in range(config.speech_window):
                 self._require(upper, 1)
-                latent_1D = self._sample(positive_1E, negative_1E, times_SE, generator)
+                hidden_BE = torch.cat([positive_1E, negative_1E])
+                latent_1D = sample(hidden_BE, partial(self.draw_noise, generator)).to(hidden_BE)
                 wave_11T = model.acoustic.decoder(model.denormalize(latent_1D)[:, None], sound)
                 hidden_BE = model.hear(latent_1D.repeat(2, 1)[:, None], upper)[:, -1]
                 positive_1E, negative_1E = hidden_BE[:1], hidden_BE[1:]
@@ -100,21 +103,3 @@ class RealtimeGenerator:
             raise InputError(
                 f"the model's {cache.max_length} positions are used up; divide the text and speak its parts one by one"
             )
-
-    def _sample(
-        self, positive_1E: Tensor, negative_1E: Tensor, times_SE: Tensor, generator: torch.Generator
-    ) -> Tensor:
-        """A normalized latent (1, D)."""
-        head = self.model.head
-        condition_BE = head.condition(torch.cat([positive_1E, negative_1E]))
-
-        def velocity(x_1D: Tensor, step: int) -> Tensor:
-            both = head.denoise(
-                x_1D.to(condition_BE.dtype).repeat(2, 1), condition_BE + times_SE[step]
-            ).float()
-            return both[1:] + self.config.guidance * (both[:1] - both[1:])
-
-        noise_1D = self.draw_noise(generator).to(condition_BE.device)
-        return self.solver.sample(velocity, noise_1D, lambda: self.draw_noise(generator)).to(
-            condition_BE.dtype
-        )

@@ -5,7 +5,7 @@ from noise to a latent under the hidden state, and the latent is the row's next 
 second context in the same batch, in which text is ``null``; both are given the same latents and tokens.
 
 Shape suffixes: B rows still going, R rows of the Transformer (2 B with guidance), N rows that sample a latent in this
-step, E hidden size, D latent size, S diffusion steps, T tokens.
+step, E hidden size, D latent size, T tokens.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from multiway_blocks.diffusion_solver import DiffusionSolver
+from multiway_blocks.guided_sampling import LatentSampler
 from multiway_core.errors import InputError
 from multiway_core.generation import StaticKVCache
 from torch import Tensor
@@ -98,7 +100,7 @@ class Generator:
         model, config, ids = self.model, self.config, self.model.config.tokens
         rows = _Rows(prompts, config.seed)
         cache, hidden_RE = self._read(prompts, latents_ND)
-        times_SE = model.diffusion_head.embed_times(self.solver.times_S.to(hidden_RE.device))
+        sample = LatentSampler(model.diffusion_head, self.solver, config.guidance)
         in_span = [_is_open(prompt.tolist(), ids.begin, ids.end) for prompt in prompts]
         for _ in range(config.max_tokens):
             if not bool(torch.isfinite(hidden_RE).all()):
@@ -111,7 +113,7 @@ class Generator:
             if sampling:
                 at_R = torch.tensor(sampling, device=hidden_RE.device)
                 at_R = torch.cat([at_R, at_R + count]) if len(hidden_RE) > count else at_R
-                latents = self._sample(hidden_RE[at_R], times_SE, [rows.noise[i] for i in sampling])
+                latents = sample(hidden_RE[at_R], partial(self._draw, [rows.noise[i] for i in sampling]))
                 x_RE[at_R] = model.latent_input(latents.to(x_RE.dtype)).repeat(len(at_R) // len(sampling), 1)
                 rows.keep_latents(sampling, model.denormalize(latents).float().cpu())
             rows.keep_tokens(chosen)
@@ -184,26 +186,10 @@ class Generator:
                 chosen.append(likeliest[index])
         return chosen
 
-    def _sample(self, hidden_RE: Tensor, times_SE: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """Normalized latents (N, D), guided by ``v = v_null + guidance (v_text - v_null)``."""
-        head, count = self.model.diffusion_head, len(generators)
-        condition_RE = head.condition(hidden_RE)
-        guided = len(hidden_RE) > count
-
-        def draw() -> Tensor:
-            size = self.model.config.latent_size
-            rows = [torch.randn(size, generator=generator) for generator in generators]
-            return torch.stack(rows).to(condition_RE.device)
-
-        def velocity(x_ND: Tensor, step: int) -> Tensor:
-            x_RD = x_ND.to(condition_RE.dtype).repeat(len(condition_RE) // count, 1)
-            velocity_RD = head.denoise(x_RD, condition_RE + times_SE[step]).float()
-            if not guided:
-                return velocity_RD
-            with_text_ND, without_ND = velocity_RD.chunk(2)
-            return without_ND + self.config.guidance * (with_text_ND - without_ND)
-
-        return self.solver.sample(velocity, draw(), draw)
+    def _draw(self, generators: Sequence[torch.Generator]) -> Tensor:
+        """Standard normal (N, D), each row from its own generator."""
+        size = self.model.config.latent_size
+        return torch.stack([torch.randn(size, generator=generator) for generator in generators])
 
 
 class _Rows:
