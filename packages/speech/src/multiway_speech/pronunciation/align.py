@@ -17,7 +17,7 @@ from multiway_speech.pronunciation.phones import BOUNDARY, MARKS, VOWELS, bare, 
 SHORT_PAUSE = 0.1
 """Seconds; a gap between words shorter than this is no pause, and the phones around it share it."""
 WORST_SENTENCE = 0.3
-WORST_WORD = 0.7
+WORST_WORD = 0.4
 """Edit cost per phone above which the teacher has read other words than we."""
 _BAND = 16
 
