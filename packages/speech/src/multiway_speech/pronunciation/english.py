@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from multiway_core.errors import InputError
 
+from multiway_speech.pronunciation.derived import contraction, derive
 from multiway_speech.pronunciation.lexicon import look_up
 from multiway_speech.pronunciation.normalize import normalize
 from multiway_speech.pronunciation.phones import BOUNDARY, MARKS, bare, is_vowel
@@ -16,8 +17,6 @@ _UNSTRESSED = frozenset(
     "that there some".split()
 )
 """Words that are said without stress unless a mark follows."""
-_VOICELESS = frozenset("P T K F TH".split())
-_HISSING = frozenset("S Z SH ZH CH JH".split())
 
 
 @dataclass(frozen=True)
@@ -86,21 +85,16 @@ class EnglishPronouncer:
 
     def pronounce(self, word: str) -> tuple[str, ...]:
         """Phones of a word by itself: lower case, or a letter in upper case for its name; "'s" may follow."""
-        stem = word.removesuffix("'s")
-        if stem.isupper():
-            found = look_up(f"{stem.lower()}.")
-        else:
-            found = look_up(word)
-            if found is not None:
-                return found
-            found = look_up(stem)
-        if found is None:
-            found = tuple(phone for c in stem if c.isalpha() for phone in look_up(f"{c}.") or ())
-        return found if stem == word else found + _sibilant(found[-1])
+        found = look_up(word)
+        if found is not None:
+            return found
+        if word.isupper() and len(word) == 1:
+            return look_up(f"{word.lower()}.") or ()
+        contracted = contraction(word)
+        if contracted is not None:
+            stem, change = contracted
+            return change(self.pronounce(stem))
+        return derive(word, look_up) or self._spell(word)
 
-
-def _sibilant(phone: str) -> tuple[str, ...]:
-    """The ending -s behind a phone: cats, dogs, houses."""
-    if phone in _HISSING:
-        return ("IH0", "Z")
-    return ("S",) if phone in _VOICELESS else ("Z",)
+    def _spell(self, word: str) -> tuple[str, ...]:
+        return tuple(phone for c in word if c.isalpha() for phone in look_up(f"{c}.") or ())
