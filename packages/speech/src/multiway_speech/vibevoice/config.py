@@ -48,7 +48,7 @@ class VibeVoiceConfig:
     head: DiffusionHeadConfig = field(default_factory=DiffusionHeadConfig)
     tokens: SpeechTokens = field(default_factory=SpeechTokens)
     reads_along: bool = False
-    """Whether the model writes each phone of the script before it speaks it; see ``reading``. No published one does."""
+    """Whether the model is given the script while it speaks, phone by phone; see ``reading``. No published one is."""
 
     def __post_init__(self) -> None:
         if self.semantic is not None and self.acoustic.hop != self.semantic.hop:
@@ -85,7 +85,7 @@ TINY = VibeVoiceConfig(
     semantic=None,
     text=LanguageModelConfig(
         hidden_size=256,
-        num_layers=8,
+        num_layers=6,
         num_heads=4,
         num_kv_heads=2,
         inner_size=768,

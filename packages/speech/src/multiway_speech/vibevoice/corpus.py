@@ -103,7 +103,9 @@ def collect(folders: Sequence[tuple[str, Path]], tokenizer: AcousticTokenizer) -
     for group, folder in folders:
         manifest = folder / "manifest.jsonl"
         if not manifest.is_file():
-            raise InputError(f"{folder}: no manifest.jsonl; make it with multiway_speech.speech_tokenizer.synthesize")
+            raise InputError(
+                f"{folder}: no manifest.jsonl; make it with multiway_speech.speech_tokenizer.synthesize"
+            )
         for line in manifest.read_text("utf-8").splitlines():
             entry = json.loads(line)
             spoken = align_sentence(entry, pronounce)
@@ -118,9 +120,7 @@ def collect(folders: Sequence[tuple[str, Path]], tokenizer: AcousticTokenizer) -
             length = len(latents_FD)
             frames = durations(ends, length, config.frame_rate)
             symbols = [symbol for symbol, _ in spoken]
-            utterances.append(
-                Utterance(group, entry["voice"], entry["text"], start, length, symbols, frames)
-            )
+            utterances.append(Utterance(group, entry["voice"], entry["text"], start, length, symbols, frames))
             latents.append(latents_FD.numpy().astype(np.float16))
             start += length
     return SpeechCorpus(tuple(utterances), np.concatenate(latents)), skipped
@@ -144,7 +144,9 @@ def load(path: Path) -> SpeechCorpus:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Encode spoken sentences for the training of a speaking model.")
+    parser = argparse.ArgumentParser(
+        description="Encode spoken sentences for the training of a speaking model."
+    )
     parser.add_argument("folders", nargs="+", metavar="GROUP=FOLDER")
     parser.add_argument("--tokenizer", default="bundled:codec-tiny")
     parser.add_argument("--out", type=Path, required=True)

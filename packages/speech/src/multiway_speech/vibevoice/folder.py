@@ -38,7 +38,9 @@ def load(
     """The model in a folder that :func:`save` wrote, in evaluation mode. Raises ConfigError, CheckpointError."""
     own = config.load(VibeVoiceConfig, folder / CONFIG_FILE)
     if not own.reads_along:
-        raise ConfigError(f"{folder / CONFIG_FILE}: reads_along is false; such models have a published layout")
+        raise ConfigError(
+            f"{folder / CONFIG_FILE}: reads_along is false; such models have a published layout"
+        )
     with checkpoint.on_meta():
         model = VibeVoice(own)
     checkpoint.load(model, folder, dtype=dtype, device=device)

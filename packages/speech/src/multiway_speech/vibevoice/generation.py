@@ -65,11 +65,13 @@ class SpeakingStep:
     Attributes:
         step: index from 0.
         audio: row -> float32 (hop,) of new sound, for rows that spoke.
+        tokens: row -> the id of what was chosen.
         ended: row -> "eos" or "length", for rows that end with this step.
     """
 
     step: int
     audio: dict[int, Tensor]
+    tokens: dict[int, int]
     ended: dict[int, str]
 
 
@@ -127,7 +129,7 @@ class SpeechGenerator:
             ended = {rows[i]: "eos" for i in finished_B.nonzero()[:, 0].tolist()}
             if step + 1 == self.config.max_frames:
                 ended |= {row: "length" for row in rows if row not in ended}
-            yield SpeakingStep(step, audio, ended)
+            yield SpeakingStep(step, audio, dict(zip(rows, chosen_B.tolist(), strict=True)), ended)
             if len(ended) == len(rows):
                 return
             if ended:

@@ -28,7 +28,7 @@ class SpeakingObjective:
         history_noise: the frames that the model hears carry up to so much noise, since those it makes are not perfect.
     """
 
-    draws: int = 4
+    draws: int = 2
     choice_weight: float = 0.2
     history_noise: float = 0.3
 

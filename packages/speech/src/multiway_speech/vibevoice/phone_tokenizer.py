@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 from multiway_speech.pronunciation.phones import BOUNDARY, SYMBOLS
-from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice.config import TINY_TOKENS
-from multiway_speech.vibevoice.prompt import TASK
 
 MAX_SPEAKERS = 4
-_PIECES = (TASK, " Voice input:\n", " Text input:\n", " Speech output:\n", "\n")
+_PIECES = (" Voice input:\n", " Speech output:\n", "\n")
 
 
 def new_tokenizer() -> Tokenizer:
@@ -31,11 +31,6 @@ def new_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def spoken(symbols: list[str]) -> str:
-    """Symbols as a turn's text."""
-    return " ".join(symbols)
-
-
-def reading(tokenizer: TextTokenizer, speaker: int, text: str) -> list[int]:
-    """What is written along the speech of a turn: who speaks, then phones and marks, without the words' boundaries."""
-    return tokenizer.encode(f" Speaker {speaker}: " + text.replace(f" {BOUNDARY}", ""))
+def as_text(symbols: Sequence[str]) -> str:
+    """Symbols as a turn's text. Between words nothing is written: a model has no frames for it."""
+    return " ".join(symbol for symbol in symbols if symbol != BOUNDARY)

@@ -1,4 +1,4 @@
-"""Training sequences: script, voices and speech as one row of tokens, in the very form in which they are generated.
+"""Training sequences: voices, script and speech as one row of tokens, in the very form in which they are generated.
 
 Shape suffixes: B batch, T tokens, N frames of all rows in order, D latent size, R written tokens of all rows.
 """
@@ -17,10 +17,11 @@ from multiway_speech.script import Turn
 from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice.config import SpeechTokens
 from multiway_speech.vibevoice.corpus import SpeechCorpus, Utterance
-from multiway_speech.vibevoice.phone_tokenizer import reading, spoken
+from multiway_speech.vibevoice.phone_tokenizer import as_text
 from multiway_speech.vibevoice.prompt import PromptWriter
 
 NONE = -1
+POOL = 4
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,12 @@ class _Row:
     written: list[tuple[int, int]]  # place, token
     following: list[tuple[int, int]]  # place, token
     begin: int  # of the speech
+    num_turns: int
+
+    @property
+    def num_frames(self) -> int:
+        """Of speech."""
+        return sum(len(part) for part in self.latents[-self.num_turns :])
 
 
 @dataclass(frozen=True)
@@ -65,15 +72,13 @@ class SequenceConfig:
         limits: seconds of a row, of which each batch draws one.
         voice_seconds: of a voice prompt, least and most.
         forget: share of rows that hear the speech alone, for guidance's second context.
-        voiceless: share of the other rows without voice prompts.
         dialogue: chance that a further turn is another speaker's.
     """
 
     frames: int = 1000
     limits: tuple[float, ...] = (4.0, 6.0, 8.0, 16.0)
-    voice_seconds: tuple[float, float] = (1.5, 3.0)
+    voice_seconds: tuple[float, float] = (1.0, 2.0)
     forget: float = 0.1
-    voiceless: float = 0.0
     dialogue: float = 0.7
 
 
@@ -95,7 +100,7 @@ class Sequences:
         seed: int = 0,
     ) -> None:
         self.corpus, self.tokens, self.config, self.seed = corpus, tokens, config, seed
-        self.tokenizer, self.frame_rate = tokenizer, frame_rate
+        self.frame_rate = frame_rate
         self.prompts = PromptWriter(tokenizer, tokens)
         self.voices: dict[str, list[Utterance]] = {}
         for utterance in corpus.part(held_out=False):
@@ -107,12 +112,17 @@ class Sequences:
     def __call__(self, step: int, shard: int, num_shards: int) -> Batch:
         rng = np.random.default_rng((self.seed, step, shard))
         limit = rng.choice(self.config.limits) * self.frame_rate
-        rows, frames = [], 0.0
-        while frames < self.config.frames:
-            turns = self._turns(rng, limit)
-            rows.append(self._row(turns, rng))
-            frames += sum(utterance.length for _, utterance in turns)
-        return collate(rows, self.tokens)
+        # More rows than are needed, of which those of like lengths are taken: padding costs as much as speech.
+        rows, frames = [], 0
+        while frames < POOL * self.config.frames:
+            rows.append(self._row(self._turns(rng, limit), rng))
+            frames += rows[-1].num_frames
+        rows.sort(key=lambda row: len(row.tokens))
+        first = rng.integers(max(1, round(len(rows) * (1 - 1 / POOL)) + 1))
+        counts = np.cumsum([row.num_frames for row in rows[first:]])
+        return collate(
+            rows[first : first + 1 + int(np.searchsorted(counts, self.config.frames))], self.tokens
+        )
 
     def _turns(self, rng: np.random.Generator, limit: float) -> list[tuple[int, Utterance]]:
         """(speaker, utterance) as long as they fit ``limit`` frames; one at least."""
@@ -135,11 +145,9 @@ class Sequences:
     def _row(self, turns: Sequence[tuple[int, Utterance]], rng: np.random.Generator) -> _Row:
         if rng.random() < self.config.forget:
             return self._forgetful(turns)
-        voices: list[Tensor] = []
-        if rng.random() >= self.config.voiceless:
-            names = dict(reversed([(speaker, utterance) for speaker, utterance in turns]))
-            voices = [self._voice(names[speaker], rng) for speaker in range(len(names))]
-        return make_row(self.prompts, self.tokenizer, self.corpus, turns, voices)
+        one_of_each = dict(turns)
+        voices = [self._voice(one_of_each[speaker], rng) for speaker in range(len(one_of_each))]
+        return make_row(self.prompts, self.corpus, turns, voices)
 
     def _voice(self, utterance: Utterance, rng: np.random.Generator) -> Tensor:
         """Latents of a few seconds of another utterance."""
@@ -154,36 +162,31 @@ class Sequences:
         for _, utterance in turns:
             tokens += [self.tokens.frame] * utterance.length
             latents.append(self.corpus.latents(utterance))
-        return _Row([*tokens, self.tokens.end], latents, [], [], 0)
+        return _Row([*tokens, self.tokens.end], latents, [], [], 0, len(turns))
 
 
 def make_row(
     prompts: PromptWriter,
-    tokenizer: TextTokenizer,
     corpus: SpeechCorpus,
     turns: Sequence[tuple[int, Utterance]],
     voices: Sequence[Tensor],
 ) -> _Row:
     """Prompt and speech of (speaker, utterance) pairs; ``voices``: raw latents (F, D) of each speaker's prompt."""
     ids = prompts.tokens
-    script = [Turn(speaker, spoken(utterance.symbols)) for speaker, utterance in turns]
-    tokens = prompts.write(script, [len(voice) for voice in voices]).tolist()
+    tokens = prompts.write_voices([len(voice) for voice in voices]).tolist()
     begin = len(tokens) - 1
-    latents = list(voices)
+    script = [Turn(speaker, as_text(utterance.symbols)) for speaker, utterance in turns]
+    reading = [*prompts.write_reading(script).tolist(), ids.end]
+    frames = [count for _, utterance in turns for count in utterance.frames]
     written: list[tuple[int, int]] = []
     following: list[tuple[int, int]] = []
-    script_ids = [reading(tokenizer, turn.speaker, turn.text) for turn in script]
-    flat = [token for turn_ids in script_ids for token in turn_ids] + [ids.end]
-    at = 0
-    for turn_ids, (_, utterance) in zip(script_ids, turns, strict=True):
-        for token, frames in zip(turn_ids, utterance.frames, strict=True):
-            written.append((len(tokens), token))
-            tokens.append(token)
-            at += 1
-            following += [(place, flat[at]) for place in range(len(tokens) - 1, len(tokens) + frames)]
-            tokens += [ids.frame] * frames
-        latents.append(corpus.latents(utterance))
-    return _Row([*tokens, ids.end, ids.eos], latents, written, following, begin)
+    for token, count, after in zip(reading, frames, reading[1:], strict=False):
+        place = len(tokens)
+        written.append((place, token))
+        following += [(at, after) for at in range(place, place + count + 1)]
+        tokens += [token, *[ids.frame] * count]
+    latents = [*voices, *(corpus.latents(utterance) for _, utterance in turns)]
+    return _Row([*tokens, ids.end, ids.eos], latents, written, following, begin, len(turns))
 
 
 def collate(rows: Sequence[_Row], tokens: SpeechTokens) -> Batch:
@@ -205,7 +208,9 @@ def collate(rows: Sequence[_Row], tokens: SpeechTokens) -> Batch:
             written.append(ids)
             places, ids = (torch.tensor(items) for items in zip(*row.following, strict=True))
             following_BT[index, places] = ids
-    written_RT = pad_sequence(written, batch_first=True, padding_value=tokens.eos) if written else tokens_BT[:0]
+    written_RT = (
+        pad_sequence(written, batch_first=True, padding_value=tokens.eos) if written else tokens_BT[:0]
+    )
     counts = torch.tensor([len(ids) for ids in written])
     written_valid_RT = torch.arange(written_RT.shape[1]) < counts[:, None] if written else written_RT.bool()
     latents_ND = torch.cat([part for row in rows for part in row.latents])
