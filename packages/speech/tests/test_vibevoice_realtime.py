@@ -1,7 +1,7 @@
 """VibeVoice-Realtime: the loop against one written with the peer's Qwen2 parts, its checkpoint, its voices.
 
-No installable package has this model; the oracle follows the published description step by step, without our caches,
-batching or decoder.
+No installable package has this model (for its makers' own numbers see ``test_realtime_golden.py``); the oracle follows
+the published description step by step, without our caches, batching or decoder.
 """
 
 from __future__ import annotations

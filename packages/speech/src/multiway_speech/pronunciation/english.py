@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from multiway_core.errors import InputError
 
 from multiway_speech.pronunciation.derived import contraction, derive
+from multiway_speech.pronunciation.heteronyms import heteronym
 from multiway_speech.pronunciation.lexicon import look_up
 from multiway_speech.pronunciation.normalize import normalize
 from multiway_speech.pronunciation.phones import BOUNDARY, MARKS, bare, is_vowel
@@ -60,24 +61,26 @@ class EnglishPronouncer:
                 f"there is nothing to say in {text[:40]!r}: give a text of Latin letters or digits"
             )
         words: list[Word] = []
-        following: str | None = None  # first phone of the next word, a mark, or None at the end
-        mark = ""
-        for item in reversed(said):
+        following = mark = said[-1]  # following: the first phone of the next word, or a mark
+        for place in range(len(said) - 2, -1, -1):
+            item = said[place]
             if item in MARKS:
                 following = mark = item
                 continue
-            phones = self._in_context(item, following)
+            before = said[place - 1] if place and said[place - 1] not in MARKS else ""
+            behind = said[place + 1] if not mark else ""
+            phones = heteronym(item, before, behind) or self._in_context(item, following)
             words.append(Word(item, phones, mark))
             following, mark = phones[0], ""
         return words[::-1]
 
-    def _in_context(self, word: str, following: str | None) -> tuple[str, ...]:
-        vowel_next = following is not None and is_vowel(following)
-        pause_next = following is None or following in MARKS
+    def _in_context(self, word: str, following: str) -> tuple[str, ...]:
+        """Phones of a word before a symbol, with its weak form where it has one."""
+        pause_next = following in MARKS
         if word == "the":
-            return ("DH", "IY0" if vowel_next else "AH0")
+            return ("DH", "IY0" if is_vowel(following) else "AH0")
         if word == "to" and not pause_next:
-            return ("T", "UW0" if vowel_next else "AH0")
+            return ("T", "UW0" if is_vowel(following) else "AH0")
         phones = self.pronounce(word)
         if word in _UNSTRESSED and not pause_next:
             phones = tuple(bare(phone) + "0" if is_vowel(phone) else phone for phone in phones)

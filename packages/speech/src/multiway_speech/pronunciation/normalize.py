@@ -1,7 +1,4 @@
-"""Written English -> what is said: words in lower case, letters by name in upper case, and marks.
-
-All patterns have bounded repetitions, so that time grows with the text's length and no faster.
-"""
+"""Written English -> what is said: words in lower case, letters by name in upper case, and marks."""
 
 from __future__ import annotations
 
@@ -9,86 +6,35 @@ import re
 import unicodedata
 
 from multiway_speech.pronunciation.lexicon import look_up
-from multiway_speech.pronunciation.numbers import cardinal, decimal, digits, ordinal, year
+from multiway_speech.pronunciation.verbalize import expand
 
-_SINGLE = str.maketrans(
+_WRITTEN_OUT = str.maketrans(
     {
-        "ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l",
-        "Ł": "L", "đ": "d", "Đ": "D", "ð": "th", "Ð": "Th", "þ": "th", "Þ": "Th", "ı": "i", "ħ": "h",
-        "‘": "'", "’": "'", "ʼ": "'", "`": "'", "´": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"',
-        "–": "-", "—": " -- ", "―": " -- ", "‐": "-", "‑": "-", "−": "-", "…": " -- ",
-        "×": " times ", "÷": " divided by ", "°": " degrees ", "©": " copyright ", "®": " ", "™": " ",
-        "¿": " ", "¡": " ", "•": " ; ",
+        "ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L",
+        "đ": "d", "Đ": "D", "ð": "th", "Ð": "Th", "þ": "th", "Þ": "Th", "ı": "i", "ħ": "h", "Ħ": "H",
+        "‘": "'", "’": "'", "ʼ": "'", "′": "'", "`": "'", "´": "'", "“": '"', "”": '"', "„": '"', "«": '"',
+        "»": '"', "–": "-", "—": " -- ", "―": " -- ", "‐": "-", "‑": "-", "−": "-", "…": " -- ", "⁄": "/",
+        "×": " x ", "÷": " divided by ", "°": " degrees ", "©": " copyright ", "®": " ", "™": " ", "•": " ; ",
+        "¢": " cents ", "¥": " yen ", "₹": " rupees ", "≈": " about ", "≠": " is not equal to ", "±": " plus or minus ",
+        "≤": " at most ", "≥": " at least ", "→": " to ", "√": " square root of ", "∞": " infinity ", "²": " squared ",
+        "³": " cubed ", "½": " one half ", "⅓": " one third ", "⅔": " two thirds ", "¼": " one quarter ",
+        "¾": " three quarters ", "。": ". ", "、": ", ",
     }
 )  # fmt: skip
-
-_ABBREVIATIONS = {
-    "mr": "mister", "mrs": "missus", "ms": "miz", "dr": "doctor", "prof": "professor", "jr": "junior",
-    "sr": "senior", "vs": "versus", "etc": "et cetera", "gen": "general", "col": "colonel", "sgt": "sergeant",
-    "lt": "lieutenant", "capt": "captain", "gov": "governor", "sen": "senator", "rep": "representative",
-    "rev": "reverend", "hon": "honorable", "pres": "president", "dept": "department", "univ": "university",
-    "assn": "association", "bros": "brothers", "inc": "incorporated", "ltd": "limited", "corp": "corporation",
-    "co": "company", "ave": "avenue", "blvd": "boulevard", "rd": "road", "mt": "mount", "ft": "fort",
-    "jan": "january", "feb": "february", "mar": "march", "apr": "april", "jun": "june", "jul": "july",
-    "aug": "august", "sep": "september", "sept": "september", "oct": "october", "nov": "november",
-    "dec": "december", "approx": "approximately", "est": "established", "fig": "figure", "vol": "volume",
-}  # fmt: skip
-"""Only with their dot."""
-
-_SYMBOLS = {"&": "and", "+": "plus", "=": "equals", "@": "at", "#": "number", "%": "percent", "*": "",
-            "<": "less than", ">": "greater than", "~": "about", "/": "slash", "\\": "backslash", "^": "",
-            "_": "", "$": "dollars", "€": "euros", "£": "pounds", "|": ""}  # fmt: skip
-_WORD = r"[A-Za-z]+(?:'[A-Za-z]+)*"
-_TOKEN = re.compile(rf"(?P<word>{_WORD})|(?P<mark>[,.?!;:()\[\]{{}}-]+)|(?P<symbol>[&+=@#%<>~/\\$€£])")
+_GREEK = re.compile("(?<![\u0370-\u03ffA-Za-z])[\u0391-\u03a9\u03b1-\u03c9](?![\u0370-\u03ff])")
+_TOKEN = re.compile(
+    r"(?P<word>(?<![A-Za-z])'(?:em|til|tis|twas|cause|bout|round)\b|[A-Za-z]+(?:'[A-Za-z]+)*)"
+    r"|(?P<mark>[,.?!;:()\[\]{}-]+)|(?P<symbol>[&+=@#%<>~$€£])",
+    re.I,
+)
+_SYMBOLS = {"&": "and", "+": "plus", "=": "equals", "@": "at", "#": "number", "%": "percent", "<": "less than",
+            ">": "greater than", "~": "about", "$": "dollars", "€": "euros", "£": "pounds"}  # fmt: skip
 _STRONGEST = "?!.:;-,"
 """Of several marks in a row one is kept: the first of these."""
-
-
-def fold(text: str) -> str:
-    """ASCII letters, digits and marks for any Unicode text; what has no such form is left out."""
-    text = unicodedata.normalize("NFKD", text.translate(_SINGLE))
-    text = "".join(c for c in text if not unicodedata.combining(c))
-    return "".join(c if c.isascii() or c in "€£" else " " for c in text.translate(_SINGLE))
-
-
-def _initials(match: re.Match[str]) -> str:
-    return " ".join(match[0].replace(".", " ").upper().split()) + " "
-
-
-def _number(match: re.Match[str]) -> str:
-    text = match[0].replace(",", "")
-    if "." in text:
-        return f" {decimal(text)} "
-    if len(text) == 4 and "," not in match[0] and 1100 <= int(text) < 2100:
-        return f" {year(int(text))} "
-    return (
-        f" {digits(text) if len(text) > 15 or (text[0] == '0' and len(text) > 1) else cardinal(int(text))} "
-    )
-
-
-def expand(text: str) -> str:
-    """Numbers, abbreviations and symbols of a folded text written out."""
-    text = re.sub(r"\be\.g\.", "for example", text, flags=re.I)
-    text = re.sub(r"\bi\.e\.", "that is", text, flags=re.I)
-    text = re.sub(r"\b(?:[A-Za-z]\.){2,12}", _initials, text)
-    text = re.sub(r"\bSt\.(?= [A-Z])", "saint", text)
-    text = re.sub(r"\b[Ss]t\.", "street", text)
-    text = re.sub(r"\bNo\.(?= ?\d)", "number ", text)
-    text = re.sub(
-        r"\b([A-Za-z]{2,6})\.(?! *$)",
-        lambda m: (
-            _ABBREVIATIONS.get(m[1].lower(), m[0]) if m[1][0].isupper() or m[1] in ("vs", "etc") else m[0]
-        ),
-        text,
-    )
-    text = re.sub(r"(?<![A-Za-z])([A-Z])\.(?= {0,3}[A-Z])", r"\1 ", text)
-    text = re.sub(
-        r"\$ ?([\d,]{1,20}(?:\.\d{1,9})?)( (?:hundred|thousand|million|billion|trillion))?",
-        r"\1\2 dollars",
-        text,
-    )
-    text = re.sub(r"(?<![\d.])(\d{1,15})(?:st|nd|rd|th)\b", lambda m: f" {ordinal(int(m[1]))} ", text)
-    return re.sub(r"\d{1,3}(?:,\d{3}){1,6}(?:\.\d{1,40})?|\d{1,40}(?:\.\d{1,40})?", _number, text)
+_SPELT = frozenset("us it id ip os pr hr er ad ai pa la de".split())
+"""Words that in upper case, in a text that is not all in upper case, are abbreviations."""
+_READ = 5
+"""An unknown word of more upper-case letters is read, not spelt."""
 
 
 def normalize(text: str) -> list[str]:
@@ -101,18 +47,16 @@ def normalize(text: str) -> list[str]:
     said: list[str] = []
     for match in _TOKEN.finditer(text):
         if match["word"]:
-            said += _case(match["word"], shouting)
+            starts = not said or said[-1] in ".?!:"
+            said += _as_said(match["word"], starts, shouting)
         elif match["symbol"]:
             said += _SYMBOLS[match["symbol"]].split()
-        else:
-            mark = _mark(
-                match[0], text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
-            )
-            if mark and said:
-                if said[-1] in _STRONGEST:
-                    said[-1] = min(said[-1], mark, key=_STRONGEST.index)
-                else:
-                    said.append(mark)
+        elif said:
+            mark = _mark(match, text)
+            if mark and said[-1] in _STRONGEST:
+                said[-1] = min(said[-1], mark, key=_STRONGEST.index)
+            elif mark:
+                said.append(mark)
     if said and said[-1] in ",;:-":
         said[-1] = "."
     elif said and said[-1] not in _STRONGEST:
@@ -120,28 +64,54 @@ def normalize(text: str) -> list[str]:
     return said
 
 
-def _mark(marks: str, before: str, after: str) -> str:
-    if marks == "-" and before.isalnum() and after.isalnum():
-        return ""  # a hyphen
-    marks = re.sub(r"[()\[\]{}]", ",", marks)
-    if "..." in marks:
-        marks = marks.replace("...", "-")
+def fold(text: str) -> str:
+    """ASCII letters, digits and marks, and € and £, of any Unicode text; what has no such form is left out."""
+    text = re.sub(r"\n\s*\n", " . ", text)
+    text = re.sub(r"(?<=\d)(?=[½⅓⅔¼¾])", " and ", text)
+    text = _GREEK.sub(_greek, text.translate(_WRITTEN_OUT))
+    text = unicodedata.normalize("NFKD", text).translate(_WRITTEN_OUT)
+    return " ".join("".join(map(_ascii, text)).split())
+
+
+def _ascii(character: str) -> str:
+    if character.isascii() or character in "€£":
+        return character
+    if unicodedata.combining(character) or character in "\u200b\u200d\u00ad\ufe0f":
+        return ""
+    return str(unicodedata.decimal(character, " "))
+
+
+def _greek(match: re.Match[str]) -> str:
+    """The name of a Greek letter that stands alone, as in formulas."""
+    name = unicodedata.name(match[0], "").rpartition(" ")[2].lower().replace("lamda", "lambda")
+    return f"{name} " if match.string[match.end() : match.end() + 1].isalnum() else name
+
+
+def _mark(match: re.Match[str], text: str) -> str:
+    """The one mark of several, or nothing for a hyphen."""
+    marks = match[0]
+    if marks == "-" and text[match.start() - 1].isalnum() and text[match.end() : match.end() + 1].isalnum():
+        return ""
+    marks = re.sub(r"[()\[\]{}]", ",", marks.replace("...", "-"))
     return min(marks, key=_STRONGEST.index)
 
 
-_SPELT = {"us", "it", "id", "ip", "os", "pr", "hr", "er", "ad", "ai"}
-
-
-def _case(word: str, shouting: bool) -> list[str]:
-    """A word as it is said: in lower case, or letter by letter."""
+def _as_said(word: str, starts: bool, shouting: bool) -> list[str]:
+    """A word in lower case, or letter by letter; ``starts``: it begins a sentence."""
     lower = word.lower()
-    body = lower.removesuffix("'s")
-    if len(body) < 2 or not word[: len(body)].isupper():
+    body, ending = re.fullmatch(r"(.*?)('?s?)", word, re.S).groups()  # type: ignore[union-attr]
+    if len(word) == 1:
+        return [lower] if lower in "ai" and (word.islower() or starts or shouting or word == "I") else [word.upper()]
+    if word.islower() or word[1:].islower() or "'" in body:
         return [lower]
-    known = look_up(body) is not None
-    if (known and (shouting or body not in _SPELT)) or (
-        not known and len(body) > 5 and re.search("[aeiouy]", body)
-    ):
+    if body.isupper():
+        known = look_up(body.lower()) is not None
+        if known and len(body) > 1 and (shouting or body.lower() not in _SPELT):
+            return [lower]
+        if not known and len(body) > _READ and re.search("[AEIOUY]", body):
+            return [lower]
+        return [*body[:-1], body[-1] + (f"'{ending[-1]}" if ending.strip("'") else "")]
+    if look_up(lower) is not None:
         return [lower]
-    letters = list(body.upper())
-    return [*letters[:-1], letters[-1] + lower[len(body) :]]
+    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z']+", word)  # as in camelCase
+    return [item for part in parts for item in _as_said(part, False, shouting)] if len(parts) > 1 else [lower]
