@@ -18,8 +18,8 @@ from multiway_core.files import write_text
 from multiway_tts import judges
 from multiway_tts.casting import Cast, Part
 from multiway_tts.items import Item, others, recording_of
-from multiway_tts.model import BUNDLED_MODEL, load_speaker, speech_options
-from multiway_tts.performance import DEFAULT_KEY, Performance
+from multiway_tts.model import BUNDLED_MODEL, DEFAULT_KEY, load_speaker, speech_options
+from multiway_tts.performance import Performance
 
 if TYPE_CHECKING:
     from multiway_tts.model import Speaker

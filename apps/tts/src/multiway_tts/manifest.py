@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from multiway_core.files import write_text
 
 from multiway_tts.casting import Part
 from multiway_tts.performance import Performance, SpokenTurn
@@ -71,8 +74,6 @@ class Manifest:
 
     def subtitles(self, kind: str) -> str:
         """``srt`` or ``vtt``, with the script's names; without any where there is one speaker only."""
-        from dataclasses import replace
-
         from multiway_speech.export import subtitles
 
         transcript = self.transcript()
@@ -116,6 +117,13 @@ def manifest_of(
         speakers=performance.cast.parts,
         turns=tuple(performance.turns()),
     )
+
+
+def write_beside(path: Path, manifest: Manifest, kinds: Sequence[str]) -> None:
+    """Write ``path`` with the endings ``.json``, ``.srt``, ``.vtt``. Raises OutputError."""
+    for kind in kinds:
+        text = manifest.dumps() if kind == "json" else manifest.subtitles(kind)
+        write_text(path.with_suffix(f".{kind}"), text)
 
 
 def model_hash(name: str) -> str | None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 BUNDLED_MODEL = "bundled:tts-tiny"
 PROGRAM = "multiway-tts"
+DEFAULT_KEY = "multiway"
+"""Of the watermark: known to everybody, so that everybody can look for it."""
 
 
 class Speaker(Protocol):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from multiway_tts.casting import Cast
 from multiway_tts.disclaimer import is_disclaimer
+from multiway_tts.model import DEFAULT_KEY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from multiway_speech.vibevoice.pipeline import Speech, SpeechOptions
 
     from multiway_tts.model import Speaker
-
-DEFAULT_KEY = "multiway"
-"""Of the watermark: known to everybody, so that everybody can look for it."""
 
 
 @dataclass(frozen=True)

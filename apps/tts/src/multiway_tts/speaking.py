@@ -16,7 +16,7 @@ from multiway_core.files import write_text
 
 from multiway_tts.casting import cast, names_in_scripts, read_assignments
 from multiway_tts.disclaimer import Disclaimer, with_disclaimer
-from multiway_tts.manifest import Manifest, manifest_of, model_hash
+from multiway_tts.manifest import Manifest, manifest_of, model_hash, write_beside
 from multiway_tts.model import PROGRAM, load_speaker, speech_options
 from multiway_tts.performance import Performance
 
@@ -166,13 +166,6 @@ def pcm(samples: np.ndarray) -> bytes:
     import numpy as np
 
     return (np.clip(np.nan_to_num(samples), -1, 1) * 32767).round().astype("<i2").tobytes()
-
-
-def write_beside(path: Path, manifest: Manifest, kinds: Sequence[str]) -> None:
-    """Write ``path`` with the endings ``.json``, ``.srt``, ``.vtt``. Raises OutputError."""
-    for kind in kinds:
-        text = manifest.dumps() if kind == "json" else manifest.subtitles(kind)
-        write_text(path.with_suffix(f".{kind}"), text)
 
 
 def _keep(

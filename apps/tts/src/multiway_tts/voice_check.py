@@ -1,7 +1,7 @@
 """Does a recording hold a voice? Noise, tones and most music are refused before a model imitates them.
 
-Speech is voiced (its waveform repeats 70 to 400 times a second) in good part of its loud moments, and its loudness moves
-with the syllables, 2 to 8 times a second. Noise does not repeat, music mostly moves slower. A fast melody passes.
+Speech is voiced (its waveform repeats 70 to 400 times a second) in good part of its loud moments, and its loudness
+moves with the syllables, 2 to 8 times a second. Noise does not repeat, music mostly moves slower. A fast melody passes.
 
 Shape suffixes: T samples, F frames (32 ms, every 10 ms).
 """
@@ -21,8 +21,8 @@ VOICED = 0.6
 LEAST_VOICED = 0.15
 """Share of the loud frames. 53 recordings of speech had 0.30 (a meeting) to 0.84, white and pink noise up to 0.08."""
 LEAST_RHYTHM = 0.3
-"""Power of the envelope at 2 to 8 Hz, where its mean is 1. The same recordings had 0.51 (with music behind the voice) to
-2.0; noise up to 0.13, a tone and organ chords 0, piano chords up to 0.26."""
+"""Power of the envelope at 2 to 8 Hz, where its mean is 1. The same recordings had 0.51 (with music behind the voice)
+to 2.0; noise up to 0.13, a tone and organ chords 0, piano chords up to 0.26."""
 CLIPPED = 0.01
 
 _SIZE, _HOP = 512, 160

@@ -10,8 +10,7 @@ import typer
 from multiway_core.app import DeviceOption, JsonOption, note, write_stdout
 
 from multiway_tts.commands.options import ConsentOption, KeyOption, ModelOption
-from multiway_tts.model import BUNDLED_MODEL
-from multiway_tts.performance import DEFAULT_KEY
+from multiway_tts.model import BUNDLED_MODEL, DEFAULT_KEY
 
 voices = typer.Typer(
     help="List the model's voices, or make a voice file of a recording.", add_completion=False

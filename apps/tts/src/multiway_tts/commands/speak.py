@@ -10,8 +10,7 @@ from multiway_core.app import DeviceOption, DtypeOption, JsonOption, SeedOption
 from multiway_core.errors import InputError
 
 from multiway_tts.commands.options import CfgOption, ConsentOption, KeyOption, ModelOption, StepsOption
-from multiway_tts.model import BUNDLED_MODEL
-from multiway_tts.performance import DEFAULT_KEY
+from multiway_tts.model import BUNDLED_MODEL, DEFAULT_KEY
 
 
 def speak(

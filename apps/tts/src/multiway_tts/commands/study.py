@@ -18,7 +18,7 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="TEXTS",
-            help='One text a line, or .jsonl rows {"text": ..., "voice": ..., "file": ...}; voice and file may be absent.',
+            help='One text a line, or .jsonl rows {"text": ..., "voice": ..., "file": ...}, all but text optional.',
         ),
     ],
     judge: Annotated[
@@ -26,7 +26,7 @@ def evaluate(
         typer.Option(
             "--judge",
             metavar="PATH|NAME",
-            help="Who writes down what is heard: a folder or name of a Whisper model (CTranslate2), or a VibeVoice-ASR model.",
+            help="Who writes down what is heard: a Whisper model (CTranslate2), or a VibeVoice-ASR model.",
         ),
     ] = None,
     language: Annotated[str, typer.Option("--language", help="Of the texts, for the judge.")] = "en",
@@ -35,7 +35,7 @@ def evaluate(
         typer.Option(
             "--reference",
             metavar="DIR",
-            help="Do not speak: score the recordings of the texts in this folder (a teacher's, an earlier run's audio).",
+            help="Do not speak: score the recordings of the texts in this folder, a teacher's or an earlier run's.",
         ),
     ] = None,
     recordings: Annotated[
