@@ -87,7 +87,7 @@ def test_what_is_stopped_is_kept_and_called_partial(session, tmp_path) -> None:
     assert value["state"] == "partial"
     assert "partial: stopped after" in value["summary"]
     assert 0 < len(samples) < 3 * RATE
-    assert [Path(file).name for file in write_files(tmp_path, manifest, samples)][0] == "speech.partial.wav"
+    assert Path(write_files(tmp_path, manifest, samples)[0]).name == "speech.partial.wav"
 
 
 def test_an_own_voice_takes_consent(session, recording) -> None:

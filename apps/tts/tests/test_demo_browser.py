@@ -65,7 +65,9 @@ def test_a_script_is_written_spoken_and_heard(open_tab, url, keep) -> None:
     coloured = """canvas => {
         const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
         const found = new Set();
-        for (let i = 0; i < data.length; i += 4) if (data[i + 3] === 255) found.add([data[i], data[i + 1], data[i + 2]].join());
+        for (let i = 0; i < data.length; i += 4) {
+            if (data[i + 3] === 255) found.add([data[i], data[i + 1], data[i + 2]].join());
+        }
         return [...found];
     }"""
     colours = tab.locator("#tts-player canvas").evaluate(coloured)
