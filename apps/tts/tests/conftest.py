@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from multiway_speech.language_model import LanguageModel, LanguageModelConfig
 from multiway_speech.recorder import record
-from multiway_speech.speech_tokenizer.config import SpeechTokenizerConfig
+from multiway_speech.speech_tokenizer.config import TINY_25HZ, SpeechTokenizerConfig
 from multiway_speech.vibevoice import checkpoint
-from multiway_speech.vibevoice.config import DiffusionHeadConfig, SpeechTokens, VibeVoiceConfig
+from multiway_speech.vibevoice import folder as small
+from multiway_speech.vibevoice.config import TINY, DiffusionHeadConfig, SpeechTokens, VibeVoiceConfig
 from multiway_speech.vibevoice.model import VibeVoice
 from multiway_speech.vibevoice.voices import Voice
 from multiway_speech.vibevoice_realtime import checkpoint as realtime_checkpoint
@@ -129,6 +131,30 @@ def folder(tmp_path_factory):
 def voiceless_folder(tmp_path_factory):
     """One without, as the published ones are."""
     return save_tiny(tmp_path_factory.mktemp("models") / "voiceless", voices=())
+
+
+@pytest.fixture(scope="session")
+def small_folder(tmp_path_factory):
+    """Random weights of the bundled model's kind: it reads phones and tells where its turns begin."""
+    folder = tmp_path_factory.mktemp("models") / "small"
+    torch.manual_seed(0)
+    text = LanguageModelConfig(
+        hidden_size=32,
+        num_layers=1,
+        num_heads=2,
+        num_kv_heads=1,
+        inner_size=48,
+        vocab_size=96,
+        max_positions=2048,
+    )
+    acoustic = replace(TINY_25HZ, widths=(8, 8, 8), decoder_depths=None, depths=(0, 1, 1), latent_size=6)
+    model = VibeVoice(replace(TINY, acoustic=acoustic, text=text, head=replace(HEAD, inner_size=48))).eval()
+    for parameter in model.head.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    small.save(model, folder)
+    for name in VOICES:
+        Voice(name, torch.randn(30, 6)).save(folder / "voices" / f"{name}.safetensors")
+    return folder
 
 
 @pytest.fixture(scope="session")

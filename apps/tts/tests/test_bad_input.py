@@ -22,7 +22,7 @@ def refused(call, folder, tmp_path):
 
     def check(message, *arguments, output="out.wav", model=folder):
         before = sorted(tmp_path.rglob("*"))
-        code, out, err = call("speak", *arguments, "-o", tmp_path / output, "--model", model, "--steps", 1)
+        code, out, err = call("speak", "--steps", 1, "-o", tmp_path / output, "--model", model, *arguments)
         assert (code, out) == (2, ""), err
         assert len(err.splitlines()) == 1
         assert message in err
@@ -44,7 +44,7 @@ def refused(call, folder, tmp_path):
         ("Speaker 1: " + "a" * 101, "a word of 101 characters; at most 100"),
         ("Hello [pause:5].", "'[pause:5]' is not a pause; write [pause:500ms]"),
         ("Hello [pause:90s] there.", "a pause of 90 s; at most 60 s"),
-        ("[pause:2s]", "Speaker 1 says nothing"),
+        ("[pause:2s]", "there is nothing to speak in it"),
         ("word and " * 2500, "positions, and the model has 2500; divide the script"),
     ],
 )

@@ -123,7 +123,7 @@ def test_the_same_seed_is_the_same_sound_and_options_matter(call, folder, tmp_pa
         assert np.abs(spoken(*options) - first).max() > 0, options
 
 
-def test_raw_sound_streams_to_standard_output(call, folder, tmp_path, capfdbinary) -> None:
+def test_raw_sound_streams_to_standard_output(folder, tmp_path, capfdbinary) -> None:
     from multiway_core.app import run
     from multiway_tts.cli import cli
 

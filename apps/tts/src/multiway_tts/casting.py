@@ -89,7 +89,9 @@ def cast(speaker: Speaker, names: Sequence[str], given: Mapping[str, str], *, co
     free = [voice for voice in known if voice not in chosen.values()]
     if not known and not any(chosen.values()):
         return Cast(tuple(Part(name, "", "chosen by the model") for name in names), {})
-    parts, voices, remarks = [], {}, []
+    parts: list[Part] = []
+    voices: dict[str, Any] = {}
+    remarks: list[str] = []
     for name, wanted in chosen.items():
         if wanted is None:
             if not free:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from multiway_tts.casting import Cast
@@ -79,8 +80,10 @@ class Performance:
         self._ended = time.monotonic()
 
     def _plain(self) -> Iterator[np.ndarray]:
+        from multiway_speech.vibevoice.pipeline import Speech
+
         for item in self._source:
-            if hasattr(item, "sections"):
+            if isinstance(item, Speech):
                 self.speech = item
             else:
                 yield item.samples
@@ -108,13 +111,15 @@ class Performance:
 
         found: list[SpokenTurn] = []
         for section in self.speech.sections:
-            first, last = (round(second * self.rate) for second in (section.start, section.end))
-            sound = self.speech.samples[first:last]
-            times = turn_times(sound, self.rate, [turn.text for turn in section.turns])
-            guessed = len(section.turns) > 1
-            for turn, (start, end) in zip(section.turns, times, strict=True):
-                begin, stop = section.start + start, section.start + end
-                found.append(_spoken(turn, begin, stop, guessed, section.complete))
+            # A model that tells where its turns begin leaves nothing to guess but the silence around each.
+            told = len(section.turn_starts) == len(section.turns)
+            edges = [*section.turn_starts, section.end] if told else [section.start, section.end]
+            groups = [[turn] for turn in section.turns] if told else [section.turns]
+            for turns, (start, end) in zip(groups, pairwise(edges), strict=True):
+                sound = self.speech.samples[round(start * self.rate) : round(end * self.rate)]
+                times = turn_times(sound, self.rate, [turn.text for turn in turns])
+                for turn, (begin, stop) in zip(turns, times, strict=True):
+                    found.append(_spoken(turn, start + begin, start + stop, len(turns) > 1, section.complete))
         return found
 
     def problems(self) -> list[str]:

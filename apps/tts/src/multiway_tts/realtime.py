@@ -64,7 +64,8 @@ class RealtimeSpeaker:
             if turn.pause_ms:
                 pieces.append(self._silence(turn.pause_ms))
                 yield SpeechPiece(pieces[-1])
-            start, problem = self._seconds(pieces), None
+            start = self._seconds(pieces)
+            problem: str | None = None
             for piece in self._speak(turn, voices[script.speakers[turn.speaker]], options, index):
                 if isinstance(piece, RealtimeSpeech):
                     problem = piece.problem

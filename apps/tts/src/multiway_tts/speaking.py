@@ -117,7 +117,22 @@ def read(text: str, speaker: Speaker, assignments: dict[str, str]) -> Script:
     from multiway_speech.script import parse_script
     from multiway_speech.vibevoice.pipeline import MAX_SPEAKERS
 
-    return parse_script(text, voices=names_in_scripts(speaker, assignments), max_speakers=MAX_SPEAKERS)
+    script = parse_script(text, voices=names_in_scripts(speaker, assignments), max_speakers=MAX_SPEAKERS)
+    _check_pronounceable(script, speaker)
+    return script
+
+
+def _check_pronounceable(script: Script, speaker: Speaker) -> None:
+    """Raises InputError with the line of what a model that reads phones cannot say: better now than an hour later."""
+    from multiway_speech.vibevoice.pipeline import TtsPipeline
+
+    if not isinstance(speaker, TtsPipeline) or not speaker.model.config.reads_along:
+        return
+    for turn in script.turns:
+        try:
+            speaker.pronounce(turn.text)
+        except InputError as error:
+            raise InputError(f"script, line {turn.line}: {error}") from error
 
 
 def perform(

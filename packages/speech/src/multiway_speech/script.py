@@ -27,6 +27,7 @@ _NAME = re.compile(r"[^\W\d_a-z][\w'-]*")
 _PAUSE = re.compile(r"\[\s*pause\s*:\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(ms|s)\s*\]", re.IGNORECASE)
 _PAUSE_LIKE = re.compile(r"\[\s*pause\b[^\]\n]{0,40}\]?", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.!?…。！？])[\"'”’)\]]*\s+|(?<=[。！？])")
+_PART_END = re.compile(r"(?<=[,;:—–])\s+")
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,18 @@ class Script:
     final_pause_ms: int = 0
 
     def split(self, max_characters: int) -> Script:
-        """Long turns as several of the same speaker, cut behind sentences: speech hurries in very long turns."""
+        """Long turns as several of the same speaker: speech hurries in very long turns.
+
+        They are cut behind sentences, a longer sentence behind its parts, and a longer part between words.
+        """
         turns: list[Turn] = []
         for turn in self.turns:
-            for index, part in enumerate(_pack(_SENTENCE_END.split(turn.text), max_characters)):
+            sentences = [
+                part
+                for sentence in _SENTENCE_END.split(turn.text)
+                for part in _shortened(sentence, max_characters)
+            ]
+            for index, part in enumerate(_pack(sentences, max_characters)):
                 turns.append(Turn(turn.speaker, part, 0 if index else turn.pause_ms, turn.line))
         return Script(self.speakers, tuple(turns), self.final_pause_ms)
 
@@ -223,6 +232,17 @@ def _speakable(text: str, line: int, name: str) -> str:
 
 def _has_words(text: str) -> bool:
     return any(c.isalnum() for c in text)
+
+
+def _shortened(sentence: str, limit: int) -> Iterable[str]:
+    if len(sentence) <= limit:
+        return [sentence]
+    words = (
+        word
+        for part in _PART_END.split(sentence)
+        for word in ([part] if len(part) <= limit else part.split())
+    )
+    return list(_pack(words, limit))
 
 
 def _pack(sentences: Iterable[str], limit: int) -> Iterable[str]:

@@ -38,7 +38,7 @@ def connect(session: Session, parts: Components) -> None:
     cleared = [gr.update(value=None, interactive=False)] * len(parts.downloads)
     outputs = [parts.player, *parts.downloads]
 
-    def speak(editor: dict[str, Any] | None, *values: Any, request: Any) -> Iterator[list[Any]]:
+    def speak(request: Any, editor: dict[str, Any] | None, *values: Any) -> Iterator[list[Any]]:
         text = (editor or {}).get("text", "")
         try:
             for value, manifest, samples in session.speak(text, choice_of(*values), request.session_hash):
@@ -57,11 +57,11 @@ def connect(session: Session, parts: Components) -> None:
         session.stop(request.session_hash)
 
     @messages
-    def speak_once(text: str, *values: Any) -> tuple[str, dict[str, Any]]:
+    def speak_once(text: str, *values: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         *_, (_, manifest, samples) = session.speak(text, choice_of(*values))
         assert manifest is not None
-        folder = Path(tempfile.mkdtemp(prefix="multiway-tts-"))
-        return write_files(folder, manifest, samples)[0], manifest.to_json()
+        with tempfile.TemporaryDirectory(prefix="multiway-tts-") as folder:
+            yield write_files(Path(folder), manifest, samples)[0], manifest.to_json()
 
     for function in (speak, stop):
         function.__annotations__["request"] = gr.Request  # Gradio passes it by this annotation

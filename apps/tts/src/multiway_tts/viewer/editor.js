@@ -5,7 +5,6 @@ const LABEL = /^\s*([^:\uff1a\n]{1,60}?)\s*[:\uff1a]/;
 const NUMBERED = /^speaker\s*([0-9]{1,6})$/i;
 const field = find("textarea");
 const mirror = find(".mirror");
-let written = null; // what the field last told, to tell an answer of the server from an echo
 
 function nameOf(label) {
   const numbered = NUMBERED.exec(label);
@@ -70,7 +69,6 @@ function draw() {
 }
 
 field.addEventListener("input", () => {
-  written = field.value;
   props.value = { ...(props.value || {}), text: field.value };
   draw();
 });
@@ -84,8 +82,7 @@ field.addEventListener("keydown", (event) => {
 
 function take() {
   const text = (props.value || {}).text || "";
-  if (text !== field.value && text !== written) field.value = text;
-  written = null;
+  if (text !== field.value) field.value = text;
   draw();
 }
 watch("value", take);

@@ -29,10 +29,9 @@ function decode(text) {
 // Browsers start sound only after a gesture: any click on the page is one.
 function wake() {
   if (!context) context = new (window.AudioContext || window.webkitAudioContext)();
-  if (context.state === "suspended" && run !== null) context.resume();
+  if (context.state === "suspended") context.resume();
 }
-document.addEventListener("pointerdown", wake, { capture: true });
-document.addEventListener("keydown", wake, { capture: true });
+for (const gesture of ["pointerdown", "click", "keydown"]) document.addEventListener(gesture, wake, { capture: true });
 
 function addPeaks(samples) {
   for (let start = 0; start < samples.length; start += BLOCK) {
@@ -43,7 +42,7 @@ function addPeaks(samples) {
 }
 
 function playLive(samples, first) {
-  if (!find(".live input").checked || !context || !samples.length) return;
+  if (!find(".live input").checked || !context || context.state !== "running" || !samples.length) return;
   const buffer = context.createBuffer(1, samples.length, rate());
   buffer.getChannelData(0).set(Float32Array.from(samples, (s) => s / 32768));
   const source = context.createBufferSource();

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from multiway_speech.language_model import LanguageModelConfig
-from multiway_speech.speech_tokenizer.config import ACOUSTIC, SEMANTIC, SpeechTokenizerConfig
+from multiway_speech.speech_tokenizer.config import (
+    ACOUSTIC,
+    SEMANTIC,
+    TINY_25HZ,
+    SpeechTokenizerConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,16 @@ class VibeVoiceConfig:
     """The whole model."""
 
     acoustic: SpeechTokenizerConfig = ACOUSTIC
-    semantic: SpeechTokenizerConfig = SEMANTIC
+    semantic: SpeechTokenizerConfig | None = SEMANTIC
+    """None: what was spoken is heard as latents alone, as VibeVoice-Realtime does."""
     text: LanguageModelConfig = field(default_factory=LanguageModelConfig)
     head: DiffusionHeadConfig = field(default_factory=DiffusionHeadConfig)
     tokens: SpeechTokens = field(default_factory=SpeechTokens)
+    reads_along: bool = False
+    """Whether the model is given the script while it speaks, phone by phone; see ``reading``. No published one is."""
 
     def __post_init__(self) -> None:
-        if self.acoustic.hop != self.semantic.hop:
+        if self.semantic is not None and self.acoustic.hop != self.semantic.hop:
             raise ValueError(
                 f"acoustic frames are {self.acoustic.hop} samples and semantic ones {self.semantic.hop}; "
                 "they must be equal"
@@ -70,4 +78,25 @@ VIBEVOICE_7B = VibeVoiceConfig(
 )
 """VibeVoice-Large: 32K positions, about 45 minutes."""
 
-PRESETS = {"vibevoice-1.5b": VIBEVOICE_1_5B, "vibevoice-7b": VIBEVOICE_7B}
+TINY_TOKENS = SpeechTokens(start=1, end=2, frame=3, eos=0)
+
+TINY = VibeVoiceConfig(
+    acoustic=TINY_25HZ,
+    semantic=None,
+    text=LanguageModelConfig(
+        hidden_size=256,
+        num_layers=6,
+        num_heads=4,
+        num_kv_heads=2,
+        inner_size=768,
+        vocab_size=96,
+        max_positions=2048,
+        rope_theta=10_000.0,
+    ),
+    head=DiffusionHeadConfig(num_layers=3, inner_size=768),
+    tokens=TINY_TOKENS,
+    reads_along=True,
+)
+"""``bundled:tts-tiny``: 25 frames a second of 16 kHz sound; it reads phones."""
+
+PRESETS = {"vibevoice-1.5b": VIBEVOICE_1_5B, "vibevoice-7b": VIBEVOICE_7B, "tiny": TINY}

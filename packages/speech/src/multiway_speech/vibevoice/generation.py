@@ -14,6 +14,7 @@ E hidden size, D latent size, S diffusion steps, T prompt tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,6 +26,7 @@ from multiway_core.generation import StaticKVCache
 from torch import Tensor
 
 from multiway_speech.vibevoice.model import VibeVoice
+from multiway_speech.vibevoice.reading import AlongScript, FreeChoice, NextToken
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,13 @@ class SpeakingStep:
     Attributes:
         step: index from 0.
         audio: row -> float32 (hop,) of new sound, for rows that spoke.
+        tokens: row -> the id of what was chosen.
         ended: row -> "eos" or "length", for rows that end with this step.
     """
 
     step: int
     audio: dict[int, Tensor]
+    tokens: dict[int, int]
     ended: dict[int, str]
 
 
@@ -82,12 +86,18 @@ class SpeechGenerator:
         )
 
     @torch.no_grad()
-    def stream(self, prompts: Sequence[Tensor], voices_ND: Tensor | None = None) -> Iterator[SpeakingStep]:
+    def stream(
+        self,
+        prompts: Sequence[Tensor],
+        voices_ND: Tensor | None = None,
+        readings: Sequence[Tensor] | None = None,
+    ) -> Iterator[SpeakingStep]:
         """Yield every step until all rows have ended.
 
         Args:
             prompts: int64 (T,) token ids a row, the last of them the start token.
             voices_ND: raw latents of all frame tokens in the prompts, in order.
+            readings: int64 (T,) ids a row that a model writes along its speech, if it is one that does.
 
         Raises :class:`InputError` when a prompt and ``max_frames`` do not fit the model's positions.
         """
@@ -95,17 +105,16 @@ class SpeechGenerator:
         cache, start_BE = self._read(prompts, voices_ND)
         device = start_BE.device
         times_SE = model.head.embed_times(self.solver.times_S.to(device))
-        # In ascending order, so that a tie goes to the lower id.
-        control = torch.tensor(sorted({tokens.start, tokens.end, tokens.frame, tokens.eos}), device=device)
+        following: NextToken = FreeChoice(model) if readings is None else AlongScript(model, readings)
         acoustic, semantic = StreamState(len(prompts)), StreamState(len(prompts))
         rows = list(range(len(prompts)))
         generators = [torch.Generator().manual_seed(self.config.seed + row) for row in rows]
         x_BE = start_BE
         for step in range(self.config.max_frames):
             positive_BE, negative_BE = self._advance(x_BE, cache)
-            chosen_B = control[model.language_model.logits_of(positive_BE, control).argmax(dim=-1)]
+            chosen_B = following.choose(positive_BE)
             self._correct_second_context(cache, chosen_B)
-            x_BE = model.language_model.embedding(chosen_B)
+            x_BE = following.embed(chosen_B)
             speaking_N = (chosen_B == tokens.frame).nonzero()[:, 0]
             audio: dict[int, Tensor] = {}
             if len(speaking_N):
@@ -120,13 +129,14 @@ class SpeechGenerator:
             ended = {rows[i]: "eos" for i in finished_B.nonzero()[:, 0].tolist()}
             if step + 1 == self.config.max_frames:
                 ended |= {row: "length" for row in rows if row not in ended}
-            yield SpeakingStep(step, audio, ended)
+            yield SpeakingStep(step, audio, dict(zip(rows, chosen_B.tolist(), strict=True)), ended)
             if len(ended) == len(rows):
                 return
             if ended:
                 kept = (~finished_B).nonzero()[:, 0]
                 copies = 1 if negative_BE is None else 2
                 cache.select(torch.cat([kept + copy * len(rows) for copy in range(copies)]))
+                following.select(kept.tolist())
                 rows, generators = ([items[i] for i in kept.tolist()] for items in (rows, generators))
                 kept = kept.to(device)
                 x_BE, acoustic, semantic = x_BE[kept], acoustic.take(kept), semantic.take(kept)
@@ -215,10 +225,18 @@ class SpeechGenerator:
     ) -> tuple[Tensor, Tensor]:
         """Sound (N, hop) of the latents, and the inputs (N, E) that tell the language model of it."""
         model = self.model
-        parts = [state.take(speaking_N) for state in (acoustic, semantic)]
-        wave_N1T = model.acoustic.decoder(model.denormalize(latents_ND)[:, None], parts[0])
-        frame_ND = model.semantic(wave_N1T, parts[1])[:, 0]
-        for state, part in zip((acoustic, semantic), parts, strict=True):
-            state.put(speaking_N, part)
-        heard_NE = model.acoustic_connector(latents_ND) + model.semantic_connector(frame_ND)
+        heard_NE = model.acoustic_connector(latents_ND)
+        with _rows(acoustic, speaking_N) as part:
+            wave_N1T = model.acoustic.decoder(model.denormalize(latents_ND)[:, None], part)
+        if model.config.semantic is not None:
+            with _rows(semantic, speaking_N) as part:
+                heard_NE = heard_NE + model.semantic_connector(model.semantic(wave_N1T, part)[:, 0])
         return wave_N1T[:, 0], heard_NE
+
+
+@contextmanager
+def _rows(state: StreamState, rows_N: Tensor) -> Iterator[StreamState]:
+    """The state of some rows, put back at the end."""
+    part = state.take(rows_N)
+    yield part
+    state.put(rows_N, part)

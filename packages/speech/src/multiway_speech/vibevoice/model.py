@@ -18,6 +18,20 @@ from multiway_speech.speech_tokenizer.model import AcousticTokenizer, new_encode
 from multiway_speech.vibevoice.config import VibeVoiceConfig
 
 
+class Neighbours(nn.Module):
+    """Phones that know what stands around them: ``x + W2 * gelu(W1 * x)``, two convolutions over five phones each."""
+
+    def __init__(self, hidden_size: int, kernel_size: int = 5) -> None:
+        super().__init__()
+        self.input = nn.Conv1d(hidden_size, hidden_size, kernel_size, padding="same")
+        self.output = nn.Conv1d(hidden_size, hidden_size, kernel_size, padding="same")
+
+    def forward(self, x_BTE: Tensor) -> Tensor:
+        """(B, T, E) -> (B, T, E)."""
+        inner_BET = nn.functional.gelu(self.input(x_BTE.transpose(1, 2)))
+        return x_BTE + self.output(inner_BET).transpose(1, 2)
+
+
 class VibeVoice(nn.Module):
     """The whole network. Latents are *raw* at the acoustic tokenizer and *normalized* at head and connector."""
 
@@ -30,9 +44,12 @@ class VibeVoice(nn.Module):
         hidden_size, latent_size = config.text.hidden_size, config.acoustic.latent_size
         self.language_model = LanguageModel(config.text)
         self.acoustic = AcousticTokenizer(config.acoustic)
-        self.semantic = new_encoder(config.semantic)
         self.acoustic_connector = Connector(latent_size, hidden_size)
-        self.semantic_connector = Connector(config.semantic.latent_size, hidden_size)
+        if config.semantic is not None:
+            self.semantic = new_encoder(config.semantic)
+            self.semantic_connector = Connector(config.semantic.latent_size, hidden_size)
+        if config.reads_along:
+            self.neighbours = Neighbours(hidden_size)
         self.head = DiffusionHead(
             latent_size,
             hidden_size,
@@ -64,6 +81,10 @@ class VibeVoice(nn.Module):
         if voices_ND is not None:
             frames_NE = self.acoustic_connector(self.normalize(voices_ND))
         return self.language_model.embed(tokens_BT, tokens_BT == self.config.tokens.frame, frames_NE)
+
+    def embed_reading(self, tokens_BT: Tensor) -> Tensor:
+        """Inputs (B, T, E) of a script's phones as they are written while it is spoken; see ``reading``."""
+        return self.neighbours(self.language_model.embedding(tokens_BT))
 
     def forward(self, tokens_BT: Tensor, valid_BT: Tensor, voices_ND: Tensor | None = None) -> Tensor:
         """Logits (B, T, V) of a whole sequence; see :meth:`embed_prompt`."""

@@ -10,21 +10,26 @@ import numpy as np
 import torch
 from multiway_core import hub
 from multiway_core.errors import InputError
+from torch import Tensor
 
 from multiway_speech.audio import Sound, SoundFile
+from multiway_speech.pronunciation.english import EnglishPronouncer
 from multiway_speech.script import Script, Turn, parse_script
 from multiway_speech.text_tokenizer import TextTokenizer
-from multiway_speech.vibevoice import checkpoint
+from multiway_speech.vibevoice import checkpoint, folder
 from multiway_speech.vibevoice.generation import SpeakingConfig, SpeechGenerator
 from multiway_speech.vibevoice.model import VibeVoice
+from multiway_speech.vibevoice.phone_tokenizer import as_text
 from multiway_speech.vibevoice.prompt import PromptWriter
-from multiway_speech.vibevoice.voices import Voice, encode_voice
+from multiway_speech.vibevoice.voices import VOICE_FOLDER, Voice, encode_voice
 
 MAX_SPEAKERS = 4
 TOKENIZER = "Qwen/Qwen2.5-1.5B"
 """Where the published models, which come without tokenizer files, have their vocabulary from."""
 MAX_TURN = 600
 """Characters of a turn before it is cut in several: in very long turns the models begin to hurry."""
+MAX_SECTION_ALONG = 180
+"""Characters that a model which reads along speaks in one go: about the longest speech that ours was trained on."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Section:
     Attributes:
         start, end: seconds from the beginning of the speech.
         turns: of the script.
+        turn_starts: seconds at which each turn begins, where the model tells; else empty.
         complete: False if the model had not come to its end when the limit was reached.
     """
 
@@ -58,6 +64,7 @@ class Section:
     end: float
     turns: tuple[Turn, ...]
     complete: bool
+    turn_starts: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,10 +85,18 @@ class Speech:
 class TtsPipeline:
     """Speaks scripts with one model."""
 
-    def __init__(self, name: str, model: VibeVoice, tokenizer: TextTokenizer) -> None:
+    def __init__(
+        self, name: str, model: VibeVoice, tokenizer: TextTokenizer, path: Path | None = None
+    ) -> None:
+        """``path``: of the model's folder, where its voices lie."""
         self.name = name
         self.model = model
         self.prompts = PromptWriter(tokenizer, model.config.tokens)
+        self.path = path
+        self.pronounce = EnglishPronouncer()
+        self.speaker_tokens: set[int] = set()
+        if model.config.reads_along:
+            self.speaker_tokens = {tokenizer.encode(f" Speaker {k}:")[0] for k in range(MAX_SPEAKERS)}
 
     @classmethod
     def from_pretrained(
@@ -97,19 +112,36 @@ class TtsPipeline:
         ``dtype`` is float32 by default on a CPU and bfloat16 elsewhere. Raises :class:`ModelNotFoundError`,
         :class:`CheckpointError` or :class:`ConfigError`.
         """
-        folder = hub.resolve(name, revision=revision)
+        path = Path(hub.resolve(name, revision=revision))
         if dtype is None:
             dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
-        model = checkpoint.load(Path(folder), dtype=dtype, device=device)
-        return cls(name, model, TextTokenizer.from_folder(Path(folder), fallback=TOKENIZER))
+        load = folder.load if folder.is_ours(path) else checkpoint.load
+        model = load(path, dtype=dtype, device=device)
+        return cls(name, model, TextTokenizer.from_folder(path, fallback=TOKENIZER), path)
 
     @property
     def sample_rate(self) -> int:
         """Samples a second of all sound here."""
         return self.model.config.acoustic.sample_rate
 
-    def voice(self, name: str, sound: Sound | Path | str) -> Voice:
-        """A voice from a recording of 1 to 60 seconds (path or :class:`Sound`). Raises :class:`InputError`."""
+    def voices(self) -> tuple[str, ...]:
+        """Names of the voices that come with the model, the first speaker's first."""
+        return tuple(path.stem for path in self._voice_files())
+
+    def _voice_files(self) -> list[Path]:
+        return [] if self.path is None else sorted(self.path.glob(f"{VOICE_FOLDER}/*.safetensors"))
+
+    def voice(self, name: str, sound: Sound | Path | str | None = None) -> Voice:
+        """The model's voice of that name, or one from a recording of 1 to 60 seconds (path or :class:`Sound`).
+
+        Raises :class:`InputError`: no such voice, or a recording that is not speech of that length.
+        """
+        if sound is None:
+            found = [path for path in self._voice_files() if path.stem == name]
+            if not found:
+                known = ", ".join(self.voices()) or "none; give a recording"
+                raise InputError(f"the model has no voice {name!r}; it has: {known}")
+            return Voice.load(found[0], self.model.config.acoustic.latent_size)
         heard = SoundFile(sound) if isinstance(sound, Path | str) else sound
         return encode_voice(self.model.acoustic, heard, name)
 
@@ -132,24 +164,49 @@ class TtsPipeline:
     ) -> Iterator[SpeechPiece | Speech]:
         """Yield sound as it is made, a frame or a pause at a time, and the whole speech last.
 
-        ``voices``: by the name that the script has for a speaker (``Speaker 1``, or the voice's own). Without any the
-        model chooses. The result for a script, voices and options is the same every time.
+        ``voices``: by the name that the script has for a speaker (``Speaker 1``, or the voice's own). The other
+        speakers get the voices that come with the model; where there are none, and none is given, the model chooses.
+        The result for a script, voices and options is the same every time.
 
         Raises :class:`InputError`: a bad script, a speaker without a voice, or a section too long for the model.
         """
         voices, options = voices or {}, options or SpeechOptions()
         if isinstance(script, str):
-            script = parse_script(script, voices=tuple(voices), max_speakers=MAX_SPEAKERS)
+            names = (*voices, *(name for name in self.voices() if name not in voices))
+            script = parse_script(script, voices=names, max_speakers=MAX_SPEAKERS)
         chosen = self._chosen(script, voices)
-        return self._stream(script.split(MAX_TURN), chosen, options)
+        along = self.model.config.reads_along
+        return self._stream(script.split(MAX_SECTION_ALONG if along else MAX_TURN), chosen, options)
 
     def _chosen(self, script: Script, voices: Mapping[str, Voice]) -> list[Voice]:
-        if not voices:
+        own = self.voices()
+        if not voices and not own:
             return []
-        missing = [name for name in script.speakers if name not in voices]
-        if missing:
-            raise InputError(f"{missing[0]} has no voice; there are voices for: {', '.join(voices)}")
-        return [voices[name] for name in script.speakers]
+        taken = {voices[name].name if name in voices else name for name in script.speakers}
+        free = [name for name in own if name not in taken]
+        chosen: list[Voice] = []
+        for name in script.speakers:
+            if name in voices:
+                chosen.append(voices[name])
+            elif name in own or free:
+                chosen.append(self.voice(name if name in own else free.pop(0)))
+            else:
+                raise InputError(f"{name} has no voice; there are voices for: {', '.join(voices)}")
+        return chosen
+
+    def _sections(self, script: Script) -> Iterator[list[Turn]]:
+        """What is spoken in one go: the turns between pauses, in parts that a model which reads along can hold."""
+        for turns in script.sections():
+            if not self.model.config.reads_along:
+                yield turns
+                continue
+            part: list[Turn] = []
+            for turn in turns:
+                if part and sum(len(one.text) for one in (*part, turn)) > MAX_SECTION_ALONG:
+                    yield part
+                    part = []
+                part.append(turn)
+            yield part
 
     def _stream(
         self, script: Script, voices: Sequence[Voice], options: SpeechOptions
@@ -157,19 +214,25 @@ class TtsPipeline:
         pieces: list[np.ndarray] = []
         done: list[Section] = []
         count = 0
-        for index, turns in enumerate(script.sections()):
+        for index, turns in enumerate(self._sections(script)):
             if turns[0].pause_ms:
                 pieces.append(self._silence(turns[0].pause_ms))
                 count += len(pieces[-1])
                 yield SpeechPiece(pieces[-1])
             start, complete = count, False
-            for piece, ended in self._speak(turns, voices, replace(options, seed=options.seed + index)):
+            turn_starts: list[float] = []
+            for piece, begins, ended in self._speak(
+                turns, voices, replace(options, seed=options.seed + index)
+            ):
                 complete = complete or ended
+                if begins:
+                    turn_starts.append(count / self.sample_rate)
                 if len(piece):
                     pieces.append(piece)
                     count += len(piece)
                     yield SpeechPiece(piece)
-            done.append(Section(start / self.sample_rate, count / self.sample_rate, tuple(turns), complete))
+            times = (start / self.sample_rate, count / self.sample_rate)
+            done.append(Section(*times, tuple(turns), complete, tuple(turn_starts)))
         if script.final_pause_ms:
             pieces.append(self._silence(script.final_pause_ms))
             yield SpeechPiece(pieces[-1])
@@ -178,9 +241,21 @@ class TtsPipeline:
 
     def _speak(
         self, turns: Sequence[Turn], voices: Sequence[Voice], options: SpeechOptions
-    ) -> Iterator[tuple[np.ndarray, bool]]:
-        """Sound of a section frame by frame, and whether the model came to its end."""
-        prompt = self.prompts.write(turns, [len(voice.latents_FD) for voice in voices])
+    ) -> Iterator[tuple[np.ndarray, bool, bool]]:
+        """Sound of a section frame by frame, whether a turn is known to begin, and whether the model is at its end."""
+        frames = [len(voice.latents_FD) for voice in voices]
+        readings: list[Tensor] | None = None
+        if self.model.config.reads_along:
+            # Only those who speak in this section are prompted, in the order of their turns.
+            speaking = list(dict.fromkeys(turn.speaker for turn in turns))
+            voices = [voices[speaker] for speaker in speaking]
+            pronounced = [
+                Turn(speaking.index(turn.speaker), as_text(self.pronounce(turn.text))) for turn in turns
+            ]
+            prompt = self.prompts.write_voices([len(voice.latents_FD) for voice in voices])
+            readings = [self.prompts.write_reading(pronounced)]
+        else:
+            prompt = self.prompts.write(turns, frames)
         config = SpeakingConfig(
             max_frames=self._limit(turns, len(prompt)),
             guidance=options.guidance,
@@ -191,10 +266,10 @@ class TtsPipeline:
         latents_ND = None
         if voices:
             latents_ND = torch.cat([voice.latents_FD for voice in voices]).to(self.model.latent_scale)
-        for step in SpeechGenerator(self.model, config).stream([prompt], latents_ND):
+        for step in SpeechGenerator(self.model, config).stream([prompt], latents_ND, readings):
             wave = step.audio.get(0)
             samples = np.zeros(0, dtype=np.float32) if wave is None else wave.numpy()
-            yield samples, step.ended.get(0) == "eos"
+            yield samples, step.tokens[0] in self.speaker_tokens, step.ended.get(0) == "eos"
 
     def _limit(self, turns: Sequence[Turn], prompt_length: int) -> int:
         """Frames that the slowest reader would need, and no more than fit behind the prompt."""

@@ -32,16 +32,34 @@ class PromptWriter:
 
         ``voice_frames``: for each speaker, in order, the frames of the voice prompt; nothing lets the model choose.
         """
+        ids = [
+            *self.tokenizer.encode(TASK),
+            *self._voices(voice_frames),
+            *self.tokenizer.encode(" Text input:\n"),
+        ]
+        for turn in turns:
+            ids += self.tokenizer.encode(f" Speaker {turn.speaker}: {turn.text}\n")
+        return torch.tensor([*ids, *self._output()])
+
+    def write_voices(self, voice_frames: Sequence[int] = ()) -> Tensor:
+        """The same without task and script: for a model that is given the script while it speaks; see ``reading``."""
+        return torch.tensor([*self._voices(voice_frames), *self._output()])
+
+    def write_reading(self, turns: Sequence[Turn]) -> Tensor:
+        """Int64 (T,) ids of turns whose texts are phones: what such a model writes along its speech."""
+        ids: list[int] = []
+        for turn in turns:
+            ids += self.tokenizer.encode(f" Speaker {turn.speaker}: {turn.text}")
+        return torch.tensor(ids)
+
+    def _voices(self, voice_frames: Sequence[int]) -> list[int]:
         tokens = self.tokens
-        ids = self.tokenizer.encode(TASK)
-        if voice_frames:
-            ids += self.tokenizer.encode(" Voice input:\n")
+        ids = self.tokenizer.encode(" Voice input:\n") if voice_frames else []
         for speaker, frames in enumerate(voice_frames):
             ids += self.tokenizer.encode(f" Speaker {speaker}:")
             ids += [tokens.start, *[tokens.frame] * frames, tokens.end]
             ids += self.tokenizer.encode("\n")
-        ids += self.tokenizer.encode(" Text input:\n")
-        for turn in turns:
-            ids += self.tokenizer.encode(f" Speaker {turn.speaker}: {turn.text}\n")
-        ids += [*self.tokenizer.encode(" Speech output:\n"), tokens.start]
-        return torch.tensor(ids)
+        return ids
+
+    def _output(self) -> list[int]:
+        return [*self.tokenizer.encode(" Speech output:\n"), self.tokens.start]

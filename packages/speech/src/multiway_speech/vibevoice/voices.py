@@ -17,6 +17,8 @@ from torch import Tensor
 from multiway_speech import audio
 from multiway_speech.speech_tokenizer.model import AcousticTokenizer
 
+VOICE_FOLDER = "voices"
+"""In a model folder: the voices that come with it, ``NAME.safetensors`` each."""
 MIN_SECONDS = 1.0
 MAX_SECONDS = 60.0
 SILENCE = 1e-4

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from multiway_blocks.next_token_diffusion import next_token_diffusion_loss
 from multiway_core.errors import InputError
 from torch import Tensor, nn
 
@@ -49,29 +50,21 @@ def losses(model: LatentLM, batch: Batch, *, draws: int = 4) -> Losses:
     """One pass of the Transformer, and ``draws`` passes of the head, each latent with its own times and noises.
 
     Every token but the first of a row is predicted from those before it (``latent`` and ``end`` included, ``null``
-    not); a latent's velocity from its noisy self and the hidden state before it, a mean over its D numbers. A
-    latent's loss is its mean over the draws.
+    not); a latent's loss is that of `multiway_blocks.next_token_diffusion`.
     """
     if draws < 1:
         raise InputError(f"draws must be at least 1, not {draws}")
     tokens, ids = batch.tokens_BT, model.config.tokens
-    hidden_BTE = model.hidden_of(model.embed(tokens, batch.latents_ND), batch.valid_BT)[:, :-1]
+    hidden_BTE = model.hidden_of(model.embed(tokens, batch.latents_ND), batch.valid_BT)
     follows_BT = batch.valid_BT[:, 1:] & batch.valid_BT[:, :-1]
     counted_BT = follows_BT & (tokens[:, 1:] != ids.null)
     targets_BT = torch.where(counted_BT, tokens[:, 1:], IGNORED)
-    logits = model.logits(hidden_BTE[counted_BT]).float()
+    logits = model.logits(hidden_BTE[:, :-1][counted_BT]).float()
     token_total = nn.functional.cross_entropy(logits, targets_BT[counted_BT], reduction="sum")
-    before_NE = hidden_BTE[tokens[:, 1:] == ids.latent]
-    latents_KD = batch.latents_ND.repeat(draws, 1)
-    times_K = torch.randint(model.schedule.num_steps, (len(latents_KD),), device=latents_KD.device)
-    noise_KD = torch.randn_like(latents_KD)
-    noisy_KD = model.schedule.add_noise(latents_KD, noise_KD, times_K)
-    target_KD = model.schedule.velocity(latents_KD, noise_KD, times_K)
-    head = model.diffusion_head
-    condition_KE = head.condition(before_NE).repeat(draws, 1) + head.embed_times(times_K)
-    error_KD = head.denoise(noisy_KD, condition_KE).float() - target_KD
-    latent_total = error_KD.square().mean(dim=-1).sum() / draws
-    return Losses(token_total, counted_BT.sum(), latent_total, len(batch.latents_ND))
+    latent_N = next_token_diffusion_loss(
+        model.diffusion_head, model.schedule, hidden_BTE, tokens == ids.latent, batch.latents_ND, draws=draws
+    )
+    return Losses(token_total, counted_BT.sum(), latent_N.sum(), len(batch.latents_ND))
 
 
 def tokenizer_loss(tokenizer: PictureTokenizer, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:

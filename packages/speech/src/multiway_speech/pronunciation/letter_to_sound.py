@@ -1,0 +1,98 @@
+"""How a word that no dictionary has is probably said: the likeliest graphones of its letters.
+
+``letter_to_sound.xz`` holds the model (``train``); the search keeps the best few beginnings from letter to letter.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+from bisect import bisect_left
+from dataclasses import asdict
+from functools import cache
+from importlib.resources import files
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+
+from multiway_speech.pronunciation.graphones import Graphone
+from multiway_speech.pronunciation.ngram import END, STEPS_PER_NAT, Tree
+
+BEAM = 12
+
+
+def save(path: Path, graphones: list[Graphone], tree: Tree) -> None:
+    """Writes a model: its graphones, in the order of their symbols, as text, and its tree's arrays."""
+    text = "\n".join(" ".join((letter, *phones)) for letter, phones in graphones)
+    memory = io.BytesIO()
+    np.savez(memory, graphones=np.frombuffer(text.encode("ascii"), dtype=np.uint8), **asdict(tree))
+    path.write_bytes(lzma.compress(memory.getvalue(), preset=9 | lzma.PRESET_EXTREME))
+
+
+class LetterToSound:
+    """A joint n-gram model of letters and phones, and its beam search."""
+
+    def __init__(self, packed: bytes) -> None:
+        """``packed``: what ``save`` wrote."""
+        with np.load(io.BytesIO(lzma.decompress(packed)), allow_pickle=False) as arrays:
+            lines = arrays["graphones"].tobytes().decode("ascii").split("\n")
+            # Lists are searched several times faster than arrays, item by item.
+            self._symbol: list[int] = arrays["symbol"].tolist()
+            children: list[int] = arrays["children"].tolist()
+            self._cost: list[int] = arrays["cost"].tolist()
+            self._backoff: list[int] = arrays["backoff"].tolist()
+        self._first = list(accumulate(children, initial=1))
+        self._phones = [(), (), *(tuple(line.split(" ")[1:]) for line in lines)]
+        letters = [line[0] for line in lines]
+        self._range = {
+            letter: (letters.index(letter) + 2, len(letters) - letters[::-1].index(letter) + 2)
+            for letter in set(letters)
+        }
+
+    def __call__(self, spelling: str) -> tuple[str, ...]:
+        """Phones of a word of ``a`` to ``z`` and apostrophes; other characters have none."""
+        # A beginning: its cost in steps, the tree's nodes of its endings from the longest, and its graphones.
+        start = self._follow([0], 0)
+        beam: list[tuple[int, list[int], tuple[int, ...]]] = [(0, start, ())]
+        for letter in spelling:
+            if letter not in self._range:
+                continue
+            longer = [
+                (cost + step, nodes, (*parts, symbol))
+                for cost, nodes, parts in beam
+                for symbol, step in self._next(nodes, *self._range[letter]).items()
+            ]
+            longer.sort(key=lambda beginning: beginning[0])
+            beam = [(cost, self._follow(nodes, parts[-1]), parts) for cost, nodes, parts in longer[:BEAM]]
+        ended = [(cost + self._next(nodes, ord(END), ord(END) + 1)[ord(END)], parts) for cost, nodes, parts in beam]
+        return tuple(phone for symbol in min(ended)[1] for phone in self._phones[symbol])
+
+    def _child(self, node: int, symbol: int) -> int | None:
+        first, end = self._first[node], self._first[node + 1]
+        place = bisect_left(self._symbol, symbol, first, end)
+        return place if place < end and self._symbol[place] == symbol else None
+
+    def _follow(self, nodes: list[int], symbol: int) -> list[int]:
+        """Nodes of the endings that are one symbol longer, and of the empty one."""
+        longer = [child for node in nodes if (child := self._child(node, symbol)) is not None]
+        return [*longer, 0]
+
+    def _next(self, nodes: list[int], low: int, high: int) -> dict[int, int]:
+        """Symbols from ``low`` to below ``high`` with their costs behind the endings ``nodes``."""
+        found: dict[int, int] = {}
+        backoff = 0
+        for node in nodes:
+            end = self._first[node + 1]
+            place = bisect_left(self._symbol, low, self._first[node], end)
+            while place < end and self._symbol[place] < high:
+                found.setdefault(self._symbol[place], backoff + self._cost[place])
+                place += 1
+            backoff += self._backoff[node]
+        return found
+
+
+@cache
+def bundled() -> LetterToSound:
+    """The model of the package."""
+    return LetterToSound((files(__package__) / "letter_to_sound.xz").read_bytes())

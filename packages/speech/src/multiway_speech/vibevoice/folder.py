@@ -1,0 +1,47 @@
+"""A model of ours as a folder: ``config.json``, safetensors in files small enough for a repository, tokenizer, voices.
+
+Published models have layouts of their own, which ``checkpoint`` reads and writes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from multiway_core import checkpoint, config, files
+from multiway_core.errors import ConfigError
+from multiway_core.model_folder import CONFIG_FILE
+
+from multiway_speech.speech_tokenizer.folder import MAX_FILE_BYTES
+from multiway_speech.text_tokenizer import TOKENIZER_FILE
+from multiway_speech.vibevoice.config import VibeVoiceConfig
+from multiway_speech.vibevoice.model import VibeVoice
+from multiway_speech.vibevoice.phone_tokenizer import new_tokenizer
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether the folder's config is that of a :class:`VibeVoiceConfig` and not a published one."""
+    return "model_type" not in config.read_json(folder / CONFIG_FILE)
+
+
+def save(model: VibeVoice, folder: Path, *, dtype: torch.dtype | None = None) -> None:
+    """Write config, tensors (as ``dtype`` if given) and tokenizer. Raises OutputError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(model, folder, dtype=dtype, max_shard_bytes=MAX_FILE_BYTES)
+    config.save(model.config, folder / CONFIG_FILE)
+    files.write_text(folder / TOKENIZER_FILE, new_tokenizer().to_str(pretty=True) + "\n")
+
+
+def load(
+    folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> VibeVoice:
+    """The model in a folder that :func:`save` wrote, in evaluation mode. Raises ConfigError, CheckpointError."""
+    own = config.load(VibeVoiceConfig, folder / CONFIG_FILE)
+    if not own.reads_along:
+        raise ConfigError(
+            f"{folder / CONFIG_FILE}: reads_along is false; such models have a published layout"
+        )
+    with checkpoint.on_meta():
+        model = VibeVoice(own)
+    checkpoint.load(model, folder, dtype=dtype, device=device)
+    return model.to(device).eval()

@@ -1,0 +1,70 @@
+"""What a speaking model learns: next-token diffusion on frames, and where each phone ends.
+
+The diffusion loss is LatentLM's (arXiv 2412.08635, section 2.3). A frame's condition is the hidden state *before* it.
+
+Shape suffixes: B batch, T tokens, E hidden size, N frames, D latent size, C choices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from multiway_blocks.next_token_diffusion import next_token_diffusion_loss
+from multiway_core.training import Loss
+from torch import Tensor, nn
+
+from multiway_speech.vibevoice.model import VibeVoice
+from multiway_speech.vibevoice.sequences import NONE, Batch
+
+
+@dataclass(frozen=True)
+class SpeakingObjective:
+    """Loss of a batch for the trainer, a mean over frames.
+
+    Attributes:
+        draws: noisy versions of each frame.
+        choice_weight: of the choice between going on and what comes next.
+        history_noise: the frames that the model hears carry up to so much noise, since those it makes are not perfect.
+    """
+
+    draws: int = 2
+    choice_weight: float = 0.2
+    history_noise: float = 0.3
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Loss:
+        assert isinstance(model, VibeVoice)
+        ids, language_model = model.config.tokens, model.language_model
+        latents_ND = model.normalize(batch.latents_ND)
+        is_frame_BT = (batch.tokens_BT == ids.frame) & batch.valid_BT
+        row_N = is_frame_BT.nonzero()[:, 0]
+        level_N1 = self.history_noise * torch.rand(len(batch.tokens_BT), 1, device=latents_ND.device)[row_N]
+        heard_ND = latents_ND + level_N1 * torch.randn_like(latents_ND)
+        x_BTE = language_model.embed(batch.tokens_BT, is_frame_BT, model.acoustic_connector(heard_ND))
+        if len(batch.written_RT):
+            written_RTE = model.embed_reading(batch.written_RT)
+            written_NE = written_RTE[batch.written_valid_RT]
+            x_BTE = x_BTE.masked_scatter(batch.written_BT[..., None], written_NE.to(x_BTE.dtype))
+        hidden_BTE = language_model(x_BTE, batch.valid_BT)
+        learnt_ND = latents_ND[batch.spoken_BT[is_frame_BT]]
+        frame_N = next_token_diffusion_loss(
+            model.head, model.schedule, hidden_BTE, batch.spoken_BT, learnt_ND, draws=self.draws
+        )
+        choice, right = self._choices(model, hidden_BTE, batch)
+        count = len(frame_N)
+        total = frame_N.sum() + self.choice_weight * choice * count
+        metrics = {"frame": frame_N.detach().mean(), "choice": choice.detach(), "right": right}
+        return Loss(total, count, metrics, samples=len(batch.tokens_BT))
+
+    def _choices(self, model: VibeVoice, hidden_BTE: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy of "the next phone begins" against "this one goes on", and how often it is right."""
+        is_choice_BT = batch.following_BT != NONE
+        following_C = batch.following_BT[is_choice_BT]
+        if not len(following_C):
+            return hidden_BTE.sum() * 0, hidden_BTE.new_zeros(())
+        matrix_VE = model.language_model.output_matrix_VE
+        apart_CE = matrix_VE[following_C] - matrix_VE[model.config.tokens.frame]
+        logits_C = (hidden_BTE[is_choice_BT].float() * apart_CE.float()).sum(dim=-1)
+        begins_C = batch.tokens_BT.roll(-1, dims=1)[is_choice_BT] == following_C
+        loss = nn.functional.binary_cross_entropy_with_logits(logits_C, begins_C.float())
+        return loss, ((logits_C.detach() > 0) == begins_C).float().mean()
