@@ -6,7 +6,8 @@
 As WhisperX does it, of parts that work offline: Silero's voice activity detection finds speech; windows of 1.5 s every
 0.75 s of it are embedded by GE2E (resemblyzer) and clustered by average linkage until no two clusters are closer than
 `--threshold` in cosine; stretches of one speaker become turns; each turn's words are those of Whisper (a folder in
-CTranslate2's format, through faster-whisper, greedy) or of pocketsphinx (`--words pocketsphinx`, English only).
+CTranslate2's format, through faster-whisper, greedy) or of pocketsphinx (`--words pocketsphinx`, English only), or there
+are none (`--words none`, for sets without words).
 
 The threshold was chosen on the two halves of the AMI excerpts trn01 to trn04, which no score of the cascade's
 diarization that is reported uses. What is there already is left alone, so that a run can be stopped.
@@ -43,7 +44,7 @@ Words = Callable[[np.ndarray], str]
 class Cascade:
     """Voice activity, voices, words."""
 
-    def __init__(self, words: Words, threshold: float) -> None:
+    def __init__(self, words: Words | None, threshold: float) -> None:
         from resemblyzer import VoiceEncoder
         from silero_vad import get_speech_timestamps, load_silero_vad
 
@@ -58,28 +59,22 @@ class Cascade:
         wave = read(SoundFile(path), RATE, max_seconds=LONGEST)
         found = []
         for start, end, speaker in self.turns(wave):
-            text = self._words(wave[int(start * RATE) : int(end * RATE)])
-            if text:
+            text = self._words(wave[int(start * RATE) : int(end * RATE)]) if self._words else ""
+            if text or self._words is None:
                 found.append(Segment(start, end, speaker, text))
         return len(wave) / RATE, found
 
     def turns(self, wave: np.ndarray) -> list[tuple[float, float, int]]:
         """(start, end, speaker), speakers by first appearance."""
+        windows, vectors = self.voices(wave)
+        return turns_of(windows, cluster(vectors, self._threshold)) if windows else []
+
+    def voices(self, wave: np.ndarray) -> tuple[list[Span], np.ndarray]:
+        """Windows of speech, and their embeddings (windows, 256)."""
         spans = self._find(torch.from_numpy(wave), self._vad, sampling_rate=RATE, return_seconds=False)
         windows = [window for span in spans for window in _windows(span["start"] / RATE, span["end"] / RATE)]
-        if not windows:
-            return []
-        vectors = np.stack([self._embed(wave[int(a * RATE) : int(b * RATE)]) for a, b in windows])
-        labels = cluster(vectors, self._threshold)
-        numbers: dict[int, int] = {}
-        turns: list[tuple[float, float, int]] = []
-        for (start, end), label in zip(_cells(windows), labels, strict=True):
-            speaker = numbers.setdefault(label, len(numbers))
-            if turns and turns[-1][2] == speaker and start - turns[-1][1] < 1e-6:
-                turns[-1] = (turns[-1][0], end, speaker)
-            else:
-                turns.append((start, end, speaker))
-        return [(round(a, 3), round(b, 3), speaker) for a, b, speaker in turns]
+        vectors = [self._embed(wave[int(a * RATE) : int(b * RATE)]) for a, b in windows]
+        return windows, np.stack(vectors) if vectors else np.zeros((0, 256))
 
     def _embed(self, wave: np.ndarray) -> np.ndarray:
         level = float(np.sqrt(np.square(wave).mean())) + 1e-6
@@ -122,8 +117,23 @@ def cluster(vectors: np.ndarray, threshold: float) -> list[int]:
     return labels
 
 
-def words_of(name: str, language: str) -> Words:
-    """``whisper:FOLDER`` or ``pocketsphinx``."""
+def turns_of(windows: list[Span], labels: list[int]) -> list[tuple[float, float, int]]:
+    """Stretches of one speaker, who are numbered by first appearance."""
+    numbers: dict[int, int] = {}
+    turns: list[tuple[float, float, int]] = []
+    for (start, end), label in zip(_cells(windows), labels, strict=True):
+        speaker = numbers.setdefault(label, len(numbers))
+        if turns and turns[-1][2] == speaker and start - turns[-1][1] < 1e-6:
+            turns[-1] = (turns[-1][0], end, speaker)
+        else:
+            turns.append((start, end, speaker))
+    return [(round(start, 3), round(end, 3), speaker) for start, end, speaker in turns]
+
+
+def words_of(name: str, language: str) -> Words | None:
+    """``whisper:FOLDER``, ``pocketsphinx`` or ``none``."""
+    if name == "none":
+        return None
     kind, _, folder = name.partition(":")
     if kind == "whisper":
         from faster_whisper import WhisperModel
@@ -138,7 +148,7 @@ def words_of(name: str, language: str) -> Words:
 
         return whisper
     if kind != "pocketsphinx":
-        raise SystemExit(f"--words {name}: expected whisper:FOLDER or pocketsphinx")
+        raise SystemExit(f"--words {name}: expected whisper:FOLDER, pocketsphinx or none")
     from pocketsphinx import Decoder
 
     decoder = Decoder(samprate=RATE)
@@ -154,9 +164,11 @@ def words_of(name: str, language: str) -> Words:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("sets", type=Path, nargs="+")
-    parser.add_argument("--words", required=True, help="whisper:FOLDER or pocketsphinx")
+    parser.add_argument("--words", required=True, help="whisper:FOLDER, pocketsphinx or none")
     parser.add_argument("--language", default="en")
     parser.add_argument("--threshold", type=float, default=THRESHOLD)
     parser.add_argument("--limit", type=int)
@@ -177,10 +189,14 @@ def main() -> None:
             started = time.process_time()
             duration, segments = cascade(file)
             seconds[file.stem] = round(time.process_time() - started, 3)
-            transcript = Transcript(file.name, options.words.partition(":")[0], round(duration, 3), tuple(segments))
+            transcript = Transcript(
+                file.name, options.words.partition(":")[0], round(duration, 3), tuple(segments)
+            )
             write_text(target, transcript.dumps())
             write_text(seconds_file, json.dumps(seconds, indent=2) + "\n")
-            print(f"{file}: {len(segments)} turns, {duration:.1f} s in {seconds[file.stem]:.1f} s", flush=True)
+            print(
+                f"{file}: {len(segments)} turns, {duration:.1f} s in {seconds[file.stem]:.1f} s", flush=True
+            )
 
 
 if __name__ == "__main__":

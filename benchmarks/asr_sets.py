@@ -1,7 +1,7 @@
 """Real recordings with references, and mixed conversations, as folders that `multiway-asr evaluate` scores.
 
     python benchmarks/asr_sets.py --output SETS [--ljspeech DIR] [--librivox DIR] [--digits DIR] [--ami DIR]
-        [--cities FILE.wav] [--game SOUND_DIR SCRIPT_DIR] [--conversations CORPUS.npz]
+        [--cities FILE.wav] [--game SOUND_DIR SCRIPT_DIR] [--clips DIR]
 
 A folder a set is made in SETS, each once. Nothing of it belongs into the repository.
 
@@ -12,8 +12,8 @@ A folder a set is made in SETS, each once. Nothing of it belongs into the reposi
 * **cities**: `two_cities.wav` out of the package `moonshine-voice`, 44 s read aloud.
 * **game**: Czech dialogue of two and more actors, out of Debian's `fillets-ng-data-cs` (the folder `sound`) and
   `fillets-ng-data` (the folder `script`): each room's lines in the order of its script, half a second between them.
-* **texts**, **voices**: 50 conversations each that `multiway_speech.vibevoice_asr.mixtures` mixes from the held-out texts
-  of known voices, and from voices it never heard (`multiway_speech.vibevoice_asr.corpus` makes the CORPUS).
+* **texts**, **voices**, **names-told**, ...: a folder with `clips.json`, which `asr_tiny.py make` writes: conversations
+  mixed from held-out texts and voices, and sentences with rare names, whose contexts become `contexts.json`.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 TEST_DIGITS = 5
 GAP = 0.5
 LONGEST_ROOM, ROOMS = 90.0, 12
-CONVERSATIONS = 50
 CITIES = (
-    "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of foolishness, it "
-    "was the epoch of belief, it was the epoch of incredulity, it was the season of Light, it was the season of "
-    "Darkness, it was the spring of hope, it was the winter of despair, we had everything before us, we had nothing "
-    "before us, we were all going direct to Heaven, we were all going direct the other way, in short, the period was so "
-    "far like the present period, that some of its noisiest authorities insisted on its being received, for good or for "
-    "evil, in the superlative degree of comparison only."
+    "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of "
+    "foolishness, it was the epoch of belief, it was the epoch of incredulity, it was the season of Light, it "
+    "was the season of Darkness, it was the spring of hope, it was the winter of despair, we had everything "
+    "before us, we had nothing before us, we were all going direct to Heaven, we were all going direct the "
+    "other way, in short, the period was so far like the present period, that some of its noisiest "
+    "authorities insisted on its being received, for good or for evil, in the superlative degree of "
+    "comparison only."
 )
 """Charles Dickens, A Tale of Two Cities, chapter 1."""
 
@@ -126,26 +126,28 @@ def lines_of(script: str) -> Iterator[tuple[str, str, str]]:
         yield match[1], match[2], re.sub(r"\\(.)", r"\1", match[3])
 
 
-def conversations(corpus: Path, output: Path, part: str) -> None:
-    """`part` of the recipe's corpus; the same seeds give the same conversations."""
-    from multiway_speech.vibevoice_asr import corpus as corpora
-    from multiway_speech.vibevoice_asr import mixtures
-
-    pool = mixtures.Pool(corpora.load(corpus), part)
+def clips(folder: Path, output: Path, part: str) -> None:
+    """The clips of one part of `clips.json`."""
     contexts: dict[str, str] = {}
-    for index in range(CONVERSATIONS):
-        rng = np.random.default_rng((20_261_126, index))
-        mixture = mixtures.make_mixture(pool, rng, context_chance=1.0, empty_chance=0.0)
-        name = f"{part}-{index:02}"
-        segments = [Segment(start, end, speaker, text) for start, end, speaker, text in mixture.segments]
-        _conversation(output, name, mixture.waveform, segments, language="en")
-        contexts[name] = mixture.context
-    write_text(output / "contexts.json", json.dumps(contexts, indent=2) + "\n")
+    for clip in json.loads((folder / "clips.json").read_text("utf-8")):
+        if clip["part"] == part:
+            name = Path(clip["file"]).stem
+            wave = read(SoundFile(folder / clip["file"]), RATE, max_seconds=600)
+            segments = [Segment(start, end, speaker, text) for start, end, speaker, text in clip["segments"]]
+            _conversation(output, name, wave, segments, language="en")
+            if clip.get("context"):
+                contexts[name] = clip["context"]
+    if contexts:
+        write_text(output / "contexts.json", json.dumps(contexts, indent=2) + "\n")
 
 
-def _conversation(output: Path, name: str, wave: np.ndarray, segments: list[Segment], *, language: str) -> None:
+def _conversation(
+    output: Path, name: str, wave: np.ndarray, segments: list[Segment], *, language: str
+) -> None:
     soundfile.write(output / f"{name}.flac", np.clip(wave, -1, 1), RATE)
-    transcript = Transcript(f"{name}.flac", "reference", round(len(wave) / RATE, 3), tuple(segments), language)
+    transcript = Transcript(
+        f"{name}.flac", "reference", round(len(wave) / RATE, 3), tuple(segments), language
+    )
     write_text(output / f"{name}.json", transcript.dumps())
 
 
@@ -153,7 +155,9 @@ def _manifest(output: Path, pairs: Iterator[tuple[Path, str]] | list[tuple[Path,
     rows = []
     for file, text in pairs:
         shutil.copyfile(file, output / file.name)
-        rows.append(json.dumps({"audio": file.name, "text": text, "language": "en"}, ensure_ascii=False) + "\n")
+        rows.append(
+            json.dumps({"audio": file.name, "text": text, "language": "en"}, ensure_ascii=False) + "\n"
+        )
     write_text(output / "manifest.jsonl", "".join(rows))
 
 
@@ -162,9 +166,11 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, required=True)
-    for name in ("ljspeech", "librivox", "digits", "ami", "cities", "conversations"):
+    for name in ("ljspeech", "librivox", "digits", "ami", "cities", "clips"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--game", type=Path, nargs=2, metavar=("SOUND_DIR", "SCRIPT_DIR"))
     options = parser.parse_args()
@@ -175,9 +181,10 @@ def main() -> None:
     if options.game:
         sounds, scripts = options.game
         makers["game"] = (lambda output: game(sounds, scripts, output), ())
-    if options.conversations:
-        for part in ("texts", "voices"):
-            makers[part] = (lambda output, part=part: conversations(options.conversations, output, part), ())
+    if options.clips:
+        found = json.loads((options.clips / "clips.json").read_text("utf-8"))
+        for part in dict.fromkeys(clip["part"] for clip in found):
+            makers[part] = (lambda output, part=part: clips(options.clips, output, part), ())
     for name, (maker, arguments) in makers.items():
         folder = options.output / name
         if folder.exists():

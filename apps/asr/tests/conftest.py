@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import soundfile
 
-SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>")
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+)
 FIRST_SPECIAL = 151_643  # as in Qwen2.5, because the published layout does not tell all of them
 VOCABULARY = 151_650
 FIRST = '{"Start":0.0,"End":0.5,"Speaker":0,"Content":"Grüße, Anna."}'

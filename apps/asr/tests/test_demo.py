@@ -64,7 +64,9 @@ def test_other_files_of_the_machine_are_refused(url, client) -> None:
     secret = str(Path(__file__).resolve())
     for path in (secret, "/etc/passwd"):
         with pytest.raises(Exception, match=r"(?i)not|invalid|error") as error:
-            client.predict({"path": path, "meta": {"_type": "gradio.FileData"}}, "", 0, api_name="/transcribe")
+            client.predict(
+                {"path": path, "meta": {"_type": "gradio.FileData"}}, "", 0, api_name="/transcribe"
+            )
         assert "root:" not in str(error.value)
         assert httpx.get(f"{url}gradio_api/file={path}", timeout=60).status_code in (400, 403, 404)
 
@@ -107,9 +109,9 @@ def test_the_outline_and_the_sound_are_of_the_recording(session, tmp_path) -> No
     soundfile.write(tmp_path / "a.wav", np.concatenate([quiet, loud]), 48_000)
     value = session.open(tmp_path / "a.wav")
     peaks = np.array(value["peaks"])
-    assert 1000 < len(peaks) < 1400
-    assert peaks[: len(peaks) // 2 - 5].max() < 0.02
-    assert peaks[len(peaks) // 2 + 5 :].min() > 0.3
+    assert len(peaks) == pytest.approx(200, abs=2)
+    assert peaks[:95].max() < 0.02
+    assert peaks[105:195].min() > 0.3
     head, data = value["audio"].split(",")
     assert head == "data:audio/mpeg;base64"
     assert soundfile.info(io.BytesIO(b64decode(data))).duration == pytest.approx(2.0, abs=0.2)
@@ -117,7 +119,9 @@ def test_the_outline_and_the_sound_are_of_the_recording(session, tmp_path) -> No
 
 def test_what_is_too_long_for_the_model_is_refused_before(session, tmp_path, noise) -> None:
     soundfile.write(tmp_path / "long.wav", noise(130, 8000), 8000)
-    with pytest.raises(InputError, match=r"^long.wav: longer than the 1.9 minutes that this model hears in one pass$"):
+    with pytest.raises(
+        InputError, match=r"^long.wav: longer than the 1.9 minutes that the model hears in one pass$"
+    ):
         session.open(tmp_path / "long.wav")
 
 

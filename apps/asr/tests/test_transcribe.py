@@ -114,7 +114,9 @@ def test_an_interrupted_run_keeps_what_it_has_and_goes_on(call, say, talk, tmp_p
         code, _, err = call("transcribe", talk, "-o", out, "-f", "txt", "-f", "json")
     assert code == 130
     lines = err.splitlines()
-    partial = f"{out}/talk.partial.txt, {out}/talk.partial.json: partial, the first 1 segment, until 0:00:00.50"
+    partial = (
+        f"{out}/talk.partial.txt, {out}/talk.partial.json: partial, the first 1 segment, until 0:00:00.50"
+    )
     assert lines == [f"multiway-asr: {partial}", "multiway-asr: interrupted"]
     assert sorted(path.name for path in out.iterdir()) == ["talk.partial.json", "talk.partial.txt"]
     assert (out / "talk.partial.txt").read_text() == SHOWN.splitlines(keepends=True)[0]
@@ -157,6 +159,32 @@ def test_a_full_disk_is_said_and_ends_the_run(call, say, talk, tmp_path, monkeyp
     assert code == 2
     assert err.splitlines()[-1] == f"multiway-asr: cannot write {out}/talk.txt: no space left on device"
     assert list(out.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_later_leaves_the_partial_files(
+    say, talk, tmp_path, monkeypatch, model_folder, capsys
+) -> None:
+    from multiway_asr import growing, transcribing
+    from multiway_asr.listener import Hearing, Listener
+    from multiway_core.errors import OutputError
+
+    say()
+    writes: list[str] = []
+    write = growing.write_text
+
+    def full_after_the_first(path, text) -> None:
+        writes.append(path.name)
+        if len(writes) > 1:
+            raise OutputError(f"cannot write {path}: no space left on device")
+        write(path, text)
+
+    monkeypatch.setattr(growing, "SECONDS_BETWEEN_WRITES", 0.0)
+    monkeypatch.setattr(growing, "write_text", full_after_the_first)
+    arguments = {"formats": [transcribing.Format.TXT], "output": tmp_path / "out", "resume": False}
+    with pytest.raises(OutputError, match="no space left on device"):
+        transcribing.transcribe_all([str(talk)], Listener(str(model_folder)), Hearing(), **arguments)
+    assert (tmp_path / "out" / "talk.partial.txt").read_text() == SHOWN.splitlines(keepends=True)[0]
+    assert "talk.partial.txt: partial, the first 1 segment, until 0:00:00.50" in capsys.readouterr().err
 
 
 def test_at_most_so_many_speakers(call, say, talk) -> None:

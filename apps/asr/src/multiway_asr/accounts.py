@@ -60,7 +60,9 @@ def read_accounts(path: Path) -> dict[str, Account]:
     elif path.is_file():
         files = [path]
         if path.suffix not in _READERS:
-            raise InputError(f"{path}: cannot read {path.suffix or 'this'}; expected {', '.join(_READERS)} or a folder")
+            raise InputError(
+                f"{path}: cannot read {path.suffix or 'this'}; expected {', '.join(_READERS)} or a folder"
+            )
     else:
         raise InputError(f"{path}: no such file or folder")
     found: dict[str, Account] = {}
@@ -131,7 +133,9 @@ def _rttm(file: Path) -> Iterator[Account]:
         if fields[0] != "SPEAKER":
             return None
         if len(fields) < 8:
-            raise DataError(f"{where}: expected SPEAKER, recording, channel, start, duration, 2 fields, speaker")
+            raise DataError(
+                f"{where}: expected SPEAKER, recording, channel, start, duration, 2 fields, speaker"
+            )
         start = number(fields[3], where)
         return fields[1], fields[7], start, start + number(fields[4], where), ""
 
@@ -179,7 +183,10 @@ def _plain(text: str) -> tuple[Segment, ...]:
 
 def read_seconds(folder: Path) -> dict[str, float]:
     """Recording -> seconds of work, out of :data:`SECONDS_FILE`; empty if there is none. Raises DataError."""
-    return {name: number(value, f"{folder / SECONDS_FILE}: {name}") for name, value in _table(folder / SECONDS_FILE)}
+    return {
+        name: number(value, f"{folder / SECONDS_FILE}: {name}")
+        for name, value in _table(folder / SECONDS_FILE)
+    }
 
 
 def read_terms(folder: Path) -> dict[str, tuple[str, ...]]:

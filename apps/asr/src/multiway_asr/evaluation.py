@@ -25,10 +25,21 @@ EXAMPLES = Path(__file__).resolve().parents[4] / "examples"
 
 
 @dataclass(frozen=True)
+class Case:
+    """One recording of a set: where it lies for a listener, or what another system made of it."""
+
+    set_name: str
+    name: str
+    target: Account
+    audio: Path | None = None
+    heard: Heard | None = None
+
+
+@dataclass(frozen=True)
 class Listened:
     """One recording's result, for the files of ``--output``."""
 
-    set_name: str
+    case: Case
     heard: Heard
     transcript: Transcript | None
     reference: str
@@ -50,7 +61,7 @@ def evaluate_sets(
 
     Args:
         data: see :func:`multiway_asr.accounts.read_accounts`; recordings lie in the same folder.
-        system: who transcribes them, or the folder of finished transcripts (with a folder a set, where there are several).
+        system: who transcribes them, or the folder of finished transcripts (of several sets: a folder each).
         hearing: how to transcribe.
         tell_terms: tell each recording's terms (``contexts.json``) before, in place of ``hearing.context``.
         limit: at most so many recordings of each set.
@@ -63,50 +74,24 @@ def evaluate_sets(
     if len(set(names)) < len(names):
         raise InputError(f"two sets have the same name: {', '.join(names)}")
     many = len(names) > 1
-    samples: list[Sample] = []
-    for path, name in zip(data, names, strict=True):
-        terms = read_terms(path if path.is_dir() else path.parent)
-        accounts = [
-            replace(account, terms=terms.get(account.name, ()))
-            for account in list(read_accounts(path).values())[:limit]
-        ]
-        audio = _recordings(path) if isinstance(system, Listener) else {}
-        hypotheses: dict[str, Account] = {}
-        seconds: dict[str, float] = {}
+    samples = [
+        Sample(f"{name}/{case.name}" if many else case.name, case, case.target)
+        for path, name in zip(data, names, strict=True)
+        for case in _cases(path, name, system, many=many, limit=limit)
+    ]
+    kept: dict[Case, tuple[Heard, Transcript | None]] = {}
+
+    def predict(case: Case) -> Heard:
         if isinstance(system, Path):
-            folder = system / name if many else system
-            hypotheses, seconds = read_accounts(folder), read_seconds(folder)
-        for target in accounts:
-            if isinstance(system, Listener):
-                work: Any = (target, audio.get(target.name) or target.audio)
-            else:
-                found = hypotheses.get(target.name)
-                work = None if found is None else Heard(found, seconds.get(target.name))
-            sample_name = f"{name}/{target.name}" if many else target.name
-            samples.append(Sample(sample_name, (name, sample_name, work), target))
-    hearing = hearing or Hearing()
-
-    def told(target: Account) -> Hearing:
-        return replace(hearing, context=", ".join(target.terms)) if tell_terms and target.terms else hearing
-
-    kept: dict[str, tuple[str, Heard, Transcript | None]] = {}
-
-    def predict(given: tuple[str, str, Any]) -> Heard:
-        set_name, sample_name, work = given
-        if isinstance(system, Path):
-            if work is None:
-                raise InputError(f"{sample_name}: no transcript of it in {system}")
-            heard, transcript = work, None
+            if case.heard is None:
+                raise InputError(f"{case.name}: no transcript of it in {system}")
+            kept[case] = (case.heard, None)
         else:
-            target, path = work
-            if path is None:
-                raise DataError(f"{sample_name}: no recording of this name beside its reference")
-            system.pipeline()  # loading is no part of any recording's time
-            started = time.perf_counter()
-            transcript = system.transcript(path, told(target))
-            heard = Heard(Account.of(transcript, target.name), time.perf_counter() - started)
-        kept[sample_name] = (set_name, heard, transcript)
-        return heard
+            told = hearing or Hearing()
+            if tell_terms and case.target.terms:
+                told = replace(told, context=", ".join(case.target.terms))
+            kept[case] = _listen(case, system, told)
+        return kept[case][0]
 
     report = evaluate(
         samples,
@@ -114,15 +99,62 @@ def evaluate_sets(
         scored,
         name=f"{system.model if isinstance(system, Listener) else system} on {', '.join(names)}",
         seed=seed,
-        group=(lambda sample: sample.input[0]) if many else None,
+        group=(lambda sample: sample.input.set_name) if many else None,
         on_sample=on_sample,
     )
-    targets = {sample.name: sample.target for sample in samples}
     listened = {
-        name: Listened(set_name, heard, transcript, *texts(heard, targets[name], scoring))
-        for name, (set_name, heard, transcript) in kept.items()
+        sample.name: Listened(
+            sample.input, *kept[sample.input], *texts(kept[sample.input][0], sample.target, scoring)
+        )
+        for sample in samples
+        if sample.input in kept
     }
     return report, listened
+
+
+def _cases(
+    path: Path, set_name: str, system: Listener | Path, *, many: bool, limit: int | None
+) -> list[Case]:
+    """The recordings of one set."""
+    terms = read_terms(path if path.is_dir() else path.parent)
+    targets = [
+        replace(account, terms=terms.get(name, ()))
+        for name, account in list(read_accounts(path).items())[:limit]
+    ]
+    if isinstance(system, Listener):
+        audio = _recordings(path)
+        return [Case(set_name, t.name, t, audio=audio.get(t.name) or t.audio) for t in targets]
+    folder = system / set_name if many else system
+    hypotheses, seconds = read_accounts(folder), read_seconds(folder)
+    return [
+        Case(
+            set_name,
+            t.name,
+            t,
+            heard=Heard(hypotheses[t.name], seconds.get(t.name)) if t.name in hypotheses else None,
+        )
+        for t in targets
+    ]
+
+
+def _recordings(path: Path) -> dict[str, Path]:
+    """Name -> recording in the folder of a set."""
+    folder = path if path.is_dir() else path.parent
+    found: dict[str, Path] = {}
+    for file in sorted(folder.rglob("*")):
+        if file.suffix.lower() in SUFFIXES:
+            found.setdefault(file.stem, file)
+    return found
+
+
+def _listen(case: Case, listener: Listener, hearing: Hearing) -> tuple[Heard, Transcript]:
+    """Transcribe one recording. Raises DataError if there is none, InputError if it cannot be."""
+    if case.audio is None:
+        raise DataError(f"{case.name}: no recording of this name beside its reference")
+    listener.pipeline()  # loading is no part of any recording's time
+    started = time.perf_counter()
+    transcript = listener.transcript(case.audio, hearing)
+    return Heard(Account.of(transcript, case.name), time.perf_counter() - started), transcript
 
 
 def write_report(report: Report, listened: dict[str, Listened], folder: Path) -> None:
@@ -142,10 +174,9 @@ def write_report(report: Report, listened: dict[str, Listened], folder: Path) ->
     for item in listened.values():
         if item.transcript is None or item.heard.seconds is None:
             continue
-        target = folder / "hypotheses" / item.set_name if many else folder / "hypotheses"
-        name = item.heard.account.name
-        write_text(target / f"{name}.json", replace(item.transcript, source=name).dumps())
-        seconds.setdefault(target, {})[name] = round(item.heard.seconds, 3)
+        target = folder / "hypotheses" / item.case.set_name if many else folder / "hypotheses"
+        write_text(target / f"{item.case.name}.json", item.transcript.dumps())
+        seconds.setdefault(target, {})[item.case.name] = round(item.heard.seconds, 3)
     for target, values in seconds.items():
         write_text(target / SECONDS_FILE, json.dumps(values, indent=2) + "\n")
 
@@ -157,13 +188,3 @@ def quick_evaluation() -> Report:
     listener = Listener(BUNDLED_MODEL, "cpu")
     report, _ = evaluate_sets([EXAMPLES / "speech.stm"], listener, Scoring())
     return report
-
-
-def _recordings(path: Path) -> dict[str, Path]:
-    """Name -> recording in the folder of a set."""
-    folder = path if path.is_dir() else path.parent
-    found: dict[str, Path] = {}
-    for file in sorted(folder.rglob("*")):
-        if file.suffix.lower() in SUFFIXES:
-            found.setdefault(file.stem, file)
-    return found

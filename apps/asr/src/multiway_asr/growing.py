@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from multiway_core.errors import OutputError
 from multiway_core.files import write_text
 from multiway_speech.export import export
 from multiway_speech.export.text import clock
@@ -22,7 +23,7 @@ def partial_path(path: Path) -> Path:
 
 
 class GrowingFiles:
-    """The files of one recording, a format each: ``talk.partial.srt`` from the first segment on, ``talk.srt`` at the end.
+    """The files of one recording, a format each: ``talk.partial.srt`` while it is written, ``talk.srt`` at the end.
 
     Each write replaces the file as a whole, so that it can be read at any moment. All methods raise OutputError.
     """
@@ -55,9 +56,13 @@ class GrowingFiles:
         if not self.partial.segments:
             return None
         if self._saved < len(self.partial.segments):
-            self._write_partial()
+            try:
+                self._write_partial()
+            except OutputError:
+                if not self._saved:  # else the files of a moment ago are still there
+                    raise
         paths = ", ".join(str(partial_path(path)) for path in self.outputs.values())
-        count, end = len(self.partial.segments), max(s.end for s in self.partial.segments)
+        count, end = self._saved, max(s.end for s in self.partial.segments[: self._saved])
         return f"{paths}: partial, the first {count} segment{'s' * (count != 1)}, until {clock(end)}"
 
     def _write_partial(self) -> None:

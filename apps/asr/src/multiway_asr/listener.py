@@ -16,9 +16,24 @@ if TYPE_CHECKING:
 
 PROGRAM = "multiway-asr"
 BUNDLED_MODEL = "bundled:asr-tiny"
-SUFFIXES = frozenset(
-    ".wav .flac .mp3 .ogg .oga .opus .m4a .aac .wma .aif .aiff .au .amr .g722 .mp4 .m4v .mkv .webm .mov .avi .ts .3gp".split()
+_SOUND = (
+    ".wav",
+    ".flac",
+    ".mp3",
+    ".ogg",
+    ".oga",
+    ".opus",
+    ".m4a",
+    ".aac",
+    ".wma",
+    ".aif",
+    ".aiff",
+    ".au",
+    ".amr",
+    ".g722",
 )
+_VIDEO = (".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".ts", ".3gp")
+SUFFIXES = frozenset((*_SOUND, *_VIDEO))
 """What is taken from folders: sound, and videos for their sound. A file that is named is tried whatever its ending."""
 SURELY = 1.5
 """A length that the head of a file tells is believed when it is so many times too long: some heads only estimate."""
@@ -66,7 +81,8 @@ class Listener:
         pipeline = self.pipeline()
         config = pipeline.model.config
         words = len(write_prompt(pipeline.tokenizer, config.tokens, 0, 3600.0, context))
-        return max(0.0, (config.text.max_positions - words) / config.acoustic.frame_rate)
+        hop = getattr(config, "hop", config.acoustic.hop)  # models of ours may hear several frames as one
+        return max(0.0, (config.text.max_positions - words) * hop / config.acoustic.sample_rate)
 
     def stream(
         self, path: Path, hearing: Hearing, on_heard: Callable[[float], None] | None = None

@@ -115,7 +115,9 @@ def metrics(scoring: Scoring) -> dict[str, MetricFunction]:
                 return None
             normalize = loaded(scoring.normalizer or normalizer_of(target.language))
             reference, hypothesis = (f" {_joined(side)} " for side in normalized(heard, target))
-            wanted = [f" {term} " for term in map(normalize, target.terms) if (f" {term} " in reference) == spoken]
+            wanted = [
+                f" {term} " for term in map(normalize, target.terms) if (f" {term} " in reference) == spoken
+            ]
             return Ratio(sum(term in hypothesis for term in wanted), len(wanted))
 
         return score
@@ -156,7 +158,8 @@ def _joined(segments: Iterable[Segment]) -> str:
 
 
 def _has_both(account: Account) -> bool:
-    return account.words is not None and account.turns is not None
+    """Whether it is known who said each word, and when."""
+    return account.words is not None and account.words is account.turns
 
 
 def _seglst(segments: Iterable[Segment]) -> Any:

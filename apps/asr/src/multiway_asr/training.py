@@ -13,7 +13,7 @@ def train_recognizer(arguments: Sequence[str]) -> None:
     Raises InputError: the training extra is not installed. Wrong arguments end the process with exit code 2.
     """
     try:
-        from multiway_speech.vibevoice_asr import train
+        import multiway_speech.vibevoice_asr.train as recipe
     except ImportError as error:
         raise InputError(f"training needs {error.name}: pip install 'multiway-asr[training]'") from error
-    train.main(list(arguments))
+    recipe.main(list(arguments))

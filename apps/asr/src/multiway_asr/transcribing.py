@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -81,13 +80,16 @@ def transcribe_all(
     if output is None and len(inputs) > 1 and formats[0] not in (Format.TXT, Format.JSON):
         raise InputError(f"--format {formats[0]} of {len(inputs)} recordings needs --output DIR")
     plans = {
-        format_: plan_outputs(inputs, output, f".{format_}") if output is not None else [] for format_ in formats
+        format_: plan_outputs(inputs, output, f".{format_}") if output is not None else []
+        for format_ in formats
     }
     jobs = [
         Job(item.path, {format_: paths[index] for format_, paths in plans.items() if paths})
         for index, item in enumerate(inputs)
     ]
-    waiting = [job for job in jobs if not (resume and all(is_done(job.source, p) for p in job.outputs.values()))]
+    waiting = [
+        job for job in jobs if not (resume and all(is_done(job.source, p) for p in job.outputs.values()))
+    ]
     printer = _Printer(formats[0], len(inputs)) if output is None else None
     done = 0
     for job in waiting:

@@ -82,7 +82,9 @@ def _cepstra(sound: Sound) -> tuple[np.ndarray, np.ndarray]:
         rest_T = heard_T[columns * HOP :]
         if columns:
             part_1T = torch.from_numpy(heard_T[: (columns - 1) * HOP + FFT_SIZE])[None]
-            mels_NM = log_mel(part_1T, fft_size=FFT_SIZE, hop=HOP, num_mels=NUM_MELS, sample_rate=RATE)[0].T.numpy()
+            mels_NM = log_mel(part_1T, fft_size=FFT_SIZE, hop=HOP, num_mels=NUM_MELS, sample_rate=RATE)[
+                0
+            ].T.numpy()
             cepstra.append(mels_NM @ cosines_MC)
             levels.append(mels_NM.mean(1))
     if not cepstra:

@@ -13,11 +13,15 @@ from multiway_asr.transcribing import Format
 
 ContextOption = Annotated[
     str | None,
-    typer.Option("--context", metavar='"A,B"|@FILE', help="Names and terms that are spoken, or a file of them."),
+    typer.Option(
+        "--context", metavar='"A,B"|@FILE', help="Names and terms that are spoken, or a file of them."
+    ),
 ]
 SpeakersOption = Annotated[
     int | None,
-    typer.Option("--max-speakers", min=1, help="More voices than these become one where they are most alike."),
+    typer.Option(
+        "--max-speakers", min=1, help="More voices than these become one where they are most alike."
+    ),
 ]
 
 
@@ -32,7 +36,8 @@ def transcribe(
     ] = None,
     max_speakers: SpeakersOption = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Files there, one a recording and format.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Files there, one a recording and format."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Leave alone what --output holds already. [default: do it again]")

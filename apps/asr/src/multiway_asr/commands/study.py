@@ -35,21 +35,31 @@ def evaluate(
     hypotheses: Annotated[
         Path | None,
         typer.Option(
-            "--hypotheses", metavar="DIR", help="Score these transcripts of any system; nothing is transcribed."
+            "--hypotheses",
+            metavar="DIR",
+            help="Score these transcripts of any system; nothing is transcribed.",
         ),
     ] = None,
     context: ContextOption = None,
     terms: Annotated[
-        bool, typer.Option("--terms/--no-terms", help="Tell each recording's own terms, if DATA has contexts.json.")
+        bool,
+        typer.Option(
+            "--terms/--no-terms", help="Tell each recording's own terms, if DATA has contexts.json."
+        ),
     ] = True,
     max_speakers: SpeakersOption = None,
     normalizer: Annotated[
         Normalizer | None,
-        typer.Option("--normalizer", help="What counts as the same word. [default: by the references' language]"),
+        typer.Option(
+            "--normalizer", help="What counts as the same word. [default: by the references' language]"
+        ),
     ] = None,
-    collar: Annotated[float, typer.Option("--collar", min=0.0, help="tcpWER: seconds a word may be off.")] = 5.0,
+    collar: Annotated[
+        float, typer.Option("--collar", min=0.0, help="tcpWER: seconds a word may be off.")
+    ] = 5.0,
     der_collar: Annotated[
-        float, typer.Option("--der-collar", min=0.0, help="DER: seconds around each turn's ends that do not count.")
+        float,
+        typer.Option("--der-collar", min=0.0, help="DER: seconds around each turn's ends that do not count."),
     ] = 0.25,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="At most so many recordings of each DATA.")
@@ -57,7 +67,10 @@ def evaluate(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="DIR", help="Write the report, recordings.jsonl, and what was transcribed."
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Write the report, recordings.jsonl, and what was transcribed.",
         ),
     ] = None,
     model: ModelOption = BUNDLED_MODEL,
@@ -102,7 +115,8 @@ def evaluate(
 
 def train(
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="ARGUMENTS...", help="Those of the recipe; --help lists them.")
+        list[str] | None,
+        typer.Argument(metavar="ARGUMENTS...", help="Those of the recipe; --help lists them."),
     ] = None,
 ) -> None:
     """Train a recognizer by the recipe of the bundled one; `multiway-asr train --help` lists its options."""

@@ -29,10 +29,10 @@ def connect(session: DemoSession, parts: Components) -> None:
     chosen = gr.State()  # the path of the recording that is shown
 
     @messages
-    def opened(path: str | None) -> list[Any]:
-        if path is None:
-            return [None, view_value(), *cleared]
-        return [path, session.open(Path(path)), *cleared]
+    def opened(path: str | None) -> Iterator[list[Any]]:
+        yield [None, view_value(), *cleared]  # also what stays if this one cannot be opened
+        if path is not None:
+            yield [path, session.open(Path(path)), *cleared]
 
     @messages
     def run(path: str | None, context: str, speakers: float) -> Iterator[list[Any]]:

@@ -45,13 +45,28 @@ def components() -> Components:
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=300):
             file = gr.File(
-                label="Recording or video", file_types=sorted(SUFFIXES), type="filepath", height=130, elem_id="asr-file"
+                label="Recording or video",
+                file_types=sorted(SUFFIXES),
+                type="filepath",
+                height=130,
+                elem_id="asr-file",
             )
             microphone = gr.Audio(
-                label="Or speak", sources=["microphone"], type="filepath", format="wav", elem_id="asr-microphone"
+                label="Or speak",
+                sources=["microphone"],
+                type="filepath",
+                format="wav",
+                elem_id="asr-microphone",
             )
             examples = [
-                (path, gr.Button(path.stem.replace("-", " ").replace("_", " "), size="sm", elem_id=f"asr-example-{path.stem}"))
+                (
+                    path,
+                    gr.Button(
+                        path.stem.replace("-", " ").replace("_", " "),
+                        size="sm",
+                        elem_id=f"asr-example-{path.stem}",
+                    ),
+                )
                 for path in example_files()
             ]
             context = gr.Textbox(
@@ -62,7 +77,12 @@ def components() -> Components:
                 elem_id="asr-context",
             )
             speakers = gr.Slider(
-                0, 10, value=0, step=1, label="At most so many speakers (0: as many as are heard)", elem_id="asr-speakers"
+                0,
+                10,
+                value=0,
+                step=1,
+                label="At most so many speakers (0: as many as are heard)",
+                elem_id="asr-speakers",
             )
             with gr.Row():
                 transcribe = gr.Button("Transcribe", variant="primary", elem_id="asr-transcribe")
@@ -79,7 +99,9 @@ def components() -> Components:
             with gr.Row(elem_id="asr-downloads"):
                 gr.HTML("Download", css_template=_LABEL_CSS, apply_default_css=False, min_width=80)
                 downloads = [
-                    gr.DownloadButton(label, size="sm", interactive=False, min_width=70, elem_id=f"asr-get-{name}")
+                    gr.DownloadButton(
+                        label, size="sm", interactive=False, min_width=70, elem_id=f"asr-get-{name}"
+                    )
                     for name, label in _FORMAT_LABELS.items()
                 ]
     return Components(file, microphone, context, speakers, transcribe, stop, examples, view, downloads)

@@ -51,7 +51,12 @@ class DemoSession:
                     segments.append(event)
                     if time.monotonic() - updated >= _SECONDS_BETWEEN_UPDATES:
                         updated = time.monotonic()
-                        yield view_value(sound, segments, working=True, summary=f"{len(segments)} segments ..."), None
+                        yield (
+                            view_value(
+                                sound, segments, working=True, summary=f"{len(segments)} segments ..."
+                            ),
+                            None,
+                        )
                 else:
                     transcript = replace(event, source=path.name)
                     value = view_value(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -13,8 +15,9 @@ from multiway_core.errors import InputError
 from multiway_speech.audio import SoundFile
 
 RATE, BIT_RATE = 16_000, 32_000
+FINE = RATE // 100
 COLUMNS = 1200
-"""Points of the outline; more than a screen shows."""
+"""Points of the outline, as many as a screen shows; at first one each 10 ms."""
 
 
 @dataclass(frozen=True)
@@ -36,30 +39,29 @@ class Shown:
 
 def shown(path: Path, longest: float) -> Shown:
     """Decode a recording once. Raises InputError: not readable, or longer than ``longest`` seconds."""
-    sound = SoundFile(path)
-    told = sound.told_seconds()
     buffer = io.BytesIO()
     peaks: list[np.ndarray] = []
     samples = 0
-    hop = max(1, int(min(told or longest, longest) * RATE / COLUMNS))
-    rest = np.zeros(0, dtype=np.float32)
     with av.open(buffer, "w", format="mp3") as container:
-        stream = container.add_stream("libmp3lame", rate=RATE, layout="mono")
+        stream: Any = container.add_stream("libmp3lame", rate=RATE, layout="mono")
         stream.bit_rate = BIT_RATE
-        for piece in sound.pieces(RATE):
-            samples += len(piece)
-            if samples > longest * RATE:
-                raise InputError(f"{path}: longer than the {longest / 60:.1f} minutes that this model hears in one pass")
-            joined = np.concatenate([rest, np.abs(piece)])
-            whole = len(joined) - len(joined) % hop
-            peaks.append(joined[:whole].reshape(-1, hop).max(axis=1))
-            rest = joined[whole:]
+        for piece in SoundFile(path).pieces(RATE):
+            if samples + len(piece) > longest * RATE:
+                raise InputError(
+                    f"{path}: longer than the {longest / 60:.1f} minutes that the model hears in one pass"
+                )
+            peaks.append(_peaks(np.abs(piece), FINE))
             frame = av.AudioFrame.from_ndarray(np.clip(piece, -1, 1)[None], "fltp", "mono")
-            frame.sample_rate = RATE
+            frame.sample_rate, frame.pts, frame.time_base = RATE, samples, Fraction(1, RATE)
+            samples += len(piece)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    if len(rest):
-        peaks.append(rest.max(keepdims=True))
-    outline = tuple(np.concatenate(peaks).clip(0, 1).round(3).tolist())
+    fine = np.concatenate(peaks)
+    outline = _peaks(fine, -(-len(fine) // COLUMNS)).clip(0, 1).round(3)
     uri = "data:audio/mpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-    return Shown(path.name, samples / RATE, outline, uri)
+    return Shown(path.name, samples / RATE, tuple(outline.tolist()), uri)
+
+
+def _peaks(values: np.ndarray, size: int) -> np.ndarray:
+    """The largest of each ``size`` values; the last part may be shorter."""
+    return np.maximum.reduceat(values, np.arange(0, len(values), size))
