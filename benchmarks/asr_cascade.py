@@ -6,8 +6,8 @@
 As WhisperX does it, of parts that work offline: Silero's voice activity detection finds speech; windows of 1.5 s every
 0.75 s of it are embedded by GE2E (resemblyzer) and clustered by average linkage until no two clusters are closer than
 `--threshold` in cosine; stretches of one speaker become turns; each turn's words are those of Whisper (a folder in
-CTranslate2's format, through faster-whisper, greedy) or of pocketsphinx (`--words pocketsphinx`, English only), or there
-are none (`--words none`, for sets without words).
+CTranslate2's format, through faster-whisper, greedy) or of pocketsphinx (`--words pocketsphinx`, English only), or
+there are none (`--words none`, for sets without words).
 
 The threshold was chosen on the two halves of the AMI excerpts trn01 to trn04, which no score of the cascade's
 diarization that is reported uses. What is there already is left alone, so that a run can be stopped.
@@ -32,6 +32,7 @@ from multiway_asr.accounts import SECONDS_FILE
 from multiway_core.files import write_text
 from multiway_speech.audio import SoundFile, read
 from multiway_speech.result import Segment, Transcript
+from scipy.cluster import hierarchy
 
 RATE = 16_000
 WINDOW, STEP = 1.5, 0.75
@@ -101,20 +102,10 @@ def _cells(windows: list[Span]) -> list[Span]:
 
 def cluster(vectors: np.ndarray, threshold: float) -> list[int]:
     """Average linkage: the two clusters with the largest mean cosine become one while it is above ``threshold``."""
-    similarity = vectors @ vectors.T
-    groups = [[index] for index in range(len(vectors))]
-    while len(groups) > 1:
-        means = np.array([[similarity[np.ix_(a, b)].mean() for b in groups] for a in groups])
-        np.fill_diagonal(means, -np.inf)
-        one, other = sorted(np.unravel_index(np.argmax(means), means.shape))
-        if means[one, other] < threshold:
-            break
-        groups[one] += groups.pop(other)
-    labels = [0] * len(vectors)
-    for number, members in enumerate(groups):
-        for index in members:
-            labels[index] = number
-    return labels
+    if len(vectors) < 2:
+        return [1] * len(vectors)
+    tree = hierarchy.linkage(vectors, method="average", metric="cosine")
+    return hierarchy.fcluster(tree, 1 - threshold, criterion="distance").tolist()
 
 
 def turns_of(windows: list[Span], labels: list[int]) -> list[tuple[float, float, int]]:

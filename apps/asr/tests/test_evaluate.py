@@ -102,7 +102,8 @@ def test_every_kind_of_file(tmp_path) -> None:
     )
     (tmp_path / "four.txt").write_text("plain\nwords\n")
     (tmp_path / "turns.rttm").write_text(
-        "SPEAKER five 1 0.5 1.25 <NA> <NA> MEE071 <NA> <NA>\nSPKR-INFO five 1\nSPEAKER four 1 0 1 <NA> <NA> a <NA> <NA>\n"
+        "SPEAKER five 1 0.5 1.25 <NA> <NA> MEE071 <NA> <NA>\nSPKR-INFO five 1\n"
+        "SPEAKER four 1 0 1 <NA> <NA> a <NA> <NA>\n"
     )
     found = read_accounts(tmp_path)
     assert list(found) == ["five", "four", "one", "three", "two"]
