@@ -9,7 +9,12 @@ from multiway_speech.result import Segment, Transcript
 
 def txt(transcript: Transcript) -> str:
     """A line a segment: ``[0:01:02.50] Speaker 0: words``."""
-    return "".join(f"[{clock(s.start)}] {label(s)}{one_line(s.text)}\n" for s in transcript.segments)
+    return "".join(map(line, transcript.segments))
+
+
+def line(segment: Segment) -> str:
+    """The line of one segment, with its end."""
+    return f"[{clock(segment.start)}] {label(segment)}{one_line(segment.text)}\n"
 
 
 def tsv(transcript: Transcript) -> str:
