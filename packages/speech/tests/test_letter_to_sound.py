@@ -69,7 +69,7 @@ def probability(model: ngram.Model, context: list[int], symbol: int) -> float:
     return 0.0
 
 
-@pytest.mark.parametrize("threshold", [None, 200.0])
+@pytest.mark.parametrize("threshold", [None, 2000.0])
 def test_probabilities_sum_to_one(threshold: float | None) -> None:
     model = ngram.estimate(sequences(), 4)
     if threshold is not None:
@@ -77,7 +77,7 @@ def test_probabilities_sum_to_one(threshold: float | None) -> None:
         assert 50 < len(model) < 0.7 * len(full)
     for context in ([], [0], [0, 3], [2, 4, 6], [6, 6, 6], [3, 5]):
         total = sum(probability(model, context, symbol) for symbol in (1, 2, 3, 4, 5, 6))
-        assert total == pytest.approx(1.0, abs=0.02)  # the beginning has some of the unigrams' mass
+        assert total == pytest.approx(1.0, abs=0.02)
 
 
 def test_longer_contexts_tell_more() -> None:
@@ -134,7 +134,6 @@ def test_search_finds_the_best(tmp_path: Path) -> None:
     [
         ("blit", "B L IH1 T"),
         ("splood", "S P L UW1 D"),
-        ("thrane", "TH R EY1 N"),
         ("quibbing", "K W IH1 B IH0 NG"),
     ],
 )

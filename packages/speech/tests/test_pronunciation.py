@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 
 import pytest
@@ -110,6 +111,16 @@ def test_letters_without_a_vowel_are_spelt(pronouncer: EnglishPronouncer) -> Non
 def test_drawn_out_words(pronouncer: EnglishPronouncer) -> None:
     assert pronouncer.pronounce("noooo") == pronouncer.pronounce("no")
     assert pronouncer.pronounce("hmmmm") == pronouncer.pronounce("hmm")
+
+
+def test_a_very_long_word_takes_time_by_its_length(pronouncer: EnglishPronouncer) -> None:
+    def seconds(copies: int) -> float:
+        start = time.process_time()
+        pronouncer("trabokvi" * copies)
+        return time.process_time() - start
+
+    seconds(2)
+    assert seconds(400) < 12 * seconds(100) + 0.1
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "😀", "Привет, мир!", "?!"])

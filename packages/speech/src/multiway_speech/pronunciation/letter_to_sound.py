@@ -21,6 +21,8 @@ from multiway_speech.pronunciation.graphones import Graphone
 from multiway_speech.pronunciation.ngram import END, Tree
 
 BEAM = 12
+LONGEST = 40
+"""Longer words are read in pieces of so many letters, lest time grow with the square of the length."""
 
 
 def save(path: Path, graphones: list[Graphone], tree: Tree) -> None:
@@ -95,7 +97,8 @@ class LetterToSound:
 @lru_cache(maxsize=4096)
 def letter_to_sound(spelling: str) -> tuple[str, ...]:
     """Phones of a word of ``a`` to ``z`` and apostrophes, by the model of the package."""
-    return _bundled()(spelling)
+    pieces = (spelling[begin : begin + LONGEST] for begin in range(0, len(spelling), LONGEST))
+    return tuple(phone for piece in pieces for phone in _bundled()(piece))
 
 
 @cache
