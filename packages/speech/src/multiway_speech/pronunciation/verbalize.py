@@ -13,8 +13,18 @@ from multiway_speech.pronunciation.numbers import cardinal, digits, fraction, nu
 
 _NUMBER = r"(?:\d{1,3}(?:,\d{3}){1,6}|\d{1,40})(?:\.\d{1,40})?"
 _LARGE = "hundred|thousand|million|billion|trillion"
-_SHORT_LARGE = {"k": "thousand", "m": "million", "mn": "million", "bn": "billion", "b": "billion", "tn": "trillion"}
-_MONTHS = tuple("january february march april may june july august september october november december".split())
+_SHORT_LARGE = {
+    "k": "thousand",
+    "m": "million",
+    "mn": "million",
+    "bn": "billion",
+    "b": "billion",
+    "tn": "trillion",
+}
+_MONTHS = (
+    "january", "february", "march", "april", "may", "june",
+    "july", "august", "september", "october", "november", "december",
+)  # fmt: skip
 _MONTH = (
     r"(?P<month>(?:January|February|March|April|May|June|July|August|September|October|November|December)\b|"
     r"(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?)"
@@ -51,10 +61,15 @@ _ABBREVIATIONS = {
     "Tue": "tuesday", "Tues": "tuesday", "Wed": "wednesday", "Thu": "thursday", "Thurs": "thursday", "Fri": "friday",
 }  # fmt: skip
 """Only with their dot."""
-_SAINTS = "Louis|Paul|John|Petersburg|Peter|James|Mary|George|Patrick|Andrew|Francis|Thomas|Joseph|Michael|Helens"
-_COUNTED = "Chapter|Part|Volume|Act|Scene|War|Section|Book|Phase|Type|Class|Article|Appendix|Level|Grade|Title|Bowl"
-_SYMBOLS_IN_ADDRESS = {".": "dot", "/": "slash", "-": "dash", "_": "underscore", "@": "at", ":": "colon", "#": "hash",
-                       "?": "question mark", "=": "equals", "&": "and", "%": "percent", "+": "plus", "~": "tilde"}  # fmt: skip
+_SAINTS = (
+    "Louis|Paul|John|Petersburg|Peter|James|Mary|George|Patrick|Andrew|Francis|Thomas|Joseph|Michael|Helens"
+)
+_COUNTED = (
+    "Chapter|Part|Volume|Act|Scene|War|Section|Book|Phase|Type|Class|Article|Appendix|Level|Grade|Title|Bowl"
+)
+_SYMBOLS_IN_ADDRESS = {".": "dot", "/": "slash", "-": "dash", "_": "underscore", "@": "at", ":": "colon",
+                       "#": "hash", "?": "question mark", "=": "equals", "&": "and", "%": "percent",
+                       "+": "plus"}  # fmt: skip
 
 Change = Callable[[re.Match[str]], str]
 
@@ -76,7 +91,8 @@ def _address(match: re.Match[str]) -> str:
         elif part.lower() in ("www", "uk", "io", "tv", "de", "fr", "eu", "html", "php", "pdf"):
             said.append(" ".join(part.upper()))
         else:
-            said.append(_SYMBOLS_IN_ADDRESS.get(part, part.lower() if part[0].isalpha() else ""))
+            word = part.lower() if len(part) > 1 else part.upper()
+            said.append(_SYMBOLS_IN_ADDRESS.get(part, word if part[0].isalpha() else ""))
     return f" {' '.join(said)} {text[len(body) :].replace('/', '')} "
 
 
@@ -101,18 +117,24 @@ def _date(match: re.Match[str]) -> str:
     groups = match.groupdict()
     month = groups["month"]
     name = (
-        _MONTHS[int(month) - 1] if month.isdigit() else next(m for m in _MONTHS if m.startswith(month[:3].lower()))
+        _MONTHS[int(month) - 1]
+        if month.isdigit()
+        else next(m for m in _MONTHS if m.startswith(month[:3].lower()))
     )
     said = f" {name} {ordinal(int(groups['day']))} "
     return said + (f", {_year_said(groups['year'])} " if groups.get("year") else "")
 
 
 def _year_said(text: str) -> str:
-    return year(int(text)) if len(text) == 4 else f"oh {cardinal(text[1])}" if text[0] == "0" else cardinal(text)
+    return (
+        year(int(text)) if len(text) == 4 else f"oh {cardinal(text[1])}" if text[0] == "0" else cardinal(text)
+    )
 
 
 def _day_first(match: re.Match[str]) -> str:
-    article = "" if match.string[max(0, match.start() - 4) : match.start()].lower().endswith("the ") else "the "
+    article = (
+        "" if match.string[max(0, match.start() - 4) : match.start()].lower().endswith("the ") else "the "
+    )
     name = next(m for m in _MONTHS if m.startswith(match["month"][:3].lower()))
     said = f" {article}{ordinal(int(match['day']))} of {name} "
     return said + (f", {year(int(match['year']))} " if match["year"] else "")
@@ -133,7 +155,11 @@ def _money(match: re.Match[str]) -> str:
     whole, _, cents = amount.partition(".")
     if len(cents) != 2:
         return f" {number(amount)} {unit if amount == '1' else unit + 's'} "
-    said = [] if int(whole) == 0 and cents != "00" else [cardinal(whole), unit if int(whole) == 1 else unit + "s"]
+    said = (
+        []
+        if int(whole) == 0 and cents != "00"
+        else [cardinal(whole), unit if int(whole) == 1 else unit + "s"]
+    )
     if cents != "00":
         said += ["and"] if said else []
         said.append(cardinal(str(int(cents))))
@@ -206,7 +232,7 @@ _CHANGES: list[tuple[re.Pattern[str], Change]] = [
         # Addresses
         (r"(?i)(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,6}", _address),
         (r"(?i)(?<!\w)(?:https?://|www\.)[^\s<>\"]{1,300}", _address),
-        (r"(?<![\w.@-])[\w-]{2,63}(?:\.[\w-]{2,63}){0,3}\.(?:com|org|net|edu|gov|io)\b(?:/[^\s<>\"]{0,300})?", _address),
+        (r"(?<![\w.@-])(?:[\w-]{2,63}\.){1,4}(?:com|org|net|edu|gov|io)\b(?:/[^\s<>\"]{0,300})?", _address),
         # Streets, before their numbers are read
         (rf"\bSt\.(?= (?:{_SAINTS})\b)", _to("saint")),
         (r"(?:\b([A-Z][a-z]{1,30}|\d{1,4}(?:st|nd|rd|th)) )?\bSt\.", _saint_or_street),
@@ -254,8 +280,8 @@ _CHANGES: list[tuple[re.Pattern[str], Change]] = [
         (r"(?<= )'?n'(?= )", _to("and")),
         (r"\b(?:[A-Za-z]\.){2,12}", _initials),
         (r"\b([A-Za-z]{2,6})\.", _abbreviation),
-        (r"(?<![A-Za-z'])([A-HJ-Z])\.(?= {0,2}[A-Z])", _to(r"\1 ")),
-        (rf"\b(?P<before>[A-Z][a-z]{{2,20}}) (?P<roman>X{{0,3}}(?:IX|IV|VI{{1,3}}|I{{2,3}}))\b", _roman),
+        (r"(?<![A-Za-z'])([A-HJ-Z])\.(?= {0,2}[A-Z][\w.])", _to(r"\1 ")),
+        (r"\b(?P<before>[A-Z][a-z]{2,20}) (?P<roman>X{0,3}(?:IX|IV|VI{1,3}|I{2,3}))\b", _roman),
         (rf"\b(?P<before>{_COUNTED}) (?P<roman>[IVX])\b(?!')", _roman),
         (r"\bC\+\+", _to("C plus plus ")),
         (r"\b([CF])#", _to(r"\1 sharp ")),
