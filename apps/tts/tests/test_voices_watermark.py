@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 conftest = importlib.import_module("apps.tts.tests.conftest")
-RATE = 16_000
+RATE = 24_000
 RECORDINGS = Path(__file__).parents[4] / "shared/data/speech/voices"
 
 pytestmark = pytest.mark.usefixtures("brief")
