@@ -84,15 +84,6 @@ def test_only_the_marked_minute_of_a_long_recording_is_named(recording) -> None:
     assert ": marked in 60-100 s; score" in as_line(path, found)
 
 
-def test_what_speak_writes_bears_the_mark(call, folder, tmp_path, monkeypatch) -> None:
-    out = tmp_path / "x.wav"
-    monkeypatch.setenv("MULTIWAY_WATERMARK_KEY", "mine")
-    text = "[pause:100ms] ".join(["Hello there."] * 60)
-    assert call("speak", text, "-o", out, "--model", folder, "--steps", 1, "--cfg", 1)[0] == 0
-    assert call("watermark", "detect", out, "--watermark-key", "mine")[0] == 0
-    assert call("watermark", "detect", out, "--watermark-key", "other")[0] == 1
-
-
 @pytest.mark.shared_data
 @pytest.mark.skipif(not RECORDINGS.is_dir(), reason="needs ../shared/data")
 def test_real_speech_is_taken_as_a_voice() -> None:
