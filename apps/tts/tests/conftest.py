@@ -21,7 +21,7 @@ from multiway_speech.vibevoice_realtime.config import VibeVoiceRealtimeConfig
 from multiway_speech.vibevoice_realtime.model import VibeVoiceRealtime
 from multiway_speech.vibevoice_realtime.voices import RealtimeVoice
 
-RATE, HOP = 16_000, 640
+RATE, HOP = 24_000, 960
 FRAMES = 5
 # The frame token has the lowest id: a model whose logits are all the same speaks on and on.
 SPECIAL_TOKENS = {
@@ -33,7 +33,7 @@ SPECIAL_TOKENS = {
 VOICES = ("emma", "heart", "joe", "michael")
 ACOUSTIC = {
     "num_filters": 2,
-    "ratios": (4, 10, 16),
+    "ratios": (4, 12, 20),
     "depths": (1, 1, 1, 1),
     "layer_scale": 0.3,
     "sample_rate": RATE,
@@ -57,7 +57,7 @@ def save_tokenizer(folder) -> dict[str, int]:
 
 
 def save_tiny(folder, *, voices=VOICES):
-    """A VibeVoice of random weights that never ends by itself, at 16 kHz and 25 frames a second."""
+    """A VibeVoice of random weights that never ends by itself, at 25 frames a second."""
     folder.mkdir()
     tokens = save_tokenizer(folder)
     torch.manual_seed(0)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from multiway_speech.audio import SoundFile, read
 
-RATE = 16_000
+RATE = 24_000
 SCRIPT = "Speaker 1: Hello there.\nSpeaker 2: Good morning. [pause:500ms] Shall we begin?\n"
 
 pytestmark = pytest.mark.usefixtures("brief")

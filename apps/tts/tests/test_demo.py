@@ -18,7 +18,7 @@ from multiway_tts.demo.session import LONGEST, MODELS_CHOICE, OWN, Choice, write
 from multiway_tts.model import load_speaker
 
 conftest = importlib.import_module("apps.tts.tests.conftest")
-RATE = 16_000
+RATE = 24_000
 
 pytestmark = pytest.mark.usefixtures("brief")
 

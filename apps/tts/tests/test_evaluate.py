@@ -14,7 +14,7 @@ from multiway_tts import judges
 from multiway_tts.items import Item, others, read_texts
 
 conftest = importlib.import_module("apps.tts.tests.conftest")
-RATE = 16_000
+RATE = 24_000
 TEXTS = ["Good morning to you.", "The train is late.", "She reads a long book."]
 
 pytestmark = pytest.mark.usefixtures("brief")

@@ -104,7 +104,10 @@ def test_a_reader_that_goes_away_is_no_error(start, tmp_path) -> None:
     assert (tmp_path / "talk.partial.wav").exists()
 
 
-def test_a_model_that_does_not_end_is_told(call, folder, tmp_path) -> None:
+def test_a_model_that_does_not_end_is_told_and_its_sound_is_marked(
+    call, folder, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("MULTIWAY_WATERMARK_KEY", "mine")
     code, _, err = call(
         "speak", "Hi.", "-o", tmp_path / "talk.wav", "--model", folder, "--steps", 1, "--cfg", 1
     )
@@ -113,3 +116,5 @@ def test_a_model_that_does_not_end_is_told(call, folder, tmp_path) -> None:
     manifest = json.loads((tmp_path / "talk.json").read_text())
     assert manifest["complete"] is False
     assert (tmp_path / "talk.wav").stat().st_size > 300_000
+    assert call("watermark", "detect", tmp_path / "talk.wav")[0] == 0
+    assert call("watermark", "detect", tmp_path / "talk.wav", "--watermark-key", "other")[0] == 1

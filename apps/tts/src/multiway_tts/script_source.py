@@ -18,6 +18,8 @@ def read_script(argument: str) -> str:
 
     Raises InputError (empty, too large, no such file), DataError (not UTF-8).
     """
+    if not argument.strip():
+        raise InputError("the script is empty")
     if argument == "-":
         data = sys.stdin.buffer.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:

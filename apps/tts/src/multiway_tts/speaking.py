@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from multiway_tts.model import Speaker
 
-SUBTITLES = ("srt", "vtt")
-
 
 @dataclass(frozen=True)
 class SpeakRequest:
@@ -190,13 +188,13 @@ def _keep(
     described: Callable[[Path | None, str | None], Manifest],
 ) -> None:
     """Close what was written and say where it is; turns a Ctrl-C into the exit code with that one line."""
-    stopped = isinstance(error, KeyboardInterrupt)
-    reason = "interrupted" if stopped else str(error)
-    partial = None
+    stopped, gone = isinstance(error, KeyboardInterrupt), isinstance(error, SystemExit)
+    reason = "interrupted" if stopped else "the reader of standard output went away" if gone else str(error)
     if recorder is not None and recorder.seconds > 0:
+        partial = recorder.partial_path
         with suppress(OutputError):
-            partial = recorder.close(complete=False)
-        if partial is not None and "json" in request.side:
+            recorder.close(complete=False)
+        if "json" in request.side:
             with suppress(MultiwayError):
                 manifest = described(partial, f"stopped after {recorder.seconds:.1f} s: {reason}")
                 write_text(partial.with_suffix(".json"), manifest.dumps())
@@ -211,8 +209,8 @@ def _keep(
         raise SystemExit(INTERRUPTED) from None
     if isinstance(error, InputError) and kept:
         raise InputError(f"{reason}{kept}") from error
-    if isinstance(error, SystemExit) and kept:
-        note(f"{PROGRAM}: the reader of standard output went away{kept}")
+    if gone and kept:
+        note(f"{PROGRAM}: {reason}{kept}")
 
 
 def _forget_partial(request: SpeakRequest) -> None:
