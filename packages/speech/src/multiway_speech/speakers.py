@@ -4,6 +4,9 @@ A voice is the mean of its cepstra (the shape of the spectrum, without its level
 else speaks. Two voices are as far apart as their means, each coefficient in units of its spread within the speakers.
 This tells voices of one recording apart, no more: no network, and nothing that would find a person in another one.
 
+Six AMI excerpts whose speakers' turns were dealt out to two numbers each (five seeds), brought back to the true number
+of speakers: 77 % of the spoken time has its speaker, 72 % before, and 66 % where any two become one.
+
 Shape suffixes: T samples, N columns, M mels, C cepstral coefficients, S speakers.
 """
 

@@ -24,8 +24,12 @@ SHORTEST = 1.0
 """Seconds of the last part at least."""
 PAUSE = 0.2
 """Seconds over which loudness is averaged where a cut is looked for."""
-SAME_VOICE = 4.0
-"""Voices of two parts that are no farther apart (:func:`multiway_speech.speakers.distances`) are one speaker's."""
+SAME_VOICE = 1.2
+"""Voices of two parts that are no farther apart (:func:`multiway_speech.speakers.distances`) are one speaker's.
+
+Between the halves of what one speaker says it was at most 0.5 in six AMI excerpts (2 pairs) and 0.9 in ten mixtures of
+synthetic voices (20 pairs); between speakers it was over 1.5 in nine of ten pairs of AMI, and over 3 in the mixtures.
+"""
 MAX_PROBLEMS = 20
 
 
