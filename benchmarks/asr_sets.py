@@ -98,7 +98,9 @@ def game(sounds: Path, scripts: Path, output: Path) -> None:
     rooms: list[tuple[str, list[tuple[Path, str, str]]]] = []
     for script in sorted(scripts.glob("*/dialogs_cs.lua")):
         folder = sounds / script.parent.name / "cs"
-        lines = [(folder / f"{name}.ogg", font, text) for name, font, text in lines_of(script.read_text("utf-8"))]
+        lines = [
+            (folder / f"{name}.ogg", font, text) for name, font, text in lines_of(script.read_text("utf-8"))
+        ]
         rooms.append((script.parent.name, [line for line in lines if line[0].is_file()]))
     made = 0
     for room, lines in sorted(rooms, key=lambda found: -len(found[1])):

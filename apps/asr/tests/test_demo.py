@@ -126,7 +126,9 @@ def test_longer_recordings_are_heard_in_parts(session, say, tmp_path, noise, mon
     assert len(transcript.segments) >= 10
     assert value["segments"][-1]["start"] > 60
     monkeypatch.setattr(module, "MOST_SECONDS", 60.0)
-    with pytest.raises(InputError, match=r"^long.wav: longer than 1 minutes; the command multiway-asr takes more$"):
+    with pytest.raises(
+        InputError, match=r"^long.wav: longer than 1 minutes; the command multiway-asr takes more$"
+    ):
         session.open(tmp_path / "long.wav")
 
 

@@ -316,7 +316,10 @@ def test_three_hours_are_refused_at_once(call, tmp_path, noise) -> None:
     code, _, err = call("transcribe", path)
     seconds = time.perf_counter() - started
     assert code == 2
-    assert err == f"multiway-asr: {path}: 180.0 minutes; {_model(err)} hears at most 1.9 in one pass, and more with --window\n"
+    assert (
+        err
+        == f"multiway-asr: {path}: 180.0 minutes; {_model(err)} hears at most 1.9 in one pass, and more with --window\n"
+    )
     assert seconds < 5
 
 

@@ -18,7 +18,9 @@ def test_parts_are_the_whole(seconds: float) -> None:
     samples = np.random.default_rng(0).normal(size=int(seconds * RATE)).astype(np.float32)
     found = list(parts(SoundArray(samples, RATE), 10.0))
     np.testing.assert_array_equal(np.concatenate([part for _, part in found]), samples)
-    assert [start for start, _ in found] == pytest.approx(np.cumsum([0] + [len(p) / RATE for _, p in found[:-1]]))
+    assert [start for start, _ in found] == pytest.approx(
+        np.cumsum([0] + [len(p) / RATE for _, p in found[:-1]])
+    )
     assert all(len(part) <= 10 * RATE for _, part in found)
     assert len(found) == 1 or len(found[-1][1]) >= SHORTEST * RATE
 
@@ -63,7 +65,14 @@ def test_a_speaker_keeps_the_number() -> None:
         Scripted(FIRST, SECOND), conversation(), TranscriptionOptions(), 14.0, on_heard=heard.append
     )
     *segments, transcript = events
-    assert [s.speaker for s in segments] == [0, 1, 0, 1, 0, None]  # in the second part the high voice comes first
+    assert [s.speaker for s in segments] == [
+        0,
+        1,
+        0,
+        1,
+        0,
+        None,
+    ]  # in the second part the high voice comes first
     assert segments[3].start == pytest.approx(heard[0] + 0.6, abs=0.01)
     assert transcript.segments == tuple(segments)
     assert (transcript.source, transcript.duration, transcript.model) == ("talk.wav", 21.0, "scripted")
@@ -81,5 +90,7 @@ def test_at_most_so_many_speakers() -> None:
 def test_a_new_voice_is_a_new_speaker() -> None:
     waves = [voice(4.0, LOW, 0), np.zeros(RATE), voice(4.0, HIGH, 1)]
     script = Scripted([(0.0, 4.0, 0)], [(0.5, 4.5, 0)])
-    *segments, _ = stream_windows(script, SoundArray(np.concatenate(waves), RATE), TranscriptionOptions(), 6.0)
+    *segments, _ = stream_windows(
+        script, SoundArray(np.concatenate(waves), RATE), TranscriptionOptions(), 6.0
+    )
     assert [s.speaker for s in segments] == [0, 1]

@@ -106,9 +106,16 @@ class Listener:
         options = TranscriptionOptions(context=hearing.context)
         if hearing.window is not None:
             if hearing.window > longest:
-                raise InputError(f"a window of {hearing.window:g} s; {self.model} hears at most {longest:.0f} s in one pass")
+                raise InputError(
+                    f"a window of {hearing.window:g} s; {self.model} hears at most {longest:.0f} s in one pass"
+                )
             yield from stream_windows(
-                pipeline, sound, options, hearing.window, most_speakers=hearing.max_speakers, on_heard=on_heard
+                pipeline,
+                sound,
+                options,
+                hearing.window,
+                most_speakers=hearing.max_speakers,
+                on_heard=on_heard,
             )
             return
         if told is not None and told > SURELY * longest:

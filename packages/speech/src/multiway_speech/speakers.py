@@ -93,9 +93,7 @@ def voices_of(segments: Sequence[Segment], sound: Sound) -> dict[int, Voice]:
             if used_N.any():
                 break
         chosen_NC = cepstra_NC[used_N] if used_N.any() else np.zeros((1, NUM_COEFFICIENTS))
-        found[speaker] = Voice(
-            float(used_N.sum()), chosen_NC.mean(axis=0), np.square(chosen_NC).mean(axis=0)
-        )
+        found[speaker] = Voice(float(used_N.sum()), chosen_NC.mean(axis=0), np.square(chosen_NC).mean(axis=0))
     return found
 
 
@@ -129,7 +127,9 @@ def _closest(voices: Sequence[Voice]) -> tuple[int, int]:
     """The two most alike; a voice that is unknown is like whoever speaks most."""
     unknown = [index for index, voice in enumerate(voices) if not voice.count]
     if unknown:
-        loudest = max((index for index in range(len(voices)) if index != unknown[-1]), key=lambda i: voices[i].count)
+        loudest = max(
+            (index for index in range(len(voices)) if index != unknown[-1]), key=lambda i: voices[i].count
+        )
         return min(loudest, unknown[-1]), max(loudest, unknown[-1])
     distance_SS = distances(voices)
     distance_SS[np.tril_indices(len(voices))] = np.inf

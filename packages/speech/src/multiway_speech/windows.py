@@ -71,7 +71,11 @@ def stream_windows(
         if on_heard is not None:
             on_heard(duration)
     yield Transcript(
-        sound.name, pipeline.name, round(duration, 3), tuple(segments), problems=tuple(problems[:MAX_PROBLEMS])
+        sound.name,
+        pipeline.name,
+        round(duration, 3),
+        tuple(segments),
+        problems=tuple(problems[:MAX_PROBLEMS]),
     )
 
 
@@ -90,7 +94,11 @@ class Known:
         # The closest pairs first; nobody twice.
         for place in np.argsort(distance_KS, axis=None):
             one, other = divmod(int(place), len(speakers))
-            if distance_KS[one, other] <= SAME_VOICE and speakers[other] not in found and one not in found.values():
+            if (
+                distance_KS[one, other] <= SAME_VOICE
+                and speakers[other] not in found
+                and one not in found.values()
+            ):
                 found[speakers[other]] = one
         for speaker in speakers:
             if speaker not in found and (self._most is None or len(self.voices) < self._most):

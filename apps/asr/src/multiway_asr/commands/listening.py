@@ -27,7 +27,9 @@ SpeakersOption = Annotated[
 WindowOption = Annotated[
     float | None,
     typer.Option(
-        "--window", min=5.0, help="Hear longer recordings in parts of so many seconds. [default: all in one pass]"
+        "--window",
+        min=5.0,
+        help="Hear longer recordings in parts of so many seconds. [default: all in one pass]",
     ),
 ]
 

@@ -88,7 +88,9 @@ def evaluate(
     from multiway_asr.evaluation import Scoring, evaluate_sets, write_report
 
     if hypotheses is not None and (context, max_speakers, window) != (None, None, None):
-        raise InputError("--context, --max-speakers and --window are for transcribing; with --hypotheses that is done")
+        raise InputError(
+            "--context, --max-speakers and --window are for transcribing; with --hypotheses that is done"
+        )
     hearing = Hearing(read_context(context), max_speakers, window)
     listener = None if hypotheses is not None else Listener(model, device, dtype)
     with progress_bar() as progress:
