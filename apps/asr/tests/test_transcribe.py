@@ -323,10 +323,6 @@ def test_three_hours_are_refused_at_once(call, tmp_path, noise) -> None:
     assert seconds < 5
 
 
-def _model(err: str) -> str:
-    return err.split("; ")[1].split(" hears")[0]
-
-
 def test_a_little_too_long_is_refused_after_listening(call, say, tmp_path, noise) -> None:
     say()
     soundfile.write(tmp_path / "long.ogg", noise(125, 8000), 8000)

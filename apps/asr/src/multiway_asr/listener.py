@@ -107,7 +107,7 @@ class Listener:
         if hearing.window is not None:
             if hearing.window > longest:
                 raise InputError(
-                    f"a window of {hearing.window:g} s; {self.model} hears at most {longest:.0f} s in one pass"
+                    f"a window of {hearing.window:g} s; {self.model} hears {longest:.0f} s at most"
                 )
             yield from stream_windows(
                 pipeline,

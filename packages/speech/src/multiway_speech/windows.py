@@ -7,7 +7,6 @@ A single pass knows who spoke an hour ago, which is what VibeVoice-ASR is about;
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
