@@ -38,6 +38,7 @@ RATE = 16_000
 WINDOW, STEP = 1.5, 0.75
 THRESHOLD = 0.72
 LONGEST = 7200.0
+LEVEL = 0.1
 Span = tuple[float, float]
 Words = Callable[[np.ndarray], str]
 
@@ -72,14 +73,20 @@ class Cascade:
 
     def voices(self, wave: np.ndarray) -> tuple[list[Span], np.ndarray]:
         """Windows of speech, and their embeddings (windows, 256)."""
+        wave = _at(wave, LEVEL)  # meetings are recorded so softly that nothing would be found
         spans = self._find(torch.from_numpy(wave), self._vad, sampling_rate=RATE, return_seconds=False)
         windows = [window for span in spans for window in _windows(span["start"] / RATE, span["end"] / RATE)]
         vectors = [self._embed(wave[int(a * RATE) : int(b * RATE)]) for a, b in windows]
         return windows, np.stack(vectors) if vectors else np.zeros((0, 256))
 
     def _embed(self, wave: np.ndarray) -> np.ndarray:
-        level = float(np.sqrt(np.square(wave).mean())) + 1e-6
-        return self._encoder.embed_utterance((wave * (0.03 / level)).astype(np.float32))
+        return self._encoder.embed_utterance(_at(wave, 0.03))
+
+
+def _at(wave: np.ndarray, level: float) -> np.ndarray:
+    """At this root mean square, where no peak passes full scale."""
+    gain = level / (float(np.sqrt(np.square(wave).mean())) + 1e-6)
+    return (wave * min(gain, 1 / (float(np.abs(wave).max(initial=0.0)) + 1e-6))).astype(np.float32)
 
 
 def _windows(start: float, end: float) -> list[Span]:

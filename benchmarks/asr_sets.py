@@ -94,29 +94,33 @@ def cities(file: Path, output: Path) -> None:
 
 
 def game(sounds: Path, scripts: Path, output: Path) -> None:
-    """The rooms with the most lines whose dialogue, of at least two voices, is no longer than `LONGEST_ROOM`."""
-    rooms: list[tuple[str, np.ndarray, list[Segment]]] = []
+    """The `ROOMS` rooms with the most lines, each up to `LONGEST_ROOM`, in which at least two voices speak."""
+    rooms: list[tuple[str, list[tuple[Path, str, str]]]] = []
     for script in sorted(scripts.glob("*/dialogs_cs.lua")):
-        room = script.parent.name
+        folder = sounds / script.parent.name / "cs"
+        lines = [
+            (folder / f"{name}.ogg", font, text) for name, font, text in lines_of(script.read_text("utf-8"))
+        ]
+        rooms.append((script.parent.name, [line for line in lines if line[0].is_file()]))
+    made = 0
+    for room, lines in sorted(rooms, key=lambda found: -len(found[1])):
         waves: list[np.ndarray] = []
         segments: list[Segment] = []
         fonts: dict[str, int] = {}
         at = 0.0
-        for line, font, text in lines_of(script.read_text("utf-8")):
-            file = sounds / room / "cs" / f"{line}.ogg"
-            if not file.is_file():
-                continue
+        for file, font, text in lines:
             wave = read(SoundFile(file), RATE, max_seconds=60)
-            if at + len(wave) / RATE > LONGEST_ROOM:
+            end = at + len(wave) / RATE
+            if end > LONGEST_ROOM:
                 break
-            speaker = fonts.setdefault(font, len(fonts))
-            segments.append(Segment(round(at, 3), round(at + len(wave) / RATE, 3), speaker, text))
+            segments.append(Segment(round(at, 3), round(end, 3), fonts.setdefault(font, len(fonts)), text))
             waves += [wave, np.zeros(int(GAP * RATE), dtype=np.float32)]
-            at += len(wave) / RATE + int(GAP * RATE) / RATE
+            at = end + int(GAP * RATE) / RATE
         if len(fonts) > 1:
-            rooms.append((room, np.concatenate(waves), segments))
-    for room, wave, segments in sorted(rooms, key=lambda found: -len(found[2]))[:ROOMS]:
-        _conversation(output, room, wave, segments, language="cs")
+            _conversation(output, room, np.concatenate(waves), segments, language="cs")
+            made += 1
+        if made == ROOMS:
+            break
 
 
 def lines_of(script: str) -> Iterator[tuple[str, str, str]]:

@@ -117,10 +117,17 @@ def test_the_outline_and_the_sound_are_of_the_recording(session, tmp_path) -> No
     assert soundfile.info(io.BytesIO(b64decode(data))).duration == pytest.approx(2.0, abs=0.2)
 
 
-def test_what_is_too_long_for_the_model_is_refused_before(session, tmp_path, noise) -> None:
-    soundfile.write(tmp_path / "long.wav", noise(130, 8000), 8000)
+def test_longer_recordings_are_heard_in_parts(session, say, tmp_path, noise, monkeypatch) -> None:
+    from multiway_asr.demo import session as module
+
+    say()
+    soundfile.write(tmp_path / "long.wav", noise(90, 8000), 8000)
+    *_, (value, transcript) = session.transcribe(tmp_path / "long.wav", "", 0)
+    assert len(transcript.segments) >= 10
+    assert value["segments"][-1]["start"] > 60
+    monkeypatch.setattr(module, "MOST_SECONDS", 60.0)
     with pytest.raises(
-        InputError, match=r"^long.wav: longer than the 1.9 minutes that the model hears in one pass$"
+        InputError, match=r"^long.wav: longer than 1 minutes; the command multiway-asr takes more$"
     ):
         session.open(tmp_path / "long.wav")
 

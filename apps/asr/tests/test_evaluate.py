@@ -52,8 +52,8 @@ def test_confused_speakers_cost_cpwer_and_der_but_not_wer() -> None:
     hypothesis = transcript((0, 4, 0, REFERENCE.segments[0].text), (4, 8, 0, REFERENCE.segments[1].text))
     found = score(REFERENCE, hypothesis)
     assert found["wer"] == 0
-    # all words of the second speaker are missed, and come as insertions with the first
-    assert found["cpwer"] == pytest.approx(2 * 5 / 10)
+    # all four words of the first speaker are missed, and come as insertions with the second
+    assert found["cpwer"] == pytest.approx(2 * 4 / 9)
     assert found["der"] == pytest.approx(
         3.5 / 7
     )  # half of a second around the turn's two ends does not count
@@ -126,7 +126,7 @@ def test_every_kind_of_file(tmp_path) -> None:
         ("a.rttm", "SPEAKER talk 1 0 1", "a.rttm:1: expected SPEAKER"),
         ("a.jsonl", '{"audio": "a.wav"}', "a.jsonl:1: missing key 'text'"),
         ("a.jsonl", "{", "a.jsonl:1: not JSON"),
-        ("a.json", "{", "a.json: not JSON"),
+        ("a.json", "{", "a.json:1: not JSON"),
         ("a.json", '{"schema": "multiway.asr/1"}', "a.json: "),
         ("a.txt", b"\xff\xfe", "a.txt:1: not UTF-8"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import time
 from pathlib import Path
 
@@ -157,7 +158,8 @@ def test_a_full_disk_is_said_and_ends_the_run(call, say, talk, tmp_path, monkeyp
     )
     code, _, err = call("transcribe", talk, talk.parent, "-o", out)
     assert code == 2
-    assert err.splitlines()[-1] == f"multiway-asr: cannot write {out}/talk.txt: no space left on device"
+    problem = rf"multiway-asr: cannot write {out}/talk\.(partial\.)?txt: no space left on device"
+    assert re.fullmatch(problem, err.splitlines()[-1])  # on a slow machine a partial file comes first
     assert list(out.iterdir()) == []
 
 
@@ -305,21 +307,18 @@ def test_bad_recordings_are_one_line(call, tmp_path, noise) -> None:
 
 def test_three_hours_are_refused_at_once(call, tmp_path, noise) -> None:
     path = tmp_path / "long.wav"
-    with soundfile.SoundFile(path, "w", 8000, 1) as file:
-        minute = noise(60, 8000)
+    with soundfile.SoundFile(path, "w", 1000, 1, subtype="PCM_U8") as file:
+        minute = noise(60, 1000)
         for _ in range(180):
             file.write(minute)
     call("transcribe", tmp_path / "none.wav")  # whatever is imported first is no part of the time
-    started = time.perf_counter()
+    started = time.process_time()
     code, _, err = call("transcribe", path)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     assert code == 2
-    assert err == f"multiway-asr: {path}: 180.0 minutes; {_model(err)} hears at most 1.9 in one pass\n"
+    assert err.startswith(f"multiway-asr: {path}: 180.0 minutes; ")
+    assert err.endswith(" hears at most 1.9 in one pass, and more with --window\n")
     assert seconds < 5
-
-
-def _model(err: str) -> str:
-    return err.split("; ")[1].split(" hears")[0]
 
 
 def test_a_little_too_long_is_refused_after_listening(call, say, tmp_path, noise) -> None:
@@ -328,6 +327,21 @@ def test_a_little_too_long_is_refused_after_listening(call, say, tmp_path, noise
     code, _, err = call("transcribe", tmp_path / "long.ogg")
     assert code == 2
     assert "long.ogg: 2.1 minutes; this model hears at most 1.9 in one pass" in err
+
+
+def test_longer_recordings_are_heard_in_parts(call, say, tmp_path, noise) -> None:
+    say()
+    soundfile.write(tmp_path / "long.wav", noise(30, 8000), 8000)
+    code, out, err = call("transcribe", tmp_path / "long.wav", "--window", 12)
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0] == SHOWN.splitlines()[0]
+    assert len(lines) >= 6
+    assert lines[-1].endswith(": the audio")
+    assert "30.0 s" in err
+    code, _, err = call("transcribe", tmp_path / "long.wav", "--window", 500)
+    assert code == 2
+    assert "a window of 500 s;" in err
 
 
 def test_options_that_contradict(call, talk, tmp_path) -> None:

@@ -46,10 +46,12 @@ class Hearing:
     Attributes:
         context: names, terms or any text that helps.
         max_speakers: more voices than these become one where they are most alike; None takes all that were heard.
+        window: seconds of the parts in which a longer recording is heard; None hears all in one pass.
     """
 
     context: str = ""
     max_speakers: int | None = None
+    window: float | None = None
 
 
 class Listener:
@@ -87,24 +89,41 @@ class Listener:
     def stream(
         self, path: Path, hearing: Hearing, on_heard: Callable[[float], None] | None = None
     ) -> Iterator[Segment | Transcript]:
-        """Segments as they are written, and the transcript last; see ``AsrPipeline.stream``.
+        """Segments as they are written, and the transcript last; see ``AsrPipeline.stream`` and ``stream_windows``.
 
-        With fewer speakers asked for than heard, only the transcript has them: voices are compared at the end.
-        Raises InputError as the pipeline does, and at once for a file whose head tells that it is far too long.
+        With fewer speakers asked for than heard in one pass, only the transcript has them: voices are compared at the
+        end. Raises InputError as the pipeline does, and at once for a file whose head tells that it is far too long.
         """
         from multiway_speech.audio import SoundFile
         from multiway_speech.result import Transcript
         from multiway_speech.speakers import limit_speakers
         from multiway_speech.vibevoice_asr.pipeline import TranscriptionOptions
+        from multiway_speech.windows import stream_windows
 
         sound = SoundFile(path)
         pipeline = self.pipeline()
         told, longest = sound.told_seconds(), self.longest(hearing.context)
+        options = TranscriptionOptions(context=hearing.context)
+        if hearing.window is not None:
+            if hearing.window > longest:
+                raise InputError(
+                    f"a window of {hearing.window:g} s; {self.model} hears {longest:.0f} s at most"
+                )
+            yield from stream_windows(
+                pipeline,
+                sound,
+                options,
+                hearing.window,
+                most_speakers=hearing.max_speakers,
+                on_heard=on_heard,
+            )
+            return
         if told is not None and told > SURELY * longest:
             raise InputError(
-                f"{path}: {told / 60:.1f} minutes; {self.model} hears at most {longest / 60:.1f} in one pass"
+                f"{path}: {told / 60:.1f} minutes; {self.model} hears at most {longest / 60:.1f} in one pass, "
+                "and more with --window"
             )
-        for event in pipeline.stream(sound, TranscriptionOptions(context=hearing.context), on_heard):
+        for event in pipeline.stream(sound, options, on_heard):
             if isinstance(event, Transcript) and hearing.max_speakers is not None:
                 event = limit_speakers(event, sound, hearing.max_speakers)
             yield event

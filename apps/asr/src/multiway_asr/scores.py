@@ -82,18 +82,23 @@ def metrics(scoring: Scoring) -> dict[str, MetricFunction]:
 
         return score
 
-    def cpwer(heard: Heard, target: Account) -> Ratio | None:
-        if not _has_both(target) or not _has_both(heard.account):
-            return None
-        found = cp_word_error_rate(*(_seglst(side) for side in normalized(heard, target)))
-        return Ratio(found.errors, found.length)
+    def by_speaker(count: Callable[[Any, Any], Any]) -> MetricFunction:
+        def score(heard: Heard, target: Account) -> Ratio | None:
+            if not _has_both(target) or not _has_both(heard.account):
+                return None
+            reference, hypothesis = normalized(heard, target)
+            if not reference or not hypothesis:
+                length = len(_joined(reference).split())
+                return Ratio(length + len(_joined(hypothesis).split()), length)
+            found = count(_seglst(reference), _seglst(hypothesis))
+            return Ratio(found.errors, found.length)
 
-    def tcpwer(heard: Heard, target: Account) -> Ratio | None:
-        if not _has_both(target) or not _has_both(heard.account):
-            return None
-        sides = (_seglst(side) for side in normalized(heard, target))
-        found = time_constrained_minimum_permutation_word_error_rate(*sides, collar=scoring.collar)
-        return Ratio(found.errors, found.length)
+        return score
+
+    def in_time(reference: Any, hypothesis: Any) -> Any:
+        return time_constrained_minimum_permutation_word_error_rate(
+            reference, hypothesis, collar=scoring.collar
+        )
 
     def der(heard: Heard, target: Account) -> Ratio | None:
         if target.turns is None or heard.account.turns is None:
@@ -125,8 +130,8 @@ def metrics(scoring: Scoring) -> dict[str, MetricFunction]:
     return {
         "wer": wer,
         "cer": edits(jiwer.process_characters, len),
-        "cpwer": cpwer,
-        "tcpwer": tcpwer,
+        "cpwer": by_speaker(cp_word_error_rate),
+        "tcpwer": by_speaker(in_time),
         "der": der,
         "exact": exact,
         "terms": terms(spoken=True),

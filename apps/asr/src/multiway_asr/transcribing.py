@@ -117,8 +117,8 @@ def transcribe_all(
 
 def _print(job: Job, listener: Listener, hearing: Hearing, printer: _Printer) -> None:
     printer.begin(job.source)
-    # Numbers of speakers that will be merged are not shown before they are.
-    live = printer.format is Format.TXT and hearing.max_speakers is None
+    # Numbers of speakers that will be merged at the end are not shown before.
+    live = printer.format is Format.TXT and (hearing.max_speakers is None or hearing.window is not None)
     transcript = _follow(job.source, listener, hearing, on_segment=printer.segment if live else None)
     printer.finish(transcript, shown=live)
 

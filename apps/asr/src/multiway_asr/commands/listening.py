@@ -24,6 +24,15 @@ SpeakersOption = Annotated[
     ),
 ]
 
+WindowOption = Annotated[
+    float | None,
+    typer.Option(
+        "--window",
+        min=5.0,
+        help="Hear longer recordings in parts of so many seconds. [default: all in one pass]",
+    ),
+]
+
 
 def transcribe(
     recordings: Annotated[
@@ -35,6 +44,7 @@ def transcribe(
         typer.Option("--format", "-f", help="May be given several times with --output. [default: txt]"),
     ] = None,
     max_speakers: SpeakersOption = None,
+    window: WindowOption = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Files there, one a recording and format."),
@@ -53,7 +63,7 @@ def transcribe(
     from multiway_asr.context import read_context
     from multiway_asr.transcribing import transcribe_all
 
-    hearing = Hearing(read_context(context), max_speakers)
+    hearing = Hearing(read_context(context), max_speakers, window)
     listener = Listener(model, device, dtype)
     code = transcribe_all(
         recordings, listener, hearing, formats=format or [Format.TXT], output=output, resume=resume

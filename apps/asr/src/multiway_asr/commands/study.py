@@ -19,7 +19,7 @@ from multiway_core.app import (
 )
 from multiway_core.errors import InputError
 
-from multiway_asr.commands.listening import ContextOption, SpeakersOption
+from multiway_asr.commands.listening import ContextOption, SpeakersOption, WindowOption
 from multiway_asr.listener import BUNDLED_MODEL, PROGRAM, Hearing, Listener
 from multiway_asr.words import Normalizer
 
@@ -48,6 +48,7 @@ def evaluate(
         ),
     ] = True,
     max_speakers: SpeakersOption = None,
+    window: WindowOption = None,
     normalizer: Annotated[
         Normalizer | None,
         typer.Option(
@@ -86,9 +87,11 @@ def evaluate(
     from multiway_asr.context import read_context
     from multiway_asr.evaluation import Scoring, evaluate_sets, write_report
 
-    if hypotheses is not None and (context is not None or max_speakers is not None):
-        raise InputError("--context and --max-speakers are for transcribing; with --hypotheses that is done")
-    hearing = Hearing(read_context(context), max_speakers)
+    if hypotheses is not None and (context, max_speakers, window) != (None, None, None):
+        raise InputError(
+            "--context, --max-speakers and --window are for transcribing; with --hypotheses that is done"
+        )
+    hearing = Hearing(read_context(context), max_speakers, window)
     listener = None if hypotheses is not None else Listener(model, device, dtype)
     with progress_bar() as progress:
         bar = progress.add_task("scoring" if listener is None else "listening", total=None)

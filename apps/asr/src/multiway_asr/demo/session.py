@@ -18,6 +18,10 @@ from multiway_asr.demo.view import summary_of, view_value
 from multiway_asr.listener import Hearing, Listener
 
 _SECONDS_BETWEEN_UPDATES = 0.2
+MOST_SECONDS = 3600.0
+WINDOW = 20.0
+ROOM = 0.6
+"""Of what a model hears at once, the share that leaves it room to write; longer recordings are heard in parts."""
 
 
 class DemoSession:
@@ -25,7 +29,7 @@ class DemoSession:
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
-        self.longest = listener.longest()
+        self._longest = listener.longest()
 
     def open(self, path: Path) -> dict[str, Any]:
         """The viewer's value for a recording that has not been transcribed. Raises InputError."""
@@ -34,14 +38,15 @@ class DemoSession:
     def transcript(self, path: Path, context: str, max_speakers: float | None) -> Transcript:
         """Without streaming, for programs. Raises InputError."""
         with _without_folder(path):
-            return self._listener.transcript(path, _hearing(context, max_speakers))
+            hearing = self._hearing(self._shown(path).duration, context, max_speakers)
+            return self._listener.transcript(path, hearing)
 
     def transcribe(
         self, path: Path, context: str, max_speakers: float | None
     ) -> Iterator[tuple[dict[str, Any], Transcript | None]]:
         """Viewer values while segments arrive; the last one comes with the transcript. Raises InputError."""
-        hearing = _hearing(context, max_speakers)
         sound = self._shown(path)
+        hearing = self._hearing(sound.duration, context, max_speakers)
         segments: list[Segment] = []
         started = updated = time.monotonic()
         yield view_value(sound, working=True, summary="Listening ..."), None
@@ -70,12 +75,13 @@ class DemoSession:
 
     def _shown(self, path: Path) -> Shown:
         with _without_folder(path):
-            return shown(path, self.longest)
+            return shown(path, MOST_SECONDS)
 
-
-def _hearing(context: str, max_speakers: float | None) -> Hearing:
-    text = checked_context(context) if context and context.strip() else ""
-    return Hearing(text, int(max_speakers) if max_speakers else None)
+    def _hearing(self, seconds: float, context: str, max_speakers: float | None) -> Hearing:
+        text = checked_context(context) if context and context.strip() else ""
+        once = ROOM * self._longest
+        window = min(WINDOW, once) if seconds > once else None
+        return Hearing(text, int(max_speakers) if max_speakers else None, window)
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def shown(path: Path, longest: float) -> Shown:
         for piece in SoundFile(path).pieces(RATE):
             if samples + len(piece) > longest * RATE:
                 raise InputError(
-                    f"{path}: longer than the {longest / 60:.1f} minutes that the model hears in one pass"
+                    f"{path}: longer than {longest / 60:g} minutes; the command multiway-asr takes more"
                 )
             peaks.append(_peaks(np.abs(piece), FINE))
             frame = av.AudioFrame.from_ndarray(np.clip(piece, -1, 1)[None], "fltp", "mono")
