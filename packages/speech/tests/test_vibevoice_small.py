@@ -40,6 +40,7 @@ CONFIG = replace(
         max_positions=600,
     ),
     head=DiffusionHeadConfig(num_layers=1, inner_size=48, frequency_size=16),
+    codec="",
 )
 
 
