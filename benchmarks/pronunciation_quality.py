@@ -1,6 +1,6 @@
 """Words that no dictionary has: phone and word error rates of the bundled letter-to-sound model and its peers.
 
-    python benchmarks/pronunciation_quality.py --words 1500 --out benchmarks/results/pronunciation_quality.json
+    python benchmarks/pronunciation_quality.py --words 600 --out benchmarks/results/pronunciation-quality.json
 
 The words are CMUdict's whose stems the bundled model has not seen (``train.is_held_out``), without apostrophes. Peers,
 if they are there: ``g2p-en`` (its network alone, without its dictionary; which words of CMUdict it was trained on is
@@ -66,7 +66,7 @@ def espeak() -> Pronounce | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--words", type=int, default=1500)
+    parser.add_argument("--words", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()

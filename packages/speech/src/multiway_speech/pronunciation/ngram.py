@@ -46,17 +46,17 @@ class Model:
 
     bits: int
     keys: list[Keys]
-    counts: list[NDArray[np.int64]]
+    counts: list[NDArray[np.intp]]
     p: list[Reals]
 
     def __len__(self) -> int:
         return sum(map(len, self.keys))
 
-    def beginnings(self, n: int) -> NDArray[np.int64]:
+    def beginnings(self, n: int) -> NDArray[np.intp]:
         """For the n-grams at ``n`` (from 1): the places of what stands before their last symbols."""
         return np.searchsorted(self.keys[n - 1], self.keys[n] >> np.uint64(self.bits))
 
-    def endings(self, n: int) -> NDArray[np.int64]:
+    def endings(self, n: int) -> NDArray[np.intp]:
         """For the n-grams at ``n`` (from 1): the places of what stands behind their first symbols."""
         mask = np.uint64((1 << (self.bits * n)) - 1)
         return np.searchsorted(self.keys[n - 1], self.keys[n] & mask)
@@ -113,7 +113,7 @@ def _smoothed(model: Model, n: int) -> Reals:
     return np.asarray((counts - discounts + freed[before] * model.p[n - 1][model.endings(n)]) / total[before])
 
 
-def _discounts(counts: NDArray[np.int64]) -> Reals:
+def _discounts(counts: NDArray[np.intp]) -> Reals:
     """What is taken from a count of 0, 1, 2, and 3 or more."""
     of = np.bincount(np.minimum(counts, 5), minlength=6)[:5].astype(float)
     y = of[1] / max(1.0, of[1] + 2 * of[2])
@@ -149,7 +149,7 @@ def tree(model: Model) -> Tree:
     children = [np.array([len(model.keys[0])])]
     for n in range(1, len(model.keys)):
         children.append(np.bincount(model.beginnings(n), minlength=len(model.keys[n - 1])))
-    children.append(np.zeros(len(model.keys[-1]), dtype=np.int64))
+    children.append(np.zeros(len(model.keys[-1]), dtype=np.intp))
     backoffs = [model.backoffs(n) for n in range(len(model.keys))]
     return Tree(
         np.concatenate([[0], *(keys & last for keys in model.keys)]).astype(np.uint16),

@@ -96,7 +96,11 @@ def measure(
         "words": len(words),
         "ms_per_word": 1e3 * (time.process_time() - start) / len(words),
     }
-    for name, form in (("", tuple), ("_without_stress", lambda phones: tuple(map(bare, phones)))):
+    forms: dict[str, Callable[[tuple[str, ...]], tuple[str, ...]]] = {
+        "": tuple,
+        "_without_stress": lambda phones: tuple(map(bare, phones)),
+    }
+    for name, form in forms.items():
         errors = [
             min((distance(form(said[word]), form(variant)), len(variant)) for variant in variants)
             for word, variants in words.items()
