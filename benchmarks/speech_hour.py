@@ -11,9 +11,10 @@ The sound lies in a WAV file and takes the way that any file takes: `SoundFile.p
 * **narrow**: the same ratios and depths (7.5 frames a second) at an eighth of the channels, for the whole hour.
 * **tiny**: the bundled tokenizer, `bundled:codec-tiny` (25 frames a second at 16 kHz), for the whole hour.
 
-Every case runs in a process of its own. Resident memory is read behind every minute; ``drift`` is its largest value
-after the first minute less the value at the first minute's end. ``pieces and whole`` is the largest difference between
-the frames of 20 s in pieces of 0.1 to 7 s and at once (6 s for the official size), over the spread of the frames.
+A run keeps what earlier ones measured of other cases; every case runs in a process of its own. Resident memory is read
+behind every minute; ``drift`` is its largest value after the first minute less the value at the first minute's end.
+``pieces and whole`` is the largest difference between the frames of 20 s in pieces of 0.1 to 15 s and at once (6 s for
+the official size), over the spread of the frames.
 """
 
 from __future__ import annotations
@@ -172,32 +173,44 @@ def main() -> None:
     if options.hear:
         print(json.dumps(hear(options.cases[0], options.hear)))
         return
-    started_at, rows = datetime.now(UTC).isoformat(timespec="seconds"), []
+    about = {
+        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": "python benchmarks/" + " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+    kept = options.output / "speech-hour.json"
+    rows: list[Row] = json.loads(kept.read_text())["rows"] if kept.is_file() else []
     with tempfile.TemporaryDirectory() as scratch:
         for case in options.cases:
-            rate, minutes = 16_000 if case == "tiny" else 24_000, options.minutes
             path = Path(scratch) / "sound.wav"
-            write_sound(path, rate, options.official_minutes if case == "official" else minutes)
+            minutes = options.official_minutes if case == "official" else options.minutes
+            write_sound(path, 16_000 if case == "tiny" else 24_000, minutes)
             command = [sys.executable, __file__, "--cases", case, "--hear", str(path)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            rows.append(json.loads(done.stdout.splitlines()[-1]))
-            print(table(rows), flush=True)
+            new = json.loads(done.stdout.splitlines()[-1]) | about
+            rows = [row for row in rows if row["case"] != case] + [new]
+            write(sorted(rows, key=lambda row: CASES.index(row["case"])), options.output)
+    print(table(rows))
+
+
+def write(rows: list[Row], folder: Path) -> None:
+    """Both files, with what earlier runs measured."""
     report: Row = {
         "schema": "multiway.benchmark.speech-hour/1",
-        "started_at": started_at,
-        "command": "python benchmarks/" + " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "machine": describe_machine() | {"threads": 1},
         "versions": installed_versions(),
         "rows": rows,
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "speech-hour.json").write_text(json.dumps(report, indent=1) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "speech-hour.json").write_text(json.dumps(report, indent=1) + "\n")
+    runs = ", ".join(
+        f"`{command}` ({at})" for at, command in sorted({(r["started_at"], r["command"]) for r in rows})
+    )
     page = (
         "# An hour of sound through the speech tokenizers' encoders\n\n"
-        f"Pieces of 10 s from a WAV file, float32, one thread of {report['machine']['cpu']}, torch {torch.__version__},"
-        f" {started_at}; `{report['command']}`. Memory is resident memory in MiB.\n\n{table(rows)}\n"
+        f"Pieces of 10 s from a WAV file, float32, one thread of {report['machine']['cpu']}, torch {torch.__version__}."
+        f" Memory is resident memory in MiB. Runs: {runs}.\n\n{table(rows)}\n"
     )
-    (options.output / "speech-hour.md").write_text(page)
+    (folder / "speech-hour.md").write_text(page)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """VibeVoice of ours and of `transformers` at the 0.5B shape: speaking with guidance, the codec as a stream, memory.
 
-    python benchmarks/speech_speed.py [--parts codec speaking memory] [--dtypes float32 bfloat16] [--rounds 3]
+    python benchmarks/speech_speed.py [--parts codec head speaking memory] [--dtypes float32 bfloat16] [--rounds 3]
         [--frames 6] [--output benchmarks/results]
 
 The language model has Qwen2.5-0.5B's shape (hidden size 896, 24 layers, 14 query and 2 key-value heads, inner size
@@ -10,14 +10,16 @@ tensors are put into our model, so both read the same memory and the machine nee
 
 * **codec**: one frame (3,200 samples) through the decoder and through the encoder, each behind what its stream
   remembers; a round is some frames of one side and then of the other.
+* **head**: a latent, guidance 1.3 and 10 diffusion steps, from given hidden states.
 * **speaking**: a frame of `generate` with guidance 1.3 and 10 diffusion steps behind a prompt of 256 tokens; both are
   made to choose the frame token in every step, and both are given the same noise. The peer's processor that guides the
   choice of tokens (a third pass of its language model in every step, which the authors' loop has not) is left out.
 * **memory**: each side in a process of its own loads one folder (layout of `transformers`, bfloat16), hears a voice of
   20 s and speaks six frames; the peak of its resident memory.
 
-Figures are CPU time of one thread; a round's ratio is theirs over ours, and the median of the ratios counts. In float32
-both must give the same sound, or the run fails. Needs 6 GB of memory; the memory part 3 GB of disk as well.
+A run keeps what earlier ones measured of other parts and types. Figures are CPU time of one thread; a round's ratio is
+theirs over ours, and the median of the ratios counts. In float32 both must give the same sound, or the run fails. Needs
+5 GB of memory; the memory part 3 GB of disk as well.
 """
 
 from __future__ import annotations
@@ -67,13 +69,14 @@ def fill_randomly(model: nn.Module) -> None:
                 tensor.data.add_(0.1)
 
 
-def make_peer(dtype: torch.dtype) -> nn.Module:
-    """The class of `transformers` with random weights that keep activations in bounds."""
+def make_peer(dtype: torch.dtype, parts: Sequence[str]) -> nn.Module:
+    """The class of `transformers` with random weights; without what none of ``parts`` runs."""
     from transformers import VibeVoiceConfig, VibeVoiceForConditionalGeneration
 
+    layers = 24 if {"speaking", "memory"} & set(parts) else 1
     config = VibeVoiceConfig(
         text_config={
-            "model_type": "qwen2", "vocab_size": VOCABULARY, "hidden_size": 896, "num_hidden_layers": 24,
+            "model_type": "qwen2", "vocab_size": VOCABULARY, "hidden_size": 896, "num_hidden_layers": layers,
             "num_attention_heads": 14, "num_key_value_heads": 2, "intermediate_size": 4864,
             "max_position_embeddings": 8192, "tie_word_embeddings": True,
             "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
@@ -84,6 +87,8 @@ def make_peer(dtype: torch.dtype) -> nn.Module:
     with torch.device("meta"):
         model = VibeVoiceForConditionalGeneration(config)
     rotary = type(model.model.language_model.rotary_emb)(config.text_config)
+    if "memory" not in parts:
+        model.model.audio_tower.encoder = nn.Identity()
     model = model.to(dtype).to_empty(device="cpu").eval()
     model.model.language_model.rotary_emb = rotary
     for module in model.modules():
@@ -106,6 +111,8 @@ def share(theirs: nn.Module) -> nn.Module:
     named.pop(None, None)
     with tensors.on_meta():
         ours = VibeVoice(own)
+    if isinstance(theirs.model.audio_tower.encoder, nn.Identity):
+        ours.acoustic.encoder = nn.Identity()
     ours.load_state_dict(named, assign=True)
     return ours.eval()
 
@@ -212,6 +219,27 @@ def codec(ours: nn.Module, theirs: nn.Module, dtype: torch.dtype, rounds: int, f
         }
     )
     return lines
+
+
+def head(ours: nn.Module, theirs: nn.Module, dtype: torch.dtype, rounds: int, frames: int) -> list[Row]:
+    from diffusers import DPMSolverMultistepScheduler
+    from multiway_blocks.diffusion_solver import DiffusionSolver
+    from multiway_blocks.guided_sampling import LatentSampler
+
+    hidden = torch.randn(frames, 2, 896, generator=torch.Generator().manual_seed(4)).to(dtype)
+    sample = LatentSampler(ours.head, DiffusionSolver(ours.schedule, 10), 1.3)
+    scheduler = DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
+
+    def we(index: int) -> Tensor:
+        torch.manual_seed(index)
+        return sample(hidden[index], lambda: torch.randn(2, 64)[:1].to(dtype))
+
+    def they(index: int) -> Tensor:
+        torch.manual_seed(index)
+        return theirs._sample_audio_latent(hidden[index, :1], hidden[index, 1:], scheduler, 10, 1.3)[0]
+
+    rounds_and_results = in_turn((lambda: timed(we, frames), lambda: timed(they, frames)), rounds)
+    return [summary("diffusion head, a frame", dtype, *rounds_and_results)]
 
 
 def forced(theirs: nn.Module, stamps: list[float]) -> None:
@@ -363,9 +391,26 @@ def table(report: Row) -> str:
     return "\n".join(rows)
 
 
+def write(report: Row, folder: Path) -> None:
+    """Both files, with what earlier runs measured."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "speech-speed.json").write_text(json.dumps(report, indent=1) + "\n")
+    runs = sorted({(line["started_at"], line["command"]) for line in report["lines"] + report["memory"]})
+    rounds = sorted({len(line["rounds"]) for line in report["lines"]})
+    page = (
+        "# VibeVoice at the 0.5B shape: ours and the class of `transformers`\n\n"
+        f"Random weights, shared; one thread of {report['machine']['cpu']}, CPU time, medians of"
+        f" {' or '.join(map(str, rounds)) or 'no'} rounds in turn, torch {torch.__version__}, transformers"
+        f" {report['versions']['transformers']}. Runs: "
+        + ", ".join(f"`{command}` ({started_at})" for started_at, command in runs)
+        + f".\n\n{table(report)}\n"
+    )
+    (folder / "speech-speed.md").write_text(page)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--parts", nargs="+", default=["codec", "speaking", "memory"])
+    parser.add_argument("--parts", nargs="+", default=["codec", "head", "speaking", "memory"])
     parser.add_argument(
         "--dtypes", nargs="+", default=["float32", "bfloat16"], choices=["float32", "bfloat16"]
     )
@@ -381,41 +426,43 @@ def main() -> None:
         return
     from multiway_core.evaluation.machine import describe_machine, installed_versions
 
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    command = "python benchmarks/" + " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     report: Row = {
         "schema": "multiway.benchmark.speech-speed/1",
-        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": f"python benchmarks/speech_speed.py --rounds {options.rounds} --frames {options.frames}",
         "clock": "CPU seconds of one thread",
-        "machine": describe_machine() | {"threads": 1, "load_average": os.getloadavg()[0]},
+        "machine": describe_machine() | {"threads": 1},
         "versions": installed_versions(),
         "lines": [],
         "memory": [],
     }
+    kept = options.output / "speech-speed.json"
+    if kept.is_file():
+        report |= {
+            key: value for key, value in json.loads(kept.read_text()).items() if key in ("lines", "memory")
+        }
     with torch.no_grad():
         for name in options.dtypes:
             dtype = getattr(torch, name)
-            theirs = make_peer(dtype)
-            if {"codec", "speaking"} & set(options.parts):
+            parts = [part for part in options.parts if part != "memory" or name == "bfloat16"]
+            theirs = make_peer(dtype, parts)
+            if set(parts) - {"memory"}:
                 ours = share(theirs)
-                for part, compare in (("codec", codec), ("speaking", speaking)):
-                    if part in options.parts:
-                        report["lines"] += compare(ours, theirs, dtype, options.rounds, options.frames)
-                        print(table(report), flush=True)
+                for part, compare in (("codec", codec), ("head", head), ("speaking", speaking)):
+                    if part in parts:
+                        about = {"command": command, "started_at": now, "load_average": os.getloadavg()[0]}
+                        found = compare(ours, theirs, dtype, options.rounds, options.frames)
+                        new = {(line["part"], line["dtype"]) for line in found}
+                        old = [line for line in report["lines"] if (line["part"], line["dtype"]) not in new]
+                        report["lines"] = old + [line | about for line in found]
+                        write(report, options.output)
                 del ours
-            if name == "bfloat16" and "memory" in options.parts:
+            if "memory" in parts:
                 theirs.__dict__.pop("_get_logits_processor", None)
-                report["memory"] = memory(theirs)
+                report["memory"] = [line | {"command": command, "started_at": now} for line in memory(theirs)]
+                write(report, options.output)
             del theirs
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "speech-speed.json").write_text(json.dumps(report, indent=1) + "\n")
-    page = (
-        "# VibeVoice at the 0.5B shape: ours and the class of `transformers`\n\n"
-        f"Random weights, shared; one thread of {report['machine']['cpu']}, CPU time, medians of {options.rounds}"
-        f" rounds of {options.frames} frames in turn, torch {torch.__version__}, transformers"
-        f" {report['versions']['transformers']}, {report['started_at']}; `{report['command']}`.\n\n{table(report)}\n"
-    )
-    (options.output / "speech-speed.md").write_text(page)
-    print(page)
+    print(table(report))
 
 
 if __name__ == "__main__":

@@ -172,6 +172,15 @@ def test_sums_by_hand_equal_the_convolutions(module, dtype, channels_together: b
     torch.testing.assert_close(pieces, expected, **exact)
 
 
+def test_a_block_under_autocast() -> None:
+    torch.manual_seed(0)
+    block, x = CausalConvBlock(32, layer_scale=0.5), torch.randn(2, 32, 20)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = block(x)
+        torch.autograd.grad(found.float().square().sum(), list(block.parameters()))
+    torch.testing.assert_close(found.float(), block(x), atol=0.05, rtol=0.05)
+
+
 def test_state_does_not_keep_the_pieces_alive() -> None:
     conv, state = CausalConv1d(1, 1, 7), StreamState(1)
     with torch.no_grad():

@@ -106,8 +106,8 @@ def wav(
     data: bytes, *, data_size: int | None = None, rate: int = 8_000, channels: int = 1, bits: int = 16
 ) -> bytes:
     """A WAV file whose header may lie."""
-    block = channels * bits // 8
-    form = struct.pack("<HHIIHH", 1, channels, rate, rate * block, block, bits)
+    block = channels * bits // 8 & 0xFFFF
+    form = struct.pack("<HHIIHH", 1, channels, rate, rate * block & 0xFFFFFFFF, block, bits)
     size = len(data) if data_size is None else data_size
     head = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", size)
     return b"RIFF" + struct.pack("<I", (4 + len(head) + size) & 0xFFFFFFFF) + head + data

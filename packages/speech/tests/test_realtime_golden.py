@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from multiway_blocks.diffusion_solver import DiffusionSolver
+from multiway_blocks.guided_sampling import LatentSampler
 from multiway_speech.vibevoice.generation import SpeakingConfig
 from multiway_speech.vibevoice_realtime import checkpoint
 from multiway_speech.vibevoice_realtime.generation import RealtimeGenerator
@@ -20,6 +22,7 @@ from torch import Tensor
 
 FOLDER = Path(__file__).parent / "golden" / "realtime"
 EXACT = {"atol": 1e-5, "rtol": 1e-5}
+STEPS, GUIDANCE = 4, 1.5
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +43,8 @@ def voice(model) -> RealtimeVoice:
 class Replayed(RealtimeGenerator):
     """Draws the noises that the makers' run drew."""
 
-    def __init__(self, model: VibeVoiceRealtime, config: SpeakingConfig, noise_FD: Tensor) -> None:
-        super().__init__(model, config)
+    def __init__(self, model: VibeVoiceRealtime, noise_FD: Tensor) -> None:
+        super().__init__(model, SpeakingConfig(max_frames=40, guidance=GUIDANCE, diffusion_steps=STEPS))
         self.noises = iter(noise_FD.split(1))
 
     def draw_noise(self, generator):
@@ -49,34 +52,54 @@ class Replayed(RealtimeGenerator):
 
 
 def speak(model, voice, expected: Mapping[str, Tensor]) -> list:
-    config = SpeakingConfig(max_frames=40, guidance=1.5, diffusion_steps=4)
-    return list(Replayed(model, config, expected["noise"]).stream(expected["words"].tolist(), voice))
+    return list(Replayed(model, expected["noise"]).stream(expected["words"].tolist(), voice))
 
 
-def test_states_latents_sound_and_end_equal_the_makers(model, voice, expected, monkeypatch) -> None:
-    conditions: list[Tensor] = []
-    latents: list[Tensor] = []
-    hook = model.head.condition.register_forward_pre_hook(lambda _, inputs: conditions.append(inputs[0]))
-    denormalize = model.denormalize
-    monkeypatch.setattr(model, "denormalize", lambda x_1D: latents.append(x_1D) or denormalize(x_1D))
+def test_speech_and_its_end_equal_the_makers(model, voice, expected) -> None:
+    """Fifteen frames, each of which hears the one before: rounding grows on the way (2e-5 at the end)."""
     steps = speak(model, voice, expected)
-    hook.remove()
     assert [step.ended for step in steps] == [None] * 14 + ["eos"]
     audio = torch.cat([step.audio for step in steps])
-    torch.testing.assert_close(audio, expected["audio"], **EXACT)
+    torch.testing.assert_close(audio, expected["audio"], atol=1e-4, rtol=0)
     assert audio.std() > 0.01
-    torch.testing.assert_close(torch.cat(latents), expected["latents"][:15], **EXACT)
-    for row, name in enumerate(("positive", "negative")):
-        torch.testing.assert_close(torch.stack(conditions)[:, row], expected[name][:15], **EXACT)
 
 
 @torch.no_grad()
-def test_decisions_to_go_on_equal_the_makers(model, expected) -> None:
-    """The state behind a frame is the next one's condition; behind a window, words are read in between."""
-    pairs = [frame for frame in range(1, 18) if frame % 6]
-    logits = model.end(expected["positive"][pairs])
-    torch.testing.assert_close(logits, expected["end"][[frame - 1 for frame in pairs]], **EXACT)
-    assert (logits > 0).any()
+def test_states_equal_the_makers(model, voice, expected) -> None:
+    """Both contexts behind the makers' words and latents, within 1e-5 of the largest state (2.6 and 3.1).
+
+    The largest difference, 1.6e-5, is their rounding: from ours in float64 ours in float32 is 1.4e-6 away.
+    """
+    generator = Replayed(model, expected["noise"])
+    lower, upper, negative_1E = generator._begin(voice)
+    words, frame = list(expected["words"].split(5)), 0
+    while frame < 18:
+        positive_1E = generator._read(words.pop(0)[None], lower, upper)
+        for _ in range(6):
+            for state_1E, name in ((positive_1E, "positive"), (negative_1E, "negative")):
+                largest = float(expected[name].abs().max())
+                torch.testing.assert_close(state_1E[0], expected[name][frame], atol=1e-5 * largest, rtol=0)
+            latent_11D = expected["latents"][None, frame : frame + 1]
+            positive_1E, negative_1E = model.hear(latent_11D.expand(2, -1, -1), upper)[:, -1].split(1)
+            torch.testing.assert_close(model.end(positive_1E)[0], expected["end"][frame], **EXACT)
+            frame += 1
+
+
+@torch.no_grad()
+def test_latents_equal_the_makers(model, expected) -> None:
+    solver = DiffusionSolver(model.schedule, STEPS)
+    hidden_RE = torch.cat([expected["positive"], expected["negative"]])
+    found = LatentSampler(model.head, solver, GUIDANCE)(hidden_RE, lambda: expected["noise"])
+    torch.testing.assert_close(found, expected["latents"], **EXACT)
+    assert found.std() > 0.1
+
+
+@torch.no_grad()
+def test_sound_of_latents_equals_the_makers(model, expected) -> None:
+    latents = model.denormalize(expected["latents"][None, :15])
+    torch.testing.assert_close(model.acoustic.decode(latents)[0, 0], expected["audio"], **EXACT)
+    streamed = torch.cat(list(model.acoustic.decode_stream(latents.split(1, dim=1))), dim=-1)
+    torch.testing.assert_close(streamed[0, 0], expected["audio"], **EXACT)
 
 
 @torch.no_grad()
@@ -99,17 +122,9 @@ def test_the_makers_files_are_read_whole(model, voice) -> None:
     assert voice.upper[0][0].dtype == torch.bfloat16
 
 
-def test_another_number_somewhere_is_noticed(model, voice, expected) -> None:
+def test_another_number_somewhere_is_noticed(model, voice, expected, monkeypatch) -> None:
     """The comparison is not blind: a scale of the connector moved by one part in a thousand fails it."""
     weight = model.acoustic_connector.norm.weight
-    saved = weight.detach().clone()
-    try:
-        with torch.no_grad():
-            weight.mul_(1.001)
-        steps = speak(model, voice, expected)
-    finally:
-        with torch.no_grad():
-            weight.copy_(saved)
-    audio = torch.cat([step.audio for step in steps])[:150]
-    with pytest.raises(AssertionError):
-        torch.testing.assert_close(audio, expected["audio"][: len(audio)], **EXACT)
+    monkeypatch.setattr(weight, "data", weight.data * 1.001)
+    audio = torch.cat([step.audio for step in speak(model, voice, expected)])[:150]
+    assert (audio - expected["audio"][: len(audio)]).abs().max() > 1e-4

@@ -120,10 +120,11 @@ class CausalConv1d(nn.Module):
         """A channel's weights one behind the other, each for all columns and channels; summed in float32 at least."""
         wide = torch.promote_types(x_BCT.dtype, torch.float32)
         x_BTC, weight_KC = x_BCT.transpose(1, 2).to(wide), self.conv.weight[:, 0].t().to(wide).contiguous()
-        sum_BTC = x_BTC.new_zeros(()) if self.conv.bias is None else self.conv.bias.to(wide)
-        for tap, weight_C in enumerate(weight_KC):
+        bias = x_BTC.new_zeros(()) if self.conv.bias is None else self.conv.bias.to(wide)
+        sum_BTC = torch.addcmul(bias, x_BTC[:, :frames], weight_KC[0])
+        for tap in range(1, len(weight_KC)):
             start = tap * self.conv.dilation[0]
-            sum_BTC = torch.addcmul(sum_BTC, x_BTC[:, start : start + frames], weight_C)
+            sum_BTC.addcmul_(x_BTC[:, start : start + frames], weight_KC[tap])
         return sum_BTC.to(x_BCT.dtype).transpose(1, 2)
 
 
@@ -203,8 +204,8 @@ class CausalConvBlock(nn.Module):
 
     def forward(self, x_BCT: Tensor, state: StreamState | None = None) -> Tensor:
         """(B, C, T) -> (B, C, T)."""
-        normed_BCT = self.mixer_norm(x_BCT.transpose(1, 2)).transpose(1, 2)
-        x_BCT = x_BCT + self.mixer(normed_BCT, state) * self.mixer_scale[:, None]
         x_BTC = x_BCT.transpose(1, 2)
-        hidden = nn.functional.gelu(self.up(self.feedforward_norm(x_BTC)))
-        return (x_BTC + self.down(hidden) * self.feedforward_scale).transpose(1, 2)
+        mixed_BCT = self.mixer(self.mixer_norm(x_BTC).transpose(1, 2), state)
+        x_BTC = torch.addcmul(x_BTC, mixed_BCT.transpose(1, 2), self.mixer_scale)
+        branch_BTC = self.down(nn.functional.gelu(self.up(self.feedforward_norm(x_BTC))))
+        return torch.addcmul(x_BTC, branch_BTC, self.feedforward_scale).transpose(1, 2)

@@ -6,6 +6,7 @@ stays it when something stops the generation (Ctrl-C, a full disk, an error): wh
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
@@ -97,7 +98,9 @@ class SpeechRecorder:
         try:
             self._file.write(pcm)
         except (OSError, av.error.FFmpegError) as error:
-            self._release()
+            self._open = False
+            with suppress(OSError, av.error.FFmpegError):  # the first error is the one to report
+                self._file.abandon()
             raise OutputError(
                 f"cannot write more to {self.partial_path}: {error.strerror}; it holds the first {self.seconds:.1f} s"
             ) from error
@@ -119,9 +122,9 @@ class SpeechRecorder:
         return self.path if complete else self.partial_path
 
     def _release(self) -> None:
-        """After a failed write: close what can be closed; what lies on the disk stays."""
+        """When something else stops: close what can be closed; what lies on the disk stays."""
         self._open = False
-        with suppress(OSError, av.error.FFmpegError):  # the first error is the one to report
+        with suppress(OSError, av.error.FFmpegError):  # the other error is the one to report
             self._file.close()
 
     def __enter__(self) -> SpeechRecorder:
@@ -149,6 +152,8 @@ def record(
 class _File(Protocol):
     def write(self, pcm: np.ndarray) -> None: ...
     def close(self) -> None: ...
+    def abandon(self) -> None:
+        """Close after a failed write: what was written before it stays and can be read."""
 
 
 class _WavFile:
@@ -190,6 +195,9 @@ class _WavFile:
     def close(self) -> None:
         self._file.close()
 
+    def abandon(self) -> None:
+        self._file.close()
+
 
 class _CodedFile:
     """A compressed file; its format is a sequence of frames, so it can be read up to where it ends."""
@@ -201,6 +209,7 @@ class _CodedFile:
         self._stream: Any = self._container.add_stream(codec, rate=rate, layout="mono")
         self._resampler = av.AudioResampler(sample_format, "mono", rate)
         self._rate, self._position = rate, 0
+        self._path, self._whole = path, 0  # bytes behind the last write that did not fail
         try:
             self._container.start_encoding()  # else the file would only be made with the first sound
         except av.error.FFmpegError:
@@ -215,6 +224,13 @@ class _CodedFile:
         self._position += len(pcm)
         for part in self._resampler.resample(frame):
             self._container.mux(self._stream.encode(part))
+        self._whole = self._path.stat().st_size
+
+    def abandon(self) -> None:
+        try:
+            self._container.close()
+        finally:  # readers of FLAC refuse a file that ends within a frame
+            os.truncate(self._path, self._whole)
 
     def close(self) -> None:
         try:
