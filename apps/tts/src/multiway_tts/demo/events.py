@@ -38,7 +38,7 @@ def connect(session: Session, parts: Components) -> None:
     cleared = [gr.update(value=None, interactive=False)] * len(parts.downloads)
     outputs = [parts.player, *parts.downloads]
 
-    def speak(request: Any, editor: dict[str, Any] | None, *values: Any) -> Iterator[list[Any]]:
+    def run(request: Any, editor: dict[str, Any] | None, *values: Any) -> Iterator[list[Any]]:
         text = (editor or {}).get("text", "")
         try:
             for value, manifest, samples in session.speak(text, choice_of(*values), request.session_hash):
@@ -63,12 +63,12 @@ def connect(session: Session, parts: Components) -> None:
         with tempfile.TemporaryDirectory(prefix="multiway-tts-") as folder:
             yield write_files(Path(folder), manifest, samples)[0], manifest.to_json()
 
-    for function in (speak, stop):
+    for function in (run, stop):
         function.__annotations__["request"] = gr.Request  # Gradio passes it by this annotation
     asking: dict[str, Any] = {**HIDDEN, "concurrency_id": "model"}
     inputs = [parts.editor, *parts.settings]
     for trigger in (parts.speak.click, parts.editor.submit):
-        trigger(messages(speak), inputs, outputs, **asking)
+        trigger(messages(run), inputs, outputs, **asking)
     parts.stop.click(stop, None, None, queue=False, **HIDDEN)
     for name, button in parts.examples.items():
         button.click(
