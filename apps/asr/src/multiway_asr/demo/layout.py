@@ -58,17 +58,11 @@ def components() -> Components:
                 format="wav",
                 elem_id="asr-microphone",
             )
-            examples = [
-                (
-                    path,
-                    gr.Button(
-                        path.stem.replace("-", " ").replace("_", " "),
-                        size="sm",
-                        elem_id=f"asr-example-{path.stem}",
-                    ),
-                )
-                for path in example_files()
-            ]
+            with gr.Row():
+                examples = [
+                    (path, gr.Button(f"Example: {path.stem}", size="sm", elem_id=f"asr-example-{path.stem}"))
+                    for path in example_files()
+                ]
             context = gr.Textbox(
                 label="Context: names and terms that are spoken",
                 placeholder="Anna Kovács, Multiway",
@@ -81,7 +75,7 @@ def components() -> Components:
                 10,
                 value=0,
                 step=1,
-                label="At most so many speakers (0: as many as are heard)",
+                label="Most speakers (0: all)",
                 elem_id="asr-speakers",
             )
             with gr.Row():
@@ -94,6 +88,7 @@ def components() -> Components:
                 css_template=asset("viewer.css"),
                 js_on_load=asset("viewer.js"),
                 apply_default_css=False,
+                padding=False,
                 elem_id="asr-view",
             )
             with gr.Row(elem_id="asr-downloads"):
