@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multiway_core.errors import ConfigError, InputError
 from multiway_speech.export import WRITERS, export
+from multiway_speech.export.subtitles import srt, vtt
 from multiway_speech.result import SCHEMA, Segment, Transcript
 
 TRANSCRIPT = Transcript(
@@ -52,6 +53,9 @@ def test_each_format() -> None:
     )
     with pytest.raises(InputError, match="unknown format 'doc'; there are: txt, srt"):
         export(TRANSCRIPT, "doc")
+    assert srt(TRANSCRIPT, ["Ann --> <b>"]).splitlines()[2] == "Ann -> <b>: Hello <all> & -> you."
+    assert "\n<v Ann &lt;b&gt;>Hello" in vtt(TRANSCRIPT, ["Ann\n<b>"])
+    assert "<v Speaker 12>" in vtt(TRANSCRIPT, ["Ann"])
 
 
 def test_json_and_back(tmp_path) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from multiway_blocks.feedforward import GatedFeedForward
 from multiway_blocks.kernels.adaln_modulate import adaln_modulate
+from multiway_blocks.kernels.adaln_modulate import cpu as adaln_cpu
 from multiway_blocks.linear import Linear
 from multiway_blocks.norm import RMSNorm
 
@@ -58,6 +59,15 @@ class Residual(NamedTuple):
                 x_NH = x_NH + gate_NH * branch_NH
             normed_NH = nn.functional.rms_norm(x_NH, x_NH.shape[-1:], weight_H, eps)
             return normed_NH * (1 + scale_NH) + shift_NH, x_NH
+        modulations = (shift_NH, scale_NH) if gate_NH is None else (shift_NH, scale_NH, gate_NH)
+        if (
+            x_NH.is_cpu
+            and not torch.is_grad_enabled()
+            and all(row.shape == x_NH.shape and row.is_contiguous() for row in modulations)
+            and adaln_cpu.supports(x_NH.dtype)
+        ):  # a step of few rows is mostly the way through checks and dispatcher, which is cut short here
+            inner_NH, sum_NH = (x_NH, None) if branch_NH is None else (branch_NH.contiguous(), x_NH)
+            return adaln_cpu.forward(inner_NH, gate_NH, sum_NH, weight_H, shift_NH, scale_NH, eps)[:2]
         if branch_NH is None or gate_NH is None:
             return adaln_modulate(x_NH, shift_NH, scale_NH, weight_H, eps), x_NH
         return adaln_modulate(branch_NH, shift_NH, scale_NH, weight_H, eps, gate_NH, x_NH)

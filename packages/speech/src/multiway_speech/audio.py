@@ -61,6 +61,20 @@ class SoundFile:
             problem = "is a folder" if self.path.is_dir() else "no such file"
             raise InputError(f"{self.path}: {problem}")
 
+    def told_seconds(self) -> float | None:
+        """The length that the file's head tells, without decoding; None where it tells none, or cannot be read.
+
+        It is as true as its writer was: a stream that was cut off, or an MP3 file without an index, may err.
+        """
+        try:
+            with av.open(str(self.path), metadata_errors="replace") as container:
+                stream = container.streams.audio[0] if container.streams.audio else None
+                if stream is not None and stream.duration is not None and stream.time_base is not None:
+                    return float(stream.duration * stream.time_base)
+                return None if container.duration is None else container.duration / av.time_base
+        except (av.error.FFmpegError, ValueError, OverflowError, MemoryError):
+            return None
+
     def pieces(self, rate: int, seconds: float = 10.0) -> Iterator[np.ndarray]:
         """See :class:`Sound`. Raises :class:`InputError`: no sound in it, unknown format, damaged."""
         yield from _regrouped(self._decoded(rate), max(1, int(rate * seconds)))

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 
-from multiway_speech.export.text import label, one_line
+from multiway_speech.export.text import label, one_line, speaker_name
 from multiway_speech.result import Transcript
 
 
-def srt(transcript: Transcript) -> str:
-    """SubRip, with the speaker's name before the words."""
-    cues = (
-        f"{index}\n{_time(s.start, ',')} --> {_time(s.end, ',')}\n{label(s)}{one_line(s.text).replace('-->', '->')}\n"
-        for index, s in enumerate(transcript.segments, start=1)
-    )
+def srt(transcript: Transcript, names: Sequence[str] = ()) -> str:
+    """SubRip, with the speaker before the words; ``names`` are of the speakers, by number."""
+    cues = []
+    for index, segment in enumerate(transcript.segments, start=1):
+        words = (label(segment, names) + one_line(segment.text)).replace("-->", "->")
+        cues.append(f"{index}\n{_time(segment.start, ',')} --> {_time(segment.end, ',')}\n{words}\n")
     return "\n".join(cues)
 
 
-def vtt(transcript: Transcript) -> str:
-    """WebVTT, with the speaker as the cue's voice."""
+def vtt(transcript: Transcript, names: Sequence[str] = ()) -> str:
+    """WebVTT, with the speaker as the cue's voice; ``names`` are of the speakers, by number."""
     cues = []
     for segment in transcript.segments:
-        voice = "" if segment.speaker is None else f"<v Speaker {segment.speaker}>"
+        voice = ""
+        if segment.speaker is not None:
+            voice = f"<v {html.escape(speaker_name(segment.speaker, names), quote=False)}>"
         words = html.escape(one_line(segment.text), quote=False)
         cues.append(f"\n{_time(segment.start, '.')} --> {_time(segment.end, '.')}\n{voice}{words}\n")
     return "WEBVTT\n" + "".join(cues)

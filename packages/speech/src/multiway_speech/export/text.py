@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from multiway_speech.result import Segment, Transcript
 
 
 def txt(transcript: Transcript) -> str:
     """A line a segment: ``[0:01:02.50] Speaker 0: words``."""
-    return "".join(f"[{clock(s.start)}] {label(s)}{one_line(s.text)}\n" for s in transcript.segments)
+    return "".join(map(line, transcript.segments))
+
+
+def line(segment: Segment) -> str:
+    """The line of one segment, with its end."""
+    return f"[{clock(segment.start)}] {label(segment)}{one_line(segment.text)}\n"
 
 
 def tsv(transcript: Transcript) -> str:
@@ -26,9 +33,14 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{rest // 100:02}.{rest % 100:02}"
 
 
-def label(segment: Segment) -> str:
-    """``Speaker 0: ``, or nothing where nobody speaks."""
-    return "" if segment.speaker is None else f"Speaker {segment.speaker}: "
+def label(segment: Segment, names: Sequence[str] = ()) -> str:
+    """``Speaker 0: `` (see :func:`speaker_name`), or nothing where nobody speaks."""
+    return "" if segment.speaker is None else f"{speaker_name(segment.speaker, names)}: "
+
+
+def speaker_name(speaker: int, names: Sequence[str] = ()) -> str:
+    """``Speaker 0``, or the name of this number in ``names``."""
+    return one_line(names[speaker]) if speaker < len(names) else f"Speaker {speaker}"
 
 
 def one_line(text: str) -> str:

@@ -6,6 +6,8 @@ a whole sentence are aligned with ours at the least edit cost, boundaries and pa
 time of its partner; those without a partner share a neighbour's time.
 """
 
+# ruff: noqa: SIM905 - lists of words are easier to read and to change as text
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -94,7 +96,9 @@ def _substitution(ours: str, theirs: str) -> float:
 
 _PHONES = [*_CLASS, *VOWELS, BOUNDARY]
 _COST = {ours: {theirs: _substitution(ours, theirs) for theirs in _PHONES} for ours in _PHONES}
-_LOST = {phone: {"R": 0.3, "AH": 0.5, "Y": 0.5, "HH": 0.5, BOUNDARY: 0.15}.get(phone, 0.8) for phone in _PHONES}
+_LOST = {
+    phone: {"R": 0.3, "AH": 0.5, "Y": 0.5, "HH": 0.5, BOUNDARY: 0.15}.get(phone, 0.8) for phone in _PHONES
+}
 
 
 def _partners(ours: list[str], theirs: list[str]) -> tuple[list[tuple[int, int]], list[float]]:
@@ -198,6 +202,12 @@ def _times(symbols: list[str], spans: list[_Span], start: float) -> list[float]:
     for place in range(1, len(ends)):
         ends[place] = max(ends[place], ends[place - 1])
     return ends
+
+
+def phones_of(symbols: list[str]) -> list[str]:
+    """CMUdict's phones, without stress, of letters of the International Phonetic Alphabet; a flap is a T."""
+    units = _units(symbols, [0.0] * len(symbols), 0.0)
+    return ["T" if unit.phone == "DX" else unit.phone for unit in units if unit.phone != BOUNDARY]
 
 
 def align(word_symbols: list[str], ends: list[float], start: float, phones: list[str]) -> list[float]:

@@ -39,7 +39,7 @@ def _adding(phones_behind: str) -> Callable[[Phones], Phones]:
     return lambda phones: (*phones, *phones_behind.split())
 
 
-_CONTRACTIONS = {
+_CONTRACTIONS: dict[str, Callable[[Phones], Phones]] = {
     "'s": _s,
     "'ll": _adding("AH0 L"),
     "'ve": _adding("AH0 V"),
@@ -48,7 +48,7 @@ _CONTRACTIONS = {
     "'": _adding(""),
 }
 # Ending, what it does to the phones, and whether it may take the stem's last e or double its last letter.
-_SUFFIXES = (
+_SUFFIXES: tuple[tuple[str, Callable[[Phones], Phones], bool], ...] = (
     ("s", _s, False),
     ("es", _s, True),
     ("ed", _ed, True),

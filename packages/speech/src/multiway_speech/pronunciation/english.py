@@ -1,21 +1,27 @@
 """A line of English text -> the symbols that a speech model reads."""
 
+# ruff: noqa: SIM905 - lists of words are easier to read and to change as text
+
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from multiway_core.errors import InputError
 
 from multiway_speech.pronunciation.derived import contraction, derive
 from multiway_speech.pronunciation.heteronyms import heteronym
+from multiway_speech.pronunciation.letter_to_sound import letter_to_sound
 from multiway_speech.pronunciation.lexicon import look_up
 from multiway_speech.pronunciation.normalize import normalize
 from multiway_speech.pronunciation.phones import BOUNDARY, MARKS, bare, is_vowel
 
 _UNSTRESSED = frozenset(
-    "a an the and or but nor of to in for at by with from as than is was were are be been am he she it we you they "
-    "his her their my your our its him them me us if has have had do does can could would should will shall must "
-    "that there some".split()
+    (
+        "a an the and or but nor of to in for at by with from as than is was were are be been am he she it we you they "
+        "his her their my your our its him them me us if has have had do does can could would should will shall must "
+        "that there some"
+    ).split()
 )
 """Words that are said without stress unless a mark follows."""
 
@@ -87,17 +93,26 @@ class EnglishPronouncer:
         return phones
 
     def pronounce(self, word: str) -> tuple[str, ...]:
-        """Phones of a word by itself: lower case, or a letter in upper case for its name; "'s" may follow."""
+        """Phones of a word by itself: lower case, or a letter in upper case for its name; "'s" may follow.
+
+        They come from the dictionary, from the word's parts in it, or from its letters by the model.
+        """
         found = look_up(word)
         if found is not None:
             return found
-        if word.isupper() and len(word) == 1:
+        if word.isupper():
             return look_up(f"{word.lower()}.") or ()
         contracted = contraction(word)
         if contracted is not None:
             stem, change = contracted
             return change(self.pronounce(stem))
-        return derive(word, look_up) or self._spell(word)
-
-    def _spell(self, word: str) -> tuple[str, ...]:
-        return tuple(phone for c in word if c.isalpha() for phone in look_up(f"{c}.") or ())
+        for kept in (r"\1\1", r"\1"):  # hmmmm, noooo
+            shorter = re.sub(r"(.)\1{2,}", kept, word)
+            if shorter != word and (found := look_up(shorter)) is not None:
+                return found
+        found = derive(word, look_up)
+        if found is None and re.search("[aeiouy]", word):
+            found = letter_to_sound(word)
+        return found or tuple(
+            phone for letter in word if letter != "'" for phone in look_up(f"{letter}.") or ()
+        )

@@ -3,6 +3,8 @@
 The rules look for signs of a verb and take the noun or adjective otherwise; they are not a parser.
 """
 
+# ruff: noqa: SIM905 - lists of words are easier to read and to change as text
+
 from __future__ import annotations
 
 from multiway_speech.pronunciation.lexicon import look_up
@@ -27,13 +29,19 @@ _VERB_CUES = frozenset(
     "couldn't wouldn't shouldn't not never please let's i'll you'll we'll they'll he'll she'll i'd you'd we'd they'd "
     "did do does help let".split()
 )
-_DETERMINERS = frozenset("a an the this that these those my your his her its our their no some any each of".split())
+_DETERMINERS = frozenset(
+    "a an the this that these those my your his her its our their no some any each of".split()
+)
 _LIVE_THINGS = frozenset(
     "music show shows concert concerts tv television radio audience performance performances stream broadcast wire "
     "wires news coverage video animals animal bait ammunition recording band".split()
 )
-_LEAD_THINGS = frozenset("pipe pipes paint poisoning bullet bullets acid shot weight weights pencil mine mines".split())
-_PRESENT_CUES = _VERB_CUES - frozenset(("i", "we", "they", "who", "never", "i'd", "you'd", "we'd", "they'd", "not"))
+_LEAD_THINGS = frozenset(
+    "pipe pipes paint poisoning bullet bullets acid shot weight weights pencil mine mines".split()
+)
+_PRESENT_CUES = _VERB_CUES - frozenset(
+    ("i", "we", "they", "who", "never", "i'd", "you'd", "we'd", "they'd", "not")
+)
 
 
 def heteronym(word: str, before: str, behind: str) -> tuple[str, ...] | None:
@@ -49,7 +57,9 @@ def heteronym(word: str, before: str, behind: str) -> tuple[str, ...] | None:
         noun = before in _DETERMINERS or behind == "of" or (not behind and before not in _VERB_CUES)
         return look_up(word, 1 if noun else 2)
     if word == "close":
-        verb = before in _VERB_CUES or (behind in _DETERMINERS - {"of"} and before not in ("is", "are", "so", "too"))
+        verb = before in _VERB_CUES or (
+            behind in _DETERMINERS - {"of"} and before not in ("is", "are", "so", "too")
+        )
         return look_up(word, 2 if verb else 1)
     if word == "wind" and behind in ("up", "down"):
         return look_up(word, 1)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import io
 import lzma
+from array import array
 from bisect import bisect_left
 from dataclasses import asdict
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import accumulate
 from pathlib import Path
@@ -17,9 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from multiway_speech.pronunciation.graphones import Graphone
-from multiway_speech.pronunciation.ngram import END, STEPS_PER_NAT, Tree
+from multiway_speech.pronunciation.ngram import END, Tree
 
 BEAM = 12
+LONGEST = 40
+"""Longer words are read in pieces of so many letters, lest time grow with the square of the length."""
 
 
 def save(path: Path, graphones: list[Graphone], tree: Tree) -> None:
@@ -37,12 +40,11 @@ class LetterToSound:
         """``packed``: what ``save`` wrote."""
         with np.load(io.BytesIO(lzma.decompress(packed)), allow_pickle=False) as arrays:
             lines = arrays["graphones"].tobytes().decode("ascii").split("\n")
-            # Lists are searched several times faster than arrays, item by item.
-            self._symbol: list[int] = arrays["symbol"].tolist()
-            children: list[int] = arrays["children"].tolist()
-            self._cost: list[int] = arrays["cost"].tolist()
-            self._backoff: list[int] = arrays["backoff"].tolist()
-        self._first = list(accumulate(children, initial=1))
+            # Python searches its own arrays several times faster than numpy's, item by item.
+            self._symbol = array("H", arrays["symbol"].tobytes())
+            self._cost = array("B", arrays["cost"].tobytes())
+            self._backoff = array("B", arrays["backoff"].tobytes())
+            self._first = array("I", accumulate(arrays["children"].tolist(), initial=1))
         self._phones = [(), (), *(tuple(line.split(" ")[1:]) for line in lines)]
         letters = [line[0] for line in lines]
         self._range = {
@@ -65,7 +67,7 @@ class LetterToSound:
             ]
             longer.sort(key=lambda beginning: beginning[0])
             beam = [(cost, self._follow(nodes, parts[-1]), parts) for cost, nodes, parts in longer[:BEAM]]
-        ended = [(cost + self._next(nodes, ord(END), ord(END) + 1)[ord(END)], parts) for cost, nodes, parts in beam]
+        ended = [(cost + self._next(nodes, END, END + 1)[END], parts) for cost, nodes, parts in beam]
         return tuple(phone for symbol in min(ended)[1] for phone in self._phones[symbol])
 
     def _child(self, node: int, symbol: int) -> int | None:
@@ -92,7 +94,13 @@ class LetterToSound:
         return found
 
 
+@lru_cache(maxsize=4096)
+def letter_to_sound(spelling: str) -> tuple[str, ...]:
+    """Phones of a word of ``a`` to ``z`` and apostrophes, by the model of the package."""
+    pieces = (spelling[begin : begin + LONGEST] for begin in range(0, len(spelling), LONGEST))
+    return tuple(phone for piece in pieces for phone in _bundled()(piece))
+
+
 @cache
-def bundled() -> LetterToSound:
-    """The model of the package."""
+def _bundled() -> LetterToSound:
     return LetterToSound((files(__package__) / "letter_to_sound.xz").read_bytes())

@@ -1,22 +1,26 @@
 """An n-gram model of symbols: interpolated Kneser-Ney smoothing, entropy pruning, and its form as a tree of arrays.
 
-Symbols are characters, sequences are texts, so that n-grams are slices. Chen & Goodman, "An empirical study of
-smoothing techniques for language modeling" (1999), give the smoothing with three discounts; Stolcke, "Entropy-based
-pruning of backoff language models" (1998), the pruning.
+Chen & Goodman, "An empirical study of smoothing techniques for language modeling" (1999), give the smoothing with
+three discounts; Stolcke, "Entropy-based pruning of backoff language models" (1998), the pruning.
+
+An n-gram is a number: its symbols' numbers in ``bits`` bits each, the last lowest. Then the n-gram without its last
+symbol is ``key >> bits``, that without its first a mask away, and sorted keys have those with one beginning together.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-BEGIN, END = "\x00", "\x01"
+BEGIN, END = 0, 1
+"""Symbols around every sequence."""
 STEPS_PER_NAT = 16
 """Logarithms are kept in steps of 1/16, as bytes: from 0 to -16."""
+
+Keys = NDArray[np.uint64]
+Reals = NDArray[np.float64]
 
 
 @dataclass
@@ -36,104 +40,124 @@ class Tree:
     backoff: NDArray[np.uint8]
 
 
-def _counts(sequences: list[str], order: int) -> list[dict[str, int]]:
-    """Of n = 0 to ``order``: n-grams and how often they occur."""
-    counts: list[Counter[str]] = [Counter() for _ in range(order + 1)]
-    for sequence in sequences:
-        text = BEGIN + sequence + END
-        for n in range(1, order + 1):
-            counts[n].update(text[i : i + n] for i in range(len(text) - n + 1))
-    return [dict(count) for count in counts]
+@dataclass
+class Model:
+    """Of each length from 1: the n-grams, their numbers of occurrences, and p of the last symbol given the others."""
+
+    bits: int
+    keys: list[Keys]
+    counts: list[NDArray[np.intp]]
+    p: list[Reals]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.keys))
+
+    def beginnings(self, n: int) -> NDArray[np.intp]:
+        """For the n-grams at ``n`` (from 1): the places of what stands before their last symbols."""
+        return np.searchsorted(self.keys[n - 1], self.keys[n] >> np.uint64(self.bits))
+
+    def endings(self, n: int) -> NDArray[np.intp]:
+        """For the n-grams at ``n`` (from 1): the places of what stands behind their first symbols."""
+        mask = np.uint64((1 << (self.bits * n)) - 1)
+        return np.searchsorted(self.keys[n - 1], self.keys[n] & mask)
+
+    def backoffs(self, n: int) -> Reals:
+        """For the n-grams at ``n``: what longer ones leave, over what shorter ones would give to others."""
+        if n + 1 == len(self.keys):
+            return np.ones(len(self.keys[n]))
+        before, size = self.beginnings(n + 1), len(self.keys[n])
+        left = 1.0 - np.bincount(before, self.p[n + 1], size)
+        shorter = 1.0 - np.bincount(before, self.p[n][self.endings(n + 1)], size)
+        return np.maximum(left, 1e-6) / np.maximum(shorter, 1e-6)
 
 
-def _discounts(counts: dict[str, int]) -> tuple[float, float, float]:
-    of = Counter(min(count, 4) for count in counts.values())
-    y = of[1] / max(1, of[1] + 2 * of[2])
-    d = [k - (k + 1) * y * of[k + 1] / max(1, of[k]) for k in (1, 2, 3)]
-    return min(max(d[0], 0.1), 1.0), min(max(d[1], 0.1), 2.0), min(max(d[2], 0.1), 3.0)
+def estimate(sequences: list[list[int]], order: int) -> Model:
+    """A model of n-grams up to ``order``. Symbols count from 2.
 
-
-def estimate(sequences: list[str], order: int) -> tuple[dict[str, float], dict[str, int]]:
-    """Probability of the last symbol of every n-gram given those before it; and how often each occurs."""
-    raw = _counts(sequences, order)
-    p: dict[str, float] = {}
+    Raises:
+        ValueError: so many symbols in n-grams of such a length do not fit 63 bits.
+    """
+    around = [symbol for sequence in sequences for symbol in (BEGIN, *sequence, END)]
+    text = np.array(around, dtype=np.uint64)
+    word = np.repeat(np.arange(len(sequences)), [len(sequence) + 2 for sequence in sequences])
+    bits = int(text.max()).bit_length()
+    if bits * order > 63:
+        raise ValueError(f"{order} symbols of {bits} bits do not fit 63 bits")
+    model = Model(bits, [], [], [])
+    window = text
     for n in range(1, order + 1):
-        counts = raw[n]
-        if n < order:  # how many different symbols stand before it
-            counts = defaultdict(int)
-            for gram in raw[n + 1]:
-                counts[gram[1:]] += 1
-            counts.update((gram, count) for gram, count in raw[n].items() if gram[0] == BEGIN)
-            counts = {gram: count for gram, count in counts.items() if gram != BEGIN}
-        discounts = _discounts(counts)
-        total: dict[str, int] = defaultdict(int)
-        freed: dict[str, float] = defaultdict(float)
-        for gram, count in counts.items():
-            total[gram[:-1]] += count
-            freed[gram[:-1]] += discounts[min(count, 3) - 1]
-        for gram, count in counts.items():
-            context = gram[:-1]
-            lower = p[gram[1:]] if n > 1 else 1.0 / len(counts)
-            kept = count - discounts[min(count, 3) - 1]
-            p[gram] = (kept + freed[context] * lower) / total[context]
-    occurrences = {gram: count for counts in raw[1:] for gram, count in counts.items()}
-    return p, occurrences
+        if n > 1:
+            window = (window[:-1] << np.uint64(bits)) | text[n - 1 :]
+        inside = word[: len(window)] == word[n - 1 :]
+        keys, counts = np.unique(window[inside], return_counts=True)
+        model.keys.append(keys)
+        model.counts.append(counts)
+    for n in range(order):
+        model.p.append(_smoothed(model, n))
+    return model
 
 
-def _backoffs(p: dict[str, float]) -> dict[str, float]:
-    """Of each context: what its longer n-grams leave, over what shorter ones would give to others."""
-    left: dict[str, float] = defaultdict(lambda: 1.0)
-    lower: dict[str, float] = defaultdict(lambda: 1.0)
-    for gram, value in p.items():
-        if len(gram) > 1:
-            left[gram[:-1]] -= value
-            lower[gram[:-1]] -= probability(gram[1:], p, None)
-    return {context: max(left[context], 1e-6) / max(lower[context], 1e-6) for context in left}
+def _smoothed(model: Model, n: int) -> Reals:
+    keys, counts = model.keys[n], model.counts[n].copy()
+    if n + 1 < len(model.keys):  # how many different symbols stand before it; none stands before a beginning
+        begins = keys >> np.uint64(model.bits * n) == BEGIN
+        counts = np.where(begins, counts, np.bincount(model.endings(n + 1), minlength=len(keys)))
+    if n == 0:
+        counts[keys == BEGIN] = 0
+    discounts = _discounts(counts)[np.minimum(counts, 3)]
+    if n == 0:
+        predicted = keys != BEGIN
+        return np.asarray((counts - discounts + predicted * discounts.sum() / predicted.sum()) / counts.sum())
+    before, size = model.beginnings(n), len(model.keys[n - 1])
+    total, freed = np.bincount(before, counts, size), np.bincount(before, discounts, size)
+    return np.asarray((counts - discounts + freed[before] * model.p[n - 1][model.endings(n)]) / total[before])
 
 
-def probability(gram: str, p: dict[str, float], backoffs: dict[str, float] | None) -> float:
-    """Of the last symbol of ``gram``; without ``backoffs``, of the longest n-gram that there is at its end."""
-    factor = 1.0
-    while gram not in p:
-        if len(gram) == 1:
-            return 1e-9
-        if backoffs is not None:
-            factor *= backoffs.get(gram[:-1], 1.0)
-        gram = gram[1:]
-    return factor * p[gram]
-
-
-def prune(p: dict[str, float], occurrences: dict[str, int], threshold: float) -> dict[str, float]:
-    """Without the n-grams whose loss changes the likelihood by less than ``threshold`` nats per million symbols."""
-    backoffs = _backoffs(p)
-    symbols = sum(count for gram, count in occurrences.items() if len(gram) == 1) / 1e6
-    needed: set[str] = set()
-    kept: dict[str, float] = {}
-    for gram in sorted(p, key=len, reverse=True):
-        if len(gram) > 1 and gram not in needed:
-            shorter = backoffs.get(gram[:-1], 1.0) * probability(gram[1:], p, backoffs)
-            gain = occurrences[gram] / symbols * (math.log(p[gram]) - math.log(shorter))
-            if gain < threshold:
-                continue
-        kept[gram] = p[gram]
-        needed.add(gram[:-1])
-        if len(gram) > 2:
-            needed.add(gram[1:])
-    return kept
-
-
-def tree(p: dict[str, float]) -> Tree:
-    """Arrays of a model. Every n-gram's beginning is there as well."""
-    grams = sorted({gram[:n] for gram in p for n in range(1, len(gram) + 1)}, key=lambda gram: (len(gram), gram))
-    backoffs = _backoffs(p)
-    children = Counter(gram[:-1] for gram in grams)
-
-    def steps(value: float) -> int:
-        return min(255, max(0, round(-math.log(value) * STEPS_PER_NAT)))
-
-    return Tree(
-        np.array([0, *(ord(gram[-1]) for gram in grams)], dtype=np.uint16),
-        np.array([children[""], *(children[gram] for gram in grams)], dtype=np.uint16),
-        np.array([0, *(steps(p[gram]) if gram in p else 255 for gram in grams)], dtype=np.uint8),
-        np.array([0, *(steps(backoffs.get(gram, 1.0)) for gram in grams)], dtype=np.uint8),
+def _discounts(counts: NDArray[np.intp]) -> Reals:
+    """What is taken from a count of 0, 1, 2, and 3 or more."""
+    of = np.bincount(np.minimum(counts, 5), minlength=6)[:5].astype(float)
+    y = of[1] / max(1.0, of[1] + 2 * of[2])
+    return np.array(
+        [0.0, *(min(max(k - (k + 1) * y * of[k + 1] / max(1.0, of[k]), 0.1), k) for k in (1, 2, 3))]
     )
+
+
+def prune(model: Model, threshold: float) -> Model:
+    """Without the n-grams whose loss changes the log likelihood by less than ``threshold`` nats per million symbols."""
+    symbols = model.counts[0].sum() / 1e6
+    kept = [np.ones(len(keys), dtype=bool) for keys in model.keys]
+    needed = [np.zeros(len(keys), dtype=bool) for keys in model.keys]
+    for n in range(len(kept) - 1, 0, -1):
+        before, behind = model.beginnings(n), model.endings(n)
+        shorter = model.backoffs(n - 1)[before] * model.p[n - 1][behind]
+        gain = model.counts[n] / symbols * np.log(model.p[n] / shorter)
+        kept[n] = (gain >= threshold) | needed[n]
+        needed[n - 1][before[kept[n]]] = True
+        needed[n - 1][behind[kept[n]]] = True
+    chosen = [np.flatnonzero(keep) for keep in kept]
+    return Model(
+        model.bits,
+        [keys[places] for keys, places in zip(model.keys, chosen, strict=True)],
+        [counts[places] for counts, places in zip(model.counts, chosen, strict=True)],
+        [p[places] for p, places in zip(model.p, chosen, strict=True)],
+    )
+
+
+def tree(model: Model) -> Tree:
+    """Arrays of a model."""
+    last = np.uint64((1 << model.bits) - 1)
+    children = [np.array([len(model.keys[0])])]
+    for n in range(1, len(model.keys)):
+        children.append(np.bincount(model.beginnings(n), minlength=len(model.keys[n - 1])))
+    children.append(np.zeros(len(model.keys[-1]), dtype=np.intp))
+    backoffs = [model.backoffs(n) for n in range(len(model.keys))]
+    return Tree(
+        np.concatenate([[0], *(keys & last for keys in model.keys)]).astype(np.uint16),
+        np.concatenate(children).astype(np.uint16),
+        _steps(np.concatenate([[1.0], *model.p])),
+        _steps(np.concatenate([[1.0], *backoffs])),
+    )
+
+
+def _steps(value: Reals) -> NDArray[np.uint8]:
+    return np.clip(np.rint(-np.log(np.maximum(value, 1e-9)) * STEPS_PER_NAT), 0, 255).astype(np.uint8)

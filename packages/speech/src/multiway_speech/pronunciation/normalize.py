@@ -31,7 +31,7 @@ _SYMBOLS = {"&": "and", "+": "plus", "=": "equals", "@": "at", "#": "number", "%
             ">": "greater than", "~": "about", "$": "dollars", "€": "euros", "£": "pounds"}  # fmt: skip
 _STRONGEST = "?!.:;-,"
 """Of several marks in a row one is kept: the first of these."""
-_SPELT = frozenset("us it id ip os pr hr er ad ai pa la de".split())
+_SPELT = frozenset(("us", "it", "id", "ip", "os", "pr", "hr", "er", "ad", "ai", "pa", "la", "de"))
 """Words that in upper case, in a text that is not all in upper case, are abbreviations."""
 _READ = 5
 """An unknown word of more upper-case letters is read, not spelt."""
@@ -101,7 +101,11 @@ def _as_said(word: str, starts: bool, shouting: bool) -> list[str]:
     lower = word.lower()
     body, ending = re.fullmatch(r"(.*?)('?s?)", word, re.S).groups()  # type: ignore[union-attr]
     if len(word) == 1:
-        return [lower] if lower in "ai" and (word.islower() or starts or shouting or word == "I") else [word.upper()]
+        return (
+            [lower]
+            if lower in "ai" and (word.islower() or starts or shouting or word == "I")
+            else [word.upper()]
+        )
     if word.islower() or word[1:].islower() or "'" in body:
         return [lower]
     if body.isupper():

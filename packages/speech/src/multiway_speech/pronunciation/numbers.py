@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import num2words
 
-_DIGITS = "zero one two three four five six seven eight nine".split()
+_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 LONGEST = 15
 """Whole numbers of more digits are said digit by digit."""
 

@@ -20,12 +20,12 @@ from multiway_speech.pronunciation.letter_to_sound import LetterToSound, save
 from multiway_speech.pronunciation.lexicon import entries
 from multiway_speech.pronunciation.phones import bare
 
-ORDER = 7
-THRESHOLD = 0.8
+ORDER = 6
+THRESHOLD = 0.5
 """Nats per million graphones that an n-gram must save."""
 HELD_OUT_ONE_IN = 20
 _ALIGNED_FIRST = 20_000
-_RAREST = 3
+_RAREST = 12
 _ENDINGS = re.compile(
     "(?:'s|s'|'|s|es|ed|d|ings?|ers?|ly|ness|less|ful|able|ments?|ism|ists?|y|ies|ied|e|al|ally|ic|"
     "ization|ized?|ations?|ions?)$"
@@ -66,14 +66,14 @@ def train(out: Path, order: int = ORDER, threshold: float = THRESHOLD) -> None:
     # A letter said in a way of its own is mostly an abbreviation or an error.
     parted = [parts for parts in parted if all(uses[graphone] >= _RAREST for graphone in parts)]
     known = sorted({graphone for parts in parted for graphone in parts})
-    symbol = {graphone: chr(place + 2) for place, graphone in enumerate(known)}
-    sequences = ["".join(symbol[graphone] for graphone in parts) for parts in parted]
+    symbol = {graphone: place + 2 for place, graphone in enumerate(known)}
+    sequences = [[symbol[graphone] for graphone in parts] for parts in parted]
     print(f"{len(sequences)} of {len(words)} words in {len(known)} graphones", flush=True)
-    p, occurrences = ngram.estimate(sequences, order)
-    print(f"{len(p)} n-grams up to length {order}", flush=True)
-    p = ngram.prune(p, occurrences, threshold)
-    save(out, known, ngram.tree(p))
-    print(f"{len(p)} n-grams kept, {out.stat().st_size} bytes", flush=True)
+    model = ngram.estimate(sequences, order)
+    print(f"{len(model)} n-grams up to length {order}", flush=True)
+    model = ngram.prune(model, threshold)
+    save(out, known, ngram.tree(model))
+    print(f"{len(model)} n-grams kept, {out.stat().st_size} bytes", flush=True)
 
 
 def distance(a: tuple[str, ...], b: tuple[str, ...]) -> int:
@@ -86,12 +86,21 @@ def distance(a: tuple[str, ...], b: tuple[str, ...]) -> int:
     return row[-1]
 
 
-def measure(pronounce: Callable[[str], tuple[str, ...]], words: dict[str, list[tuple[str, ...]]]) -> dict[str, float]:
+def measure(
+    pronounce: Callable[[str], tuple[str, ...]], words: dict[str, list[tuple[str, ...]]]
+) -> dict[str, float]:
     """Phone and word error rates against the nearest of each word's pronunciations, with stress and without."""
     start = time.process_time()
     said = {word: pronounce(word) for word in words}
-    result: dict[str, float] = {"words": len(words), "ms_per_word": 1e3 * (time.process_time() - start) / len(words)}
-    for name, form in (("", tuple), ("_without_stress", lambda phones: tuple(map(bare, phones)))):
+    result: dict[str, float] = {
+        "words": len(words),
+        "ms_per_word": 1e3 * (time.process_time() - start) / len(words),
+    }
+    forms: dict[str, Callable[[tuple[str, ...]], tuple[str, ...]]] = {
+        "": tuple,
+        "_without_stress": lambda phones: tuple(map(bare, phones)),
+    }
+    for name, form in forms.items():
         errors = [
             min((distance(form(said[word]), form(variant)), len(variant)) for variant in variants)
             for word, variants in words.items()
@@ -114,7 +123,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--order", type=int, default=ORDER)
-    parser.add_argument("--threshold", type=float, default=THRESHOLD, help="nats per million that an n-gram must save")
+    parser.add_argument(
+        "--threshold", type=float, default=THRESHOLD, help="nats per million that an n-gram must save"
+    )
     parser.add_argument("--words", type=int, default=2000, help="held-out words to measure on")
     args = parser.parse_args()
     train(args.out, args.order, args.threshold)

@@ -13,8 +13,18 @@ from multiway_speech.pronunciation.numbers import cardinal, digits, fraction, nu
 
 _NUMBER = r"(?:\d{1,3}(?:,\d{3}){1,6}|\d{1,40})(?:\.\d{1,40})?"
 _LARGE = "hundred|thousand|million|billion|trillion"
-_SHORT_LARGE = {"k": "thousand", "m": "million", "mn": "million", "bn": "billion", "b": "billion", "tn": "trillion"}
-_MONTHS = tuple("january february march april may june july august september october november december".split())
+_SHORT_LARGE = {
+    "k": "thousand",
+    "m": "million",
+    "mn": "million",
+    "bn": "billion",
+    "b": "billion",
+    "tn": "trillion",
+}
+_MONTHS = (
+    "january", "february", "march", "april", "may", "june",
+    "july", "august", "september", "october", "november", "december",
+)  # fmt: skip
 _MONTH = (
     r"(?P<month>(?:January|February|March|April|May|June|July|August|September|October|November|December)\b|"
     r"(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?)"
@@ -51,10 +61,15 @@ _ABBREVIATIONS = {
     "Tue": "tuesday", "Tues": "tuesday", "Wed": "wednesday", "Thu": "thursday", "Thurs": "thursday", "Fri": "friday",
 }  # fmt: skip
 """Only with their dot."""
-_SAINTS = "Louis|Paul|John|Petersburg|Peter|James|Mary|George|Patrick|Andrew|Francis|Thomas|Joseph|Michael|Helens"
-_COUNTED = "Chapter|Part|Volume|Act|Scene|War|Section|Book|Phase|Type|Class|Article|Appendix|Level|Grade|Title|Bowl"
-_SYMBOLS_IN_ADDRESS = {".": "dot", "/": "slash", "-": "dash", "_": "underscore", "@": "at", ":": "colon", "#": "hash",
-                       "?": "question mark", "=": "equals", "&": "and", "%": "percent", "+": "plus", "~": "tilde"}  # fmt: skip
+_SAINTS = (
+    "Louis|Paul|John|Petersburg|Peter|James|Mary|George|Patrick|Andrew|Francis|Thomas|Joseph|Michael|Helens"
+)
+_COUNTED = (
+    "Chapter|Part|Volume|Act|Scene|War|Section|Book|Phase|Type|Class|Article|Appendix|Level|Grade|Title|Bowl"
+)
+_SYMBOLS_IN_ADDRESS = {".": "dot", "/": "slash", "-": "dash", "_": "underscore", "@": "at", ":": "colon",
+                       "#": "hash", "?": "question mark", "=": "equals", "&": "and", "%": "percent",
+                       "+": "plus"}  # fmt: skip
 
 Change = Callable[[re.Match[str]], str]
 
@@ -76,7 +91,8 @@ def _address(match: re.Match[str]) -> str:
         elif part.lower() in ("www", "uk", "io", "tv", "de", "fr", "eu", "html", "php", "pdf"):
             said.append(" ".join(part.upper()))
         else:
-            said.append(_SYMBOLS_IN_ADDRESS.get(part, part.lower() if part[0].isalpha() else ""))
+            word = part.lower() if len(part) > 1 else part.upper()
+            said.append(_SYMBOLS_IN_ADDRESS.get(part, word if part[0].isalpha() else ""))
     return f" {' '.join(said)} {text[len(body) :].replace('/', '')} "
 
 
@@ -101,18 +117,24 @@ def _date(match: re.Match[str]) -> str:
     groups = match.groupdict()
     month = groups["month"]
     name = (
-        _MONTHS[int(month) - 1] if month.isdigit() else next(m for m in _MONTHS if m.startswith(month[:3].lower()))
+        _MONTHS[int(month) - 1]
+        if month.isdigit()
+        else next(m for m in _MONTHS if m.startswith(month[:3].lower()))
     )
     said = f" {name} {ordinal(int(groups['day']))} "
     return said + (f", {_year_said(groups['year'])} " if groups.get("year") else "")
 
 
 def _year_said(text: str) -> str:
-    return year(int(text)) if len(text) == 4 else f"oh {cardinal(text[1])}" if text[0] == "0" else cardinal(text)
+    return (
+        year(int(text)) if len(text) == 4 else f"oh {cardinal(text[1])}" if text[0] == "0" else cardinal(text)
+    )
 
 
 def _day_first(match: re.Match[str]) -> str:
-    article = "" if match.string[max(0, match.start() - 4) : match.start()].lower().endswith("the ") else "the "
+    article = (
+        "" if match.string[max(0, match.start() - 4) : match.start()].lower().endswith("the ") else "the "
+    )
     name = next(m for m in _MONTHS if m.startswith(match["month"][:3].lower()))
     said = f" {article}{ordinal(int(match['day']))} of {name} "
     return said + (f", {year(int(match['year']))} " if match["year"] else "")
@@ -133,7 +155,11 @@ def _money(match: re.Match[str]) -> str:
     whole, _, cents = amount.partition(".")
     if len(cents) != 2:
         return f" {number(amount)} {unit if amount == '1' else unit + 's'} "
-    said = [] if int(whole) == 0 and cents != "00" else [cardinal(whole), unit if int(whole) == 1 else unit + "s"]
+    said = (
+        []
+        if int(whole) == 0 and cents != "00"
+        else [cardinal(whole), unit if int(whole) == 1 else unit + "s"]
+    )
     if cents != "00":
         said += ["and"] if said else []
         said.append(cardinal(str(int(cents))))
@@ -200,68 +226,66 @@ def _to(said: str) -> Change:
 
 
 _TIME_END = r"(?P<half>[AaPp]\.?[Mm]\b\.?)"
-_CHANGES: list[tuple[re.Pattern[str], Change]] = [
-    (re.compile(pattern), change)
-    for pattern, change in (
-        # Addresses
-        (r"(?i)(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,6}", _address),
-        (r"(?i)(?<!\w)(?:https?://|www\.)[^\s<>\"]{1,300}", _address),
-        (r"(?<![\w.@-])[\w-]{2,63}(?:\.[\w-]{2,63}){0,3}\.(?:com|org|net|edu|gov|io)\b(?:/[^\s<>\"]{0,300})?", _address),
-        # Streets, before their numbers are read
-        (rf"\bSt\.(?= (?:{_SAINTS})\b)", _to("saint")),
-        (r"(?:\b([A-Z][a-z]{1,30}|\d{1,4}(?:st|nd|rd|th)) )?\bSt\.", _saint_or_street),
-        (r"\b([A-Z][a-z]{1,30}) Dr\.(?! [A-Z])", _to(r"\1 drive")),
-        (r"\bDr\.", _to("doctor")),
-        # Times and dates
-        (rf"(?<![\d:.])(?P<hour>[01]?\d|2[0-4]):(?P<minute>[0-5]\d)(?![\d:])(?: ?{_TIME_END})?", _hour_and_minute),
-        (rf"(?<![\d:.$€£])(?P<hour>1[0-2]|0?\d)(?P<minute>)? ?{_TIME_END}", _hour_and_minute),
-        (rf"\b{_MONTH} (?P<day>[0-3]?\d)(?:st|nd|rd|th)?\b(?![:.,]?\d)(?:,? (?P<year>[12]\d{{3}})\b)?", _date),
-        (rf"(?<![\d.,])(?P<day>[0-3]?\d)(?:st|nd|rd|th)? (?:of )?{_MONTH}(?:,? (?P<year>[12]\d{{3}})\b)?", _day_first),
-        (r"(?<![\d-])(?P<year>[12]\d{3})-(?P<month>0[1-9]|1[0-2])-(?P<day>0[1-9]|[12]\d|3[01])(?![\d-])", _date),
-        (r"(?<![\d/])(?P<month>0?[1-9]|1[0-2])/(?P<day>0?[1-9]|[12]\d|3[01])/(?P<year>[12]\d{3}|\d\d)(?![\d/])", _date),
-        (r"(?<![\d/])(?P<day>1[3-9]|2\d|3[01])/(?P<month>0?[1-9]|1[0-2])/(?P<year>[12]\d{3}|\d\d)(?![\d/])", _date),
-        (r"(?<![\w.,$€£])'?(?P<century>1\d|20)?(?P<ten>\d0)'?s\b", _decade),
-        # Money
-        (rf"(?P<sign>[$€£]) ?(?P<amount>{_NUMBER})(?:[ -]?(?P<large>{_LARGE}|[kKmMbB]n?)\b)?", _money),
-        (rf"(?<![\w.,])(?P<amount>{_NUMBER})(?: ?(?P<large>{_LARGE}))? ?(?P<sign>[€£$])", _money),
-        # Telephone numbers and other groups of digits
-        (r"(?<![\w.,])\+?(?:\d{1,3}[ .-])?\(?\d{3}\)?[ .-]{1,2}\d{3}[.-]\d{4}(?!\w)", _grouped_digits),
-        (r"(?<![\w.,])\+\d{1,4}(?:[ .-]?\d{2,5}){2,5}(?!\w)", _grouped_digits),
-        (r"(?<![\w.,-])\d{3}-\d{4}(?![\w-])", _grouped_digits),
-        (r"(?<![\w.,-])\d{1,5}(?:-\d{1,6}){2,6}(?![\w-])", _grouped_digits),
-        # Numbers with something beside them
-        (r"(?<![\d.,])(\d{1,3}(?:,\d{3}){1,4}|\d{1,15})(?:st|nd|rd|th|ST|ND|RD|TH)\b",
-         lambda m: f" {ordinal(int(m[1].replace(',', '')))} "),
-        (r"(?<![\d/.])(\d{1,4})/(\d{1,4})(?![\d/])", _ratio),
-        (rf"(?P<amount>{_NUMBER})[ -]?(?P<unit>{_UNIT})(?P<power> (?:squared|cubed))?(?![\w'])", _unit),
-        (r"degrees {1,3}C\b", _to("degrees celsius")),
-        (r"degrees {1,3}F\b", _to("degrees fahrenheit")),
-        (rf"({_NUMBER}) ?- ?(?={_NUMBER})", _to(r"\1 to ")),
-        (rf"({_NUMBER}) ?[xX] ?(?=\d)", _to(r"\1 by ")),
-        (r"(\d) ?\* ?(?=\d)", _to(r"\1 times ")),
-        (r"(?<![\w)])-(?=\.?\d)", _to(" minus ")),
-        (r"\b(?:No|no|Nos)\.(?= ?\d)", _to("number ")),
-        (r"#(?=\d)", _to("number ")),
-        (r"#(?=[A-Za-z])", _to("hashtag ")),
-        # The separator of versions and of addresses is said in each place
-        (r"(\d{1,40})\.(?=\d{1,40}\.\d)", lambda m: f" {cardinal(m[1])} point "),
-        (r"(?<![\d.])\.(?=\d)", _to(" zero.")),
-        (r"zero\.(\d{1,40})", lambda m: f"zero point {digits(m[1])} "),
-        # Abbreviations
-        (r"(?i)\be\.g\.,?", _to("for example,")),
-        (r"(?i)\bi\.e\.,?", _to("that is,")),
-        (r"\bPh\.D\.|\bPhD\b", lambda m: "P H D" + _end(m)),
-        (r"(?<= )'?n'(?= )", _to("and")),
-        (r"\b(?:[A-Za-z]\.){2,12}", _initials),
-        (r"\b([A-Za-z]{2,6})\.", _abbreviation),
-        (r"(?<![A-Za-z'])([A-HJ-Z])\.(?= {0,2}[A-Z])", _to(r"\1 ")),
-        (rf"\b(?P<before>[A-Z][a-z]{{2,20}}) (?P<roman>X{{0,3}}(?:IX|IV|VI{{1,3}}|I{{2,3}}))\b", _roman),
-        (rf"\b(?P<before>{_COUNTED}) (?P<roman>[IVX])\b(?!')", _roman),
-        (r"\bC\+\+", _to("C plus plus ")),
-        (r"\b([CF])#", _to(r"\1 sharp ")),
-        (r"\bw/(?=[ a-z])", _to("with ")),
-        (r"(?<=[A-Za-z])/(?=[A-Za-z])", _to(" ")),
-        # What is left of numbers
-        (_NUMBER, _plain_number),
-    )
-]  # fmt: skip
+_RULES: tuple[tuple[str, Change], ...] = (
+    # Addresses
+    (r"(?i)(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,6}", _address),
+    (r"(?i)(?<!\w)(?:https?://|www\.)[^\s<>\"]{1,300}", _address),
+    (r"(?<![\w.@-])(?:[\w-]{2,63}\.){1,4}(?:com|org|net|edu|gov|io)\b(?:/[^\s<>\"]{0,300})?", _address),
+    # Streets, before their numbers are read
+    (rf"\bSt\.(?= (?:{_SAINTS})\b)", _to("saint")),
+    (r"(?:\b([A-Z][a-z]{1,30}|\d{1,4}(?:st|nd|rd|th)) )?\bSt\.", _saint_or_street),
+    (r"\b([A-Z][a-z]{1,30}) Dr\.(?! [A-Z])", _to(r"\1 drive")),
+    (r"\bDr\.", _to("doctor")),
+    # Times and dates
+    (rf"(?<![\d:.])(?P<hour>[01]?\d|2[0-4]):(?P<minute>[0-5]\d)(?![\d:])(?: ?{_TIME_END})?", _hour_and_minute),
+    (rf"(?<![\d:.$€£])(?P<hour>1[0-2]|0?\d)(?P<minute>)? ?{_TIME_END}", _hour_and_minute),
+    (rf"\b{_MONTH} (?P<day>[0-3]?\d)(?:st|nd|rd|th)?\b(?![:.,]?\d)(?:,? (?P<year>[12]\d{{3}})\b)?", _date),
+    (rf"(?<![\d.,])(?P<day>[0-3]?\d)(?:st|nd|rd|th)? (?:of )?{_MONTH}(?:,? (?P<year>[12]\d{{3}})\b)?", _day_first),
+    (r"(?<![\d-])(?P<year>[12]\d{3})-(?P<month>0[1-9]|1[0-2])-(?P<day>0[1-9]|[12]\d|3[01])(?![\d-])", _date),
+    (r"(?<![\d/])(?P<month>0?[1-9]|1[0-2])/(?P<day>0?[1-9]|[12]\d|3[01])/(?P<year>[12]\d{3}|\d\d)(?![\d/])", _date),
+    (r"(?<![\d/])(?P<day>1[3-9]|2\d|3[01])/(?P<month>0?[1-9]|1[0-2])/(?P<year>[12]\d{3}|\d\d)(?![\d/])", _date),
+    (r"(?<![\w.,$€£])'?(?P<century>1\d|20)?(?P<ten>\d0)'?s\b", _decade),
+    # Money
+    (rf"(?P<sign>[$€£]) ?(?P<amount>{_NUMBER})(?:[ -]?(?P<large>{_LARGE}|[kKmMbB]n?)\b)?", _money),
+    (rf"(?<![\w.,])(?P<amount>{_NUMBER})(?: ?(?P<large>{_LARGE}))? ?(?P<sign>[€£$])", _money),
+    # Telephone numbers and other groups of digits
+    (r"(?<![\w.,])\+?(?:\d{1,3}[ .-])?\(?\d{3}\)?[ .-]{1,2}\d{3}[.-]\d{4}(?!\w)", _grouped_digits),
+    (r"(?<![\w.,])\+\d{1,4}(?:[ .-]?\d{2,5}){2,5}(?!\w)", _grouped_digits),
+    (r"(?<![\w.,-])\d{3}-\d{4}(?![\w-])", _grouped_digits),
+    (r"(?<![\w.,-])\d{1,5}(?:-\d{1,6}){2,6}(?![\w-])", _grouped_digits),
+    # Numbers with something beside them
+    (r"(?<![\d.,])(\d{1,3}(?:,\d{3}){1,4}|\d{1,15})(?:st|nd|rd|th|ST|ND|RD|TH)\b",
+     lambda m: f" {ordinal(int(m[1].replace(',', '')))} "),
+    (r"(?<![\d/.])(\d{1,4})/(\d{1,4})(?![\d/])", _ratio),
+    (rf"(?P<amount>{_NUMBER})[ -]?(?P<unit>{_UNIT})(?P<power> (?:squared|cubed))?(?![\w'])", _unit),
+    (r"degrees {1,3}C\b", _to("degrees celsius")),
+    (r"degrees {1,3}F\b", _to("degrees fahrenheit")),
+    (rf"({_NUMBER}) ?- ?(?={_NUMBER})", _to(r"\1 to ")),
+    (rf"({_NUMBER}) ?[xX] ?(?=\d)", _to(r"\1 by ")),
+    (r"(\d) ?\* ?(?=\d)", _to(r"\1 times ")),
+    (r"(?<![\w)])-(?=\.?\d)", _to(" minus ")),
+    (r"\b(?:No|no|Nos)\.(?= ?\d)", _to("number ")),
+    (r"#(?=\d)", _to("number ")),
+    (r"#(?=[A-Za-z])", _to("hashtag ")),
+    # The separator of versions and of addresses is said in each place
+    (r"(\d{1,40})\.(?=\d{1,40}\.\d)", lambda m: f" {cardinal(m[1])} point "),
+    (r"(?<![\d.])\.(?=\d)", _to(" zero.")),
+    (r"zero\.(\d{1,40})", lambda m: f"zero point {digits(m[1])} "),
+    # Abbreviations
+    (r"(?i)\be\.g\.,?", _to("for example,")),
+    (r"(?i)\bi\.e\.,?", _to("that is,")),
+    (r"\bPh\.D\.|\bPhD\b", lambda m: "P H D" + _end(m)),
+    (r"(?<= )'?n'(?= )", _to("and")),
+    (r"\b(?:[A-Za-z]\.){2,12}", _initials),
+    (r"\b([A-Za-z]{2,6})\.", _abbreviation),
+    (r"(?<![A-Za-z'])([A-HJ-Z])\.(?= {0,2}[A-Z][\w.])", _to(r"\1 ")),
+    (r"\b(?P<before>[A-Z][a-z]{2,20}) (?P<roman>X{0,3}(?:IX|IV|VI{1,3}|I{2,3}))\b", _roman),
+    (rf"\b(?P<before>{_COUNTED}) (?P<roman>[IVX])\b(?!')", _roman),
+    (r"\bC\+\+", _to("C plus plus ")),
+    (r"\b([CF])#", _to(r"\1 sharp ")),
+    (r"\bw/(?=[ a-z])", _to("with ")),
+    (r"(?<=[A-Za-z])/(?=[A-Za-z])", _to(" ")),
+    # What is left of numbers
+    (_NUMBER, _plain_number),
+)  # fmt: skip
+_CHANGES = [(re.compile(pattern), change) for pattern, change in _RULES]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from multiway_core import checkpoint, config, files
 from multiway_core.checkpoint import Rule, RuleTable
-from multiway_core.errors import CheckpointError
+from multiway_core.errors import CheckpointError, ConfigError
 
 from multiway_speech.published import (
     connector_rules,
@@ -24,6 +24,7 @@ from multiway_speech.published import (
 )
 from multiway_speech.speech_tokenizer import checkpoint as tokenizer_checkpoint
 from multiway_speech.speech_tokenizer.checkpoint import Layout, decoder_rules, encoder_rules
+from multiway_speech.speech_tokenizer.config import SpeechTokenizerConfig
 from multiway_speech.vibevoice.config import VibeVoiceConfig
 from multiway_speech.vibevoice.model import VibeVoice
 
@@ -52,7 +53,7 @@ _HUGGING_FACE_HEAD_NAMES = {
 
 def rule_table(layout: Layout, own: VibeVoiceConfig) -> RuleTable:
     """The rules of a layout for a model of these sizes."""
-    acoustic, semantic = len(own.acoustic.depths), len(own.semantic.depths)
+    acoustic, semantic = len(own.acoustic.depths), len(_semantic(own).depths)
     original = layout == "original"
     tokenizer = "model.acoustic_tokenizer" if original else "model.audio_tower"
     heard = "model.semantic_tokenizer.encoder." if original else "model.semantic_tokenizer_encoder."
@@ -187,7 +188,7 @@ def config_to_published(own: VibeVoiceConfig) -> dict[str, Any]:
             own.acoustic, "vibevoice_acoustic_tokenizer"
         ),
         "semantic_model_config": tokenizer_checkpoint.config_to_published(
-            own.semantic, "vibevoice_acoustic_tokenizer_encoder"
+            _semantic(own), "vibevoice_acoustic_tokenizer_encoder"
         ),
         "text_config": language_model_to_published(own.text),
         "diffusion_head_config": {
@@ -208,6 +209,13 @@ def config_to_published(own: VibeVoiceConfig) -> dict[str, Any]:
         "pad_token_id": own.tokens.eos,
         "tie_word_embeddings": own.text.tied,
     }
+
+
+def _semantic(own: VibeVoiceConfig) -> SpeechTokenizerConfig:
+    """Raises :class:`ConfigError` for a model that has no published layout."""
+    if own.semantic is None or own.reads_along:
+        raise ConfigError("a model that reads along has no published layout; write it with vibevoice.folder")
+    return own.semantic
 
 
 def load(

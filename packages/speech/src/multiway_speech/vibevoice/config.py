@@ -47,6 +47,8 @@ class VibeVoiceConfig:
     text: LanguageModelConfig = field(default_factory=LanguageModelConfig)
     head: DiffusionHeadConfig = field(default_factory=DiffusionHeadConfig)
     tokens: SpeechTokens = field(default_factory=SpeechTokens)
+    codec: str = ""
+    """The model whose acoustic tokenizer this one has, where it is not in its own files."""
     reads_along: bool = False
     """Whether the model is given the script while it speaks, phone by phone; see ``reading``. No published one is."""
 
@@ -95,6 +97,7 @@ TINY = VibeVoiceConfig(
     ),
     head=DiffusionHeadConfig(num_layers=3, inner_size=768),
     tokens=TINY_TOKENS,
+    codec="bundled:codec-tiny",
     reads_along=True,
 )
 """``bundled:tts-tiny``: 25 frames a second of 16 kHz sound; it reads phones."""

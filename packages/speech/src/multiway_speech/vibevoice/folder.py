@@ -1,10 +1,16 @@
 """A model of ours as a folder: ``config.json``, safetensors in files small enough for a repository, tokenizer, voices.
 
+    python -m multiway_speech.vibevoice.folder runs/tts/model tts-tiny
+
+writes a trained model as it is bundled: in bfloat16, with its voices, without the codec, which is bundled by itself.
 Published models have layouts of their own, which ``checkpoint`` reads and writes.
 """
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,11 +18,15 @@ from multiway_core import checkpoint, config, files
 from multiway_core.errors import ConfigError
 from multiway_core.model_folder import CONFIG_FILE
 
+from multiway_speech.speech_tokenizer import folder as tokenizer_folder
 from multiway_speech.speech_tokenizer.folder import MAX_FILE_BYTES
 from multiway_speech.text_tokenizer import TOKENIZER_FILE
-from multiway_speech.vibevoice.config import VibeVoiceConfig
+from multiway_speech.vibevoice.config import TINY, VibeVoiceConfig
 from multiway_speech.vibevoice.model import VibeVoice
 from multiway_speech.vibevoice.phone_tokenizer import new_tokenizer
+from multiway_speech.vibevoice.voices import VOICE_FOLDER, Voice
+
+_CODEC = ("acoustic.{rest*}",)
 
 
 def is_ours(folder: Path) -> bool:
@@ -25,9 +35,15 @@ def is_ours(folder: Path) -> bool:
 
 
 def save(model: VibeVoice, folder: Path, *, dtype: torch.dtype | None = None) -> None:
-    """Write config, tensors (as ``dtype`` if given) and tokenizer. Raises OutputError."""
+    """Write config, tensors (as ``dtype`` if given) and tokenizer, without the codec if that has a name of its own.
+
+    Raises OutputError.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(model, folder, dtype=dtype, max_shard_bytes=MAX_FILE_BYTES)
+    tensors = model.state_dict()
+    if model.config.codec:
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("acoustic.")}
+    checkpoint.save(tensors, folder, dtype=dtype, max_shard_bytes=MAX_FILE_BYTES)
     config.save(model.config, folder / CONFIG_FILE)
     files.write_text(folder / TOKENIZER_FILE, new_tokenizer().to_str(pretty=True) + "\n")
 
@@ -43,5 +59,24 @@ def load(
         )
     with checkpoint.on_meta():
         model = VibeVoice(own)
-    checkpoint.load(model, folder, dtype=dtype, device=device)
+    if own.codec:
+        model.acoustic = tokenizer_folder.load(own.codec, dtype=dtype, device=device)
+    checkpoint.load(model, folder, dtype=dtype, device=device, optional=_CODEC if own.codec else ())
     return model.to(device).eval()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Write a trained model as it is bundled.")
+    parser.add_argument("model", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--codec", default=TINY.codec)
+    options = parser.parse_args(arguments)
+    model = load(options.model)
+    model.config = replace(model.config, codec=options.codec)
+    save(model, options.out, dtype=torch.bfloat16)
+    for path in sorted((options.model / VOICE_FOLDER).glob("*.safetensors")):
+        Voice.load(path, model.config.acoustic.latent_size).save(options.out / VOICE_FOLDER / path.name)
+
+
+if __name__ == "__main__":
+    main()

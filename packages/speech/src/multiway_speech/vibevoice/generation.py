@@ -13,7 +13,7 @@ E hidden size, D latent size, S diffusion steps, T prompt tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from functools import partial
 import torch
 from multiway_blocks.causal_conv import StreamState
 from multiway_blocks.diffusion_solver import DiffusionSolver
+from multiway_blocks.guided_sampling import LatentSampler
 from multiway_core.errors import ConfigError, InputError
 from multiway_core.generation import StaticKVCache
 from torch import Tensor
@@ -104,7 +105,7 @@ class SpeechGenerator:
         model, tokens = self.model, self.model.config.tokens
         cache, start_BE = self._read(prompts, voices_ND)
         device = start_BE.device
-        times_SE = model.head.embed_times(self.solver.times_S.to(device))
+        sample = LatentSampler(model.head, self.solver, self.config.guidance)
         following: NextToken = FreeChoice(model) if readings is None else AlongScript(model, readings)
         acoustic, semantic = StreamState(len(prompts)), StreamState(len(prompts))
         rows = list(range(len(prompts)))
@@ -119,8 +120,9 @@ class SpeechGenerator:
             audio: dict[int, Tensor] = {}
             if len(speaking_N):
                 draw = partial(self.draw_noise, [generators[i] for i in speaking_N.tolist()])
-                negative_NE = None if negative_BE is None else negative_BE[speaking_N]
-                latents_ND = self._sample(positive_BE[speaking_N], negative_NE, times_SE, draw)
+                contexts = (positive_BE,) if negative_BE is None else (positive_BE, negative_BE)
+                hidden_RE = torch.cat([context_BE[speaking_N] for context_BE in contexts])
+                latents_ND = sample(hidden_RE, draw).to(hidden_RE.dtype)
                 waves_NT, heard_NE = self._hear(latents_ND, speaking_N, acoustic, semantic)
                 x_BE[speaking_N] = heard_NE
                 audio = {rows[i]: w for i, w in zip(speaking_N.tolist(), waves_NT.float().cpu(), strict=True)}
@@ -196,29 +198,6 @@ class SpeechGenerator:
         forgotten_RT[len(chosen_B) :, -1] = silent_B
         forgotten_RT[len(chosen_B) :] |= (chosen_B == tokens.start)[:, None]
         cache.invalidate(forgotten_RT)
-
-    def _sample(
-        self,
-        positive_NE: Tensor,
-        negative_NE: Tensor | None,
-        times_SE: Tensor,
-        draw: Callable[[], Tensor],
-    ) -> Tensor:
-        """Normalized latents (N, D), guided by ``v = v_negative + guidance (v_positive - v_negative)``."""
-        head, count = self.model.head, len(positive_NE)
-        hidden_RE = positive_NE if negative_NE is None else torch.cat([positive_NE, negative_NE])
-        condition_RE = head.condition(hidden_RE)
-
-        def velocity(x_ND: Tensor, step: int) -> Tensor:
-            x_RD = x_ND.to(condition_RE.dtype).repeat(len(condition_RE) // count, 1)
-            velocity_RD = head.denoise(x_RD, condition_RE + times_SE[step]).float()
-            if negative_NE is None:
-                return velocity_RD
-            with_script_ND, without_ND = velocity_RD.chunk(2)
-            return without_ND + self.config.guidance * (with_script_ND - without_ND)
-
-        noise_ND = draw().to(condition_RE.device)
-        return self.solver.sample(velocity, noise_ND, draw).to(condition_RE.dtype)
 
     def _hear(
         self, latents_ND: Tensor, speaking_N: Tensor, acoustic: StreamState, semantic: StreamState

@@ -26,27 +26,17 @@ class SpeakingObjective:
         draws: noisy versions of each frame.
         choice_weight: of the choice between going on and what comes next.
         history_noise: the frames that the model hears carry up to so much noise, since those it makes are not perfect.
+        history_drop: share of them that it does not hear: so it cannot know a sentence again by its sound.
     """
 
     draws: int = 2
     choice_weight: float = 0.2
     history_noise: float = 0.3
+    history_drop: float = 0.15
 
     def __call__(self, model: nn.Module, batch: Batch) -> Loss:
         assert isinstance(model, VibeVoice)
-        ids, language_model = model.config.tokens, model.language_model
-        latents_ND = model.normalize(batch.latents_ND)
-        is_frame_BT = (batch.tokens_BT == ids.frame) & batch.valid_BT
-        row_N = is_frame_BT.nonzero()[:, 0]
-        level_N1 = self.history_noise * torch.rand(len(batch.tokens_BT), 1, device=latents_ND.device)[row_N]
-        heard_ND = latents_ND + level_N1 * torch.randn_like(latents_ND)
-        x_BTE = language_model.embed(batch.tokens_BT, is_frame_BT, model.acoustic_connector(heard_ND))
-        if len(batch.written_RT):
-            written_RTE = model.embed_reading(batch.written_RT)
-            written_NE = written_RTE[batch.written_valid_RT]
-            x_BTE = x_BTE.masked_scatter(batch.written_BT[..., None], written_NE.to(x_BTE.dtype))
-        hidden_BTE = language_model(x_BTE, batch.valid_BT)
-        learnt_ND = latents_ND[batch.spoken_BT[is_frame_BT]]
+        hidden_BTE, learnt_ND = read_batch(model, batch, self.history_noise, self.history_drop)
         frame_N = next_token_diffusion_loss(
             model.head, model.schedule, hidden_BTE, batch.spoken_BT, learnt_ND, draws=self.draws
         )
@@ -68,3 +58,20 @@ class SpeakingObjective:
         begins_C = batch.tokens_BT.roll(-1, dims=1)[is_choice_BT] == following_C
         loss = nn.functional.binary_cross_entropy_with_logits(logits_C, begins_C.float())
         return loss, ((logits_C.detach() > 0) == begins_C).float().mean()
+
+
+def read_batch(
+    model: VibeVoice, batch: Batch, history_noise: float, history_drop: float
+) -> tuple[Tensor, Tensor]:
+    """Hidden states (B, T, E), and the normalized frames (N, D) that are to be learnt, row by row."""
+    is_frame_BT = (batch.tokens_BT == model.config.tokens.frame) & batch.valid_BT
+    latents_ND = model.normalize(batch.latents_ND)
+    row_N = is_frame_BT.nonzero()[:, 0]
+    level_N1 = history_noise * torch.rand(len(batch.tokens_BT), 1, device=latents_ND.device)[row_N]
+    heard_ND = latents_ND + level_N1 * torch.randn_like(latents_ND)
+    heard_ND = heard_ND * (torch.rand(len(heard_ND), 1, device=heard_ND.device) >= history_drop)
+    x_BTE = model.language_model.embed(batch.tokens_BT, is_frame_BT, model.acoustic_connector(heard_ND))
+    if len(batch.written_RT):
+        written_NE = model.embed_reading(batch.written_RT)[batch.written_valid_RT]
+        x_BTE = x_BTE.masked_scatter(batch.written_BT[..., None], written_NE.to(x_BTE.dtype))
+    return model.language_model(x_BTE, batch.valid_BT), latents_ND[batch.spoken_BT[is_frame_BT]]

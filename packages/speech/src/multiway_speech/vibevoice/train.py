@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,14 +34,14 @@ VOICE_FRAMES = 50
 """Of a voice prompt, 2 seconds: as long as the longest in training."""
 
 
-def new_model(config: VibeVoiceConfig, corpus: corpora.SpeechCorpus, codec: str, seed: int) -> VibeVoice:
+def new_model(config: VibeVoiceConfig, corpus: corpora.SpeechCorpus, seed: int) -> VibeVoice:
     """Random weights around the codec's, which stay as they are, and the scale of the corpus's latents."""
     torch.manual_seed(seed)
     model = VibeVoice(config)
     for module in model.language_model.modules():
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
-    model.acoustic.load_state_dict(tokenizer_folder.load(codec).state_dict())
+    model.acoustic = tokenizer_folder.load(config.codec)
     model.acoustic.requires_grad_(False)
     latents_ND = torch.from_numpy(corpus.latents_ND).float()
     model.latent_bias.copy_(-latents_ND.mean())
@@ -84,7 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     corpus = corpora.load(options.corpus)
     model = (
-        folder.load(options.start) if options.start else new_model(TINY, corpus, options.codec, options.seed)
+        folder.load(options.start)
+        if options.start
+        else new_model(replace(TINY, codec=options.codec), corpus, options.seed)
     )
     model.acoustic.requires_grad_(False)
     voices = {name: voice for name, _, voice in (item.partition("=") for item in options.voices)}
@@ -104,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         schedule=options.schedule,
         optimizer="muon",
         betas=(0.9, 0.98),
-        weight_decay=0.01,
+        weight_decay=0.05,
         precision="bf16",
         ema_decay=0.998,
         checkpoint_every_seconds=240,

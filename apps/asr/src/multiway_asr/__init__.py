@@ -1,0 +1,1 @@
+"""The speech recognition app: ``multiway-asr`` and its demo, on top of ``multiway_speech``."""

@@ -1,0 +1,89 @@
+"""What happens on the demo's page: a recording is opened or made, transcribed, and offered for download."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from multiway_core.app import messages
+from multiway_core.errors import InputError
+from multiway_core.files import write_text
+from multiway_speech.export import export
+
+from multiway_asr.demo.layout import Components
+from multiway_asr.demo.session import DemoSession
+from multiway_asr.demo.view import view_value
+from multiway_asr.transcribing import Format
+
+_NOTHING = "choose a recording, or record one, first"
+
+
+def connect(session: DemoSession, parts: Components) -> None:
+    """Give the components of the page that is being built their events."""
+    import gradio as gr
+
+    outputs = [parts.view, *parts.downloads]
+    cleared = [gr.update(value=None, interactive=False)] * len(parts.downloads)
+    chosen = gr.State()  # the path of the recording that is shown
+
+    @messages
+    def opened(path: str | None) -> Iterator[list[Any]]:
+        yield [None, view_value(), *cleared]  # also what stays if this one cannot be opened
+        if path is not None:
+            yield [path, session.open(Path(path)), *cleared]
+
+    @messages
+    def run(path: str | None, context: str, speakers: float) -> Iterator[list[Any]]:
+        if path is None:
+            raise InputError(_NOTHING)
+        value = view_value()
+        try:
+            for value, transcript in session.transcribe(Path(path), context, speakers):
+                if transcript is None:
+                    yield [value, *cleared]
+                    continue
+                with tempfile.TemporaryDirectory(prefix="multiway-asr-") as folder:
+                    buttons = []
+                    for name in Format:
+                        file = Path(folder) / f"{Path(path).stem}.{name}"
+                        write_text(file, export(transcript, name))
+                        buttons.append(gr.update(value=str(file), interactive=True))
+                    yield [value, *buttons]  # Gradio copies the files meanwhile
+        except Exception:
+            yield [{**value, "working": False, "summary": "", "note": "The transcription failed."}, *cleared]
+            raise
+
+    @messages
+    def as_json(path: str | None, context: str, speakers: float) -> dict[str, Any]:
+        if path is None:
+            raise InputError(_NOTHING)
+        return session.transcript(Path(path), context, speakers).to_json()
+
+    hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    parts.file.change(opened, parts.file, [chosen, *outputs], **hidden)
+    parts.microphone.stop_recording(opened, parts.microphone, [chosen, *outputs], **hidden)
+    working = parts.transcribe.click(
+        run,
+        [chosen, parts.context, parts.speakers],
+        outputs,
+        api_visibility="private",
+        show_progress="minimal",
+        concurrency_id="model",
+    )
+    parts.stop.click(None, cancels=[working], api_visibility="private")
+    for path, button in parts.examples:
+        button.click(_constant(str(path)), None, parts.file, **hidden)
+    # The same for programs (gradio_client): one call, JSON of schema multiway.asr/1.
+    gr.Button(visible=False).click(
+        as_json,
+        [parts.file, parts.context, parts.speakers],
+        gr.JSON(visible=False),
+        api_name="transcribe",
+        concurrency_id="model",
+    )
+
+
+def _constant(value: str) -> Callable[[], str]:
+    return lambda: value

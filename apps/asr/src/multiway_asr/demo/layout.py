@@ -1,0 +1,102 @@
+"""What stands where on the demo's page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from multiway_asr.demo.examples import example_files
+from multiway_asr.demo.view import asset, view_value
+from multiway_asr.listener import SUFFIXES
+from multiway_asr.transcribing import Format
+
+_FORMAT_LABELS = {
+    Format.TXT: "Text",
+    Format.SRT: "SRT",
+    Format.VTT: "WebVTT",
+    Format.TSV: "Table",
+    Format.JSON: "JSON",
+    Format.RTTM: "RTTM",
+    Format.STM: "STM",
+}
+_LABEL_CSS = "font-size: 14px; line-height: 28px; color: var(--body-text-color-subdued);"
+
+
+@dataclass(frozen=True)
+class Components:
+    """The parts of the page that events read or change (Gradio's own types, which are loaded late)."""
+
+    file: Any
+    microphone: Any
+    context: Any
+    speakers: Any
+    transcribe: Any
+    stop: Any
+    examples: list[tuple[Path, Any]]
+    view: Any
+    downloads: list[Any]
+
+
+def components() -> Components:
+    """Put the components on the page that is being built."""
+    import gradio as gr
+
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=1, min_width=300):
+            file = gr.File(
+                label="Recording or video",
+                file_types=sorted(SUFFIXES),
+                type="filepath",
+                height=130,
+                elem_id="asr-file",
+            )
+            microphone = gr.Audio(
+                label="Or speak",
+                sources=["microphone"],
+                type="filepath",
+                format="wav",
+                elem_id="asr-microphone",
+            )
+            with gr.Row():
+                examples = [
+                    (path, gr.Button(f"Example: {path.stem}", size="sm", elem_id=f"asr-example-{path.stem}"))
+                    for path in example_files()
+                ]
+            context = gr.Textbox(
+                label="Context: names and terms that are spoken",
+                placeholder="Anna Kovács, Multiway",
+                lines=2,
+                max_lines=6,
+                elem_id="asr-context",
+            )
+            speakers = gr.Slider(
+                0,
+                10,
+                value=0,
+                step=1,
+                label="Most speakers (0: all)",
+                elem_id="asr-speakers",
+            )
+            with gr.Row():
+                transcribe = gr.Button("Transcribe", variant="primary", elem_id="asr-transcribe")
+                stop = gr.Button("Stop", elem_id="asr-stop", min_width=70, scale=0)
+        with gr.Column(scale=4, min_width=320):
+            view = gr.HTML(
+                value=view_value(),
+                html_template=asset("viewer.html"),
+                css_template=asset("viewer.css"),
+                js_on_load=asset("viewer.js"),
+                apply_default_css=False,
+                padding=False,
+                elem_id="asr-view",
+            )
+            with gr.Row(elem_id="asr-downloads"):
+                gr.HTML("Download", css_template=_LABEL_CSS, apply_default_css=False, min_width=80)
+                downloads = [
+                    gr.DownloadButton(
+                        label, size="sm", interactive=False, min_width=70, elem_id=f"asr-get-{name}"
+                    )
+                    for name, label in _FORMAT_LABELS.items()
+                ]
+    return Components(file, microphone, context, speakers, transcribe, stop, examples, view, downloads)

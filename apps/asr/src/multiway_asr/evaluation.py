@@ -1,0 +1,190 @@
+"""The ``evaluate`` command: a listener, or the transcripts of any other system, against references."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from multiway_core.errors import DataError, InputError
+from multiway_core.evaluation import Report, Sample, evaluate
+from multiway_core.files import write_text
+from multiway_speech.result import Transcript
+
+from multiway_asr.accounts import SECONDS_FILE, Account, read_accounts, read_seconds, read_terms
+from multiway_asr.listener import BUNDLED_MODEL, SUFFIXES, Hearing, Listener
+from multiway_asr.scores import Heard, Scoring, metrics, texts
+
+__all__ = ["Scoring", "evaluate_sets", "quick_evaluation", "write_report"]
+
+EXAMPLES = Path(__file__).resolve().parents[4] / "examples"
+"""Of the repository; absent when the app is installed without it."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One recording of a set: where it lies for a listener, or what another system made of it."""
+
+    set_name: str
+    name: str
+    target: Account
+    audio: Path | None = None
+    heard: Heard | None = None
+
+
+@dataclass(frozen=True)
+class Listened:
+    """One recording's result, for the files of ``--output``."""
+
+    case: Case
+    heard: Heard
+    transcript: Transcript | None
+    reference: str
+    hypothesis: str
+
+
+def evaluate_sets(
+    data: Sequence[Path],
+    system: Listener | Path,
+    scoring: Scoring,
+    *,
+    hearing: Hearing | None = None,
+    tell_terms: bool = True,
+    limit: int | None = None,
+    seed: int = 0,
+    on_sample: Callable[[dict[str, Any]], None] | None = None,
+) -> tuple[Report, dict[str, Listened]]:
+    """Score a system on one or several sets.
+
+    Args:
+        data: see :func:`multiway_asr.accounts.read_accounts`; recordings lie in the same folder.
+        system: who transcribes them, or the folder of finished transcripts (of several sets: a folder each).
+        hearing: how to transcribe.
+        tell_terms: tell each recording's terms (``contexts.json``) before, in place of ``hearing.context``.
+        limit: at most so many recordings of each set.
+
+    Returns the report, with a group a set where there are several, and each recording's result by its name in it.
+    Raises InputError, DataError; a recording that fails is named in the report.
+    """
+    scored = metrics(scoring)
+    names = [path.name if path.is_dir() else path.stem for path in (path.resolve() for path in data)]
+    if len(set(names)) < len(names):
+        raise InputError(f"two sets have the same name: {', '.join(names)}")
+    many = len(names) > 1
+    samples = [
+        Sample(f"{name}/{case.name}" if many else case.name, case, case.target)
+        for path, name in zip(data, names, strict=True)
+        for case in _cases(path, name, system, many=many, limit=limit)
+    ]
+    kept: dict[Case, tuple[Heard, Transcript | None]] = {}
+
+    def predict(case: Case) -> Heard:
+        if isinstance(system, Path):
+            if case.heard is None:
+                raise InputError(f"{case.name}: no transcript of it in {system}")
+            kept[case] = (case.heard, None)
+        else:
+            told = hearing or Hearing()
+            if tell_terms and case.target.terms:
+                told = replace(told, context=", ".join(case.target.terms))
+            kept[case] = _listen(case, system, told)
+        return kept[case][0]
+
+    report = evaluate(
+        samples,
+        predict,
+        scored,
+        name=f"{system.model if isinstance(system, Listener) else system} on {', '.join(names)}",
+        seed=seed,
+        group=(lambda sample: sample.input.set_name) if many else None,
+        on_sample=on_sample,
+    )
+    listened = {
+        sample.name: Listened(
+            sample.input, *kept[sample.input], *texts(kept[sample.input][0], sample.target, scoring)
+        )
+        for sample in samples
+        if sample.input in kept
+    }
+    return report, listened
+
+
+def _cases(
+    path: Path, set_name: str, system: Listener | Path, *, many: bool, limit: int | None
+) -> list[Case]:
+    """The recordings of one set."""
+    terms = read_terms(path if path.is_dir() else path.parent)
+    targets = [
+        replace(account, terms=terms.get(name, ()))
+        for name, account in list(read_accounts(path).items())[:limit]
+    ]
+    if isinstance(system, Listener):
+        audio = _recordings(path)
+        return [Case(set_name, t.name, t, audio=audio.get(t.name) or t.audio) for t in targets]
+    folder = system / set_name if many else system
+    hypotheses, seconds = read_accounts(folder), read_seconds(folder)
+    return [
+        Case(
+            set_name,
+            t.name,
+            t,
+            heard=Heard(hypotheses[t.name], seconds.get(t.name)) if t.name in hypotheses else None,
+        )
+        for t in targets
+    ]
+
+
+def _recordings(path: Path) -> dict[str, Path]:
+    """Name -> recording in the folder of a set."""
+    folder = path if path.is_dir() else path.parent
+    found: dict[str, Path] = {}
+    for file in sorted(folder.rglob("*")):
+        if file.suffix.lower() in SUFFIXES:
+            found.setdefault(file.stem, file)
+    return found
+
+
+def _listen(case: Case, listener: Listener, hearing: Hearing) -> tuple[Heard, Transcript]:
+    """Transcribe one recording. Raises DataError if there is none, InputError if it cannot be."""
+    if case.audio is None:
+        raise DataError(f"{case.name}: no recording of this name beside its reference")
+    listener.pipeline()  # loading is no part of any recording's time
+    started = time.perf_counter()
+    transcript = listener.transcript(case.audio, hearing)
+    return Heard(Account.of(transcript, case.name), time.perf_counter() - started), transcript
+
+
+def write_report(report: Report, listened: dict[str, Listened], folder: Path) -> None:
+    """Write ``report.*``, ``recordings.jsonl`` (a row a recording), and what a listener wrote into ``hypotheses/``.
+
+    ``--hypotheses DIR/hypotheses`` scores them again. Raises OutputError.
+    """
+    report.save(folder)
+    lines = []
+    for row in report.rows:
+        found = listened.get(row["name"])
+        more = {} if found is None else {"reference": found.reference, "hypothesis": found.hypothesis}
+        lines.append(json.dumps({**row, **more}, ensure_ascii=False) + "\n")
+    write_text(folder / "recordings.jsonl", "".join(lines))
+    many = bool(report.groups)
+    seconds: dict[Path, dict[str, float]] = {}
+    for item in listened.values():
+        if item.transcript is None or item.heard.seconds is None:
+            continue
+        target = folder / "hypotheses" / item.case.set_name if many else folder / "hypotheses"
+        write_text(target / f"{item.case.name}.json", item.transcript.dumps())
+        seconds.setdefault(target, {})[item.case.name] = round(item.heard.seconds, 3)
+    for target, values in seconds.items():
+        write_text(target / SECONDS_FILE, json.dumps(values, indent=2) + "\n")
+
+
+def quick_evaluation() -> Report:
+    """The bundled model on the repository's example recordings. Raises InputError where they are not there."""
+    if not any(EXAMPLES.glob("*.flac")):
+        raise InputError("the example recordings are not installed; they lie in the repository")
+    listener = Listener(BUNDLED_MODEL, "cpu")
+    report, _ = evaluate_sets([EXAMPLES / "speech.stm"], listener, Scoring())
+    return report

@@ -1,0 +1,137 @@
+"""One model that listens: what the commands, the evaluation and the demo have in common."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multiway_core.app import StopRun, pick_device, pick_dtype
+from multiway_core.errors import InputError, MultiwayError
+
+if TYPE_CHECKING:
+    from multiway_speech.result import Segment, Transcript
+
+PROGRAM = "multiway-asr"
+BUNDLED_MODEL = "bundled:asr-tiny"
+_SOUND = (
+    ".wav",
+    ".flac",
+    ".mp3",
+    ".ogg",
+    ".oga",
+    ".opus",
+    ".m4a",
+    ".aac",
+    ".wma",
+    ".aif",
+    ".aiff",
+    ".au",
+    ".amr",
+    ".g722",
+)
+_VIDEO = (".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".ts", ".3gp")
+SUFFIXES = frozenset((*_SOUND, *_VIDEO))
+"""What is taken from folders: sound, and videos for their sound. A file that is named is tried whatever its ending."""
+SURELY = 1.5
+"""A length that the head of a file tells is believed when it is so many times too long: some heads only estimate."""
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """How to listen.
+
+    Attributes:
+        context: names, terms or any text that helps.
+        max_speakers: more voices than these become one where they are most alike; None takes all that were heard.
+        window: seconds of the parts in which a longer recording is heard; None hears all in one pass.
+    """
+
+    context: str = ""
+    max_speakers: int | None = None
+    window: float | None = None
+
+
+class Listener:
+    """Transcribes files with one pipeline, which is loaded when it is first asked for."""
+
+    def __init__(self, model: str = BUNDLED_MODEL, device: str = "auto", dtype: str = "auto") -> None:
+        self.model = model
+        self._device, self._dtype = device, dtype
+        self._pipeline: Any = None
+        self._lock = threading.Lock()  # the demo's visitors come in threads
+
+    def pipeline(self) -> Any:
+        """The ``AsrPipeline``; raises StopRun when it cannot be loaded (then nothing can be transcribed)."""
+        with self._lock:
+            if self._pipeline is None:
+                device, dtype = pick_device(self._device), pick_dtype(self._dtype)
+                from multiway_speech.vibevoice_asr.pipeline import AsrPipeline
+
+                try:
+                    self._pipeline = AsrPipeline.from_pretrained(self.model, device=device, dtype=dtype)
+                except MultiwayError as error:
+                    raise StopRun(str(error)) from error
+        return self._pipeline
+
+    def longest(self, context: str = "") -> float:
+        """Seconds that the model hears in one pass, before any room for what it writes."""
+        from multiway_speech.vibevoice_asr.prompt import write_prompt
+
+        pipeline = self.pipeline()
+        config = pipeline.model.config
+        words = len(write_prompt(pipeline.tokenizer, config.tokens, 0, 3600.0, context))
+        hop = getattr(config, "hop", config.acoustic.hop)  # models of ours may hear several frames as one
+        return max(0.0, (config.text.max_positions - words) * hop / config.acoustic.sample_rate)
+
+    def stream(
+        self, path: Path, hearing: Hearing, on_heard: Callable[[float], None] | None = None
+    ) -> Iterator[Segment | Transcript]:
+        """Segments as they are written, and the transcript last; see ``AsrPipeline.stream`` and ``stream_windows``.
+
+        With fewer speakers asked for than heard in one pass, only the transcript has them: voices are compared at the
+        end. Raises InputError as the pipeline does, and at once for a file whose head tells that it is far too long.
+        """
+        from multiway_speech.audio import SoundFile
+        from multiway_speech.result import Transcript
+        from multiway_speech.speakers import limit_speakers
+        from multiway_speech.vibevoice_asr.pipeline import TranscriptionOptions
+        from multiway_speech.windows import stream_windows
+
+        sound = SoundFile(path)
+        pipeline = self.pipeline()
+        told, longest = sound.told_seconds(), self.longest(hearing.context)
+        options = TranscriptionOptions(context=hearing.context)
+        if hearing.window is not None:
+            if hearing.window > longest:
+                raise InputError(
+                    f"a window of {hearing.window:g} s; {self.model} hears {longest:.0f} s at most"
+                )
+            yield from stream_windows(
+                pipeline,
+                sound,
+                options,
+                hearing.window,
+                most_speakers=hearing.max_speakers,
+                on_heard=on_heard,
+            )
+            return
+        if told is not None and told > SURELY * longest:
+            raise InputError(
+                f"{path}: {told / 60:.1f} minutes; {self.model} hears at most {longest / 60:.1f} in one pass, "
+                "and more with --window"
+            )
+        for event in pipeline.stream(sound, options, on_heard):
+            if isinstance(event, Transcript) and hearing.max_speakers is not None:
+                event = limit_speakers(event, sound, hearing.max_speakers)
+            yield event
+
+    def transcript(self, path: Path, hearing: Hearing | None = None) -> Transcript:
+        """The whole transcript; errors as of :meth:`stream`."""
+        from multiway_speech.result import Transcript
+
+        *_, transcript = self.stream(path, hearing or Hearing())
+        assert isinstance(transcript, Transcript)
+        return transcript

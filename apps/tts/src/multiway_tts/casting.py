@@ -1,0 +1,175 @@
+"""Who speaks with which voice: the model's own, a voice file, or somebody's recording, which takes consent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from multiway_core.errors import InputError
+
+from multiway_tts.voice_check import check_recording
+
+if TYPE_CHECKING:
+    from multiway_tts.model import Speaker
+
+VOICE_SUFFIXES = (".safetensors", ".pt")
+Source = Literal["model", "file", "recording", "chosen by the model"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One speaker of the script and the voice that is given to it.
+
+    Attributes:
+        speaker: as the script has it.
+        voice: name of the model's voice, or of the file.
+        source: where the voice comes from.
+        sha256: of the file.
+        consent: for a recording, that the user stated the speaker's consent.
+    """
+
+    speaker: str
+    voice: str
+    source: Source
+    sha256: str | None = None
+    consent: bool | None = None
+
+
+@dataclass(frozen=True)
+class Cast:
+    """All parts, and the voices by speaker; no voices where the model chooses them itself."""
+
+    parts: tuple[Part, ...]
+    voices: Mapping[str, Any]
+    remarks: tuple[str, ...] = ()
+
+
+def read_assignments(given: Iterable[str]) -> dict[str, str]:
+    """``1=alice.wav``, ``Alice=alice.wav`` or ``heart`` (which is speaker 1's) as speaker -> voice.
+
+    Raises InputError: nothing on one side, or a speaker twice.
+    """
+    found: dict[str, str] = {}
+    for item in given:
+        speaker, sign, voice = item.partition("=")
+        if not sign or any(c in speaker for c in "/\\"):
+            speaker, voice = "1", item
+        speaker, voice = speaker.strip(), voice.strip()
+        if not speaker or not voice:
+            raise InputError(f"--voice {item}: expected SPEAKER=VOICE, such as 1=alice.wav or 2=emma")
+        number = speaker.lower().removeprefix("speaker").strip()
+        if number.isascii() and number.isdigit() and len(number) <= 6:
+            speaker = f"Speaker {int(number)}"
+        if speaker in found:
+            raise InputError(f"--voice: {speaker} has two voices, {found[speaker]} and {voice}")
+        found[speaker] = voice
+    return found
+
+
+def names_in_scripts(speaker: Speaker, given: Mapping[str, str]) -> tuple[str, ...]:
+    """The names that may begin a turn beside ``Speaker N``."""
+    named = [name for name in given if not name.startswith("Speaker ")]
+    return tuple(dict.fromkeys([*named, *speaker.voices()]))
+
+
+def cast(speaker: Speaker, names: Sequence[str], given: Mapping[str, str], *, consent: bool = False) -> Cast:
+    """Voices for all ``names`` of a script: as given, else of the name itself, else the model's in order.
+
+    Raises InputError: an assignment to nobody, an unknown voice, a recording without consent or that holds no voice,
+    more speakers than voices; CheckpointError: a bad voice file.
+    """
+    known = speaker.voices()
+    nobody = [name for name in given if name not in names]
+    if nobody:
+        raise InputError(f"--voice {nobody[0]}=...: the script's speakers are: {', '.join(names)}")
+    chosen = {name: given.get(name) or (name if name in known else None) for name in names}
+    free = [voice for voice in known if voice not in chosen.values()]
+    if not known and not any(chosen.values()):
+        return Cast(tuple(Part(name, "", "chosen by the model") for name in names), {})
+    parts: list[Part] = []
+    voices: dict[str, Any] = {}
+    remarks: list[str] = []
+    for name, wanted in chosen.items():
+        if wanted is None:
+            if not free:
+                has = f"the model has {len(known)}" if known else "the model has none of its own"
+                raise InputError(f"{name} has no voice: {has}; give one: --voice {_short(name)}=FILE")
+            wanted = free.pop(0)
+        part, voice, remark = _voice(speaker, name, wanted, consent)
+        parts.append(part)
+        voices[name] = voice
+        remarks += [remark] if remark else []
+    return Cast(tuple(parts), voices, tuple(remarks))
+
+
+def _voice(speaker: Speaker, name: str, wanted: str, consent: bool) -> tuple[Part, Any, str | None]:
+    if wanted in speaker.voices():
+        return Part(name, wanted, "model"), speaker.voice(wanted), None
+    path = Path(wanted)
+    if not _is_file(path):
+        known = ", ".join(speaker.voices()) or "none"
+        raise InputError(f"no voice {wanted!r}: no such file, and the model's own voices are: {known}")
+    if path.suffix.lower() in VOICE_SUFFIXES:
+        return Part(name, path.name, "file", sha256_of(path)), voice_file(speaker, path), None
+    require_consent(path.name, consent)
+    voice, remark = voice_of_recording(speaker, path.stem, path)
+    return Part(name, path.name, "recording", sha256_of(path), True), voice, remark
+
+
+def voice_of_recording(speaker: Speaker, name: str, path: Path) -> tuple[Any, str | None]:
+    """The voice in a recording, and a remark if it may not be what it should. Raises InputError."""
+    from multiway_tts.realtime import RealtimeSpeaker
+
+    if not isinstance(speaker, RealtimeSpeaker):
+        remark = check_recording(path)
+    else:
+        remark = None  # it takes none, and says so
+    return speaker.voice(name, path), remark
+
+
+def voice_file(speaker: Speaker, path: Path) -> Any:
+    """A voice that was encoded before. Raises CheckpointError, InputError."""
+    from multiway_tts.realtime import RealtimeSpeaker
+
+    if isinstance(speaker, RealtimeSpeaker):
+        return speaker.pipeline.voice(path)
+    from multiway_speech.vibevoice.pipeline import TtsPipeline
+    from multiway_speech.vibevoice.voices import Voice
+
+    assert isinstance(speaker, TtsPipeline)
+    if path.suffix.lower() == ".pt":
+        raise InputError(
+            f"{path}: .pt voices are of VibeVoice-Realtime; this model takes recordings or .safetensors"
+        )
+    return Voice.load(path, speaker.model.config.acoustic.latent_size)
+
+
+def require_consent(name: str, consent: bool) -> None:
+    """Raises InputError unless the speaker's consent was stated."""
+    if not consent:
+        raise InputError(
+            f"{name} is somebody's recording: add --consent if that person agreed to having the voice imitated"
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's content. Raises InputError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("Speaker ")

@@ -1,0 +1,75 @@
+"""The commands about voices and watermarks."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from multiway_core.app import DeviceOption, JsonOption, note, write_stdout
+
+from multiway_tts.commands.options import ConsentOption, KeyOption, ModelOption
+from multiway_tts.model import BUNDLED_MODEL, DEFAULT_KEY
+
+voices = typer.Typer(
+    help="List the model's voices, or make a voice file of a recording.", add_completion=False
+)
+watermark = typer.Typer(help="Look for watermarks.", no_args_is_help=True, add_completion=False)
+
+
+@voices.callback(invoke_without_command=True)
+def list_voices(context: typer.Context, model: ModelOption = BUNDLED_MODEL, json: JsonOption = False) -> None:
+    """The names of the model's voices, a line each; a script may call them: "Emma: Hello."."""
+    if context.invoked_subcommand is not None:
+        return
+    from multiway_tts.voice_files import voice_names
+
+    names = voice_names(model)
+    if json:
+        write_stdout(json_module.dumps({"model": model, "voices": list(names)}, ensure_ascii=False) + "\n")
+        return
+    write_stdout("".join(f"{name}\n" for name in names))
+    if not names:
+        note(f"{model} has no voices of its own; give recordings: --voice 1=alice.wav --consent")
+
+
+@voices.command("make")
+def make(
+    recording: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RECORDING", help="1 to 60 seconds of one person speaking, any sound or video file."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Voice file (.safetensors).")
+    ],
+    consent: ConsentOption = False,
+    model: ModelOption = BUNDLED_MODEL,
+    device: DeviceOption = "auto",
+) -> None:
+    """Encode a recording once; then: speak ... --voice 1=FILE. A voice file belongs to the model that made it."""
+    from multiway_tts.voice_files import make_voice
+
+    make_voice(recording, output, model, consent=consent, device=device)
+    write_stdout(f"{output}\n")
+
+
+@watermark.command("detect")
+def detect(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Sound or video files.")],
+    watermark_key: KeyOption = DEFAULT_KEY,
+    json: JsonOption = False,
+) -> None:
+    """Tell whether recordings bear the mark that this program puts into its speech. Exit code 1: one does not."""
+    from multiway_tts import watermarking
+
+    results = [(path, watermarking.look_for_mark(path, watermark_key)) for path in files]
+    if json:
+        rows = [watermarking.as_json(path, found) for path, found in results]
+        write_stdout(json_module.dumps(rows, ensure_ascii=False, indent=2) + "\n")
+    else:
+        write_stdout("".join(watermarking.as_line(path, found) + "\n" for path, found in results))
+    if not all(any(part.marked for part in found) for _, found in results):
+        raise typer.Exit(1)

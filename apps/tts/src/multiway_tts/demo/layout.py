@@ -1,0 +1,136 @@
+"""What stands where on the demo's page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from multiway_tts.demo.examples import EXAMPLES
+from multiway_tts.demo.session import FILES, LONGEST, Session
+from multiway_tts.demo.view import asset, editor_value, empty_value
+
+SPEAKERS = 4
+LABELS = {"wav": "Sound (wav)", "srt": "Subtitles (srt)", "vtt": "Subtitles (vtt)", "json": "Manifest (json)"}
+
+
+@dataclass(frozen=True)
+class Components:
+    """The parts of the page that events read or change (Gradio's own types, which are loaded late)."""
+
+    editor: Any
+    examples: dict[str, Any]
+    voices: list[Any]
+    speak: Any
+    stop: Any
+    player: Any
+    downloads: list[Any]
+    own: Any
+    consent: Any
+    disclaimer: Any
+    seed: Any
+    guidance: Any
+    steps: Any
+
+    @property
+    def settings(self) -> list[Any]:
+        """What a choice is made of, in its order."""
+        return [*self.voices, self.own, self.consent, self.disclaimer, self.seed, self.guidance, self.steps]
+
+
+def components(session: Session) -> Components:
+    """Put the components on the page that is being built."""
+    import gradio as gr
+
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=1, min_width=320):
+            editor = _html(gr, "editor", editor_value(EXAMPLES["Two speakers"], session.voices), "tts-editor")
+            with gr.Row():
+                examples = {
+                    name: gr.Button(name, size="sm", min_width=110, elem_classes="tts-example")
+                    for name in EXAMPLES
+                }
+            offered = session.choices()
+            with gr.Row():
+                voices = [
+                    gr.Dropdown(
+                        offered,
+                        value=offered[index % max(1, len(session.voices) or 1)],
+                        label=f"Speaker {index + 1}",
+                        min_width=130,
+                        elem_id=f"tts-voice-{index + 1}",
+                    )
+                    for index in range(SPEAKERS)
+                ]
+            with gr.Row():
+                speak = gr.Button("Speak", variant="primary", elem_id="tts-speak")
+                stop = gr.Button("Stop", scale=0, min_width=90, elem_id="tts-stop")
+            player = _html(gr, "player", empty_value(), "tts-player")
+            with gr.Row():
+                downloads = [
+                    gr.DownloadButton(
+                        LABELS[kind], size="sm", interactive=False, min_width=120, elem_id=f"tts-get-{kind}"
+                    )
+                    for kind in FILES
+                ]
+        with gr.Column(scale=0, min_width=300):
+            disclaimer = gr.Radio(
+                [("before it", "prefix"), ("behind it", "suffix"), ("not at all", "none")],
+                value="prefix",
+                label="Say that a machine speaks",
+                elem_id="tts-disclaimer",
+            )
+            with gr.Accordion("A voice of your own", open=False, elem_id="tts-own"):
+                own = gr.Audio(
+                    sources=["upload", "microphone"],
+                    type="filepath",
+                    label="1 to 60 seconds of one person",
+                    elem_id="tts-own-audio",
+                )
+                consent = gr.Checkbox(
+                    False,
+                    label="The person in this recording agreed to having the voice imitated.",
+                    elem_id="tts-consent",
+                )
+                gr.Markdown(
+                    "Then choose *my recording* as a speaker's voice. It stays on this machine for an hour."
+                )
+            with gr.Accordion("How it is spoken", open=False):
+                seed = gr.Number(value=0, precision=0, label="Seed", info="the same seed, the same sound")
+                guidance = gr.Slider(
+                    1, 4, value=session.defaults.guidance, step=0.1, label="Guidance", info="1: none"
+                )
+                steps = gr.Slider(
+                    1, 30, value=session.defaults.diffusion_steps, step=1, label="Diffusion steps a frame"
+                )
+            gr.Markdown(
+                "A line `Speaker 1: words` begins a turn"
+                + (f", and so does a voice's name: `{session.voices[0]}: words`" if session.voices else "")
+                + f". `[pause:500ms]` is silence. At most {LONGEST:,} characters; the command"
+                " `multiway-tts speak` takes hours. Times with ≈ are estimated from the pauses."
+            )
+    return Components(
+        editor,
+        examples,
+        voices,
+        speak,
+        stop,
+        player,
+        downloads,
+        own,
+        consent,
+        disclaimer,
+        seed,
+        guidance,
+        steps,
+    )
+
+
+def _html(gr: Any, name: str, value: dict[str, Any], elem_id: str) -> Any:
+    return gr.HTML(
+        value=value,
+        html_template=asset(f"{name}.html"),
+        css_template=asset(f"{name}.css"),
+        js_on_load=asset(f"{name}.js"),
+        apply_default_css=False,
+        elem_id=elem_id,
+    )

@@ -1,0 +1,82 @@
+"""The model that a run speaks with: VibeVoice, or VibeVoice-Realtime behind the same three methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from multiway_core.app import pick_device, pick_dtype
+
+if TYPE_CHECKING:
+    from multiway_speech.script import Script
+    from multiway_speech.vibevoice.pipeline import Speech, SpeechOptions, SpeechPiece
+
+BUNDLED_MODEL = "bundled:tts-tiny"
+PROGRAM = "multiway-tts"
+DEFAULT_KEY = "multiway"
+"""Of the watermark: known to everybody, so that everybody can look for it."""
+
+
+class Speaker(Protocol):
+    """What commands, demo and evaluation need of a pipeline."""
+
+    name: str
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    def voices(self) -> tuple[str, ...]:
+        """Names of the voices in the model's folder."""
+        ...
+
+    def voice(self, name: str, sound: Any = None) -> Any:
+        """The model's own voice of this name, or the voice in a recording."""
+        ...
+
+    def stream(
+        self,
+        script: Script | str,
+        voices: Mapping[str, Any] | None = None,
+        options: SpeechOptions | None = None,
+    ) -> Iterator[SpeechPiece | Speech]:
+        """Sound as it is made, and the whole speech last."""
+        ...
+
+
+def load_speaker(name: str = BUNDLED_MODEL, device: str = "auto", dtype: str = "auto") -> Speaker:
+    """``bundled:NAME``, a folder or a hub id. Raises ModelNotFoundError, CheckpointError, ConfigError, InputError."""
+    chosen_device, chosen_dtype = pick_device(device), pick_dtype(dtype)
+    from multiway_core import config, hub
+    from multiway_speech.vibevoice.pipeline import TtsPipeline
+    from multiway_speech.vibevoice_realtime.checkpoint import MODEL_TYPE
+
+    path = Path(hub.resolve(name)) / "config.json"
+    if path.is_file() and config.read_json(path).get("model_type") == MODEL_TYPE:
+        from multiway_speech.vibevoice_realtime.pipeline import RealtimePipeline
+
+        from multiway_tts.realtime import RealtimeSpeaker
+
+        return RealtimeSpeaker(
+            RealtimePipeline.from_pretrained(name, device=chosen_device, dtype=chosen_dtype)
+        )
+    return TtsPipeline.from_pretrained(name, device=chosen_device, dtype=chosen_dtype)
+
+
+def speech_options(
+    speaker: Speaker, *, seed: int, guidance: float | None = None, steps: int | None = None
+) -> SpeechOptions:
+    """Options; what is None is as the model's makers have it. Raises ConfigError for values out of range."""
+    from multiway_speech.vibevoice.generation import SpeakingConfig
+    from multiway_speech.vibevoice.pipeline import SpeechOptions
+
+    from multiway_tts.realtime import RealtimeSpeaker
+
+    default = RealtimeSpeaker.DEFAULTS if isinstance(speaker, RealtimeSpeaker) else SpeechOptions()
+    options = SpeechOptions(
+        guidance=default.guidance if guidance is None else guidance,
+        diffusion_steps=default.diffusion_steps if steps is None else steps,
+        seed=seed,
+    )
+    SpeakingConfig(1, guidance=options.guidance, diffusion_steps=options.diffusion_steps, seed=seed)
+    return options
