@@ -48,6 +48,13 @@ def test_help_loads_no_framework() -> None:
         assert f" {command} " in result.stdout
 
 
+def test_help_says_all_that_stands_in_brackets(call) -> None:
+    code, out, _ = call("speak", "--help")
+    assert code == 0
+    assert "[pause:500ms]" in out
+    assert "[default: the model's]" in " ".join(out.replace("│", " ").split())
+
+
 def test_a_script_becomes_sound_subtitles_and_a_manifest(call, folder, tmp_path) -> None:
     script = tmp_path / "talk.txt"
     script.write_text(SCRIPT)

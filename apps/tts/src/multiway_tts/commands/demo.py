@@ -14,7 +14,7 @@ from multiway_tts.model import BUNDLED_MODEL
 def demo(
     model: ModelOption = BUNDLED_MODEL,
     host: Annotated[str, typer.Option("--host", help="Address to serve on.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option("--port", help="[default: first free from 7860]")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="\\[default: first free from 7860]")] = None,
     share: Annotated[bool, typer.Option("--share/--no-share", help="Open a public tunnel.")] = False,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",

@@ -28,8 +28,8 @@ ConsentOption = Annotated[
 ]
 CfgOption = Annotated[
     float | None,
-    typer.Option("--cfg", help="Weight of guidance; 1 is none and twice as fast. [default: the model's]"),
+    typer.Option("--cfg", help="Weight of guidance; 1 is none and twice as fast. \\[default: the model's]"),
 ]
 StepsOption = Annotated[
-    int | None, typer.Option("--steps", min=1, help="Diffusion steps a frame. [default: the model's]")
+    int | None, typer.Option("--steps", min=1, help="Diffusion steps a frame. \\[default: the model's]")
 ]

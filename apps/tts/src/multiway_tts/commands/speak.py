@@ -27,7 +27,7 @@ def speak(
             "--voice",
             "-v",
             metavar="SPEAKER=VOICE",
-            help="1=emma, 2=bob.wav, Alice=alice.safetensors; once a speaker. [default: the model's voices in order]",
+            help="1=emma, 2=bob.wav, Alice=alice.safetensors; once a speaker. \\[default: the model's voices in order]",
         ),
     ] = None,
     consent: ConsentOption = False,
@@ -61,7 +61,7 @@ def speak(
     dtype: DtypeOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Speak a script: lines "Speaker 1: words" or "Emma: words", [pause:500ms], or plain text.
+    """Speak a script: lines "Speaker 1: words" or "Emma: words", \\[pause:500ms], or plain text.
 
     Exit code 1: the model did not come to its end somewhere (named on standard error).
     """

@@ -43,7 +43,7 @@ def evaluate(
         typer.Option(
             "--recordings",
             metavar="DIR",
-            help="What the voices should sound like: NAME.wav or NAME/*.wav. [default: the model's voice prompts]",
+            help="What the voices should sound like: NAME.wav or NAME/*.wav. \\[default: the model's voice prompts]",
         ),
     ] = None,
     similarity: Annotated[
