@@ -92,12 +92,12 @@ def evaluate(
             "--context, --max-speakers and --window are for transcribing; with --hypotheses that is done"
         )
     hearing = Hearing(read_context(context), max_speakers, window)
-    listener = None if hypotheses is not None else Listener(model, device, dtype)
+    system: Listener | Path = Listener(model, device, dtype) if hypotheses is None else hypotheses
     with progress_bar() as progress:
-        bar = progress.add_task("scoring" if listener is None else "listening", total=None)
+        bar = progress.add_task("listening" if hypotheses is None else "scoring", total=None)
         report, heard = evaluate_sets(
             data,
-            hypotheses if listener is None else listener,
+            system,
             Scoring(normalizer, collar, der_collar),
             hearing=hearing,
             tell_terms=terms,
