@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batches", type=int, default=120, help="of states, about 40 s of speech each")
     parser.add_argument("--texts", type=int, default=16)
-    parser.add_argument("--guidance", type=float, default=SpeechOptions().guidance)
+    parser.add_argument("--guidance", type=float, default=1.0)
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -171,7 +171,7 @@ def main() -> None:
     with (options.out / "texts.jsonl").open("w", encoding="utf-8") as lines:
         for index, (voice, text) in enumerate(texts):
             lines.write(json.dumps({"name": f"{index:02d}", "text": text, "voice": voice}) + "\n")
-    how = SpeechOptions(guidance=options.guidance)
+    how = SpeechOptions(guidance=options.guidance, diffusion_steps=5)
     speak(pipeline, texts, options.out / "own", how)
     own, model.head = model.head, again.eval()
     speak(pipeline, texts, options.out / "diffusion", how)

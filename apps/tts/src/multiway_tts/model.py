@@ -26,6 +26,11 @@ class Speaker(Protocol):
     @property
     def sample_rate(self) -> int: ...
 
+    @property
+    def defaults(self) -> SpeechOptions:
+        """How the model speaks where nothing else is asked for."""
+        ...
+
     def voices(self) -> tuple[str, ...]:
         """Names of the voices in the model's folder."""
         ...
@@ -70,9 +75,7 @@ def speech_options(
     from multiway_speech.vibevoice.generation import SpeakingConfig
     from multiway_speech.vibevoice.pipeline import SpeechOptions
 
-    from multiway_tts.realtime import RealtimeSpeaker
-
-    default = RealtimeSpeaker.DEFAULTS if isinstance(speaker, RealtimeSpeaker) else SpeechOptions()
+    default = speaker.defaults
     options = SpeechOptions(
         guidance=default.guidance if guidance is None else guidance,
         diffusion_steps=default.diffusion_steps if steps is None else steps,

@@ -15,7 +15,7 @@ from multiway_speech.vibevoice_realtime.pipeline import RealtimeOptions, Realtim
 class RealtimeSpeaker:
     """A :class:`~multiway_tts.model.Speaker` around a :class:`RealtimePipeline`."""
 
-    DEFAULTS = SpeechOptions(
+    defaults = SpeechOptions(
         guidance=RealtimeOptions.guidance, diffusion_steps=RealtimeOptions.diffusion_steps
     )
 
@@ -45,7 +45,7 @@ class RealtimeSpeaker:
         options: SpeechOptions | None = None,
     ) -> Iterator[SpeechPiece | Speech]:
         """As :meth:`TtsPipeline.stream`; each turn is a section. Raises InputError: a speaker without a voice."""
-        voices, options = voices or {}, options or self.DEFAULTS
+        voices, options = voices or {}, options or self.defaults
         if isinstance(script, str):
             script = parse_script(script, voices=tuple(voices), max_speakers=MAX_SPEAKERS)
         missing = [name for name in script.speakers if name not in voices]

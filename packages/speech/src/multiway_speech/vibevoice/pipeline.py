@@ -42,6 +42,10 @@ class SpeechOptions:
     seed: int = 0
 
 
+ALONG_OPTIONS = SpeechOptions(guidance=1.0, diffusion_steps=5)
+"""What suits our small model: guidance makes its speech less clear, and more steps do not make it clearer."""
+
+
 @dataclass(frozen=True)
 class SpeechPiece:
     """New sound: float32 (T,) at the pipeline's sample rate, silence of pauses included."""
@@ -120,6 +124,11 @@ class TtsPipeline:
         return cls(name, model, TextTokenizer.from_folder(path, fallback=TOKENIZER), path)
 
     @property
+    def defaults(self) -> SpeechOptions:
+        """How to speak where nothing else is asked for."""
+        return ALONG_OPTIONS if self.model.config.reads_along else SpeechOptions()
+
+    @property
     def sample_rate(self) -> int:
         """Samples a second of all sound here."""
         return self.model.config.acoustic.sample_rate
@@ -170,7 +179,7 @@ class TtsPipeline:
 
         Raises :class:`InputError`: a bad script, a speaker without a voice, or a section too long for the model.
         """
-        voices, options = voices or {}, options or SpeechOptions()
+        voices, options = voices or {}, options or self.defaults
         if isinstance(script, str):
             names = (*voices, *(name for name in self.voices() if name not in voices))
             script = parse_script(script, voices=names, max_speakers=MAX_SPEAKERS)
