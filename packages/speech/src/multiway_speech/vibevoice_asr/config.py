@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from multiway_speech.language_model import LanguageModelConfig
-from multiway_speech.speech_tokenizer.config import ACOUSTIC, SEMANTIC, SpeechTokenizerConfig
+from multiway_speech.speech_tokenizer.config import ACOUSTIC, SEMANTIC, TINY_25HZ, SpeechTokenizerConfig
+from multiway_speech.vibevoice_asr.whisper_encoder import WhisperEncoderConfig
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,21 @@ class VibeVoiceAsrConfig:
     semantic: SpeechTokenizerConfig = SEMANTIC
     text: LanguageModelConfig = field(default_factory=LanguageModelConfig)
     tokens: AsrTokens = field(default_factory=AsrTokens)
+    whisper: WhisperEncoderConfig | None = None
+    """If given, the encoder of Whisper stands in the place of the semantic tokenizer; no published model has that."""
 
     def __post_init__(self) -> None:
-        if self.acoustic.hop != self.semantic.hop:
+        semantic = self.whisper or self.semantic
+        if (self.acoustic.hop, self.acoustic.sample_rate) != (semantic.hop, semantic.sample_rate):
             raise ValueError(
-                f"acoustic frames are {self.acoustic.hop} samples and semantic ones {self.semantic.hop}; "
-                "they must be equal"
+                f"acoustic frames are {self.acoustic.hop} samples at {self.acoustic.sample_rate} Hz and semantic ones "
+                f"{semantic.hop} at {semantic.sample_rate}; they must be equal"
             )
+
+    @property
+    def semantic_size(self) -> int:
+        """Numbers in a semantic frame."""
+        return (self.whisper or self.semantic).latent_size
 
 
 VIBEVOICE_ASR = VibeVoiceAsrConfig(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from multiway_speech.language_model import Connector, LanguageModel
 from multiway_speech.speech_tokenizer.model import new_encoder
 from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
+from multiway_speech.vibevoice_asr.whisper_encoder import WhisperEncoder, WhisperStream
 
 
 class VibeVoiceAsr(nn.Module):
@@ -26,9 +27,9 @@ class VibeVoiceAsr(nn.Module):
         super().__init__()
         self.config = config
         self.acoustic = new_encoder(config.acoustic)
-        self.semantic = new_encoder(config.semantic)
+        self.semantic = WhisperEncoder(config.whisper) if config.whisper else new_encoder(config.semantic)
         self.acoustic_connector = Connector(config.acoustic.latent_size, config.text.hidden_size)
-        self.semantic_connector = Connector(config.semantic.latent_size, config.text.hidden_size)
+        self.semantic_connector = Connector(config.semantic_size, config.text.hidden_size)
         self.language_model = LanguageModel(config.text)
 
     @torch.no_grad()
@@ -38,26 +39,41 @@ class VibeVoiceAsr(nn.Module):
         Silence fills the last frame. Without a ``generator`` the latents are the encoder's means and the result is
         always the same; with one they carry the sigma-VAE's noise, as in training. There must be at least one sample.
         """
+        latents_BFD, semantic_BFD = self.encode(pieces)
+        if generator is not None:
+            latents_BFD = sample_latents(latents_BFD, self.config.acoustic.noise_std, generator)
+        return self.connect(latents_BFD, semantic_BFD)
+
+    @torch.no_grad()
+    def encode(self, pieces: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+        """Acoustic means (B, F, D) and semantic frames (B, F, D') of waveforms as :meth:`hear` takes them."""
         acoustic: list[Tensor] = []
         semantic: list[Tensor] = []
         state: StreamState | None = None
+        whisper = WhisperStream(self.semantic) if isinstance(self.semantic, WhisperEncoder) else None
         samples = 0
-
-        def encode(piece_B1T: Tensor) -> None:
-            acoustic.append(self.acoustic(piece_B1T, state))
-            semantic.append(self.semantic(piece_B1T, state))
-
         for piece_B1T in pieces:
             state = state or StreamState(len(piece_B1T))
             samples += piece_B1T.shape[-1]
-            encode(piece_B1T)
+            acoustic.append(self.acoustic(piece_B1T, state))
+            semantic.append(self.semantic(piece_B1T, state) if whisper is None else whisper.feed(piece_B1T))
         missing = -samples % self.config.acoustic.hop
-        if missing:
-            encode(piece_B1T.new_zeros(*piece_B1T.shape[:-1], missing))
-        latents_BFD = torch.cat(acoustic, dim=1)
-        if generator is not None:
-            latents_BFD = sample_latents(latents_BFD, self.config.acoustic.noise_std, generator)
-        return self.acoustic_connector(latents_BFD) + self.semantic_connector(torch.cat(semantic, dim=1))
+
+        def silence(num_samples: int) -> Tensor:
+            return piece_B1T.new_zeros(*piece_B1T.shape[:-1], num_samples)
+
+        rest = missing + getattr(self.acoustic, "lookahead", 0)
+        if rest:
+            acoustic.append(self.acoustic(silence(rest), state))
+        if whisper is not None:
+            semantic.append(whisper.finish())
+        elif missing:
+            semantic.append(self.semantic(silence(missing), state))
+        return torch.cat(acoustic, dim=1), torch.cat(semantic, dim=1)
+
+    def connect(self, acoustic_BFD: Tensor, semantic_BFD: Tensor) -> Tensor:
+        """Inputs (B, F, E) of the language model for encoded frames."""
+        return self.acoustic_connector(acoustic_BFD) + self.semantic_connector(semantic_BFD)
 
     def embed_prompt(self, tokens_BT: Tensor, frames_NE: Tensor) -> Tensor:
         """Inputs (B, T, E) of prompts whose frame tokens, row by row, stand for ``frames`` (N, E).
