@@ -1,0 +1,168 @@
+"""What the small VibeVoice-ASR is trained for: the answer's tokens, and hints about the frames from half way up.
+
+Cross-entropy on the assistant's turn is the published objective (arXiv 2601.18184, section 2.3). A decoder that starts
+from nothing finds out very slowly from it alone where in the sound each word is. So the states of the frames in the
+middle of the decoder also have to tell, through heads that are dropped afterwards: the pieces of text that are said
+(connectionist temporal classification against the embedding), which of the speakers is speaking, and the time.
+
+Shape suffixes: B batch, T tokens, N frames of all rows, D numbers of a frame, E hidden size, V vocabulary, S pieces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from multiway_blocks.norm import RMSNorm
+from multiway_core.training import Loss
+from torch import Tensor, nn
+
+from multiway_speech.language_model import Connector, LanguageModel
+from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
+
+IGNORED = -100
+SPEAKERS = 4
+SECONDS = 32
+FRACTIONS = 25
+"""Frames in a second."""
+
+
+@dataclass
+class Batch:
+    """Sequences of prompt and answer, filled up on the right."""
+
+    tokens_BT: Tensor
+    valid_BT: Tensor
+    answer_BT: Tensor
+    """The next token where it belongs to the answer, else :data:`IGNORED`."""
+    frames_ND: Tensor
+    lengths_B: Tensor
+    """Frames of each row."""
+    pieces_BS: Tensor
+    """Text that is said, pieces of all segments, filled up with zeros."""
+    piece_counts_B: Tensor
+    speakers_N: Tensor
+    """0 for nobody, else the speaker's number plus 1; :data:`IGNORED` where it is not to be learnt."""
+
+
+class Listener(nn.Module):
+    """The decoder with its connectors, and the heads that only training has."""
+
+    def __init__(self, config: VibeVoiceAsrConfig, num_pieces: int) -> None:
+        super().__init__()
+        size = config.text.hidden_size
+        self.config = config
+        self.num_pieces = num_pieces
+        self.acoustic_connector = Connector(config.acoustic.latent_size, size)
+        self.semantic_connector = Connector(config.semantic_size, size)
+        self.language_model = LanguageModel(config.text)
+        self.hint_norm = RMSNorm(size, 1e-6)
+        self.blank = nn.Linear(size, 1)
+        self.speaker = nn.Linear(size, SPEAKERS + 1)
+        self.second = nn.Linear(size, SECONDS)
+        self.fraction = nn.Linear(size, FRACTIONS)
+        self._initialize()
+
+    def _initialize(self) -> None:
+        layers = self.config.text.num_layers
+        for name, parameter in self.named_parameters():
+            if parameter.ndim < 2:
+                continue
+            spread = 0.6 * parameter.shape[1] ** -0.5
+            if name.endswith(("attention.output.weight", "feedforward.down.weight")):
+                spread /= (2 * layers) ** 0.5
+            nn.init.normal_(parameter, std=spread)
+        for connector in (self.acoustic_connector, self.semantic_connector):
+            nn.init.normal_(connector.output.weight, std=0.1 * self.config.text.hidden_size**-0.5)
+            nn.init.zeros_(connector.output.bias)
+
+    def hear(self, frames_ND: Tensor) -> Tensor:
+        """Inputs (N, E) of the decoder."""
+        size = self.config.acoustic.latent_size
+        return self.acoustic_connector(frames_ND[:, :size]) + self.semantic_connector(frames_ND[:, size:])
+
+    def states(self, batch: Batch, frames_NE: Tensor) -> tuple[Tensor, Tensor]:
+        """States (B, T, E) half way up and at the top."""
+        model = self.language_model
+        x_BTE = model.embed(batch.tokens_BT, batch.tokens_BT == self.config.tokens.frame, frames_NE)
+        middle: list[Tensor] = []
+        layer = model.decoder.layers[len(model.decoder.layers) // 2 - 1]
+        handle = layer.register_forward_hook(lambda module, inputs, output: middle.append(output))
+        try:
+            top_BTE = model(x_BTE, batch.valid_BT)
+        finally:
+            handle.remove()
+        return middle[0], top_BTE
+
+
+@dataclass(frozen=True)
+class AsrObjective:
+    """Loss of a batch, as the trainer asks for it."""
+
+    piece_weight: float = 0.3
+    speaker_weight: float = 0.3
+    time_weight: float = 0.1
+    masked: float = 0.5
+    """Share of batches in which short stretches of frames are taken away."""
+    noise_std: float = 0.0
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Loss:
+        assert isinstance(model, Listener)
+        frames_NE = model.hear(batch.frames_ND.float())
+        if torch.rand(()) < self.masked:
+            frames_NE = frames_NE * _gaps(batch.lengths_B)[:, None]
+        middle_BTE, top_BTE = model.states(batch, frames_NE)
+        answered_BT = batch.answer_BT != IGNORED
+        logits_MV = model.language_model.logits(top_BTE[answered_BT]).float()
+        targets_M = batch.answer_BT[answered_BT]
+        answer = nn.functional.cross_entropy(logits_MV, targets_M)
+        hints_NE = model.hint_norm(middle_BTE[batch.tokens_BT == model.config.tokens.frame])
+        parts = {
+            "pieces": self._pieces(model, hints_NE, batch),
+            "speaker": nn.functional.cross_entropy(
+                model.speaker(hints_NE).float(), batch.speakers_N, ignore_index=IGNORED
+            ),
+            "time": self._time(model, hints_NE, batch.lengths_B),
+        }
+        total = answer + self.piece_weight * parts["pieces"]
+        total = total + self.speaker_weight * parts["speaker"] + self.time_weight * parts["time"]
+        metrics = {"answer": answer.detach(), **{name: value.detach() for name, value in parts.items()}}
+        with torch.no_grad():
+            metrics["right"] = (logits_MV.argmax(-1) == targets_M).float().mean()
+        rows = len(batch.tokens_BT)
+        return Loss(total * rows, rows, metrics, samples=rows)
+
+    def _pieces(self, model: Listener, hints_NE: Tensor, batch: Batch) -> Tensor:
+        """Connectionist temporal classification; class 0, a control token, stands for the blank."""
+        embedding_VE = model.language_model.embedding.weight[1 : model.num_pieces]
+        logits_NV = torch.cat([model.blank(hints_NE), hints_NE @ embedding_VE.T], dim=-1).float()
+        rows = logits_NV.log_softmax(-1).split(batch.lengths_B.tolist())
+        padded_TBV = nn.utils.rnn.pad_sequence(list(rows))
+        losses_B = nn.functional.ctc_loss(
+            padded_TBV,
+            batch.pieces_BS,
+            batch.lengths_B,
+            batch.piece_counts_B,
+            reduction="none",
+            zero_infinity=True,
+        )
+        return losses_B.sum() / batch.piece_counts_B.sum().clamp_min(1)
+
+    def _time(self, model: Listener, hints_NE: Tensor, lengths_B: Tensor) -> Tensor:
+        frame_N = torch.cat([torch.arange(int(length)) for length in lengths_B]).to(hints_NE.device)
+        second = nn.functional.cross_entropy(
+            model.second(hints_NE).float(), (frame_N // FRACTIONS).clamp_max(SECONDS - 1)
+        )
+        return second + nn.functional.cross_entropy(model.fraction(hints_NE).float(), frame_N % FRACTIONS)
+
+
+def _gaps(lengths_B: Tensor) -> Tensor:
+    """Float (N,): zeros for some stretches of up to ten frames in each row."""
+    kept: list[Tensor] = []
+    for length in lengths_B.tolist():
+        row = torch.ones(length)
+        for _ in range(int(length) // 60 + 1):
+            at, span = int(torch.randint(length, ())), int(torch.randint(1, 11, ()))
+            row[at : at + span] = 0.0
+        kept.append(row)
+    return torch.cat(kept).to(lengths_B.device)
