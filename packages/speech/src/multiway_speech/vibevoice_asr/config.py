@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from multiway_speech.language_model import LanguageModelConfig
-from multiway_speech.speech_tokenizer.config import ACOUSTIC, SEMANTIC, TINY_25HZ, SpeechTokenizerConfig
+from multiway_speech.speech_tokenizer.config import ACOUSTIC, SEMANTIC, SpeechTokenizerConfig
 from multiway_speech.vibevoice_asr.whisper_encoder import WhisperEncoderConfig
 
 

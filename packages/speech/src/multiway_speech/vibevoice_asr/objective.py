@@ -13,11 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from multiway_blocks.attention import Attention
+from multiway_blocks.gated_decoder import GatedDecoderLayer
 from multiway_blocks.norm import RMSNorm
 from multiway_core.training import Loss
 from torch import Tensor, nn
 
 from multiway_speech.language_model import Connector, LanguageModel
+from multiway_speech.vibevoice_asr.causal_attention import causal_attention
 from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
 
 IGNORED = -100
@@ -82,17 +85,38 @@ class Listener(nn.Module):
         return self.acoustic_connector(frames_ND[:, :size]) + self.semantic_connector(frames_ND[:, size:])
 
     def states(self, batch: Batch, frames_NE: Tensor) -> tuple[Tensor, Tensor]:
-        """States (B, T, E) half way up and at the top."""
+        """States (B, T, E) half way up and at the top, those of the decoder's own ``forward``.
+
+        Rows are filled up on the right, so that causality alone hides the padding, and attention can be the fast one.
+        """
         model = self.language_model
         x_BTE = model.embed(batch.tokens_BT, batch.tokens_BT == self.config.tokens.frame, frames_NE)
-        middle: list[Tensor] = []
-        layer = model.decoder.layers[len(model.decoder.layers) // 2 - 1]
-        handle = layer.register_forward_hook(lambda module, inputs, output: middle.append(output))
-        try:
-            top_BTE = model(x_BTE, batch.valid_BT)
-        finally:
-            handle.remove()
-        return middle[0], top_BTE
+        positions_BT = torch.arange(x_BTE.shape[1], device=x_BTE.device).expand(x_BTE.shape[:2])
+        middle_BTE = x_BTE
+        layers = model.decoder.layers
+        for number, layer in enumerate(layers, 1):
+            assert isinstance(layer, GatedDecoderLayer)
+            x_BTE = x_BTE + _attend(layer.attention, layer.attention_norm(x_BTE), positions_BT)
+            x_BTE = x_BTE + layer.feedforward(layer.feedforward_norm(x_BTE))
+            if number == len(layers) // 2:
+                middle_BTE = x_BTE
+        return middle_BTE, model.decoder.norm(x_BTE)
+
+
+def _attend(attention: Attention, x_BTE: Tensor, positions_BT: Tensor) -> Tensor:
+    assert attention.rotary is not None
+    query_BHTD, key_BKTD, value_BKTD = (
+        projection(x_BTE).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+        for projection in (attention.query, attention.key, attention.value)
+    )
+    query_BHTD = attention.rotary(query_BHTD, positions_BT)
+    key_BKTD = attention.rotary.keys(key_BKTD, positions_BT)
+    groups = attention.num_heads // attention.num_kv_heads
+    if groups > 1:
+        key_BKTD = key_BKTD.repeat_interleave(groups, dim=1)
+        value_BKTD = value_BKTD.repeat_interleave(groups, dim=1)
+    mixed_BHTD = causal_attention(query_BHTD, key_BKTD, value_BKTD)
+    return attention.output(mixed_BHTD.transpose(1, 2).flatten(2))
 
 
 @dataclass(frozen=True)
@@ -104,7 +128,6 @@ class AsrObjective:
     time_weight: float = 0.1
     masked: float = 0.5
     """Share of batches in which short stretches of frames are taken away."""
-    noise_std: float = 0.0
 
     def __call__(self, model: nn.Module, batch: Batch) -> Loss:
         assert isinstance(model, Listener)
