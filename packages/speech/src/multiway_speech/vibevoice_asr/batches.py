@@ -14,7 +14,7 @@ from torch import Tensor
 
 from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice_asr.config import AsrTokens
-from multiway_speech.vibevoice_asr.features import Entry
+from multiway_speech.vibevoice_asr.features import ACOUSTIC, FRAMES, Entry
 from multiway_speech.vibevoice_asr.objective import IGNORED, SPEAKERS, Batch
 from multiway_speech.vibevoice_asr.prompt import write_prompt
 from multiway_speech.vibevoice_asr.vocabulary import NOISE, SILENCE, write_answer
@@ -60,7 +60,7 @@ class Conversations:
         source, order = self.sources[chosen], self._by_length[chosen]
         middle = int(rng.integers(len(order)))
         # A word for every six frames or so, and the request.
-        rows = max(1, self.size // int(source.entries[order[middle]].frames * 1.3 + 40))
+        rows = max(1, self.size // int(source.entries[order[middle]].frames * (1 / FRAMES + 0.3) + 40))
         first = max(0, min(middle - 2 * rows, len(order) - 4 * rows))
         near = order[first : first + 4 * rows]
         places = rng.choice(near, size=min(rows, len(near)), replace=False)
@@ -82,8 +82,8 @@ class Conversations:
             tokens_BT,
             valid_BT,
             answer_BT,
-            torch.from_numpy(np.concatenate([frames for _, frames in rows])),
-            torch.tensor([len(frames) for _, frames in rows]),
+            torch.from_numpy(np.concatenate([_stacked(frames) for _, frames in rows])),
+            torch.tensor([len(frames) // FRAMES for _, frames in rows]),
             torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in pieces], batch_first=True).long(),
             torch.tensor([len(row) for row in pieces]),
             torch.cat([_speakers(entry) for entry, _ in rows]),
@@ -92,7 +92,7 @@ class Conversations:
     def _sequence(self, entry: Entry) -> tuple[list[int], int]:
         """Tokens of prompt and answer, and where the answer begins."""
         prompt = write_prompt(
-            self.tokenizer, self.tokens, entry.frames, entry.seconds, entry.context
+            self.tokenizer, self.tokens, entry.frames // FRAMES, entry.seconds, entry.context
         ).tolist()
         answer = self.tokenizer.encode(write_answer(entry.segments))
         return [*prompt, self.tokens.turn_start, *answer, self.tokens.turn_end], len(prompt)
@@ -102,10 +102,17 @@ class Conversations:
         return [piece for text in texts for piece in self.tokenizer.encode(text)]
 
 
+def _stacked(frames_FD: np.ndarray) -> np.ndarray:
+    """(F, D) -> (F / 2, 2 D): acoustic numbers of both frames, then their semantic ones."""
+    parts = (frames_FD[:, :ACOUSTIC], frames_FD[:, ACOUSTIC:])
+    return np.concatenate([part.reshape(len(part) // FRAMES, -1) for part in parts], axis=1)
+
+
 def _speakers(entry: Entry) -> Tensor:
-    """Int64 (F,): who speaks at the middle of each frame."""
-    speakers_F = torch.zeros(entry.frames, dtype=torch.int64)
-    middles_F = (torch.arange(entry.frames) + 0.5) / 25
+    """Int64 (N,): who speaks at the middle of each position."""
+    count = entry.frames // FRAMES
+    speakers_F = torch.zeros(count, dtype=torch.int64)
+    middles_F = (torch.arange(count) + 0.5) * FRAMES / 25
     for start, end, speaker, _ in entry.segments:
         spoken_F = (middles_F >= start) & (middles_F < end)
         if speaker is not None:

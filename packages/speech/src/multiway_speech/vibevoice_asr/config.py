@@ -32,6 +32,8 @@ class VibeVoiceAsrConfig:
     tokens: AsrTokens = field(default_factory=AsrTokens)
     whisper: WhisperEncoderConfig | None = None
     """If given, the encoder of Whisper stands in the place of the semantic tokenizer; no published model has that."""
+    stacked: int = 1
+    """Frames of sound that stand at one position of the language model; one in the published models."""
 
     def __post_init__(self) -> None:
         semantic = self.whisper or self.semantic
@@ -40,6 +42,15 @@ class VibeVoiceAsrConfig:
                 f"acoustic frames are {self.acoustic.hop} samples at {self.acoustic.sample_rate} Hz and semantic ones "
                 f"{semantic.hop} at {semantic.sample_rate}; they must be equal"
             )
+
+    @property
+    def hop(self) -> int:
+        """Samples at one position of the language model."""
+        return self.acoustic.hop * self.stacked
+
+    def num_positions(self, num_samples: int) -> int:
+        """Positions for so many samples, the last one partial."""
+        return -(-num_samples // self.hop)
 
     @property
     def semantic_size(self) -> int:

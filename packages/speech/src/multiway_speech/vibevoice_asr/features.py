@@ -35,6 +35,10 @@ UNKNOWN = 255
 """Label of frames whose phone nobody knows."""
 _IDS = {phone: number for number, phone in enumerate(PHONES)}
 COLUMN_SECONDS = 0.02
+ACOUSTIC = 64
+"""Numbers at the beginning of a frame that are the acoustic encoder's."""
+FRAMES = 2
+"""Frames come in pairs: that many stand at one position of the decoder."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Ears(nn.Module):
     def forward(self, waveform_T: np.ndarray) -> Tensor:
         """Frames (F, D) of a waveform at the model's loudness, the last one filled up with silence."""
         samples = torch.from_numpy(waveform_T)
-        whole_11T = nn.functional.pad(samples, (0, -len(samples) % self.config.hop))[None, None]
+        whole_11T = nn.functional.pad(samples, (0, -len(samples) % (FRAMES * self.config.hop)))[None, None]
         return torch.cat([self.acoustic(whole_11T), self.semantic(whole_11T)], dim=-1)[0].float()
 
 

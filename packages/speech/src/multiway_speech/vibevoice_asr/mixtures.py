@@ -82,16 +82,14 @@ class Pool:
     def __init__(self, corpus: Corpus, part: str = "train") -> None:
         """``part``: ``train``, ``texts`` (held-out texts, known voices) or ``voices`` (new voices)."""
         kept_texts = {u.text for u in corpus.utterances if u.voice in HELD_OUT_VOICES}
-        trained_texts = {
-            u.text for u in corpus.utterances if u.voice not in HELD_OUT_VOICES and not u.held_out
-        } - kept_texts
+        read_by_others = {u.text for u in corpus.utterances if u.voice not in HELD_OUT_VOICES}
         by_voice: dict[str, list[Utterance]] = {}
         for utterance in corpus.utterances:
             new_voice = utterance.voice in HELD_OUT_VOICES
             chosen = {
                 "train": not new_voice and not utterance.held_out and utterance.text not in kept_texts,
                 "texts": not new_voice and utterance.held_out and not utterance.voice.startswith("digits"),
-                "voices": new_voice and utterance.text not in trained_texts,
+                "voices": new_voice and utterance.text not in read_by_others,
             }[part]
             if chosen:
                 by_voice.setdefault(utterance.voice, []).append(utterance)

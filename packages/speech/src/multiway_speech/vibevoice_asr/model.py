@@ -28,8 +28,9 @@ class VibeVoiceAsr(nn.Module):
         self.config = config
         self.acoustic = new_encoder(config.acoustic)
         self.semantic = WhisperEncoder(config.whisper) if config.whisper else new_encoder(config.semantic)
-        self.acoustic_connector = Connector(config.acoustic.latent_size, config.text.hidden_size)
-        self.semantic_connector = Connector(config.semantic_size, config.text.hidden_size)
+        sizes = (config.acoustic.latent_size * config.stacked, config.semantic_size * config.stacked)
+        self.acoustic_connector = Connector(sizes[0], config.text.hidden_size)
+        self.semantic_connector = Connector(sizes[1], config.text.hidden_size)
         self.language_model = LanguageModel(config.text)
 
     @torch.no_grad()
@@ -57,7 +58,7 @@ class VibeVoiceAsr(nn.Module):
             samples += piece_B1T.shape[-1]
             acoustic.append(self.acoustic(piece_B1T, state))
             semantic.append(self.semantic(piece_B1T, state) if whisper is None else whisper.feed(piece_B1T))
-        missing = -samples % self.config.acoustic.hop
+        missing = -samples % self.config.hop
 
         def silence(num_samples: int) -> Tensor:
             return piece_B1T.new_zeros(*piece_B1T.shape[:-1], num_samples)
@@ -66,13 +67,19 @@ class VibeVoiceAsr(nn.Module):
         if rest:
             acoustic.append(self.acoustic(silence(rest), state))
         if whisper is not None:
+            if missing:
+                semantic.append(whisper.feed(silence(missing)))
             semantic.append(whisper.finish())
         elif missing:
             semantic.append(self.semantic(silence(missing), state))
         return torch.cat(acoustic, dim=1), torch.cat(semantic, dim=1)
 
     def connect(self, acoustic_BFD: Tensor, semantic_BFD: Tensor) -> Tensor:
-        """Inputs (B, F, E) of the language model for encoded frames."""
+        """Inputs (B, F', E) of the language model for encoded frames, of which ``stacked`` stand at one position."""
+        shape = (-1, self.config.stacked)
+        acoustic_BFD, semantic_BFD = (
+            frames_BFD.unflatten(1, shape).flatten(2) for frames_BFD in (acoustic_BFD, semantic_BFD)
+        )
         return self.acoustic_connector(acoustic_BFD) + self.semantic_connector(semantic_BFD)
 
     def embed_prompt(self, tokens_BT: Tensor, frames_NE: Tensor) -> Tensor:

@@ -26,8 +26,9 @@ from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
 IGNORED = -100
 SPEAKERS = 4
 SECONDS = 32
-FRACTIONS = 25
-"""Frames in a second."""
+POSITION_SECONDS = 0.08
+FRACTIONS = 13
+"""Parts of a second that are told apart."""
 
 
 @dataclass
@@ -56,8 +57,8 @@ class Listener(nn.Module):
         size = config.text.hidden_size
         self.config = config
         self.num_pieces = num_pieces
-        self.acoustic_connector = Connector(config.acoustic.latent_size, size)
-        self.semantic_connector = Connector(config.semantic_size, size)
+        self.acoustic_connector = Connector(config.acoustic.latent_size * config.stacked, size)
+        self.semantic_connector = Connector(config.semantic_size * config.stacked, size)
         self.language_model = LanguageModel(config.text)
         self.hint_norm = RMSNorm(size, 1e-6)
         self.blank = nn.Linear(size, 1)
@@ -81,7 +82,7 @@ class Listener(nn.Module):
 
     def hear(self, frames_ND: Tensor) -> Tensor:
         """Inputs (N, E) of the decoder."""
-        size = self.config.acoustic.latent_size
+        size = self.config.acoustic.latent_size * self.config.stacked
         return self.acoustic_connector(frames_ND[:, :size]) + self.semantic_connector(frames_ND[:, size:])
 
     def states(self, batch: Batch, frames_NE: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,20 +173,21 @@ class AsrObjective:
         return losses_B.sum() / batch.piece_counts_B.sum().clamp_min(1)
 
     def _time(self, model: Listener, hints_NE: Tensor, lengths_B: Tensor) -> Tensor:
-        frame_N = torch.cat([torch.arange(int(length)) for length in lengths_B]).to(hints_NE.device)
-        second = nn.functional.cross_entropy(
-            model.second(hints_NE).float(), (frame_N // FRACTIONS).clamp_max(SECONDS - 1)
-        )
-        return second + nn.functional.cross_entropy(model.fraction(hints_NE).float(), frame_N % FRACTIONS)
+        time_N = torch.cat([torch.arange(int(length)) for length in lengths_B]).to(hints_NE.device)
+        time_N = time_N * POSITION_SECONDS + 1e-3
+        second_N = time_N.long()
+        fraction_N = ((time_N - second_N) * FRACTIONS).long()
+        second = nn.functional.cross_entropy(model.second(hints_NE).float(), second_N.clamp_max(SECONDS - 1))
+        return second + nn.functional.cross_entropy(model.fraction(hints_NE).float(), fraction_N)
 
 
 def _gaps(lengths_B: Tensor) -> Tensor:
-    """Float (N,): zeros for some stretches of up to ten frames in each row."""
+    """Float (N,): zeros for some stretches of up to six positions in each row."""
     kept: list[Tensor] = []
     for length in lengths_B.tolist():
         row = torch.ones(length)
-        for _ in range(int(length) // 60 + 1):
-            at, span = int(torch.randint(length, ())), int(torch.randint(1, 11, ()))
+        for _ in range(int(length) // 40 + 1):
+            at, span = int(torch.randint(length, ())), int(torch.randint(1, 7, ()))
             row[at : at + span] = 0.0
         kept.append(row)
     return torch.cat(kept).to(lengths_B.device)

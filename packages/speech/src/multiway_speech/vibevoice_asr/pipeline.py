@@ -118,11 +118,11 @@ class AsrPipeline:
             raise InputError(
                 f"{sound.name}: {duration:.2f} s of sound; there must be at least {MIN_SECONDS:g} s"
             )
-        num_frames = config.acoustic.num_frames(loudness.num_samples)
+        num_frames = config.num_positions(loudness.num_samples)
         prompt_T = write_prompt(self.tokenizer, config.tokens, num_frames, duration, options.context)
         free = config.text.max_positions - len(prompt_T)
         if free < 16:
-            longest = (config.text.max_positions - (len(prompt_T) - num_frames)) / config.acoustic.frame_rate
+            longest = (config.text.max_positions - (len(prompt_T) - num_frames)) * config.hop / rate
             raise InputError(
                 f"{sound.name}: {duration / 60:.1f} minutes; this model hears at most {longest / 60:.1f} in one pass"
             )

@@ -22,7 +22,15 @@ import numpy as np
 from multiway_speech.speech_tokenizer.synthesize import brown_sentences
 from multiway_speech.vibevoice_asr import corpus as corpora
 from multiway_speech.vibevoice_asr.corpus import SILENCE, Corpus, clean, spread
-from multiway_speech.vibevoice_asr.features import PHONES, UNKNOWN, Entry, Features, label_columns
+from multiway_speech.vibevoice_asr.features import (
+    ACOUSTIC,
+    FRAMES,
+    PHONES,
+    UNKNOWN,
+    Entry,
+    Features,
+    label_columns,
+)
 from multiway_speech.vibevoice_asr.mixtures import (
     HELD_OUT_VOICES,
     Mixture,
@@ -33,8 +41,6 @@ from multiway_speech.vibevoice_asr.mixtures import (
 )
 from multiway_speech.vibevoice_asr.sentences import is_held_out, made_sentence, rare_names
 
-ACOUSTIC = 64
-"""Numbers at the beginning of a frame that are the acoustic encoder's."""
 _RIDGE = 10.0
 
 
@@ -82,7 +88,7 @@ class PseudoFeatures:
         self._seed = seed
         self._fit(real)
         self.entries = [
-            Entry(0, int(np.ceil(plan.seconds * 25)), plan.seconds, plan.segments, plan.context, plan.names)
+            Entry(0, num_frames(plan.seconds), plan.seconds, plan.segments, plan.context, plan.names)
             for plan in self._plans
         ]
 
@@ -134,7 +140,12 @@ class PseudoFeatures:
         """Uint8 (F, 2) of one conversation."""
         plan = self._plans[place]
         mixture = Mixture(np.zeros(0, dtype=np.float32), plan.segments, phones=plan.phones)
-        return label_columns(mixture, int(np.ceil(plan.seconds * 25)))
+        return label_columns(mixture, num_frames(plan.seconds))
+
+
+def num_frames(seconds: float) -> int:
+    """Frames of a recording, whole positions of the decoder."""
+    return FRAMES * int(np.ceil(seconds * 25 / FRAMES))
 
 
 def _spoken(entry: Entry) -> list[tuple[int | None, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""Sentences for the synthesizers: rare names, digits, times and short lines of dialogue, among plain sentences of Brown.
+"""Sentences for the synthesizers: rare names, digits, times and short lines of dialogue, among those of Brown.
 
     python -m multiway_speech.vibevoice_asr.sentences --brown brown --cmudict cmudict.dict --out sentences.txt
 

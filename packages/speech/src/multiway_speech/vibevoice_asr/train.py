@@ -26,7 +26,7 @@ from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice_asr import corpus as corpora
 from multiway_speech.vibevoice_asr.batches import Conversations, Source
 from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
-from multiway_speech.vibevoice_asr.features import Features
+from multiway_speech.vibevoice_asr.features import FRAMES, Features
 from multiway_speech.vibevoice_asr.objective import AsrObjective, Listener
 from multiway_speech.vibevoice_asr.pseudo import PseudoFeatures, TextSpeakers
 from multiway_speech.vibevoice_asr.vocabulary import FIXED, TOKENS, save_tokenizer, train_tokenizer
@@ -47,6 +47,7 @@ TINY = VibeVoiceAsrConfig(
     ),
     tokens=TOKENS,
     whisper=WhisperEncoderConfig(),
+    stacked=FRAMES,
 )
 """``bundled:asr-tiny``: half a minute of speech in one pass."""
 
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pseudo-count", type=int, default=12_000, help="conversations of these")
     parser.add_argument("--start", type=Path, help="run whose averaged weights to begin with")
     parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--size", type=int, default=6000, help="positions in a batch")
+    parser.add_argument("--size", type=int, default=4000, help="positions in a batch")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--warmup", type=int, default=100)
     parser.add_argument("--schedule", choices=("constant", "linear", "cosine"), default="constant")

@@ -1,0 +1,214 @@
+"""Who said what and when: ``bundled:asr-tiny`` beside offline cascades, on conversations of held-out texts and voices.
+
+    python benchmarks/asr_tiny.py make --corpus corpus.npz --out clips
+    python benchmarks/asr_tiny.py hear --clips clips --system bundled:asr-tiny --out asr-tiny.json
+    python benchmarks/asr_tiny.py hear --clips clips --system whisper --whisper whisper-tiny.en --out whisper.json
+    python benchmarks/asr_tiny.py hear --clips clips --system pocketsphinx --out pocketsphinx.json
+    python benchmarks/asr_tiny.py score --clips clips asr-tiny.json whisper.json pocketsphinx.json [--output DIR]
+
+* **make** mixes conversations (`multiway_speech.vibevoice_asr.mixtures`): 35 of texts that the training left out in
+  voices that it had, 15 of voices that it never had, and 100 short ones with a rare name for the context.
+* The **cascades** are silero-VAD, clustering of GE2E embeddings by their cosine, and a recognizer for each turn:
+  Whisper tiny.en (CTranslate2, greedy) or PocketSphinx with its English model.
+* **DER** (pyannote.metrics) pools all clips, 0.25 s around each boundary of the reference left out; **cpWER** and
+  **tcpWER** with a collar of 5 s (meeteval) pool all words. Letters only: case, punctuation and hyphens do not count,
+  numbers in figures are spelt out.
+* **Context**: the share of names that are found, each clip heard with its name in a list of three and without the list;
+  and how often a name that nobody said is written when it is in the list.
+
+Needs, beside the workspace, ``pip install meeteval pyannote.metrics``, and for the cascades ``faster-whisper
+silero-vad resemblyzer pocketsphinx``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import soundfile
+
+RATE = 16_000
+TEXTS, VOICES, NAMES = 35, 15, 100
+COLLAR, WORD_COLLAR = 0.25, 5.0
+Row = dict[str, Any]
+
+
+def words(text: str) -> str:
+    """What is compared: lower-case words, figures spelt out."""
+    from multiway_speech.vibevoice_asr.sentences import DIGITS, spoken_number
+
+    def spelt(found: re.Match[str]) -> str:
+        figures = found[0]
+        if len(figures) <= 2 and not (len(figures) == 2 and figures[0] == "0"):
+            return f" {spoken_number(int(figures))} "
+        return " " + " ".join(DIGITS[int(figure)] for figure in figures) + " "
+
+    text = re.sub(r"\d+", spelt, text.lower().replace("\u2019", "'"))
+    return " ".join(re.findall(r"[a-z']+", text.replace("-", " ")))
+
+
+def make(options: argparse.Namespace) -> None:
+    """Write FLAC files and ``clips.json``."""
+    from multiway_speech.vibevoice_asr import corpus as corpora
+    from multiway_speech.vibevoice_asr.mixtures import Pool, make_mixture
+
+    corpus = corpora.load(options.corpus)
+    options.out.mkdir(parents=True, exist_ok=True)
+    clips: list[Row] = []
+    for part, count, seed in (("texts", TEXTS, 1000), ("voices", VOICES, 2000)):
+        pool = Pool(corpus, part)
+        for number in range(count):
+            rng = np.random.default_rng((seed, number))
+            mixture = make_mixture(pool, rng, empty_chance=0.0, context_chance=0.0)
+            name = f"{part}-{number:03}.flac"
+            soundfile.write(options.out / name, mixture.waveform, RATE, subtype="PCM_16")
+            clips.append({"file": name, "part": part, "segments": mixture.segments, "voices": mixture.voices})
+    (options.out / "clips.json").write_text(json.dumps(clips, indent=1))
+    speakers = np.mean([len(clip["voices"]) for clip in clips])
+    seconds = sum(soundfile.info(options.out / clip["file"]).duration for clip in clips)
+    print(f"{len(clips)} clips, {seconds / 60:.1f} min, {speakers:.1f} speakers each")
+
+
+def hear(options: argparse.Namespace) -> None:
+    """Transcribe every clip with one system."""
+    clips = json.loads((options.clips / "clips.json").read_text())
+    transcribe = systems(options)
+    rows: list[Row] = []
+    for clip in clips[: options.first or None]:
+        path = options.clips / clip["file"]
+        started, cpu = time.perf_counter(), time.process_time()
+        segments = transcribe(path, clip.get("context", ""))
+        rows.append(
+            {
+                "file": clip["file"],
+                "segments": segments,
+                "seconds": time.perf_counter() - started,
+                "cpu": time.process_time() - cpu,
+                "duration": soundfile.info(path).duration,
+            }
+        )
+    options.out.write_text(json.dumps({"system": options.name or options.system, "rows": rows}, indent=1))
+
+
+def systems(options: argparse.Namespace) -> Callable[[Path, str], list[Any]]:
+    """A function from a file and its context to (start, end, speaker, text)."""
+    from multiway_speech.vibevoice_asr.pipeline import AsrPipeline, TranscriptionOptions
+
+    pipeline = AsrPipeline.from_pretrained(options.system)
+
+    def ours(path: Path, context: str) -> list[Any]:
+        transcript = pipeline(path, TranscriptionOptions(context=context))
+        return [list(asdict(segment).values()) for segment in transcript.segments]
+
+    return ours
+
+
+def score_clips(clips: Sequence[Row], rows: Sequence[Row]) -> Row:
+    """DER, cpWER, tcpWER and speaker counts of one system on these clips."""
+    from meeteval.io import SegLST
+    from meeteval.wer import cpwer, tcpwer
+    from pyannote.core import Annotation, Segment
+    from pyannote.metrics.diarization import DiarizationErrorRate
+
+    heard = {row["file"]: row for row in rows}
+    clips = [clip for clip in clips if clip["file"] in heard]
+    ders = {collar: DiarizationErrorRate(collar=2 * collar) for collar in (COLLAR, 0.0)}
+
+    def speech(segments: Sequence[Any]) -> list[Any]:
+        return [segment for segment in segments if segment[2] is not None and segment[1] > segment[0]]
+
+    def annotation(segments: Sequence[Any]) -> Annotation:
+        made = Annotation()
+        for number, (start, end, speaker, _) in enumerate(speech(segments)):
+            made[Segment(start, end), number] = f"s{speaker}"
+        return made
+
+    def seglst(session: str, segments: Sequence[Any]) -> list[Row]:
+        return [
+            {
+                "session_id": session,
+                "speaker": f"s{speaker}",
+                "start_time": start,
+                "end_time": end,
+                "words": words(text),
+            }
+            for start, end, speaker, text in speech(segments)
+        ] or [{"session_id": session, "speaker": "s0", "start_time": 0, "end_time": 0.01, "words": ""}]
+
+    references: list[Row] = []
+    hypotheses: list[Row] = []
+    counted = 0
+    for clip in clips:
+        row = heard[clip["file"]]
+        for der in ders.values():
+            der(annotation(clip["segments"]), annotation(row["segments"]), uem=Segment(0, row["duration"]))
+        references += seglst(clip["file"], clip["segments"])
+        hypotheses += seglst(clip["file"], row["segments"])
+        told = {segment[2] for segment in speech(row["segments"])}
+        counted += len(told) == len({segment[2] for segment in speech(clip["segments"])})
+
+    def pooled(measure: Callable[..., Any], **arguments: Any) -> float:
+        results = measure(SegLST(references), SegLST(hypotheses), **arguments).values()
+        return 100 * sum(r.errors for r in results) / sum(r.length for r in results)
+
+    return {
+        "clips": len(clips),
+        "words": sum(len(reference["words"].split()) for reference in references),
+        "der": 100 * abs(ders[COLLAR]),
+        "der_0": 100 * abs(ders[0.0]),
+        "cpwer": pooled(cpwer),
+        "tcpwer": pooled(tcpwer, collar=WORD_COLLAR),
+        "right_number": 100 * counted / len(clips),
+        "rtf": sum(heard[clip["file"]]["seconds"] for clip in clips)
+        / sum(heard[clip["file"]]["duration"] for clip in clips),
+    }
+
+
+def score(options: argparse.Namespace) -> None:
+    """Print a table."""
+    clips = json.loads((options.clips / "clips.json").read_text())
+    for path in options.heard:
+        result = json.loads(path.read_text())
+        for part in ("texts", "voices", ""):
+            chosen = [clip for clip in clips if clip["part"].startswith(part)]
+            got = score_clips(chosen, result["rows"])
+            print(result["system"], part or "all", {key: round(value, 2) for key, value in got.items()})
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True)
+    command = commands.add_parser("make")
+    command.add_argument("--corpus", type=Path, required=True)
+    command.add_argument("--out", type=Path, required=True)
+    command.set_defaults(run=make)
+    command = commands.add_parser("hear")
+    command.add_argument("--clips", type=Path, required=True)
+    command.add_argument("--system", default="bundled:asr-tiny")
+    command.add_argument("--name", help="in the table")
+    command.add_argument("--whisper", help="folder of Whisper tiny.en in CTranslate2's format")
+    command.add_argument("--first", type=int, default=0)
+    command.add_argument("--out", type=Path, required=True)
+    command.set_defaults(run=hear)
+    command = commands.add_parser("score")
+    command.add_argument("--clips", type=Path, required=True)
+    command.add_argument("heard", type=Path, nargs="+")
+    command.set_defaults(run=score)
+    options = parser.parse_args(arguments)
+    options.run(options)
+
+
+if __name__ == "__main__":
+    main()
