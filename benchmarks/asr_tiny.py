@@ -102,6 +102,8 @@ def hear(options: argparse.Namespace) -> None:
 
 def systems(options: argparse.Namespace) -> Callable[[Path, str], list[Any]]:
     """A function from a file and its context to (start, end, speaker, text)."""
+    if options.system in ("whisper", "pocketsphinx"):
+        return cascade(options)
     from multiway_speech.vibevoice_asr.pipeline import AsrPipeline, TranscriptionOptions
 
     pipeline = AsrPipeline.from_pretrained(options.system)
@@ -111,6 +113,93 @@ def systems(options: argparse.Namespace) -> Callable[[Path, str], list[Any]]:
         return [list(asdict(segment).values()) for segment in transcript.segments]
 
     return ours
+
+
+def cascade(options: argparse.Namespace) -> Callable[[Path, str], list[Any]]:
+    """Voice activity, embeddings of windows, clusters, and a recognizer for each turn."""
+    import torch
+    from resemblyzer import VoiceEncoder
+    from silero_vad import get_speech_timestamps, load_silero_vad
+
+    torch.set_num_threads(1)
+    vad, embedder = load_silero_vad(), VoiceEncoder("cpu", verbose=False)
+    recognize = whisper(options.whisper) if options.system == "whisper" else pocketsphinx()
+
+    def transcribe(path: Path, context: str) -> list[Any]:
+        waveform, _ = soundfile.read(path, dtype="float32")
+        stretches = get_speech_timestamps(
+            torch.from_numpy(waveform), vad, sampling_rate=RATE, min_silence_duration_ms=100, speech_pad_ms=30
+        )
+        windows = []  # of a second and a half at most, as GE2E was trained on
+        for stretch in stretches:
+            start, end = stretch["start"], stretch["end"]
+            pieces = max(1, round((end - start) / (1.5 * RATE)))
+            edges = np.linspace(start, end, pieces + 1).astype(int)
+            windows += list(zip(edges[:-1], edges[1:], strict=True))
+        if not windows:
+            return []
+        embedded = [embedder.embed_utterance(loud(waveform[start:end])) for start, end in windows]
+        labels = cluster(np.stack(embedded), options.threshold)
+        turns: list[list[int]] = []
+        for (start, end), label in zip(windows, labels, strict=True):
+            if turns and turns[-1][2] == label and start - turns[-1][1] < 0.5 * RATE:
+                turns[-1][1] = end
+            else:
+                turns.append([start, end, label])
+        return [
+            [start / RATE, end / RATE, int(label), recognize(waveform[start:end])]
+            for start, end, label in turns
+        ]
+
+    return transcribe
+
+
+def loud(waveform: np.ndarray) -> np.ndarray:
+    """At -30 dBFS, as GE2E's own preprocessing has it, and at least as long as its window."""
+    gain = 10 ** (-30 / 20) / (np.sqrt(np.square(waveform).mean()) + 1e-6)
+    return np.pad(waveform * gain, (0, max(0, 8000 - len(waveform))))
+
+
+def cluster(embeddings: np.ndarray, threshold: float) -> list[int]:
+    """Agglomerative clustering by average cosine distance; numbers by first appearance."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    if len(embeddings) == 1:
+        return [0]
+    found = fcluster(linkage(embeddings, "average", metric="cosine"), threshold, "distance")
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(int(label), len(numbers)) for label in found]
+
+
+def whisper(folder: str) -> Callable[[np.ndarray], str]:
+    """Greedy, without timestamps or what was said before."""
+    from faster_whisper import WhisperModel
+
+    model = WhisperModel(folder, device="cpu", compute_type="float32", cpu_threads=1)
+
+    def recognize(waveform: np.ndarray) -> str:
+        found, _ = model.transcribe(
+            waveform, beam_size=1, language="en", without_timestamps=True, condition_on_previous_text=False
+        )
+        return " ".join(segment.text.strip() for segment in found)
+
+    return recognize
+
+
+def pocketsphinx() -> Callable[[np.ndarray], str]:
+    """The model that comes with the package."""
+    from pocketsphinx import Decoder
+
+    decoder = Decoder(samprate=RATE, loglevel="FATAL")
+
+    def recognize(waveform: np.ndarray) -> str:
+        decoder.start_utt()
+        decoder.process_raw((waveform * 32767).clip(-32768, 32767).astype(np.int16).tobytes(), full_utt=True)
+        decoder.end_utt()
+        found = decoder.hyp()
+        return "" if found is None else found.hypstr
+
+    return recognize
 
 
 def score_clips(clips: Sequence[Row], rows: Sequence[Row]) -> Row:
@@ -199,6 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("--system", default="bundled:asr-tiny")
     command.add_argument("--name", help="in the table")
     command.add_argument("--whisper", help="folder of Whisper tiny.en in CTranslate2's format")
+    command.add_argument("--threshold", type=float, default=0.35, help="of the cascade's clusters")
     command.add_argument("--first", type=int, default=0)
     command.add_argument("--out", type=Path, required=True)
     command.set_defaults(run=hear)

@@ -3,7 +3,8 @@
 Cross-entropy on the assistant's turn is the published objective (arXiv 2601.18184, section 2.3). A decoder that starts
 from nothing finds out very slowly from it alone where in the sound each word is. So the states of the frames in the
 middle of the decoder also have to tell, through heads that are dropped afterwards: the pieces of text that are said
-(connectionist temporal classification against the embedding), which of the speakers is speaking, and the time.
+(connectionist temporal classification against the embedding, and, since that takes long to find out what is where,
+roughly the piece at each place), which of the speakers is speaking, and the time.
 
 Shape suffixes: B batch, T tokens, N frames of all rows, D numbers of a frame, E hidden size, V vocabulary, S pieces.
 """
@@ -46,7 +47,9 @@ class Batch:
     """Text that is said, pieces of all segments, filled up with zeros."""
     piece_counts_B: Tensor
     speakers_N: Tensor
-    """0 for nobody, else the speaker's number plus 1; :data:`IGNORED` where it is not to be learnt."""
+    """0 for nobody, else the speaker's number plus 1."""
+    spoken_N: Tensor
+    """Roughly, the piece that is being said, 0 in silence."""
 
 
 class Listener(nn.Module):
@@ -125,6 +128,7 @@ class AsrObjective:
     """Loss of a batch, as the trainer asks for it."""
 
     piece_weight: float = 0.3
+    spoken_weight: float = 0.3
     speaker_weight: float = 0.3
     time_weight: float = 0.1
     masked: float = 0.5
@@ -141,14 +145,15 @@ class AsrObjective:
         targets_M = batch.answer_BT[answered_BT]
         answer = nn.functional.cross_entropy(logits_MV, targets_M)
         hints_NE = model.hint_norm(middle_BTE[batch.tokens_BT == model.config.tokens.frame])
+        embedding_VE = model.language_model.embedding.weight[1 : model.num_pieces]
+        pieces_NV = torch.cat([model.blank(hints_NE), hints_NE @ embedding_VE.T], dim=-1).float()
         parts = {
-            "pieces": self._pieces(model, hints_NE, batch),
-            "speaker": nn.functional.cross_entropy(
-                model.speaker(hints_NE).float(), batch.speakers_N, ignore_index=IGNORED
-            ),
+            "pieces": self._pieces(pieces_NV, batch),
+            "spoken": nn.functional.cross_entropy(pieces_NV, batch.spoken_N),
+            "speaker": nn.functional.cross_entropy(model.speaker(hints_NE).float(), batch.speakers_N),
             "time": self._time(model, hints_NE, batch.lengths_B),
         }
-        total = answer + self.piece_weight * parts["pieces"]
+        total = answer + self.piece_weight * parts["pieces"] + self.spoken_weight * parts["spoken"]
         total = total + self.speaker_weight * parts["speaker"] + self.time_weight * parts["time"]
         metrics = {"answer": answer.detach(), **{name: value.detach() for name, value in parts.items()}}
         with torch.no_grad():
@@ -156,10 +161,8 @@ class AsrObjective:
         rows = len(batch.tokens_BT)
         return Loss(total * rows, rows, metrics, samples=rows)
 
-    def _pieces(self, model: Listener, hints_NE: Tensor, batch: Batch) -> Tensor:
+    def _pieces(self, logits_NV: Tensor, batch: Batch) -> Tensor:
         """Connectionist temporal classification; class 0, a control token, stands for the blank."""
-        embedding_VE = model.language_model.embedding.weight[1 : model.num_pieces]
-        logits_NV = torch.cat([model.blank(hints_NE), hints_NE @ embedding_VE.T], dim=-1).float()
         rows = logits_NV.log_softmax(-1).split(batch.lengths_B.tolist())
         padded_TBV = nn.utils.rnn.pad_sequence(list(rows))
         losses_B = nn.functional.ctc_loss(

@@ -128,7 +128,8 @@ class PseudoFeatures:
             rest = np.concatenate([self._rest[int(rng.integers(len(self._rest)))] for _ in range(40)])
         else:
             rest = self._rest[int(rng.integers(longer, min(longer + 100, len(self._rest))))]
-        frames += rest[: entry.frames]
+        # At full strength what is left over, which is of other words, hides more than a voice does.
+        frames += rest[: entry.frames] * np.float32(rng.uniform(0.2, 0.8))
         voices: dict[int | None, np.ndarray] = {}
         for speaker, spoken in _spoken(entry):
             if speaker not in voices:
