@@ -25,10 +25,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import soundfile
+from multiway_core.evaluation.machine import describe_machine
 
 RATE = 16_000
 TEXTS, VOICES, NAMES = 35, 15, 100
@@ -73,10 +77,92 @@ def make(options: argparse.Namespace) -> None:
             name = f"{part}-{number:03}.flac"
             soundfile.write(options.out / name, mixture.waveform, RATE, subtype="PCM_16")
             clips.append({"file": name, "part": part, "segments": mixture.segments, "voices": mixture.voices})
+    if options.cmudict:
+        clips += make_names(options)
+    if options.real:
+        clips += find_real(options)
     (options.out / "clips.json").write_text(json.dumps(clips, indent=1))
-    speakers = np.mean([len(clip["voices"]) for clip in clips])
-    seconds = sum(soundfile.info(options.out / clip["file"]).duration for clip in clips)
-    print(f"{len(clips)} clips, {seconds / 60:.1f} min, {speakers:.1f} speakers each")
+    for part in dict.fromkeys(clip["part"] for clip in clips):
+        chosen = [clip for clip in clips if clip["part"] == part]
+        seconds = sum(soundfile.info(options.out / clip["file"]).duration for clip in chosen)
+        print(f"{part}: {len(chosen)} clips, {seconds / 60:.1f} min")
+
+
+def make_names(options: argparse.Namespace) -> list[Row]:
+    """Sentences with a name that no training had, read by Piper, each with contexts that have it and have not."""
+    from multiway_speech.audio import SoundArray, read
+    from multiway_speech.speech_tokenizer.synthesize import brown_sentences
+    from multiway_speech.speech_tokenizer.teachers import Piper
+    from multiway_speech.vibevoice_asr import sentences
+
+    names = [
+        name
+        for name in sentences.rare_names(options.cmudict, brown_sentences(options.brown))
+        if sentences.is_held_out(name)
+    ]
+    rng, speaker = random.Random(3000), Piper()
+    templates = [template for template in sentences.WITH_NAME if template.count("{}") == 1]
+    clips: list[Row] = []
+    for number in range(NAMES):
+        name, *others = rng.sample(names, 6)
+        text = rng.choice(templates).format(name)
+        reading = speaker(text)
+        waveform = read(SoundArray(reading.waveform, speaker.rate), RATE, max_seconds=60)
+        file = f"names-{number:03}.flac"
+        soundfile.write(options.out / file, waveform, RATE, subtype="PCM_16")
+        said = [[reading.start, reading.ends[-1], 0, text]]
+        told = rng.sample([name, *others[:2]], 3)
+        for part, context in (("none", []), ("told", told), ("false", others[2:])):
+            clips.append(
+                {
+                    "file": file,
+                    "part": f"names-{part}",
+                    "segments": said,
+                    "voices": ["joe"],
+                    "name": name,
+                    "context": ", ".join(context),
+                }
+            )
+    return clips
+
+
+def find_real(options: argparse.Namespace) -> list[Row]:
+    """Real recordings, 16 kHz copies of what they are: LJSpeech, LibriVox, spoken digits, AMI."""
+    from multiway_speech.audio import SoundFile, read
+    from multiway_speech.vibevoice_asr.sentences import DIGITS
+
+    clips: list[Row] = []
+
+    def add(part: str, source: Path, segments: list[Any]) -> None:
+        waveform = read(SoundFile(source), RATE, max_seconds=60)
+        file = f"{part}-{source.stem}.flac"
+        soundfile.write(options.out / file, waveform, RATE, subtype="PCM_16")
+        said = segments or [[0.0, len(waveform) / RATE, 0, ""]]
+        clips.append({"file": file, "part": part, "segments": said, "voices": []})
+
+    def whole(part: str, source: Path, text: str) -> None:
+        add(part, source, [[0.0, soundfile.info(source).duration, 0, text]])
+
+    for line in (options.real / "ljspeech" / "metadata.csv").read_text("utf-8").splitlines():
+        name, _, text = line.split("|")
+        whole("ljspeech", options.real / "ljspeech" / f"{name}.flac", text)
+    if options.librivox:
+        for line in (options.librivox / "transcription").read_text("utf-8").splitlines():
+            text, _, name = line.strip().rpartition(" (")
+            text = re.sub(r"</?s>", "", text)
+            whole("librivox", options.librivox / f"{name.rstrip(')')}.wav", text)
+    for file in sorted(options.digits.glob("?_*_[0-4].wav")) if options.digits else []:
+        whole("digits", file, DIGITS[int(file.stem[0])])
+    turns: dict[str, list[Any]] = {}
+    for rttm in sorted((options.real / "ami").glob("*.rttm")):
+        for line in rttm.read_text().splitlines():
+            _, name, _, start, length, *_, speaker, _, _ = line.split()
+            turns.setdefault(name, []).append([float(start), float(start) + float(length), speaker, ""])
+    for name, segments in turns.items():
+        source = options.real / "ami" / f"{name}.flac"
+        if source.is_file():
+            add("ami", source, segments)
+    return clips
 
 
 def hear(options: argparse.Namespace) -> None:
@@ -85,12 +171,15 @@ def hear(options: argparse.Namespace) -> None:
     transcribe = systems(options)
     rows: list[Row] = []
     for clip in clips[: options.first or None]:
+        if options.parts and not clip["part"].startswith(tuple(options.parts)):
+            continue
         path = options.clips / clip["file"]
         started, cpu = time.perf_counter(), time.process_time()
         segments = transcribe(path, clip.get("context", ""))
         rows.append(
             {
                 "file": clip["file"],
+                "part": clip["part"],
                 "segments": segments,
                 "seconds": time.perf_counter() - started,
                 "cpu": time.process_time() - cpu,
@@ -135,7 +224,7 @@ def cascade(options: argparse.Namespace) -> Callable[[Path, str], list[Any]]:
             start, end = stretch["start"], stretch["end"]
             pieces = max(1, round((end - start) / (1.5 * RATE)))
             edges = np.linspace(start, end, pieces + 1).astype(int)
-            windows += list(zip(edges[:-1], edges[1:], strict=True))
+            windows += list(pairwise(edges))
         if not windows:
             return []
         embedded = [embedder.embed_utterance(loud(waveform[start:end])) for start, end in windows]
@@ -209,8 +298,8 @@ def score_clips(clips: Sequence[Row], rows: Sequence[Row]) -> Row:
     from pyannote.core import Annotation, Segment
     from pyannote.metrics.diarization import DiarizationErrorRate
 
-    heard = {row["file"]: row for row in rows}
-    clips = [clip for clip in clips if clip["file"] in heard]
+    heard = {(row["file"], row["part"]): row for row in rows}
+    clips = [clip for clip in clips if (clip["file"], clip["part"]) in heard]
     ders = {collar: DiarizationErrorRate(collar=2 * collar) for collar in (COLLAR, 0.0)}
 
     def speech(segments: Sequence[Any]) -> list[Any]:
@@ -238,7 +327,7 @@ def score_clips(clips: Sequence[Row], rows: Sequence[Row]) -> Row:
     hypotheses: list[Row] = []
     counted = 0
     for clip in clips:
-        row = heard[clip["file"]]
+        row = heard[clip["file"], clip["part"]]
         for der in ders.values():
             der(annotation(clip["segments"]), annotation(row["segments"]), uem=Segment(0, row["duration"]))
         references += seglst(clip["file"], clip["segments"])
@@ -258,20 +347,85 @@ def score_clips(clips: Sequence[Row], rows: Sequence[Row]) -> Row:
         "cpwer": pooled(cpwer),
         "tcpwer": pooled(tcpwer, collar=WORD_COLLAR),
         "right_number": 100 * counted / len(clips),
-        "rtf": sum(heard[clip["file"]]["seconds"] for clip in clips)
-        / sum(heard[clip["file"]]["duration"] for clip in clips),
+        "rtf": sum(row["seconds"] for row in rows) / sum(row["duration"] for row in rows),
     }
 
 
+def context_scores(clips: Sequence[Row], rows: Sequence[Row]) -> Row:
+    """Shares of names found without and with the list, and of listed ones that nobody said."""
+    heard = {(row["file"], row["part"]): row for row in rows}
+    found: dict[str, list[float]] = {"none": [], "told": [], "false": []}
+    for clip in clips:
+        kind = clip["part"].removeprefix("names-")
+        row = heard.get((clip["file"], clip["part"]))
+        if kind not in found or row is None:
+            continue
+        written = words(" ".join(segment[3] for segment in row["segments"])).split()
+        wanted = clip["context"].split(", ") if kind == "false" else [clip["name"]]
+        found[kind].append(float(any(words(name) in written for name in wanted)))
+    return {f"names {kind}": 100 * float(np.mean(values)) for kind, values in found.items() if values}
+
+
 def score(options: argparse.Namespace) -> None:
-    """Print a table."""
+    """Print tables, and write them where ``--output`` says."""
     clips = json.loads((options.clips / "clips.json").read_text())
+    table: list[Row] = []
     for path in options.heard:
         result = json.loads(path.read_text())
-        for part in ("texts", "voices", ""):
-            chosen = [clip for clip in clips if clip["part"].startswith(part)]
-            got = score_clips(chosen, result["rows"])
-            print(result["system"], part or "all", {key: round(value, 2) for key, value in got.items()})
+        own = {row["part"] for row in result["rows"]}
+        parts = [part for part in dict.fromkeys(clip["part"] for clip in clips) if part in own]
+        groups = {"all mixtures": ["texts", "voices"]} | {part: [part] for part in parts}
+        for group, members in groups.items():
+            chosen = [clip for clip in clips if clip["part"] in members]
+            rows = [row for row in result["rows"] if row["part"] in members]
+            if rows:
+                table.append({"system": result["system"], "clips of": group, **score_clips(chosen, rows)})
+        names = context_scores(clips, result["rows"])
+        if names:
+            table.append({"system": result["system"], "clips of": "names", **names})
+    for row in table:
+        print({key: round(value, 2) if isinstance(value, float) else value for key, value in row.items()})
+    if options.output:
+        report(table, options.output)
+
+
+def report(table: Sequence[Row], folder: Path) -> None:
+    """Write ``asr-tiny.json`` and ``asr-tiny.md``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "asr-tiny.json").write_text(json.dumps({"table": list(table)}, indent=1) + "\n")
+    columns = (
+        "system",
+        "clips of",
+        "clips",
+        "words",
+        "der",
+        "der_0",
+        "cpwer",
+        "tcpwer",
+        "right_number",
+        "rtf",
+    )
+    lines = [
+        "# asr-tiny beside offline cascades",
+        "",
+        f"`benchmarks/asr_tiny.py`, {datetime.now(UTC).date()}, {describe_machine()['cpu']}, one thread.",
+        "",
+        "| " + " | ".join(columns) + " |",
+        "| --- | --- |" + " --: |" * (len(columns) - 2),
+    ]
+    for row in table:
+        if "clips" in row:
+            cells = (row[column] for column in columns)
+            lines.append(
+                "| " + " | ".join(f"{c:.2f}" if isinstance(c, float) else str(c) for c in cells) + " |"
+            )
+    lines += ["", "| system | " + " | ".join(("names none", "names told", "names false")) + " |"]
+    lines.append("| --- | --: | --: | --: |")
+    for row in table:
+        if "names told" in row:
+            cells = [row.get(f"names {kind}", float("nan")) for kind in ("none", "told", "false")]
+            lines.append(f"| {row['system']} | " + " | ".join(f"{cell:.1f}" for cell in cells) + " |")
+    (folder / "asr-tiny.md").write_text("\n".join(lines) + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -281,6 +435,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("make")
     command.add_argument("--corpus", type=Path, required=True)
+    command.add_argument("--cmudict", type=Path, help="for names: cmudict.dict")
+    command.add_argument("--brown", type=Path, help="for names: the folder of Brown")
+    command.add_argument("--real", type=Path, help="folder with ljspeech and ami")
+    command.add_argument("--librivox", type=Path, help="pocketsphinx's test data, folder librivox")
+    command.add_argument("--digits", type=Path, help="recordings of the Free Spoken Digit Dataset")
     command.add_argument("--out", type=Path, required=True)
     command.set_defaults(run=make)
     command = commands.add_parser("hear")
@@ -289,12 +448,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("--name", help="in the table")
     command.add_argument("--whisper", help="folder of Whisper tiny.en in CTranslate2's format")
     command.add_argument("--threshold", type=float, default=0.35, help="of the cascade's clusters")
+    command.add_argument("--parts", nargs="*", help="beginnings of parts' names; all by default")
     command.add_argument("--first", type=int, default=0)
     command.add_argument("--out", type=Path, required=True)
     command.set_defaults(run=hear)
     command = commands.add_parser("score")
     command.add_argument("--clips", type=Path, required=True)
     command.add_argument("heard", type=Path, nargs="+")
+    command.add_argument("--output", type=Path)
     command.set_defaults(run=score)
     options = parser.parse_args(arguments)
     options.run(options)

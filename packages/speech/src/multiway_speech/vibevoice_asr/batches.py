@@ -121,7 +121,7 @@ class Conversations:
         labels_N = labels_F2.reshape(entry.frames // FRAMES, -1)
         spoken_N = np.zeros(len(labels_N), dtype=np.int64)
         for (start, end, *_), pieces in zip(entry.segments, self._pieces(entry), strict=True):
-            first, last = (int(round(seconds * 25 / FRAMES)) for seconds in (start, end))
+            first, last = (round(seconds * 25 / FRAMES) for seconds in (start, end))
             said = labels_N[first:last]
             if not pieces or not len(said):
                 continue

@@ -250,7 +250,8 @@ def _context(
     number = int(rng.integers(1, 6))
     names = [str(name) for name in rng.permutation(said)[: int(rng.integers(0, (number + 1) // 2 + 1))]]
     spoken = " ".join(texts).lower()
-    for other in (words[int(place)] for place in rng.integers(len(words), size=3 * number)):
+    drawn = rng.integers(len(words), size=3 * number) if words else []
+    for other in (words[int(place)] for place in drawn):
         if len(names) < number and other.lower() not in spoken and other not in names:
             names.append(other)
     listed = [str(name) for name in rng.permutation(names)] if names else []

@@ -32,7 +32,7 @@ _TEENS = (
     "nineteen",
 )
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_WITH_NAME = (
+WITH_NAME = (
     "Please ask {} to call me back.",
     "I think {} is right about that.",
     "My name is {}.",
@@ -133,7 +133,7 @@ def made_sentence(rng: random.Random, names: Sequence[str]) -> str:
     """One sentence: half with names, then digits, times, and short lines."""
     kind = rng.random()
     if kind < 0.5:
-        template = rng.choice(_WITH_NAME)
+        template = rng.choice(WITH_NAME)
         return template.format(*(rng.choice(names) for _ in range(template.count("{}"))))
     if kind < 0.7:
         spoken = " ".join(rng.choice(DIGITS) for _ in range(rng.randint(1, 7)))
