@@ -1,23 +1,22 @@
-"""Who said what and when: ``bundled:asr-tiny`` beside offline cascades, on conversations of held-out texts and voices.
+"""Who said what and when: ``bundled:asr-tiny`` on conversations of held-out texts and voices, names, real recordings.
 
-    python benchmarks/asr_tiny.py make --corpus corpus.npz --out clips
+    python benchmarks/asr_tiny.py make --corpus corpus.npz --out clips [--cmudict FILE --brown DIR] [--real DIR]
+        [--librivox DIR] [--digits DIR]
     python benchmarks/asr_tiny.py hear --clips clips --system bundled:asr-tiny --out asr-tiny.json
-    python benchmarks/asr_tiny.py hear --clips clips --system whisper --whisper whisper-tiny.en --out whisper.json
-    python benchmarks/asr_tiny.py hear --clips clips --system pocketsphinx --out pocketsphinx.json
-    python benchmarks/asr_tiny.py score --clips clips asr-tiny.json whisper.json pocketsphinx.json [--output DIR]
+    python benchmarks/asr_tiny.py score --clips clips asr-tiny.json [CASCADE ...] [--output DIR]
 
 * **make** mixes conversations (`multiway_speech.vibevoice_asr.mixtures`): 35 of texts that the training left out in
-  voices that it had, 15 of voices that it never had, and 100 short ones with a rare name for the context.
-* The **cascades** are silero-VAD, clustering of GE2E embeddings by their cosine, and a recognizer for each turn:
-  Whisper tiny.en (CTranslate2, greedy) or PocketSphinx with its English model.
+  voices that it had (``texts``), 15 of voices that it never had (``voices``); 100 sentences with a name that it never
+  had (``names-``), read by Piper; and copies of real recordings: LJSpeech, LibriVox, spoken digits, AMI.
+* **score** also takes the folder of transcripts of another system, one folder a part (`asr_cascade.py` writes such).
 * **DER** (pyannote.metrics) pools all clips, 0.25 s around each boundary of the reference left out; **cpWER** and
   **tcpWER** with a collar of 5 s (meeteval) pool all words. Letters only: case, punctuation and hyphens do not count,
   numbers in figures are spelt out.
-* **Context**: the share of names that are found, each clip heard with its name in a list of three and without the list;
-  and how often a name that nobody said is written when it is in the list.
+* **Names**: how many are found, each clip heard without a context and with the name in a list of three; and how often a
+  name that nobody said is written when it is in the list.
 
-Needs, beside the workspace, ``pip install meeteval pyannote.metrics``, and for the cascades ``faster-whisper
-silero-vad resemblyzer pocketsphinx``.
+Needs, beside the workspace, ``pip install meeteval pyannote.metrics``, and for ``make`` with names what
+`multiway_speech.speech_tokenizer.teachers` says.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -166,21 +164,24 @@ def find_real(options: argparse.Namespace) -> list[Row]:
 
 
 def hear(options: argparse.Namespace) -> None:
-    """Transcribe every clip with one system."""
+    """Transcribe every clip."""
+    from multiway_speech.vibevoice_asr.pipeline import AsrPipeline, TranscriptionOptions
+
     clips = json.loads((options.clips / "clips.json").read_text())
-    transcribe = systems(options)
+    pipeline = AsrPipeline.from_pretrained(options.system)
     rows: list[Row] = []
     for clip in clips[: options.first or None]:
         if options.parts and not clip["part"].startswith(tuple(options.parts)):
             continue
         path = options.clips / clip["file"]
         started, cpu = time.perf_counter(), time.process_time()
-        segments = transcribe(path, clip.get("context", ""))
+        transcript = pipeline(path, TranscriptionOptions(context=clip.get("context", "")))
         rows.append(
             {
                 "file": clip["file"],
                 "part": clip["part"],
-                "segments": segments,
+                "segments": [list(asdict(segment).values()) for segment in transcript.segments],
+                "problems": transcript.problems,
                 "seconds": time.perf_counter() - started,
                 "cpu": time.process_time() - cpu,
                 "duration": soundfile.info(path).duration,
@@ -189,106 +190,30 @@ def hear(options: argparse.Namespace) -> None:
     options.out.write_text(json.dumps({"system": options.name or options.system, "rows": rows}, indent=1))
 
 
-def systems(options: argparse.Namespace) -> Callable[[Path, str], list[Any]]:
-    """A function from a file and its context to (start, end, speaker, text)."""
-    if options.system in ("whisper", "pocketsphinx"):
-        return cascade(options)
-    from multiway_speech.vibevoice_asr.pipeline import AsrPipeline, TranscriptionOptions
+def read_heard(path: Path, clips: Sequence[Row]) -> Row:
+    """What ``hear`` wrote, or a folder of transcripts with a folder for each part."""
+    if path.is_file():
+        result: Row = json.loads(path.read_text())
+        return result
+    from multiway_speech.result import Transcript
 
-    pipeline = AsrPipeline.from_pretrained(options.system)
-
-    def ours(path: Path, context: str) -> list[Any]:
-        transcript = pipeline(path, TranscriptionOptions(context=context))
-        return [list(asdict(segment).values()) for segment in transcript.segments]
-
-    return ours
-
-
-def cascade(options: argparse.Namespace) -> Callable[[Path, str], list[Any]]:
-    """Voice activity, embeddings of windows, clusters, and a recognizer for each turn."""
-    import torch
-    from resemblyzer import VoiceEncoder
-    from silero_vad import get_speech_timestamps, load_silero_vad
-
-    torch.set_num_threads(1)
-    vad, embedder = load_silero_vad(), VoiceEncoder("cpu", verbose=False)
-    recognize = whisper(options.whisper) if options.system == "whisper" else pocketsphinx()
-
-    def transcribe(path: Path, context: str) -> list[Any]:
-        waveform, _ = soundfile.read(path, dtype="float32")
-        stretches = get_speech_timestamps(
-            torch.from_numpy(waveform), vad, sampling_rate=RATE, min_silence_duration_ms=100, speech_pad_ms=30
+    rows: list[Row] = []
+    for clip in clips:
+        file = (path / clip["part"] / clip["file"]).with_suffix(".json")
+        if not file.is_file():
+            continue
+        transcript = Transcript.load(file)
+        seconds = json.loads((file.parent / "seconds.json").read_text())
+        rows.append(
+            {
+                "file": clip["file"],
+                "part": clip["part"],
+                "segments": [list(asdict(segment).values()) for segment in transcript.segments],
+                "seconds": seconds[file.stem],
+                "duration": transcript.duration,
+            }
         )
-        windows = []  # of a second and a half at most, as GE2E was trained on
-        for stretch in stretches:
-            start, end = stretch["start"], stretch["end"]
-            pieces = max(1, round((end - start) / (1.5 * RATE)))
-            edges = np.linspace(start, end, pieces + 1).astype(int)
-            windows += list(pairwise(edges))
-        if not windows:
-            return []
-        embedded = [embedder.embed_utterance(loud(waveform[start:end])) for start, end in windows]
-        labels = cluster(np.stack(embedded), options.threshold)
-        turns: list[list[int]] = []
-        for (start, end), label in zip(windows, labels, strict=True):
-            if turns and turns[-1][2] == label and start - turns[-1][1] < 0.5 * RATE:
-                turns[-1][1] = end
-            else:
-                turns.append([start, end, label])
-        return [
-            [start / RATE, end / RATE, int(label), recognize(waveform[start:end])]
-            for start, end, label in turns
-        ]
-
-    return transcribe
-
-
-def loud(waveform: np.ndarray) -> np.ndarray:
-    """At -30 dBFS, as GE2E's own preprocessing has it, and at least as long as its window."""
-    gain = 10 ** (-30 / 20) / (np.sqrt(np.square(waveform).mean()) + 1e-6)
-    return np.pad(waveform * gain, (0, max(0, 8000 - len(waveform))))
-
-
-def cluster(embeddings: np.ndarray, threshold: float) -> list[int]:
-    """Agglomerative clustering by average cosine distance; numbers by first appearance."""
-    from scipy.cluster.hierarchy import fcluster, linkage
-
-    if len(embeddings) == 1:
-        return [0]
-    found = fcluster(linkage(embeddings, "average", metric="cosine"), threshold, "distance")
-    numbers: dict[int, int] = {}
-    return [numbers.setdefault(int(label), len(numbers)) for label in found]
-
-
-def whisper(folder: str) -> Callable[[np.ndarray], str]:
-    """Greedy, without timestamps or what was said before."""
-    from faster_whisper import WhisperModel
-
-    model = WhisperModel(folder, device="cpu", compute_type="float32", cpu_threads=1)
-
-    def recognize(waveform: np.ndarray) -> str:
-        found, _ = model.transcribe(
-            waveform, beam_size=1, language="en", without_timestamps=True, condition_on_previous_text=False
-        )
-        return " ".join(segment.text.strip() for segment in found)
-
-    return recognize
-
-
-def pocketsphinx() -> Callable[[np.ndarray], str]:
-    """The model that comes with the package."""
-    from pocketsphinx import Decoder
-
-    decoder = Decoder(samprate=RATE, loglevel="FATAL")
-
-    def recognize(waveform: np.ndarray) -> str:
-        decoder.start_utt()
-        decoder.process_raw((waveform * 32767).clip(-32768, 32767).astype(np.int16).tobytes(), full_utt=True)
-        decoder.end_utt()
-        found = decoder.hyp()
-        return "" if found is None else found.hypstr
-
-    return recognize
+    return {"system": path.name, "rows": rows}
 
 
 def score_clips(clips: Sequence[Row], rows: Sequence[Row]) -> Row:
@@ -371,7 +296,7 @@ def score(options: argparse.Namespace) -> None:
     clips = json.loads((options.clips / "clips.json").read_text())
     table: list[Row] = []
     for path in options.heard:
-        result = json.loads(path.read_text())
+        result = read_heard(path, clips)
         own = {row["part"] for row in result["rows"]}
         parts = [part for part in dict.fromkeys(clip["part"] for clip in clips) if part in own]
         groups = {"all mixtures": ["texts", "voices"]} | {part: [part] for part in parts}
@@ -446,8 +371,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("--clips", type=Path, required=True)
     command.add_argument("--system", default="bundled:asr-tiny")
     command.add_argument("--name", help="in the table")
-    command.add_argument("--whisper", help="folder of Whisper tiny.en in CTranslate2's format")
-    command.add_argument("--threshold", type=float, default=0.35, help="of the cascade's clusters")
     command.add_argument("--parts", nargs="*", help="beginnings of parts' names; all by default")
     command.add_argument("--first", type=int, default=0)
     command.add_argument("--out", type=Path, required=True)

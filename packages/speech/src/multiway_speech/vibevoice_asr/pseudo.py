@@ -1,11 +1,12 @@
 """Text as if it had been heard: made-up encoder frames for sentences that nobody read aloud.
 
-A small decoder cannot learn spelling, the transcript's format, and where to look from a few hours of speech alone. Text
-is plentiful: its phones, given durations, stand for sound. A frame is what the encoders answer to the phones at its
-place on average (a linear fit to real frames), plus what is left over of a real frame at the same place, so that noise,
-its course in time, and the position that Whisper adds to its columns are real; plus a made-up speaker.
+A small decoder cannot learn spelling, the transcript's format, and where to look from a few hours of speech alone: it
+soon knows the sentences by heart. Text is plentiful. Its phones are given the head's answers (:mod:`phone_head`) to
+phones that were really said, cut out of speech whose texts the head was not taught, so that they are as unsure as they
+will be; the acoustic numbers are those of the phones on average, of a made-up speaker, and what is left over of a real
+frame.
 
-Shape suffixes: F frames, D numbers of a frame, P phones, A acoustic and S semantic numbers.
+Shape suffixes: F frames, N columns (two a frame), D numbers of a frame, P phones, A acoustic numbers.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,7 @@ from multiway_speech.vibevoice_asr.mixtures import (
     make_plan,
     rare_words,
 )
+from multiway_speech.vibevoice_asr.phone_head import columns, targets
 from multiway_speech.vibevoice_asr.sentences import is_held_out, made_sentence, rare_names
 
 _RIDGE = 10.0
@@ -81,40 +84,55 @@ class PseudoFeatures:
     def __init__(
         self, speakers: TextSpeakers, real: Features, count: int, seed: int, context_chance: float = 0.3
     ) -> None:
+        """``real``: features with the phone head's answers."""
         self._plans: list[Plan] = [
             make_plan(speakers, np.random.default_rng((seed, number)), context_chance=context_chance)
             for number in range(count)
         ]
         self._seed = seed
-        self._fit(real)
         self.entries = [
             Entry(0, num_frames(plan.seconds), plan.seconds, plan.segments, plan.context, plan.names)
             for plan in self._plans
         ]
-
-    def _fit(self, real: Features) -> None:
-        """Least squares of frames on the phones of both columns, speakers' means, and what both leave over."""
         known = [
             place
             for place in range(len(real.entries))
-            if (real.labels(place) != UNKNOWN).all() and real.entries[place].voices
+            if real.entries[place].voices and (real.labels(place) != UNKNOWN).all()
         ]
+        self._collect(real, known)
+        self._fit(real, known[:300])
+
+    def _collect(self, real: Features, known: Sequence[int]) -> None:
+        """Cut the answers to untaught texts up into phones."""
+        self._said: list[list[np.ndarray]] = [[] for _ in PHONES]
+        for place in known:
+            answers_NP = columns(real, place)
+            labels_N = targets(real, place, untaught=True)
+            edges = [0, *(np.flatnonzero(np.diff(labels_N)) + 1), len(labels_N)]
+            for start, end in pairwise(edges):
+                if labels_N[start] != UNKNOWN:
+                    self._said[labels_N[start]].append(answers_NP[start:end].copy())
+            silence = np.flatnonzero(real.labels(place).reshape(-1) == 0)
+            if len(silence):
+                self._said[0].append(answers_NP[silence[:50]].copy())
+
+    def _fit(self, real: Features, known: Sequence[int]) -> None:
+        """Least squares of acoustic numbers on phones, speakers' means, and what both leave over."""
         design = np.concatenate([_one_hot(real.labels(place)) for place in known])
-        frames = np.concatenate([real.frames(place).astype(np.float32) for place in known])
+        frames = np.concatenate([real.frames(place)[:, :ACOUSTIC].astype(np.float32) for place in known])
         gram = design.T @ design + _RIDGE * np.eye(design.shape[1], dtype=np.float32)
-        self.base_PD = np.linalg.solve(gram, design.T @ frames).astype(np.float32)
+        self._base_PA = np.linalg.solve(gram, design.T @ frames).astype(np.float32)
         self._rest: list[np.ndarray] = []
         means: list[np.ndarray] = []
         for place in known:
-            rest = real.frames(place).astype(np.float32) - _one_hot(real.labels(place)) @ self.base_PD
+            rest = real.frames(place)[:, :ACOUSTIC].astype(np.float32)
+            rest -= _one_hot(real.labels(place)) @ self._base_PA
             for speaker, spoken in _spoken(real.entries[place]):
-                mean = rest[spoken, :ACOUSTIC].mean(axis=0)
-                rest[spoken, :ACOUSTIC] -= mean
+                mean = rest[spoken].mean(axis=0) if spoken.any() else np.zeros(ACOUSTIC)
+                rest[spoken] -= mean
                 if speaker is not None and spoken.sum() > 25:
                     means.append(mean)
             self._rest.append(rest.astype(np.float16))
-        self._rest.sort(key=len)
-        self._lengths = np.array([len(rest) for rest in self._rest])
         covariance = np.cov(np.stack(means).T) + 1e-6 * np.eye(ACOUSTIC)
         self._speaker_AA = np.linalg.cholesky(covariance).astype(np.float32)
 
@@ -122,20 +140,26 @@ class PseudoFeatures:
         """Float16 (F, D) of one conversation."""
         rng = np.random.default_rng((self._seed, place, 1))
         entry, labels = self.entries[place], self.labels(place)
-        frames = _one_hot(labels) @ self.base_PD
-        longer = np.searchsorted(self._lengths, entry.frames)
-        if longer == len(self._rest):
-            rest = np.concatenate([self._rest[int(rng.integers(len(self._rest)))] for _ in range(40)])
-        else:
-            rest = self._rest[int(rng.integers(longer, min(longer + 100, len(self._rest))))]
-        # At full strength what is left over, which is of other words, hides more than a voice does.
-        frames += rest[: entry.frames] * np.float32(rng.uniform(0.2, 0.8))
+        acoustic = _one_hot(labels) @ self._base_PA
+        rest = np.concatenate([self._rest[int(rng.integers(len(self._rest)))] for _ in range(3)])
+        acoustic += np.resize(rest, acoustic.shape)
         voices: dict[int | None, np.ndarray] = {}
         for speaker, spoken in _spoken(entry):
             if speaker not in voices:
                 voices[speaker] = self._speaker_AA @ rng.standard_normal(ACOUSTIC).astype(np.float32)
-            frames[spoken, :ACOUSTIC] += voices[speaker]
-        return frames.astype(np.float16)
+            acoustic[spoken] += voices[speaker]
+        semantic = self._answers(labels.reshape(-1), rng).reshape(entry.frames, -1)
+        return np.concatenate([acoustic.astype(np.float16), semantic], axis=1)
+
+    def _answers(self, labels_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Float16 (N, P): for each phone the answers to one that was said, stretched to its length."""
+        rows = []
+        edges = [0, *(np.flatnonzero(np.diff(labels_N)) + 1), len(labels_N)]
+        for start, end in pairwise(edges):
+            said = self._said[labels_N[start]] or self._said[0]
+            one = said[int(rng.integers(len(said)))]
+            rows.append(one[(np.arange(end - start) * len(one)) // (end - start)])
+        return np.concatenate(rows)
 
     def labels(self, place: int) -> np.ndarray:
         """Uint8 (F, 2) of one conversation."""

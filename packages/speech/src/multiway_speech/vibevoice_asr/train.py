@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from multiway_core.training import TrainConfig, Trainer, load_ema_into
+from multiway_core.training import TrainConfig, Trainer, checkpoints
+from safetensors.torch import load_file
 
 from multiway_speech.language_model import LanguageModelConfig
 from multiway_speech.speech_tokenizer.config import TINY_25HZ
@@ -26,7 +27,7 @@ from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice_asr import corpus as corpora
 from multiway_speech.vibevoice_asr.batches import Conversations, Source
 from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
-from multiway_speech.vibevoice_asr.features import FRAMES, Features
+from multiway_speech.vibevoice_asr.features import FRAMES, PHONES, Features
 from multiway_speech.vibevoice_asr.objective import AsrObjective, Listener
 from multiway_speech.vibevoice_asr.pseudo import PseudoFeatures, TextSpeakers
 from multiway_speech.vibevoice_asr.vocabulary import FIXED, TOKENS, save_tokenizer, train_tokenizer
@@ -46,7 +47,7 @@ TINY = VibeVoiceAsrConfig(
         rope_theta=10_000.0,
     ),
     tokens=TOKENS,
-    whisper=WhisperEncoderConfig(),
+    whisper=WhisperEncoderConfig(phones=len(PHONES)),
     stacked=FRAMES,
 )
 """``bundled:asr-tiny``: half a minute of speech in one pass."""
@@ -58,6 +59,14 @@ def tokenizer_of(output: Path, phones: Path) -> TextTokenizer:
         texts = [json.loads(line)["text"] for line in phones.read_text("utf-8").splitlines()]
         save_tokenizer(train_tokenizer(sorted(texts), PIECES), output)
     return TextTokenizer.from_folder(output)
+
+
+def load_start(model: Listener, run: Path) -> None:
+    """Copy what fits of a run's averaged weights: a run on other frames has another semantic connector."""
+    folder = checkpoints.checkpoints_in(run)[-1]
+    found = load_file(folder / "ema" / "model.safetensors")
+    own = model.state_dict()
+    model.load_state_dict({**own, **{k: v for k, v in found.items() if own[k].shape == v.shape}})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -93,12 +102,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sources.append((real, 1 - options.pseudo))
     if options.pseudo > 0:
         speakers = TextSpeakers(options.phones, corpora.load(options.corpus))
-        made_up = PseudoFeatures(speakers, Features(parts[:2]), options.pseudo_count, options.seed)
+        made_up = PseudoFeatures(speakers, real, options.pseudo_count, options.seed)
         sources.append((made_up, options.pseudo))
     torch.manual_seed(options.seed)
     model = Listener(TINY, PIECES)
     if options.start:
-        load_ema_into(model, options.start)
+        load_start(model, options.start)
     config = TrainConfig(
         steps=options.steps,
         learning_rate=options.learning_rate,

@@ -40,6 +40,8 @@ class WhisperEncoderConfig:
     margin: int = 100
     """Columns that are dropped on each side of a cut."""
     sample_rate: int = 16_000
+    phones: int = 0
+    """If given, a head tells the probabilities of so many phones, and frames are of these."""
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.num_heads:
@@ -53,7 +55,7 @@ class WhisperEncoderConfig:
     @property
     def latent_size(self) -> int:
         """Numbers in a frame."""
-        return self.hidden_size * self.stacked
+        return (self.phones or self.hidden_size) * self.stacked
 
     @property
     def hop(self) -> int:
@@ -83,6 +85,26 @@ class WhisperLayer(nn.Module):
         return x_BNC + self.down(nn.functional.gelu(self.up(self.feedforward_norm(x_BNC))))
 
 
+class PhoneHead(nn.Module):
+    """Columns of the encoder -> probabilities of phones: what the semantic tokenizer's proxy task is to the paper's.
+
+    Two convolutions over a tenth of a second each. Phones are what a few hours of speech teach well; how they are
+    spelt, text alone can teach.
+    """
+
+    def __init__(self, hidden_size: int, phones: int, width: int = 256) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(hidden_size, width, 5, padding=2)
+        self.conv2 = nn.Conv1d(width, width, 5, padding=2)
+        self.output = Linear(width, phones)
+
+    def forward(self, columns_BNC: Tensor) -> Tensor:
+        """(B, N, C) -> logits (B, N, P)."""
+        x_BCN = nn.functional.gelu(self.conv1(columns_BNC.transpose(1, 2)))
+        x_BCN = nn.functional.gelu(self.conv2(x_BCN))
+        return self.output(x_BCN.transpose(1, 2))
+
+
 class WhisperEncoder(nn.Module):
     """Waveform -> frames of stacked columns."""
 
@@ -95,6 +117,7 @@ class WhisperEncoder(nn.Module):
         self.positions = nn.Parameter(torch.zeros(config.positions, size))
         self.layers = nn.ModuleList(WhisperLayer(size, config.num_heads) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(size)
+        self.phones = PhoneHead(size, config.phones) if config.phones else None
 
     def forward(self, waveform_B1T: Tensor) -> Tensor:
         """(B, 1, T) -> (B, ceil(T / hop), D)."""
@@ -114,6 +137,8 @@ class WhisperEncoder(nn.Module):
         """Frames (B, T / hop, D) of whole frames of samples, a window's length at most."""
         mels_BMN = log_mel(waveform_B1T[:, 0], self.config.num_mels).to(waveform_B1T.dtype)
         columns_BNC = self.columns(mels_BMN)
+        if self.phones is not None:
+            columns_BNC = self.phones(columns_BNC).softmax(-1)
         return columns_BNC.unflatten(1, (-1, self.config.stacked)).flatten(2)
 
 
