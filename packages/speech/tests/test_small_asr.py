@@ -13,13 +13,13 @@ from multiway_core.errors import InputError
 from multiway_speech.language_model import LanguageModelConfig
 from multiway_speech.speech_tokenizer.config import SpectrumConfig, SpeechTokenizerConfig
 from multiway_speech.text_tokenizer import TextTokenizer
-from multiway_speech.vibevoice_asr import checkpoint, folder, sentences
+from multiway_speech.vibevoice_asr import checkpoint, folder, phone_head, sentences
 from multiway_speech.vibevoice_asr import corpus as corpora
-from multiway_speech.vibevoice_asr.batches import Conversations
+from multiway_speech.vibevoice_asr.batches import DELAY, Conversations
 from multiway_speech.vibevoice_asr.causal_attention import causal_attention
 from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
 from multiway_speech.vibevoice_asr.corpus import Corpus, Utterance
-from multiway_speech.vibevoice_asr.features import Entry, Features, label_columns, write
+from multiway_speech.vibevoice_asr.features import PHONES, Entry, Features, label_columns, write
 from multiway_speech.vibevoice_asr.mixtures import GRID, HELD_OUT_VOICES, Pool, make_mixture
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
 from multiway_speech.vibevoice_asr.objective import IGNORED, AsrObjective, Listener
@@ -36,6 +36,7 @@ TEXTS = (
     "I see.",
 )
 PIECES = 300
+SIZE = 64 + 2 * len(PHONES)
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +74,11 @@ class NoConversations:
 
 
 class NoEars(torch.nn.Module):
-    """In the place of the encoders: the loudness of each frame, over and over."""
+    """In the place of the encoders and the phone head: the loudness of each frame, over and over."""
 
     def forward(self, waveform_T: np.ndarray) -> torch.Tensor:
         padded = np.pad(waveform_T, (0, -len(waveform_T) % 1280)).reshape(-1, 640)
-        return torch.from_numpy(padded.std(axis=1)).float()[:, None].expand(-1, 64 + 16).contiguous()
+        return torch.from_numpy(padded.std(axis=1)).float()[:, None].expand(-1, SIZE).contiguous()
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def small_config() -> VibeVoiceAsrConfig:
             max_positions=1024,
         ),
         tokens=TOKENS,
-        whisper=WhisperEncoderConfig(hidden_size=8, num_layers=1, num_heads=2),
+        whisper=WhisperEncoderConfig(hidden_size=8, num_layers=1, num_heads=2, phones=len(PHONES)),
         stacked=2,
     )
 
@@ -176,7 +177,7 @@ def test_batches_hold_prompt_and_answer(features, tokenizer) -> None:
     batch = conversations(0, 0, 1)
     assert torch.equal(batch.tokens_BT, conversations(0, 0, 1).tokens_BT)
     assert int((batch.tokens_BT == TOKENS.frame).sum()) == len(batch.frames_ND) == int(batch.lengths_B.sum())
-    assert batch.frames_ND.shape[1] == 2 * (64 + 16)
+    assert batch.frames_ND.shape[1] == 2 * SIZE
     assert len(batch.speakers_N) == len(batch.spoken_N) == len(batch.frames_ND)
     for tokens_T, answer_T in zip(batch.tokens_BT, batch.answer_BT, strict=True):
         written = answer_T[answer_T != IGNORED]
@@ -195,8 +196,8 @@ def test_pieces_lie_where_they_are_said(corpus, tokenizer) -> None:
     conversations = Conversations([(NoConversations(), 1.0)], tokenizer, TOKENS)
     entry = Entry(0, len(labels), mixture.seconds, mixture.segments)
     spoken = conversations._spoken(entry, labels)
-    assert not spoken[: int(start / GRID)].any()
-    assert not spoken[int(np.ceil(end / GRID)) :].any()
+    assert not spoken[: int(start / GRID) + DELAY].any()
+    assert not spoken[int(np.ceil(end / GRID)) + DELAY :].any()
     pieces = tokenizer.encode(text)
     said = [piece for piece in spoken if piece]
     places = [pieces.index(piece) for piece in said]
@@ -259,12 +260,40 @@ def test_text_is_heard_as_frames(corpus, tokenizer, tmp_path) -> None:
     made_up = PseudoFeatures(speakers, Features([real]), count=5, seed=0)
     for place, entry in enumerate(made_up.entries):
         frames = made_up.frames(place)
-        assert frames.shape == (entry.frames, 80)
+        assert frames.shape == (entry.frames, SIZE)
         assert entry.frames % 2 == 0
         assert np.isfinite(frames).all()
         assert np.array_equal(frames, made_up.frames(place))
     batch = Conversations([(made_up, 1.0)], tokenizer, TOKENS, size=300)(0, 0, 1)
     assert int((batch.spoken_N > 0).sum()) > 5
+
+
+def test_the_phone_head_learns_and_its_answers_become_features(tmp_path: Path) -> None:
+    """Columns of two kinds stand for two phones."""
+    rng = np.random.default_rng(0)
+    frames, labels, lines = [], [], []
+    for number in range(8):
+        kinds = np.repeat(rng.integers(0, 2, size=20), 5)
+        columns_NC = rng.standard_normal((200, 8)) * 0.1
+        columns_NC[:, 0] = np.repeat(kinds, 2) * 2
+        frames.append(np.concatenate([np.zeros((100, 64)), columns_NC.reshape(100, 16)], axis=1))
+        labels.append(np.repeat(kinds + 1, 2).reshape(100, 2))
+        text = "Taught." if not phone_head.is_untaught("Taught.") else "It is taught."
+        entry = {"start": 100 * number, "frames": 100, "seconds": 4.0, "segments": [[0.0, 4.0, 0, text]]}
+        lines.append(json.dumps(entry))
+    source = tmp_path / "heard" / "0"
+    source.mkdir(parents=True)
+    np.save(source / "frames.npy", np.concatenate(frames).astype(np.float16))
+    np.save(source / "labels.npy", np.concatenate(labels).astype(np.uint8))
+    (source / "index.jsonl").write_text("\n".join(lines))
+    head = phone_head.train(Features([source]), epochs=120, learning_rate=1e-2)
+    phone_head.convert(source, head, tmp_path / "0")
+    told = Features([tmp_path / "0"])
+    assert told.frames(0).shape == (100, SIZE)
+    guessed = phone_head.columns(told, 0).argmax(axis=1)
+    assert (guessed == told.labels(0).reshape(-1)).mean() > 0.9
+    unknown = phone_head.targets(told, 0, untaught=True)
+    assert (unknown == 255).all()
 
 
 def test_a_model_of_ours_comes_back_from_its_folder(tmp_path: Path) -> None:

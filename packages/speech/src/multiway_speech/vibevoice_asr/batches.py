@@ -19,6 +19,9 @@ from multiway_speech.vibevoice_asr.objective import IGNORED, SPEAKERS, Batch
 from multiway_speech.vibevoice_asr.prompt import write_prompt
 from multiway_speech.vibevoice_asr.vocabulary import NOISE, SILENCE, write_answer
 
+DELAY = 3
+"""Positions."""
+
 
 class Source(Protocol):
     """Conversations with their frames."""
@@ -114,8 +117,9 @@ class Conversations:
         return [self.tokenizer.encode(text) for text in texts]
 
     def _spoken(self, entry: Entry, labels_F2: np.ndarray) -> np.ndarray:
-        """Int64 (N,): the piece that is about to be said at each position, 0 in silence.
+        """Int64 (N,): the piece that was said :data:`DELAY` positions before each, 0 in silence.
 
+        By then the decoder, which does not look ahead, has heard how it ends.
         As many letters of the text are over as phones of the segment; where no phones are known, as its time.
         """
         labels_N = labels_F2.reshape(entry.frames // FRAMES, -1)
@@ -135,7 +139,7 @@ class Conversations:
             row = np.array(pieces)[place.clip(0, len(pieces) - 1)]
             row[(said == 0).all(axis=1)] = 0
             spoken_N[first:last] = row[: len(spoken_N) - first]
-        return spoken_N
+        return np.concatenate([np.zeros(DELAY, dtype=np.int64), spoken_N])[: len(spoken_N)]
 
     def _letters(self, piece: int) -> float:
         if piece not in self._counts:

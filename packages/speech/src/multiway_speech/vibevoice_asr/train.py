@@ -86,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--warmup", type=int, default=100)
     parser.add_argument("--schedule", choices=("constant", "linear", "cosine"), default="constant")
     parser.add_argument("--hints", type=float, default=1.0, help="weight of the hints about frames")
+    parser.add_argument("--hints-only", action="store_true", help="only the lower half, without answers")
     parser.add_argument("--spoken", type=float, default=0.3, help="weight of the rough place of each piece")
     parser.add_argument("--minutes", type=float, help="stop after so long; call again to go on")
     parser.add_argument("--seed", type=int, default=0)
@@ -125,6 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     objective = AsrObjective(
         piece_weight=0.3 * options.hints,
         spoken_weight=options.spoken,
+        hints_only=options.hints_only,
         speaker_weight=0.3 * options.hints,
         time_weight=0.1 * options.hints,
     )
