@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from multiway_speech.language_model import LanguageModelConfig
 from multiway_speech.speech_tokenizer.config import ACOUSTIC, SEMANTIC, SpeechTokenizerConfig
-from multiway_speech.vibevoice_asr.whisper_encoder import WhisperEncoderConfig
+from multiway_speech.vibevoice_asr.whisper_encoder import WhisperConfig
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,22 @@ class VibeVoiceAsrConfig:
     semantic: SpeechTokenizerConfig = SEMANTIC
     text: LanguageModelConfig = field(default_factory=LanguageModelConfig)
     tokens: AsrTokens = field(default_factory=AsrTokens)
-    whisper: WhisperEncoderConfig | None = None
-    """If given, the encoder of Whisper stands in the place of the semantic tokenizer; no published model has that."""
+    whisper: WhisperConfig | None = None
+    """If given, Whisper stands in the place of the semantic tokenizer: its words, where they are said, are added to the
+    acoustic frames. No published model has that."""
     stacked: int = 1
     """Frames of sound that stand at one position of the language model; one in the published models."""
 
     def __post_init__(self) -> None:
-        semantic = self.whisper or self.semantic
-        if (self.acoustic.hop, self.acoustic.sample_rate) != (semantic.hop, semantic.sample_rate):
+        if self.whisper is None and self.acoustic.hop != self.semantic.hop:
             raise ValueError(
-                f"acoustic frames are {self.acoustic.hop} samples at {self.acoustic.sample_rate} Hz and semantic ones "
-                f"{semantic.hop} at {semantic.sample_rate}; they must be equal"
+                f"acoustic frames are {self.acoustic.hop} samples and semantic ones {self.semantic.hop}; "
+                "they must be equal"
+            )
+        if self.whisper is not None and self.whisper.sample_rate != self.acoustic.sample_rate:
+            raise ValueError(
+                f"Whisper hears {self.whisper.sample_rate} Hz and the acoustic tokenizer "
+                f"{self.acoustic.sample_rate} Hz; they must be equal"
             )
 
     @property
@@ -51,11 +56,6 @@ class VibeVoiceAsrConfig:
     def num_positions(self, num_samples: int) -> int:
         """Positions for so many samples, the last one partial."""
         return -(-num_samples // self.hop)
-
-    @property
-    def semantic_size(self) -> int:
-        """Numbers in a semantic frame."""
-        return (self.whisper or self.semantic).latent_size
 
 
 VIBEVOICE_ASR = VibeVoiceAsrConfig(

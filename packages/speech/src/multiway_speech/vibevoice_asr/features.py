@@ -1,9 +1,8 @@
-"""Mixed conversations as the frozen encoders hear them: made once, read from disk in training.
+"""Mixed conversations as the frozen acoustic encoder hears them: made once, read from disk in training.
 
-    python -m multiway_speech.vibevoice_asr.features --corpus corpus.npz --codec bundled:codec-tiny \
-        --whisper whisper-tiny.en/model.bin --out features/0 --count 2000 --seed 0
+    python -m multiway_speech.vibevoice_asr.features --corpus corpus.npz --out features --parts 6 --count 400 --seed 1
 
-A folder holds ``frames.npy``, float16 (frames, 64 + 768), ``labels.npy``, uint8 (frames, 2), the phone at the middle of
+A part holds ``frames.npy``, float16 (frames, 64), ``labels.npy``, uint8 (frames, 2), the phone at the middle of
 each half of a frame, and ``index.jsonl`` with a conversation a line.
 
 Shape suffixes: T samples, F frames, D numbers of a frame.
@@ -26,8 +25,6 @@ from multiway_speech.speech_tokenizer import folder
 from multiway_speech.vibevoice_asr import corpus as corpora
 from multiway_speech.vibevoice_asr.corpus import SILENCE
 from multiway_speech.vibevoice_asr.mixtures import Mixture, Pool, Segment, make_mixture
-from multiway_speech.vibevoice_asr.whisper_encoder import WhisperEncoder
-from multiway_speech.vibevoice_asr.whisper_weights import load_whisper_encoder
 
 PHONES = (SILENCE, *"abdefhijklmnopstuvwzæðŋɑɔəɛɜɡɪɹʃʊʌʒθɾɫʔ", "?")
 """The last stands for all others."""
@@ -36,7 +33,7 @@ UNKNOWN = 255
 _IDS = {phone: number for number, phone in enumerate(PHONES)}
 COLUMN_SECONDS = 0.02
 ACOUSTIC = 64
-"""Numbers at the beginning of a frame that are the acoustic encoder's."""
+"""Numbers of a frame."""
 FRAMES = 2
 """Frames come in pairs: that many stand at one position of the decoder."""
 
@@ -55,22 +52,21 @@ class Entry:
 
 
 class Ears(nn.Module):
-    """Both frozen encoders, as :class:`~multiway_speech.vibevoice_asr.model.VibeVoiceAsr` has them."""
+    """The frozen acoustic encoder, as :class:`~multiway_speech.vibevoice_asr.model.VibeVoiceAsr` has it."""
 
-    def __init__(self, codec: str | Path, whisper: WhisperEncoder) -> None:
+    def __init__(self, codec: str | Path) -> None:
         super().__init__()
         tokenizer = folder.load(codec)
-        assert tokenizer.config.hop == whisper.config.hop
         self.config = tokenizer.config
         self.acoustic = tokenizer.encoder
-        self.semantic = whisper
 
     @torch.no_grad()
     def forward(self, waveform_T: np.ndarray) -> Tensor:
         """Frames (F, D) of a waveform at the model's loudness, the last one filled up with silence."""
         samples = torch.from_numpy(waveform_T)
         whole_11T = nn.functional.pad(samples, (0, -len(samples) % (FRAMES * self.config.hop)))[None, None]
-        return torch.cat([self.acoustic(whole_11T), self.semantic(whole_11T)], dim=-1)[0].float()
+        frames_FD: Tensor = self.acoustic(whole_11T)[0].float()
+        return frames_FD
 
 
 def label_columns(mixture: Mixture, frames: int) -> np.ndarray:
@@ -160,7 +156,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--codec", default="bundled:codec-tiny")
-    parser.add_argument("--whisper", type=Path, required=True, help="model.bin of Whisper tiny.en")
     parser.add_argument("--out", type=Path, required=True, help="folder; parts are made in it, 0, 1, ...")
     parser.add_argument("--parts", type=int, default=1)
     parser.add_argument("--count", type=int, default=500, help="conversations in a part")
@@ -169,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     pool = Pool(corpora.load(options.corpus), options.part)
-    ears = Ears(options.codec, load_whisper_encoder(options.whisper)).eval()
+    ears = Ears(options.codec).eval()
     for part in range(options.parts):
         path = options.out / str(part)
         if (path / "index.jsonl").is_file():

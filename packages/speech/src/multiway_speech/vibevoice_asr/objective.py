@@ -1,17 +1,16 @@
 """What the small VibeVoice-ASR is trained for: the answer's tokens, and hints about the frames from half way up.
 
-Cross-entropy on the assistant's turn is the published objective (arXiv 2601.18184, section 2.3). A decoder that starts
-from nothing finds out very slowly from it alone where in the sound each word is. So the states of the frames in the
-middle of the decoder also have to tell, through heads that are dropped afterwards: the pieces of text that are said
-(connectionist temporal classification against the embedding, and, since that takes long to find out what is where,
-roughly the piece at each place), which of the speakers is speaking, and the time.
+Cross-entropy on the assistant's turn is the published objective (arXiv 2601.18184, section 2.3). So that a decoder that
+starts from nothing soon knows who speaks and where it is, the states of the positions of sound in the middle of the
+decoder also have to tell the speaker and the time, through heads that are dropped afterwards; and a head of the layer
+above has to look at the word that is to be written next.
 
-Shape suffixes: B batch, T tokens, N frames of all rows, D numbers of a frame, E hidden size, V vocabulary, S pieces.
+Shape suffixes: B batch, T tokens, N positions of sound of all rows, D their numbers, E hidden size, V vocabulary.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from multiway_blocks.attention import Attention
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from multiway_speech.language_model import Connector, LanguageModel
 from multiway_speech.vibevoice_asr.causal_attention import causal_attention
 from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
+from multiway_speech.vibevoice_asr.heard_words import WordConnector
 
 IGNORED = -100
 SPEAKERS = 4
@@ -41,30 +41,28 @@ class Batch:
     answer_BT: Tensor
     """The next token where it belongs to the answer, else :data:`IGNORED`."""
     frames_ND: Tensor
+    """Acoustic numbers of the frames at each position."""
+    words_NK: Tensor
+    """The piece of a word that was recognized there and those before it, or the token that stands for none."""
     lengths_B: Tensor
-    """Frames of each row."""
-    pieces_BS: Tensor
-    """Text that is said, pieces of all segments, filled up with zeros."""
-    piece_counts_B: Tensor
+    """Positions of sound of each row."""
     speakers_N: Tensor
     """0 for nobody, else the speaker's number plus 1."""
-    spoken_N: Tensor
-    """Roughly, the piece that was said a little before, 0 in silence."""
+    look_BT: Tensor
+    """Where the next token of the answer can be read: a place in the sequence, else :data:`IGNORED`."""
 
 
 class Listener(nn.Module):
     """The decoder with its connectors, and the heads that only training has."""
 
-    def __init__(self, config: VibeVoiceAsrConfig, num_pieces: int) -> None:
+    def __init__(self, config: VibeVoiceAsrConfig) -> None:
         super().__init__()
         size = config.text.hidden_size
         self.config = config
-        self.num_pieces = num_pieces
         self.acoustic_connector = Connector(config.acoustic.latent_size * config.stacked, size)
-        self.semantic_connector = Connector(config.semantic_size * config.stacked, size)
+        self.semantic_connector = WordConnector(size)
         self.language_model = LanguageModel(config.text)
         self.hint_norm = RMSNorm(size, 1e-6)
-        self.blank = nn.Linear(size, 1)
         self.speaker = nn.Linear(size, SPEAKERS + 1)
         self.second = nn.Linear(size, SECONDS)
         self.fraction = nn.Linear(size, FRACTIONS)
@@ -79,46 +77,36 @@ class Listener(nn.Module):
             if name.endswith(("attention.output.weight", "feedforward.down.weight")):
                 spread /= (2 * layers) ** 0.5
             nn.init.normal_(parameter, std=spread)
-        for connector in (self.acoustic_connector, self.semantic_connector):
-            nn.init.normal_(connector.output.weight, std=0.1 * self.config.text.hidden_size**-0.5)
-            nn.init.zeros_(connector.output.bias)
+        nn.init.normal_(self.acoustic_connector.output.weight, std=0.1 * self.config.text.hidden_size**-0.5)
+        nn.init.zeros_(self.acoustic_connector.output.bias)
 
-    def hear(self, frames_ND: Tensor) -> Tensor:
+    def hear(self, frames_ND: Tensor, words_NK: Tensor) -> Tensor:
         """Inputs (N, E) of the decoder."""
-        size = self.config.acoustic.latent_size * self.config.stacked
-        return self.acoustic_connector(frames_ND[:, :size]) + self.semantic_connector(frames_ND[:, size:])
+        words_NE = self.semantic_connector(self.language_model.embedding(words_NK))
+        return self.acoustic_connector(frames_ND) + words_NE
 
-    def states(self, batch: Batch, frames_NE: Tensor, *, half: bool = False) -> tuple[Tensor, Tensor]:
-        """States (B, T, E) half way up and at the top (or, twice, those ``half`` way), as the decoder's ``forward``.
+    def states(self, batch: Batch, frames_NE: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """States (B, T, E) half way up and at the top, those of the decoder's own ``forward``.
+
+        Thirdly, the mean negative logarithm of what a head in the middle looks with at ``look``.
 
         Rows are filled up on the right, so that causality alone hides the padding, and attention can be the fast one.
         """
         model = self.language_model
         x_BTE = model.embed(batch.tokens_BT, batch.tokens_BT == self.config.tokens.frame, frames_NE)
         positions_BT = torch.arange(x_BTE.shape[1], device=x_BTE.device).expand(x_BTE.shape[:2])
-        middle_BTE = x_BTE
+        middle_BTE, missed = x_BTE, x_BTE.new_zeros(())
         layers = model.decoder.layers
         for number, layer in enumerate(layers, 1):
             assert isinstance(layer, GatedDecoderLayer)
-            x_BTE = x_BTE + _attend(layer.attention, layer.attention_norm(x_BTE), positions_BT)
+            normed_BTE = layer.attention_norm(x_BTE)
+            if number == len(layers) // 2 + 1:
+                missed = _missed(layer.attention, normed_BTE, positions_BT, batch.look_BT)
+            x_BTE = x_BTE + _attend(layer.attention, normed_BTE, positions_BT)
             x_BTE = x_BTE + layer.feedforward(layer.feedforward_norm(x_BTE))
             if number == len(layers) // 2:
                 middle_BTE = x_BTE
-                if half:
-                    return middle_BTE, middle_BTE
-        return middle_BTE, model.decoder.norm(x_BTE)
-
-
-def heard_part(batch: Batch, frame: int) -> Batch:
-    """The sequences up to their last frame."""
-    places_BT = (batch.tokens_BT == frame) * torch.arange(batch.tokens_BT.shape[1])
-    end = int(places_BT.max()) + 1
-    return replace(
-        batch,
-        tokens_BT=batch.tokens_BT[:, :end],
-        valid_BT=batch.valid_BT[:, :end],
-        answer_BT=batch.answer_BT[:, :end],
-    )
+        return middle_BTE, model.decoder.norm(x_BTE), missed
 
 
 def _attend(attention: Attention, x_BTE: Tensor, positions_BT: Tensor) -> Tensor:
@@ -137,64 +125,57 @@ def _attend(attention: Attention, x_BTE: Tensor, positions_BT: Tensor) -> Tensor
     return attention.output(mixed_BHTD.transpose(1, 2).flatten(2))
 
 
+def _missed(attention: Attention, x_BTE: Tensor, positions_BT: Tensor, look_BT: Tensor) -> Tensor:
+    """Mean negative logarithm of the first head's weight where it should look."""
+    assert attention.rotary is not None
+    size = attention.head_dim
+    query_B1TD = _project(attention.query, x_BTE, size)[:, None]
+    key_B1TD = _project(attention.key, x_BTE, size)[:, None]
+    query_BTD = attention.rotary(query_B1TD, positions_BT)[:, 0]
+    key_BTD = attention.rotary.keys(key_B1TD, positions_BT)[:, 0]
+    scores_BTT = (query_BTD @ key_BTD.transpose(1, 2)).float() * size**-0.5
+    later = torch.ones(scores_BTT.shape[1:], dtype=torch.bool).triu(1)
+    scores_BTT = scores_BTT.masked_fill(later, float("-inf"))
+    total = nn.functional.cross_entropy(
+        scores_BTT.flatten(0, 1), look_BT.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+    return total / (look_BT != IGNORED).sum().clamp_min(1)
+
+
+def _project(projection: nn.Linear, x_BTE: Tensor, size: int) -> Tensor:
+    bias = None if projection.bias is None else projection.bias[:size]
+    return nn.functional.linear(x_BTE, projection.weight[:size], bias)
+
+
 @dataclass(frozen=True)
 class AsrObjective:
     """Loss of a batch, as the trainer asks for it."""
 
-    piece_weight: float = 0.3
-    spoken_weight: float = 0.3
     speaker_weight: float = 0.3
     time_weight: float = 0.1
-    hints_only: bool = False
-    """Leave out the answer and what is above the middle: three times as much is heard in the same time."""
-    masked: float = 0.5
-    """Share of batches in which short stretches of frames are taken away."""
+    look_weight: float = 0.5
 
     def __call__(self, model: nn.Module, batch: Batch) -> Loss:
         assert isinstance(model, Listener)
-        frames_NE = model.hear(batch.frames_ND.float())
-        if torch.rand(()) < self.masked:
-            frames_NE = frames_NE * _gaps(batch.lengths_B)[:, None]
-        if self.hints_only:
-            batch = heard_part(batch, model.config.tokens.frame)
-        middle_BTE, top_BTE = model.states(batch, frames_NE, half=self.hints_only)
+        frames_NE = model.hear(batch.frames_ND.float(), batch.words_NK)
+        middle_BTE, top_BTE, missed = model.states(batch, frames_NE)
         answered_BT = batch.answer_BT != IGNORED
+        logits_MV = model.language_model.logits(top_BTE[answered_BT]).float()
         targets_M = batch.answer_BT[answered_BT]
-        if self.hints_only:
-            answer, right = frames_NE.new_zeros(()), frames_NE.new_zeros(())
-        else:
-            logits_MV = model.language_model.logits(top_BTE[answered_BT]).float()
-            answer = nn.functional.cross_entropy(logits_MV, targets_M)
-            right = (logits_MV.detach().argmax(-1) == targets_M).float().mean()
+        answer = nn.functional.cross_entropy(logits_MV, targets_M)
         hints_NE = model.hint_norm(middle_BTE[batch.tokens_BT == model.config.tokens.frame])
-        embedding_VE = model.language_model.embedding.weight[1 : model.num_pieces]
-        pieces_NV = torch.cat([model.blank(hints_NE), hints_NE @ embedding_VE.T], dim=-1).float()
-        parts = {
-            "pieces": self._pieces(pieces_NV, batch),
-            "spoken": nn.functional.cross_entropy(pieces_NV, batch.spoken_N),
-            "speaker": nn.functional.cross_entropy(model.speaker(hints_NE).float(), batch.speakers_N),
-            "time": self._time(model, hints_NE, batch.lengths_B),
+        speaker = nn.functional.cross_entropy(model.speaker(hints_NE).float(), batch.speakers_N)
+        time = self._time(model, hints_NE, batch.lengths_B)
+        total = answer + self.speaker_weight * speaker + self.time_weight * time + self.look_weight * missed
+        metrics = {
+            "answer": answer.detach(),
+            "speaker": speaker.detach(),
+            "time": time.detach(),
+            "look": missed.detach(),
+            "right": (logits_MV.detach().argmax(-1) == targets_M).float().mean(),
         }
-        total = answer + self.piece_weight * parts["pieces"] + self.spoken_weight * parts["spoken"]
-        total = total + self.speaker_weight * parts["speaker"] + self.time_weight * parts["time"]
-        metrics = {"answer": answer.detach(), **{name: value.detach() for name, value in parts.items()}}
-        metrics["right"] = right
         rows = len(batch.tokens_BT)
         return Loss(total * rows, rows, metrics, samples=rows)
-
-    def _pieces(self, logits_NV: Tensor, batch: Batch) -> Tensor:
-        """Connectionist temporal classification; class 0, a control token, stands for the blank."""
-        rows = logits_NV.log_softmax(-1).split(batch.lengths_B.tolist())
-        padded_TBV = nn.utils.rnn.pad_sequence(list(rows))
-        losses_B = nn.functional.ctc_loss(
-            padded_TBV,
-            batch.pieces_BS,
-            batch.lengths_B,
-            batch.piece_counts_B,
-            reduction="none",
-            zero_infinity=True,
-        )
-        return losses_B.sum() / batch.piece_counts_B.sum().clamp_min(1)
 
     def _time(self, model: Listener, hints_NE: Tensor, lengths_B: Tensor) -> Tensor:
         time_N = torch.cat([torch.arange(int(length)) for length in lengths_B]).to(hints_NE.device)
@@ -203,15 +184,3 @@ class AsrObjective:
         fraction_N = ((time_N - second_N) * FRACTIONS).long()
         second = nn.functional.cross_entropy(model.second(hints_NE).float(), second_N.clamp_max(SECONDS - 1))
         return second + nn.functional.cross_entropy(model.fraction(hints_NE).float(), fraction_N)
-
-
-def _gaps(lengths_B: Tensor) -> Tensor:
-    """Float (N,): zeros for some stretches of up to six positions in each row."""
-    kept: list[Tensor] = []
-    for length in lengths_B.tolist():
-        row = torch.ones(length)
-        for _ in range(int(length) // 40 + 1):
-            at, span = int(torch.randint(length, ())), int(torch.randint(1, 7, ()))
-            row[at : at + span] = 0.0
-        kept.append(row)
-    return torch.cat(kept).to(lengths_B.device)

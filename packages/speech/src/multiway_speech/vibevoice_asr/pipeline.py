@@ -20,10 +20,12 @@ from multiway_speech.audio import Loudness, Sound, SoundFile, measure
 from multiway_speech.result import Segment, Transcript
 from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice_asr import checkpoint
+from multiway_speech.vibevoice_asr.heard_words import HeardWords
 from multiway_speech.vibevoice_asr.loop_guard import find_loop
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
 from multiway_speech.vibevoice_asr.output import SegmentReader
 from multiway_speech.vibevoice_asr.prompt import MAX_CONTEXT, write_prompt
+from multiway_speech.vibevoice_asr.whisper_reader import Word
 
 TOKENIZER = "Qwen/Qwen2.5-7B"
 """Where the original files, which come without tokenizer files, have their vocabulary from."""
@@ -131,12 +133,19 @@ class AsrPipeline:
             generator=None
             if options.noise_seed is None
             else torch.Generator().manual_seed(options.noise_seed),
+            place=self._place,
         )
         reader = SegmentReader(duration)
         yield from self._write(prompt_T, frames_BFE[0], min(free, options.max_new_tokens), reader)
         segments = sorted(reader.segments, key=lambda segment: (segment.start, segment.end))
         problems = (*_of_sound(loudness), *reader.problems)
         yield Transcript(sound.name, self.name, round(duration, 3), tuple(segments), problems=problems)
+
+    def _place(self, words: Sequence[Word], positions: int) -> Tensor:
+        """Tokens of Whisper's words where they were said."""
+        heard = HeardWords(self.tokenizer, positions, self.model.config.tokens.eos)
+        heard.add_all(words)
+        return torch.from_numpy(heard.ids_NK)
 
     def _waves(
         self, sound: Sound, loudness: Loudness, seconds: float, on_heard: Callable[[float], None] | None

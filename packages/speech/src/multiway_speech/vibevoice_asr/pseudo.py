@@ -1,12 +1,10 @@
-"""Text as if it had been heard: made-up encoder frames for sentences that nobody read aloud.
+"""Text as if it had been heard: made-up acoustic frames for sentences that nobody read aloud.
 
-A small decoder cannot learn spelling, the transcript's format, and where to look from a few hours of speech alone: it
-soon knows the sentences by heart. Text is plentiful. Its phones are given the head's answers (:mod:`phone_head`) to
-phones that were really said, cut out of speech whose texts the head was not taught, so that they are as unsure as they
-will be; the acoustic numbers are those of the phones on average, of a made-up speaker, and what is left over of a real
-frame.
+From a few hours of speech alone a small decoder soon knows the sentences by heart, and writes them instead of what was
+recognized. Text is plentiful: its phones, given durations, stand for sound. The acoustic numbers of a frame are those
+of its phones on average (a linear fit to real frames), of a made-up speaker, and what is left over of a real frame.
 
-Shape suffixes: F frames, N columns (two a frame), D numbers of a frame, P phones, A acoustic numbers.
+Shape suffixes: F frames, P phones, A acoustic numbers.
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +38,6 @@ from multiway_speech.vibevoice_asr.mixtures import (
     make_plan,
     rare_words,
 )
-from multiway_speech.vibevoice_asr.phone_head import columns, targets
 from multiway_speech.vibevoice_asr.sentences import is_held_out, made_sentence, rare_names
 
 _RIDGE = 10.0
@@ -84,7 +80,6 @@ class PseudoFeatures:
     def __init__(
         self, speakers: TextSpeakers, real: Features, count: int, seed: int, context_chance: float = 0.3
     ) -> None:
-        """``real``: features with the phone head's answers."""
         self._plans: list[Plan] = [
             make_plan(speakers, np.random.default_rng((seed, number)), context_chance=context_chance)
             for number in range(count)
@@ -99,22 +94,7 @@ class PseudoFeatures:
             for place in range(len(real.entries))
             if real.entries[place].voices and (real.labels(place) != UNKNOWN).all()
         ]
-        self._collect(real, known)
         self._fit(real, known[:300])
-
-    def _collect(self, real: Features, known: Sequence[int]) -> None:
-        """Cut the answers to untaught texts up into phones."""
-        self._said: list[list[np.ndarray]] = [[] for _ in PHONES]
-        for place in known:
-            answers_NP = columns(real, place)
-            labels_N = targets(real, place, untaught=True)
-            edges = [0, *(np.flatnonzero(np.diff(labels_N)) + 1), len(labels_N)]
-            for start, end in pairwise(edges):
-                if labels_N[start] != UNKNOWN:
-                    self._said[labels_N[start]].append(answers_NP[start:end].copy())
-            silence = np.flatnonzero(real.labels(place).reshape(-1) == 0)
-            if len(silence):
-                self._said[0].append(answers_NP[silence[:50]].copy())
 
     def _fit(self, real: Features, known: Sequence[int]) -> None:
         """Least squares of acoustic numbers on phones, speakers' means, and what both leave over."""
@@ -137,7 +117,7 @@ class PseudoFeatures:
         self._speaker_AA = np.linalg.cholesky(covariance).astype(np.float32)
 
     def frames(self, place: int) -> np.ndarray:
-        """Float16 (F, D) of one conversation."""
+        """Float16 (F, A) of one conversation."""
         rng = np.random.default_rng((self._seed, place, 1))
         entry, labels = self.entries[place], self.labels(place)
         acoustic = _one_hot(labels) @ self._base_PA
@@ -148,18 +128,7 @@ class PseudoFeatures:
             if speaker not in voices:
                 voices[speaker] = self._speaker_AA @ rng.standard_normal(ACOUSTIC).astype(np.float32)
             acoustic[spoken] += voices[speaker]
-        semantic = self._answers(labels.reshape(-1), rng).reshape(entry.frames, -1)
-        return np.concatenate([acoustic.astype(np.float16), semantic], axis=1)
-
-    def _answers(self, labels_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Float16 (N, P): for each phone the answers to one that was said, stretched to its length."""
-        rows = []
-        edges = [0, *(np.flatnonzero(np.diff(labels_N)) + 1), len(labels_N)]
-        for start, end in pairwise(edges):
-            said = self._said[labels_N[start]] or self._said[0]
-            one = said[int(rng.integers(len(said)))]
-            rows.append(one[(np.arange(end - start) * len(one)) // (end - start)])
-        return np.concatenate(rows)
+        return acoustic.astype(np.float16)
 
     def labels(self, place: int) -> np.ndarray:
         """Uint8 (F, 2) of one conversation."""

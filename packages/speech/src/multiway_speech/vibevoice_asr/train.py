@@ -27,11 +27,11 @@ from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice_asr import corpus as corpora
 from multiway_speech.vibevoice_asr.batches import Conversations, Source
 from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
-from multiway_speech.vibevoice_asr.features import FRAMES, PHONES, Features
+from multiway_speech.vibevoice_asr.features import FRAMES, Features
 from multiway_speech.vibevoice_asr.objective import AsrObjective, Listener
 from multiway_speech.vibevoice_asr.pseudo import PseudoFeatures, TextSpeakers
 from multiway_speech.vibevoice_asr.vocabulary import FIXED, TOKENS, save_tokenizer, train_tokenizer
-from multiway_speech.vibevoice_asr.whisper_encoder import WhisperEncoderConfig
+from multiway_speech.vibevoice_asr.whisper_encoder import WhisperConfig
 
 PIECES = 1000
 TINY = VibeVoiceAsrConfig(
@@ -47,7 +47,7 @@ TINY = VibeVoiceAsrConfig(
         rope_theta=10_000.0,
     ),
     tokens=TOKENS,
-    whisper=WhisperEncoderConfig(phones=len(PHONES)),
+    whisper=WhisperConfig(),
     stacked=FRAMES,
 )
 """``bundled:asr-tiny``: half a minute of speech in one pass."""
@@ -62,11 +62,11 @@ def tokenizer_of(output: Path, phones: Path) -> TextTokenizer:
 
 
 def load_start(model: Listener, run: Path) -> None:
-    """Copy what fits of a run's averaged weights: a run on other frames has another semantic connector."""
+    """Copy what fits of a run's averaged weights."""
     folder = checkpoints.checkpoints_in(run)[-1]
     found = load_file(folder / "ema" / "model.safetensors")
     own = model.state_dict()
-    model.load_state_dict({**own, **{k: v for k, v in found.items() if own[k].shape == v.shape}})
+    model.load_state_dict(own | {k: v for k, v in found.items() if k in own and own[k].shape == v.shape})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -85,9 +85,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--warmup", type=int, default=100)
     parser.add_argument("--schedule", choices=("constant", "linear", "cosine"), default="constant")
-    parser.add_argument("--hints", type=float, default=1.0, help="weight of the hints about frames")
-    parser.add_argument("--hints-only", action="store_true", help="only the lower half, without answers")
-    parser.add_argument("--spoken", type=float, default=0.3, help="weight of the rough place of each piece")
     parser.add_argument("--minutes", type=float, help="stop after so long; call again to go on")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
@@ -106,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         made_up = PseudoFeatures(speakers, real, options.pseudo_count, options.seed)
         sources.append((made_up, options.pseudo))
     torch.manual_seed(options.seed)
-    model = Listener(TINY, PIECES)
+    model = Listener(TINY)
     if options.start:
         load_start(model, options.start)
     config = TrainConfig(
@@ -123,15 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         log_every=25,
         seed=options.seed,
     )
-    objective = AsrObjective(
-        piece_weight=0.3 * options.hints,
-        spoken_weight=options.spoken,
-        hints_only=options.hints_only,
-        speaker_weight=0.3 * options.hints,
-        time_weight=0.1 * options.hints,
-    )
     batches = Conversations(sources, tokenizer, TINY.tokens, size=options.size, seed=options.seed)
-    trainer = Trainer(model, objective, batches, config, options.output)
+    trainer = Trainer(model, AsrObjective(), batches, config, options.output)
     result = trainer.fit(None if options.minutes is None else options.minutes * 60)
     print(f"step {result.step} of {options.steps}, loss {result.loss:.4f}, {result.seconds / 60:.1f} min")
 
