@@ -1,9 +1,10 @@
-"""Whisper in the place of the semantic tokenizer: beside Hugging Face's and CTranslate2's, in pieces, in VibeVoice-ASR."""
+"""Whisper in the place of the semantic tokenizer: beside its peers, in pieces, in VibeVoice-ASR."""
 
 from __future__ import annotations
 
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +128,7 @@ def test_real_weights_give_what_ctranslate2_gives() -> None:
     with torch.no_grad():
         ours = reader.encoder.columns(mels_BMN)
     torch.testing.assert_close(ours, expected, atol=1e-3, rtol=0)
-    assert b" Hello" in reader.pieces and b"a" in reader.pieces
+    assert {b" Hello", b"a"} <= set(reader.pieces)
     # With all tokens, greedy decoding writes what the peer writes.
     everything = load_whisper(folder, range(50_256))
     suppressed = json.loads((folder / "config.json").read_text())["suppress_ids"]
@@ -164,8 +165,9 @@ def test_words_begin_where_the_decoder_looked() -> None:
     for token, column in enumerate((10, 60, 120, 180)):
         weights_TAN[token, :, column - 8 : column + 8] += 1.0
     begins = align(weights_TAN)
-    assert list(begins) == sorted(begins)
-    assert np.abs(begins[1:] - np.array([0.6, 1.2, 1.8]) + 0.25).max() < 0.5
+    assert begins[0] == 0.0
+    for begin, before, peak in zip(begins[1:], (0.2, 1.2, 2.4), (1.2, 2.4, 3.6), strict=True):
+        assert before < begin < peak
 
 
 @torch.no_grad()
@@ -179,7 +181,8 @@ def test_pieces_give_the_words_of_the_whole() -> None:
         told.append(stream.finish())
     assert all(words == told[0] for words in told)
     starts = [word.start for word in told[0]]
-    assert starts and max(starts) > 3.0 and max(word.end for word in told[0]) < 6.5
+    assert max(starts) > 3.0
+    assert max(word.end for word in told[0]) < 6.5
 
 
 def test_words_stand_where_they_are_said() -> None:
@@ -190,7 +193,7 @@ def test_words_stand_where_they_are_said() -> None:
     assert tokenizer.decode(written) == "We met.No no"
     assert heard.ids_NK[5, 0] == tokenizer.encode("We")[0]
     pieces = [place for place in range(50) if heard.ids_NK[place, 0]]
-    for before, place in zip(pieces, pieces[1:], strict=False):
+    for before, place in pairwise(pieces):
         assert heard.ids_NK[place, 1] == heard.ids_NK[before, 0]
     assert heard.add("station", 9.0, 9.5, first=False) == []
 
