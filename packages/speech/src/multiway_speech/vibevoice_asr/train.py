@@ -85,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--warmup", type=int, default=100)
     parser.add_argument("--schedule", choices=("constant", "linear", "cosine"), default="constant")
+    parser.add_argument("--speaker-weight", type=float, default=0.3)
     parser.add_argument("--minutes", type=float, help="stop after so long; call again to go on")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
@@ -121,7 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seed=options.seed,
     )
     batches = Conversations(sources, tokenizer, TINY.tokens, size=options.size, seed=options.seed)
-    trainer = Trainer(model, AsrObjective(), batches, config, options.output)
+    trainer = Trainer(
+        model, AsrObjective(speaker_weight=options.speaker_weight), batches, config, options.output
+    )
     result = trainer.fit(None if options.minutes is None else options.minutes * 60)
     print(f"step {result.step} of {options.steps}, loss {result.loss:.4f}, {result.seconds / 60:.1f} min")
 
