@@ -33,6 +33,8 @@ class VibeVoiceAsrConfig:
     whisper: WhisperConfig | None = None
     """If given, Whisper stands in the place of the semantic tokenizer: its words, where they are said, are added to the
     acoustic frames. No published model has that."""
+    voice_size: int = 0
+    """If given, who speaks is told from so many numbers of each segment's voice; else by the language model alone."""
     stacked: int = 1
     """Frames of sound that stand at one position of the language model; one in the published models."""
 

@@ -1,7 +1,7 @@
 """A model of ours as a folder: ``config.json``, safetensors in files small enough for a repository, ``tokenizer.json``.
 
     python -m multiway_speech.vibevoice_asr.folder --run runs/listen --codec bundled:codec-tiny \
-        --whisper whisper-tiny.en --phones phones.jsonl --out asr-tiny
+        --whisper whisper-tiny.en --phones phones.jsonl --features features --out asr-tiny
 
 puts a trained decoder, the codec's encoder and Whisper together.
 """
@@ -21,8 +21,10 @@ from multiway_core.training import load_ema_into
 
 from multiway_speech.speech_tokenizer import folder as tokenizers
 from multiway_speech.text_tokenizer import TOKENIZER_FILE
+from multiway_speech.vibevoice_asr.features import Features
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
 from multiway_speech.vibevoice_asr.objective import Listener
+from multiway_speech.vibevoice_asr.speaker_voices import VoiceMap, fit_voices
 from multiway_speech.vibevoice_asr.train import TINY
 from multiway_speech.vibevoice_asr.whisper_encoder import WhisperConfig
 from multiway_speech.vibevoice_asr.whisper_reader import WhisperReader
@@ -43,8 +45,8 @@ def save(model: VibeVoiceAsr, folder: Path, *, dtype: torch.dtype | None = None)
         save_pieces(model.semantic.pieces, folder / PIECES_FILE)
 
 
-def put_together(run: Path, codec: str, reader: WhisperReader) -> VibeVoiceAsr:
-    """The averaged decoder of a training run behind the codec's encoder and Whisper. Raises CheckpointError."""
+def put_together(run: Path, codec: str, reader: WhisperReader, voices: VoiceMap) -> VibeVoiceAsr:
+    """The averaged decoder of a training run, the codec's encoder, Whisper, voices. Raises CheckpointError."""
     listener = Listener(TINY)
     load_ema_into(listener, run)
     model = VibeVoiceAsr(replace(TINY, whisper=reader.config))
@@ -53,6 +55,7 @@ def put_together(run: Path, codec: str, reader: WhisperReader) -> VibeVoiceAsr:
     model.acoustic_connector = listener.acoustic_connector
     model.semantic_connector = listener.semantic_connector
     model.language_model = listener.language_model
+    model.voice_map = voices
     return model.eval()
 
 
@@ -64,11 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--codec", default="bundled:codec-tiny")
     parser.add_argument("--whisper", type=Path, required=True, help="folder of Whisper tiny.en")
     parser.add_argument("--phones", type=Path, required=True, help="whose texts choose Whisper's tokens")
+    parser.add_argument("--features", type=Path, required=True, help="speakers to fit the map of voices to")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     texts = [json.loads(line)["text"] for line in options.phones.read_text("utf-8").splitlines()]
     kept = common_tokens(options.whisper, texts, WhisperConfig().vocab_size - 3)
-    model = put_together(options.run, options.codec, load_whisper(options.whisper, kept))
+    parts = sorted(index.parent for index in options.features.glob("*/index.jsonl"))
+    voices = fit_voices(Features(parts), TINY.acoustic.latent_size, TINY.voice_size)
+    model = put_together(options.run, options.codec, load_whisper(options.whisper, kept), voices)
     save(model, options.out, dtype=torch.bfloat16)
     (options.out / TOKENIZER_FILE).write_bytes((options.run / TOKENIZER_FILE).read_bytes())
 

@@ -25,6 +25,7 @@ from multiway_speech.vibevoice_asr.loop_guard import find_loop
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
 from multiway_speech.vibevoice_asr.output import SegmentReader
 from multiway_speech.vibevoice_asr.prompt import MAX_CONTEXT, write_prompt
+from multiway_speech.vibevoice_asr.speaker_voices import Voices
 from multiway_speech.vibevoice_asr.whisper_reader import Word
 
 TOKENIZER = "Qwen/Qwen2.5-7B"
@@ -128,18 +129,30 @@ class AsrPipeline:
             raise InputError(
                 f"{sound.name}: {duration / 60:.1f} minutes; this model hears at most {longest / 60:.1f} in one pass"
             )
+        latents: list[Tensor] = []
         frames_BFE = self.model.hear(
             self._waves(sound, loudness, options.piece_seconds, on_heard),
             generator=None
             if options.noise_seed is None
             else torch.Generator().manual_seed(options.noise_seed),
             place=self._place,
+            on_latents=latents.append,
         )
         reader = SegmentReader(duration)
-        yield from self._write(prompt_T, frames_BFE[0], min(free, options.max_new_tokens), reader)
+        name = self._named(latents[0][0])
+        for segment in self._write(prompt_T, frames_BFE[0], min(free, options.max_new_tokens), reader):
+            yield name(segment)
         segments = sorted(reader.segments, key=lambda segment: (segment.start, segment.end))
+        name = self._named(latents[0][0])
+        segments = [name(segment) for segment in segments]
         problems = (*_of_sound(loudness), *reader.problems)
         yield Transcript(sound.name, self.name, round(duration, 3), tuple(segments), problems=problems)
+
+    def _named(self, latents_FD: Tensor) -> Callable[[Segment], Segment]:
+        """What tells a segment's speaker from its voice, in a model that has a map of voices."""
+        if self.model.voice_map is None:
+            return lambda segment: segment
+        return Voices(self.model.voice_map, latents_FD, self.model.config.acoustic.frame_rate).named
 
     def _place(self, words: Sequence[Word], positions: int) -> Tensor:
         """Tokens of Whisper's words where they were said."""

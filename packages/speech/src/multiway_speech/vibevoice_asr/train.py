@@ -49,6 +49,7 @@ TINY = VibeVoiceAsrConfig(
     tokens=TOKENS,
     whisper=WhisperConfig(),
     stacked=FRAMES,
+    voice_size=12,
 )
 """``bundled:asr-tiny``: half a minute of speech in one pass."""
 
