@@ -48,7 +48,7 @@ def test_what_is_written_is_kept_to_what_was_recognized() -> None:
     first = copied.checked(Segment(0.0, 1.8, 0, "We met met Zambrana her."))
     assert first.text == "We met Zambrana there."
     second = copied.checked(Segment(2.0, 3.2, 1, "I see see it."))
-    assert second.text == "I see."
+    assert second.text == "I see"
     assert copied.checked(Segment(3.2, 3.9, None, "[Noise]")).text == "[Noise]"
     assert copied.checked(Segment(3.0, 4.0, 1, "It worked")).text == "It works"
     assert copied.checked(Segment(4.0, 4.5, 1, "Nothing more")).text == "Nothing more"

@@ -38,9 +38,19 @@ class CopiedWords:
         sides = [[_bare(word) for word in words] for words in (heard, written)]
         kept: list[str] = []
         for tag, a, b, c, d in SequenceMatcher(None, *sides, autojunk=False).get_opcodes():
-            named = tag == "replace" and any(word in self._context for word in sides[1][c:d])
-            kept += written[c:d] if tag == "equal" or named else heard[a:b]
+            kept += written[c:d] if tag == "equal" else self._with_names(heard[a:b], written[c:d])
         return replace(segment, text=" ".join(kept))
+
+    def _with_names(self, heard: list[str], written: list[str]) -> list[str]:
+        """Recognized words, of which the most alike give way to names of the context that were written instead."""
+        for name in written:
+            bare = _bare(name)
+            if heard and bare in self._context:
+                alike = [SequenceMatcher(None, _bare(word), bare).ratio() for word in heard]
+                place = max(range(len(heard)), key=alike.__getitem__)
+                mark = re.search(r"[.,?!;:]*$", heard[place])
+                heard[place] = name.rstrip(".,?!;:") + (mark[0] if mark else "")
+        return heard
 
     def _end(self, seconds: float) -> int:
         """How many words are over at the end of a segment: if a sentence ends nearby, up to there."""
