@@ -250,7 +250,7 @@ def score_clips(clips: Sequence[Row], rows: Sequence[Row]) -> Row:
 
     references: list[Row] = []
     hypotheses: list[Row] = []
-    counted = 0
+    counted = exact = 0
     for clip in clips:
         row = heard[clip["file"], clip["part"]]
         for der in ders.values():
@@ -258,9 +258,16 @@ def score_clips(clips: Sequence[Row], rows: Sequence[Row]) -> Row:
         references += seglst(clip["file"], clip["segments"])
         hypotheses += seglst(clip["file"], row["segments"])
         told = {segment[2] for segment in speech(row["segments"])}
+        said, written = (
+            words(" ".join(s[3] for s in speech(segments)))
+            for segments in (clip["segments"], row["segments"])
+        )
+        exact += said == written
         counted += len(told) == len({segment[2] for segment in speech(clip["segments"])})
 
-    def pooled(measure: Callable[..., Any], **arguments: Any) -> float:
+    def pooled(measure: Callable[..., Any], **arguments: Any) -> float | None:
+        if not any(reference["words"] for reference in references):
+            return None  # turns without words
         results = measure(SegLST(references), SegLST(hypotheses), **arguments).values()
         return 100 * sum(r.errors for r in results) / sum(r.length for r in results)
 
@@ -271,6 +278,7 @@ def score_clips(clips: Sequence[Row], rows: Sequence[Row]) -> Row:
         "der_0": 100 * abs(ders[0.0]),
         "cpwer": pooled(cpwer),
         "tcpwer": pooled(tcpwer, collar=WORD_COLLAR),
+        "exact": 100 * exact / len(clips),
         "right_number": 100 * counted / len(clips),
         "rtf": sum(row["seconds"] for row in rows) / sum(row["duration"] for row in rows),
     }
@@ -327,11 +335,12 @@ def report(table: Sequence[Row], folder: Path) -> None:
         "der_0",
         "cpwer",
         "tcpwer",
+        "exact",
         "right_number",
         "rtf",
     )
     lines = [
-        "# asr-tiny beside offline cascades",
+        "# asr-tiny",
         "",
         f"`benchmarks/asr_tiny.py`, {datetime.now(UTC).date()}, {describe_machine()['cpu']}, one thread.",
         "",
@@ -342,7 +351,7 @@ def report(table: Sequence[Row], folder: Path) -> None:
         if "clips" in row:
             cells = (row[column] for column in columns)
             lines.append(
-                "| " + " | ".join(f"{c:.2f}" if isinstance(c, float) else str(c) for c in cells) + " |"
+                "| " + " | ".join(f"{c:.2f}" if isinstance(c, float) else str(c or "") for c in cells) + " |"
             )
     lines += ["", "| system | " + " | ".join(("names none", "names told", "names false")) + " |"]
     lines.append("| --- | --: | --: | --: |")
