@@ -1,7 +1,8 @@
 """Published checkpoints -> :class:`~multiway_speech.vibevoice_asr.model.VibeVoiceAsr`.
 
 The original layout (``microsoft/VibeVoice-ASR``) and that of `transformers` (``microsoft/VibeVoice-ASR-HF``), whose
-files have older names than its class in memory; both of those are read, and the older ones are written.
+files have older names than its class in memory; both of those are read, and the older ones are written. Models of
+ours, which :mod:`~multiway_speech.vibevoice_asr.folder` writes, are read under their own names.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from multiway_speech.speech_tokenizer import checkpoint as tokenizer_checkpoint
 from multiway_speech.speech_tokenizer.checkpoint import Layout, encoder_rules
 from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
+from multiway_speech.vibevoice_asr.whisper_reader import WhisperReader
+from multiway_speech.vibevoice_asr.whisper_weights import PIECES_FILE, read_pieces
 
 _UNUSED = (
     "model.acoustic_tokenizer.decoder.{rest*}",
@@ -85,12 +88,18 @@ def _encoders(layout: Layout, own: VibeVoiceAsrConfig, acoustic: str, semantic: 
     ]
 
 
-def read_config(folder: Path) -> tuple[VibeVoiceAsrConfig, Layout]:
-    """Sizes and layout of the model in a folder. Raises :class:`CheckpointError` or :class:`ConfigError`."""
+def read_config(folder: Path) -> tuple[VibeVoiceAsrConfig, Layout | None]:
+    """Sizes and layout of the model in a folder; no layout stands for our own names (:mod:`folder`).
+
+    Raises :class:`CheckpointError` or :class:`ConfigError`.
+    """
     path = folder / "config.json"
     if not path.is_file():
         raise CheckpointError(f"{folder}: no config.json, so this is not a VibeVoice-ASR model folder")
-    return config_from_published(config.read_json(path), where=str(path))
+    published = config.read_json(path)
+    if "model_type" not in published and "acoustic" in published:
+        return config.from_dict(VibeVoiceAsrConfig, published, where=str(path)), None
+    return config_from_published(published, where=str(path))
 
 
 def config_from_published(published: Mapping[str, Any], *, where: str) -> tuple[VibeVoiceAsrConfig, Layout]:
@@ -148,7 +157,10 @@ def load(
     own, layout = read_config(folder)
     with checkpoint.on_meta():
         model = VibeVoiceAsr(own)
-    checkpoint.load(model, folder, rules=rule_table(layout, own), dtype=dtype, device=device)
+    rules = None if layout is None else rule_table(layout, own)
+    checkpoint.load(model, folder, rules=rules, dtype=dtype, device=device)
+    if isinstance(model.semantic, WhisperReader):
+        model.semantic.pieces = read_pieces(folder / PIECES_FILE, model.semantic.config.vocab_size)
     return model.to(device).eval()
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from multiway_speech.language_model import LanguageModelConfig
 from multiway_speech.speech_tokenizer.config import ACOUSTIC, SEMANTIC, SpeechTokenizerConfig
+from multiway_speech.vibevoice_asr.whisper_encoder import WhisperConfig
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,34 @@ class VibeVoiceAsrConfig:
     semantic: SpeechTokenizerConfig = SEMANTIC
     text: LanguageModelConfig = field(default_factory=LanguageModelConfig)
     tokens: AsrTokens = field(default_factory=AsrTokens)
+    whisper: WhisperConfig | None = None
+    """If given, Whisper stands in the place of the semantic tokenizer: its words, where they are said, are added to the
+    acoustic frames. No published model has that."""
+    voice_size: int = 0
+    """If given, who speaks is told from so many numbers of each segment's voice; else by the language model alone."""
+    stacked: int = 1
+    """Frames of sound that stand at one position of the language model; one in the published models."""
 
     def __post_init__(self) -> None:
-        if self.acoustic.hop != self.semantic.hop:
+        if self.whisper is None and self.acoustic.hop != self.semantic.hop:
             raise ValueError(
                 f"acoustic frames are {self.acoustic.hop} samples and semantic ones {self.semantic.hop}; "
                 "they must be equal"
             )
+        if self.whisper is not None and self.whisper.sample_rate != self.acoustic.sample_rate:
+            raise ValueError(
+                f"Whisper hears {self.whisper.sample_rate} Hz and the acoustic tokenizer "
+                f"{self.acoustic.sample_rate} Hz; they must be equal"
+            )
+
+    @property
+    def hop(self) -> int:
+        """Samples at one position of the language model."""
+        return self.acoustic.hop * self.stacked
+
+    def num_positions(self, num_samples: int) -> int:
+        """Positions for so many samples, the last one partial."""
+        return -(-num_samples // self.hop)
 
 
 VIBEVOICE_ASR = VibeVoiceAsrConfig(

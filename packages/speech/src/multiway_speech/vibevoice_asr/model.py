@@ -7,7 +7,7 @@ Shape suffixes: B batch, T samples or tokens, F frames, E hidden size, V vocabul
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from multiway_blocks.causal_conv import StreamState
@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from multiway_speech.language_model import Connector, LanguageModel
 from multiway_speech.speech_tokenizer.model import new_encoder
 from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
+from multiway_speech.vibevoice_asr.heard_words import WordConnector
+from multiway_speech.vibevoice_asr.speaker_voices import VoiceMap
+from multiway_speech.vibevoice_asr.whisper_reader import WhisperReader, WhisperStream, Word
 
 
 class VibeVoiceAsr(nn.Module):
@@ -26,38 +29,69 @@ class VibeVoiceAsr(nn.Module):
         super().__init__()
         self.config = config
         self.acoustic = new_encoder(config.acoustic)
-        self.semantic = new_encoder(config.semantic)
-        self.acoustic_connector = Connector(config.acoustic.latent_size, config.text.hidden_size)
-        self.semantic_connector = Connector(config.semantic.latent_size, config.text.hidden_size)
+        self.semantic = WhisperReader(config.whisper) if config.whisper else new_encoder(config.semantic)
+        size = config.text.hidden_size
+        self.acoustic_connector = Connector(config.acoustic.latent_size * config.stacked, size)
+        self.semantic_connector = (
+            WordConnector(size)
+            if config.whisper
+            else Connector(config.semantic.latent_size * config.stacked, size)
+        )
         self.language_model = LanguageModel(config.text)
+        size = config.acoustic.latent_size
+        self.voice_map = VoiceMap(size, config.voice_size) if config.voice_size else None
 
     @torch.no_grad()
-    def hear(self, pieces: Iterable[Tensor], *, generator: torch.Generator | None = None) -> Tensor:
+    def hear(
+        self,
+        pieces: Iterable[Tensor],
+        *,
+        generator: torch.Generator | None = None,
+        place: Callable[[Sequence[Word], int], Tensor] | None = None,
+        on_latents: Callable[[Tensor], None] | None = None,
+    ) -> Tensor:
         """Inputs (B, F, E) of the language model for waveforms that come in pieces (B, 1, T') of any length.
 
-        Silence fills the last frame. Without a ``generator`` the latents are the encoder's means and the result is
+        Silence fills the last position. Without a ``generator`` the latents are the encoder's means and the result is
         always the same; with one they carry the sigma-VAE's noise, as in training. There must be at least one sample.
+
+        A model with Whisper hears one waveform at a time, and ``place`` gives tokens (F, K) for its words and the
+        number of positions. ``on_latents`` is told the acoustic means (B, F, D).
         """
         acoustic: list[Tensor] = []
         semantic: list[Tensor] = []
         state: StreamState | None = None
+        whisper = WhisperStream(self.semantic) if isinstance(self.semantic, WhisperReader) else None
         samples = 0
-
-        def encode(piece_B1T: Tensor) -> None:
-            acoustic.append(self.acoustic(piece_B1T, state))
-            semantic.append(self.semantic(piece_B1T, state))
-
         for piece_B1T in pieces:
             state = state or StreamState(len(piece_B1T))
             samples += piece_B1T.shape[-1]
-            encode(piece_B1T)
-        missing = -samples % self.config.acoustic.hop
-        if missing:
-            encode(piece_B1T.new_zeros(*piece_B1T.shape[:-1], missing))
+            acoustic.append(self.acoustic(piece_B1T, state))
+            if whisper is None:
+                semantic.append(self.semantic(piece_B1T, state))
+            else:
+                whisper.feed(piece_B1T[0, 0])
+        missing = -samples % self.config.hop
+        rest = missing + getattr(self.acoustic, "lookahead", 0)
+        if rest:
+            silence_B1T = piece_B1T.new_zeros(*piece_B1T.shape[:-1], rest)
+            acoustic.append(self.acoustic(silence_B1T, state))
+            if whisper is None and missing:
+                semantic.append(self.semantic(silence_B1T[..., :missing], state))
         latents_BFD = torch.cat(acoustic, dim=1)
+        if on_latents is not None:
+            on_latents(latents_BFD)
         if generator is not None:
             latents_BFD = sample_latents(latents_BFD, self.config.acoustic.noise_std, generator)
-        return self.acoustic_connector(latents_BFD) + self.semantic_connector(torch.cat(semantic, dim=1))
+        acoustic_BFE = self.acoustic_connector(self._stacked(latents_BFD))
+        if whisper is None:
+            return acoustic_BFE + self.semantic_connector(self._stacked(torch.cat(semantic, dim=1)))
+        assert place is not None
+        words_FK = place(whisper.finish(), acoustic_BFE.shape[1]).to(acoustic_BFE.device)
+        return acoustic_BFE + self.semantic_connector(self.language_model.embedding(words_FK))
+
+    def _stacked(self, frames_BFD: Tensor) -> Tensor:
+        return frames_BFD.unflatten(1, (-1, self.config.stacked)).flatten(2)
 
     def embed_prompt(self, tokens_BT: Tensor, frames_NE: Tensor) -> Tensor:
         """Inputs (B, T, E) of prompts whose frame tokens, row by row, stand for ``frames`` (N, E).

@@ -20,10 +20,14 @@ from multiway_speech.audio import Loudness, Sound, SoundFile, measure
 from multiway_speech.result import Segment, Transcript
 from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice_asr import checkpoint
+from multiway_speech.vibevoice_asr.copied_words import CopiedWords
+from multiway_speech.vibevoice_asr.heard_words import HeardWords
 from multiway_speech.vibevoice_asr.loop_guard import find_loop
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
 from multiway_speech.vibevoice_asr.output import SegmentReader
 from multiway_speech.vibevoice_asr.prompt import MAX_CONTEXT, write_prompt
+from multiway_speech.vibevoice_asr.speaker_voices import Voices
+from multiway_speech.vibevoice_asr.whisper_reader import Word
 
 TOKENIZER = "Qwen/Qwen2.5-7B"
 """Where the original files, which come without tokenizer files, have their vocabulary from."""
@@ -118,25 +122,52 @@ class AsrPipeline:
             raise InputError(
                 f"{sound.name}: {duration:.2f} s of sound; there must be at least {MIN_SECONDS:g} s"
             )
-        num_frames = config.acoustic.num_frames(loudness.num_samples)
+        num_frames = config.num_positions(loudness.num_samples)
         prompt_T = write_prompt(self.tokenizer, config.tokens, num_frames, duration, options.context)
         free = config.text.max_positions - len(prompt_T)
         if free < 16:
-            longest = (config.text.max_positions - (len(prompt_T) - num_frames)) / config.acoustic.frame_rate
+            longest = (config.text.max_positions - (len(prompt_T) - num_frames)) * config.hop / rate
             raise InputError(
                 f"{sound.name}: {duration / 60:.1f} minutes; this model hears at most {longest / 60:.1f} in one pass"
             )
+        latents: list[Tensor] = []
+        words: list[Word] = []
+
+        def place(recognized: Sequence[Word], positions: int) -> Tensor:
+            words.extend(recognized)
+            heard = HeardWords(self.tokenizer, positions, config.tokens.eos)
+            heard.add_all(recognized)
+            return torch.from_numpy(heard.ids_NK)
+
         frames_BFE = self.model.hear(
             self._waves(sound, loudness, options.piece_seconds, on_heard),
             generator=None
             if options.noise_seed is None
             else torch.Generator().manual_seed(options.noise_seed),
+            place=place,
+            on_latents=latents.append,
         )
         reader = SegmentReader(duration)
-        yield from self._write(prompt_T, frames_BFE[0], min(free, options.max_new_tokens), reader)
-        segments = sorted(reader.segments, key=lambda segment: (segment.start, segment.end))
+        known = self._known(latents[0][0], words, options.context)
+        for segment in self._write(prompt_T, frames_BFE[0], min(free, options.max_new_tokens), reader):
+            yield known(segment)
+        known = self._known(latents[0][0], words, options.context)
+        segments = [known(s) for s in sorted(reader.segments, key=lambda s: (s.start, s.end))]
         problems = (*_of_sound(loudness), *reader.problems)
         yield Transcript(sound.name, self.name, round(duration, 3), tuple(segments), problems=problems)
+
+    def _known(self, latents_FD: Tensor, words: Sequence[Word], context: str) -> Callable[[Segment], Segment]:
+        """What corrects segments, in their order, in a small model: speakers by voice, words by those recognized."""
+        voices = self.model.voice_map and Voices(
+            self.model.voice_map, latents_FD, self.model.config.acoustic.frame_rate
+        )
+        copied = CopiedWords(words, context) if words else None
+
+        def known(segment: Segment) -> Segment:
+            segment = voices.named(segment) if voices else segment
+            return copied.checked(segment) if copied else segment
+
+        return known
 
     def _waves(
         self, sound: Sound, loudness: Loudness, seconds: float, on_heard: Callable[[float], None] | None

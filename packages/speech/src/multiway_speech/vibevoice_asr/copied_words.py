@@ -1,0 +1,67 @@
+"""Keeps what a small model writes to what was recognized: it may only change words into those of the context.
+
+A decoder of a few million parameters that copies words now and then skips or doubles one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from difflib import SequenceMatcher
+
+from multiway_speech.result import Segment
+from multiway_speech.vibevoice_asr.whisper_reader import Word
+
+_SLACK = 0.5
+"""Seconds by which a sentence may end beside its segment."""
+
+
+class CopiedWords:
+    """The recognized words of a recording, given to segments in their order."""
+
+    def __init__(self, words: Sequence[Word], context: str) -> None:
+        self._words = list(words)
+        self._context = set(_bare(context).split())
+        self._next = 0
+
+    def checked(self, segment: Segment) -> Segment:
+        """The segment with the words recognized in it, but for names that the context has."""
+        if segment.speaker is None:
+            return segment
+        end = self._end(segment.end)
+        heard = [word.text for word in self._words[self._next : end]]
+        self._next = max(self._next, end)
+        if not heard:
+            return segment
+        written = segment.text.split()
+        sides = [[_bare(word) for word in words] for words in (heard, written)]
+        kept: list[str] = []
+        for tag, a, b, c, d in SequenceMatcher(None, *sides, autojunk=False).get_opcodes():
+            kept += written[c:d] if tag == "equal" else self._with_names(heard[a:b], written[c:d])
+        return replace(segment, text=" ".join(kept))
+
+    def _with_names(self, heard: list[str], written: list[str]) -> list[str]:
+        """Recognized words, of which the most alike give way to names of the context that were written instead."""
+        for name in written:
+            bare = _bare(name)
+            if heard and bare in self._context:
+                alike = [SequenceMatcher(None, _bare(word), bare).ratio() for word in heard]
+                place = max(range(len(heard)), key=alike.__getitem__)
+                mark = re.search(r"[.,?!;:]*$", heard[place])
+                heard[place] = name.rstrip(".,?!;:") + (mark[0] if mark else "")
+        return heard
+
+    def _end(self, seconds: float) -> int:
+        """How many words are over at the end of a segment: if a sentence ends nearby, up to there."""
+        middles = [(word.start + word.end) / 2 for word in self._words]
+        ends = [
+            (abs(word.end - seconds), number + 1)
+            for number, word in enumerate(self._words)
+            if word.text[-1] in ".?!" and abs(word.end - seconds) < _SLACK
+        ]
+        return min(ends)[1] if ends else sum(middle <= seconds for middle in middles)
+
+
+def _bare(text: str) -> str:
+    return " ".join(re.findall(r"[a-z0-9']+", text.lower()))

@@ -1,0 +1,136 @@
+"""The encoder of Whisper (arXiv 2212.04356, section 2.2): log-mel columns, two convolutions, a Transformer.
+
+Shape suffixes: B batch, T samples, K frequencies, M mel bands, N columns, C hidden size.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from multiway_blocks.linear import Linear
+from torch import Tensor, nn
+
+_FFT_SIZE, _MEL_HOP = 400, 160
+COLUMN_SAMPLES = 2 * _MEL_HOP
+"""Samples from column to column behind the second convolution, which halves their rate."""
+
+
+@dataclass(frozen=True)
+class WhisperConfig:
+    """Sizes; the defaults are those of Whisper tiny.en, with a part of its vocabulary."""
+
+    hidden_size: int = 384
+    num_layers: int = 4
+    num_heads: int = 6
+    num_mels: int = 80
+    positions: int = 1500
+    """Columns of a window."""
+    text_positions: int = 448
+    vocab_size: int = 19_000
+    alignment_heads: tuple[tuple[int, int], ...] = (
+        (1, 0),
+        (2, 0),
+        (2, 5),
+        (3, 0),
+        (3, 1),
+        (3, 2),
+        (3, 3),
+        (3, 4),
+    )
+    """Layer and head of the decoder, of those that look at what is being said."""
+    margin: int = 100
+    """Columns on each side of a cut whose words the neighbouring window tells."""
+    sample_rate: int = 16_000
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is not divisible by num_heads {self.num_heads}")
+        if self.positions <= 2 * self.margin:
+            raise ValueError(
+                f"positions {self.positions}: a window must be longer than both its margins of {self.margin}"
+            )
+
+
+class WhisperLayer(nn.Module):
+    """``x + attention(norm(x))``, then ``x + W2 gelu(W1 norm(x))``."""
+
+    def __init__(self, hidden_size: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.attention_norm = nn.LayerNorm(hidden_size)
+        self.qkv = Linear(hidden_size, 3 * hidden_size)  # the keys' bias is zero
+        self.output = Linear(hidden_size, hidden_size)
+        self.feedforward_norm = nn.LayerNorm(hidden_size)
+        self.up = Linear(hidden_size, 4 * hidden_size)
+        self.down = Linear(4 * hidden_size, hidden_size)
+
+    def forward(self, x_BNC: Tensor) -> Tensor:
+        """(B, N, C) -> (B, N, C)."""
+        parts = self.qkv(self.attention_norm(x_BNC)).chunk(3, dim=-1)
+        query, key, value = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
+        heard = nn.functional.scaled_dot_product_attention(query, key, value)
+        x_BNC = x_BNC + self.output(heard.transpose(1, 2).flatten(2))
+        return x_BNC + self.down(nn.functional.gelu(self.up(self.feedforward_norm(x_BNC))))
+
+
+class WhisperEncoder(nn.Module):
+    """One window of sound -> columns."""
+
+    def __init__(self, config: WhisperConfig) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.config = config
+        self.conv1 = nn.Conv1d(config.num_mels, size, 3, padding=1)
+        self.conv2 = nn.Conv1d(size, size, 3, stride=2, padding=1)
+        self.positions = nn.Parameter(torch.zeros(config.positions, size))
+        self.layers = nn.ModuleList(WhisperLayer(size, config.num_heads) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(size)
+
+    def forward(self, waveform_B1T: Tensor) -> Tensor:
+        """(B, 1, T) -> (B, T / 320, C) of one window of whole columns."""
+        return self.columns(log_mel(waveform_B1T[:, 0], self.config.num_mels).to(waveform_B1T.dtype))
+
+    def columns(self, mels_BMN: Tensor) -> Tensor:
+        """Log-mel columns (B, M, N) of one window -> (B, N / 2, C): what Whisper's decoder looks at."""
+        x_BCN = nn.functional.gelu(self.conv1(mels_BMN))
+        x_BNC = nn.functional.gelu(self.conv2(x_BCN)).transpose(1, 2)
+        x_BNC = x_BNC + self.positions[: x_BNC.shape[1]]
+        for layer in self.layers:
+            x_BNC = layer(x_BNC)
+        return self.norm(x_BNC)
+
+
+def log_mel(waveform_BT: Tensor, num_mels: int) -> Tensor:
+    """Whisper's log-mel columns (B, M, T / 160), float32: 25 ms windows, eight decades below the loudest."""
+    window = torch.hann_window(_FFT_SIZE, device=waveform_BT.device)
+    spectrum = torch.stft(
+        waveform_BT.float(), _FFT_SIZE, _MEL_HOP, window=window, center=True, return_complex=True
+    )
+    power_BKN = torch.view_as_real(spectrum[..., :-1]).square().sum(-1)
+    filters_MK = mel_filters(num_mels).to(waveform_BT.device)
+    with torch.autocast(waveform_BT.device.type, enabled=False):
+        log_BMN = (filters_MK @ power_BKN).clamp_min(1e-10).log10()
+    loudest_B11 = log_BMN.amax(dim=(1, 2), keepdim=True)
+    return (torch.maximum(log_BMN, loudest_B11 - 8.0) + 4.0) / 4.0
+
+
+@lru_cache(maxsize=4)
+def mel_filters(num_mels: int, sample_rate: int = 16_000) -> Tensor:
+    """Triangles (M, K) of equal area on Slaney's mel scale: linear below 1 kHz, logarithmic above."""
+    corner, step = 1000.0, math.log(6.4) / 27.0
+
+    def to_hertz(mels: Tensor) -> Tensor:
+        linear = 200.0 / 3 * mels
+        return torch.where(mels < 15.0, linear, corner * torch.exp(step * (mels - 15.0)))
+
+    top = 15.0 + math.log(sample_rate / 2 / corner) / step
+    edges = to_hertz(torch.linspace(0.0, top, num_mels + 2, dtype=torch.float64))
+    frequencies_K = torch.linspace(0.0, sample_rate / 2, _FFT_SIZE // 2 + 1, dtype=torch.float64)
+    slopes = frequencies_K - edges[:, None]
+    rising = slopes[:-2] / edges.diff()[:-1, None]
+    falling = -slopes[2:] / edges.diff()[1:, None]
+    triangles_MK = torch.minimum(rising, falling).clamp_min(0.0)
+    return (triangles_MK * (2.0 / (edges[2:] - edges[:-2]))[:, None]).float()

@@ -1,0 +1,225 @@
+"""Whisper tiny whole, as the semantic tokenizer of a small VibeVoice-ASR: sound -> words and their times.
+
+VibeVoice's semantic tokenizer is trained with a decoder that predicts the transcript and is then thrown away (arXiv
+2508.19205, section 2.1). Here the decoder is kept: a few hours of speech do not teach a small language model to read
+the encoder's columns, and words it can copy. When a word is said is where the decoder looked as it wrote it: dynamic
+time warping over the weights of some of its heads, as in Whisper's own word timestamps.
+
+Longer sound is cut into windows of 30 s that overlap; near a cut, each window tells the words whose middle is on its
+side. So memory is constant, and words do not depend on the pieces in which the sound comes.
+
+Shape suffixes: T samples or tokens, N columns, C hidden size, H heads, D head size, V vocabulary, A aligning heads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from multiway_blocks.linear import Linear, project
+from torch import Tensor, nn
+
+from multiway_speech.vibevoice_asr.whisper_encoder import COLUMN_SAMPLES, WhisperConfig, WhisperEncoder
+
+TRAILING_SILENCE = 16_000
+"""Samples of silence behind the end, as far as the window holds them."""
+COLUMN_SECONDS = 0.02
+TOKENS_PER_SECOND = 10
+"""More than anybody says; a decoder that repeats itself is stopped there."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """A recognized word with its marks, and its times in seconds."""
+
+    text: str
+    start: float
+    end: float
+
+
+class WhisperDecoderLayer(nn.Module):
+    """Attention to the text so far, attention to the sound, feed-forward, each behind its norm."""
+
+    def __init__(self, hidden_size: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.attention_norm = nn.LayerNorm(hidden_size)
+        self.qkv = Linear(hidden_size, 3 * hidden_size)
+        self.output = Linear(hidden_size, hidden_size)
+        self.sound_norm = nn.LayerNorm(hidden_size)
+        self.sound_query = Linear(hidden_size, hidden_size)
+        self.sound_kv = Linear(hidden_size, 2 * hidden_size)
+        self.sound_output = Linear(hidden_size, hidden_size)
+        self.feedforward_norm = nn.LayerNorm(hidden_size)
+        self.up = Linear(hidden_size, 4 * hidden_size)
+        self.down = Linear(4 * hidden_size, hidden_size)
+
+    def sound(self, columns_NC: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (H, N, D) of a window."""
+        key_NC, value_NC = self.sound_kv(columns_NC).chunk(2, dim=-1)
+        return self._heads(key_NC), self._heads(value_NC)
+
+    def forward(
+        self, x_TC: Tensor, sound: tuple[Tensor, Tensor], past: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
+        """States of the new tokens, all keys and values so far, and weights (H, T, N) of the sound."""
+        query, key, value = (self._heads(part) for part in self.qkv(self.attention_norm(x_TC)).chunk(3, -1))
+        if past is not None:
+            key, value = torch.cat([past[0], key], dim=1), torch.cat([past[1], value], dim=1)
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=past is None)
+        x_TC = x_TC + self.output(mixed.transpose(0, 1).flatten(1))
+        query = self._heads(self.sound_query(self.sound_norm(x_TC)))
+        scores_HTN = query @ sound[0].transpose(1, 2) * query.shape[-1] ** -0.5
+        weights_HTN = scores_HTN.softmax(-1)
+        x_TC = x_TC + self.sound_output((weights_HTN @ sound[1]).transpose(0, 1).flatten(1))
+        x_TC = x_TC + self.down(nn.functional.gelu(self.up(self.feedforward_norm(x_TC))))
+        return x_TC, (key, value), weights_HTN
+
+    def _heads(self, x_TC: Tensor) -> Tensor:
+        return x_TC.unflatten(-1, (self.num_heads, -1)).transpose(0, 1)
+
+
+class WhisperReader(nn.Module):
+    """Encoder and decoder. Of the vocabulary it has a part, in any order, behind three control tokens.
+
+    ``pieces`` holds the bytes of each token; it is set by whoever loads the model (:func:`read_pieces`).
+    """
+
+    END, START, NO_TIMES = 0, 1, 2
+
+    def __init__(self, config: WhisperConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = WhisperEncoder(config)
+        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.text_positions = nn.Parameter(torch.zeros(config.text_positions, config.hidden_size))
+        self.layers = nn.ModuleList(
+            WhisperDecoderLayer(config.hidden_size, config.num_heads) for _ in range(config.num_layers)
+        )
+        self.norm = nn.LayerNorm(config.hidden_size)
+        self.pieces: tuple[bytes, ...] = ()
+
+    @torch.no_grad()
+    def window(self, waveform_T: Tensor, samples: int) -> list[Word]:
+        """Words of one window of whole columns, ``samples`` of which are sound and the rest silence."""
+        columns_NC = self.encoder(waveform_T[None, None])[0]
+        tokens, weights_TAN = self._write(columns_NC, int(TOKENS_PER_SECOND * samples / 16_000) + 8)
+        heard = -(-samples // COLUMN_SAMPLES)
+        times = align(weights_TAN[:, :, :heard].float().numpy()) if tokens else np.zeros(1)
+        words: list[Word] = []
+        begin = 0
+        for place in range(1, len(tokens) + 1):
+            if place < len(tokens) and not self.pieces[tokens[place]].startswith(b" "):
+                continue
+            text = b"".join(self.pieces[token] for token in tokens[begin:place]).decode("utf-8", "replace")
+            start, end = float(times[begin]), float(times[min(place, len(times) - 1)])
+            if text.strip():
+                # What is before the first word and behind a last one is silence, and not theirs.
+                longest = 0.2 + 0.1 * len(text.strip())
+                start = start if words else max(start, end - longest)
+                words.append(Word(text.strip(), start, min(max(start, end), start + longest)))
+            begin = place
+        return words
+
+    def _write(self, columns_NC: Tensor, limit: int) -> tuple[list[int], Tensor]:
+        """Greedy tokens, and the aligning heads' weights (T + 1, A, N) as each of them, and the end, was written."""
+        sound = [layer.sound(columns_NC) for layer in self.layers]  # type: ignore[operator]
+        past: list[tuple[Tensor, Tensor] | None] = [None] * len(self.layers)
+        tokens: list[int] = []
+        looks: list[Tensor] = []
+        new = [self.START, self.NO_TIMES]
+        limit = min(limit, self.config.text_positions - 3)
+        at = 0
+        while True:
+            x_TC = self.embedding(torch.tensor(new, device=columns_NC.device))
+            x_TC = x_TC + self.text_positions[at : at + len(new)]
+            at += len(new)
+            weights: list[Tensor] = []
+            for number, layer in enumerate(self.layers):
+                x_TC, past[number], weights_HTN = layer(x_TC, sound[number], past[number])
+                weights.append(weights_HTN[:, -1])
+            looks.append(torch.stack([weights[layer][head] for layer, head in self.config.alignment_heads]))
+            logits_V = project(self.norm(x_TC[-1:]), self.embedding.weight)[0]
+            logits_V[self.START] = logits_V[self.NO_TIMES] = float("-inf")
+            token = int(logits_V.argmax())
+            if token == self.END or len(tokens) == limit or _repeats(tokens):
+                return tokens, torch.stack(looks)
+            tokens.append(token)
+            new = [token]
+
+
+def _repeats(tokens: list[int]) -> bool:
+    """Whether the last three tokens or more came five times in a row."""
+    return any(
+        len(tokens) >= 5 * period and tokens[-4 * period :] == tokens[-5 * period : -period]
+        for period in range(3, 20)
+    )
+
+
+def align(weights_TAN: np.ndarray) -> np.ndarray:
+    """Seconds (T,) at which each token begins, by dynamic time warping over standardized, smoothed weights."""
+    mean, spread = weights_TAN.mean(axis=0), weights_TAN.std(axis=0) + 1e-6
+    standard_TAN = (weights_TAN - mean) / spread
+    padded = np.pad(standard_TAN, ((0, 0), (0, 0), (3, 3)), mode="edge")
+    smooth_TAN = np.median(np.lib.stride_tricks.sliding_window_view(padded, 7, axis=-1), axis=-1)
+    cost_TN = -smooth_TAN.mean(axis=1)
+    rows, columns = cost_TN.shape
+    total = np.full((rows + 1, columns + 1), np.inf)
+    total[0, 0] = 0.0
+    trace = np.zeros((rows + 1, columns + 1), dtype=np.int8)
+    for row in range(1, rows + 1):
+        above, here, costs = total[row - 1].tolist(), [np.inf], cost_TN[row - 1].tolist()
+        steps = trace[row]
+        for column in range(1, columns + 1):
+            both, up, left = above[column - 1], above[column], here[column - 1]
+            best = min(both, up, left)
+            here.append(costs[column - 1] + best)
+            steps[column] = 0 if best == both else 1 if best == up else 2
+        total[row] = here
+    begins = np.zeros(rows)
+    row, column = rows, columns
+    while row > 0 and column > 0:
+        begins[row - 1] = column - 1
+        step = trace[row, column]
+        row, column = row - (step != 2), column - (step != 1)
+    return begins * COLUMN_SECONDS
+
+
+class WhisperStream:
+    """Sound that comes in pieces of any length; its words are those of the whole."""
+
+    def __init__(self, reader: WhisperReader) -> None:
+        self.reader = reader
+        self._window = reader.config.positions * COLUMN_SAMPLES
+        self._margin = reader.config.margin * COLUMN_SAMPLES
+        self._waiting: Tensor | None = None
+        self._begin = 0
+        self.words: list[Word] = []
+
+    def feed(self, waveform_T: Tensor) -> None:
+        """Take a piece, and read the windows that are full with it."""
+        self._waiting = waveform_T if self._waiting is None else torch.cat([self._waiting, waveform_T])
+        while len(self._waiting) > self._window:
+            self._read(self._waiting[: self._window], self._window, self._window - self._margin)
+            step = self._window - 2 * self._margin
+            self._waiting = self._waiting[step:].clone()
+            self._begin += step
+
+    def finish(self) -> list[Word]:
+        """Read the rest, behind which silence stands: Whisper's own windows also end in it. All words of the sound."""
+        if self._waiting is not None and len(self._waiting):
+            samples = len(self._waiting)
+            whole = -(-samples // COLUMN_SAMPLES) * COLUMN_SAMPLES
+            padded = min(whole + TRAILING_SILENCE, self._window)
+            self._read(nn.functional.pad(self._waiting, (0, padded - samples)), samples, whole)
+        self._waiting = None
+        return self.words
+
+    def _read(self, waveform_T: Tensor, samples: int, end: int) -> None:
+        kept = (self._margin if self._begin else 0) / self.reader.config.sample_rate
+        until = end / self.reader.config.sample_rate
+        shift = self._begin / self.reader.config.sample_rate
+        for word in self.reader.window(waveform_T, samples):
+            if kept <= (word.start + word.end) / 2 < until or (samples == end and word.start >= kept):
+                self.words.append(Word(word.text, word.start + shift, word.end + shift))
