@@ -13,6 +13,8 @@ from difflib import SequenceMatcher
 from multiway_speech.result import Segment
 from multiway_speech.vibevoice_asr.whisper_reader import Word
 
+ALIKE = 0.75
+"""Share of letters in common from which on a word is taken for a name of the context, spelt wrongly."""
 _SLACK = 0.5
 """Seconds by which a sentence may end beside its segment."""
 
@@ -23,6 +25,7 @@ class CopiedWords:
     def __init__(self, words: Sequence[Word], context: str) -> None:
         self._words = list(words)
         self._context = set(_bare(context).split())
+        self._names = re.findall(r"\b[A-Z][A-Za-z'-]{4,}", context)
         self._next = 0
 
     def checked(self, segment: Segment) -> Segment:
@@ -39,7 +42,20 @@ class CopiedWords:
         kept: list[str] = []
         for tag, a, b, c, d in SequenceMatcher(None, *sides, autojunk=False).get_opcodes():
             kept += written[c:d] if tag == "equal" else self._with_names(heard[a:b], written[c:d])
-        return replace(segment, text=" ".join(kept))
+        return replace(segment, text=" ".join(self._respelt(kept)))
+
+    def _respelt(self, kept: list[str]) -> list[str]:
+        """Words, or two in a row, that are spelt nearly like a name of the context get its spelling."""
+        for name in self._names:
+            bare = _bare(name)
+            for count in (1, 2):
+                for place in range(len(kept) - count + 1):
+                    said = _bare("".join(kept[place : place + count]))
+                    if said != bare and SequenceMatcher(None, said, bare, autojunk=False).ratio() >= ALIKE:
+                        mark = re.search(r"[.,?!;:]*$", kept[place + count - 1])
+                        kept[place : place + count] = [name + (mark[0] if mark else "")]
+                        break
+        return kept
 
     def _with_names(self, heard: list[str], written: list[str]) -> list[str]:
         """Recognized words, of which the most alike give way to names of the context that were written instead."""
