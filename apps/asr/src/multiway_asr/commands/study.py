@@ -92,13 +92,11 @@ def evaluate(
             "--context, --max-speakers and --window are for transcribing; with --hypotheses that is done"
         )
     hearing = Hearing(read_context(context), max_speakers, window)
-    source = Listener(model, device, dtype) if hypotheses is None else hypotheses
     system: Listener | Path = Listener(model, device, dtype) if hypotheses is None else hypotheses
     with progress_bar() as progress:
         bar = progress.add_task("listening" if hypotheses is None else "scoring", total=None)
         report, heard = evaluate_sets(
             data,
-            source,
             system,
             Scoring(normalizer, collar, der_collar),
             hearing=hearing,

@@ -20,7 +20,7 @@ def causal_attention(query_BHTD: Tensor, key_BHTD: Tensor, value_BHTD: Tensor) -
     """``softmax(q k^T / sqrt(D)) v`` where no query sees a later key: (B, H, T, D)."""
     scaled = query_BHTD * query_BHTD.shape[-1] ** -0.5
     parts = (part.flatten(0, 1).contiguous() for part in (scaled, key_BHTD, value_BHTD))
-    mixed_NTD: Tensor = _CausalAttention.apply(*parts)  # type: ignore[no-untyped-call]
+    mixed_NTD: Tensor = _CausalAttention.apply(*parts)
     return mixed_NTD.unflatten(0, query_BHTD.shape[:2])
 
 
@@ -42,7 +42,7 @@ class _CausalAttention(torch.autograd.Function):
         return mixed_NTD
 
     @staticmethod
-    def backward(ctx: Any, gradient_NTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient_NTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query_NTD, key_NTD, value_NTD, mixed_NTD, *weights = ctx.saved_tensors
         gradient_NTD = gradient_NTD.contiguous()
         for_query = torch.empty_like(query_NTD)

@@ -38,7 +38,7 @@ class CopiedWords:
         if not heard:
             return segment
         written = segment.text.split()
-        sides = [[_bare(word) for word in words] for words in (heard, written)]
+        sides = ([_bare(word) for word in heard], [_bare(word) for word in written])
         kept: list[str] = []
         for tag, a, b, c, d in SequenceMatcher(None, *sides, autojunk=False).get_opcodes():
             kept += written[c:d] if tag == "equal" else self._with_names(heard[a:b], written[c:d])

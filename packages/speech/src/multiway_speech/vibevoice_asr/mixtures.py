@@ -67,9 +67,13 @@ class Turn:
 class Speakers(Protocol):
     """Who can take part in a conversation, and what is worth telling beforehand."""
 
-    voices: Sequence[str]
     chances: np.ndarray
-    words: Sequence[str]
+
+    @property
+    def voices(self) -> Sequence[str]: ...
+
+    @property
+    def words(self) -> Sequence[str]: ...
 
     def turn(self, voice: str, speed: float, rng: np.random.Generator) -> Turn:
         """Something that a voice says; at another speed it is another speaker's."""
@@ -212,7 +216,7 @@ def make_mixture(
         return _empty(rng)
     plan = make_plan(speakers, rng, plain=plain, context_chance=context_chance, longest=longest)
     total = int(plan.seconds * RATE)
-    waveform = np.zeros(total, dtype=np.float32)
+    waveform: np.ndarray = np.zeros(total, dtype=np.float32)
     levels = [0.05 * 10 ** (float(rng.uniform(-4, 4)) / 20) for _ in plan.voices]
     for start, speaker, turn in plan.turns:
         assert turn.wave is not None
@@ -250,8 +254,8 @@ def _context(
     number = int(rng.integers(1, 6))
     names = [str(name) for name in rng.permutation(said)[: int(rng.integers(0, (number + 1) // 2 + 1))]]
     spoken = " ".join(texts).lower()
-    drawn = rng.integers(len(words), size=3 * number) if words else []
-    for other in (words[int(place)] for place in drawn):
+    drawn = rng.integers(len(words), size=3 * number).tolist() if words else []
+    for other in (words[place] for place in drawn):
         if len(names) < number and other.lower() not in spoken and other not in names:
             names.append(other)
     listed = [str(name) for name in rng.permutation(names)] if names else []
