@@ -49,9 +49,12 @@ class CopiedWords:
         for name in self._names:
             bare = _bare(name)
             for count in (1, 2):
+                if any(_bare(word) == bare for word in kept):
+                    break
                 for place in range(len(kept) - count + 1):
-                    said = _bare("".join(kept[place : place + count]))
-                    if said != bare and SequenceMatcher(None, said, bare, autojunk=False).ratio() >= ALIKE:
+                    parts = [_bare(word) for word in kept[place : place + count]]
+                    joined = _alike("".join(parts), bare)
+                    if joined >= ALIKE and (count == 1 or joined > max(_alike(part, bare) for part in parts)):
                         mark = re.search(r"[.,?!;:]*$", kept[place + count - 1])
                         kept[place : place + count] = [name + (mark[0] if mark else "")]
                         break
@@ -81,3 +84,7 @@ class CopiedWords:
 
 def _bare(text: str) -> str:
     return " ".join(re.findall(r"[a-z0-9']+", text.lower()))
+
+
+def _alike(said: str, name: str) -> float:
+    return SequenceMatcher(None, said, name, autojunk=False).ratio()
