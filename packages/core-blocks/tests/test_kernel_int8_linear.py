@@ -116,7 +116,7 @@ def test_public_function_is_near_the_product(dtype: torch.dtype) -> None:
     exact = x.transpose(0, 1).double() @ layout.dequantize(codes, scale, torch.float64).t()
     assert y.dtype == dtype
     eps = torch.finfo(dtype).eps
-    torch.testing.assert_close(y.double(), exact, rtol=max(eps, 1e-6), atol=512**0.5 * 1e-4)
+    torch.testing.assert_close(y.double(), exact, rtol=max(eps, 1e-6), atol=512**0.5 * 2e-4)
     lost = (exact - x.transpose(0, 1).double() @ weight.double().t()).std() / exact.std()
     assert lost < 0.01
 

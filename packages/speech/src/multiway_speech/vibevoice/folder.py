@@ -61,6 +61,10 @@ def load(
         model = VibeVoice(own)
     if own.codec:
         model.acoustic = tokenizer_folder.load(own.codec, dtype=dtype, device=device)
+        if model.acoustic.config != own.acoustic:
+            raise ConfigError(
+                f"{folder / CONFIG_FILE}: {own.codec} has other sizes than the model's acoustic tokenizer"
+            )
     checkpoint.load(model, folder, dtype=dtype, device=device, optional=_CODEC if own.codec else ())
     return model.to(device).eval()
 
