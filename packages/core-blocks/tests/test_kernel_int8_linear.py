@@ -110,13 +110,14 @@ def test_weights_are_within_half_a_step() -> None:
 
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.float16, torch.float64])
 def test_public_function_is_near_the_product(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
     x, weight = torch.randn(2, 3, 512, dtype=dtype), torch.randn(40, 512)
     codes, scale = layout.quantize(weight)
     y = int8_linear(x.transpose(0, 1), codes, scale)
     exact = x.transpose(0, 1).double() @ layout.dequantize(codes, scale, torch.float64).t()
     assert y.dtype == dtype
     eps = torch.finfo(dtype).eps
-    torch.testing.assert_close(y.double(), exact, rtol=max(eps, 1e-6), atol=512**0.5 * 2e-4)
+    torch.testing.assert_close(y.double(), exact, rtol=max(eps, 1e-6), atol=512**0.5 * 1e-4)
     lost = (exact - x.transpose(0, 1).double() @ weight.double().t()).std() / exact.std()
     assert lost < 0.01
 

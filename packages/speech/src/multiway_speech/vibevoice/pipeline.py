@@ -252,7 +252,6 @@ class TtsPipeline:
         self, turns: Sequence[Turn], voices: Sequence[Voice], options: SpeechOptions
     ) -> Iterator[tuple[np.ndarray, bool, bool]]:
         """Sound of a section frame by frame, whether a turn is known to begin, and whether the model is at its end."""
-        frames = [len(voice.latents_FD) for voice in voices]
         readings: list[Tensor] | None = None
         if self.model.config.reads_along:
             # Only those who speak in this section are prompted, in the order of their turns.
@@ -264,7 +263,7 @@ class TtsPipeline:
             prompt = self.prompts.write_voices([len(voice.latents_FD) for voice in voices])
             readings = [self.prompts.write_reading(pronounced)]
         else:
-            prompt = self.prompts.write(turns, frames)
+            prompt = self.prompts.write(turns, [len(voice.latents_FD) for voice in voices])
         config = SpeakingConfig(
             max_frames=self._limit(turns, len(prompt)),
             guidance=options.guidance,

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from multiway_speech.result import Segment
-from multiway_speech.vibevoice_asr.features import Features
+
+if TYPE_CHECKING:  # of the recipe, which who only transcribes need not load
+    from multiway_speech.vibevoice_asr.features import Features
 
 NEAR = 2.6
 """Distance, of which the spread within a speaker is 1, up to which two voices are one: with equal errors."""
