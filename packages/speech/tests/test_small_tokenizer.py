@@ -13,6 +13,7 @@ from multiway_core import config as configs
 from multiway_core.errors import InputError
 from multiway_core.training import TrainConfig
 from multiway_speech.speech_tokenizer import corpus as corpora
+from multiway_speech.speech_tokenizer.adversary import AdversarialObjective, Contest, contest
 from multiway_speech.speech_tokenizer.config import (
     TINY_12HZ,
     TINY_25HZ,
@@ -211,3 +212,36 @@ def test_the_bundled_codec_keeps_a_voice_like_sound() -> None:
     assert distances["mel"] < 0.7
     loudness = 20 * torch.log10(again[..., 1600:14_400].std() / wave[..., 1600:14_400].std())
     assert loudness.abs() < 3  # decibels
+
+
+def test_each_side_of_the_contest_is_trained_by_its_own_losses() -> None:
+    torch.manual_seed(0)
+    discriminators = Contest(AcousticTokenizer(SMALL), fft_sizes=(64, 128)).discriminators
+    weights = list(discriminators.parameters())
+    target = 0.1 * torch.randn(2, 1600)
+    heard = (0.1 * torch.randn(2, 1600)).requires_grad_()
+    parts = contest(discriminators, heard, target)
+    for name, ours, theirs in (("telling", weights, [heard]), ("fooling", [heard], weights)):
+        assert all(
+            g is None for g in torch.autograd.grad(parts[name], theirs, retain_graph=True, allow_unused=True)
+        )
+        found = torch.autograd.grad(parts[name], ours, retain_graph=True, allow_unused=True)
+        assert all(g is not None and g.abs().sum() > 0 for g in found)
+    assert torch.autograd.grad(parts["feature"], [heard], retain_graph=True)[0].abs().sum() > 0
+    assert float(contest(discriminators, target.clone(), target)["feature"]) == 0.0
+
+
+def test_against_an_adversary_only_the_decoder_changes(corpus, tmp_path) -> None:
+    model = new_model(SMALL, seed=0)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    config = TrainConfig(steps=2, learning_rate=1e-3, log_every=1, seed=0)
+    crops = corpora.Crops(corpus, batch_size=2, length=3840, weights={})
+    result = train(model, crops, config, tmp_path, AdversarialObjective())
+    assert result.finished
+    changed = {
+        name.split(".")[0] for name, tensor in model.state_dict().items() if not tensor.equal(before[name])
+    }
+    assert changed == {"decoder"}
+    assert set(load(tmp_path / "model").state_dict()) == set(before)
+    row = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert {"telling", "fooling", "feature", "mel"} <= set(row["metrics"])

@@ -52,3 +52,26 @@ def test_what_is_written_is_kept_to_what_was_recognized() -> None:
     assert copied.checked(Segment(3.2, 3.9, None, "[Noise]")).text == "[Noise]"
     assert copied.checked(Segment(3.0, 4.0, 1, "It worked")).text == "It works"
     assert copied.checked(Segment(4.0, 4.5, 1, "Nothing more")).text == "Nothing more"
+
+
+def test_no_recognized_word_is_lost_where_the_decoder_ends_too_early() -> None:
+    said = [
+        ("And", 0.0),
+        ("so", 1.0),
+        ("it", 1.5),
+        ("goes.", 2.0),
+        ("Mister", 2.5),
+        ("Sambrana", 3.6),
+        ("hm", 9.0),
+    ]
+    words = [Word(text, start, start + 0.45) for text, start in said]
+    copied = CopiedWords(words, "Zambrana")
+    segments = [Segment(0.0, 0.5, 0, "And"), Segment(8.5, 9.9, None, "[Noise]")]
+    assert copied.checked(segments[0]).text == "And"
+    rest = copied.rest(segments)
+    assert [(segment.start, segment.end, segment.text) for segment in rest] == [
+        (1.0, 2.45, "so it goes."),
+        (2.5, 2.95, "Mister"),
+        (3.6, 4.05, "Zambrana"),
+    ]
+    assert copied.rest(segments) == []

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from multiway_core.errors import InputError
+from multiway_core.errors import ConfigError, InputError
 from multiway_speech.language_model import LanguageModelConfig
 from multiway_speech.script import Turn, parse_script
 from multiway_speech.speech_tokenizer.config import TINY_25HZ
@@ -18,7 +18,7 @@ from multiway_speech.vibevoice.config import TINY, DiffusionHeadConfig
 from multiway_speech.vibevoice.corpus import SpeechCorpus, Utterance
 from multiway_speech.vibevoice.generation import SpeakingConfig, SpeechGenerator
 from multiway_speech.vibevoice.model import VibeVoice
-from multiway_speech.vibevoice.objective import SpeakingObjective
+from multiway_speech.vibevoice.objective import SpeakingObjective, read_batch
 from multiway_speech.vibevoice.phone_tokenizer import as_text, new_tokenizer
 from multiway_speech.vibevoice.pipeline import TtsPipeline
 from multiway_speech.vibevoice.prompt import PromptWriter
@@ -225,6 +225,37 @@ def test_frames_of_padding_and_prompts_are_not_learnt(model, tokenizer, corpus):
     alone = objective(model, collate([row], TOKENS))
     both = objective(model, collate([row, longer], TOKENS))
     assert (alone.weight, both.weight) == (9, 9 + 2 * corpus.utterances[2].length)
+
+
+def test_a_rehearsal_replaces_what_is_heard_but_not_what_is_learnt(model, tokenizer, corpus):
+    voice = torch.randn(2, 6)
+    row = make_row(PromptWriter(tokenizer, TOKENS), corpus, [(0, corpus.utterances[0])], [voice])
+    batch = collate([row], TOKENS)
+    objective = SpeakingObjective(history_noise=0.0, history_drop=0.0)
+    own = objective._rehearse(model, batch, None)
+    assert own.shape == (9, 6)
+    heard = []
+    connector = model.acoustic_connector.register_forward_pre_hook(lambda _, x: heard.append(x[0]))
+    hidden, learnt = read_batch(model, batch, 0.0, 0.0)
+    others, still_learnt = read_batch(model, batch, 0.0, 0.0, own)
+    connector.remove()
+    assert torch.equal(learnt, still_learnt)
+    assert torch.equal(heard[0], model.normalize(batch.latents_ND))
+    assert torch.equal(heard[1], torch.cat([model.normalize(voice), own]))
+    first_frame = int(batch.spoken_BT[0].nonzero()[0])
+    assert torch.equal(hidden[:, :first_frame], others[:, :first_frame])
+    assert not torch.allclose(hidden[:, first_frame:], others[:, first_frame:])
+    assert not torch.equal(own, objective._rehearse(model, batch, own))
+
+
+def test_temperature_is_the_spread_of_the_first_noise(model):
+    def draw(temperature: float) -> torch.Tensor:
+        generator = SpeechGenerator(model, SpeakingConfig(max_frames=1, temperature=temperature))
+        return generator.draw_noise([torch.Generator().manual_seed(3)])
+
+    assert torch.equal(draw(0.5), 0.5 * draw(1.0))
+    with pytest.raises(ConfigError, match="temperature must be from 0 to 2, not 3"):
+        SpeakingConfig(max_frames=1, temperature=3)
 
 
 def test_durations_fill_the_utterance():

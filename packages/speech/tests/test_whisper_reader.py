@@ -134,7 +134,7 @@ def test_real_weights_give_what_ctranslate2_gives() -> None:
     suppressed = json.loads((folder / "config.json").read_text())["suppress_ids"]
     with torch.no_grad():
         everything.embedding.weight[[3 + number for number in suppressed if number < 50_256]] = 0.0
-        tokens, _ = everything._write(expected[0], 20)
+        tokens, _ = everything._write(expected[0], 20, ())
     written = peer.generate(
         features, [[50_257, 50_362]], beam_size=1, max_length=22, suppress_blank=False, suppress_tokens=[-1]
     )[0].sequences_ids[0]
@@ -183,6 +183,58 @@ def test_pieces_give_the_words_of_the_whole() -> None:
     starts = [word.start for word in told[0]]
     assert max(starts) > 3.0
     assert max(word.end for word in told[0]) < 6.5
+
+
+def test_a_context_stands_before_the_transcript(monkeypatch) -> None:
+    """Start of the prompt, its tokens, start of the transcript, as in the original; and only in the first step."""
+    reader = small_reader()
+    reader.pieces = (b"", b"", b"", b" ", b"a", b"b", b" ab", b"c", *[b""] * 12)
+    assert reader.prompt(" ab  a\nbc\u00e9 ") == [6, 3, 4, 3, 5, 7]  # what it has no piece for is left out
+    assert reader.prompt("  ") == []
+    assert len(reader.prompt("ab " * 999)) == 223
+    torch.nn.init.normal_(reader.prompt_start)
+    seen: list[torch.Tensor] = []
+    layer = reader.layers[0]
+    forward = layer.forward
+    monkeypatch.setattr(layer, "forward", lambda x, *rest: seen.append(x) or forward(x, *rest))
+    columns_NC = reader.encoder(noise(1.0))[0].detach()
+    with torch.no_grad():
+        reader._write(columns_NC, 3, [6, 4])
+    first, *others = seen
+    expected = torch.stack(
+        [reader.prompt_start, *reader.embedding(torch.tensor([6, 4, reader.START, reader.NO_TIMES]))]
+    )
+    torch.testing.assert_close(first, expected + reader.text_positions[:5])
+    assert [len(x) for x in others] == [1] * len(others)
+
+
+def test_what_is_written_behind_the_end_was_not_said(monkeypatch) -> None:
+    reader = small_reader()
+    looks = torch.zeros(4, 2, 100)
+    for token, columns in enumerate((slice(0, 20), slice(20, 49), slice(49, 50), slice(49, 50))):  # of 50
+        looks[token, :, columns] = 1.0
+    monkeypatch.setattr(reader, "_write", lambda *_: ([3, 4, 5], looks))
+    wave_T = torch.nn.functional.pad(noise(1.0)[0, 0], (0, 16_000))
+    words = [word.text for word in reader.window(wave_T, 16_000)]
+    assert words == ["w0", "w1"]
+
+
+def test_times_do_not_know_of_the_silence_before(monkeypatch) -> None:
+    reader = small_reader()
+    heard: list[int] = []
+
+    def window(wave_T: torch.Tensor, samples: int, prompt: object) -> list[Word]:
+        heard.append(samples)
+        assert not wave_T[:4_000].any()
+        assert len(wave_T) == 32_000  # a whole window of this model: the silence behind fills it
+        return [Word("first", 0.1, 0.3), Word("second", 0.75, 1.0)]
+
+    monkeypatch.setattr(reader, "window", window)
+    stream = WhisperStream(reader)
+    assert stream.finish() == []
+    stream.feed(noise(1.0)[0, 0])
+    assert stream.finish() == [Word("first", 0.0, pytest.approx(0.05)), Word("second", 0.5, 0.75)]
+    assert heard == [20_000]
 
 
 def test_words_stand_where_they_are_said() -> None:

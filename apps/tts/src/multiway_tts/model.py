@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -73,10 +74,10 @@ def speech_options(
 ) -> SpeechOptions:
     """Options; what is None is as the model's makers have it. Raises ConfigError for values out of range."""
     from multiway_speech.vibevoice.generation import SpeakingConfig
-    from multiway_speech.vibevoice.pipeline import SpeechOptions
 
     default = speaker.defaults
-    options = SpeechOptions(
+    options = replace(
+        default,
         guidance=default.guidance if guidance is None else guidance,
         diffusion_steps=default.diffusion_steps if steps is None else steps,
         seed=seed,

@@ -4,7 +4,8 @@
 
 A second call goes on where the first was stopped (Ctrl-C's gentle form is SIGTERM). ``runs/codec/model`` is the model
 folder, written anew with the averaged weights at every checkpoint. A run can be closed with a second one that starts
-from its weights and lets the learning rate fall to 0: ``--start runs/codec/model --schedule linear``.
+from its weights and lets the learning rate fall to 0: ``--start runs/codec/model --schedule linear``. The last run is
+the decoder's alone, against discriminators: ``--start runs/codec/model --adversary``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from multiway_speech.speech_tokenizer import corpus as corpora
 from multiway_speech.speech_tokenizer import folder
+from multiway_speech.speech_tokenizer.adversary import AdversarialObjective, Contest
 from multiway_speech.speech_tokenizer.config import TINY_12HZ, TINY_25HZ, SpeechTokenizerConfig
 from multiway_speech.speech_tokenizer.initialization import initialize
 from multiway_speech.speech_tokenizer.model import AcousticTokenizer
@@ -55,7 +57,7 @@ def train(
     crops: corpora.Crops,
     config: TrainConfig,
     output: Path,
-    objective: CodecObjective,
+    objective: CodecObjective | AdversarialObjective,
     *,
     minutes: float | None = None,
     compiled: bool = False,
@@ -67,14 +69,14 @@ def train(
 
     def export(step: int, trained: nn.Module) -> None:
         with trainer.ema_weights():
-            assert isinstance(trained, AcousticTokenizer)
-            folder.save(trained, output / "model")
+            folder.save(model, output / "model")
 
     if compiled:
         for end in (model.encoder, model.decoder):
             part = end.trunk if isinstance(end, SpectralEncoder | SpectralDecoder) else end
             part.compile()
-    trainer = Trainer(model, objective, crops, config, output, on_checkpoint=export)
+    trained = Contest(model) if isinstance(objective, AdversarialObjective) else model
+    trainer = Trainer(trained, objective, crops, config, output, on_checkpoint=export)
     return trainer.fit(None if minutes is None else minutes * 60)
 
 
@@ -98,10 +100,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--begin-with", nargs="*", default=[], metavar="GROUP", help="speech for the first weights"
     )
     parser.add_argument("--plain", action="store_true", help="no noise on the latents (the control)")
+    parser.add_argument(
+        "--adversary", action="store_true", help="train the decoder of --start against discriminators"
+    )
     parser.add_argument("--minutes", type=float, help="stop after so long; call again to go on")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
+    if options.adversary and not options.start:
+        parser.error("--adversary needs --start: a decoder that already knows its work")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     corpus = corpora.load(options.corpus)
     if options.start:
@@ -115,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         learning_rate=options.learning_rate,
         warmup_steps=options.warmup,
         schedule=options.schedule,
-        betas=(0.9, 0.99),
+        betas=(0.8, 0.99) if options.adversary else (0.9, 0.99),
         weight_decay=0.01,
         precision="bf16",
         ema_decay=0.998,
@@ -137,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         crops,
         config,
         options.output,
-        CodecObjective(sampled=not options.plain),
+        AdversarialObjective() if options.adversary else CodecObjective(sampled=not options.plain),
         minutes=options.minutes,
         compiled=options.compile,
     )

@@ -39,6 +39,7 @@ class SpeakingConfig:
         guidance: weight of classifier-free guidance; 1 is none, and costs half as much.
         diffusion_steps: evaluations of the head for a latent.
         stochastic: the solver adds fresh noise in every step.
+        temperature: spread of the noise a latent begins as; the model learnt 1, and below it says what is likelier.
         seed: row i of a batch draws from seed + i.
     """
 
@@ -46,10 +47,12 @@ class SpeakingConfig:
     guidance: float = 1.3
     diffusion_steps: int = 10
     stochastic: bool = False
+    temperature: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         limits = {
+            "temperature": (0 <= self.temperature <= 2, "from 0 to 2"),
             "max_frames": (self.max_frames >= 1, "at least 1"),
             "guidance": (0 <= self.guidance <= 20, "from 0 to 20"),
             "diffusion_steps": (1 <= self.diffusion_steps <= 500, "from 1 to 500"),
@@ -144,9 +147,10 @@ class SpeechGenerator:
                 x_BE, acoustic, semantic = x_BE[kept], acoustic.take(kept), semantic.take(kept)
 
     def draw_noise(self, generators: Sequence[torch.Generator]) -> Tensor:
-        """Standard normal (N, D) on the CPU, each row from its own generator: batch mates do not matter."""
+        """Normal (N, D) on the CPU, each row from its own generator: batch mates do not matter."""
         size = self.model.config.acoustic.latent_size
-        return torch.stack([torch.randn(size, generator=generator) for generator in generators])
+        noise_ND = torch.stack([torch.randn(size, generator=generator) for generator in generators])
+        return self.config.temperature * noise_ND
 
     def end_segments(self, ended_B: Tensor, acoustic: StreamState, semantic: StreamState) -> None:
         """Where the end token was chosen, the next speech begins in silence."""

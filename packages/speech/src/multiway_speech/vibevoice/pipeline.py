@@ -39,6 +39,7 @@ class SpeechOptions:
     guidance: float = 1.3
     diffusion_steps: int = 10
     stochastic: bool = False
+    temperature: float = 1.0
     seed: int = 0
 
 
@@ -269,6 +270,7 @@ class TtsPipeline:
             guidance=options.guidance,
             diffusion_steps=options.diffusion_steps,
             stochastic=options.stochastic,
+            temperature=options.temperature,
             seed=options.seed,
         )
         latents_ND = None

@@ -1,6 +1,6 @@
 """Keeps what a small model writes to what was recognized: it may only change words into those of the context.
 
-A decoder of a few million parameters that copies words now and then skips or doubles one.
+A decoder of a few million parameters that copies words now and then skips or doubles one, or ends too early.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import replace
 from difflib import SequenceMatcher
 
 from multiway_speech.result import Segment
+from multiway_speech.vibevoice_asr.heard_words import PAUSE_SECONDS
 from multiway_speech.vibevoice_asr.whisper_reader import Word
 
 ALIKE = 0.75
@@ -43,6 +44,31 @@ class CopiedWords:
         for tag, a, b, c, d in SequenceMatcher(None, *sides, autojunk=False).get_opcodes():
             kept += written[c:d] if tag == "equal" else self._with_names(heard[a:b], written[c:d])
         return replace(segment, text=" ".join(self._respelt(kept)))
+
+    def rest(self, segments: Sequence[Segment]) -> list[Segment]:
+        """Sentences of the words that none of the ``segments`` took, but for those where nobody is said to speak.
+
+        Their speaker is 0: whoever tells voices apart gives another.
+        """
+        left = self._words[self._next :]
+        self._next = len(self._words)
+        sentences: list[list[Word]] = []
+        for word in left:
+            new = (
+                not sentences
+                or _ends(sentences[-1][-1])
+                or word.start - sentences[-1][-1].end > PAUSE_SECONDS
+            )
+            sentences.extend([[]] if new else [])
+            sentences[-1].append(word)
+        found = []
+        for words in sentences:
+            start, end = words[0].start, max(word.end for word in words)
+            middle = (start + end) / 2
+            if not any(s.speaker is None and s.start <= middle <= s.end for s in segments):
+                text = " ".join(self._respelt([word.text for word in words]))
+                found.append(Segment(start, end, 0, text))
+        return found
 
     def _respelt(self, kept: list[str]) -> list[str]:
         """Words, or two in a row, that are spelt nearly like a name of the context get its spelling."""
@@ -77,9 +103,13 @@ class CopiedWords:
         ends = [
             (abs(word.end - seconds), number + 1)
             for number, word in enumerate(self._words)
-            if word.text[-1] in ".?!" and abs(word.end - seconds) < _SLACK
+            if _ends(word) and abs(word.end - seconds) < _SLACK
         ]
         return min(ends)[1] if ends else sum(middle <= seconds for middle in middles)
+
+
+def _ends(word: Word) -> bool:
+    return word.text[-1] in ".?!"
 
 
 def _bare(text: str) -> str:

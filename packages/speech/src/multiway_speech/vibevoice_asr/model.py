@@ -49,6 +49,7 @@ class VibeVoiceAsr(nn.Module):
         generator: torch.Generator | None = None,
         place: Callable[[Sequence[Word], int], Tensor] | None = None,
         on_latents: Callable[[Tensor], None] | None = None,
+        context: str = "",
     ) -> Tensor:
         """Inputs (B, F, E) of the language model for waveforms that come in pieces (B, 1, T') of any length.
 
@@ -56,12 +57,13 @@ class VibeVoiceAsr(nn.Module):
         always the same; with one they carry the sigma-VAE's noise, as in training. There must be at least one sample.
 
         A model with Whisper hears one waveform at a time, and ``place`` gives tokens (F, K) for its words and the
-        number of positions. ``on_latents`` is told the acoustic means (B, F, D).
+        number of positions; what is known before, ``context``, stands before its transcript. ``on_latents`` is told the
+        acoustic means (B, F, D).
         """
         acoustic: list[Tensor] = []
         semantic: list[Tensor] = []
         state: StreamState | None = None
-        whisper = WhisperStream(self.semantic) if isinstance(self.semantic, WhisperReader) else None
+        whisper = WhisperStream(self.semantic, context) if isinstance(self.semantic, WhisperReader) else None
         samples = 0
         for piece_B1T in pieces:
             state = state or StreamState(len(piece_B1T))

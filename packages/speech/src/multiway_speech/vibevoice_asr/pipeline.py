@@ -146,28 +146,26 @@ class AsrPipeline:
             else torch.Generator().manual_seed(options.noise_seed),
             place=place,
             on_latents=latents.append,
+            context=options.context,
         )
         reader = SegmentReader(duration)
-        known = self._known(latents[0][0], words, options.context)
+        known = self._corrections(latents[0][0], words, options.context)
+        written: list[Segment] = []
         for segment in self._write(prompt_T, frames_BFE[0], min(free, options.max_new_tokens), reader):
+            written.append(segment)
             yield known(segment)
-        known = self._known(latents[0][0], words, options.context)
-        segments = [known(s) for s in sorted(reader.segments, key=lambda s: (s.start, s.end))]
+        yield from known.rest(written)
+        known = self._corrections(latents[0][0], words, options.context)
+        in_order = sorted(reader.segments, key=lambda s: (s.start, s.end))
+        segments = [known(segment) for segment in in_order]
+        segments += known.rest(in_order)
         problems = (*_of_sound(loudness), *reader.problems)
         yield Transcript(sound.name, self.name, round(duration, 3), tuple(segments), problems=problems)
 
-    def _known(self, latents_FD: Tensor, words: Sequence[Word], context: str) -> Callable[[Segment], Segment]:
-        """What corrects segments, in their order, in a small model: speakers by voice, words by those recognized."""
-        voices = self.model.voice_map and Voices(
-            self.model.voice_map, latents_FD, self.model.config.acoustic.frame_rate
-        )
-        copied = CopiedWords(words, context) if words else None
-
-        def known(segment: Segment) -> Segment:
-            segment = voices.named(segment) if voices else segment
-            return copied.checked(segment) if copied else segment
-
-        return known
+    def _corrections(self, latents_FD: Tensor, words: Sequence[Word], context: str) -> _Corrections:
+        voice_map, rate = self.model.voice_map, self.model.config.acoustic.frame_rate
+        voices = Voices(voice_map, latents_FD, rate) if voice_map else None
+        return _Corrections(voices, CopiedWords(words, context) if words else None)
 
     def _waves(
         self, sound: Sound, loudness: Loudness, seconds: float, on_heard: Callable[[float], None] | None
@@ -247,6 +245,23 @@ class AsrPipeline:
                 yield from reader.feed(text.rest())
                 return event.stopped[0]
         return "length"
+
+
+@dataclass(frozen=True)
+class _Corrections:
+    """What a small model's segments go through, in their order: speakers by voice, words by those recognized."""
+
+    voices: Voices | None
+    copied: CopiedWords | None
+
+    def __call__(self, segment: Segment) -> Segment:
+        segment = self.voices.named(segment) if self.voices else segment
+        return self.copied.checked(segment) if self.copied else segment
+
+    def rest(self, segments: Sequence[Segment]) -> list[Segment]:
+        """What was recognized behind the last of the segments."""
+        left = self.copied.rest(segments) if self.copied else []
+        return [self.voices.named(segment) if self.voices else segment for segment in left]
 
 
 class PartialText:

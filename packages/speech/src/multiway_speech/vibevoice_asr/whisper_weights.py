@@ -25,7 +25,7 @@ from multiway_speech.vibevoice_asr.whisper_encoder import WhisperConfig
 from multiway_speech.vibevoice_asr.whisper_reader import WhisperReader
 
 PIECES_FILE = "whisper-pieces.json"
-END, START, NO_TIMES = 50_256, 50_257, 50_362
+END, START, PROMPT_START, NO_TIMES = 50_256, 50_257, 50_360, 50_362
 """Control tokens of the English models."""
 
 _TYPES = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2"}
@@ -89,6 +89,7 @@ def load_whisper(folder: Path, kept: Sequence[int], config: WhisperConfig | None
     found = {names[name]: tensor.float() for name, tensor in read_tensors(path) if name in names}
     try:
         rows = torch.tensor([END, START, NO_TIMES, *kept])
+        found["prompt_start"] = found["embedding.weight"][PROMPT_START].clone()
         found["embedding.weight"] = found["embedding.weight"][rows]
         reader.load_state_dict(found)
     except (RuntimeError, KeyError, IndexError) as error:
