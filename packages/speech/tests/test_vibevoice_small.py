@@ -286,6 +286,11 @@ def test_a_folder_speaks_with_its_voices(pipeline):
     assert np.array_equal(speech.samples, pipeline("bob: Hello there.\nSpeaker 1: And hello to you!").samples)
 
 
+def test_the_first_speakers_get_the_voices_that_the_model_names_first(pipeline):
+    pipeline.model.config = replace(pipeline.model.config, voices=("bob", "nobody"))
+    assert pipeline.voices() == ("bob", "anna")
+
+
 def test_long_scripts_are_spoken_in_parts(pipeline):
     script = parse_script(
         "\n".join(f"Speaker {1 + i % 2}: This is line number {i} of many." for i in range(12))

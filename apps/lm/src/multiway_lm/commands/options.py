@@ -14,11 +14,11 @@ ModelOption = Annotated[
 ]
 MaxTokensOption = Annotated[
     int | None,
-    typer.Option("--max-tokens", "-n", help="Longest answer. [default: 512, or what the context leaves]"),
+    typer.Option("--max-tokens", "-n", help="Longest answer. \\[default: 512, or what the context leaves]"),
 ]
 TemperatureOption = Annotated[
     float | None,
-    typer.Option("--temperature", "-t", help="0 takes the likeliest token. [default: the model's]"),
+    typer.Option("--temperature", "-t", help="0 takes the likeliest token. \\[default: the model's]"),
 ]
 TopKOption = Annotated[
     int | None, typer.Option("--top-k", help="Sample from the K likeliest tokens; 0 is all.")
@@ -33,5 +33,5 @@ StopOption = Annotated[
     list[str] | None, typer.Option("--stop", help="End before this text; may be given several times.")
 ]
 SampleSeedOption = Annotated[
-    int | None, typer.Option("--seed", help="Seed of sampling. [default: a new one each time]")
+    int | None, typer.Option("--seed", help="Seed of sampling. \\[default: a new one each time]")
 ]

@@ -16,7 +16,7 @@ def serve(
     host: Annotated[str, typer.Option("--host", help="Address to serve on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
     name: Annotated[
-        str | None, typer.Option("--name", help="What clients call the model. [default: as --model]")
+        str | None, typer.Option("--name", help="What clients call the model. \\[default: as --model]")
     ] = None,
     active: Annotated[
         int, typer.Option("--active", min=1, max=256, help="Requests that run side by side.")
@@ -32,7 +32,7 @@ def serve(
     ] = 1 << 20,
     api_key: Annotated[
         str | None,
-        typer.Option("--api-key", help="Ask clients for it. [default: $MULTIWAY_LM_API_KEY, else none]"),
+        typer.Option("--api-key", help="Ask clients for it. \\[default: $MULTIWAY_LM_API_KEY, else none]"),
     ] = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -58,7 +58,7 @@ def serve(
 def demo(
     model: ModelOption = BUNDLED_MODEL,
     host: Annotated[str, typer.Option("--host", help="Address to serve on.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option("--port", help="[default: first free from 7860]")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="\\[default: first free from 7860]")] = None,
     share: Annotated[bool, typer.Option("--share/--no-share", help="Open a public tunnel.")] = False,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",

@@ -163,7 +163,9 @@ def distill(
     output: OutputOption = Path("distilling"),
     prompts: Annotated[
         Path | None,
-        typer.Option("--prompts", metavar="FILE", help="What the teacher is asked. [default: built-in ones]"),
+        typer.Option(
+            "--prompts", metavar="FILE", help="What the teacher is asked. \\[default: built-in ones]"
+        ),
     ] = None,
     field: FieldOption = "text",
     minutes: MinutesOption = None,

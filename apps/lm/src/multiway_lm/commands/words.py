@@ -30,7 +30,7 @@ def generate(
         bool | None,
         typer.Option(
             "--chat/--continue",
-            help="Answer it, or continue it as text. [default: answer, where the model has a chat format]",
+            help="Answer it, or continue it as text. \\[default: answer, where the model has a chat format]",
         ),
     ] = None,
     system: Annotated[str | None, typer.Option("--system", help="What the model is told before.")] = None,
@@ -95,10 +95,11 @@ def score(
         str, typer.Option("--field", help="Where the text is in .jsonl and .parquet rows.")
     ] = "text",
     window: Annotated[
-        int | None, typer.Option("--window", help="Tokens seen at once. [default: the context, at most 2048]")
+        int | None,
+        typer.Option("--window", help="Tokens seen at once. \\[default: the context, at most 2048]"),
     ] = None,
     stride: Annotated[
-        int | None, typer.Option("--stride", help="Tokens a window moves on. [default: half of it]")
+        int | None, typer.Option("--stride", help="Tokens a window moves on. \\[default: half of it]")
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many documents.")] = None,
     tokens: Annotated[

@@ -51,6 +51,8 @@ class VibeVoiceConfig:
     """The model whose acoustic tokenizer this one has, where it is not in its own files."""
     reads_along: bool = False
     """Whether the model is given the script while it speaks, phone by phone; see ``reading``. No published one is."""
+    voices: tuple[str, ...] = ()
+    """Of those that come with the model, which the first speakers of a script get: the clearest first."""
 
     def __post_init__(self) -> None:
         if self.semantic is not None and self.acoustic.hop != self.semantic.hop:

@@ -74,9 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--codec", default=TINY.codec)
+    parser.add_argument("--first-voices", nargs="*", default=[], help="given out first, in this order")
     options = parser.parse_args(arguments)
     model = load(options.model)
-    model.config = replace(model.config, codec=options.codec)
+    model.config = replace(model.config, codec=options.codec, voices=tuple(options.first_voices))
     save(model, options.out, dtype=torch.bfloat16)
     for path in sorted((options.model / VOICE_FOLDER).glob("*.safetensors")):
         Voice.load(path, model.config.acoustic.latent_size).save(options.out / VOICE_FOLDER / path.name)

@@ -139,7 +139,9 @@ class TtsPipeline:
         return tuple(path.stem for path in self._voice_files())
 
     def _voice_files(self) -> list[Path]:
-        return [] if self.path is None else sorted(self.path.glob(f"{VOICE_FOLDER}/*.safetensors"))
+        found = [] if self.path is None else sorted(self.path.glob(f"{VOICE_FOLDER}/*.safetensors"))
+        first = self.model.config.voices
+        return sorted(found, key=lambda path: first.index(path.stem) if path.stem in first else len(first))
 
     def voice(self, name: str, sound: Sound | Path | str | None = None) -> Voice:
         """The model's voice of that name, or one from a recording of 1 to 60 seconds (path or :class:`Sound`).

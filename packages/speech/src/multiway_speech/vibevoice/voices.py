@@ -15,7 +15,7 @@ from multiway_core.errors import CheckpointError, InputError
 from torch import Tensor
 
 from multiway_speech import audio
-from multiway_speech.speech_tokenizer.model import AcousticTokenizer
+from multiway_speech.speech_tokenizer.model import AcousticTokenizer, split_waveform
 
 VOICE_FOLDER = "voices"
 """In a model folder: the voices that come with it, ``NAME.safetensors`` each."""
@@ -69,4 +69,5 @@ def encode_voice(tokenizer: AcousticTokenizer, sound: audio.Sound, name: str) ->
         raise InputError(f"voice {name}: {sound.name} is silent")
     weight = next(tokenizer.encoder.parameters())
     wave_11T = torch.from_numpy(np.multiply(samples, loudness.gain, dtype=np.float32))[None, None].to(weight)
-    return Voice(name, tokenizer.encode(wave_11T)[0].float().cpu())
+    pieces = split_waveform(wave_11T, tokenizer.config)
+    return Voice(name, torch.cat(list(tokenizer.encode_stream(pieces)), dim=1)[0].float().cpu())
