@@ -26,6 +26,7 @@ from multiway_speech.vibevoice_asr.objective import IGNORED, AsrObjective, Liste
 from multiway_speech.vibevoice_asr.output import parse_output
 from multiway_speech.vibevoice_asr.prompt import request
 from multiway_speech.vibevoice_asr.pseudo import PseudoFeatures, TextSpeakers
+from multiway_speech.vibevoice_asr.speaker_encoder import SpeakerEncoderConfig
 from multiway_speech.vibevoice_asr.vocabulary import FIXED, TOKENS, train_tokenizer, write_answer
 from multiway_speech.vibevoice_asr.whisper_encoder import WhisperConfig
 from multiway_speech.vibevoice_asr.whisper_reader import WhisperReader
@@ -108,6 +109,7 @@ def small_config() -> VibeVoiceAsrConfig:
         whisper=WhisperConfig(
             hidden_size=8, num_layers=1, num_heads=2, vocab_size=5, alignment_heads=((0, 1),)
         ),
+        speaker=SpeakerEncoderConfig(num_mels=5, hidden_size=8, num_layers=2, embedding_size=8),
         stacked=2,
     )
 
@@ -297,6 +299,8 @@ def test_a_model_of_ours_comes_back_from_its_folder(tmp_path: Path) -> None:
     assert loaded.semantic.pieces == model.semantic.pieces
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[name], tensor.bfloat16().float())
+    assert loaded.speaker is not None
+    assert torch.isfinite(loaded.speaker.embed(torch.randn(9_000))).all()
 
 
 def test_missing_parts_are_told(tmp_path: Path) -> None:

@@ -2,43 +2,66 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import math
 
 import numpy as np
+import pytest
 import torch
 from multiway_speech.result import Segment
 from multiway_speech.vibevoice_asr.copied_words import CopiedWords
-from multiway_speech.vibevoice_asr.features import Features
-from multiway_speech.vibevoice_asr.speaker_voices import Voices, fit_voices
+from multiway_speech.vibevoice_asr.speaker_encoder import SpeakerEncoderConfig, VoiceColumns
+from multiway_speech.vibevoice_asr.speaker_voices import Embeddings, Voices, grouped, near
 from multiway_speech.vibevoice_asr.whisper_reader import Word
+from torch import Tensor
 
 
-def spoken(centres: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """Two seconds of each voice: frames around its centre."""
-    return np.concatenate([centre + rng.standard_normal((50, 4)) * 0.5 for centre in centres])
+class NoEncoder(torch.nn.Module):
+    """In the place of the speaker encoder: a voice is the spectrum that it has in the middle of the stretch."""
+
+    def embed_columns(self, mels_NM: Tensor, power_N: Tensor) -> Tensor:
+        assert len(mels_NM) == len(power_N) > 0
+        return torch.nn.functional.normalize(mels_NM.mean(0), dim=0)
 
 
-def test_voices_are_told_apart_and_found_again(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    rows, lines = [], []
-    for number in range(30):
-        first, second = rng.standard_normal((2, 4)) * 2
-        rows.append(spoken([first, second, first, second], rng))
-        said = [[2.0 * turn, 2.0 * turn + 2.0, turn % 2, "Yes."] for turn in range(4)]
-        lines.append(json.dumps({"start": 200 * number, "frames": 200, "seconds": 8.0, "segments": said}))
-    np.save(tmp_path / "frames.npy", np.concatenate(rows).astype(np.float16))
-    np.save(tmp_path / "labels.npy", np.zeros((6000, 2), dtype=np.uint8))
-    (tmp_path / "index.jsonl").write_text("\n".join(lines))
-    voice_map = fit_voices(Features([tmp_path]), 4, 3)
+def hummed(turns: list[tuple[int, float]]) -> Embeddings:
+    """So many seconds of each voice, which hums a tone of its own."""
+    columns = VoiceColumns(SpeakerEncoderConfig())
+    for voice, seconds in turns:
+        columns.feed(torch.sin(torch.arange(int(seconds * 16_000)) * (0.1 + 0.25 * voice)) * 0.1)
+    return Embeddings(NoEncoder(), columns)
 
-    high, low = np.full(4, 2.0), np.full(4, -2.0)
-    latents = torch.from_numpy(spoken([high, low, high, low, high], rng)).float()
-    voices = Voices(voice_map, latents, frame_rate=25.0)
-    segments = [Segment(2.0 * turn, 2.0 * turn + 2.0, 7, "Yes.") for turn in range(5)]
-    assert [voices.named(segment).speaker for segment in segments] == [0, 1, 0, 1, 0]
+
+def times(turns: list[tuple[int, float]]) -> list[tuple[float, float]]:
+    ends = np.cumsum([seconds for _, seconds in turns]).tolist()
+    return list(zip([0.0, *ends[:-1]], ends, strict=True))
+
+
+def speakers(voices: Voices, stretches: list[tuple[float, float]]) -> list[int | None]:
+    return [voices.named(Segment(start, end, 7, "Yes.")).speaker for start, end in stretches]
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_voices_are_told_apart_and_found_again(ahead: bool) -> None:
+    turns = [(2, 2.0), (0, 2.0), (2, 1.5), (1, 3.0), (0, 2.0)]
+    voices = Voices(hummed(turns), times(turns) if ahead else ())
+    assert speakers(voices, times(turns)) == [0, 1, 0, 2, 1]
     assert voices.named(Segment(0.0, 2.0, None, "[Noise]")).speaker is None
-    assert voices.named(Segment(11.0, 12.0, 0, "Behind the end.")).speaker is not None
+    assert voices.named(Segment(11.0, 12.0, 0, "Behind the end.")).speaker == 1
+
+
+def test_short_stretches_open_no_voice_but_the_first() -> None:
+    turns = [(0, 0.4), (1, 2.0), (2, 0.5), (1, 2.0)]
+    assert len(set(speakers(Voices(hummed(turns), times(turns)), times(turns)))) == 1
+    assert speakers(Voices(hummed(turns[:1]), times(turns[:1])), times(turns[:1])) == [0]
+    assert speakers(Voices(hummed(turns)), [(0.0, 0.0), (0.4, 2.4)]) == [0, 1]
+
+
+def test_groups_are_joined_by_their_mean() -> None:
+    angles = np.array([0.0, 0.4, 0.8, 2.0, 1.0])  # the last one is short, and nearest to the third
+    points_SE = np.stack([np.cos(angles), np.sin(angles)], 1)
+    assert math.cos(0.4) > (math.cos(0.4) + math.cos(0.8)) / 2 > near(2.0) > math.cos(0.8)
+    groups = grouped(points_SE, np.array([2.0, 2.0, 2.0, 2.0, 0.3]))
+    assert sorted(map(sorted, groups)) == [[0, 1, 2, 4], [3]]
 
 
 def test_what_is_written_is_kept_to_what_was_recognized() -> None:

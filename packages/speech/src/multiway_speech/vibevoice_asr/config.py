@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from multiway_speech.language_model import LanguageModelConfig
 from multiway_speech.speech_tokenizer.config import ACOUSTIC, SEMANTIC, SpeechTokenizerConfig
+from multiway_speech.vibevoice_asr.speaker_encoder import SpeakerEncoderConfig
 from multiway_speech.vibevoice_asr.whisper_encoder import WhisperConfig
 
 
@@ -33,8 +34,8 @@ class VibeVoiceAsrConfig:
     whisper: WhisperConfig | None = None
     """If given, Whisper stands in the place of the semantic tokenizer: its words, where they are said, are added to the
     acoustic frames. No published model has that."""
-    voice_size: int = 0
-    """If given, who speaks is told from so many numbers of each segment's voice; else by the language model alone."""
+    speaker: SpeakerEncoderConfig | None = None
+    """If given, who speaks is told by the voices, which this encoder tells apart; else by the language model alone."""
     stacked: int = 1
     """Frames of sound that stand at one position of the language model; one in the published models."""
 
@@ -47,6 +48,12 @@ class VibeVoiceAsrConfig:
         if self.whisper is not None and self.whisper.sample_rate != self.acoustic.sample_rate:
             raise ValueError(
                 f"Whisper hears {self.whisper.sample_rate} Hz and the acoustic tokenizer "
+                f"{self.acoustic.sample_rate} Hz; they must be equal"
+            )
+
+        if self.speaker is not None and self.speaker.sample_rate != self.acoustic.sample_rate:
+            raise ValueError(
+                f"the speaker encoder hears {self.speaker.sample_rate} Hz and the acoustic tokenizer "
                 f"{self.acoustic.sample_rate} Hz; they must be equal"
             )
 

@@ -52,17 +52,8 @@ class CopiedWords:
         """
         left = self._words[self._next :]
         self._next = len(self._words)
-        sentences: list[list[Word]] = []
-        for word in left:
-            new = (
-                not sentences
-                or _ends(sentences[-1][-1])
-                or word.start - sentences[-1][-1].end > PAUSE_SECONDS
-            )
-            sentences.extend([[]] if new else [])
-            sentences[-1].append(word)
         found = []
-        for words in sentences:
+        for words in sentences_of(left):
             start, end = words[0].start, max(word.end for word in words)
             middle = (start + end) / 2
             if not any(s.speaker is None and s.start <= middle <= s.end for s in segments):
@@ -106,6 +97,16 @@ class CopiedWords:
             if _ends(word) and abs(word.end - seconds) < _SLACK
         ]
         return min(ends)[1] if ends else sum(middle <= seconds for middle in middles)
+
+
+def sentences_of(words: Sequence[Word], pause: float = PAUSE_SECONDS) -> list[list[Word]]:
+    """The words, cut behind full stops and at pauses of so many seconds."""
+    sentences: list[list[Word]] = []
+    for word in words:
+        new = not sentences or _ends(sentences[-1][-1]) or word.start - sentences[-1][-1].end > pause
+        sentences.extend([[]] if new else [])
+        sentences[-1].append(word)
+    return sentences
 
 
 def _ends(word: Word) -> bool:

@@ -1,9 +1,9 @@
 """A model of ours as a folder: ``config.json``, safetensors in files small enough for a repository, ``tokenizer.json``.
 
     python -m multiway_speech.vibevoice_asr.folder --run runs/listen --codec bundled:codec-tiny \
-        --whisper whisper-tiny.en --phones phones.jsonl --features features --out asr-tiny
+        --whisper whisper-tiny.en --phones phones.jsonl --speakers pretrained.pt --out asr-tiny
 
-puts a trained decoder, the codec's encoder and Whisper together.
+puts a trained decoder, the codec's encoder, Whisper and the speaker encoder together.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from multiway_core.training import load_ema_into
 
 from multiway_speech.speech_tokenizer import folder as tokenizers
 from multiway_speech.text_tokenizer import TOKENIZER_FILE
-from multiway_speech.vibevoice_asr.features import Features
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
 from multiway_speech.vibevoice_asr.objective import Listener
-from multiway_speech.vibevoice_asr.speaker_voices import VoiceMap, fit_voices
+from multiway_speech.vibevoice_asr.speaker_encoder import SpeakerEncoder, load_encoder
 from multiway_speech.vibevoice_asr.train import TINY
 from multiway_speech.vibevoice_asr.whisper_encoder import WhisperConfig
 from multiway_speech.vibevoice_asr.whisper_reader import WhisperReader
@@ -45,36 +44,35 @@ def save(model: VibeVoiceAsr, folder: Path, *, dtype: torch.dtype | None = None)
         save_pieces(model.semantic.pieces, folder / PIECES_FILE)
 
 
-def put_together(run: Path, codec: str, reader: WhisperReader, voices: VoiceMap) -> VibeVoiceAsr:
-    """The averaged decoder of a training run, the codec's encoder, Whisper, voices. Raises CheckpointError."""
+def put_together(run: Path, codec: str, reader: WhisperReader, speaker: SpeakerEncoder) -> VibeVoiceAsr:
+    """A training run's averaged decoder, the codec's encoder, Whisper, a speaker encoder. Raises CheckpointError."""
     listener = Listener(TINY)
     load_ema_into(listener, run)
-    model = VibeVoiceAsr(replace(TINY, whisper=reader.config))
+    model = VibeVoiceAsr(replace(TINY, whisper=reader.config, speaker=speaker.config))
     model.acoustic = tokenizers.load(codec).encoder
     model.semantic = reader
     model.acoustic_connector = listener.acoustic_connector
     model.semantic_connector = listener.semantic_connector
     model.language_model = listener.language_model
-    model.voice_map = voices
+    model.speaker = speaker
     return model.eval()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description="Put a trained decoder, the codec's encoder and Whisper together."
+        description="Put a trained decoder, the codec's encoder, Whisper and the speaker encoder together."
     )
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--codec", default="bundled:codec-tiny")
     parser.add_argument("--whisper", type=Path, required=True, help="folder of Whisper tiny.en")
     parser.add_argument("--phones", type=Path, required=True, help="whose texts choose Whisper's tokens")
-    parser.add_argument("--features", type=Path, required=True, help="speakers to fit the map of voices to")
+    parser.add_argument("--speakers", type=Path, required=True, help="pretrained.pt of Resemblyzer")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     texts = [json.loads(line)["text"] for line in options.phones.read_text("utf-8").splitlines()]
     kept = common_tokens(options.whisper, texts, WhisperConfig().vocab_size - 3)
-    parts = sorted(index.parent for index in options.features.glob("*/index.jsonl"))
-    voices = fit_voices(Features(parts), TINY.acoustic.latent_size, TINY.voice_size)
-    model = put_together(options.run, options.codec, load_whisper(options.whisper, kept), voices)
+    whisper, speaker = load_whisper(options.whisper, kept), load_encoder(options.speakers)
+    model = put_together(options.run, options.codec, whisper, speaker)
     save(model, options.out, dtype=torch.bfloat16)
     (options.out / TOKENIZER_FILE).write_bytes((options.run / TOKENIZER_FILE).read_bytes())
 

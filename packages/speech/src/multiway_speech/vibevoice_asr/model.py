@@ -18,7 +18,7 @@ from multiway_speech.language_model import Connector, LanguageModel
 from multiway_speech.speech_tokenizer.model import new_encoder
 from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
 from multiway_speech.vibevoice_asr.heard_words import WordConnector
-from multiway_speech.vibevoice_asr.speaker_voices import VoiceMap
+from multiway_speech.vibevoice_asr.speaker_encoder import SpeakerEncoder, VoiceColumns
 from multiway_speech.vibevoice_asr.whisper_reader import WhisperReader, WhisperStream, Word
 
 
@@ -38,8 +38,7 @@ class VibeVoiceAsr(nn.Module):
             else Connector(config.semantic.latent_size * config.stacked, size)
         )
         self.language_model = LanguageModel(config.text)
-        size = config.acoustic.latent_size
-        self.voice_map = VoiceMap(size, config.voice_size) if config.voice_size else None
+        self.speaker = SpeakerEncoder(config.speaker) if config.speaker else None
 
     @torch.no_grad()
     def hear(
@@ -48,7 +47,7 @@ class VibeVoiceAsr(nn.Module):
         *,
         generator: torch.Generator | None = None,
         place: Callable[[Sequence[Word], int], Tensor] | None = None,
-        on_latents: Callable[[Tensor], None] | None = None,
+        voices: VoiceColumns | None = None,
         context: str = "",
     ) -> Tensor:
         """Inputs (B, F, E) of the language model for waveforms that come in pieces (B, 1, T') of any length.
@@ -57,8 +56,7 @@ class VibeVoiceAsr(nn.Module):
         always the same; with one they carry the sigma-VAE's noise, as in training. There must be at least one sample.
 
         A model with Whisper hears one waveform at a time, and ``place`` gives tokens (F, K) for its words and the
-        number of positions; what is known before, ``context``, stands before its transcript. ``on_latents`` is told the
-        acoustic means (B, F, D).
+        number of positions; what is known before, ``context``, stands before its transcript. ``voices`` hears along.
         """
         acoustic: list[Tensor] = []
         semantic: list[Tensor] = []
@@ -69,6 +67,8 @@ class VibeVoiceAsr(nn.Module):
             state = state or StreamState(len(piece_B1T))
             samples += piece_B1T.shape[-1]
             acoustic.append(self.acoustic(piece_B1T, state))
+            if voices is not None:
+                voices.feed(piece_B1T[0, 0])
             if whisper is None:
                 semantic.append(self.semantic(piece_B1T, state))
             else:
@@ -81,8 +81,6 @@ class VibeVoiceAsr(nn.Module):
             if whisper is None and missing:
                 semantic.append(self.semantic(silence_B1T[..., :missing], state))
         latents_BFD = torch.cat(acoustic, dim=1)
-        if on_latents is not None:
-            on_latents(latents_BFD)
         if generator is not None:
             latents_BFD = sample_latents(latents_BFD, self.config.acoustic.noise_std, generator)
         acoustic_BFE = self.acoustic_connector(self._stacked(latents_BFD))

@@ -20,13 +20,14 @@ from multiway_speech.audio import Loudness, Sound, SoundFile, measure
 from multiway_speech.result import Segment, Transcript
 from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice_asr import checkpoint
-from multiway_speech.vibevoice_asr.copied_words import CopiedWords
+from multiway_speech.vibevoice_asr.copied_words import CopiedWords, sentences_of
 from multiway_speech.vibevoice_asr.heard_words import HeardWords
 from multiway_speech.vibevoice_asr.loop_guard import find_loop
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
 from multiway_speech.vibevoice_asr.output import SegmentReader
 from multiway_speech.vibevoice_asr.prompt import MAX_CONTEXT, write_prompt
-from multiway_speech.vibevoice_asr.speaker_voices import Voices
+from multiway_speech.vibevoice_asr.speaker_encoder import VoiceColumns
+from multiway_speech.vibevoice_asr.speaker_voices import BREATH_SECONDS, Embeddings, Voices
 from multiway_speech.vibevoice_asr.whisper_reader import Word
 
 TOKENIZER = "Qwen/Qwen2.5-7B"
@@ -130,7 +131,7 @@ class AsrPipeline:
             raise InputError(
                 f"{sound.name}: {duration / 60:.1f} minutes; this model hears at most {longest / 60:.1f} in one pass"
             )
-        latents: list[Tensor] = []
+        voices = VoiceColumns(config.speaker) if config.speaker else None
         words: list[Word] = []
 
         def place(recognized: Sequence[Word], positions: int) -> Tensor:
@@ -145,27 +146,23 @@ class AsrPipeline:
             if options.noise_seed is None
             else torch.Generator().manual_seed(options.noise_seed),
             place=place,
-            on_latents=latents.append,
+            voices=voices,
             context=options.context,
         )
         reader = SegmentReader(duration)
-        known = self._corrections(latents[0][0], words, options.context)
+        embeddings = Embeddings(self.model.speaker, voices) if self.model.speaker and voices else None
+        known = _corrections(embeddings, words, options.context)
         written: list[Segment] = []
         for segment in self._write(prompt_T, frames_BFE[0], min(free, options.max_new_tokens), reader):
             written.append(segment)
             yield known(segment)
         yield from known.rest(written)
-        known = self._corrections(latents[0][0], words, options.context)
+        known = _corrections(embeddings, words, options.context)
         in_order = sorted(reader.segments, key=lambda s: (s.start, s.end))
         segments = [known(segment) for segment in in_order]
         segments += known.rest(in_order)
         problems = (*_of_sound(loudness), *reader.problems)
         yield Transcript(sound.name, self.name, round(duration, 3), tuple(segments), problems=problems)
-
-    def _corrections(self, latents_FD: Tensor, words: Sequence[Word], context: str) -> _Corrections:
-        voice_map, rate = self.model.voice_map, self.model.config.acoustic.frame_rate
-        voices = Voices(voice_map, latents_FD, rate) if voice_map else None
-        return _Corrections(voices, CopiedWords(words, context) if words else None)
 
     def _waves(
         self, sound: Sound, loudness: Loudness, seconds: float, on_heard: Callable[[float], None] | None
@@ -262,6 +259,15 @@ class _Corrections:
         """What was recognized behind the last of the segments."""
         left = self.copied.rest(segments) if self.copied else []
         return [self.voices.named(segment) if self.voices else segment for segment in left]
+
+
+def _corrections(embeddings: Embeddings | None, words: Sequence[Word], context: str) -> _Corrections:
+    stretches = [
+        (said[0].start, max(word.end for word in said)) for said in sentences_of(words, BREATH_SECONDS)
+    ]
+    return _Corrections(
+        Voices(embeddings, stretches) if embeddings else None, CopiedWords(words, context) if words else None
+    )
 
 
 class PartialText:

@@ -1,93 +1,113 @@
-"""Whose voice a segment has, from the acoustic frames: for small models, which tell voices apart less well than words.
+"""Whose voice a segment has: for small models, which tell voices apart less well than words.
 
-A linear discriminant map of the mean and the spread of a segment's frames, fitted to segments of known speakers, and a
-list of the voices so far: a segment is its nearest voice's, or a new speaker's where none is near.
+Before the first segment is written all sound has been heard, and where the sentences in it are. They are grouped by
+their embeddings (:mod:`multiway_speech.vibevoice_asr.speaker_encoder`), the most alike first, and a segment is then the
+nearest group's. So a segment has its speaker at once, told by all that follows too, and keeps it in the transcript.
 
-Shape suffixes: F frames, D latent size, V numbers of a voice.
+Shape suffixes: N columns, M mel bands, S stretches, E embedding size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from multiway_speech.result import Segment
+from multiway_speech.vibevoice_asr.speaker_encoder import SpeakerEncoder, VoiceColumns
 
-if TYPE_CHECKING:  # of the recipe, which who only transcribes need not load
-    from multiway_speech.vibevoice_asr.features import Features
+NEAR_SECONDS, NEAR = (0.6, 2.6), (0.61, 0.765)
+"""Cosine from which on two voices are one, by the seconds of the shorter stretch: what is short is less like anything.
+With equal errors on the sentences of conversations that were mixed for this."""
+SHORT_SECONDS = 0.6
+"""Shorter stretches open no group of their own, unless there is no other."""
+BREATH_SECONDS = 0.3
+"""A longer pause between words may be a change of speakers."""
+_COLUMN_RATE = 100
+_FEWEST = 10
+"""Columns of a stretch at least."""
 
-NEAR = 2.6
-"""Distance, of which the spread within a speaker is 1, up to which two voices are one: with equal errors."""
-SHORT_SECONDS, NEAR_SHORT = 1.0, 1.4
-"""Shorter segments are less sure, and their distance may be so many times larger."""
 
+class Embeddings:
+    """The embedding of any stretch of one recording, made when it is first asked for."""
 
-class VoiceMap(nn.Module):
-    """Frames of a segment -> numbers of its voice."""
+    def __init__(self, encoder: SpeakerEncoder, columns: VoiceColumns) -> None:
+        self._encoder = encoder
+        self._mels_NM, self._power_N = columns.finish()
+        self._made: dict[tuple[int, int], np.ndarray] = {}
 
-    def __init__(self, latent_size: int, voice_size: int) -> None:
-        super().__init__()
-        self.mean = nn.Parameter(torch.zeros(2 * latent_size))
-        self.map = nn.Parameter(torch.zeros(2 * latent_size, voice_size))
-
-    def forward(self, latents_FD: Tensor) -> Tensor:
-        """(F, D) -> (V,)."""
-        return (_statistics(latents_FD) - self.mean) @ self.map
+    def __call__(self, start: float, end: float) -> np.ndarray:
+        """(E,) of the sound between two times in seconds; behind the end it is that of the last columns."""
+        first = max(0, min(int(start * _COLUMN_RATE), len(self._mels_NM) - _FEWEST))
+        last = max(first + _FEWEST, int(end * _COLUMN_RATE))
+        if (first, last) not in self._made:
+            stretch = slice(first, last)
+            embedding = self._encoder.embed_columns(self._mels_NM[stretch], self._power_N[stretch])
+            self._made[first, last] = embedding.float().cpu().numpy()
+        return self._made[first, last]
 
 
 class Voices:
-    """The voices of one recording, in the order in which they appear."""
+    """The voices of one recording, numbered as their segments come."""
 
-    def __init__(self, voice_map: VoiceMap, latents_FD: Tensor, frame_rate: float) -> None:
-        self._map, self._latents_FD, self._rate = voice_map, latents_FD, frame_rate
-        self._voices: list[tuple[Tensor, float]] = []
+    def __init__(self, embeddings: Embeddings, stretches: Sequence[tuple[float, float]] = ()) -> None:
+        """``stretches``: start and end in seconds of what single speakers say, if known; else segments open voices."""
+        self._embeddings = embeddings
+        self._known = bool(stretches)
+        self._sums: list[np.ndarray] = []
+        self._numbers: dict[int, int] = {}
+        if stretches:
+            embeddings_SE = np.stack([embeddings(*stretch) for stretch in stretches])
+            seconds_S = np.array([_weight(*stretch) for stretch in stretches])
+            for group in grouped(embeddings_SE, seconds_S):
+                self._sums.append(seconds_S[group] @ embeddings_SE[group])
 
-    @torch.no_grad()
     def named(self, segment: Segment) -> Segment:
         """The segment with its speaker's number; where nobody speaks it stays as it is."""
         if segment.speaker is None:
             return segment
-        first = min(int(segment.start * self._rate), len(self._latents_FD) - 1)
-        frames_FD = self._latents_FD[first : max(first + 1, int(segment.end * self._rate))]
-        voice_V, weight = self._map(frames_FD), float(len(frames_FD))
-        distances = [float((voice_V - known_V).norm()) / len(voice_V) ** 0.5 for known_V, _ in self._voices]
-        near = NEAR * (NEAR_SHORT if segment.end - segment.start < SHORT_SECONDS else 1.0)
-        number = int(np.argmin(distances)) if distances else 0
-        if not distances or distances[number] > near:
-            self._voices.append((voice_V, weight))
-            return replace(segment, speaker=len(self._voices) - 1)
-        known_V, before = self._voices[number]
-        mixed_V = (known_V * before + voice_V * weight) / (before + weight)
-        self._voices[number] = (mixed_V, before + weight)
-        return replace(segment, speaker=number)
+        voice_E, seconds = self._embeddings(segment.start, segment.end), _weight(segment.start, segment.end)
+        cosines = [float(voice_E @ sum_E / np.linalg.norm(sum_E)) for sum_E in self._sums]
+        nearest = int(np.argmax(cosines)) if cosines else 0
+        unlike = seconds >= SHORT_SECONDS and not self._known and cosines and cosines[nearest] < near(seconds)
+        if not cosines or unlike:
+            nearest = len(self._sums)
+            self._sums.append(np.zeros_like(voice_E))
+        self._sums[nearest] = self._sums[nearest] + seconds * voice_E
+        return replace(segment, speaker=self._numbers.setdefault(nearest, len(self._numbers)))
 
 
-def fit_voices(features: Features, latent_size: int, voice_size: int) -> VoiceMap:
-    """Linear discriminants of speakers within conversations (resampled voices are speakers of their own)."""
-    spoken: dict[tuple[int, int], list[Tensor]] = {}
-    for place, entry in enumerate(features.entries):
-        frames_FD = torch.from_numpy(features.frames(place)[:, :latent_size].astype(np.float32))
-        for start, end, speaker, _ in entry.segments:
-            part_FD = frames_FD[int(start * 25) : int(end * 25)]
-            if speaker is not None and len(part_FD) >= 12:
-                spoken.setdefault((place, speaker), []).append(_statistics(part_FD))
-    means = torch.stack([torch.stack(rows).mean(0) for rows in spoken.values()]).double()
-    groups: Sequence[Tensor] = [torch.stack(rows).double() for rows in spoken.values() if len(rows) > 1]
-    rest = torch.cat([(rows - rows.mean(0)) * (len(rows) / (len(rows) - 1)) ** 0.5 for rows in groups])
-    within = rest.T @ rest / len(rest) + 1e-3 * torch.eye(2 * latent_size)
-    white = torch.linalg.cholesky(torch.linalg.inv(within))
-    _, directions = torch.linalg.eigh(white.T @ torch.cov(means.T) @ white)
-    voice_map = VoiceMap(latent_size, voice_size)
-    with torch.no_grad():
-        voice_map.mean.copy_(means.mean(0))
-        voice_map.map.copy_((white @ directions).flip(1)[:, :voice_size])
-    return voice_map
+def near(seconds: float | np.ndarray) -> np.ndarray:
+    """The cosine from which on voices are one, where the shorter stretch has so many seconds."""
+    return np.interp(seconds, NEAR_SECONDS, NEAR)
 
 
-def _statistics(latents_FD: Tensor) -> Tensor:
-    return torch.cat([latents_FD.mean(0), latents_FD.std(0, unbiased=False)])
+def grouped(embeddings_SE: np.ndarray, seconds_S: np.ndarray) -> list[list[int]]:
+    """Stretches of one voice each: the most alike are joined while they are near, in the mean weighted by time."""
+    nearness_SS = embeddings_SE @ embeddings_SE.T - near(np.minimum.outer(seconds_S, seconds_S))
+    weights_SS = np.outer(seconds_S, seconds_S)
+    long = [place for place, seconds in enumerate(seconds_S) if seconds >= SHORT_SECONDS]
+    groups = [[place] for place in long or [int(np.argmax(seconds_S))]]
+    opened = {place for group in groups for place in group}
+
+    def alike(one: Sequence[int], other: Sequence[int]) -> float:
+        pairs = np.ix_(one, other)
+        return float(np.average(nearness_SS[pairs], weights=weights_SS[pairs]))
+
+    while len(groups) > 1:
+        pairs = [(alike(groups[a], groups[b]), a, b) for b in range(len(groups)) for a in range(b)]
+        nearness, a, b = max(pairs)
+        if nearness < 0.0:
+            break
+        groups[a] += groups.pop(b)
+    founders = [list(group) for group in groups]
+    for place in range(len(seconds_S)):
+        if place not in opened:
+            nearest = max(range(len(groups)), key=lambda number: alike([place], founders[number]))
+            groups[nearest].append(place)
+    return groups
+
+
+def _weight(start: float, end: float) -> float:
+    return max(end - start, _FEWEST / _COLUMN_RATE)

@@ -30,6 +30,7 @@ from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
 from multiway_speech.vibevoice_asr.features import FRAMES, Features
 from multiway_speech.vibevoice_asr.objective import AsrObjective, Listener
 from multiway_speech.vibevoice_asr.pseudo import PseudoFeatures, TextSpeakers
+from multiway_speech.vibevoice_asr.speaker_encoder import SpeakerEncoderConfig
 from multiway_speech.vibevoice_asr.vocabulary import FIXED, TOKENS, save_tokenizer, train_tokenizer
 from multiway_speech.vibevoice_asr.whisper_encoder import WhisperConfig
 
@@ -49,7 +50,7 @@ TINY = VibeVoiceAsrConfig(
     tokens=TOKENS,
     whisper=WhisperConfig(),
     stacked=FRAMES,
-    voice_size=12,
+    speaker=SpeakerEncoderConfig(),
 )
 """``bundled:asr-tiny``: half a minute of speech in one pass."""
 
