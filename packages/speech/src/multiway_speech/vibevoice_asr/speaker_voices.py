@@ -80,7 +80,7 @@ class Voices:
 
 def near(seconds: float | np.ndarray) -> np.ndarray:
     """The cosine from which on voices are one, where the shorter stretch has so many seconds."""
-    return np.interp(seconds, NEAR_SECONDS, NEAR)
+    return np.asarray(np.interp(seconds, NEAR_SECONDS, NEAR))
 
 
 def grouped(embeddings_SE: np.ndarray, seconds_S: np.ndarray) -> list[list[int]]:
