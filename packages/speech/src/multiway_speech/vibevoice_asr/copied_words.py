@@ -34,6 +34,8 @@ class CopiedWords:
         if segment.speaker is None:
             return segment
         end = self._end(segment.end)
+        if end <= self._next:  # a segment that is too short still has the word that begins in it
+            end = sum(word.start < segment.end for word in self._words)
         heard = [word.text for word in self._words[self._next : end]]
         self._next = max(self._next, end)
         if not heard:
