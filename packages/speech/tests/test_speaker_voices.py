@@ -102,6 +102,6 @@ def test_no_recognized_word_is_lost_where_the_decoder_ends_too_early() -> None:
 
 def test_a_word_is_not_said_twice_where_its_segment_is_too_short() -> None:
     copied = CopiedWords([Word("eight", 0.0, 0.5)], "")
-    segment = Segment(0.0, 0.16, 0, "88")
-    assert copied.checked(segment).text == "eight"
+    segment = Segment(0.0, 0.0, 0, "88")
+    assert copied.checked(segment) == Segment(0.0, 0.5, 0, "eight")
     assert copied.rest([segment]) == []

@@ -34,8 +34,10 @@ class CopiedWords:
         if segment.speaker is None:
             return segment
         end = self._end(segment.end)
-        if end <= self._next:  # a segment that is too short still has the word that begins in it
-            end = sum(word.start < segment.end for word in self._words)
+        if end <= self._next:  # a segment that is too short still has the words that begin in it
+            end = sum(word.start <= segment.end for word in self._words)
+            ends = [word.end for word in self._words[self._next : end]]
+            segment = replace(segment, end=max([segment.end, *ends]))
         heard = [word.text for word in self._words[self._next : end]]
         self._next = max(self._next, end)
         if not heard:

@@ -246,14 +246,14 @@ class AsrPipeline:
 
 @dataclass(frozen=True)
 class _Corrections:
-    """What a small model's segments go through, in their order: speakers by voice, words by those recognized."""
+    """What a small model's segments go through, in their order: words by those recognized, speakers by voice."""
 
     voices: Voices | None
     copied: CopiedWords | None
 
     def __call__(self, segment: Segment) -> Segment:
-        segment = self.voices.named(segment) if self.voices else segment
-        return self.copied.checked(segment) if self.copied else segment
+        segment = self.copied.checked(segment) if self.copied else segment
+        return self.voices.named(segment) if self.voices else segment
 
     def rest(self, segments: Sequence[Segment]) -> list[Segment]:
         """What was recognized behind the last of the segments."""
