@@ -248,10 +248,14 @@ class WhisperStream:
         if self._waiting is not None:
             samples = len(self._waiting)
             whole = -(-samples // COLUMN_SAMPLES) * COLUMN_SAMPLES
-            padded = min(max(whole + TRAILING_SILENCE, SHORTEST_WINDOW), self._window)
+            padded = self._with_silence(whole)
             self._read(nn.functional.pad(self._waiting, (0, padded - samples)), samples, whole)
         self._waiting = None
         return self.words
+
+    def _with_silence(self, samples: int) -> int:
+        """Samples of a last stretch and the silence behind it, as far as a window holds them."""
+        return min(max(samples + TRAILING_SILENCE, SHORTEST_WINDOW), self._window)
 
     def _read(self, waveform_T: Tensor, samples: int, end: int) -> None:
         kept = (self._margin if self._begin > 0 else 0) / self.reader.config.sample_rate
@@ -272,11 +276,7 @@ class WhisperStream:
             if len(rest_T) < READ_ON or _level(rest_T) < LOUD * loud:
                 break
             size = LEADING_SILENCE + -(-len(rest_T) // COLUMN_SAMPLES) * COLUMN_SAMPLES
-            behind = (
-                min(max(size + TRAILING_SILENCE, SHORTEST_WINDOW), self._window)
-                - LEADING_SILENCE
-                - len(rest_T)
-            )
+            behind = self._with_silence(size) - LEADING_SILENCE - len(rest_T)
             padded_T = nn.functional.pad(rest_T, (LEADING_SILENCE, behind))
             shift = (first - LEADING_SILENCE) / self.reader.config.sample_rate
             more = self.reader.window(padded_T, LEADING_SILENCE + len(rest_T), self._prompt)
