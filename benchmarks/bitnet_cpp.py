@@ -1,6 +1,6 @@
 """Decoding with BitNet b1.58 at the shapes of 2B4T: ours and bitnet.cpp's, in turn, on the same random weights' sizes.
 
-    python benchmarks/bitnet_cpp.py --llama-bench BIN --work DIR [--threads 1] [--rounds 3] [--output
+    python benchmarks/bitnet_cpp.py --llama-bench BIN --work DIR [--threads 1 2] [--rounds 3] [--output
     benchmarks/results]
 
 BIN is `llama-bench` of a build of github.com/microsoft/BitNet, DIR a folder for the GGUF files that are made for it
@@ -9,9 +9,10 @@ float16; and one with a single layer, to tell the output matrix's share. Ours ru
 bfloat16.
 
 Ours are two processes that stay; `llama-bench` is started for few and for more tokens, and the difference counts, so
-that loading does not. Times are CPU seconds in user mode of whole processes, because other work may share the machine
-(waiting threads sleep: `OMP_WAIT_POLICY=passive`); peak memory is the largest resident set, files mapped into memory
-included, and ours with all of Python and PyTorch.
+that loading does not. Times with one thread are CPU seconds in user mode of whole processes, because other work may
+share the machine; with more threads they are wall time, because waiting threads spin, and the machine should be idle.
+Peak memory is the largest resident set, files mapped into memory included. Ours is given with Python and PyTorch, and
+what these take before there is any model beside it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,7 @@ from torch import Tensor, nn
 Q6_K, Q6_K_BLOCK = 14, (256, 210)  # GGML's number, weights and bytes of a block
 FILES = {"Q6_K": ("q6_k.gguf", 30), "float16": ("f16.gguf", 30), "Q6_K, one layer": ("q6_k-1.gguf", 1)}
 FEW, TOKENS = 2, 24  # of `llama-bench`: what the second run takes longer than the first is what counts
-OWN_TOKENS = 8
+OWN_TOKENS = 16
 
 
 def random_codes(count: int, block: int = 1 << 22) -> Tensor:
@@ -107,6 +109,15 @@ def write_file(path: Path, embedding: str, num_layers: int) -> None:
     gguf.write(path, metadata, tensors)
 
 
+def write(folder: Path) -> None:
+    """The files that are not there yet."""
+    torch.manual_seed(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (file, num_layers) in FILES.items():
+        if not (folder / file).exists():
+            write_file(folder / file, name.split(",")[0], num_layers)
+
+
 def build(head: str) -> BitNet:
     """Ours with random weights, packed."""
     c = BITNET_2B_4T
@@ -131,14 +142,16 @@ def build(head: str) -> BitNet:
     return model.eval()
 
 
-def user_seconds() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_utime
+def seconds_of(threads: int) -> float:
+    """The clock of this process."""
+    return time.perf_counter() if threads > 1 else resource.getrusage(resource.RUSAGE_SELF).ru_utime
 
 
 def work(head: str, threads: int) -> None:
     """Decode for every line read, and tell the CPU seconds a token, of all and of the output matrix."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
+    base = peak_bytes()
     model = build(head)
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
     Path("/proc/self/clear_refs").write_text(
@@ -150,15 +163,15 @@ def work(head: str, threads: int) -> None:
         for _ in sys.stdin:
             cache = model.new_cache(1, OWN_TOKENS + 8)
             logits = model.prefill(torch.tensor([[1, 2, 3, 4]]), cache)
-            start = user_seconds()
+            start = seconds_of(threads)
             for _ in range(OWN_TOKENS):
                 logits = model.decode(logits.argmax(-1)[:, None], cache)
-            between = user_seconds()
+            between = seconds_of(threads)
             for _ in range(3):
                 model.logits(hidden)
-            end = user_seconds()
+            end = seconds_of(threads)
             seconds = {"token": (between - start) / OWN_TOKENS, "head": (end - between) / 3}
-            seconds |= {"peak_bytes": peak_bytes(), "weights": weights}
+            seconds |= {"peak_bytes": peak_bytes(), "before_bytes": base, "weights": weights}
             print(json.dumps(seconds), flush=True)
 
 
@@ -169,23 +182,25 @@ def peak_bytes() -> int:
 
 
 def theirs(binary: Path, file: Path, threads: int) -> dict[str, float]:
-    """CPU seconds a token of `llama-bench`, and its peak memory."""
+    """Seconds a token of `llama-bench`, and its peak memory."""
     taken = []
     for count in (FEW, FEW + TOKENS):
         command = [str(binary), "-m", str(file), "-p", "0", "-n", str(count), "-t", str(threads), "-r", "1"]
+        start = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         if status:
             raise SystemExit(f"{' '.join(command)} ended with status {status}")
-        taken.append(usage.ru_utime)
+        taken.append(time.perf_counter() - start if threads > 1 else usage.ru_utime)
     return {"token": (taken[1] - taken[0]) / TOKENS, "peak_bytes": usage.ru_maxrss * 1024}
 
 
-def measured(options: argparse.Namespace) -> list[dict[str, dict[str, float]]]:
+def measured(options: argparse.Namespace, threads: int) -> list[dict[str, dict[str, float]]]:
     """Rounds of all contestants in turn."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
     workers = {}
     for head in ("int8", "bfloat16"):
-        command = [sys.executable, __file__, "--worker", head, "--threads", str(options.threads)]
+        command = [sys.executable, __file__, "--worker", head, "--threads", str(threads)]
         workers[head] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         workers[head].stdout.readline()
     rounds = []
@@ -196,19 +211,22 @@ def measured(options: argparse.Namespace) -> list[dict[str, dict[str, float]]]:
             worker.stdin.flush()
             found[f"ours, {head}"] = json.loads(worker.stdout.readline())
             name = f"bitnet.cpp, {file}"
-            found[name] = theirs(options.llama_bench, options.work / FILES[file][0], options.threads)
+            found[name] = theirs(options.llama_bench, options.work / FILES[file][0], threads)
         one = "Q6_K, one layer"
-        found[f"bitnet.cpp, {one}"] = theirs(
-            options.llama_bench, options.work / FILES[one][0], options.threads
-        )
+        found[f"bitnet.cpp, {one}"] = theirs(options.llama_bench, options.work / FILES[one][0], threads)
         rounds.append(found)
-        print(number, {name: round(1e3 * value["token"], 1) for name, value in found.items()}, flush=True)
+        print(
+            threads,
+            number,
+            {name: round(1e3 * value["token"], 1) for name, value in found.items()},
+            flush=True,
+        )
     for worker in workers.values():
         worker.stdin.close()
     return rounds
 
 
-def summary(rounds: list[dict[str, dict[str, float]]]) -> tuple[list[dict[str, Any]], str]:
+def summary(rounds: list[dict[str, dict[str, float]]], threads: int) -> tuple[list[dict[str, Any]], str]:
     """Medians, and the table of them."""
     lines = []
     for name in rounds[0]:
@@ -217,28 +235,35 @@ def summary(rounds: list[dict[str, dict[str, float]]]) -> tuple[list[dict[str, A
             values = [one[name][key] for one in rounds if key in one[name]]
             line[key] = statistics.median(values) if values else None
         line["peak_bytes"] = max(one[name]["peak_bytes"] for one in rounds)
+        line["before_bytes"] = rounds[0][name].get("before_bytes", 0)
         lines.append(line)
     found = {line["name"]: line for line in lines}
     single, whole = found["bitnet.cpp, Q6_K, one layer"], found["bitnet.cpp, Q6_K"]
     layer = (whole["token"] - single["token"]) / 29
     whole["head"] = single["token"] - layer
+    kind = "CPU ms" if threads == 1 else "ms"
     rows = [
-        "| engine, output matrix | CPU ms a token | of it the output matrix | peak memory MB |",
-        "|---|--:|--:|--:|",
+        f"## {threads} thread{'s' * (threads > 1)}",
+        "",
+        f"| engine, output matrix | {kind} a token | of it the output matrix | peak memory MB | before the model |",
+        "|---|--:|--:|--:|--:|",
     ]
     for line in lines:
         head = (
             "" if line["head"] is None else f"{1e3 * line['head']:.1f} ({line['head'] / line['token']:.0%})"
         )
         if line is not single:
+            before = f"{line['before_bytes'] / 1e6:.0f}" if line["before_bytes"] else ""
             rows.append(
-                f"| {line['name']} | {1e3 * line['token']:.1f} | {head} | {line['peak_bytes'] / 1e6:.0f} |"
+                f"| {line['name']} | {1e3 * line['token']:.1f} | {head} | {line['peak_bytes'] / 1e6:.0f} | {before} |"
             )
     for ours, other in (("ours, int8", "bitnet.cpp, Q6_K"), ("ours, bfloat16", "bitnet.cpp, float16")):
         a, b = found[ours], found[other]
+        own = (a["peak_bytes"] - a["before_bytes"]) / b["peak_bytes"]
         rows.append(
-            f"\n{ours} against {other}: **{b['token'] / a['token']:.2f}x** the tokens a CPU second (target 1.0x), "
-            f"**{a['peak_bytes'] / b['peak_bytes']:.2f}x** the peak memory (target at most 1.2x)."
+            f"\n{ours} against {other}: **{b['token'] / a['token']:.2f}x** the tokens a second (target 1.0x), "
+            f"**{a['peak_bytes'] / b['peak_bytes']:.2f}x** the peak memory (target at most 1.2x), {own:.2f}x without "
+            "what Python and PyTorch take before there is a model."
         )
     return lines, "\n".join(rows)
 
@@ -247,40 +272,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--llama-bench", type=Path)
     parser.add_argument("--work", type=Path)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        return work(options.worker, options.threads)
+        return write(options.work) if options.worker == "files" else work(options.worker, options.threads[0])
     if options.llama_bench is None or options.work is None:
         parser.error("--llama-bench and --work are needed")
-    os.environ |= {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": str(options.threads)}
-    torch.manual_seed(0)
-    options.work.mkdir(parents=True, exist_ok=True)
-    for name, (file, num_layers) in FILES.items():
-        if not (options.work / file).exists():
-            write_file(options.work / file, name.split(",")[0], num_layers)
+    # Elsewhere, because the largest resident set of a process counts for those that it starts.
+    subprocess.run([sys.executable, __file__, "--worker", "files", "--work", str(options.work)], check=True)
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    rounds = measured(options)
-    lines, table = summary(rounds)
+    rounds = {threads: measured(options, threads) for threads in options.threads}
+    found = {threads: summary(rounds[threads], threads) for threads in options.threads}
     machine = describe_machine()
     report = {
-        "schema": "multiway.benchmark.bitnet-cpp/1",
+        "schema": "multiway.benchmark.bitnet-cpp/2",
         "started_at": started_at,
         "machine": machine | {"load_average": os.getloadavg()[0]},
         "versions": installed_versions(),
-        "threads": options.threads,
         "rounds": rounds,
-        "medians": lines,
+        "medians": {threads: lines for threads, (lines, _) in found.items()},
     }
     page = (
-        f"# BitNet 2B4T beside bitnet.cpp\n\n{machine['cpu']}, {options.threads} thread"
-        f"{'s' * (options.threads > 1)}, CPU time in user mode at a load of "
-        f"{os.getloadavg()[0]:.1f} on {machine['cores']} cores; "
-        f"medians of {options.rounds} interleaved rounds ({OWN_TOKENS} and {TOKENS} tokens), random weights, "
-        f"seed 0, {started_at}.\n\n{table}\n"
+        f"# BitNet 2B4T beside bitnet.cpp\n\n{machine['cpu']}, {machine['cores']} cores, a load of "
+        f"{os.getloadavg()[0]:.1f}; medians of {options.rounds} interleaved rounds ({OWN_TOKENS} and {TOKENS} tokens), "
+        f"random weights, seed 0, {started_at}. One thread in CPU time, more in wall time.\n\n"
+        + "\n\n".join(table for _, table in found.values())
+        + "\n"
     )
     print(page)
     options.output.mkdir(parents=True, exist_ok=True)

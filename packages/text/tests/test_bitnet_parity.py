@@ -129,9 +129,8 @@ def assert_near(ours: torch.Tensor, theirs: torch.Tensor) -> None:
 def test_logits(sizes: str, form: str, tmp_path: Path) -> None:
     theirs = publish(sizes, form, tmp_path)
     ours = checkpoint.load(tmp_path)
-    tokens = torch.randint(
-        0, SIZES[sizes]["vocab_size"], (12, 17), generator=torch.Generator().manual_seed(0)
-    )
+    # Many short rows: about one position in twenty has an activation at a half, which moves the rest of its row.
+    tokens = torch.randint(0, SIZES[sizes]["vocab_size"], (60, 6), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = theirs(input_ids=tokens).logits
         assert_near(ours(tokens), expected)

@@ -194,11 +194,15 @@ class TernaryLinear(nn.Module):
             and _direct(values, step)
         )
 
+    def scale_of_outputs(self) -> Tensor:
+        """The scale of every output, float32 (O,)."""
+        return _by_output(self.scale, self.outputs)
+
     def _prepare(self, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
         """The scale of every output; and the unpacked weights, where nothing multiplies packed ones."""
         plain = not has_kernel(self.packed.device, dtype)
         unpacked_OI = layout.unpack(self.packed, self.in_features) if plain else None
-        self._prepared = _by_output(self.scale, self.outputs), unpacked_OI
+        self._prepared = self.scale_of_outputs(), unpacked_OI
         return self._prepared
 
 

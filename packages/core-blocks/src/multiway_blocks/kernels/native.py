@@ -81,6 +81,11 @@ def functions(
     return found
 
 
+def address(function: Any) -> int:
+    """Where a C function lies: for machine code that calls it."""
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
 def _find_compiler() -> str | None:
     """The compiler of `$CXX` if that is set, else the first of the usual names on the search path."""
     names = (os.environ["CXX"],) if os.environ.get("CXX") else ("c++", "g++", "clang++")

@@ -104,6 +104,13 @@ class StaticKVCache:
         values.narrow(2, self.length, tokens).copy_(value_BHTD)
         return keys.narrow(2, 0, end), values.narrow(2, 0, end)
 
+    def slots(self, layer: int) -> tuple[Tensor, Tensor]:
+        """All keys and values of a layer, (at least batch, heads, max_length, head_dim) contiguous, to be written to.
+
+        For machine code that writes the next slot by itself, behind `require`.
+        """
+        return self._keys[layer], self._values[layer]
+
     def advance(self, valid_BT: BoolTensor | Tensor) -> None:
         """Count the T slots that every layer has just written; False marks padding."""
         end = self.length + valid_BT.shape[1]

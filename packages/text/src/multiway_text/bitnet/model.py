@@ -21,6 +21,7 @@ from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
 
 from multiway_text.bitnet.config import BitNetConfig
+from multiway_text.bitnet.step import DecodingStep
 from multiway_text.causal_lm import CausalLM
 
 
@@ -115,3 +116,12 @@ class BitNet(CausalLM):
     def __init__(self, config: BitNetConfig, *, packed: bool = True) -> None:
         super().__init__(config, (Layer(config, packed) for _ in range(config.num_layers)))
         self.config = config
+        self._step = DecodingStep(config, self.layers)
+
+    def hidden_of(
+        self, x_BTE: Tensor, valid_BT: Tensor | None = None, cache: StaticKVCache | None = None
+    ) -> Tensor:
+        """As `CausalLM` has it; a step of one token a row goes through machine code where there is some."""
+        if valid_BT is None and cache is not None and self._step.suits(x_BTE, cache):
+            return self.norm(self._step(x_BTE, cache))
+        return super().hidden_of(x_BTE, valid_BT, cache)

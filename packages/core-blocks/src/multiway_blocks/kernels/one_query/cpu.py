@@ -30,6 +30,11 @@ def supports(dtype: torch.dtype) -> bool:
     return dtype in _NAMES and ("attend", dtype) in _functions()
 
 
+def address(dtype: torch.dtype) -> int:
+    """Where the machine code for a data type lies, for other machine code to call."""
+    return native.address(_functions()["attend", dtype])
+
+
 def forward(
     query_BHD: Tensor, key_BKSD: Tensor, value_BKSD: Tensor, visible_BS: Tensor | None, scale: float
 ) -> Tensor:

@@ -30,6 +30,11 @@ def supports(dtype: torch.dtype) -> bool:
     return dtype in _NAMES and ("forward", dtype) in _functions()
 
 
+def address(dtype: torch.dtype) -> int:
+    """Where the machine code for a data type lies, for other machine code to call."""
+    return native.address(_functions()["forward", dtype])
+
+
 def forward(x_ND: Tensor, weight_D: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
     """As `reference.forward`, for contiguous `x`."""
     rows, features = x_ND.shape

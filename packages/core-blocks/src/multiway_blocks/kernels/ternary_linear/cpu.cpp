@@ -166,12 +166,15 @@ struct Rows {
     }
 };
 
-// Output o of each of `Streams` parts, which are `part` outputs long, for N rows.
+constexpr int kPiece = 16;  // outputs of a part that a thread takes at a time
+
+// Sums of output o of each of `Streams` parts, which are `part` outputs long, for N rows: the sum of row n and part k
+// goes to sums[(n * Streams + k) * kPiece].
 template <int N, int Streams, typename T>
-inline void few(const Rows<T>& rows, int64_t n, const Matrix& w, int64_t o, int64_t part) {
+inline void few(const Rows<T>& rows, const Matrix& w, int64_t o, int64_t part, int32_t* sums) {
     constexpr int kAhead = 4096;  // a page, before which the processor's own prefetching stops
-    Sums sums[Streams * N];
-    UNROLL for (int i = 0; i < Streams * N; ++i) sums[i] = Sums{};
+    Sums partial[N * Streams];
+    UNROLL for (int i = 0; i < N * Streams; ++i) partial[i] = Sums{};
     const uint8_t* row = w.row(o);
     const int64_t stride = part * (w.I / 4);
     for (int64_t block = 0; block < w.I / 4; block += kBlock) {
@@ -182,29 +185,50 @@ inline void few(const Rows<T>& rows, int64_t n, const Matrix& w, int64_t o, int6
                 const Codes packed = load<Codes>(place);
                 UNROLL for (int q = 0; q < 4; ++q) {
                     const Codes codes = plane(packed, q);
-                    UNROLL for (int i = 0; i < N; ++i) {
-                        const int8_t* x = rows.x + (n + i) * w.I + 4 * block + kBlock * q + half;
-                        sums[k * N + i] = dot(sums[k * N + i], codes, load<Bytes>(x));
+                    UNROLL for (int n = 0; n < N; ++n) {
+                        const int8_t* x = rows.x + n * w.I + 4 * block + kBlock * q + half;
+                        partial[n * Streams + k] = dot(partial[n * Streams + k], codes, load<Bytes>(x));
                     }
                 }
             }
         }
     }
-    UNROLL for (int k = 0; k < Streams; ++k)
-        UNROLL for (int i = 0; i < N; ++i) rows.put(n + i, o + k * part, total(sums[k * N + i]), w);
+    UNROLL for (int n = 0; n < N; ++n) {
+        int32_t found[Streams];
+        if constexpr (Streams == kOutputs) {
+            totals(partial + n * Streams, found);
+        } else {
+            for (int k = 0; k < Streams; ++k) found[k] = total(partial[n * Streams + k]);
+        }
+        for (int k = 0; k < Streams; ++k) sums[(n * Streams + k) * kPiece] = found[k];
+    }
 }
 
-template <int Streams, typename T>
-void few(int64_t N, const Rows<T>& rows, const Matrix& w, int64_t first, int64_t last, int64_t part) {
-    const auto each = [&](auto count) {
-        for (int64_t o = first; o < last; ++o) few<decltype(count)::value, Streams>(rows, 0, w, o, part);
-    };
-    switch (N) {
-        case 1: return each(std::integral_constant<int, 1>());
-        case 2: return each(std::integral_constant<int, 2>());
-        case 3: return each(std::integral_constant<int, 3>());
-        default: return each(std::integral_constant<int, 4>());
+// At most kPiece outputs, from `first`, of each part.
+template <int N, int Streams, typename T>
+void piece(const Rows<T>& rows, const Matrix& w, int64_t first, int64_t last, int64_t part) {
+    int32_t sums[N * Streams * kPiece];
+    for (int64_t o = first; o < last; ++o) few<N, Streams>(rows, w, o, part, sums + (o - first));
+    for (int n = 0; n < N; ++n) {
+        for (int k = 0; k < Streams; ++k) {
+            const int32_t* found = sums + (n * Streams + k) * kPiece;
+            int64_t o = first;
+            for (; o + kOutputs <= last; o += kOutputs) rows.put(n, o + k * part, found + (o - first), w);
+            for (; o < last; ++o) rows.put(n, o + k * part, found[o - first], w);
+        }
     }
+}
+
+// All outputs for N rows; the sums of all streams stay in registers.
+template <int N, int Streams, typename T>
+void all(const Rows<T>& rows, const Matrix& w, int threads) {
+    (void)threads;  // unused where the compiler has no OpenMP
+    const int64_t part = w.O / Streams;
+    const int64_t pieces = (part + kPiece - 1) / kPiece;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int64_t p = 0; p < pieces; ++p)
+        piece<N, Streams>(rows, w, p * kPiece, std::min(part, (p + 1) * kPiece), part);
+    for (int64_t o = Streams * part; o < w.O; ++o) piece<N, 1>(rows, w, o, o + 1, 0);  // those that are left over
 }
 
 // N rows x kOutputs outputs over `depth` unpacked codes, added to sums[n * kOutputs + k].
@@ -290,9 +314,6 @@ template <typename T>
 void linear(const int8_t* x, const float* step, int64_t N, const Matrix& w, T* y, int threads) {
     (void)threads;  // unused where the compiler has no OpenMP
     if (N == 0) return;
-    constexpr int kStreams = 4;
-    constexpr int64_t kFew = 4;     // rows that are multiplied while a packed block is in a register
-    constexpr int64_t kPiece = 16;  // outputs of a part that a thread takes at a time
     std::vector<int32_t> excess(static_cast<size_t>(N));
     for (int64_t n = 0; n < N; ++n) {
         Sums sum = {};
@@ -300,19 +321,16 @@ void linear(const int8_t* x, const float* step, int64_t N, const Matrix& w, T* y
         excess[n] = total(sum);
     }
     const Rows<T> rows{x, step, excess.data(), y};
-    if (N > kFew) {
-        const int64_t pieces = (w.O + 8 * kPiece - 1) / (8 * kPiece);
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-        for (int64_t piece = 0; piece < pieces; ++piece)
-            many(N, rows, w, piece * 8 * kPiece, std::min(w.O, (piece + 1) * 8 * kPiece));
-        return;
+    switch (N) {
+        case 1: return all<1, kOutputs>(rows, w, threads);
+        case 2: return all<2, kOutputs>(rows, w, threads);
+        case 3: return all<3, kOutputs>(rows, w, threads);
+        case 4: return all<4, kOutputs / 2>(rows, w, threads);
     }
-    const int64_t part = w.O / kStreams;
-    const int64_t pieces = (part + kPiece - 1) / kPiece;
+    constexpr int64_t kPanel = 8 * kPiece;
+    const int64_t panels = (w.O + kPanel - 1) / kPanel;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (int64_t piece = 0; piece < pieces; ++piece)
-        few<kStreams>(N, rows, w, piece * kPiece, std::min(part, (piece + 1) * kPiece), part);
-    few<1>(N, rows, w, kStreams * part, w.O, 0);  // the outputs that are left over
+    for (int64_t p = 0; p < panels; ++p) many(N, rows, w, p * kPanel, std::min(w.O, (p + 1) * kPanel));
 }
 
 }  // namespace

@@ -30,6 +30,11 @@ def supports(dtype: torch.dtype) -> bool:
     return dtype in _NAMES and ("linear", dtype) in _functions()
 
 
+def address(dtype: torch.dtype) -> int:
+    """Where the machine code for a data type lies, for other machine code to call."""
+    return native.address(_functions()["linear", dtype])
+
+
 def forward(x_NI: Tensor, step_N: Tensor, packed_OP: Tensor, scale_O: Tensor, dtype: torch.dtype) -> Tensor:
     """As `reference.forward`, for contiguous tensors."""
     rows, inputs = x_NI.shape

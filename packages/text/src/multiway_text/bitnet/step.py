@@ -1,0 +1,142 @@
+"""A decoding step of packed layers in one call of machine code (`step.cpp`, built on first use).
+
+A token's products take 10 microseconds to a few hundred; from Python every one of a layer's dozen operations takes some
+twenty more to begin. The step calls the kernels' machine code itself, so it computes what the modules compute.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from multiway_blocks.bitlinear import RMSNormQuantize, TernaryLinear
+from multiway_blocks.kernels import dispatch, native
+from multiway_blocks.kernels.one_query import cpu as one_query
+from multiway_blocks.kernels.rms_norm_quantize import cpu as rms_norm_quantize
+from multiway_blocks.kernels.ternary_linear import cpu as ternary_linear
+from multiway_core.generation import StaticKVCache
+from torch import Tensor, nn
+
+from multiway_text.bitnet.config import BitNetConfig
+
+_NAMES = {torch.float32: "f32", torch.bfloat16: "bf16"}
+_Sizes = ctypes.c_int64 * 12
+_Kernels = ctypes.c_void_p * 3
+
+
+@functools.cache
+def _functions() -> dict[tuple[str, torch.dtype], Callable[..., None]]:
+    """The C functions; empty where they cannot be built."""
+    pointer = ctypes.c_void_p
+    arguments = {"run": (_Sizes, _Kernels, *[pointer] * 4, ctypes.c_float, pointer)}
+    return native.functions(Path(__file__).with_name("step.cpp"), arguments, _NAMES)
+
+
+@functools.cache
+def _kernels(dtype: torch.dtype) -> Any:
+    """Addresses of the kernels' machine code; None where some of it, or the step's own, is missing."""
+    kernels = (ternary_linear, rms_norm_quantize, one_query)
+    if dtype not in _NAMES or not _functions() or not all(kernel.supports(dtype) for kernel in kernels):
+        return None
+    return _Kernels(*(kernel.address(dtype) for kernel in kernels))
+
+
+class DecodingStep:
+    """The step of a model's layers.
+
+    Shape suffixes: B batch, E hidden size, F pairs of a head's dimensions, S slots of the cache.
+    """
+
+    def __init__(self, config: BitNetConfig, layers: nn.ModuleList) -> None:
+        self.config, self.layers = config, layers
+        # In the order of `Layer` in step.cpp.
+        self._modules: list[nn.Module] = []
+        for layer in layers:
+            attention, feedforward = layer.get_submodule("attention"), layer.get_submodule("feedforward")
+            self._modules += [layer.get_submodule("attention_norm"), attention.get_submodule("qkv")]
+            self._modules += [attention.get_submodule("norm"), attention.get_submodule("output")]
+            self._modules += [layer.get_submodule("feedforward_norm"), feedforward.get_submodule("gate_up")]
+            self._modules += [feedforward.get_submodule("norm"), feedforward.get_submodule("down")]
+        self.packed = all(isinstance(module, TernaryLinear | RMSNormQuantize) for module in self._modules)
+        self._seen: list[tuple[Tensor, int]] = []  # weights and their versions, as they were
+        self._read: list[Tensor] = []  # what is read in their place
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy of a model takes the addresses of its own weights.
+        return DecodingStep, (self.config, self.layers)
+
+    def suits(self, x_BTE: Tensor, cache: StaticKVCache | None) -> bool:
+        """Whether machine code may take this step: a token a row on a CPU, nothing to differentiate."""
+        return (
+            self.packed
+            and cache is not None
+            and x_BTE.shape[1] == 1
+            and x_BTE.numel() > 0
+            and type(x_BTE) is Tensor
+            and x_BTE.is_cpu
+            and cache.device.type == "cpu"
+            and cache.dtype == x_BTE.dtype
+            and not (torch.is_grad_enabled() or torch.compiler.is_compiling() or dispatch.USE_REFERENCE)
+            and _kernels(x_BTE.dtype) is not None
+        )
+
+    def __call__(self, x_B1E: Tensor, cache: StaticKVCache) -> Tensor:
+        """(B, 1, E) behind the cache -> (B, 1, E), before the last norm. Raises InputError when the cache is full."""
+        cache.require(1)
+        weights, count = self._weights(), self.config.num_layers
+        width, table = len(weights) // count, list[int]()
+        for layer in range(count):
+            table += weights[layer * width : (layer + 1) * width]
+            table += (slots.data_ptr() for slots in cache.slots(layer))
+        seen_BS, visible = cache.valid_BS[:, : cache.length], None
+        if not bool(seen_BS.all()):
+            visible = nn.functional.pad(seen_BS, (0, 1), value=True)
+        frequency_F = self.layers.get_buffer("0.attention.rotary.inverse_frequency")
+        angles_BF = cache.num_valid_B[:, None].float() * frequency_F
+        cosine_BF, sine_BF = angles_BF.cos(), angles_BF.sin()
+        c, y_B1E = self.config, x_B1E.clone(memory_format=torch.contiguous_format)
+        sizes = _Sizes(
+            len(x_B1E), c.hidden_size, c.num_heads, c.num_kv_heads, c.head_dim, c.inner_size, count,
+            cache.length, cache.max_length, cache.length + 1, c.activation == "relu2", torch.get_num_threads(),
+        )  # fmt: skip
+        _functions()["run", x_B1E.dtype](
+            sizes,
+            _kernels(x_B1E.dtype),
+            (ctypes.c_void_p * len(table))(*table),
+            cosine_BF.data_ptr(),
+            sine_BF.data_ptr(),
+            None if visible is None else visible.data_ptr(),
+            c.norm_eps,
+            y_B1E.data_ptr(),
+        )
+        cache.advance(torch.ones(x_B1E.shape[:2], dtype=torch.bool))
+        return y_B1E
+
+    def _weights(self) -> list[int]:
+        """Addresses of all weights: of a norm its weight, of a map its packed matrix and the scale of every output."""
+        seen = [
+            (tensor, 0 if tensor.is_inference() else tensor._version)
+            for module in self._modules
+            for tensor in (*module._parameters.values(), *module._buffers.values())
+            if tensor is not None
+        ]
+        known = len(seen) == len(self._seen) and all(
+            a is b and version == other for (a, version), (b, other) in zip(seen, self._seen, strict=True)
+        )
+        if not known:
+            self._read = [tensor for module in self._modules for tensor in _read(module)]
+            self._seen = seen
+            self._addresses = [tensor.data_ptr() for tensor in self._read]
+        return self._addresses
+
+
+def _read(module: nn.Module) -> tuple[Tensor, ...]:
+    """The tensors of a module that the machine code reads."""
+    if isinstance(module, TernaryLinear):
+        return module.packed.contiguous(), module.scale_of_outputs()
+    weight = module.get_parameter("weight").detach()
+    return (weight.to(torch.float32).contiguous(),)
