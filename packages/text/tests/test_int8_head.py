@@ -1,4 +1,4 @@
-"""The output matrix in a byte a weight: what stays the same, what changes, what is refused."""
+"""The output matrix in a byte a weight: what stays the same, and what changes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from multiway_blocks.int8 import Int8Linear
 from multiway_core.generation import GenerationConfig, generate
 from multiway_text.bitnet import checkpoint
 from multiway_text.bitnet.config import BitNetConfig
@@ -59,13 +60,20 @@ def test_decodes_with_cache_in_bfloat16() -> None:
     assert output.tokens[0].shape == (4,)
 
 
-def test_quantised_models_are_not_saved(tmp_path: Path) -> None:
-    model = build(True)
-    model.quantize_head()
-    with pytest.raises(ValueError, match="byte a weight"):
-        checkpoint.save(model, tmp_path)
-    with pytest.raises(ValueError, match="byte a weight"):
-        checkpoint.save_gguf(model, tmp_path / "model.gguf")
+@torch.no_grad()
+def test_a_byte_a_weight_is_saved_and_stays(tmp_path: Path) -> None:
+    model, tokens = build(True), torch.arange(2, 12)[None]
+    checkpoint.save(model, tmp_path / "bytes", int8_embedding=True)
+    loaded = checkpoint.load(tmp_path / "bytes")
+    assert isinstance(loaded.embedding, Int8Linear)
+    checkpoint.save(loaded, tmp_path / "again", int8_embedding=True)
+    again = checkpoint.load(tmp_path / "again")
+    assert torch.equal(again.embedding.codes, loaded.embedding.codes)
+    assert torch.equal(again.embedding.scale, loaded.embedding.scale)
+    checkpoint.save(loaded, tmp_path / "floats")
+    floats = checkpoint.load(tmp_path / "floats")
+    assert not isinstance(floats.embedding, Int8Linear)
+    torch.testing.assert_close(loaded(tokens), floats(tokens), rtol=1e-3, atol=1e-3)
 
 
 def test_loaded_with_the_option(tmp_path: Path) -> None:

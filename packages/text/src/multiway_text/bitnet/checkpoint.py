@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from multiway_blocks.bitlinear import BitLinear, TernaryLinear, absmean, quantize_rows
 from multiway_blocks.int8 import Int8Linear
+from multiway_blocks.kernels.int8_linear import layout
 from multiway_blocks.ternary_formats import pack_i2_s, pack_rows, scale_of, unpack_i2_s, unpack_rows
 from multiway_core import checkpoint, config, files
 from multiway_core.errors import CheckpointError
@@ -115,8 +116,8 @@ def load(
     """The model in a hub folder or a GGUF file, in evaluation mode.
 
     ``packed``: two bits a weight, to run; False takes master weights, to train. ``int8_head``: the embedding, which is
-    the output matrix, in a byte a weight (`CausalLM.quantize_head`), to run. ``dtype`` is that of embeddings, norms and
-    activations. Raises CheckpointError.
+    the output matrix, in a byte a weight (`CausalLM.quantize_head`), to run; one that is stored so stays so. ``dtype``
+    is that of embeddings, norms and activations. Raises CheckpointError.
     """
     file = _gguf_file(Path(path))
     if file is not None:
@@ -136,7 +137,11 @@ def _load_hub(path: Path, packed: bool, dtype: torch.dtype) -> BitNet:
     names = _all_names(model, _HUB)
     _check_names(path, source, names, own.tied_embeddings)
     for ours, name in _floats_of(model, _HUB):
-        _fill(model, ours, _rows(source, name), dtype, f"{path}: {name}")
+        if packed and ours == "embedding" and _has_bytes(source, name):
+            stored = _embedding_of_bytes(source, name, own, f"{path}: {name}")
+            model.embedding = stored  # type: ignore[assignment]
+        else:
+            _fill(model, ours, _rows(source, name), dtype, f"{path}: {name}")
 
     def matrix(name: str, outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
         return _hub_matrix(source, name, outputs, inputs, linear_class)
@@ -186,7 +191,7 @@ def save_gguf(model: BitNet, path: Path, *, metadata: Mapping[str, Any] | None =
     """Write bitnet.cpp's GGUF: I2_S matrices, norms in float32, embeddings in float16.
 
     ``metadata``: further keys, such as the tokenizer's. Raises OutputError; ValueError unless 128 divides the inputs of
-    every matrix, or if the head is quantised.
+    every matrix.
     """
     own, prefix = model.config, GGUF_ARCHITECTURE
     head = {"general.architecture": prefix, f"{prefix}.vocab_size": own.vocab_size}
@@ -229,10 +234,25 @@ def _load_gguf(file: gguf.GGUFFile, packed: bool, dtype: torch.dtype) -> BitNet:
 
 def _rows(source: Mapping[str, Tensor], name: str) -> Tensor:
     """A tensor that is kept in floating point, or in int8 with a scale for every row."""
+    if not _has_bytes(source, name):
+        return source[name]
+    return source[name].float() * source[f"{name}_scale"].float()[:, None]
+
+
+def _has_bytes(source: Mapping[str, Tensor], name: str) -> bool:
     value, scale = source[name], source.get(f"{name}_scale")
-    if value.dtype != torch.int8 or scale is None or scale.shape != value.shape[:1]:
-        return value
-    return value.float() * scale.float()[:, None]
+    return value.dtype == torch.int8 and scale is not None and scale.shape == value.shape[:1]
+
+
+def _embedding_of_bytes(source: Mapping[str, Tensor], name: str, own: BitNetConfig, where: str) -> Int8Linear:
+    """The embedding as it is stored: nothing is gained by making it four times as large."""
+    value, shape = source[name], (own.vocab_size, own.hidden_size)
+    if tuple(value.shape) != shape:
+        raise CheckpointError(f"{where} has {list(value.shape)}, the model needs {list(shape)}")
+    embedding = Int8Linear(1, 1)
+    embedding.codes = (value.to(torch.int16) + layout.OFFSET).to(torch.uint8)
+    embedding.scale = source[f"{name}_scale"].float()
+    return embedding
 
 
 def _masters(path: Path, source: Mapping[str, Tensor], linear: BitLinear, group: list[str]) -> Tensor:
@@ -314,8 +334,10 @@ def _fill(model: BitNet, ours: str, value: Tensor, dtype: torch.dtype, where: st
 
 
 def _float_weight(model: BitNet, ours: str) -> Tensor:
-    if isinstance(model.get_submodule(ours), Int8Linear):
-        raise ValueError(f"{ours} is held in a byte a weight, to run; save the model as it was loaded")
+    """What is held in a byte a weight is written as what it stands for."""
+    module = model.get_submodule(ours)
+    if isinstance(module, Int8Linear):
+        return layout.dequantize(module.codes, module.scale, torch.float32)
     return model.get_parameter(f"{ours}.weight")
 
 
