@@ -133,5 +133,37 @@ def test_what_does_not_suit_goes_through_the_modules() -> None:
     with torch.inference_mode():
         assert not model._step.suits(torch.zeros(1, 2, 64), cache)
         assert not model._step.suits(x.bfloat16(), cache)
-        assert not model._step.suits(x, None)
         assert not BitNet(model.config, packed=False)._step.suits(x, cache)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_behind_caches_of_their_own(dtype: torch.dtype) -> None:
+    model = build("relu2", 64, 4, 2, dtype)
+    prompts = [
+        torch.tensor([[1, 2, 3, 4, 5]]),
+        torch.tensor([[6, 7]]),
+        torch.tensor([[0, 8, 9], [10, 11, 12]]),
+    ]
+    valid = torch.tensor([[False, True, True], [True, True, True]])
+    steps = [[torch.full((len(prompt), 1), 13 + 7 * step) for prompt in prompts] for step in range(4)]
+
+    def caches():
+        found = [model.new_cache(len(prompt), 12 + 5 * len(prompt)) for prompt in prompts]
+        for prompt, cache in zip(prompts, found, strict=True):
+            model.prefill(prompt, cache, valid if len(prompt) == 2 else None)
+        return found
+
+    with torch.inference_mode():
+        together, apart = caches(), caches()
+        for tokens in steps:
+            logits = model.decode_each(tokens, together)
+            expected = [model.decode(*pair) for pair in zip(tokens, apart, strict=True)]
+            for ours, alone in zip(logits, expected, strict=True):
+                torch.testing.assert_close(ours, alone)  # the last matrix is in floating point
+        assert [cache.length for cache in together] == [9, 6, 7]
+        full = model.new_cache(1, 1)
+        model.prefill(torch.tensor([[1]]), full)
+        with pytest.raises(InputError, match="too long"):
+            model.decode_each([torch.tensor([[2]])] * 2, [together[0], full])
+        uneven = model.decode_each([torch.tensor([[2, 3]]), torch.tensor([[4]])], together[:2])
+        assert [len(logits) for logits in uneven] == [1, 1]

@@ -55,6 +55,36 @@ def test_a_long_prompt_in_pieces_is_the_same(model, monkeypatch) -> None:
     assert "".join(piece.text for pieces in steps for piece in pieces) == whole.text
 
 
+@pytest.mark.parametrize("name", ["bundled:lm-tiny", "folder"])
+def test_answers_that_step_together_are_the_same(folder, monkeypatch, name) -> None:
+    model = LanguageModel.from_pretrained(folder if name == "folder" else name)
+    prompts = ["The quick brown fox", "A", "One river and two"]
+    options = [greedy(), SamplingOptions(max_tokens=5), greedy(temperature=1.5, seed=3)]
+    alone = [model.generate(prompt, one)[0] for prompt, one in zip(prompts, options, strict=True)]
+    together = []
+    each = model.network.decode_each
+    monkeypatch.setattr(
+        model.network, "decode_each", lambda *given: together.append(len(given[1])) or each(*given)
+    )
+    steps = [model.steps(model.prompt_ids(prompt), one) for prompt, one in zip(prompts, options, strict=True)]
+    steps.append(model.steps(model.prompt_ids("Two"), greedy()))
+    texts, running = ["", "", "", ""], dict(enumerate(steps))
+    for turn in range(40):
+        model.take_together(list(running.values()))
+        for number, one in list(running.items()):
+            pieces = next(one, None)
+            if pieces is None:
+                del running[number]
+                continue
+            texts[number] += "".join(piece.text for piece in pieces)
+        if turn == 1:
+            running.pop(3).close()  # somebody leaves
+    assert texts[:3] == [answer.text for answer in alone]
+    assert max(together) == 4
+    assert min(together) >= 2
+    assert all(one.next_step.cache is None for one in steps)
+
+
 def test_seeds_and_several_answers(model) -> None:
     options = greedy(temperature=1.5, seed=3)
     three = model.generate("A river", options, answers=3)

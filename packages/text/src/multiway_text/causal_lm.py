@@ -5,7 +5,7 @@ Shape suffixes: B batch, T new tokens, E hidden size, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -93,11 +93,13 @@ class CausalLM(nn.Module):
 
         ``valid`` (B, T) bool is False at padding, which stands on the left; None: all are real.
         """
+        return self.hidden_of(self.embed(tokens_BT), valid_BT, cache)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """The tokens' vectors: (...) int64 -> (..., E)."""
         if isinstance(self.embedding, Int8Linear):
-            x_BTE = self.embedding.rows(tokens_BT, self._weight().dtype)
-        else:
-            x_BTE = self.embedding(tokens_BT)
-        return self.hidden_of(x_BTE, valid_BT, cache)
+            return self.embedding.rows(tokens, self._weight().dtype)
+        return self.embedding(tokens)
 
     def hidden_of(
         self, x_BTE: Tensor, valid_BT: Tensor | None = None, cache: StaticKVCache | None = None
@@ -162,3 +164,10 @@ class CausalLM(nn.Module):
     def decode(self, tokens_BT: Tensor, cache: StaticKVCache) -> Tensor:
         """Read further tokens behind the cache; float logits (B, V) of the next one."""
         return self.logits(self.hidden(tokens_BT, cache=cache)[:, -1]).float()
+
+    def decode_each(self, tokens_BT: Sequence[Tensor], caches: Sequence[StaticKVCache]) -> list[Tensor]:
+        """:meth:`decode` for several sequences, each behind a cache of its own: one after the other here.
+
+        Raises InputError when a cache is full; others may have been written to by then.
+        """
+        return [self.decode(tokens, cache) for tokens, cache in zip(tokens_BT, caches, strict=True)]

@@ -18,6 +18,7 @@ from multiway_core.generation import stream
 from torch import Tensor, nn
 
 from multiway_text import scoring, systems
+from multiway_text.answer_steps import AnswerSteps, NextStep, take_together
 from multiway_text.causal_lm import CausalLM, non_finite
 from multiway_text.chat_template import Message
 from multiway_text.sampling import Alternatives, SamplingOptions
@@ -162,7 +163,7 @@ class LanguageModel:
 
     def steps(
         self, prompt: Sequence[int], options: SamplingOptions | None = None, *, answers: int = 1
-    ) -> Iterator[list[Piece]]:
+    ) -> AnswerSteps[list[Piece]]:
         """Continue ids, yielding what every step adds (an empty list while a long prompt is read).
 
         Closing the iterator ends it and frees its memory. Checks are made at once: raises InputError here.
@@ -173,10 +174,21 @@ class LanguageModel:
         self.tokenizer.check(prompt, self.vocab_size)
         if not prompt:
             raise InputError("the prompt is empty")
-        return self._steps(list(prompt), options, answers, self.room(prompt, options.max_tokens))
+        next_step, most = NextStep(self.network), self.room(prompt, options.max_tokens)
+        return AnswerSteps(self._steps(list(prompt), options, answers, most, next_step), next_step)
+
+    def take_together(self, answers: Sequence[AnswerSteps[list[Piece]]]) -> None:
+        """Compute the next step of several answers at once: each then only chooses its token.
+
+        Worth it where a step of several rows costs little more than one of one row does, as on a BitNet (whose weights
+        are read once for all); others take one step after the other.
+        """
+        if isinstance(self.network, CausalLM):
+            with self._turn:
+                take_together(self.network, answers)
 
     def _steps(
-        self, prompt: list[int], options: SamplingOptions, answers: int, most: int
+        self, prompt: list[int], options: SamplingOptions, answers: int, most: int, next_step: NextStep
     ) -> Generator[list[Piece], None, None]:
         cache = self.network.new_cache(1, len(prompt) + most)
         logits = None
@@ -199,7 +211,7 @@ class LanguageModel:
         processors += options.processors(prompt)
         texts = [TextStream(self.tokenizer.decode, options.stop) for _ in range(answers)]
         events = stream(
-            self.network.decode, logits, cache, options.config(most, self.tokenizer.end_ids), processors
+            next_step.decode, logits, cache, options.config(most, self.tokenizer.end_ids), processors
         )
         del logits
         open_rows = set(range(answers))
@@ -227,6 +239,8 @@ class LanguageModel:
                     open_rows.discard(row)
                 if token is not None or finish:
                     pieces.append(Piece(row, text, token, finish))
+            if answers == 1 and open_rows:
+                next_step.expect(event.tokens_B[:, None], cache)
             yield pieces
 
     def _prompt_pieces(self, prompt: list[int]) -> Iterator[list[int]]:

@@ -1,7 +1,7 @@
-"""The one thread that runs the model: requests in turns of a token each, a limited queue, and cancelling.
+"""The one thread that runs the model: requests side by side, a token each, a limited queue, and cancelling.
 
 Every request has its own cache, so that requests of any kind run side by side, none waits for another's end, and one
-that is cancelled gives its memory back at once.
+that is cancelled gives its memory back at once. What the network reads for all of them it reads in one step.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from multiway_core.app.command import describe, note
@@ -18,6 +18,7 @@ from multiway_core.errors import MultiwayError
 from multiway_lm.server.errors import ApiError
 
 if TYPE_CHECKING:
+    from multiway_text.answer_steps import AnswerSteps
     from multiway_text.language_model import LanguageModel, Piece
     from multiway_text.sampling import SamplingOptions
 
@@ -28,7 +29,7 @@ RETRY_SECONDS = 2
 class Job:
     """One prompt with its answers, on its way."""
 
-    def __init__(self, steps: Iterator[list[Piece]]) -> None:
+    def __init__(self, steps: AnswerSteps[list[Piece]]) -> None:
         self.steps = steps
         self.loop = asyncio.get_running_loop()
         self.events: asyncio.Queue[list[Piece] | BaseException | None] = asyncio.Queue()
@@ -104,6 +105,7 @@ class Engine:
 
     def _run(self) -> None:
         while self._admit():
+            self._read_together()
             for job in list(self.active):
                 self._step(job)
 
@@ -127,23 +129,39 @@ class Engine:
                     self.active.append(job)
             return True
 
+    def _read_together(self) -> None:
+        jobs = [job for job in self.active if not job.cancelled and job.steps.next_step.tokens_BT is not None]
+        error = self._failure(lambda: self.model.take_together([job.steps for job in jobs]))
+        if error is not None:  # how far their caches are is not known
+            for job in jobs:
+                self._told(job, error)
+
     def _step(self, job: Job) -> None:
-        event: list[Piece] | BaseException | None
         if job.cancelled:
             self._drop(job)
             return
-        try:
-            event = next(job.steps, None)
-        except MultiwayError as error:
-            event = error
-        except MemoryError:
-            event = ApiError(503, "not enough memory for this request", kind="server_error")
-        except Exception as error:  # a bug must not end the thread that serves everybody
-            note(f"multiway-lm: {describe(error)}")
-            event = ApiError(500, "the server failed at this request", kind="server_error")
+        found: list[list[Piece] | None] = []
+        error = self._failure(lambda: found.append(next(job.steps, None)))
+        self._told(job, found[0] if error is None else error)
+
+    def _told(self, job: Job, event: list[Piece] | BaseException | None) -> None:
         job.tell(event)
         if not isinstance(event, list):
             self._drop(job)
+
+    @staticmethod
+    def _failure(work: Callable[[], object]) -> BaseException | None:
+        """Do something, and what its requests are told if it fails."""
+        try:
+            work()
+        except MultiwayError as error:
+            return error
+        except MemoryError:
+            return ApiError(503, "not enough memory for this request", kind="server_error")
+        except Exception as error:  # a bug must not end the thread that serves everybody
+            note(f"multiway-lm: {describe(error)}")
+            return ApiError(500, "the server failed at this request", kind="server_error")
+        return None
 
     def _drop(self, job: Job) -> None:
         _close(job)
@@ -153,4 +171,4 @@ class Engine:
 
 def _close(job: Job) -> None:
     """Free the cache: it belongs to the iterator's frame."""
-    job.steps.close()  # type: ignore[attr-defined]
+    job.steps.close()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from multiway_blocks.attention import attend
 from multiway_blocks.bitlinear import BitLinear, QuantizedRows, RMSNormQuantize, TernaryLinear
 from multiway_blocks.norm import RMSNorm
@@ -125,3 +126,11 @@ class BitNet(CausalLM):
         if valid_BT is None and cache is not None and self._step.suits(x_BTE, cache):
             return self.norm(self._step(x_BTE, cache))
         return super().hidden_of(x_BTE, valid_BT, cache)
+
+    def decode_each(self, tokens_BT: Sequence[Tensor], caches: Sequence[StaticKVCache]) -> list[Tensor]:
+        """As `CausalLM` has it; single tokens of all sequences are one step, which reads the weights once."""
+        x_BTE = [self.embed(tokens) for tokens in tokens_BT]
+        if len({x.shape[1] for x in x_BTE}) == 1 and self._step.suits(x_B1E := torch.cat(x_BTE), *caches):
+            logits_BV = self.logits(self.norm(self._step(x_B1E, *caches))[:, -1]).float()
+            return list(logits_BV.split([len(x) for x in x_BTE]))
+        return super().decode_each(tokens_BT, caches)

@@ -1,4 +1,4 @@
-// One decoding step through BitNet's packed layers: B rows with a token each, behind a key-value cache.
+// One decoding step through BitNet's packed layers: rows with a token each, every one behind keys and values of its own.
 //
 // It is what `model.Layer` computes, in one call: the products, norms and attention are the kernels' own machine code,
 // whose addresses are handed over, and only what stands between them is here. From Python each of these small steps
@@ -20,9 +20,17 @@ namespace {
 
 struct Sizes {
     int64_t rows, hidden, heads, kv_heads, head_dim, inner, layers;
-    int64_t length, max_length;  // slots of the cache that are filled, and all of them
-    int64_t visible_stride;
     int64_t squared_relu, threads;
+};
+
+struct Row {
+    int64_t length, max_length;  // slots of its cache that are filled, and all of them
+    const uint8_t* visible;      // (length + 1); null where all are
+};
+
+template <typename T>
+struct Slots {
+    T *keys, *values;  // (kv_heads, max_length, head_dim)
 };
 
 template <typename T>
@@ -48,7 +56,6 @@ struct Layer {
     Matrix gate_up;
     const float* inner_norm;
     Matrix down;
-    T *keys, *values;  // (rows, kv_heads, max_length, head_dim)
 };
 
 constexpr int64_t kBlock = 256;                     // weights of a packed block
@@ -121,47 +128,45 @@ struct Step {
 
 template <typename T>
 void run(
-    const int64_t* sizes, const void* const* kernels_, const Layer<T>* layers, const float* cosine, const float* sine,
-    const uint8_t* visible, float eps, T* x) {
+    const int64_t* sizes, const void* const* kernels_, const Layer<T>* layers, const Slots<T>* slots, const Row* rows,
+    const float* cosine, const float* sine, float eps, T* x) {
     const Sizes& s = *reinterpret_cast<const Sizes*>(sizes);
     const Kernels<T>& kernels = *reinterpret_cast<const Kernels<T>*>(kernels_);
     const Step<T> step{s, kernels, eps};
-    const int64_t queries = s.heads * s.head_dim, keys = s.kv_heads * s.head_dim, qkv = queries + 2 * keys;
-    const int64_t row_slots = s.max_length * s.head_dim;
+    const int64_t D = s.head_dim, queries = s.heads * D, keys = s.kv_heads * D, qkv = queries + 2 * keys;
+    const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(D)));
     Quantized hidden(s.rows, s.hidden), mixed(s.rows, queries), inner(s.rows, s.inner);
-    std::vector<T> projected(s.rows * qkv), query(s.rows * queries), attended(s.rows * queries), out(s.rows * s.hidden),
+    std::vector<T> projected(s.rows * qkv), query(queries), attended(s.rows * queries), out(s.rows * s.hidden),
         gate_up(s.rows * 2 * s.inner), active(s.rows * s.inner);
-    const int64_t numbers[14] = {
-        s.rows, s.heads, s.kv_heads, s.length + 1, s.head_dim, queries, s.head_dim,
-        s.kv_heads * row_slots, row_slots, s.head_dim, s.kv_heads * row_slots, row_slots, s.head_dim, s.visible_stride};
-    const bool many_keys = 2 * s.rows * keys * (s.length + 1) >= kElementsForThreads;
-    for (const Layer<T>* layer = layers; layer < layers + s.layers; ++layer) {
+    for (const Layer<T>* layer = layers; layer < layers + s.layers; ++layer, slots += s.rows) {
         step.norm(x, layer->attention_norm, s.hidden, hidden);
         step.linear(hidden, s.hidden, layer->qkv, qkv, projected.data());
-        for (int64_t row = 0; row < s.rows; ++row) {
-            const T* from = &projected[row * qkv];
-            const float *c = cosine + row * (s.head_dim / 2), *n = sine + row * (s.head_dim / 2);
-            for (int64_t head = 0; head < s.heads; ++head)
-                step.rotate(from + head * s.head_dim, c, n, &query[row * queries + head * s.head_dim]);
+        for (int64_t r = 0; r < s.rows; ++r) {
+            const Row& row = rows[r];
+            const T* from = &projected[r * qkv];
+            const float *c = cosine + r * (D / 2), *n = sine + r * (D / 2);
+            for (int64_t head = 0; head < s.heads; ++head) step.rotate(from + head * D, c, n, &query[head * D]);
+            const int64_t head_slots = row.max_length * D;
             for (int64_t head = 0; head < s.kv_heads; ++head) {
-                const int64_t slot = (row * s.kv_heads + head) * row_slots + s.length * s.head_dim;
-                step.rotate(from + queries + head * s.head_dim, c, n, layer->keys + slot);
-                std::memcpy(
-                    layer->values + slot, from + queries + keys + head * s.head_dim, s.head_dim * sizeof(T));
+                const int64_t slot = head * head_slots + row.length * D;
+                step.rotate(from + queries + head * D, c, n, slots[r].keys + slot);
+                std::memcpy(slots[r].values + slot, from + queries + keys + head * D, D * sizeof(T));
             }
+            const int64_t length = row.length + 1;
+            const int64_t numbers[14] = {1, s.heads, s.kv_heads, length, D, queries, D,
+                                         keys * row.max_length, head_slots, D, keys * row.max_length, head_slots, D, length};
+            kernels.attend(
+                query.data(), slots[r].keys, slots[r].values, row.visible, numbers, scale, &attended[r * queries],
+                static_cast<int>(2 * keys * length >= kElementsForThreads ? s.threads : 1));
         }
-        kernels.attend(
-            query.data(), layer->keys, layer->values, visible, numbers,
-            static_cast<float>(1.0 / std::sqrt(static_cast<double>(s.head_dim))), attended.data(),
-            static_cast<int>(many_keys ? s.threads : 1));
         step.norm(attended.data(), layer->mixed_norm, queries, mixed);
         step.linear(mixed, queries, layer->output, s.hidden, out.data());
         step.add(x, out.data());
         step.norm(x, layer->feedforward_norm, s.hidden, hidden);
         step.linear(hidden, s.hidden, layer->gate_up, 2 * s.inner, gate_up.data());
-        for (int64_t row = 0; row < s.rows; ++row) {
-            const T* gate = &gate_up[row * 2 * s.inner];
-            step.gated(gate, gate + s.inner, &active[row * s.inner]);
+        for (int64_t r = 0; r < s.rows; ++r) {
+            const T* gate = &gate_up[r * 2 * s.inner];
+            step.gated(gate, gate + s.inner, &active[r * s.inner]);
         }
         step.norm(active.data(), layer->inner_norm, s.inner, inner);
         step.linear(inner, s.inner, layer->down, s.hidden, out.data());
@@ -171,11 +176,12 @@ void run(
 
 }  // namespace
 
-#define RUN(name, T)                                                                                                \
-    EXPORT void run_##name(                                                                                         \
-        const int64_t* sizes, const void* const* kernels, const void* layers, const float* cosine, const float* sine, \
-        const uint8_t* visible, float eps, T* x) {                                                                  \
-        run<T>(sizes, kernels, static_cast<const Layer<T>*>(layers), cosine, sine, visible, eps, x);                \
+#define RUN(name, T)                                                                                            \
+    EXPORT void run_##name(                                                                                     \
+        const int64_t* sizes, const void* const* kernels, const void* layers, const void* slots, const Row* rows, \
+        const float* cosine, const float* sine, float eps, T* x) {                                              \
+        run<T>(sizes, kernels, static_cast<const Layer<T>*>(layers), static_cast<const Slots<T>*>(slots), rows,  \
+               cosine, sine, eps, x);                                                                           \
     }
 
 RUN(f32, float)

@@ -1,7 +1,8 @@
 """A decoding step of packed layers in one call of machine code (`step.cpp`, built on first use).
 
 A token's products take 10 microseconds to a few hundred; from Python every one of a layer's dozen operations takes some
-twenty more to begin. The step calls the kernels' machine code itself, so it computes what the modules compute.
+twenty more to begin. The step calls the kernels' machine code itself, so it computes what the modules compute. Its rows
+may stand behind different caches: the weights are then read once for all of them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from multiway_text.bitnet.config import BitNetConfig
 
 _NAMES = {torch.float32: "f32", torch.bfloat16: "bf16"}
-_Sizes = ctypes.c_int64 * 12
+_Sizes = ctypes.c_int64 * 9
 _Kernels = ctypes.c_void_p * 3
 
 
@@ -32,7 +33,7 @@ _Kernels = ctypes.c_void_p * 3
 def _functions() -> dict[tuple[str, torch.dtype], Callable[..., None]]:
     """The C functions; empty where they cannot be built."""
     pointer = ctypes.c_void_p
-    arguments = {"run": (_Sizes, _Kernels, *[pointer] * 4, ctypes.c_float, pointer)}
+    arguments = {"run": (_Sizes, _Kernels, *[pointer] * 5, ctypes.c_float, pointer)}
     return native.functions(Path(__file__).with_name("step.cpp"), arguments, _NAMES)
 
 
@@ -69,51 +70,65 @@ class DecodingStep:
         # A copy of a model takes the addresses of its own weights.
         return DecodingStep, (self.config, self.layers)
 
-    def suits(self, x_BTE: Tensor, cache: StaticKVCache | None) -> bool:
+    def suits(self, x_BTE: Tensor, *caches: StaticKVCache) -> bool:
         """Whether machine code may take this step: a token a row on a CPU, nothing to differentiate."""
         return (
             self.packed
-            and cache is not None
             and x_BTE.shape[1] == 1
             and x_BTE.numel() > 0
             and type(x_BTE) is Tensor
             and x_BTE.is_cpu
-            and cache.device.type == "cpu"
-            and cache.dtype == x_BTE.dtype
+            and all(cache.device.type == "cpu" and cache.dtype == x_BTE.dtype for cache in caches)
             and not (torch.is_grad_enabled() or torch.compiler.is_compiling() or dispatch.USE_REFERENCE)
             and _kernels(x_BTE.dtype) is not None
         )
 
-    def __call__(self, x_B1E: Tensor, cache: StaticKVCache) -> Tensor:
-        """(B, 1, E) behind the cache -> (B, 1, E), before the last norm. Raises InputError when the cache is full."""
-        cache.require(1)
-        weights, count = self._weights(), self.config.num_layers
-        width, table = len(weights) // count, list[int]()
-        for layer in range(count):
-            table += weights[layer * width : (layer + 1) * width]
-            table += (slots.data_ptr() for slots in cache.slots(layer))
-        seen_BS, visible = cache.valid_BS[:, : cache.length], None
-        if not bool(seen_BS.all()):
-            visible = nn.functional.pad(seen_BS, (0, 1), value=True)
-        frequency_F = self.layers.get_buffer("0.attention.rotary.inverse_frequency")
-        angles_BF = cache.num_valid_B[:, None].float() * frequency_F
+    def __call__(self, x_B1E: Tensor, *caches: StaticKVCache) -> Tensor:
+        """(B, 1, E) -> (B, 1, E), before the last norm; the rows are those of the caches, one after the other.
+
+        Raises InputError when a cache is full, before any is written to.
+        """
+        for cache in caches:
+            cache.require(1)
+        c, weights = self.config, self._weights()
+        slots, rows, kept = list[int](), list[int](), list[Tensor]()
+        for cache in caches:
+            seen_BS, visible, stride = cache.valid_BS[:, : cache.length], 0, 0
+            if not bool(seen_BS.all()):
+                kept.append(nn.functional.pad(seen_BS, (0, 1), value=True))
+                visible, stride = kept[-1].data_ptr(), kept[-1].stride(0)
+            for row in range(cache.batch_size):
+                rows += (cache.length, cache.max_length, visible + row * stride)
+        for layer in range(c.num_layers):
+            for cache in caches:
+                keys_BKSD, values_BKSD = cache.slots(layer)
+                keys, values = keys_BKSD.data_ptr(), values_BKSD.data_ptr()
+                size = keys_BKSD.stride(0) * keys_BKSD.element_size()
+                for row in range(cache.batch_size):
+                    slots += (keys + row * size, values + row * size)
+        positions_B = torch.cat([cache.num_valid_B for cache in caches])
+        angles_BF = positions_B[:, None].float() * self.layers.get_buffer(
+            "0.attention.rotary.inverse_frequency"
+        )
         cosine_BF, sine_BF = angles_BF.cos(), angles_BF.sin()
-        c, y_B1E = self.config, x_B1E.clone(memory_format=torch.contiguous_format)
+        y_B1E = x_B1E.clone(memory_format=torch.contiguous_format)
         sizes = _Sizes(
-            len(x_B1E), c.hidden_size, c.num_heads, c.num_kv_heads, c.head_dim, c.inner_size, count,
-            cache.length, cache.max_length, cache.length + 1, c.activation == "relu2", torch.get_num_threads(),
+            len(x_B1E), c.hidden_size, c.num_heads, c.num_kv_heads, c.head_dim, c.inner_size, c.num_layers,
+            c.activation == "relu2", torch.get_num_threads(),
         )  # fmt: skip
         _functions()["run", x_B1E.dtype](
             sizes,
             _kernels(x_B1E.dtype),
-            (ctypes.c_void_p * len(table))(*table),
+            (ctypes.c_void_p * len(weights))(*weights),
+            (ctypes.c_void_p * len(slots))(*slots),
+            (ctypes.c_int64 * len(rows))(*rows),
             cosine_BF.data_ptr(),
             sine_BF.data_ptr(),
-            None if visible is None else visible.data_ptr(),
             c.norm_eps,
             y_B1E.data_ptr(),
         )
-        cache.advance(torch.ones(x_B1E.shape[:2], dtype=torch.bool))
+        for cache in caches:
+            cache.advance(torch.ones(cache.batch_size, 1, dtype=torch.bool))
         return y_B1E
 
     def _weights(self) -> list[int]:
