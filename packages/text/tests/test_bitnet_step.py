@@ -126,6 +126,20 @@ def test_a_full_cache_is_refused_and_left_as_it_is() -> None:
             model.decode(torch.tensor([[100]]), model.new_cache(1, 2))
 
 
+@needs_machine_code
+def test_wrong_sizes_are_refused() -> None:
+    model, other = build("relu2", 64, 4, 1, torch.float32), build("relu2", 64, 4, 2, torch.float32)
+    with torch.inference_mode():
+        with pytest.raises(ValueError, match="other sizes"):
+            model.decode(torch.tensor([[3]]), other.new_cache(1, 4))
+        with pytest.raises(ValueError, match=r"takes \[2, 1, 64\]"):
+            model.decode(torch.tensor([[3]]), model.new_cache(2, 4))
+        down = model.layers[0].feedforward.down
+        down.packed = down.packed[:, :-1]
+        with pytest.raises(ValueError, match="packed weights"):
+            model.decode(torch.tensor([[3]]), model.new_cache(1, 4))
+
+
 def test_what_does_not_suit_goes_through_the_modules() -> None:
     model = build("relu2", 64, 4, 1, torch.float32)
     x, cache = torch.zeros(1, 1, 64), model.new_cache(1, 4)

@@ -240,7 +240,7 @@ class LanguageModel:
                 if token is not None or finish:
                     pieces.append(Piece(row, text, token, finish))
             if answers == 1 and open_rows:
-                next_step.expect(event.tokens_B[:, None], cache)
+                next_step.expect(event.tokens_B[:, None].to(self.device), cache)
             yield pieces
 
     def _prompt_pieces(self, prompt: list[int]) -> Iterator[list[int]]:

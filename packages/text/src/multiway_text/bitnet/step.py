@@ -19,6 +19,7 @@ from multiway_blocks.kernels import dispatch, native
 from multiway_blocks.kernels.one_query import cpu as one_query
 from multiway_blocks.kernels.rms_norm_quantize import cpu as rms_norm_quantize
 from multiway_blocks.kernels.ternary_linear import cpu as ternary_linear
+from multiway_blocks.kernels.ternary_linear import layout
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
 
@@ -86,11 +87,17 @@ class DecodingStep:
     def __call__(self, x_B1E: Tensor, *caches: StaticKVCache) -> Tensor:
         """(B, 1, E) -> (B, 1, E), before the last norm; the rows are those of the caches, one after the other.
 
-        Raises InputError when a cache is full, before any is written to.
+        Raises InputError when a cache is full, before any is written to; ValueError for a cache of another model.
         """
+        c, weights = self.config, self._weights()
         for cache in caches:
             cache.require(1)
-        c, weights = self.config, self._weights()
+            keys_shape = (c.num_kv_heads, cache.max_length, c.head_dim)
+            if cache.num_layers != c.num_layers or tuple(cache.slots(0)[0].shape[1:]) != keys_shape:
+                raise ValueError("the cache is of a model of other sizes")
+        rows_shape = (sum(cache.batch_size for cache in caches), 1, c.hidden_size)
+        if tuple(x_B1E.shape) != rows_shape:
+            raise ValueError(f"the step takes {list(rows_shape)} for these caches, not {list(x_B1E.shape)}")
         slots, rows, kept = list[int](), list[int](), list[Tensor]()
         for cache in caches:
             seen_BS, visible, stride = cache.valid_BS[:, : cache.length], 0, 0
@@ -150,8 +157,14 @@ class DecodingStep:
 
 
 def _read(module: nn.Module) -> tuple[Tensor, ...]:
-    """The tensors of a module that the machine code reads."""
+    """The tensors of a module that the machine code reads. Raises ValueError for sizes that are not the module's."""
     if isinstance(module, TernaryLinear):
-        return module.packed.contiguous(), module.scale_of_outputs()
+        packed, scale_O = module.packed.contiguous(), module.scale_of_outputs()
+        shape = (sum(module.outputs), layout.packed_size(module.in_features))
+        if tuple(packed.shape) != shape or packed.dtype != torch.uint8 or len(scale_O) != shape[0]:
+            raise ValueError(
+                f"packed weights are {packed.dtype} {list(packed.shape)}, expected {list(shape)}"
+            )
+        return packed, scale_O
     weight = module.get_parameter("weight").detach()
     return (weight.to(torch.float32).contiguous(),)
