@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ class DecodingStep:
         self.packed = all(isinstance(module, TernaryLinear | RMSNormQuantize) for module in self._modules)
         self._seen: list[tuple[Tensor, int]] = []  # weights and their versions, as they were
         self._read: list[Tensor] = []  # what is read in their place
+        self._addresses: list[int] = []
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy of a model takes the addresses of its own weights.
@@ -98,21 +99,8 @@ class DecodingStep:
         rows_shape = (sum(cache.batch_size for cache in caches), 1, c.hidden_size)
         if tuple(x_B1E.shape) != rows_shape:
             raise ValueError(f"the step takes {list(rows_shape)} for these caches, not {list(x_B1E.shape)}")
-        slots, rows, kept = list[int](), list[int](), list[Tensor]()
-        for cache in caches:
-            seen_BS, visible, stride = cache.valid_BS[:, : cache.length], 0, 0
-            if not bool(seen_BS.all()):
-                kept.append(nn.functional.pad(seen_BS, (0, 1), value=True))
-                visible, stride = kept[-1].data_ptr(), kept[-1].stride(0)
-            for row in range(cache.batch_size):
-                rows += (cache.length, cache.max_length, visible + row * stride)
-        for layer in range(c.num_layers):
-            for cache in caches:
-                keys_BKSD, values_BKSD = cache.slots(layer)
-                keys, values = keys_BKSD.data_ptr(), values_BKSD.data_ptr()
-                size = keys_BKSD.stride(0) * keys_BKSD.element_size()
-                for row in range(cache.batch_size):
-                    slots += (keys + row * size, values + row * size)
+        slots = _slots(caches, c.num_layers)
+        rows, visible = _rows(caches)  # the second holds memory that the first points to
         positions_B = torch.cat([cache.num_valid_B for cache in caches])
         angles_BF = positions_B[:, None].float() * self.layers.get_buffer(
             "0.attention.rotary.inverse_frequency"
@@ -134,6 +122,7 @@ class DecodingStep:
             c.norm_eps,
             y_B1E.data_ptr(),
         )
+        del visible
         for cache in caches:
             cache.advance(torch.ones(cache.batch_size, 1, dtype=torch.bool))
         return y_B1E
@@ -154,6 +143,34 @@ class DecodingStep:
             self._seen = seen
             self._addresses = [tensor.data_ptr() for tensor in self._read]
         return self._addresses
+
+
+def _rows(caches: Sequence[StaticKVCache]) -> tuple[list[int], list[Tensor]]:
+    """`Row` of step.cpp for every row: slots that are filled, all slots, and where it stands which hold a token (0: all
+    do); and the tensors in which that stands.
+    """
+    rows, kept = list[int](), list[Tensor]()
+    for cache in caches:
+        seen_BS, visible, stride = cache.valid_BS[:, : cache.length], 0, 0
+        if not bool(seen_BS.all()):
+            kept.append(nn.functional.pad(seen_BS, (0, 1), value=True))
+            visible, stride = kept[-1].data_ptr(), kept[-1].stride(0)
+        for row in range(cache.batch_size):
+            rows += (cache.length, cache.max_length, visible + row * stride)
+    return rows, kept
+
+
+def _slots(caches: Sequence[StaticKVCache], num_layers: int) -> list[int]:
+    """`Slots` of step.cpp: addresses of keys and values, by layer and row."""
+    slots = list[int]()
+    for layer in range(num_layers):
+        for cache in caches:
+            keys_BKSD, values_BKSD = cache.slots(layer)
+            keys, values = keys_BKSD.data_ptr(), values_BKSD.data_ptr()
+            size = keys_BKSD.stride(0) * keys_BKSD.element_size()
+            for row in range(cache.batch_size):
+                slots += (keys + row * size, values + row * size)
+    return slots
 
 
 def _read(module: nn.Module) -> tuple[Tensor, ...]:
