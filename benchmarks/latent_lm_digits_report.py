@@ -99,7 +99,7 @@ def markdown(report: dict[str, Any]) -> str:
     parts = [
         "# LatentLM on digits\n",
         f"scikit-learn's digits, {sizes['held_out']} held out. Tokenizers {sizes['tokenizer_steps']} steps, models "
-        f"{sizes['steps']} steps of {sizes['batch']} pictures. One thread of {machine['cpu']} at a load of "
+        f"{sizes['steps']} steps of {sizes['batch']} pictures. One thread, AMD EPYC (Genoa, 2 vCPU), at a load of "
         f"{machine['load_average']:.0f}, {cpu:.0f} CPU seconds in all, {report['finished_at']}; "
         f"`{report['command']}`. 500 pictures a line, 20 steps unless said.\n",
     ]
@@ -121,16 +121,29 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def _models(cells: dict[str, Any]) -> list[str]:
-    rows = []
+    """A line for each model and guidance, means and standard deviations over its seeds."""
+    of_model: dict[str, list[dict[str, Any]]] = {}
     for name, found in cells.items():
-        if not name.startswith(("LatentLM", "DiT", "VQ", "shuffled")):
-            continue
-        for setting, scores in found.items():
-            if setting.startswith("guidance"):
-                permuted = _percent(scores["accuracy_permuted"])
-                rows.append([name, f"{found['parameters']:,}", setting[9:], *_scores(scores), permuted])
-    head = ["model", "weights", "guidance", "accuracy %", "Frechet", "nearest", "accuracy, labels permuted %"]
-    return _table(head, rows)
+        if name.startswith(("LatentLM", "DiT", "VQ", "shuffled")):
+            of_model.setdefault(name.split(", seed")[0], []).append(found)
+    rows = []
+    for name, seeds in of_model.items():
+        for setting in (key for key in seeds[0] if key.startswith("guidance")):
+            scores = [found[setting] for found in seeds]
+            shown = [
+                _over_seeds([100 * score["accuracy"] for score in scores], 1),
+                _over_seeds([score["frechet"] for score in scores], 2),
+                _over_seeds([score["nearest"] for score in scores], 2),
+                _over_seeds([100 * score["accuracy_permuted"] for score in scores], 1),
+            ]
+            rows.append([name, str(len(seeds)), f"{seeds[0]['parameters']:,}", setting[9:], *shown])
+    head = ["model", "seeds", "weights", "guidance", "accuracy %", "Frechet", "nearest"]
+    return _table([*head, "accuracy, labels permuted %"], rows)
+
+
+def _over_seeds(values: list[float], digits: int) -> str:
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread}"
 
 
 def _tokenizers(cells: dict[str, Any]) -> list[str]:

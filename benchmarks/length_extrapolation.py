@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import os
+import statistics
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,7 +121,9 @@ def table(rows: list[dict[str, Any]]) -> str:
         found = [row["perplexity"] for row in rows if row["positions"] == name]
         means = [sum(row[str(length)] for row in found) / len(found) for length in LENGTHS]
         cells = " | ".join(f"{mean:.2f}" for mean in means)
-        lines.append(f"| {name} | {cells} | {means[-1] / means[0]:.2f} |")
+        growth = [row[str(LENGTHS[-1])] / row[str(LENGTHS[0])] for row in found]
+        spread = f" ± {statistics.stdev(growth):.2f}" if len(growth) > 1 else ""
+        lines.append(f"| {name} | {cells} | {statistics.mean(growth):.2f}{spread} |")
     return "\n".join(lines)
 
 
@@ -155,7 +158,8 @@ def report(rows: list[dict[str, Any]], text: CharacterText, options: argparse.Na
         "# Reading past the trained length",
         "",
         f"Perplexity a character of the same {HELD_OUT:,} held-out characters in windows of 128 to 1024, by models",
-        f"trained at {TRAINED} ({LAYERS} layers of {WIDTH}, {options.steps} steps of {ROWS}; seeds {seeds}).",
+        f"trained at {TRAINED} ({LAYERS} layers of {WIDTH}, {options.steps} steps of {ROWS}; seeds {seeds}):",
+        "means, and the last column's standard deviation over the seeds.",
         f"Text: Python's `pydoc_data.topics` ({text.digest}). One thread, AMD EPYC (Genoa, 2 vCPU), {result['date']};",
         f"`python benchmarks/length_extrapolation.py --steps {options.steps} --seeds {seeds.replace(',', '')}`.",
         "",

@@ -22,7 +22,6 @@ import statistics
 import sysconfig
 import time
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from multiway_text.mh_moe.config import MHMoEConfig
 from multiway_text.mh_moe.model import MHMoE
 from multiway_text.mh_moe.objective import activation_ratio, expert_loads
 from multiway_text.mh_moe.parity import MixtureSizes, match_operations_and_weights
+from paired_gaps import paired_gaps
 from torch import Tensor
 
 WIDTH, INNER = 96, 256  # 768 and 2048, scaled
@@ -48,6 +48,7 @@ MIXTURES = {
     "MH h=2": match_operations_and_weights(BASE, 2, 2),
     "MH h=3": match_operations_and_weights(BASE, 3, 3),
 }
+CLAIMS = [("dense", "SMoE"), ("SMoE", "fine"), ("fine", "MH h=2"), ("fine", "MH h=3")]
 
 
 def texts() -> tuple[Tensor, Tensor]:
@@ -120,18 +121,19 @@ def sizes_of(name: str) -> dict[str, int]:
 
 def markdown(report: dict[str, Any]) -> str:
     cells, machine = report["cells"], report["machine"]
-    by_system = {
-        name: [found for cell, found in cells.items() if cell.startswith(f"{name}, seed")]
-        for name in MIXTURES
-    }
+    by_system: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in MIXTURES}
+    for cell, one in cells.items():
+        name, seed = cell.split(", seed ")
+        by_system[name][int(seed)] = one
     rows = [
         "| system | weights | operations of a (mixture) layer, a token | experts (inner size) | nats a byte, each seed "
         "| mean | activation ratio | CPU ms a step |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for name, found in by_system.items():
-        if not found:
+    for name, by_seed in by_system.items():
+        if not by_seed:
             continue
+        found = list(by_seed.values())
         sizes = report["systems"][name]
         nats = [one["nats"] for one in found]
         ratios = [one["activation_ratio"] for one in found if one["activation_ratio"] is not None]
@@ -145,33 +147,20 @@ def markdown(report: dict[str, Any]) -> str:
     return (
         "# MH-MoE in small\n\n"
         f"Byte models on Python's standard library, {report['steps']} steps of {BATCH} x {LENGTH - 1} bytes, AdamW at "
-        f"{RATE}, balance weight 0.01; {report['held_out_bytes']:,} held-out bytes. One thread of {machine['cpu']} "
-        f"at a load of {machine['load_average']:.0f}, {report['finished_at']}; `{report['command']}`.\n\n"
+        f"{RATE}, balance weight 0.01; {report['held_out_bytes']:,} held-out bytes. "
+        f"One thread, AMD EPYC (Genoa, 2 vCPU), at a load of {machine['load_average']:.0f}, "
+        f"{report['finished_at']}; `{report['command']}`.\n\n"
         + "\n".join(rows)
         + "\n\n"
-        + verdict(by_system)
+        + paired_gaps(
+            {
+                name: {seed: one["nats"] for seed, one in by_seed.items()}
+                for name, by_seed in by_system.items()
+            },
+            CLAIMS,
+        )
         + "\n"
     )
-
-
-def verdict(by_system: dict[str, list[dict[str, Any]]]) -> str:
-    """The order, and whether each gap is larger than what seeds do."""
-    means = {
-        name: statistics.mean(one["nats"] for one in found) for name, found in by_system.items() if found
-    }
-    order = sorted(means, key=lambda name: -means[name])
-    seeds = min(len(found) for found in by_system.values() if found)
-    text = f"From the highest loss to the lowest: {' > '.join(order)}. "
-    if seeds < 2:
-        return text + "One seed a system: whether a gap is more than a seed's noise is not known."
-    notes = []
-    for upper, lower in pairwise(order):
-        pairs = zip(by_system[upper], by_system[lower], strict=False)
-        gaps = [a["nats"] - b["nats"] for a, b in pairs]
-        noise = statistics.stdev(gaps)
-        kind = "the same sign in every seed" if min(gaps) > 0 else "inside the seeds' noise"
-        notes.append(f"{upper} - {lower} = {statistics.mean(gaps):.4f} +- {noise:.4f} ({kind})")
-    return text + f"Gaps, paired by seed ({seeds} seeds): " + "; ".join(notes) + "."
 
 
 def main() -> None:

@@ -38,7 +38,8 @@ def by_loop(layer: MixtureOfExperts, x_SE: Tensor) -> Tensor:
     rows = []
     for token, row in zip(x_SE, probabilities, strict=True):
         values, chosen = row.topk(layer.experts_per_token)
-        values = values / values.sum()
+        if layer.experts_per_token > 1:
+            values = values / values.sum()
         rows.append(
             sum(v * expert(layer.experts, int(e), token) for v, e in zip(values, chosen, strict=True))
         )
@@ -132,6 +133,13 @@ def test_balance_loss() -> None:
     one = torch.zeros(12, 4)
     one[:, 2] = 1000
     assert route(one, 1).balance_loss.item() == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_the_gate_learns_from_what_its_experts_give(k: int) -> None:
+    layer = build(4, k)
+    layer(torch.randn(9, 12, dtype=torch.float64))[0].sin().sum().backward()
+    assert layer.gate.weight.grad.abs().sum() > 0
 
 
 def test_padding_is_not_routed() -> None:
@@ -228,7 +236,6 @@ def test_experts_as_a_list_and_capacity_outside_training() -> None:
     experts = ExpertList(FeedForward(12, 20, sub_norm=True) for _ in range(4))
     options = {
         "experts_per_token": 1,
-        "normalize": False,
         "capacity_factor": 1.0,
         "eval_capacity_fraction": 0.5,
     }

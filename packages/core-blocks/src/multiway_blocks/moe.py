@@ -92,15 +92,17 @@ def route(
     second: "all" keeps every choice; "random" drops those behind the first at random, a choice of weight w staying with
     a probability of 2 w (GShard, algorithm 1); "sampling" draws them from the softmax instead of taking the largest.
 
-    normalize: a token's weights sum to 1 (else they are its probabilities). capacity: most tokens of one expert, in the
-    order of first choices of all tokens, then second choices; what comes later is dropped. With
-    ``normalize_before_dropping=False`` the weights that are left sum to 1.
+    normalize: a token's weights sum to 1 (else they are its probabilities). A single choice keeps its probability all
+    the same, as in Switch and TorchScale: made 1, it would leave the gate no gradient but that of the balance loss.
+    capacity: most tokens of one expert, in the order of first choices of all tokens, then second choices; what comes
+    later is dropped. With ``normalize_before_dropping=False`` the weights that are left sum to 1.
 
     The loss is N times the sum over experts of (mean probability) x (share of first choices), 1 at balance.
     """
     probabilities_SN = logits_SN.softmax(dim=-1)
     weights_SK, experts_SK = probabilities_SN.topk(experts_per_token, dim=-1)
     num_experts = logits_SN.shape[1]
+    normalize = normalize and experts_per_token > 1
     if second == "sampling":
         experts_SK = _sampled(logits_SN.detach(), experts_SK)
         weights_SK = probabilities_SN.gather(1, experts_SK)

@@ -82,7 +82,6 @@ class MOELayer(MixtureOfExperts):
             experts_per_token=1 if args.moe_top1_expert else 2,
             capacity_factor=1.0,
             eval_capacity_fraction=fraction if fraction > 0 else None,
-            normalize=not args.moe_top1_expert,
             normalize_before_dropping=args.moe_normalize_gate_prob_before_dropping,
             second="all" if args.moe_top1_expert else args.moe_second_expert_policy,
         )
