@@ -7,8 +7,9 @@ goes on when it is started again.
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -33,6 +34,9 @@ from multiway_text.llama.model import Llama
 
 GROUP = 512
 """Prompts whose answers make one file."""
+BATCH = 64
+"""Prompts answered side by side. Rows that end leave the batch, and every number of rows is a product of its own for
+oneDNN: beyond some hundred rows more of them than it keeps compiled, and each is compiled again."""
 SHARD_BYTES = 15_500_000
 """Repositories take small files gladly."""
 CHAT_TEMPLATE = (
@@ -101,10 +105,10 @@ def teach(
         group = sorted(asked[start : start + GROUP], key=lambda prompt: len(prompt.text))
         answered = [
             (prompt.text, answer)
-            for half in (group[: GROUP // 2], group[GROUP // 2 :])
+            for first in range(0, len(group), BATCH)
             for prompt, answer in zip(
-                half,
-                teacher.answer([p.text for p in half], max_tokens=max_answer) if half else [],
+                group[first : first + BATCH],
+                teacher.answer([p.text for p in group[first : first + BATCH]], max_tokens=max_answer),
                 strict=True,
             )
             if answer is not None
@@ -149,6 +153,12 @@ def make_student(
     return from_teacher(teacher, recipe.layers, kept_V, sample), small, kept_V
 
 
+def read_student(folder: Path, tokenizer: Tokenizer) -> tuple[BitNet, Tokenizer, Tensor]:
+    """As :func:`make_student`, of what :func:`save` wrote; its ternary weights get master weights again."""
+    small = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return bitnet_checkpoint.load(folder, packed=False), small, vocabulary.ids_in(tokenizer, small)
+
+
 def make_examples(
     tokenizer: Tokenizer, small: Tokenizer, answered: Iterable[tuple[str, Tensor, Tensor]]
 ) -> list[Example]:
@@ -163,10 +173,14 @@ def make_examples(
 
 
 def mixed(taught: Sequence[Example], known: Sequence[Example], share: float) -> list[Example]:
-    """Taught examples, and known ones repeated or thinned to be the ``share`` of all."""
-    wanted = round(len(taught) * share / (1 - share))
-    repeats, rest = divmod(wanted, max(1, len(known)))
-    return [*taught, *list(known) * repeats, *known[:: max(1, len(known) // max(1, rest))][:rest]]
+    """All taught and all known examples; those there are too few of repeated, so that ``share`` of all are known."""
+    count = max(len(taught) / (1 - share), len(known) / share)
+    return [*_filled(taught, round(count * (1 - share))), *_filled(known, round(count * share))]
+
+
+def _filled(examples: Sequence[Example], count: int) -> list[Example]:
+    repeats, rest = divmod(count, len(examples))
+    return [*list(examples) * repeats, *random.Random(0).sample(list(examples), rest)]
 
 
 def train(
@@ -233,13 +247,16 @@ def run(
     recipe: Recipe | None = None,
     *,
     asked: Sequence[Prompt] | None = None,
+    start_from: Path | None = None,
     stop_after_seconds: float | None = None,
     on_checkpoint: Callable[[int, BitNet], None] | None = None,
 ) -> None:
     """Distil a teacher (GGUF, LLaMA-like, ChatML) into a model folder ``out``; ``work`` keeps what takes long.
 
     ``asked`` are the prompts, those with an answer to be learnt as they are; None: the simple English ones of
-    :mod:`multiway_text.bitdistill.prompts`. Raises InputError where there is nothing to learn from.
+    :mod:`multiway_text.bitdistill.prompts`. ``start_from``: the folder of an earlier student of this teacher, which
+    learns on with ternary weights from the first step; None makes a new one. Raises InputError where there is nothing
+    to learn from.
     """
     recipe = recipe or Recipe()
     if out.is_dir() and any(out.iterdir()):
@@ -256,9 +273,13 @@ def run(
     teach(Teacher(model, tokenizer), train_on, work / "answers", max_answer=recipe.max_answer)
     answered = answers_in(work / "answers")
     torch.manual_seed(recipe.train.seed)
-    student, small, kept_V = make_student(model, tokenizer, answered, known, recipe)
+    if start_from is None:
+        student, small, kept_V = make_student(model, tokenizer, answered, known, recipe)
+    else:
+        student, small, kept_V = read_student(start_from, tokenizer)
+        recipe = replace(recipe, ramp=0.0)
     taught = make_examples(tokenizer, small, answered)
-    given = [example(small, p.text, p.answer or "") for p in known]
+    given = [example(small, p.text, p.answer or "") for p in known for _ in range(p.times)]
     examples = mixed(taught, given, recipe.known_share) if given else taught
     embedding_VE = model.get_parameter("embedding.weight")[kept_V].clone()
     del model, answered
