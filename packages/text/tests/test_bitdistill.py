@@ -247,6 +247,14 @@ def test_whole_path_learns_and_saves(tokenizer: Tokenizer, tmp_path: Path) -> No
     assert torch.equal(ids, kept_V)
     kept = float(objective(on, examples.batch(rows)).metrics["nll"])
     assert kept == pytest.approx(after, abs=0.1)
+    start = {name: value.clone() for name, value in on.state_dict().items()}
+    further = dataclasses.replace(
+        plan, frozen_layers=1, ramp=0.0, train=dataclasses.replace(plan.train, steps=2)
+    )
+    recipe.train(on, teacher.embedding.weight[kept_V], rows, further, tmp_path / "further")
+    same = {name for name, value in on.state_dict().items() if torch.equal(value, start[name])}
+    assert {name for name in start if name.startswith(("embedding", "layers.0."))} <= same
+    assert "layers.1.attention.qkv.weight" not in same
     with pytest.raises(InputError, match="no answers"):
         recipe.answers_in(tmp_path)
 

@@ -59,8 +59,9 @@ def masters(values_OI: Tensor, scale: Tensor, *, seed: int = 0) -> Tensor:
     """Master weights float32 (O, I) that :func:`absmean` quantises to these int8 weights and this scale.
 
     What the weights were before is lost; a training can go on from these. They are spread evenly: those of 0 within
-    half a scale on both sides, those of 1 from half a scale to as far as gives the mean. At one value for each kind,
-    none would be near to a threshold, and it would take long until the first crossed one.
+    0.44 scales on both sides, those of 1 from 0.56 scales to as far as gives the mean. At one value for each kind it
+    would take long until the first one crossed a threshold; spread up to the threshold of 0.5, many would cross it
+    with the noise of the first steps.
 
     A matrix of zeros has no scale, and gives zeros.
     """
@@ -68,13 +69,13 @@ def masters(values_OI: Tensor, scale: Tensor, *, seed: int = 0) -> Tensor:
     if not count:
         return torch.zeros(values_OI.shape)
     generator = torch.Generator().manual_seed(seed)
-    spread_OI = torch.rand(values_OI.shape, generator=generator) * 0.998 + 0.001  # none at a threshold
-    zeros_OI = torch.where(values_OI == 0, spread_OI - 0.5, 0)
+    spread_OI = torch.rand(values_OI.shape, generator=generator)
+    zeros_OI = torch.where(values_OI == 0, 0.44 * (2 * spread_OI - 1), 0)
     ones_OI = torch.where(values_OI == 0, 0, spread_OI)
-    # mean|W| = scale: what the zeros and the halves leave of it is what the ones are spread over.
-    left = values_OI.numel() - zeros_OI.abs().sum(dtype=torch.float64) - 0.5 * count
+    # mean|W| = scale: what the zeros and the lowest ones leave of it is what the ones are spread over.
+    left = values_OI.numel() - zeros_OI.abs().sum(dtype=torch.float64) - 0.56 * count
     width = (left / ones_OI.sum(dtype=torch.float64)).float()
-    return (zeros_OI + values_OI * (0.5 + width * ones_OI)) * scale.float()
+    return (zeros_OI + values_OI * (0.56 + width * ones_OI)) * scale.float()
 
 
 class _QuantizedProduct(torch.autograd.Function):

@@ -57,6 +57,7 @@ class Recipe:
         max_answer: tokens; longer answers are cut behind a sentence.
         known_share: of the examples of an epoch, how many bring their answer (capitals, opposites, sums, talk).
         ramp: share of the steps over which the weights become ternary.
+        frozen_layers: so many of the student's first layers, and the embedding, stay as they are.
     """
 
     layers: tuple[int, ...] = (0, 1, 2, 20, 21, 22, 23, 24, 25, 28, 29)
@@ -65,6 +66,7 @@ class Recipe:
     known_share: float = 0.15
     batch_tokens: int = 3072
     ramp: float = 0.2
+    frozen_layers: int = 0
     logits_weight: float = 1.0
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
@@ -81,6 +83,15 @@ class Recipe:
             learning_rate_ratios={"embedding": 0.5},
         )
     )
+
+
+FURTHER = Recipe(
+    known_share=0.45,
+    ramp=0.0,  # the weights are ternary already
+    frozen_layers=5,
+    train=replace(Recipe().train, steps=200, learning_rate=4e-4, warmup_steps=10, ema_decay=0.98, seed=2),
+)
+"""What a written student learns on with (``start_from`` of :func:`run`): little, so that it forgets little."""
 
 
 def load_teacher(path: Path) -> tuple[Llama, Tokenizer]:
@@ -193,13 +204,16 @@ def train(
     on_checkpoint: Callable[[int, BitNet], None] | None = None,
     stop_after_seconds: float | None = None,
 ) -> BitNet:
-    """Train the student in place, and return it with averaged weights."""
+    """Train the student in place, and return it with averaged weights; what is frozen stays so."""
     batches = Batches(
         examples,
         recipe.batch_tokens,
         ramp=round(recipe.ramp * recipe.train.steps),
         seed=recipe.train.seed,
     )
+    if recipe.frozen_layers:
+        student.embedding.requires_grad_(False)
+        student.layers[: recipe.frozen_layers].requires_grad_(False)
     objective = Distillation(embedding_VE, logits_weight=recipe.logits_weight)
     trainer = Trainer(student, objective, batches, recipe.train, folder)
 
@@ -255,10 +269,10 @@ def run(
 
     ``asked`` are the prompts, those with an answer to be learnt as they are; None: the simple English ones of
     :mod:`multiway_text.bitdistill.prompts`. ``start_from``: the folder of an earlier student of this teacher, which
-    learns on with ternary weights from the first step; None makes a new one. Raises InputError where there is nothing
-    to learn from.
+    learns on (by :data:`FURTHER` where no recipe is given); None makes a new one. Raises InputError where there is
+    nothing to learn from.
     """
-    recipe = recipe or Recipe()
+    recipe = recipe or (Recipe() if start_from is None else FURTHER)
     if out.is_dir() and any(out.iterdir()):
         raise InputError(
             f"{out}: not empty; give a new folder for the model"
@@ -277,7 +291,6 @@ def run(
         student, small, kept_V = make_student(model, tokenizer, answered, known, recipe)
     else:
         student, small, kept_V = read_student(start_from, tokenizer)
-        recipe = replace(recipe, ramp=0.0)
     taught = make_examples(tokenizer, small, answered)
     given = [example(small, p.text, p.answer or "") for p in known for _ in range(p.times)]
     examples = mixed(taught, given, recipe.known_share) if given else taught
