@@ -86,6 +86,25 @@ def test_prompts_hold_their_words_out() -> None:
     assert prompts.article("the moon") == "the moon"
 
 
+def test_words_of_a_vocabulary_are_not_held_out() -> None:
+    spelt = [
+        "Ġrailway",
+        "Ġflutes",
+        "Ġtables",
+        "Ġtable",
+        "Ġthe",
+        "Ġ12345",
+        "planes",
+        "Ġplanes",
+    ]  # "flute" is held out
+    tokenizer = Tokenizer(models.BPE(vocab={token: index for index, token in enumerate(spelt)}, merges=[]))
+    assert prompts.held_out("flute")
+    asked = [prompt.text for prompt in prompts.of_vocabulary(tokenizer)]
+    assert len(asked) == 3
+    assert all(any(word in text for text in asked) for word in ("railway", "tables", "planes"))
+    assert prompts.of_vocabulary(tokenizer) == prompts.of_vocabulary(tokenizer)
+
+
 def test_smaller_vocabulary_cuts_its_words_as_before(tokenizer: Tokenizer) -> None:
     counts = vocabulary.count(tokenizer, ["A dog is an animal."] * 3)
     small, kept_V = vocabulary.reduced(tokenizer, counts, 290)

@@ -59,7 +59,7 @@ def masters(values_OI: Tensor, scale: Tensor, *, seed: int = 0) -> Tensor:
     """Master weights float32 (O, I) that :func:`absmean` quantises to these int8 weights and this scale.
 
     What the weights were before is lost; a training can go on from these. They are spread evenly: those of 0 within
-    0.44 scales on both sides, those of 1 from 0.56 scales to as far as gives the mean. At one value for each kind it
+    0.48 scales on both sides, those of 1 from 0.52 scales to as far as gives the mean. At one value for each kind it
     would take long until the first one crossed a threshold; spread up to the threshold of 0.5, many would cross it
     with the noise of the first steps.
 
@@ -70,12 +70,12 @@ def masters(values_OI: Tensor, scale: Tensor, *, seed: int = 0) -> Tensor:
         return torch.zeros(values_OI.shape)
     generator = torch.Generator().manual_seed(seed)
     spread_OI = torch.rand(values_OI.shape, generator=generator)
-    zeros_OI = torch.where(values_OI == 0, 0.44 * (2 * spread_OI - 1), 0)
+    zeros_OI = torch.where(values_OI == 0, 0.48 * (2 * spread_OI - 1), 0)
     ones_OI = torch.where(values_OI == 0, 0, spread_OI)
     # mean|W| = scale: what the zeros and the lowest ones leave of it is what the ones are spread over.
-    left = values_OI.numel() - zeros_OI.abs().sum(dtype=torch.float64) - 0.56 * count
+    left = values_OI.numel() - zeros_OI.abs().sum(dtype=torch.float64) - 0.52 * count
     width = (left / ones_OI.sum(dtype=torch.float64)).float()
-    return (zeros_OI + values_OI * (0.56 + width * ones_OI)) * scale.float()
+    return (zeros_OI + values_OI * (0.52 + width * ones_OI)) * scale.float()
 
 
 class _QuantizedProduct(torch.autograd.Function):

@@ -7,8 +7,11 @@ forms and words, which are held out by whoever draws.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from tokenizers import Tokenizer
 
 from multiway_text.bitdistill import words
 
@@ -48,6 +51,11 @@ _ANY = (
     "Use the word {w} in a sentence.", "Write a short poem about {a}.", "Tell me a short story about {a}.",
     "Write two sentences about {a}.", "Explain {a} to a child.", "What do you know about {a}?",
     "What comes to mind when you hear the word {w}?", "Ask me a question about {a}.", "Give me a riddle about {a}.",
+)  # fmt: skip
+_WORD = (
+    "What does {w} mean?", "What does the word {w} mean?", "Define {w}.", "Use the word {w} in a sentence.",
+    "What comes to mind when you hear the word {w}?", "Tell me about {w}.", "What is {w}?",
+    "Explain the word {w} to a child.",
 )  # fmt: skip
 _KIND = {
     "ANIMALS": (
@@ -240,3 +248,26 @@ def draw(seed: int = 0) -> tuple[list[Prompt], list[Prompt]]:
     rng.shuffle(train)
     rng.shuffle(test)
     return train, test
+
+
+def of_vocabulary(tokenizer: Tokenizer, seed: int = 0) -> list[Prompt]:
+    """A prompt for the teacher about every word of its own vocabulary, in random order.
+
+    Those are its tokens that stand behind a space and have four or more small letters; some are only the beginning of a
+    word. Left out are the words of :func:`forms`, and whatever begins as a held-out one does.
+    """
+    asked = {part for _, word in forms() for part in word.lower().split()}
+    kept_out = tuple(part for part in _parts_held_out() if len(part) > 2)
+    found = sorted(
+        word
+        for token in tokenizer.get_vocab()
+        if re.fullmatch("Ġ[a-z]{4,}", token)
+        and (word := token[1:]) not in asked
+        and not word.startswith(kept_out)
+    )
+    rng = random.Random(seed)
+    return [Prompt(rng.choice(_WORD).format(w=word)) for word in rng.sample(found, len(found))]
+
+
+def _parts_held_out() -> set[str]:
+    return {part for _, word in forms() if held_out(word) for part in word.lower().split()}

@@ -55,6 +55,8 @@ class Recipe:
         layers: which of the teacher's layers the student begins with.
         vocab_size: of the student.
         max_answer: tokens; longer answers are cut behind a sentence.
+        drawn: how many of the simple prompts are put to the teacher.
+        words: how many prompts about words of its vocabulary are put to it besides.
         known_share: of the examples of an epoch, how many bring their answer (capitals, opposites, sums, talk).
         ramp: share of the steps over which the weights become ternary.
         frozen_layers: so many of the student's first layers, and the embedding, stay as they are.
@@ -63,6 +65,8 @@ class Recipe:
     layers: tuple[int, ...] = (0, 1, 2, 20, 21, 22, 23, 24, 25, 28, 29)
     vocab_size: int = 8192
     max_answer: int = 40
+    drawn: int = 16_384
+    words: int = 0
     known_share: float = 0.15
     batch_tokens: int = 3072
     ramp: float = 0.2
@@ -86,12 +90,15 @@ class Recipe:
 
 
 FURTHER = Recipe(
+    drawn=2560,
+    words=768,
     known_share=0.45,
     ramp=0.0,  # the weights are ternary already
     frozen_layers=5,
-    train=replace(Recipe().train, steps=200, learning_rate=4e-4, warmup_steps=10, ema_decay=0.98, seed=2),
+    train=replace(Recipe().train, steps=150, learning_rate=6e-4, warmup_steps=10, ema_decay=0.98, seed=2),
 )
-"""What a written student learns on with (``start_from`` of :func:`run`): little, so that it forgets little."""
+"""What a written student learns on with (``start_from`` of :func:`run`): some prompts again, new words, and the facts
+as often as they need; the first layers stay, for the time it saves."""
 
 
 def load_teacher(path: Path) -> tuple[Llama, Tokenizer]:
@@ -277,13 +284,15 @@ def run(
         raise InputError(
             f"{out}: not empty; give a new folder for the model"
         )  # now, not behind hours of training
-    train_on, known = prompts.draw()[0], list(prompts.known())
-    if asked is not None:
-        train_on = [prompt for prompt in asked if prompt.answer is None]
-        known = [prompt for prompt in asked if prompt.answer is not None]
-    if not train_on:
+    if asked is not None and all(prompt.answer is not None for prompt in asked):
         raise InputError("distillation needs prompts without an answer: those the teacher is asked")
     model, tokenizer = load_teacher(teacher_path)
+    if asked is None:
+        train_on = prompts.draw()[0][: recipe.drawn] + prompts.of_vocabulary(tokenizer)[: recipe.words]
+        known = list(prompts.known())
+    else:
+        train_on = [prompt for prompt in asked if prompt.answer is None]
+        known = [prompt for prompt in asked if prompt.answer is not None]
     teach(Teacher(model, tokenizer), train_on, work / "answers", max_answer=recipe.max_answer)
     answered = answers_in(work / "answers")
     torch.manual_seed(recipe.train.seed)
