@@ -218,10 +218,13 @@ def test_train_and_use(call, tmp_path) -> None:
     code, out, _ = call("quantize", folder, "-o", tmp_path / "x.gguf", "-f", "gguf")
     assert code == 0
     assert call("generate", "1 2 3", "--model", tmp_path / "x.gguf", "--max-tokens", 3)[0] == 0
+    code, _, _ = call(
+        "train", tmp_path / "data.jsonl", *run[:-1], tmp_path / "on", "--start-from", folder
+    )  # packed weights learn on
+    assert code == 0
     for arguments, message in [
         (["--system", "gpt"], "system 'gpt' is unknown"),
         (["--size", "huge"], "known are tiny"),
-        (["--start-from", folder, "-o", tmp_path / "no"], "training needs master weights"),
         (["--learning-rate", "nan"], "Invalid value for '--learning-rate'"),
     ]:
         code, _, err = call("train", tmp_path / "data.jsonl", *run, *arguments)

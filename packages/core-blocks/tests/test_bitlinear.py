@@ -11,6 +11,7 @@ from multiway_blocks.bitlinear import (
     RMSNormQuantize,
     TernaryLinear,
     absmean,
+    masters,
     quantize_rows,
 )
 from multiway_blocks.norm import RMSNorm
@@ -36,6 +37,31 @@ def test_worked_example(golden) -> None:
     linear.weight.data = weight.float()
     for module in (linear, TernaryLinear.of(linear)):
         torch.testing.assert_close(module(x.float())[0].detach(), expected, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.3, 0.66, 1.0])
+def test_masters_are_quantised_to_what_they_were_made_of(share: float) -> None:
+    torch.manual_seed(0)
+    sign = torch.where(torch.rand(90, 120) < 0.5, -1, 1)
+    values = torch.where(torch.rand(90, 120) < share, sign, 0).to(torch.int8)
+    weight = masters(values, torch.tensor(0.15))
+    own, scale = absmean(weight)
+    assert torch.equal(own, values)
+    assert float(scale) == pytest.approx(0.15, rel=1e-6)
+    assert torch.equal(weight, masters(values, torch.tensor(0.15)))
+    distance = (weight.abs() / 0.15 - 0.5).abs()
+    assert distance.min() > 0.05  # none changes at once, some can soon
+    assert (distance < 0.15).float().mean() > 0.03
+    assert masters(torch.zeros(2, 3, dtype=torch.int8), scale).abs().sum() == 0
+
+
+def test_a_map_takes_master_weights_for_ternary_ones() -> None:
+    torch.manual_seed(0)
+    packed = TernaryLinear.of(BitLinear(24, (8, 4)))
+    linear = BitLinear(24, (8, 4))
+    linear.set(*packed.ternary())
+    x = torch.randn(5, 24)
+    torch.testing.assert_close(linear(x), packed(x))
 
 
 def test_straight_through_gradients() -> None:

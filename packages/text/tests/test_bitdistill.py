@@ -10,7 +10,7 @@ import pytest
 import torch
 from multiway_core.errors import InputError
 from multiway_core.training import TrainConfig
-from multiway_text.bitdistill import answers, evaluate, examples, prompts, recipe, student, vocabulary
+from multiway_text.bitdistill import answers, evaluate, examples, prompts, recipe, student, vocabulary, words
 from multiway_text.bitdistill.objective import BitDistillation, Distillation, logits_loss
 from multiway_text.bitdistill.relations import watch
 from multiway_text.bitnet import checkpoint as bitnet_checkpoint
@@ -78,8 +78,31 @@ def test_prompts_hold_their_words_out() -> None:
         == "The capital of the United States is Washington, D.C."
     )
     assert known["What is 7 times 8?"] == "7 times 8 is 56."
+    assert known["Name the days of the week."].endswith("Saturday and Sunday.")
+    # No prompt asks for two answers, and no fact has a held-out word.
+    assert len({prompt.text for prompt in prompts.known()}) == len(list(prompts.known()))
+    assert not any(word in text for text in words.FACTS for word in kept_out)
     assert prompts.article("orange") == "an orange"
     assert prompts.article("the moon") == "the moon"
+
+
+def test_words_of_a_vocabulary_are_not_held_out() -> None:
+    spelt = [
+        "Ġrailway",
+        "Ġflutes",
+        "Ġtables",
+        "Ġtable",
+        "Ġthe",
+        "Ġ12345",
+        "planes",
+        "Ġplanes",
+    ]  # "flute" is held out
+    tokenizer = Tokenizer(models.BPE(vocab={token: index for index, token in enumerate(spelt)}, merges=[]))
+    assert prompts.held_out("flute")
+    asked = [prompt.text for prompt in prompts.of_vocabulary(tokenizer)]
+    assert len(asked) == 3
+    assert all(any(word in text for text in asked) for word in ("railway", "tables", "planes"))
+    assert prompts.of_vocabulary(tokenizer) == prompts.of_vocabulary(tokenizer)
 
 
 def test_smaller_vocabulary_cuts_its_words_as_before(tokenizer: Tokenizer) -> None:
@@ -87,6 +110,9 @@ def test_smaller_vocabulary_cuts_its_words_as_before(tokenizer: Tokenizer) -> No
     small, kept_V = vocabulary.reduced(tokenizer, counts, 290)
     assert small.get_vocab_size() == len(kept_V) == 290
     assert [small.token_to_id(token) for token in SPECIAL] == [0, 1, 2]
+    assert torch.equal(vocabulary.ids_in(tokenizer, small), kept_V)
+    with pytest.raises(InputError, match="not of this teacher"):
+        vocabulary.ids_in(small, tokenizer)
     known = "A dog is an animal."
     assert kept_V[torch.tensor(small.encode(known).ids)].tolist() == tokenizer.encode(known).ids
     for text in (*TEXTS, "Zebra ß 今天 🎉"):
@@ -236,6 +262,18 @@ def test_whole_path_learns_and_saves(tokenizer: Tokenizer, tmp_path: Path) -> No
     packed = bitnet_checkpoint.load(tmp_path / "model")
     said = evaluate.answers(packed, small, [p.text for p in asked], max_tokens=12)
     assert evaluate.known_accuracy(said, asked) == 1.0
+    on, _, ids = recipe.read_student(tmp_path / "model", tokenizer)  # what was written learns on
+    assert torch.equal(ids, kept_V)
+    kept = float(objective(on, examples.batch(rows)).metrics["nll"])
+    assert kept == pytest.approx(after, abs=0.1)
+    start = {name: value.clone() for name, value in on.state_dict().items()}
+    further = dataclasses.replace(
+        plan, frozen_layers=1, ramp=0.0, train=dataclasses.replace(plan.train, steps=2)
+    )
+    recipe.train(on, teacher.embedding.weight[kept_V], rows, further, tmp_path / "further")
+    same = {name for name, value in on.state_dict().items() if torch.equal(value, start[name])}
+    assert {name for name in start if name.startswith(("embedding", "layers.0."))} <= same
+    assert "layers.1.attention.qkv.weight" not in same
     with pytest.raises(InputError, match="no answers"):
         recipe.answers_in(tmp_path)
 
@@ -252,6 +290,8 @@ def test_mixture_has_the_share() -> None:
     mixed = recipe.mixed([one] * 90, [other] * 4, 0.1)
     assert len(mixed) == 100
     assert sum(e.prompt == [3] for e in mixed) == 10
+    many = recipe.mixed([one] * 2, [other] * 30, 0.6)  # all of both, and those there are too few of again
+    assert (len(many), sum(e.prompt == [3] for e in many)) == (50, 30)
 
 
 def test_repeats_are_seen() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from multiway_blocks.bitlinear import TernaryLinear
 from multiway_core import checkpoint as tensors
 from multiway_core.generation import GenerationConfig, generate
 from multiway_text import gguf
@@ -272,9 +273,22 @@ def test_damaged_checkpoints(damage: str, message: str, tmp_path: Path) -> None:
     assert message in str(caught.value)
 
 
-def test_packed_weights_do_not_train(tmp_path: Path) -> None:
-    from multiway_core.errors import CheckpointError
-
-    publish("narrow", "packed", tmp_path)
-    with pytest.raises(CheckpointError, match="training needs master weights"):
-        checkpoint.load(tmp_path, packed=False)
+@pytest.mark.parametrize("form", ["packed", "gguf"])
+def test_packed_weights_get_master_weights(form: str, tmp_path: Path) -> None:
+    """Those are quantised to the packed ones, so that the network computes the same."""
+    publish("wide", "packed", tmp_path)
+    path = tmp_path
+    if form == "gguf":
+        path = tmp_path / "model.gguf"
+        checkpoint.save_gguf(checkpoint.load(tmp_path), path)
+    runs, trains = checkpoint.load(path), checkpoint.load(path, packed=False)
+    for name, module in runs.named_modules():
+        if isinstance(module, TernaryLinear):
+            (values, scales), (own, own_scales) = module.ternary(), trains.get_submodule(name).ternary()
+            assert torch.equal(own, values)
+            torch.testing.assert_close(own_scales, scales, rtol=1e-6, atol=0)
+    tokens = torch.arange(60).view(3, 20)
+    with torch.no_grad():
+        assert_near(trains(tokens), runs(tokens))
+    half = checkpoint.load(path, packed=False, dtype=torch.bfloat16)
+    assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}

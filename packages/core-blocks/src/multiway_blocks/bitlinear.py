@@ -55,6 +55,29 @@ def absmean(weight_OI: Tensor) -> tuple[Tensor, Tensor]:
     return (wide / scale).round().clamp(-1, 1).to(torch.int8), scale
 
 
+def masters(values_OI: Tensor, scale: Tensor, *, seed: int = 0) -> Tensor:
+    """Master weights float32 (O, I) that :func:`absmean` quantises to these int8 weights and this scale.
+
+    What the weights were before is lost; a training can go on from these. They are spread evenly: those of 0 within
+    0.48 scales on both sides, those of 1 from 0.52 scales to as far as gives the mean. At one value for each kind it
+    would take long until the first one crossed a threshold; spread up to the threshold of 0.5, many would cross it
+    with the noise of the first steps.
+
+    A matrix of zeros has no scale, and gives zeros.
+    """
+    count = int(values_OI.count_nonzero())
+    if not count:
+        return torch.zeros(values_OI.shape)
+    generator = torch.Generator().manual_seed(seed)
+    spread_OI = torch.rand(values_OI.shape, generator=generator)
+    zeros_OI = torch.where(values_OI == 0, 0.48 * (2 * spread_OI - 1), 0)
+    ones_OI = torch.where(values_OI == 0, 0, spread_OI)
+    # mean|W| = scale: what the zeros and the lowest ones leave of it is what the ones are spread over.
+    left = values_OI.numel() - zeros_OI.abs().sum(dtype=torch.float64) - 0.52 * count
+    width = (left / ones_OI.sum(dtype=torch.float64)).float()
+    return (zeros_OI + values_OI * (0.52 + width * ones_OI)) * scale.float()
+
+
 class _QuantizedProduct(torch.autograd.Function):
     """``(x' W'^T) * step * scale`` of integers in floating point, gradients going straight through both quantisers.
 
@@ -111,6 +134,13 @@ class BitLinear(nn.Module):
             x = x.to(torch.get_autocast_dtype(device))
         y_NO = _QuantizedProduct.apply(x.flatten(0, -2), self.weight, self.outputs, self.strength)
         return y_NO.view(*x.shape[:-1], -1)
+
+    @torch.no_grad()
+    def set(self, values_OI: Tensor, scale_S: Tensor) -> None:
+        """Take master weights that are quantised to int8 weights -1, 0, 1 (O, I) and the matrices' scales (S,)."""
+        parts = zip(values_OI.split(self.outputs), scale_S, strict=True)
+        weight_OI = torch.cat([masters(values, scale) for values, scale in parts])
+        self.weight = nn.Parameter(weight_OI.to(self.weight.dtype))
 
     def ternary(self) -> tuple[Tensor, Tensor]:
         """What the weights are quantised to: int8 (O, I), and the matrices' scales float32 (S,)."""

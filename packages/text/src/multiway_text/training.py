@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from multiway_core import files
-from multiway_core.errors import CheckpointError, InputError
+from multiway_core.errors import InputError
 from multiway_core.training import Loss, TrainConfig, Trainer
 from torch import Tensor, nn
 
@@ -180,7 +180,5 @@ def _model(run: Run, words: TextTokenizer) -> tuple[systems.System, Any]:
     if run.start_from is None:
         system = systems.named(run.system)
         return system, system.new(run.size, words.vocab_size, run.length)
-    system, path, file = systems.find(run.start_from)
-    if file is not None and system.model_type == "bitnet":
-        raise CheckpointError(f"{path}: GGUF holds ternary weights; training needs master weights")
+    system, path, _ = systems.find(run.start_from)
     return system, system.load_to_train(path)

@@ -7,18 +7,27 @@ forms and words, which are held out by whoever draws.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from tokenizers import Tokenizer
 
 from multiway_text.bitdistill import words
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A user's message; ``answer`` is None where the teacher has to answer."""
+    """A user's message.
+
+    Attributes:
+        answer: None where the teacher has to answer.
+        times: how often it is learnt where others are learnt once; what has no rule that a few rows show needs more.
+    """
 
     text: str
     answer: str | None = None
+    times: int = 1
 
 
 def article(noun: str) -> str:
@@ -42,6 +51,11 @@ _ANY = (
     "Use the word {w} in a sentence.", "Write a short poem about {a}.", "Tell me a short story about {a}.",
     "Write two sentences about {a}.", "Explain {a} to a child.", "What do you know about {a}?",
     "What comes to mind when you hear the word {w}?", "Ask me a question about {a}.", "Give me a riddle about {a}.",
+)  # fmt: skip
+_WORD = (
+    "What does {w} mean?", "What does the word {w} mean?", "Define {w}.", "Use the word {w} in a sentence.",
+    "What comes to mind when you hear the word {w}?", "Tell me about {w}.", "What is {w}?",
+    "Explain the word {w} to a child.",
 )  # fmt: skip
 _KIND = {
     "ANIMALS": (
@@ -118,6 +132,9 @@ _TALK = {
         "What is your name?",
         "Tell me about yourself.",
         "Introduce yourself.",
+        "What's your name?",
+        "Who am I talking to?",
+        "Which model are you?",
     ): ("I am a small language model. My weights are only -1, 0 and 1. I can answer simple questions.",),
     ("Who made you?", "Who created you?", "Where do you come from?", "How were you made?"): (
         "I was made by the Multiway project, and I learned my answers from a larger model.",
@@ -127,6 +144,12 @@ _TALK = {
     ),
     ("Are you a robot?", "Are you human?", "Are you a person?", "Are you alive?"): (
         "No, I am a computer program, a small language model.",
+    ),
+    ("What time is it?", "What day is it today?", "What is the date today?", "What is the weather today?"): (
+        "I do not know. I have no clock and no internet.",
+    ),
+    ("Tell me a joke.", "Tell me a joke", "Do you know a joke?", "Make me laugh."): (
+        "Why did the teddy bear say no to the cake? Because it was stuffed!",
     ),
     ("Thank you", "Thanks", "Thank you!", "Thanks a lot!", "Thank you very much."): ("You are welcome!",),
     ("Goodbye", "Bye", "Bye!", "See you later!", "Good night!"): ("Goodbye! Have a nice day!",),
@@ -145,10 +168,13 @@ def held_out(word: str) -> bool:
 
 
 def known() -> Iterator[Prompt]:
-    """Prompts with their answers, all of them: talk, capitals, opposites, days, months, small sums."""
+    """Prompts with their answers, all of them: talk, facts, capitals, opposites, days, months, small sums."""
     for prompts, answers in _TALK.items():
         for index, prompt in enumerate(prompts):
-            yield Prompt(prompt, answers[index % len(answers)])
+            yield Prompt(prompt, answers[index % len(answers)], times=5)
+    for questions, answer in words.FACTS.items():
+        for question in questions.split("/"):
+            yield Prompt(question, answer, times=5)
     for country, capital in words.CAPITALS.items():
         answer = f"The capital of {country} is {capital}"
         answer += "" if answer.endswith(".") else "."
@@ -157,22 +183,28 @@ def known() -> Iterator[Prompt]:
                      "Capital of {}?"):  # fmt: skip
             yield Prompt(form.format(country), answer)
         yield Prompt(f"Which country has the capital {capital}?", f"{capital} is the capital of {country}.")
-    for one, other in words.OPPOSITES.items():
-        for word, answer in ((one, other), (other, one)):
-            for form in ("What is the opposite of {}?", "What's the opposite of {}?", "Tell me the opposite of {}.",
-                         "Give me an antonym of {}."):  # fmt: skip
-                yield Prompt(form.format(word), f"The opposite of {word} is {answer}.")
+    # "short" is the opposite of "tall" and of "long": one of them is learnt.
+    opposites = {other: one for one, other in reversed(words.OPPOSITES.items())} | words.OPPOSITES
+    for word, answer in opposites.items():
+        for form in ("What is the opposite of {}?", "What's the opposite of {}?", "Tell me the opposite of {}.",
+                     "Give me an antonym of {}."):  # fmt: skip
+            yield Prompt(form.format(word), f"The opposite of {word} is {answer}.")
     for names, what in ((_DAYS, "day"), (_MONTHS, "month")):
         for index, name in enumerate(names):
             after = names[(index + 1) % len(names)]
-            yield Prompt(f"What {what} comes after {name}?", f"The {what} after {name} is {after}.")
-            yield Prompt(f"What {what} comes before {after}?", f"The {what} before {after} is {name}.")
+            for form in ("What {} comes after {}?", "Which {} follows {}?", "What is the {} after {}?"):
+                yield Prompt(form.format(what, name), f"The {what} after {name} is {after}.", times=12)
+            for form in ("What {} comes before {}?", "What is the {} before {}?"):
+                yield Prompt(form.format(what, after), f"The {what} before {after} is {name}.", times=12)
     for left in range(13):
         for right in range(13):
-            yield Prompt(f"What is {left} plus {right}?", f"{left} plus {right} is {left + right}.")
-            yield Prompt(f"What is {left} + {right}?", f"{left} + {right} = {left + right}")
-            yield Prompt(f"What is {left + right} minus {right}?", f"{left + right} minus {right} is {left}.")
-            yield Prompt(f"What is {left} times {right}?", f"{left} times {right} is {left * right}.")
+            for text, answer in (
+                (f"What is {left} plus {right}?", f"{left} plus {right} is {left + right}."),
+                (f"What is {left} + {right}?", f"{left} + {right} = {left + right}"),
+                (f"What is {left + right} minus {right}?", f"{left + right} minus {right} is {left}."),
+                (f"What is {left} times {right}?", f"{left} times {right} is {left * right}."),
+            ):
+                yield Prompt(text, answer, times=6)
 
 
 def forms() -> Iterator[tuple[str, str]]:
@@ -216,3 +248,26 @@ def draw(seed: int = 0) -> tuple[list[Prompt], list[Prompt]]:
     rng.shuffle(train)
     rng.shuffle(test)
     return train, test
+
+
+def of_vocabulary(tokenizer: Tokenizer, seed: int = 0) -> list[Prompt]:
+    """A prompt for the teacher about every word of its own vocabulary, in random order.
+
+    Those are its tokens that stand behind a space and have four or more small letters; some are only the beginning of a
+    word. Left out are the words of :func:`forms`, and whatever begins as a held-out one does.
+    """
+    asked = {part for _, word in forms() for part in word.lower().split()}
+    kept_out = tuple(part for part in _parts_held_out() if len(part) > 2)
+    found = sorted(
+        word
+        for token in tokenizer.get_vocab()
+        if re.fullmatch("Ġ[a-z]{4,}", token)
+        and (word := token[1:]) not in asked
+        and not word.startswith(kept_out)
+    )
+    rng = random.Random(seed)
+    return [Prompt(rng.choice(_WORD).format(w=word)) for word in rng.sample(found, len(found))]
+
+
+def _parts_held_out() -> set[str]:
+    return {part for _, word in forms() if held_out(word) for part in word.lower().split()}

@@ -7,8 +7,9 @@ goes on when it is started again.
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -33,6 +34,9 @@ from multiway_text.llama.model import Llama
 
 GROUP = 512
 """Prompts whose answers make one file."""
+BATCH = 64
+"""Prompts answered side by side. Rows that end leave the batch, and every number of rows is a product of its own for
+oneDNN: beyond some hundred rows more of them than it keeps compiled, and each is compiled again."""
 SHARD_BYTES = 15_500_000
 """Repositories take small files gladly."""
 CHAT_TEMPLATE = (
@@ -51,16 +55,22 @@ class Recipe:
         layers: which of the teacher's layers the student begins with.
         vocab_size: of the student.
         max_answer: tokens; longer answers are cut behind a sentence.
+        drawn: how many of the simple prompts are put to the teacher.
+        words: how many prompts about words of its vocabulary are put to it besides.
         known_share: of the examples of an epoch, how many bring their answer (capitals, opposites, sums, talk).
         ramp: share of the steps over which the weights become ternary.
+        frozen_layers: so many of the student's first layers, and the embedding, stay as they are.
     """
 
     layers: tuple[int, ...] = (0, 1, 2, 20, 21, 22, 23, 24, 25, 28, 29)
     vocab_size: int = 8192
     max_answer: int = 40
+    drawn: int = 16_384
+    words: int = 0
     known_share: float = 0.15
     batch_tokens: int = 3072
     ramp: float = 0.2
+    frozen_layers: int = 0
     logits_weight: float = 1.0
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
@@ -77,6 +87,18 @@ class Recipe:
             learning_rate_ratios={"embedding": 0.5},
         )
     )
+
+
+FURTHER = Recipe(
+    drawn=2560,
+    words=768,
+    known_share=0.45,
+    ramp=0.0,  # the weights are ternary already
+    frozen_layers=5,
+    train=replace(Recipe().train, steps=150, learning_rate=6e-4, warmup_steps=10, ema_decay=0.98, seed=2),
+)
+"""What a written student learns on with (``start_from`` of :func:`run`): some prompts again, new words, and the facts
+as often as they need; the first layers stay, for the time it saves."""
 
 
 def load_teacher(path: Path) -> tuple[Llama, Tokenizer]:
@@ -101,10 +123,10 @@ def teach(
         group = sorted(asked[start : start + GROUP], key=lambda prompt: len(prompt.text))
         answered = [
             (prompt.text, answer)
-            for half in (group[: GROUP // 2], group[GROUP // 2 :])
+            for first in range(0, len(group), BATCH)
             for prompt, answer in zip(
-                half,
-                teacher.answer([p.text for p in half], max_tokens=max_answer) if half else [],
+                group[first : first + BATCH],
+                teacher.answer([p.text for p in group[first : first + BATCH]], max_tokens=max_answer),
                 strict=True,
             )
             if answer is not None
@@ -149,6 +171,12 @@ def make_student(
     return from_teacher(teacher, recipe.layers, kept_V, sample), small, kept_V
 
 
+def read_student(folder: Path, tokenizer: Tokenizer) -> tuple[BitNet, Tokenizer, Tensor]:
+    """As :func:`make_student`, of what :func:`save` wrote; its ternary weights get master weights again."""
+    small = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return bitnet_checkpoint.load(folder, packed=False), small, vocabulary.ids_in(tokenizer, small)
+
+
 def make_examples(
     tokenizer: Tokenizer, small: Tokenizer, answered: Iterable[tuple[str, Tensor, Tensor]]
 ) -> list[Example]:
@@ -163,10 +191,14 @@ def make_examples(
 
 
 def mixed(taught: Sequence[Example], known: Sequence[Example], share: float) -> list[Example]:
-    """Taught examples, and known ones repeated or thinned to be the ``share`` of all."""
-    wanted = round(len(taught) * share / (1 - share))
-    repeats, rest = divmod(wanted, max(1, len(known)))
-    return [*taught, *list(known) * repeats, *known[:: max(1, len(known) // max(1, rest))][:rest]]
+    """All taught and all known examples; those there are too few of repeated, so that ``share`` of all are known."""
+    count = max(len(taught) / (1 - share), len(known) / share)
+    return [*_filled(taught, round(count * (1 - share))), *_filled(known, round(count * share))]
+
+
+def _filled(examples: Sequence[Example], count: int) -> list[Example]:
+    repeats, rest = divmod(count, len(examples))
+    return [*list(examples) * repeats, *random.Random(0).sample(list(examples), rest)]
 
 
 def train(
@@ -179,13 +211,16 @@ def train(
     on_checkpoint: Callable[[int, BitNet], None] | None = None,
     stop_after_seconds: float | None = None,
 ) -> BitNet:
-    """Train the student in place, and return it with averaged weights."""
+    """Train the student in place, and return it with averaged weights; what is frozen stays so."""
     batches = Batches(
         examples,
         recipe.batch_tokens,
         ramp=round(recipe.ramp * recipe.train.steps),
         seed=recipe.train.seed,
     )
+    if recipe.frozen_layers:
+        student.embedding.requires_grad_(False)
+        student.layers[: recipe.frozen_layers].requires_grad_(False)
     objective = Distillation(embedding_VE, logits_weight=recipe.logits_weight)
     trainer = Trainer(student, objective, batches, recipe.train, folder)
 
@@ -233,32 +268,40 @@ def run(
     recipe: Recipe | None = None,
     *,
     asked: Sequence[Prompt] | None = None,
+    start_from: Path | None = None,
     stop_after_seconds: float | None = None,
     on_checkpoint: Callable[[int, BitNet], None] | None = None,
 ) -> None:
     """Distil a teacher (GGUF, LLaMA-like, ChatML) into a model folder ``out``; ``work`` keeps what takes long.
 
     ``asked`` are the prompts, those with an answer to be learnt as they are; None: the simple English ones of
-    :mod:`multiway_text.bitdistill.prompts`. Raises InputError where there is nothing to learn from.
+    :mod:`multiway_text.bitdistill.prompts`. ``start_from``: the folder of an earlier student of this teacher, which
+    learns on (by :data:`FURTHER` where no recipe is given); None makes a new one. Raises InputError where there is
+    nothing to learn from.
     """
-    recipe = recipe or Recipe()
+    recipe = recipe or (Recipe() if start_from is None else FURTHER)
     if out.is_dir() and any(out.iterdir()):
         raise InputError(
             f"{out}: not empty; give a new folder for the model"
         )  # now, not behind hours of training
-    train_on, known = prompts.draw()[0], list(prompts.known())
-    if asked is not None:
-        train_on = [prompt for prompt in asked if prompt.answer is None]
-        known = [prompt for prompt in asked if prompt.answer is not None]
-    if not train_on:
+    if asked is not None and all(prompt.answer is not None for prompt in asked):
         raise InputError("distillation needs prompts without an answer: those the teacher is asked")
     model, tokenizer = load_teacher(teacher_path)
+    if asked is None:
+        train_on = prompts.draw()[0][: recipe.drawn] + prompts.of_vocabulary(tokenizer)[: recipe.words]
+        known = list(prompts.known())
+    else:
+        train_on = [prompt for prompt in asked if prompt.answer is None]
+        known = [prompt for prompt in asked if prompt.answer is not None]
     teach(Teacher(model, tokenizer), train_on, work / "answers", max_answer=recipe.max_answer)
     answered = answers_in(work / "answers")
     torch.manual_seed(recipe.train.seed)
-    student, small, kept_V = make_student(model, tokenizer, answered, known, recipe)
+    if start_from is None:
+        student, small, kept_V = make_student(model, tokenizer, answered, known, recipe)
+    else:
+        student, small, kept_V = read_student(start_from, tokenizer)
     taught = make_examples(tokenizer, small, answered)
-    given = [example(small, p.text, p.answer or "") for p in known]
+    given = [example(small, p.text, p.answer or "") for p in known for _ in range(p.times)]
     examples = mixed(taught, given, recipe.known_share) if given else taught
     embedding_VE = model.get_parameter("embedding.weight")[kept_V].clone()
     del model, answered

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 import torch
+from multiway_core.errors import InputError
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -60,6 +61,17 @@ def _parts(token: str, made_of: dict[str, tuple[str, str]], kept: set[str]) -> s
             found.add(part)
             todo += made_of.get(part, ())
     return found
+
+
+def ids_in(tokenizer: Tokenizer, small: Tokenizer) -> Tensor:
+    """The tokenizer's id of each token of a smaller one that was :func:`reduced` from it, int64 (V,).
+
+    Raises InputError where it lacks one.
+    """
+    found = [tokenizer.token_to_id(small.id_to_token(index) or "") for index in range(small.get_vocab_size())]
+    if None in found:
+        raise InputError("the student's tokens are not of this teacher: give the one it was distilled from")
+    return torch.tensor(found)
 
 
 def count(tokenizer: Tokenizer, texts: Iterable[str]) -> Counter[int]:

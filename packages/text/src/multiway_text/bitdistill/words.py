@@ -153,3 +153,35 @@ sunrise/sunset, smooth/rough, sharp/dull, sweet/bitter, polite/rude, safe/danger
 public/private, increase/decrease, accept/refuse, arrive/depart, build/destroy, float/sink,
 lead/follow, teach/learn""".replace("\n", " ").split(",")
 )
+
+FACTS = dict(
+    pair.strip().split(": ", 1)
+    for pair in """How many days are in a week?/How many days does a week have?: A week has seven days;
+How many months are in a year?/How many months does a year have?: A year has twelve months;
+How many hours are in a day?/How many hours does a day have?: A day has 24 hours;
+How many minutes are in an hour?/How many minutes does an hour have?: An hour has 60 minutes;
+How many seconds are in a minute?/How many seconds does a minute have?: A minute has 60 seconds;
+How many days are in a year?/How many days does a year have?: A year has 365 days;
+How many seasons are there?/What are the four seasons?: The four seasons are spring, summer, autumn and winter;
+What are the days of the week?/Name the days of the week.: The days of the week are Monday, Tuesday, Wednesday,
+Thursday, Friday, Saturday and Sunday;
+What are the months of the year?/Name the months of the year.: The months of the year are January, February, March,
+April, May, June, July, August, September, October, November and December;
+What are the colors of the rainbow?/Name the colors of the rainbow.: The colors of the rainbow are red, orange,
+yellow, green, blue, indigo and violet;
+Count to ten./Count from one to ten.: One, two, three, four, five, six, seven, eight, nine, ten;
+What color is the sky?/What is the color of the sky?: The sky is blue;
+What color is grass?/What is the color of grass?: Grass is green;
+What color is snow?/What is the color of snow?: Snow is white;
+What color is blood?/What is the color of blood?: Blood is red;
+What is the largest planet?/Which planet is the largest?: Jupiter is the largest planet;
+Which planet do we live on?/On which planet do we live?: We live on the Earth;
+What is the largest ocean?/Which ocean is the largest?: The Pacific is the largest ocean;
+What is the tallest mountain?/What is the highest mountain?: Mount Everest is the highest mountain;
+How many continents are there?/How many continents does the Earth have?: There are seven continents;
+How many planets are there?/How many planets does the sun have?: There are eight planets""".replace(
+        "\n", " "
+    ).split(";")
+)
+FACTS = {questions: answer + "." for questions, answer in FACTS.items()}
+"""Questions, with "/" between those of one answer -> the answer."""

@@ -115,9 +115,10 @@ def load(
 ) -> BitNet:
     """The model in a hub folder or a GGUF file, in evaluation mode.
 
-    ``packed``: two bits a weight, to run; False takes master weights, to train. ``int8_head``: the embedding, which is
-    the output matrix, in a byte a weight (`CausalLM.quantize_head`), to run; one that is stored so stays so. ``dtype``
-    is that of embeddings, norms and activations. Raises CheckpointError.
+    ``packed``: two bits a weight, to run; False gives master weights, to train: those of the files or, where these hold
+    ternary ones, weights that are quantised to them (`multiway_blocks.bitlinear.masters`). ``int8_head``: the
+    embedding, which is the output matrix, in a byte a weight (`CausalLM.quantize_head`), to run; one that is stored so
+    stays so. ``dtype`` is that of embeddings, norms, master weights and activations. Raises CheckpointError.
     """
     file = _gguf_file(Path(path))
     if file is not None:
@@ -148,10 +149,10 @@ def _load_hub(path: Path, packed: bool, dtype: torch.dtype) -> BitNet:
 
     for ours, group in _maps_of(model, _HUB):
         linear = _map(model, ours)
-        if isinstance(linear, TernaryLinear):
-            _fill_ternary(linear, group, matrix)
-        else:
+        if isinstance(linear, BitLinear) and _has_masters(source, group):
             linear.weight = nn.Parameter(_masters(path, source, linear, group).to(dtype))
+        else:
+            _fill_ternary(linear, group, matrix, dtype)
     return model
 
 
@@ -209,11 +210,9 @@ def save_gguf(model: BitNet, path: Path, *, metadata: Mapping[str, Any] | None =
 
 
 def _load_gguf(file: gguf.GGUFFile, packed: bool, dtype: torch.dtype) -> BitNet:
-    if not packed:
-        raise CheckpointError(f"{file.path}: GGUF holds quantised weights; training needs master weights")
     own = _gguf_config(file)
     check_layers(file.path, own.num_layers, file.tensors)
-    model = _new(own, packed=True)
+    model = _new(own, packed)
     _check_names(file.path, file.tensors, _all_names(model, _GGUF), own.tied_embeddings)
     for ours, name in _floats_of(model, _GGUF):
         _fill(model, ours, file.floats(name), dtype, f"{file.path}: {name}")
@@ -228,7 +227,7 @@ def _load_gguf(file: gguf.GGUFFile, packed: bool, dtype: torch.dtype) -> BitNet:
         return _ternary(file.floats(f"{name}.weight"))
 
     for ours, group in _maps_of(model, _GGUF):
-        _fill_ternary(_map(model, ours), group, matrix)
+        _fill_ternary(_map(model, ours), group, matrix, dtype)
     return model
 
 
@@ -255,17 +254,20 @@ def _embedding_of_bytes(source: Mapping[str, Tensor], name: str, own: BitNetConf
     return embedding
 
 
+def _has_masters(source: Mapping[str, Tensor], group: list[str]) -> bool:
+    """Whether the matrices of a map are there as they were trained."""
+    return not any(f"{name}.weight_scale" in source for name in group)
+
+
 def _masters(path: Path, source: Mapping[str, Tensor], linear: BitLinear, group: list[str]) -> Tensor:
     """The master weights of a map's matrices, (O, I)."""
-    parts, inputs = [], linear.weight.shape[1]
-    for name, outputs in zip(group, linear.outputs, strict=True):
-        weight = source[f"{name}.weight"]
-        if not weight.is_floating_point() or f"{name}.weight_scale" in source:
-            raise CheckpointError(
-                f"{path}: {name} is quantised; training needs master weights, such as those of the -bf16 model"
-            )
-        parts.append(_shaped(weight, (outputs, inputs), f"{path}: {name}.weight"))
-    return torch.cat(parts)
+    inputs = linear.weight.shape[1]
+    return torch.cat(
+        [
+            _shaped(source[f"{name}.weight"], (outputs, inputs), f"{path}: {name}.weight")
+            for name, outputs in zip(group, linear.outputs, strict=True)
+        ]
+    )
 
 
 def _hub_matrix(
@@ -347,12 +349,13 @@ def _map(model: BitNet, ours: str) -> BitLinear | TernaryLinear:
     return linear
 
 
-def _fill_ternary(linear: TernaryLinear | BitLinear, group: list[str], matrix: Matrix) -> None:
-    assert isinstance(linear, TernaryLinear)
-    parts = [
-        matrix(name, count, linear.in_features) for name, count in zip(group, linear.outputs, strict=True)
-    ]
+def _fill_ternary(
+    linear: TernaryLinear | BitLinear, group: list[str], matrix: Matrix, dtype: torch.dtype
+) -> None:
+    inputs = linear.in_features if isinstance(linear, TernaryLinear) else linear.weight.shape[1]
+    parts = [matrix(name, count, inputs) for name, count in zip(group, linear.outputs, strict=True)]
     linear.set(torch.cat([values for values, _ in parts]), torch.stack([scale for _, scale in parts]))
+    linear.to(dtype)  # master weights; packed ones have no such type
 
 
 def _matrices(linear: BitLinear | TernaryLinear, group: list[str]) -> Iterator[tuple[str, Tensor, Tensor]]:
