@@ -117,6 +117,19 @@ def test_the_same_bits_for_any_number_of_threads() -> None:
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)  # PyTorch's products may differ in order
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_autocast_changes_nothing(dtype: torch.dtype) -> None:
+    student = draw(2, 2, 67, 8, dtype=dtype, seed=0).requires_grad_()
+    teacher = draw(2, 2, 67, 8, dtype=dtype, seed=1)
+    results = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = relation_distillation(student, teacher, 4)
+            results.append((loss, *torch.autograd.grad(loss, student)))
+    for plain, cast in zip(*results, strict=True):
+        torch.testing.assert_close(cast, plain, rtol=0, atol=0)
+
+
 def test_equal_relations_do_not_diverge_and_zero_vectors_are_harmless() -> None:
     student = draw(1, 2, 9, 4, dtype=torch.float32, seed=0)
     assert abs(float(relation_distillation(student, 3 * student, 2))) < 1e-6

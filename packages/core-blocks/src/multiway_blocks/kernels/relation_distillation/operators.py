@@ -38,7 +38,9 @@ def _implementation(student: Tensor, teacher: Tensor) -> ModuleType:
 @torch.library.impl("multiway::relation_distillation", "CompositeExplicitAutograd")
 def _(student: Tensor, teacher: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     implementation = _implementation(student, teacher)
-    return implementation.forward(student.contiguous(), teacher.contiguous(), scale)
+    # Under autocast the float32 products inside would be bfloat16, which the C++ code takes for float32.
+    with torch.autocast(student.device.type, enabled=False):
+        return implementation.forward(student.contiguous(), teacher.contiguous(), scale)
 
 
 @torch.library.impl("multiway::relation_distillation_backward", "CompositeExplicitAutograd")
@@ -47,9 +49,10 @@ def _(
 ) -> Tensor:
     tensors = (tensor.contiguous() for tensor in (grad, student, teacher))
     grad, student, teacher = tensors
-    return _implementation(student, teacher).backward(
-        grad, student, teacher, scale, student_lse.contiguous(), teacher_lse.contiguous()
-    )
+    with torch.autocast(student.device.type, enabled=False):
+        return _implementation(student, teacher).backward(
+            grad, student, teacher, scale, student_lse.contiguous(), teacher_lse.contiguous()
+        )
 
 
 @torch.library.register_fake("multiway::relation_distillation")
