@@ -1,7 +1,7 @@
-"""Which norm scheme trains a deep network: post-norm, pre-norm, DeepNorm and sub-LN, two learning rates.
+"""Which norm scheme trains a deep network: post-norm, pre-norm, DeepNorm and sub-LN, three learning rates.
 
-    python benchmarks/depth_stability.py [--steps 150] [--layers 48] [--embedding 5] [--rates 3e-3 1e-2] [--seeds 0 1 2]
-        [--output benchmarks/results]
+    python benchmarks/depth_stability.py [--steps 150] [--layers 48] [--embedding 5] [--seeds 0 1 2]
+        [--rates 3e-3 1e-2 3e-2] [--output benchmarks/results]
 
 Character language models of width 64 (`multiway_blocks.torchscale.Decoder`, the initialisation of its configurations)
 on the text of `character_text.py`: the same batches, Adam without clipping, a warm-up of 10 %, then a constant rate.
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--layers", type=int, default=48)
     parser.add_argument("--embedding", type=float, default=5.0)
-    parser.add_argument("--rates", type=float, nargs="+", default=[3e-3, 1e-2])
+    parser.add_argument("--rates", type=float, nargs="+", default=[3e-3, 1e-2, 3e-2])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()

@@ -1,6 +1,6 @@
 """MH-MoE in small: do sub-tokens lower the loss of a byte model at equal operations and weights?
 
-    python benchmarks/mh_moe_small.py [--work FOLDER] [--seeds 3] [--steps 300] [--minutes 20]
+    python benchmarks/mh_moe_small.py [--work FOLDER] [--seeds 3] [--steps 600] [--minutes 20]
 
 Five byte models of 4 layers of 96 on the sources of Python's standard library, a tenth of the files held out: dense,
 a mixture of 8 experts (SMoE), 16 finer ones, and MH-MoE with 2 and with 3 sub-tokens. Every second layer is a mixture.
@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--work", type=Path, default=Path("runs/mh-moe-small"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--minutes", type=float, default=20.0, help="of CPU time, after which no cell begins")
     options = parser.parse_args()
     torch.set_num_threads(1)
