@@ -5,8 +5,8 @@
 DATA holds AG News as ``dev.tsv.gz`` (10,000 texts) and ``test.tsv.gz`` (7,581 whole lines). As in arXiv 2510.13998,
 what a model knows comes from before the task, and the task's own set is small. A LLaMA-like model is pretrained on
 9,000 texts: as a language model, then to name each text's topic in words, as published models have read instructions.
-The task is to answer with a letter for the topic, and has 100 of these texts. From the one pretrained model begin, in
-full precision,
+The task is to answer with a letter for the topic, and has 100 of these texts. From the one pretrained model begin,
+in full precision,
 
 * the teacher: fine-tuned with the task; the same without pretraining shows what pretraining is worth;
 
@@ -16,7 +16,8 @@ and, with ternary maps and int8 activations, the paper's ladder:
 * + sub-LN: a norm before the output and down maps, its weight the size of the teacher's vectors;
 * + continued training: the instructions of the pretraining once more, before the task;
 * + logits: the task with the teacher's logits (lambda 10, temperature 5, as published);
-* + relations: and with the relations of queries, keys and values in the last layer. This is BitDistill.
+* + relations: and with the relations of queries, keys and values in the last layer. This is BitDistill;
+* a control in full precision: the teacher, had it had the same continued training.
 
 All have the same epochs and batches of the task, and each its own rate of one grid, the best of the first seed by
 accuracy on 1,000 other texts. A seed draws the 100 texts and their order; the pretrained model is one, as a published
@@ -53,21 +54,23 @@ from multiway_text.bitnet.model import BitNet
 from multiway_text.causal_lm import CausalLM
 from multiway_text.llama.config import LlamaConfig
 from multiway_text.llama.model import Llama
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from multiway_text.llama.ternary import maps
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import nn
 
 LAYERS, WIDTH, HEADS, INNER, VOCABULARY = 6, 128, 4, 384, 4096
 LONGEST = 64  # tokens of a text
 VALIDATION, LABELLED = 1000, 100
 READING, NAMING, CONTINUED, TUNING = 2.0, 2.0, 1.0, 10.0  # epochs
-READING_RATE, NAMING_RATE, RATES = 3e-3, 1e-3, (5e-4, 1e-3, 2e-3)
-RELATION_WEIGHT = 100.0
+READING_RATE, NAMING_RATE, RATES = 3e-3, 1e-3, (2.5e-4, 5e-4, 1e-3)
+RELATION_WEIGHT = 100.0  # makes the relations' part as large as the logits' when the fine-tuning begins
 NOTHING = torch.zeros(0, 0)
 
 TEACHER, UNTRAINED, DIRECT = "teacher", "teacher without pretraining", "BitNet-SFT"
 SUB_LN, CONTINUE = "+ sub-LN", "+ continued training"
 LOGITS, RELATIONS = "+ logits", "+ relations (BitDistill)"
-SYSTEMS = (TEACHER, UNTRAINED, DIRECT, SUB_LN, CONTINUE, LOGITS, RELATIONS)
+CONTROL = "control: teacher + continued training"
+SYSTEMS = (TEACHER, UNTRAINED, DIRECT, SUB_LN, CONTINUE, LOGITS, RELATIONS, CONTROL)
 
 
 def read(path: Path) -> list[tuple[str, str]]:
@@ -80,11 +83,9 @@ def read(path: Path) -> list[tuple[str, str]]:
 def train_tokenizer(texts: Sequence[str]) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=VOCABULARY, initial_alphabet=alphabet, show_progress=False)
-    )
+    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
 
 
@@ -117,9 +118,7 @@ class Task:
 
     def _asked(self, rows: Sequence[tuple[str, str]], answers: dict[str, list[int]]) -> list[Example]:
         ask = self._ids(" topic:")
-        return [
-            Example([*self._ids(text)[:LONGEST], *ask], answers[topic], [], NOTHING) for text, topic in rows
-        ]
+        return [Example([*self._ids(x)[:LONGEST], *ask], answers[topic], [], NOTHING) for x, topic in rows]
 
     @torch.inference_mode()
     def accuracy(self, model: CausalLM, examples: Sequence[Example]) -> float:
@@ -169,14 +168,11 @@ def fit(
 
 def ternary_in_place(model: Llama) -> Llama:
     """Every map of the layers as BitLinear; nothing else changes."""
-    for layer in model.layers:
-        for part in (layer.attention, layer.feedforward):
-            for name in ("query", "key", "value", "output", "gate", "up", "down"):
-                old = getattr(part, name, None)
-                if isinstance(old, nn.Linear):
-                    new = BitLinear(old.in_features, old.out_features)
-                    new.weight.data.copy_(old.weight.data)
-                    setattr(part, name, new)
+    for _, parent, name, linear in maps(model):
+        assert isinstance(linear, nn.Linear)
+        ternary = BitLinear(linear.in_features, linear.out_features)
+        ternary.weight.data.copy_(linear.weight.data)
+        setattr(parent, name, ternary)
     return model
 
 
@@ -201,15 +197,18 @@ class Systems:
         self._train("pretrained", self.pretrained, task.naming, NAMING, NAMING_RATE)
         self.continued = self._student()
         self._train("continued", self.continued, task.naming, CONTINUED, NAMING_RATE)
+        self.control = new_model()
+        self.control.load_state_dict(self.pretrained.state_dict())
+        self._train("control", self.control, task.naming, CONTINUED, NAMING_RATE)
 
     def start(self, system: str, seed: int) -> CausalLM:
         """A new model, which may be trained."""
         torch.manual_seed(seed)
         if system == UNTRAINED:
             return new_model()
-        if system in (TEACHER, DIRECT):
+        if system in (TEACHER, DIRECT, CONTROL):
             model = new_model()
-            model.load_state_dict(self.pretrained.state_dict())
+            model.load_state_dict((self.control if system == CONTROL else self.pretrained).state_dict())
             return ternary_in_place(model) if system == DIRECT else model
         student = self._student()
         if system != SUB_LN:
@@ -220,18 +219,26 @@ class Systems:
         """What its fine-tuning minimises."""
         if system not in (LOGITS, RELATIONS):
             return nll
-        teacher = new_model()
-        teacher.load_state_dict(torch.load(self.work / f"teacher-{seed}.pt"))
+        teacher = self.tuned(TEACHER, seed)
         weight = RELATION_WEIGHT if system == RELATIONS else 0.0
+        assert isinstance(teacher, Llama)
         return BitDistillation(teacher.eval().requires_grad_(False), splits=HEADS, relation_weight=weight)
+
+    def path(self, system: str, seed: int) -> Path:
+        """Where its weights behind the fine-tuning are kept."""
+        return self.work / f"{SYSTEMS.index(system)}-{seed}.pt"
+
+    def tuned(self, system: str, seed: int) -> CausalLM:
+        """The system behind its fine-tuning."""
+        model = self.start(system, seed)
+        model.load_state_dict(torch.load(self.path(system, seed)))
+        return model
 
     def _student(self) -> BitNet:
         prompts = [e.prompt + e.answer[:20] for e in self.task.reading if len(e.answer) >= 20][:64]
         return from_teacher(self.pretrained, range(LAYERS), torch.arange(VOCABULARY), torch.tensor(prompts))
 
-    def _train(
-        self, name: str, model: CausalLM, examples: Sequence[Example], epochs: float, rate: float
-    ) -> None:
+    def _train(self, name: str, model: CausalLM, examples: list[Example], epochs: float, rate: float) -> None:
         path = self.work / f"{name}.pt"
         if not path.is_file():
             fit(model, examples, epochs, rate, 0)
@@ -239,8 +246,8 @@ class Systems:
         model.load_state_dict(torch.load(path))
 
 
-def run(system: str, seed: int, systems: Systems, rates: Sequence[float]) -> dict[str, Any]:
-    """Fine-tune a system at every rate; the one that is best on the validation texts is tested."""
+def tune(system: str, seed: int, systems: Systems, rates: Sequence[float]) -> dict[str, Any]:
+    """Fine-tune a system at every rate, and keep the model that is best on the validation texts."""
     task, started = systems.task, time.process_time()
     tried: dict[float, tuple[float, CausalLM]] = {}
     for rate in rates:
@@ -249,15 +256,10 @@ def run(system: str, seed: int, systems: Systems, rates: Sequence[float]) -> dic
         # One rate is no choice: validation is left out.
         tried[rate] = task.accuracy(model, task.validation) if len(rates) > 1 else 0.0, model
     rate = max(tried, key=lambda rate: tried[rate][0])
-    model = tried[rate][1]
-    if system == TEACHER:
-        torch.save(model.state_dict(), systems.work / f"teacher-{seed}.pt")
-    return {
-        "rate": rate,
-        "validation": {str(rate): found for rate, (found, _) in tried.items()} if len(rates) > 1 else {},
-        "test": task.accuracy(model, task.test),
-        "cpu_seconds": round(time.process_time() - started, 1),
-    }
+    torch.save(tried[rate][1].state_dict(), systems.path(system, seed))
+    validation = {str(rate): found for rate, (found, _) in tried.items()} if len(rates) > 1 else {}
+    seconds = round(time.process_time() - started, 1)
+    return {"rate": rate, "validation": validation, "test": {}, "cpu_seconds": seconds}
 
 
 def costs(systems: Systems) -> dict[str, dict[str, float]]:
@@ -291,14 +293,11 @@ def decoding_speed(model: CausalLM, tokens: int = 100) -> float:
 
 def markdown(report: dict[str, Any]) -> str:
     """The report as a page."""
-    cells, machine = report["cells"], report["machine"]
-    rows = [
-        "| system | rate | each seed | mean | below the teacher, paired by seed |",
-        "|---|--:|--:|--:|--:|",
-    ]
+    cells, machine, tested = report["cells"], report["machine"], str(report["test_texts"])
+    rows = ["| system | rate | each seed | mean | below the teacher, by seed |", "|---|--:|--:|--:|--:|"]
     for system in SYSTEMS:
-        found = [cell["test"] for cell in cells[system]]
-        below = [t["test"] - value for t, value in zip(cells[TEACHER], found, strict=True)]
+        found, teacher = ([cell["test"][tested] for cell in cells[name]] for name in (system, TEACHER))
+        below = [theirs - own for theirs, own in zip(teacher, found, strict=True)]
         spread = f" +- {statistics.stdev(below):.2f}" if len(below) > 1 else ""
         rows.append(
             f"| {system} | {cells[system][0]['rate']:g} | {', '.join(f'{v:.2f}' for v in found)} "
@@ -330,9 +329,8 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("data", type=Path)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--work", type=Path, default=Path("runs/bitdistill-small"))
@@ -342,16 +340,19 @@ def main() -> None:
     torch.set_num_threads(1)
     options.work.mkdir(parents=True, exist_ok=True)
     task = Task(options.data, options.test_lines)
-    systems = Systems(task, options.work)
+    systems, tested = Systems(task, options.work), str(len(task.test))
     found: dict[str, list[dict[str, Any]]] = {system: [] for system in SYSTEMS}
     for seed in range(options.seeds):
-        for number, system in enumerate(SYSTEMS):
-            path = options.work / f"{number}-{seed}.json"
-            if not path.is_file():
-                rates = RATES if seed == 0 else [found[system][0]["rate"]]
-                path.write_text(json.dumps(run(system, seed, systems, rates)))
-            found[system].append(json.loads(path.read_text()))
-            print(system, seed, found[system][-1], flush=True)
+        for system in SYSTEMS:
+            path = systems.path(system, seed).with_suffix(".json")
+            rates = RATES if seed == 0 else [found[system][0]["rate"]]
+            cell = json.loads(path.read_text()) if path.is_file() else tune(system, seed, systems, rates)
+            path.write_text(json.dumps(cell))
+            if tested not in cell["test"]:
+                cell["test"][tested] = task.accuracy(systems.tuned(system, seed), task.test)
+                path.write_text(json.dumps(cell))
+            found[system].append(cell)
+            print(system, seed, cell, flush=True)
         report = {
             "schema": "multiway.benchmark.bitdistill-small/2",
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
