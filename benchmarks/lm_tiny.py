@@ -17,12 +17,14 @@ import os
 import random
 import statistics
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
 from multiway_core import hub
+from multiway_core.evaluation.machine import describe_machine, installed_versions
 from multiway_core.generation import GenerationConfig, generate
 from multiway_text.bitdistill import evaluate, prompts, recipe
 from multiway_text.bitdistill.answers import SYSTEM, Teacher
@@ -103,10 +105,14 @@ def main() -> None:
         ours.append(speed(student, small))
         theirs.append(speed(teacher, tokenizer))
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    machine = describe_machine() | {"load_average": os.getloadavg()[0]}
     lines = [
         "# lm-tiny",
         "",
-        f"`python benchmarks/lm_tiny.py TEACHER.gguf --limit {options.limit}`, one thread. {size / 1e6:.1f} MB.",
+        f"`python benchmarks/lm_tiny.py TEACHER.gguf --limit {options.limit}`, one thread of {machine['cpu']} at a load of "
+        f"{machine['load_average']:.1f}, {datetime.now(UTC):%Y-%m-%d}. {size / 1e6:.1f} MB. Greedy, without the penalty "
+        "against repetition that",
+        "`generation_config.json` sets.",
         "",
         "| answers to held-out words | nats a token for the teacher | unfinished | repeats |",
         "|---|---|---|---|",
@@ -130,6 +136,8 @@ def main() -> None:
         "facts": facts,
         "student": ours,
         "teacher": theirs,
+        "machine": machine,
+        "versions": installed_versions(),
     }
     (options.output / "lm-tiny.json").write_text(json.dumps(numbers, indent=2) + "\n")
     print("\n".join(lines))
