@@ -108,7 +108,7 @@ def markdown(report: dict[str, Any]) -> str:
             f"The judge is right on {_percent(real['accuracy'])} % of the held-out digits; the Frechet distance of the "
             f"training digits from them is {real['frechet_train']:.2f}.\n"
         )
-    parts += ["## Models\n", *_models(cells), ""]
+    parts += ["## Models, means ± standard deviations over seeds\n", *_models(cells), ""]
     if steps := cells.get("steps"):
         parts += ["## Steps of the sampler (LatentLM, seed 0, guidance 2)\n"]
         parts += _table(
