@@ -110,8 +110,8 @@ def main() -> None:
         "# lm-tiny",
         "",
         f"`python benchmarks/lm_tiny.py TEACHER.gguf --limit {options.limit}`, one thread of {machine['cpu']} at a "
-        f"load of {machine['load_average']:.1f}, {datetime.now(UTC):%Y-%m-%d}. {size / 1e6:.1f} MB. Greedy, without the "
-        "penalty against repetition that `generation_config.json` sets.",
+        f"load of {machine['load_average']:.1f}, {datetime.now(UTC):%Y-%m-%d}. {size / 1e6:.1f} MB. Greedy, without "
+        "the penalty against repetition that `generation_config.json` sets.",
         "",
         "| answers to held-out words | nats a token for the teacher | unfinished | repeats |",
         "|---|---|---|---|",
