@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -151,5 +152,9 @@ def _buckets(gradients: list[Tensor], max_elements: int = 8_000_000) -> Iterable
 
 
 def _leave() -> None:
+    """Give the group back before the interpreter ends."""
     if dist.is_initialized():
         dist.destroy_process_group()
+        # Gloo's threads outlive the group, which FSDP's meshes keep. One that has the last collective's tensors still to
+        # free needs the interpreter's lock; it would abort a process that is on its way out.
+        time.sleep(0.2)
