@@ -155,6 +155,6 @@ def _leave() -> None:
     """Give the group back before the interpreter ends."""
     if dist.is_initialized():
         dist.destroy_process_group()
-        # Gloo's threads outlive the group, which FSDP's meshes keep. One that still has tensors of the last collective to
-        # free needs the interpreter's lock; it would abort a process that is on its way out.
+        # Gloo's threads outlive the group, which FSDP's meshes keep. One that still has tensors of the last collective
+        # to free needs the interpreter's lock; it would abort a process that is on its way out.
         time.sleep(0.2)
