@@ -182,7 +182,8 @@ def report(result: dict[str, Any], text: CharacterText, options: argparse.Namesp
         f"Held-out loss, nats a character, of character language models of width {WIDTH}, steps of {ROWS} x {LENGTH}\n"
         "characters, Adam unclipped; mean ± standard deviation over seeds. Entropy of single characters:"
         f" {result['unigram_entropy']:.3f}.\n"
-        f"Text: Python's `pydoc_data.topics` ({text.digest}). One thread, AMD EPYC (Genoa, 2 vCPU), {result['date']};\n"
+        f"Text: Python's `pydoc_data.topics` ({text.digest}). One thread of {result['machine']['cpu']}, "
+        f"{result['date']};\n"
         "`python benchmarks/depth_stability.py --layers LAYERS --steps STEPS --embedding SIZE`.\n\n"
         + "\n\n".join(section(setup, cells, text) for setup, cells in setups.items())
         + "\n"

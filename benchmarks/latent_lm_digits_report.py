@@ -99,7 +99,7 @@ def markdown(report: dict[str, Any]) -> str:
     parts = [
         "# LatentLM on digits\n",
         f"scikit-learn's digits, {sizes['held_out']} held out. Tokenizers {sizes['tokenizer_steps']} steps, models "
-        f"{sizes['steps']} steps of {sizes['batch']} pictures. One thread, AMD EPYC (Genoa, 2 vCPU), at a load of "
+        f"{sizes['steps']} steps of {sizes['batch']} pictures. One thread of {machine['cpu']} at a load of "
         f"{machine['load_average']:.0f}, {cpu:.0f} CPU seconds in all, {report['finished_at']}; "
         f"`{report['command']}`. 500 pictures a line, 20 steps unless said.\n",
     ]

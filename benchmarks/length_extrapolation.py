@@ -160,7 +160,8 @@ def report(rows: list[dict[str, Any]], text: CharacterText, options: argparse.Na
         f"Perplexity a character of the same {HELD_OUT:,} held-out characters in windows of 128 to 1024, by models",
         f"trained at {TRAINED} ({LAYERS} layers of {WIDTH}, {options.steps} steps of {ROWS}; seeds {seeds}):",
         "means, and the last column's standard deviation over the seeds.",
-        f"Text: Python's `pydoc_data.topics` ({text.digest}). One thread, AMD EPYC (Genoa, 2 vCPU), {result['date']};",
+        f"Text: Python's `pydoc_data.topics` ({text.digest}). One thread of {result['machine']['cpu']}, "
+        f"{result['date']};",
         f"`python benchmarks/length_extrapolation.py --steps {options.steps} --seeds {seeds.replace(',', '')}`.",
         "",
         table(rows),

@@ -157,7 +157,7 @@ def main() -> None:
         f"One of {TOPICS} topics (chance {100 / TOPICS:.1f} %), {SCORED} unseen sequences of {LONG} tokens, some 500 "
         "far questions each. Training by (sequences, tokens of one, steps): "
         + "; ".join(f"{kind} {', '.join(map(str, phases))}" for kind, phases in PHASES.items())
-        + f". One thread, AMD EPYC (Genoa, 2 vCPU), {started_at}; "
+        + f". One thread of {report['machine']['cpu']}, {started_at}; "
         f"`{report['command']}`.\n\n" + "\n".join(rows) + "\n"
     )
     options.output.mkdir(parents=True, exist_ok=True)

@@ -148,7 +148,7 @@ def markdown(report: dict[str, Any]) -> str:
         "# MH-MoE in small\n\n"
         f"Byte models on Python's standard library, {report['steps']} steps of {BATCH} x {LENGTH - 1} bytes, AdamW at "
         f"{RATE}, balance weight 0.01; {report['held_out_bytes']:,} held-out bytes. "
-        f"One thread, AMD EPYC (Genoa, 2 vCPU), at a load of {machine['load_average']:.0f}, "
+        f"One thread of {machine['cpu']} at a load of {machine['load_average']:.0f}, "
         f"{report['finished_at']}; `{report['command']}`.\n\n"
         + "\n".join(rows)
         + "\n\n"

@@ -139,7 +139,7 @@ def main() -> None:
         )
     page = (
         "# RetNet: the time of a further token\n\n"
-        f"One step of the decode loop, one row, float32. One thread, AMD EPYC (Genoa, 2 vCPU) at a load of"
+        f"One step of the decode loop, one row, float32. One thread of {result['machine']['cpu']} at a load of"
         f" {result['machine']['load_average']:.0f}, torch {torch.__version__}, medians of {options.rounds} interleaved"
         f" rounds of {STEPS} steps in CPU time, {result['date']}; `python benchmarks/retnet_decoding.py --rounds"
         f" {options.rounds}`.\n\n" + "\n".join(rows) + "\n"

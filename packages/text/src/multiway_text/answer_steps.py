@@ -64,17 +64,16 @@ class AnswerSteps(Iterator[Event], Generic[Event]):
 
 
 @torch.inference_mode()
-def take_together(network: Any, steps: Sequence[AnswerSteps[Any]]) -> list[AnswerSteps[Any]]:
-    """Let the network take the next step of all answers at once, as far as it is known; those that it took.
+def take_together(network: Any, steps: Sequence[AnswerSteps[Any]]) -> None:
+    """Let the network take the next step of all answers at once, as far as it is known.
 
-    An answer's text stays the same: its rows do not depend on their batch mates.
+    An answer is what it would be alone, but for the last bits of logits where the output matrix is in floating point.
     """
     known = [one for one in steps if one.next_step.tokens_BT is not None]
     if len(known) < 2:
-        return []
+        return
     logits = network.decode_each(
         [one.next_step.tokens_BT for one in known], [one.next_step.cache for one in known]
     )
     for one, logits_BV in zip(known, logits, strict=True):
         one.next_step.supply(logits_BV)
-    return known
