@@ -24,8 +24,8 @@ from typing import Any
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
-from multiway_blocks.kernels.few_rows import few_rows
-from multiway_blocks.kernels.one_query import one_query
+from multiway_blocks.kernels.decode_attention import decode_attention
+from multiway_blocks.kernels.skinny_gemm import skinny_gemm
 from multiway_core.evaluation.machine import describe_machine, installed_versions
 from torch import Tensor
 from torch.nn import functional
@@ -93,12 +93,12 @@ def products(dtype: torch.dtype) -> list[dict[str, Any]]:
             x = torch.randn(rows, inputs).to(dtype)
             lines.append(
                 measured(
-                    f"few_rows: {name}",
+                    f"skinny_gemm: {name}",
                     f"{rows} x {inputs} -> {outputs}",
                     dtype,
                     weights,
                     places=weights,
-                    kernel=lambda place, x=x, weights=weights: few_rows(x, weights[place]),
+                    kernel=lambda place, x=x, weights=weights: skinny_gemm(x, weights[place]),
                     pytorch=lambda place, x=x, weights=weights: functional.linear(x, weights[place]),
                 )
             )
@@ -115,7 +115,7 @@ def attentions(dtype: torch.dtype) -> list[dict[str, Any]]:
             query = torch.randn(rows, HEADS, HEAD_DIM).to(dtype)
 
             def kernel(place: int, query: Tensor = query, layers: list[Tensor] = layers) -> Tensor:
-                return one_query(query, layers[place][0], layers[place][1])
+                return decode_attention(query, layers[place][0], layers[place][1])
 
             def pytorch(place: int, query: Tensor = query, layers: list[Tensor] = layers) -> Tensor:
                 keys, values = layers[place]
@@ -123,7 +123,7 @@ def attentions(dtype: torch.dtype) -> list[dict[str, Any]]:
 
             lines.append(
                 measured(
-                    "one_query", f"{rows} rows, {length} keys", dtype, layers,
+                    "decode_attention", f"{rows} rows, {length} keys", dtype, layers,
                     places=layers, kernel=kernel, pytorch=pytorch,
                 )
             )  # fmt: skip

@@ -108,7 +108,7 @@ def train(name: str, steps: int, recordings: Sequence[LabelledRecording], work: 
     recipe = RECIPES["shapes"]
     recipe = replace(
         recipe,
-        streams=replace(recipe.streams, streams=STREAMS, most_events=MOST_EVENTS),
+        streams=replace(recipe.streams, streams=STREAMS, max_events=MOST_EVENTS),
         train=replace(
             recipe.train,
             steps=steps,

@@ -82,7 +82,7 @@ class Repeated:
 def recordings(count: int) -> dict[str, Repeated]:
     from multiway_event_vision.simulator import MovingShapes, SensorConfig, ShapesConfig, Simulation
 
-    config = ShapesConfig(*SIZE, duration_us=SCENE_US - 1, least_shapes=3, radius=(15.0, 40.0))
+    config = ShapesConfig(*SIZE, duration_us=SCENE_US - 1, min_shapes=3, radius=(15.0, 40.0))
     shapes = Simulation(MovingShapes(config, seed=0), SensorConfig(noise_hz=0.5)).read()
 
     def scattered(turn: int) -> Events:

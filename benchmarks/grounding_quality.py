@@ -100,7 +100,7 @@ def detector(folder: Path) -> Callable[[Case], Answer]:
 
 
 def teacher(graph: Path, classes: list[str]) -> Callable[[Case], Answer]:
-    found = CenterNet(load_place_tower(graph), classes, least_score=0.0, most=100)
+    found = CenterNet(load_place_tower(graph), classes, min_score=0.0, most=100)
 
     def answer(case: Case) -> Answer:
         boxes = found(open_picture(case.picture).image)

@@ -82,7 +82,7 @@ def rows_of(scene: str, gap: Gap, methods: dict[str, Between], **facts: object) 
 
 def test_clips(options: argparse.Namespace) -> Iterator[Clip]:
     for number, path in enumerate(sorted(options.clips.iterdir())):
-        whole = read_clip(clip_name(path), open_frames(path, width=WIDTH), most_frames=MOST_FRAMES)
+        whole = read_clip(clip_name(path), open_frames(path, width=WIDTH), max_frames=MOST_FRAMES)
         if clip_name(path) in options.held_out:
             part = cut(whole, 0.0, min(1.0, HELD_OUT_FRAMES / len(whole)))
         else:
@@ -124,7 +124,7 @@ def measure_beyond(scene: str, found: list[Gap], most: int, methods: dict[str, B
 
 
 def measure_slider(folder: Path, methods: dict[str, Between]) -> list[Row]:
-    clip = read_clip("slider_depth", open_frames(folder / "images"), most_frames=5)
+    clip = read_clip("slider_depth", open_frames(folder / "images"), max_frames=5)
     height, width = clip.frames_THW3.shape[1:3]
     events = open_events(folder / "events.txt", size=(width, height)).read()
     rows = []

@@ -2,7 +2,7 @@
 
     python benchmarks/lm_together.py [--threads 2] [--rounds 3] [--output benchmarks/results]
 
-What the server does for its clients (`LanguageModel.take_together`), without the network in between: answers of
+What the server does for its clients (`LanguageModel.batched_decode`), without the network in between: answers of
 `bundled:lm-tiny` to several questions, sampled, each behind a cache of its own; and single steps of a BitNet at the
 shapes of 2B4T with random weights. Wall time, medians of interleaved rounds.
 """
@@ -41,7 +41,7 @@ def tokens_a_second(model: LanguageModel, count: int, together: bool) -> float:
     steps, start = 0, time.perf_counter()
     while answers:
         if together:
-            model.take_together(answers)
+            model.batched_decode(answers)
         for answer in list(answers):
             if next(answer, None) is None:
                 answers.remove(answer)

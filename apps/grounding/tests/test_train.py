@@ -18,7 +18,7 @@ def rows(photo):
 
 
 def test_a_model_is_fine_tuned_and_used(rows, photo, model, tmp_path, call):
-    arguments = ["train", "--data", rows, "--start-from", model, "-o", tmp_path / "run", "--batch-size", "1"]
+    arguments = ["train", "--data", rows, "--init-from", model, "-o", tmp_path / "run", "--batch-size", "1"]
     code, out, err = call(*arguments, "--epochs", "2", "--learning-rate", "1e-3", "--device", "cpu")
     assert (code, out) == (0, f"{tmp_path / 'run' / 'model'}\n"), err
     code, out, _ = call("locate", photo, "a snowman", "--model", out.strip(), "--json")
@@ -30,12 +30,12 @@ def test_what_is_wrong_is_one_line(rows, model, tmp_path, call):
     bad = rows.with_name("bad.jsonl")
     bad.write_text(rows.read_text() + '{"image": "photo.png"}\n')
     for arguments, message in (
-        (["--start-from", model], "--preset fine-tune needs --data FILE.jsonl"),
-        (["--data", rows], "--preset fine-tune needs --start-from MODEL"),
-        (["--data", bad, "--start-from", model], "bad.jsonl:2"),
-        (["--data", tmp_path / "no.jsonl", "--start-from", model], "no.jsonl"),
-        (["--data", rows, "--start-from", tmp_path / "no-model"], "no model"),
-        (["--data", rows, "--start-from", model, "--epochs", "0"], "--epochs"),
+        (["--init-from", model], "--preset fine-tune needs --data FILE.jsonl"),
+        (["--data", rows], "--preset fine-tune needs --init-from MODEL"),
+        (["--data", bad, "--init-from", model], "bad.jsonl:2"),
+        (["--data", tmp_path / "no.jsonl", "--init-from", model], "no.jsonl"),
+        (["--data", rows, "--init-from", tmp_path / "no-model"], "no model"),
+        (["--data", rows, "--init-from", model, "--epochs", "0"], "--epochs"),
         (["--preset", "grounding-small"], "--preset grounding-small needs --assets DIR"),
         (["--preset", "grounding-small", "--assets", tmp_path / "no"], "no such folder"),
         (["--preset", "large", "--assets", tmp_path], "no recipe 'large': there are grounding-small, smoke"),

@@ -219,7 +219,7 @@ def test_a_key(model) -> None:
 
 
 def test_a_full_queue_says_so(model) -> None:
-    with Served(model, active=1, waiting=1) as served, ThreadPoolExecutor(8) as pool:
+    with Served(model, max_concurrency=1, max_queue=1) as served, ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: served.post(**LONG), range(8)))
         codes = [answer.status_code for answer in answers]
         assert set(codes) == {200, 429}
@@ -232,7 +232,7 @@ def test_a_full_queue_says_so(model) -> None:
 
 def test_one_who_leaves_is_forgotten(model, monkeypatch) -> None:
     body = {"model": "tiny", **LONG, "n": 16, "max_tokens": 200}
-    with Served(model, active=1, waiting=8) as served:
+    with Served(model, max_concurrency=1, max_queue=8) as served:
         step = served.engine._step
 
         def slow_step(job) -> None:  # on no machine is the answer there before its reader leaves
@@ -250,7 +250,7 @@ def test_one_who_leaves_is_forgotten(model, monkeypatch) -> None:
 
 def test_a_hundred_streams_of_which_half_leave(served) -> None:
     """Everyone who stays gets the whole answer; nothing hangs; the memory comes back."""
-    served.engine.most_waiting = 200
+    served.engine.max_queue = 200
     long = {**LONG, "model": "tiny", "max_tokens": 24}
     expected = served.post(**long).json()["choices"][0]["text"]
 

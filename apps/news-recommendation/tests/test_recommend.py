@@ -236,7 +236,7 @@ def test_train_and_prepare(world, call, tmp_path, reader):
     assert call("recommend", "--user", reader, "--model", model, "--top", 2)[0] == 0
     for wrong, message in (
         (["--preset", "gpt"], "--preset gpt: there are nrms"),
-        (["--start-from", tmp_path / "nowhere"], "no such folder"),
+        (["--init-from", tmp_path / "nowhere"], "no such folder"),
         (["--data", tmp_path / "nowhere"], "is no folder"),
     ):
         code, _, err = call("train", "--data", world.portal, "--output", tmp_path / "other", *wrong)

@@ -50,7 +50,7 @@ def test_a_model_is_trained_and_answers(tiny, rows, page, tmp_path, call):
         "chat",
         "--data",
         rows,
-        "--start-from",
+        "--init-from",
         tiny,
         "--output",
         tmp_path / "run",
@@ -72,10 +72,10 @@ def test_what_is_wrong_is_one_line(tiny, rows, tmp_path, call):
     bad.write_text(rows.read_text() + '{"image": "page.png", "question": "Who?"}\n')
     chat = ["train", "--preset", "chat", "--output", tmp_path / "run"]
     for arguments, message in (
-        ([*chat, "--start-from", tiny], "--preset chat needs --data FILE.jsonl"),
-        ([*chat, "--data", rows], "--preset chat needs --start-from MODEL"),
-        ([*chat, "--data", bad, "--start-from", tiny], "bad.jsonl:2: missing key 'answer'"),
-        ([*chat, "--data", tmp_path / "no.jsonl", "--start-from", tiny], "no.jsonl: No such file"),
+        ([*chat, "--init-from", tiny], "--preset chat needs --data FILE.jsonl"),
+        ([*chat, "--data", rows], "--preset chat needs --init-from MODEL"),
+        ([*chat, "--data", bad, "--init-from", tiny], "bad.jsonl:2: missing key 'answer'"),
+        ([*chat, "--data", tmp_path / "no.jsonl", "--init-from", tiny], "no.jsonl: No such file"),
         (["train", "--data", rows], "--data, --epochs and --learning-rate belong to --preset chat"),
     ):
         code, out, err = call(*arguments)

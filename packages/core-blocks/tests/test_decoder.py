@@ -11,8 +11,8 @@ import torch
 from multiway_blocks import linear
 from multiway_blocks.decoder import Decoder, branch_positions
 from multiway_blocks.kernels import dispatch
-from multiway_blocks.kernels.few_rows import cpu as few_rows
-from multiway_blocks.kernels.one_query import cpu as one_query
+from multiway_blocks.kernels.decode_attention import cpu as decode_attention
+from multiway_blocks.kernels.skinny_gemm import cpu as skinny_gemm
 from multiway_blocks.position import XPos
 from multiway_core.errors import InputError
 from multiway_core.generation import StaticKVCache
@@ -172,11 +172,11 @@ def test_decoding_kernels_equal_the_reference(dtype: torch.dtype, rows: int, mon
         calls.append(forward.__module__)
         return forward(*arguments)
 
-    for kernel in (few_rows, one_query):
+    for kernel in (skinny_gemm, decode_attention):
         monkeypatch.setattr(kernel, "forward", functools.partial(counted, kernel.forward))
     monkeypatch.setattr(linear, "_MIN_ELEMENTS", 0)
     by_kernels, wanted = run(decoder, x), run(exact, x.double())
-    assert len(set(calls)) == few_rows.supports(dtype) + one_query.supports(dtype)
+    assert len(set(calls)) == skinny_gemm.supports(dtype) + decode_attention.supports(dtype)
     calls.clear()
     monkeypatch.setattr(dispatch, "USE_REFERENCE", True)
     by_reference = run(decoder, x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from multiway_blocks.kernels.few_rows import cpu
+from multiway_blocks.kernels.skinny_gemm import cpu
 from multiway_blocks.linear import Linear, project
 
 

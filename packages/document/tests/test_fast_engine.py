@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from multiway_document.hallucination_filter import is_stray_reading
 from multiway_document.pipeline import OcrPipeline
 from multiway_document.segmentation import find_lines, lies_sideways, prepare
-from multiway_document.stray_readings import is_stray_reading
 from PIL import Image, ImageDraw, ImageFont
 
 ROWS = (

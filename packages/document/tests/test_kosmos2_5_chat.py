@@ -105,7 +105,7 @@ def test_every_epoch_has_every_turn_once_and_shards_share_them(start: Path, data
 @pytest.fixture(scope="module")
 def trained(start: Path, data: Path, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("run")
-    chat.train(output, data=data, start_from=str(start), epochs=100, learning_rate=6e-3, batch_size=4)
+    chat.train(output, data=data, init_from=str(start), epochs=100, learning_rate=6e-3, batch_size=4)
     return output
 
 
@@ -132,7 +132,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(
 ) -> None:
     options: dict[str, Any] = {
         "data": data,
-        "start_from": str(start),
+        "init_from": str(start),
         "epochs": 6,
         "learning_rate": 1e-3,
         "batch_size": 2,
@@ -148,7 +148,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(
 
 
 def test_a_run_does_not_go_on_with_other_data(start: Path, data: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"start_from": str(start), "epochs": 1, "batch_size": 4}
+    options: dict[str, Any] = {"init_from": str(start), "epochs": 1, "batch_size": 4}
     chat.train(tmp_path / "run", data=data, **options)
     other = data.with_name("other.jsonl")
     other.write_text(data.read_text().splitlines()[0] + "\n")
@@ -186,4 +186,4 @@ def test_a_bad_row_is_one_clear_line(start: Path, data: Path, row: str, message:
 def test_only_a_model_with_a_decoder_can_be_tuned(start: Path, data: Path, tmp_path: Path) -> None:
     checkpoint.save_vision(checkpoint.load(start), tmp_path / "vision")
     with pytest.raises(InputError, match="no decoder to fine-tune"):
-        chat.train(tmp_path / "run", data=data, start_from=str(tmp_path / "vision"))
+        chat.train(tmp_path / "run", data=data, init_from=str(tmp_path / "vision"))

@@ -153,7 +153,7 @@ def test_bad_frames_and_properties():
 
 
 def test_boxes_are_what_is_seen():
-    config = ShapesConfig(least_shapes=1, most_shapes=1, texture=0.0, contrast=(0.4, 0.4), ground_speed=0.0)
+    config = ShapesConfig(min_shapes=1, max_shapes=1, texture=0.0, contrast=(0.4, 0.4), ground_speed=0.0)
     for seed in range(12):
         scene = MovingShapes(config, seed=seed)
         shape = scene.shapes[0]
@@ -175,7 +175,7 @@ def test_boxes_are_what_is_seen():
 
 
 def test_a_covered_shape_loses_its_box():
-    config = ShapesConfig(least_shapes=2, most_shapes=2)
+    config = ShapesConfig(min_shapes=2, max_shapes=2)
     scene = MovingShapes(config, seed=0)
     far, near = (
         shape._replace(class_id=0, speed_x=0.0, speed_y=0.0, x=60.0, y=50.0) for shape in scene.shapes
@@ -206,7 +206,7 @@ def test_bad_scenes():
     with pytest.raises(ConfigError, match="shapes that fit in"):
         ShapesConfig(width=30, height=30)
     with pytest.raises(ConfigError, match="expected 1 to 100"):
-        ShapesConfig(least_shapes=4)
+        ShapesConfig(min_shapes=4)
 
 
 # ---------------------------------------------------------------------------------------- videos and folders

@@ -31,7 +31,7 @@ from multiway_event_vision.ssla_det.recipe import OBJECTIVE, RECIPES, train
 from multiway_event_vision.ssla_det.scoring import score_recordings
 from multiway_event_vision.ssla_det.shapes_set import shapes_set
 
-SMALL = ShapesConfig(width=48, height=40, duration_us=120_000, most_shapes=1, radius=(8, 14))
+SMALL = ShapesConfig(width=48, height=40, duration_us=120_000, max_shapes=1, radius=(8, 14))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def marked(height: int, width: int) -> LabelledRecording:
 def test_boxes_move_with_their_events(crop: tuple[int, int] | None) -> None:
     config = StreamConfig(
         streams=8, read_outs=3, shortest_us=20_000, longest_us=50_000, burn_in_us=4_000,
-        keep=(0.5, 1.0), speed=(0.5, 2.0), symmetry="square", crop=crop, least_visible=1.0,
+        keep=(0.5, 1.0), speed=(0.5, 2.0), symmetry="square", crop=crop, min_visible=1.0,
     )  # fmt: skip
     source = StreamBatches([marked(80, 80)], config, seed=1)
     seen = 0
@@ -117,9 +117,7 @@ def test_batches_depend_on_seed_step_and_shard_alone(recordings: list[LabelledRe
 
 
 def test_streams_stay_below_the_number_of_events(recordings: list[LabelledRecording]) -> None:
-    config = StreamConfig(
-        streams=1, shortest_us=60_000, longest_us=100_000, burn_in_us=5_000, most_events=500
-    )
+    config = StreamConfig(streams=1, shortest_us=60_000, longest_us=100_000, burn_in_us=5_000, max_events=500)
     for step in range(5):
         batch = StreamBatches(recordings, config)(step, 0, 1)
         assert sum(len(part.t_N) for part in batch.slices) <= 500

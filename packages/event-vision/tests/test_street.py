@@ -40,7 +40,7 @@ def test_objects_that_meet_keep_their_tracks() -> None:
 def test_gaps_are_filled_and_doubtful_boxes_go_on_with_a_track() -> None:
     seen = [step for step in range(12) if step not in (4, 5, 6)]
     rows = [(step * PERIOD, 3 * step, 0, 20, 20, 1, 0.9 if step < 3 else 0.3) for step in seen]
-    config = TrackConfig(least_mean_score=0.3)
+    config = TrackConfig(min_mean_score=0.3)
     tracks = link(detections(rows), config)
     assert len(tracks) == 1
     boxes = boxes_of(tracks, np.arange(0, 12 * PERIOD, PERIOD // 2), config)
@@ -91,7 +91,7 @@ def test_labels_are_boxes_with_recent_events() -> None:
         generator.integers(4, 30, len(t)),
         np.zeros(len(t)),
     )
-    config = LabelConfig(least_events=25, least_density=0.1, least_side=6)
+    config = LabelConfig(min_events=25, min_density=0.1, min_side=6)
     wanted = []
     for i in range(len(boxes)):
         recent = events.between(int(boxes.t[i]) - config.recent_us, int(boxes.t[i]))

@@ -112,7 +112,7 @@ def test_fine_tuning_keeps_the_sizes_and_starts_from_the_weights(
     data: MindData, trained: Path, tmp_path: Path
 ) -> None:
     recipe = replace(RUN, epochs=0.01, learning_rate=1e-12)
-    tuned = model_folder.load(train(data, tmp_path, recipe=recipe, start_from=trained))
+    tuned = model_folder.load(train(data, tmp_path, recipe=recipe, init_from=trained))
     first = model_folder.load(trained)
     assert tuned.model.config == first.model.config
     for name, tensor in first.model.state_dict().items():

@@ -82,7 +82,7 @@ def test_a_speaker_keeps_the_number() -> None:
 
 def test_at_most_so_many_speakers() -> None:
     events = stream_windows(
-        Scripted(FIRST, SECOND), conversation(), TranscriptionOptions(), 14.0, most_speakers=1
+        Scripted(FIRST, SECOND), conversation(), TranscriptionOptions(), 14.0, max_speakers=1
     )
     assert {s.speaker for s in list(events)[-1].segments} == {0, None}
 

@@ -70,7 +70,7 @@ def test_answers_that_step_together_are_the_same(folder, monkeypatch, name) -> N
     steps.append(model.steps(model.prompt_ids("Two"), greedy()))
     texts, running = ["", "", "", ""], dict(enumerate(steps))
     for turn in range(40):
-        model.take_together(list(running.values()))
+        model.batched_decode(list(running.values()))
         for number, one in list(running.items()):
             pieces = next(one, None)
             if pieces is None:

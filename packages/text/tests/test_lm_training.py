@@ -48,11 +48,11 @@ def test_it_learns_to_count(texts, tmp_path, system) -> None:
 def test_it_continues_from_a_checkpoint(texts, tmp_path) -> None:
     first = training.train(tmp_path / "one", [texts], run(30))
     start = tmp_path / "one" / "model"
-    second = training.train(tmp_path / "two", [texts], run(5, start_from=start))
+    second = training.train(tmp_path / "two", [texts], run(5, init_from=start))
     assert second["held_out_loss_before"] == pytest.approx(first["held_out_loss"], abs=1e-3)
     packed = training.train(tmp_path / "ternary", [texts], run(30, system="bitnet"))
     start = tmp_path / "ternary" / "model"
-    again = training.train(tmp_path / "on", [texts], run(30, start_from=start))
+    again = training.train(tmp_path / "on", [texts], run(30, init_from=start))
     assert (packed["system"], again["system"]) == ("bitnet", "bitnet")
     assert again["held_out_loss_before"] == pytest.approx(packed["held_out_loss"], abs=1e-2)
     assert again["held_out_loss"] < again["held_out_loss_before"]
@@ -75,7 +75,7 @@ def test_every_system_is_built_and_read_again(tmp_path) -> None:
     (folder / systems.MARKER_FILE).write_text('{"model_type": "gpt"}')
     with pytest.raises(CheckpointError, match="model_type is 'gpt'; known are bitnet"):
         systems.find(folder)
-    with pytest.raises(InputError, match="system 'gpt' is unknown; known are"):
+    with pytest.raises(InputError, match="arch 'gpt' is unknown; known are"):
         systems.named("gpt")
     with pytest.raises(InputError, match="size 'huge' is unknown"):
         systems.named("llama").new("huge", 300, 64)

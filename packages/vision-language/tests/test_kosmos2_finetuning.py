@@ -182,7 +182,7 @@ def start(processor, tmp_path) -> Path:
 def test_a_run_learns_four_captions_with_their_boxes(processor, start, tmp_path) -> None:
     data = make_scenes(tmp_path)
     folder = finetuning.train(
-        tmp_path / "run", data=data, start_from=str(start), epochs=90, learning_rate=5e-3, batch_size=4
+        tmp_path / "run", data=data, init_from=str(start), epochs=90, learning_rate=5e-3, batch_size=4
     )
     model, again = checkpoint.load_pretrained(str(folder))
     generator = Kosmos2Generator(model, again)
@@ -204,10 +204,10 @@ def test_a_run_learns_four_captions_with_their_boxes(processor, start, tmp_path)
 def test_another_data_file_in_the_same_run_is_refused(processor, start, tmp_path) -> None:
     data = make_scenes(tmp_path)
     output = tmp_path / "run"
-    finetuning.train(output, data=data, start_from=str(start), epochs=1, batch_size=4)
+    finetuning.train(output, data=data, init_from=str(start), epochs=1, batch_size=4)
     data.write_text(data.read_text().replace("An image", "The image"))
     with pytest.raises(InputError, match="not what the run"):
-        finetuning.train(output, data=data, start_from=str(start), epochs=1, batch_size=4)
+        finetuning.train(output, data=data, init_from=str(start), epochs=1, batch_size=4)
 
 
 def test_a_caption_longer_than_the_model_is_refused(processor, tmp_path) -> None:
@@ -233,7 +233,7 @@ def test_batches_are_a_function_of_the_step(processor, tmp_path) -> None:
 def test_frozen_tower_stays(processor, start, tmp_path) -> None:
     data = make_scenes(tmp_path)
     folder = finetuning.train(
-        tmp_path / "run", data=data, start_from=str(start), epochs=3, batch_size=4, freeze_tower=True,
+        tmp_path / "run", data=data, init_from=str(start), epochs=3, batch_size=4, freeze_tower=True,
         learning_rate=1e-2,
     )  # fmt: skip
     before, after = checkpoint.load(start), checkpoint.load(folder)

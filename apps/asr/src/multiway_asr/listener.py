@@ -114,7 +114,7 @@ class Listener:
                 sound,
                 options,
                 hearing.window,
-                most_speakers=hearing.max_speakers,
+                max_speakers=hearing.max_speakers,
                 on_heard=on_heard,
             )
             return

@@ -13,7 +13,7 @@ from multiway_event_vision.formats import Recording
 from multiway_event_vision.labels import write_prophesee_boxes
 from multiway_event_vision.pipeline import DetectionOptions, DetectionPipeline, DetectionRun
 from multiway_event_vision.rendering import VIEWS, LatestEvents, draw_boxes, write_mp4
-from multiway_event_vision.result import ReadOut
+from multiway_event_vision.result import Prediction
 from multiway_event_vision.times import microseconds
 
 from multiway_event_detection.options import EngineName, PolicyName, Taking, ViewName
@@ -132,7 +132,7 @@ class Detection:
             return ""
         return table.text(self.run.counters())
 
-    def _write_mp4(self, output: Path, reads: Iterator[ReadOut], drawing: Drawing) -> str:
+    def _write_mp4(self, output: Path, reads: Iterator[Prediction], drawing: Drawing) -> str:
         """A picture a read-out, and a line about it. Raises InputError: no read-outs, bad options; OutputError."""
         period = self.run.options.read_every
         window = max(period, _SHORTEST_WINDOW)
@@ -146,7 +146,7 @@ class Detection:
         noun = "picture" if count == 1 else "pictures"
         return f"{count:,} {noun}, each with {window:,} us of events, at {period * drawing.fps / 1e6:.3g} of real speed"
 
-    def _drawn(self, latest: LatestEvents, read: ReadOut, scale: int) -> NDArray[np.uint8]:
+    def _drawn(self, latest: LatestEvents, read: Prediction, scale: int) -> NDArray[np.uint8]:
         names = self.pipeline.names
         captions = [
             f"{names[label]} {score:.2f}" for label, score in zip(read.class_M, read.score_M, strict=True)

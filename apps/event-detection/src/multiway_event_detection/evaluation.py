@@ -26,7 +26,7 @@ from multiway_event_vision.events import Events, EventStream
 from multiway_event_vision.metrics.average_precision import CocoScores
 from multiway_event_vision.metrics.detection import TimedBoxes, detection_scores
 from multiway_event_vision.pipeline import DetectionOptions, DetectionPipeline
-from multiway_event_vision.result import Counters, ReadOut
+from multiway_event_vision.result import Counters, Prediction
 
 from multiway_event_detection.detect import load_pipeline
 from multiway_event_detection.labelled import checked, labelled_recordings, timed
@@ -145,7 +145,7 @@ def detected(
     return Run(name, nothing, found_boxes(reads), ages, times, run.counters(), seconds, cpu_seconds)
 
 
-def found_boxes(reads: Sequence[ReadOut]) -> TimedBoxes:
+def found_boxes(reads: Sequence[Prediction]) -> TimedBoxes:
     """All boxes of the read-outs."""
     if not reads:
         return TimedBoxes(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0))

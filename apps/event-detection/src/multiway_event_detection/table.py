@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from multiway_event_vision.result import Counters, ReadOut
+from multiway_event_vision.result import Counters, Prediction
 
 MOST_ROWS = 20
 _MOST_BOXES = 4  # of a row
@@ -21,7 +21,7 @@ class Table:
         self._every = 1
         self._rows: list[tuple[int, str]] = []
 
-    def watch(self, reads: Iterable[ReadOut]) -> Iterator[ReadOut]:
+    def watch(self, reads: Iterable[Prediction]) -> Iterator[Prediction]:
         """The same read-outs."""
         for read in reads:
             for class_id in read.class_M:
@@ -47,7 +47,7 @@ class Table:
         lines += _cost(counters)
         return "\n".join(lines) + "\n"
 
-    def _boxes(self, read: ReadOut) -> str:
+    def _boxes(self, read: Prediction) -> str:
         if not len(read):
             return "-"
         parts = []

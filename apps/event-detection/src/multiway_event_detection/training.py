@@ -14,7 +14,7 @@ def train_detector(
     *,
     preset: str,
     minutes: float | None,
-    start_from: str | None,
+    init_from: str | None,
     device: str,
     seed: int,
 ) -> Path:
@@ -30,8 +30,8 @@ def train_detector(
         ) from error
     if preset not in recipe.RECIPES:
         raise InputError(f"--preset {preset}: expected {', '.join(recipe.RECIPES)}")
-    start = None if start_from is None else hub.resolve(start_from)
+    start = None if init_from is None else hub.resolve(init_from)
     if start is not None and not start.is_dir():
-        raise InputError(f"--start-from {start_from}: expected a model folder")
+        raise InputError(f"--init-from {init_from}: expected a model folder")
     where = str(pick_device(device))
     return recipe.train(preset, output, seed=seed, device=where, minutes=minutes, start=start)

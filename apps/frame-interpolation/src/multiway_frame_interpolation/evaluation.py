@@ -122,7 +122,7 @@ def _clips(sources: Sequence[Path], events: EventsFrom, width: int, fps: float |
         yield shapes_clip(events.seed)
     for number, path in enumerate(sources):
         clip = read_clip(
-            clip_name(path), open_frames(path, width=width, frames_per_second=fps), most_frames=MOST_FRAMES
+            clip_name(path), open_frames(path, width=width, frames_per_second=fps), max_frames=MOST_FRAMES
         )
         if events.path is None:
             yield record(clip, [hidden_sensor([events.seed, number])], seed=events.seed + number)

@@ -14,7 +14,7 @@ def fine_tune(
     output: Path,
     *,
     data: Path | None,
-    start_from: str | None,
+    init_from: str | None,
     epochs: float,
     learning_rate: float,
     batch_size: int,
@@ -29,8 +29,8 @@ def fine_tune(
         InputError: no data file or model given, or the training extra is not installed.
         DataError: a bad row of the data file.
     """
-    if data is None or start_from is None:
-        missing = "--data FILE.jsonl" if data is None else "--start-from MODEL (a folder or a hub id)"
+    if data is None or init_from is None:
+        missing = "--data FILE.jsonl" if data is None else "--init-from MODEL (a folder or a hub id)"
         raise InputError(f"--preset {FINE_TUNE} needs {missing}")
     try:
         from multiway_vision_language.kosmos2 import finetuning
@@ -41,7 +41,7 @@ def fine_tune(
     return finetuning.train(
         output,
         data=data,
-        start_from=start_from,
+        init_from=init_from,
         epochs=epochs,
         learning_rate=learning_rate,
         batch_size=batch_size,

@@ -14,7 +14,7 @@ from multiway_lm.model import PROGRAM
 
 COST = (
     "rounding a model to ternary weights after its training destroys it: expect perplexities in the thousands and "
-    "no sensible answers (measure it with --check FILE); for a ternary model that works, train one (train --system "
+    "no sensible answers (measure it with --check FILE); for a ternary model that works, train one (train --arch "
     "bitnet) or distil one (distill)"
 )
 MOST_CHECKED = 100_000  # characters of the texts that --check compares on

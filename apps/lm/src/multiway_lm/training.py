@@ -16,15 +16,15 @@ def train_model(
     output: Path,
     *,
     field: str,
-    system: str,
+    arch: str,
     size: str,
     vocab_size: int,
-    start_from: str | None,
+    init_from: str | None,
     steps: int,
     learning_rate: float,
     length: int,
     batch_size: int,
-    most_tokens: int | None,
+    max_tokens: int | None,
     minutes: float | None,
     device: str,
     seed: int,
@@ -36,7 +36,7 @@ def train_model(
         from multiway_text.training import Run, train
     except ModuleNotFoundError as error:
         raise InputError(f"training needs {error.name}: pip install 'multiway-lm[training]'") from error
-    systems.named(system)
+    systems.named(arch)
     if size not in systems.SIZES:
         raise InputError(f"--size {size}: known are {', '.join(systems.SIZES)}")
     config = TrainConfig(
@@ -48,12 +48,12 @@ def train_model(
     )
     run = Run(
         config,
-        system,
+        arch,
         size,
         vocab_size,
         length,
         batch_size,
-        None if start_from is None else hub.resolve(start_from),
-        most_tokens,
+        None if init_from is None else hub.resolve(init_from),
+        max_tokens,
     )
     return train(output, paths, run, field=field, device=str(pick_device(device)), minutes=minutes)

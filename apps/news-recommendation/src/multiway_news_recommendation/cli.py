@@ -223,8 +223,8 @@ def train(
     minutes: Annotated[
         float | None, typer.Option("--minutes", min=0.1, help="Stop by then, with a checkpoint and a model.")
     ] = None,
-    start_from: Annotated[
-        Path | None, typer.Option("--start-from", metavar="DIR", help="Fine-tune this model folder.")
+    init_from: Annotated[
+        Path | None, typer.Option("--init-from", metavar="DIR", help="Fine-tune this model folder.")
     ] = None,
     skip_bad_rows: SkipOption = False,
     device: DeviceOption = "auto",
@@ -240,7 +240,7 @@ def train(
         text=text,
         epochs=epochs,
         minutes=minutes,
-        start_from=start_from,
+        init_from=init_from,
         skip_bad_rows=skip_bad_rows,
         device=device,
         seed=seed,

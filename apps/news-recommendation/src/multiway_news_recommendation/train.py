@@ -19,7 +19,7 @@ def train_recommender(
     text: str = "tfidf",
     epochs: float | None = None,
     minutes: float | None = None,
-    start_from: Path | None = None,
+    init_from: Path | None = None,
     skip_bad_rows: bool = False,
     device: str = "auto",
     seed: int = 0,
@@ -30,8 +30,8 @@ def train_recommender(
         InputError: no such preset or folder, or the training extra is not installed.
         DataError: the data are bad.
     """
-    if start_from is not None and not start_from.is_dir():
-        raise InputError(f"--start-from {start_from}: no such folder")
+    if init_from is not None and not init_from.is_dir():
+        raise InputError(f"--init-from {init_from}: no such folder")
     try:
         from multiway_recsys import recipe
         from multiway_recsys.glocim.config import PRESETS
@@ -54,7 +54,7 @@ def train_recommender(
         epochs=epochs,
         minutes=minutes,
         device=str(pick_device(device)),
-        start_from=start_from,
+        init_from=init_from,
         text="minilm" if text == "minilm" else "tfidf",
         about=About(source=data.name, simulated=_is_simulated(data)),
         on_judged=lambda step, steps, auc: note(

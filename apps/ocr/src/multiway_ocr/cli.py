@@ -175,9 +175,9 @@ def train(
     minutes: Annotated[
         float | None, typer.Option("--minutes", min=0.1, help="Stop by then, with a checkpoint and a model.")
     ] = None,
-    start_from: Annotated[
+    init_from: Annotated[
         Path | None,
-        typer.Option("--start-from", metavar="MODEL", help="Fine-tune this model folder (chat: or hub id)."),
+        typer.Option("--init-from", metavar="MODEL", help="Fine-tune this model folder (chat: or hub id)."),
     ] = None,
     data: Annotated[
         Path | None,
@@ -204,7 +204,7 @@ def train(
         folder = train_answers(
             output,
             data=data,
-            start_from=start_from,
+            init_from=init_from,
             epochs=epochs,
             learning_rate=learning_rate,
             minutes=minutes,
@@ -219,7 +219,7 @@ def train(
         output,
         preset=preset,
         minutes=minutes,
-        start_from=start_from,
+        init_from=init_from,
         compiled=compiled,
         device=device,
         seed=seed,

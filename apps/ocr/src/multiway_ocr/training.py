@@ -15,7 +15,7 @@ def train_answers(
     output: Path,
     *,
     data: Path | None,
-    start_from: Path | None,
+    init_from: Path | None,
     epochs: float | None,
     learning_rate: float | None,
     minutes: float | None,
@@ -28,8 +28,8 @@ def train_answers(
         InputError: no data file or model given, or the training extra is not installed.
         DataError: a bad row of the data file.
     """
-    if data is None or start_from is None:
-        missing = "--data FILE.jsonl" if data is None else "--start-from MODEL (a folder or a hub id)"
+    if data is None or init_from is None:
+        missing = "--data FILE.jsonl" if data is None else "--init-from MODEL (a folder or a hub id)"
         raise InputError(f"--preset {CHAT} needs {missing}")
     try:
         from multiway_document.kosmos2_5 import chat
@@ -38,7 +38,7 @@ def train_answers(
     return chat.train(
         output,
         data=data,
-        start_from=str(start_from),
+        init_from=str(init_from),
         epochs=CHAT_EPOCHS if epochs is None else epochs,
         learning_rate=CHAT_LEARNING_RATE if learning_rate is None else learning_rate,
         minutes=minutes,
@@ -52,7 +52,7 @@ def train_reader(
     *,
     preset: str,
     minutes: float | None,
-    start_from: Path | None,
+    init_from: Path | None,
     compiled: bool,
     device: str,
     seed: int,
@@ -62,8 +62,8 @@ def train_reader(
     Raises:
         InputError: no such preset or folder, or the training extra is not installed.
     """
-    if start_from is not None and not start_from.is_dir():
-        raise InputError(f"--start-from {start_from}: no such folder")
+    if init_from is not None and not init_from.is_dir():
+        raise InputError(f"--init-from {init_from}: no such folder")
     try:
         from multiway_document.kosmos2_5 import recipe
     except ModuleNotFoundError as error:
@@ -75,5 +75,5 @@ def train_reader(
         minutes=minutes,
         device=str(pick_device(device)),
         compiled=compiled,
-        start_from=start_from,
+        init_from=init_from,
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from multiway_blocks.kernels import dispatch
-from multiway_blocks.kernels.one_query import cpu as one_query
+from multiway_blocks.kernels.decode_attention import cpu as decode_attention
 from multiway_blocks.linear import Linear
 from multiway_blocks.position import Rotary
 
@@ -54,11 +54,13 @@ def attend(
     if (
         dropout == 0.0
         and query_BHTD.shape[2] == 1
-        and _suits_one_query(query_BHTD, key_BKSD, value_BKSD, mask)
+        and _suits_decode_attention(query_BHTD, key_BKSD, value_BKSD, mask)
     ):
         visible_BS = None if mask is None else mask[:, 0, 0].expand(len(query_BHTD), -1)
         scale = query_BHTD.shape[-1] ** -0.5
-        return one_query.forward(query_BHTD[:, :, 0], key_BKSD, value_BKSD, visible_BS, scale)[:, :, None]
+        return decode_attention.forward(query_BHTD[:, :, 0], key_BKSD, value_BKSD, visible_BS, scale)[
+            :, :, None
+        ]
     return nn.functional.scaled_dot_product_attention(
         query_BHTD,
         key_BKSD,
@@ -69,7 +71,7 @@ def attend(
     )
 
 
-def _suits_one_query(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> bool:
+def _suits_decode_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> bool:
     """Whether a decoding step on a CPU may take our kernel: ordinary tensors, no gradients, a mask of whole keys."""
     if query.device.type != "cpu" or dispatch.USE_REFERENCE or torch.compiler.is_compiling():
         return False
@@ -79,7 +81,7 @@ def _suits_one_query(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | N
         return False
     if mask is not None and (mask.dtype != torch.bool or mask.ndim != 4 or mask.shape[1:3] != (1, 1)):
         return False
-    return query.shape[-1] == value.shape[-1] and one_query.supports(query.dtype)
+    return query.shape[-1] == value.shape[-1] and decode_attention.supports(query.dtype)
 
 
 def _attend_plainly(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from multiway_blocks.kernels import dispatch
-from multiway_blocks.kernels.few_rows import cpu
+from multiway_blocks.kernels.skinny_gemm import cpu
 
 # Measured on one core with AVX-512 for matrices of 0.6 to 83 million elements. PyTorch's product of few rows with a
 # large matrix runs below the memory's speed; our kernel is near it up to eight rows, which is where arithmetic takes
@@ -21,8 +21,8 @@ _HAS_AMX = bool(torch.cpu.get_capabilities().get("amx_bf16"))
 def project(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x weight^T + bias`` as ``nn.functional.linear``: (..., I) and (O, I) -> (..., O).
 
-    For a few rows on a CPU, when no gradient is wanted, the product is computed by a kernel of ours that reads the
-    matrix once (:func:`multiway_blocks.kernels.few_rows.few_rows`), or as ``(weight x^T)^T``; the results differ by
+    For a few rows on a CPU, when no gradient is wanted, the product is computed by a kernel that reads the matrix
+    once (:func:`multiway_blocks.kernels.skinny_gemm.skinny_gemm`), or as ``(weight x^T)^T``; the results differ by
     rounding only. On GPUs and under ``torch.compile`` PyTorch's own product stands.
     """
     if weight.device.type != "cpu" or weight.numel() < _MIN_ELEMENTS or not _plain(x, weight, bias):

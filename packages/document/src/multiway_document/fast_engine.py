@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from multiway_blocks.vision import VisionEncoder
 
+from multiway_document.hallucination_filter import is_stray_reading, usual_x_height
 from multiway_document.kosmos2_5.line_reader import LineReader, LineReading, read_lines
 from multiway_document.markdown_layout import lines_to_markdown
 from multiway_document.result import Line, Page
@@ -19,7 +20,6 @@ from multiway_document.segmentation import (
     lies_sideways,
     prepare,
 )
-from multiway_document.stray_readings import is_stray_reading, usual_x_height
 
 LOW_CONFIDENCE = 0.5
 LINES_PER_EVENT = 8  # how many lines are read between two events of a stream

@@ -19,7 +19,7 @@ from multiway_core import hub
 from multiway_core.errors import InputError
 
 from multiway_event_vision.events import Events, EventStream, by_time
-from multiway_event_vision.result import SCHEMA, Counters, DetectionResult, ReadOut
+from multiway_event_vision.result import SCHEMA, Counters, DetectionResult, Prediction
 from multiway_event_vision.ssla_det import checkpoint
 from multiway_event_vision.ssla_det.cost import cost_of
 from multiway_event_vision.ssla_det.detections import DetectionConfig, Detections, detect
@@ -169,7 +169,7 @@ class DetectionRun:
             cost = cost.times(engines)
         return replace(self._counted, cost=cost)
 
-    def __iter__(self) -> Iterator[ReadOut]:
+    def __iter__(self) -> Iterator[Prediction]:
         """Yield a read-out every period, also where nothing came in; none of a stream without events.
 
         Holds one chunk and one period of the stream. Raises DataError from the stream; InputError: times that would
@@ -217,7 +217,7 @@ class DetectionRun:
         )
         return found
 
-    def _read_out(self, t: int, events: Events, found: Detections) -> ReadOut:
+    def _read_out(self, t: int, events: Events, found: Detections) -> Prediction:
         assert self._first is not None
         read = read_out(t, events, found)
         counted = self._counted
@@ -234,13 +234,13 @@ class DetectionRun:
         return read
 
 
-def read_out(t: int, events: Events, found: Detections) -> ReadOut:
+def read_out(t: int, events: Events, found: Detections) -> Prediction:
     """What was found at `t` microseconds, clipped to the sensor of `events`; boxes with nothing on it are left out."""
     assert found.time_M is not None
     edges = np.array([events.width, events.height] * 2, np.float32)
     boxes_M4 = found.boxes_M4.numpy().astype(np.float32).clip(0, edges)
     seen_M = (boxes_M4[:, 2:] > boxes_M4[:, :2]).all(axis=1)
-    return ReadOut(
+    return Prediction(
         t,
         boxes_M4[seen_M],
         found.score_M.numpy().astype(np.float32)[seen_M],

@@ -21,7 +21,7 @@ SCHEMA: Final = "multiway.event-detection/1"
 
 
 @dataclass(frozen=True)
-class ReadOut:
+class Prediction:
     """What the detector sees at one time, best box first."""
 
     t: int
@@ -119,7 +119,7 @@ class DetectionResult:
     head: dict[str, Any]
     """Schema, source, model, sensor and options: what the JSON has before its read-outs."""
     names: tuple[str, ...]
-    reads: list[ReadOut]
+    reads: list[Prediction]
     counters: Counters
 
     def to_json(self) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def train(
     epochs: float | None = None,
     minutes: float | None = None,
     device: str = "cpu",
-    start_from: Path | None = None,
+    init_from: Path | None = None,
     text: Literal["tfidf", "minilm"] = "tfidf",
     latest: MindData | None = None,
     about: About | None = None,
@@ -84,14 +84,14 @@ def train(
 
     preset: a name of `glocim.config.PRESETS`; ``config`` and ``recipe`` override what stands behind it.
     minutes: ends early, cleanly, with a checkpoint and a model of what was reached.
-    start_from: a model folder to fine-tune: its network, its texts' features and its numbers of categories.
+    init_from: a model folder to fine-tune: its network, its texts' features and its numbers of categories.
     text: where the preset takes given vectors: TF-IDF-SVD fitted on the log's news, or the frozen MiniLM encoder.
     latest: a later log over the same or more news (its ``news`` extend those of ``data``), whose histories the
         folder's graph, chains and readers are made of; the network does not see it.
     about: what the folder says of itself (source, simulated, max_age_days).
 
     Raises InputError (unknown preset, too little data), CheckpointError (another run in ``output``, or a
-    ``start_from`` that does not fit), DataError, OutputError.
+    ``init_from`` that does not fit), DataError, OutputError.
     """
     if preset not in PRESETS:
         raise InputError(f"unknown preset {preset!r}; there are: {', '.join(sorted(PRESETS))}")
@@ -99,8 +99,8 @@ def train(
     news, behaviors = data.news, data.behaviors
     source: TextSource | None = None
     first: TrainedRecommender | None = None
-    if start_from is not None:
-        first = model_folder.load(Path(start_from))
+    if init_from is not None:
+        first = model_folder.load(Path(init_from))
         config, source = first.model.config, first.text
         if config.user.startswith("lstur"):
             raise InputError(

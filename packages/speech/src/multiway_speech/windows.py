@@ -38,15 +38,15 @@ def stream_windows(
     options: TranscriptionOptions,
     seconds: float,
     *,
-    most_speakers: int | None = None,
+    max_speakers: int | None = None,
     on_heard: Callable[[float], None] | None = None,
 ) -> Iterator[Segment | Transcript]:
     """As ``AsrPipeline.stream``, in parts of at most ``seconds``; each part's segments come when it is done.
 
-    No two speakers of one part become one, unless there are more than ``most_speakers``. Raises InputError as the
+    No two speakers of one part become one, unless there are more than ``max_speakers``. Raises InputError as the
     pipeline does.
     """
-    known = Known(most_speakers)
+    known = Known(max_speakers)
     segments: list[Segment] = []
     problems: list[str] = []
     duration = 0.0

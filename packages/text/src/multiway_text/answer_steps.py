@@ -64,7 +64,7 @@ class AnswerSteps(Iterator[Event], Generic[Event]):
 
 
 @torch.inference_mode()
-def take_together(network: Any, steps: Sequence[AnswerSteps[Any]]) -> None:
+def batched_decode(network: Any, steps: Sequence[AnswerSteps[Any]]) -> None:
     """Let the network take the next step of all answers at once, as far as it is known.
 
     An answer is what it would be alone, but for the last bits of logits where the output matrix is in floating point.

@@ -18,7 +18,7 @@ from multiway_core.generation import stream
 from torch import Tensor, nn
 
 from multiway_text import scoring, systems
-from multiway_text.answer_steps import AnswerSteps, NextStep, take_together
+from multiway_text.answer_steps import AnswerSteps, NextStep, batched_decode
 from multiway_text.causal_lm import CausalLM, non_finite
 from multiway_text.chat_template import Message
 from multiway_text.sampling import Alternatives, SamplingOptions
@@ -177,7 +177,7 @@ class LanguageModel:
         next_step, most = NextStep(self.network), self.room(prompt, options.max_tokens)
         return AnswerSteps(self._steps(list(prompt), options, answers, most, next_step), next_step)
 
-    def take_together(self, answers: Sequence[AnswerSteps[list[Piece]]]) -> None:
+    def batched_decode(self, answers: Sequence[AnswerSteps[list[Piece]]]) -> None:
         """Compute the next step of several answers at once: each then only chooses its token.
 
         Worth it where a step of several rows costs little more than one of one row does, as on a BitNet (whose weights
@@ -185,7 +185,7 @@ class LanguageModel:
         """
         if isinstance(self.network, CausalLM):
             with self._turn:
-                take_together(self.network, answers)
+                batched_decode(self.network, answers)
 
     def _steps(
         self, prompt: list[int], options: SamplingOptions, answers: int, most: int, next_step: NextStep

@@ -185,7 +185,7 @@ def registered() -> dict[str, System]:
 def named(model_type: str) -> System:
     """A system by model type. Raises InputError."""
     if model_type not in registered():
-        raise InputError(f"system {model_type!r} is unknown; known are {', '.join(sorted(registered()))}")
+        raise InputError(f"arch {model_type!r} is unknown; known are {', '.join(sorted(registered()))}")
     return registered()[model_type]
 
 

@@ -32,14 +32,14 @@ class Run:
     """What a run is.
 
     Attributes:
-        system: model type of the registry, such as "bitnet" or "llama"; ignored where ``start_from`` says it.
+        system: model type of the registry, such as "bitnet" or "llama"; ignored where ``init_from`` says it.
         size: "tiny" or "small" (:data:`multiway_text.systems.SIZES`).
         vocab_size: of the BPE tokenizer that is trained first; 0 takes bytes.
         length: tokens of a sequence.
         batch_size: sequences of a step.
         train: the trainer's numbers.
-        start_from: a checkpoint to continue from, with its tokenizer.
-        most_tokens: of the training texts that are used.
+        init_from: a checkpoint to continue from, with its tokenizer.
+        max_tokens: of the training texts that are used.
     """
 
     train: TrainConfig
@@ -48,8 +48,8 @@ class Run:
     vocab_size: int = 2048
     length: int = 128
     batch_size: int = 16
-    start_from: Path | None = None
-    most_tokens: int | None = None
+    init_from: Path | None = None
+    max_tokens: int | None = None
 
 
 def next_token_loss(model: nn.Module, tokens_BT: Tensor) -> Loss:
@@ -93,9 +93,9 @@ def train(
     source = TextFiles(paths, field=field)
     words = _tokenizer(data, source, run)
     if not (data / "train" / "tokens.json").is_file():
-        TokenFile.write(data / "train", _Split(source, False), words, most=run.most_tokens)
+        TokenFile.write(data / "train", _Split(source, False), words, most=run.max_tokens)
         try:
-            TokenFile.write(data / "held-out", _Split(source, True), words, most=run.most_tokens)
+            TokenFile.write(data / "held-out", _Split(source, True), words, most=run.max_tokens)
         except InputError:  # fewer than 20 documents
             (data / "held-out").mkdir(exist_ok=True)
     tokens = TokenFile.open(data / "train")
@@ -164,8 +164,8 @@ def _tokenizer(data: Path, source: TextFiles, run: Run) -> TextTokenizer:
     """That of the checkpoint, that of an earlier start of this run, or a new one."""
     if (data / "tokenizer" / "tokenizer.json").is_file():
         return TextTokenizer.from_file(data / "tokenizer")
-    if run.start_from is not None:
-        words = systems.tokenizer_of(run.start_from)
+    if run.init_from is not None:
+        words = systems.tokenizer_of(run.init_from)
     elif run.vocab_size == 0:
         words = byte_tokenizer()
     else:
@@ -177,8 +177,8 @@ def _tokenizer(data: Path, source: TextFiles, run: Run) -> TextTokenizer:
 
 
 def _model(run: Run, words: TextTokenizer) -> tuple[systems.System, Any]:
-    if run.start_from is None:
+    if run.init_from is None:
         system = systems.named(run.system)
         return system, system.new(run.size, words.vocab_size, run.length)
-    system, path, _ = systems.find(run.start_from)
+    system, path, _ = systems.find(run.init_from)
     return system, system.load_to_train(path)

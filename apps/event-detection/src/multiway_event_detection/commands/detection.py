@@ -195,9 +195,9 @@ def train(
     minutes: Annotated[
         float | None, typer.Option("--minutes", min=0.1, help="Stop by then; the model is written as it is.")
     ] = None,
-    start_from: Annotated[
+    init_from: Annotated[
         str | None,
-        typer.Option("--start-from", metavar="MODEL", help="Begin with the weights of this model."),
+        typer.Option("--init-from", metavar="MODEL", help="Begin with the weights of this model."),
     ] = None,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
@@ -206,7 +206,7 @@ def train(
     from multiway_event_detection.training import train_detector
 
     folder = train_detector(
-        output, preset=preset, minutes=minutes, start_from=start_from, device=device, seed=seed
+        output, preset=preset, minutes=minutes, init_from=init_from, device=device, seed=seed
     )
     write_stdout(f"{folder}\n")
 

@@ -9,7 +9,7 @@ from multiway_core import hub, model_folder
 from multiway_event_vision.baselines.dense_cnn import DenseCnn, DenseCnnConfig, forward_flops
 from multiway_event_vision.baselines.dense_engine import DenseEngine
 from multiway_event_vision.pipeline import read_out
-from multiway_event_vision.result import ReadOut
+from multiway_event_vision.result import Prediction
 from multiway_event_vision.simulator.shapes import CLASS_NAMES
 from multiway_event_vision.ssla_det.detections import DetectionConfig, detect
 
@@ -36,7 +36,7 @@ class Beside:
         self._events = self._reads = 0
         self._seconds = 0.0
 
-    def read(self, read: ReadOut, start: int) -> list[Any]:
+    def read(self, read: Prediction, start: int) -> list[Any]:
         """What it sees at the time of `read`, as the viewer takes it."""
         started = time.thread_time()
         self._engine.push_events(read.events)

@@ -14,7 +14,7 @@ from multiway_event_vision.simulator import MovingShapes, SensorConfig, ShapesCo
 from numpy.typing import NDArray
 
 _SHAPES = ShapesConfig(duration_us=800_000)
-_CROWD = ShapesConfig(width=192, height=144, duration_us=600_000, least_shapes=5, most_shapes=6)
+_CROWD = ShapesConfig(width=192, height=144, duration_us=600_000, min_shapes=5, max_shapes=6)
 _FRAMES_PER_SECOND = 60
 _THUMBNAIL_WINDOW = 30_000  # microseconds
 _SEED = 3_000_000  # beyond the scenes of the training, validation and test splits

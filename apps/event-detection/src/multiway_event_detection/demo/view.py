@@ -11,7 +11,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from multiway_event_vision.events import Events
-    from multiway_event_vision.result import ReadOut
+    from multiway_event_vision.result import Prediction
 
 _PACKED = np.dtype([("t", "<u4"), ("x_p", "<u2"), ("y", "<u2")])
 
@@ -34,7 +34,7 @@ def packed(parts: Sequence[Events], start: int) -> str:
     return base64.b64encode(records.tobytes()).decode("ascii")
 
 
-def read_value(read: ReadOut, start: int) -> list[Any]:
+def read_value(read: Prediction, start: int) -> list[Any]:
     """[time, [[x1, y1, x2, y2, class, score, age], ...]] of a read-out."""
     boxes = [
         [*(round(float(side), 1) for side in box_4), int(label), round(float(score), 3), int(age)]

@@ -151,7 +151,7 @@ def _open_clip(video: str | None) -> Clip:
     if video is None:
         return shapes_clip()
     path = Path(video)
-    return read_clip(clip_name(path), open_frames(path, width=WIDTH), most_frames=MOST_FRAMES)
+    return read_clip(clip_name(path), open_frames(path, width=WIDTH), max_frames=MOST_FRAMES)
 
 
 def _events_picture(events: Events) -> Image:

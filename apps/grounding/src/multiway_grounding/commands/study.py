@@ -95,7 +95,7 @@ def train(
     preset: Annotated[
         str,
         typer.Option(
-            "--preset", help="fine-tune (--data, --start-from), or grounding-small or smoke (--assets)."
+            "--preset", help="fine-tune (--data, --init-from), or grounding-small or smoke (--assets)."
         ),
     ] = "fine-tune",
     data: Annotated[
@@ -106,9 +106,9 @@ def train(
             help='Rows {"image": PATH, "caption": ..., "phrases": [{"span": [start, end], "boxes": [...]}]}.',
         ),
     ] = None,
-    start_from: Annotated[
+    init_from: Annotated[
         str | None,
-        typer.Option("--start-from", metavar="MODEL", help="fine-tune: a Kosmos-2 folder or hub id."),
+        typer.Option("--init-from", metavar="MODEL", help="fine-tune: a Kosmos-2 folder or hub id."),
     ] = None,
     assets: Annotated[
         Path | None,
@@ -145,7 +145,7 @@ def train(
     folder = fine_tune(
         output,
         data=data,
-        start_from=start_from,
+        init_from=init_from,
         epochs=epochs,
         learning_rate=learning_rate,
         batch_size=batch_size,

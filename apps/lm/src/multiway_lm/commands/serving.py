@@ -18,17 +18,17 @@ def serve(
     name: Annotated[
         str | None, typer.Option("--name", help="What clients call the model. \\[default: as --model]")
     ] = None,
-    active: Annotated[
-        int, typer.Option("--active", min=1, max=256, help="Requests that run side by side.")
+    max_concurrency: Annotated[
+        int, typer.Option("--max-concurrency", min=1, max=256, help="Requests that run side by side.")
     ] = 8,
-    waiting: Annotated[
-        int, typer.Option("--waiting", min=0, max=10_000, help="Requests that wait; one more gets 429.")
+    max_queue: Annotated[
+        int, typer.Option("--max-queue", min=0, max=10_000, help="Requests that wait; one more gets 429.")
     ] = 64,
-    most_tokens: Annotated[
-        int, typer.Option("--most-tokens", min=1, help="Largest max_tokens of a request.")
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", min=1, help="Largest max_tokens of a request.")
     ] = 4096,
-    most_bytes: Annotated[
-        int, typer.Option("--most-bytes", min=1024, help="Largest body of a request; larger gets 413.")
+    max_bytes: Annotated[
+        int, typer.Option("--max-bytes", min=1024, help="Largest body of a request; larger gets 413.")
     ] = 1 << 20,
     api_key: Annotated[
         str | None,
@@ -45,10 +45,10 @@ def serve(
         host=host,
         port=port,
         name=name,
-        active=active,
-        waiting=waiting,
-        most_tokens=most_tokens,
-        most_bytes=most_bytes,
+        max_concurrency=max_concurrency,
+        max_queue=max_queue,
+        max_tokens=max_tokens,
+        max_bytes=max_bytes,
         api_key=api_key,
         device=device,
         dtype=dtype,

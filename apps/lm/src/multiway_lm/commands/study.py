@@ -102,23 +102,23 @@ def train(
     ],
     output: OutputOption = Path("training"),
     field: FieldOption = "text",
-    system: Annotated[
-        str, typer.Option("--system", help="The network: bitnet, llama, retnet, yoco, ...")
+    arch: Annotated[
+        str, typer.Option("--arch", help="The network: bitnet, llama, retnet, yoco, ...")
     ] = "llama",
     size: Annotated[str, typer.Option("--size", help="tiny, small or medium.")] = "tiny",
     vocab_size: Annotated[
         int, typer.Option("--vocab-size", min=0, help="Of the tokenizer trained first; 0 takes bytes.")
     ] = 2048,
-    start_from: Annotated[
+    init_from: Annotated[
         str | None,
-        typer.Option("--start-from", metavar="MODEL", help="Go on with this model and its tokenizer."),
+        typer.Option("--init-from", metavar="MODEL", help="Go on with this model and its tokenizer."),
     ] = None,
     steps: Annotated[int, typer.Option("--steps", min=1)] = 2000,
     learning_rate: Annotated[float, typer.Option("--learning-rate", min=0.0, help="The peak.")] = 2e-3,
     length: Annotated[int, typer.Option("--length", min=2, help="Tokens of a sequence.")] = 128,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Sequences of a step.")] = 16,
-    most_tokens: Annotated[
-        int | None, typer.Option("--most-tokens", min=1, help="Of the texts, no more than so many.")
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=1, help="Of the texts, no more than so many.")
     ] = None,
     minutes: MinutesOption = None,
     device: DeviceOption = "auto",
@@ -132,15 +132,15 @@ def train(
         paths,
         output,
         field=field,
-        system=system,
+        arch=arch,
         size=size,
         vocab_size=vocab_size,
-        start_from=start_from,
+        init_from=init_from,
         steps=steps,
         learning_rate=learning_rate,
         length=length,
         batch_size=batch_size,
-        most_tokens=most_tokens,
+        max_tokens=max_tokens,
         minutes=minutes,
         device=device,
         seed=seed,

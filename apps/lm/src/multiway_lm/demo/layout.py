@@ -41,7 +41,7 @@ def components(session: Session) -> Components:
     import gradio as gr
 
     defaults = session.model.tokenizer.defaults
-    most = session.most_tokens
+    most = session.max_tokens
 
     def value(recommended: float | None, otherwise: float) -> float:
         return otherwise if recommended is None else recommended

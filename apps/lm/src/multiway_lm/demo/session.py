@@ -47,7 +47,7 @@ class Session:
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
         self.can_chat = model.tokenizer.template is not None
-        self.most_tokens = max(2, min(1024, model.max_positions // 2))
+        self.max_tokens = max(2, min(1024, model.max_positions // 2))
 
     def answer(
         self, turns: Sequence[dict[str, str]], system: str, choice: Choice

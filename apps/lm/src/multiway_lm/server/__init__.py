@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from multiway_lm.model import CHAT_TEMPERATURE
 from multiway_lm.server import errors
 from multiway_lm.server.answers import Answer, Style, usage
-from multiway_lm.server.engine import ACTIVE, WAITING, Engine, Job
+from multiway_lm.server.engine import MAX_CONCURRENCY, MAX_QUEUE, Engine, Job
 from multiway_lm.server.errors import ApiError
 from multiway_lm.server.limits import MOST_BYTES, Gate
 from multiway_lm.server.schema import ChatRequest, CompletionRequest
@@ -32,22 +32,22 @@ def build_server(
     model: LanguageModel,
     *,
     name: str | None = None,
-    active: int = ACTIVE,
-    waiting: int = WAITING,
-    most_tokens: int = MOST_TOKENS,
-    most_bytes: int = MOST_BYTES,
+    max_concurrency: int = MAX_CONCURRENCY,
+    max_queue: int = MAX_QUEUE,
+    max_tokens: int = MOST_TOKENS,
+    max_bytes: int = MOST_BYTES,
     api_key: str | None = None,
 ) -> FastAPI:
     """The ASGI application.
 
     Args:
         model: serves all requests; ``name`` is what clients call it.
-        active, waiting: requests that run side by side, and that wait behind them; one more gets 429.
-        most_tokens: largest ``max_tokens`` of a request.
-        most_bytes: largest body of a request.
+        max_concurrency, max_queue: requests that run side by side, and that wait behind them; one more gets 429.
+        max_tokens: largest ``max_tokens`` of a request.
+        max_bytes: largest body of a request.
         api_key: if given, requests under /v1/ need it.
     """
-    engine = Engine(model, active=active, waiting=waiting)
+    engine = Engine(model, max_concurrency=max_concurrency, max_queue=max_queue)
     served = name or model.name
 
     @contextlib.asynccontextmanager
@@ -59,7 +59,7 @@ def build_server(
     app = FastAPI(
         title="multiway-lm", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url="/openapi.json"
     )
-    app.add_middleware(Gate, most_bytes=most_bytes, api_key=api_key)
+    app.add_middleware(Gate, max_bytes=max_bytes, api_key=api_key)
     errors.install(app)
     app.state.engine = engine
 
@@ -67,9 +67,9 @@ def build_server(
         if asked != served:
             message = f"there is no model {asked!r}; this server has {served!r}"
             raise ApiError(404, message, param="model", code="model_not_found")
-        if tokens is not None and tokens > most_tokens:
+        if tokens is not None and tokens > max_tokens:
             raise ApiError(
-                400, f"max_tokens {tokens}: this server gives at most {most_tokens}", param="max_tokens"
+                400, f"max_tokens {tokens}: this server gives at most {max_tokens}", param="max_tokens"
             )
 
     @app.get("/health")

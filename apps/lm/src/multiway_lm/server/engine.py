@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from multiway_text.language_model import LanguageModel, Piece
     from multiway_text.sampling import SamplingOptions
 
-ACTIVE, WAITING = 8, 64
+MAX_CONCURRENCY, MAX_QUEUE = 8, 64
 RETRY_SECONDS = 2
 
 
@@ -59,12 +59,14 @@ class Engine:
 
     Args:
         model: the model.
-        active: jobs that run side by side, each with a cache of its own.
-        waiting: jobs that may wait behind them; one more is refused with 429.
+        max_concurrency: jobs that run side by side, each with a cache of its own.
+        max_queue: jobs that may wait behind them; one more is refused with 429.
     """
 
-    def __init__(self, model: LanguageModel, *, active: int = ACTIVE, waiting: int = WAITING) -> None:
-        self.model, self.most_active, self.most_waiting = model, active, waiting
+    def __init__(
+        self, model: LanguageModel, *, max_concurrency: int = MAX_CONCURRENCY, max_queue: int = MAX_QUEUE
+    ) -> None:
+        self.model, self.max_concurrency, self.max_queue = model, max_concurrency, max_queue
         self.active: list[Job] = []
         self.waiting: deque[Job] = deque()
         self.changed = threading.Condition()
@@ -91,7 +93,7 @@ class Engine:
             if self.stopping:
                 raise ApiError(503, "the server is shutting down", kind="server_error")
             waiting = sum(not other.cancelled for other in self.waiting)
-            if waiting >= self.most_waiting + self.most_active - len(self.active):
+            if waiting >= self.max_queue + self.max_concurrency - len(self.active):
                 raise ApiError(
                     429,
                     f"{len(self.active)} requests run and {waiting} wait: try again later",
@@ -121,7 +123,7 @@ class Engine:
                 self.active.clear()
                 self.waiting.clear()
                 return False
-            while self.waiting and len(self.active) < self.most_active:
+            while self.waiting and len(self.active) < self.max_concurrency:
                 job = self.waiting.popleft()
                 if job.cancelled:
                     _close(job)
@@ -131,7 +133,7 @@ class Engine:
 
     def _read_together(self) -> None:
         jobs = [job for job in self.active if not job.cancelled and job.steps.next_step.tokens_BT is not None]
-        error = self._failure(lambda: self.model.take_together([job.steps for job in jobs]))
+        error = self._failure(lambda: self.model.batched_decode([job.steps for job in jobs]))
         if error is not None:  # how far their caches are is not known
             for job in jobs:
                 self._told(job, error)

@@ -17,10 +17,10 @@ _SECONDS = 30.0  # for a body to arrive
 
 
 class Gate:
-    """ASGI middleware: 413 for a larger body than ``most_bytes``, 408 for a slow one, 401 without the key."""
+    """ASGI middleware: 413 for a larger body than ``max_bytes``, 408 for a slow one, 401 without the key."""
 
-    def __init__(self, app: Any, *, most_bytes: int = MOST_BYTES, api_key: str | None = None) -> None:
-        self.app, self.most_bytes, self.api_key = app, most_bytes, api_key
+    def __init__(self, app: Any, *, max_bytes: int = MOST_BYTES, api_key: str | None = None) -> None:
+        self.app, self.max_bytes, self.api_key = app, max_bytes, api_key
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -38,7 +38,7 @@ class Gate:
             await _refuse(send, 408, f"the request did not arrive within {_SECONDS:.0f} s", None)
             return
         if body is None:
-            message = f"the request is larger than {self.most_bytes} bytes"
+            message = f"the request is larger than {self.max_bytes} bytes"
             await _refuse(send, 413, message, "request_too_large")
             return
         given = False
@@ -61,12 +61,12 @@ class Gate:
                 break
             part = message.get("body", b"")
             size += len(part)
-            if size <= self.most_bytes:
+            if size <= self.max_bytes:
                 parts.append(part)
             else:
                 parts.clear()
             more = message.get("more_body", False)
-        return b"".join(parts) if size <= self.most_bytes else None
+        return b"".join(parts) if size <= self.max_bytes else None
 
     def _knows(self, scope: Any) -> bool:
         header = dict(scope["headers"]).get(b"authorization", b"")

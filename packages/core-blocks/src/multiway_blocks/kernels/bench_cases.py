@@ -18,17 +18,17 @@ from torch.nn import functional
 
 from multiway_blocks.dilated import dilated_attend
 from multiway_blocks.kernels.adaln_modulate import adaln_modulate
-from multiway_blocks.kernels.few_rows import few_rows
+from multiway_blocks.kernels.decode_attention import decode_attention
 from multiway_blocks.kernels.gated_retention import gated_retention
 from multiway_blocks.kernels.gated_retention.reference import parallel, recurrent
 from multiway_blocks.kernels.int8_linear import int8_linear, layout
 from multiway_blocks.kernels.linear_cross_entropy import linear_cross_entropy, linear_distillation
 from multiway_blocks.kernels.moe_feedforward import moe_feedforward
-from multiway_blocks.kernels.one_query import one_query
 from multiway_blocks.kernels.relation_distillation import relation_distillation
 from multiway_blocks.kernels.rms_norm import rms_norm
 from multiway_blocks.kernels.rms_norm_quantize import reference as quantize_reference
 from multiway_blocks.kernels.rms_norm_quantize import rms_norm_quantize
+from multiway_blocks.kernels.skinny_gemm import skinny_gemm
 from multiway_blocks.kernels.ternary_linear import layout as ternary_layout
 from multiway_blocks.kernels.ternary_linear import ternary_linear
 
@@ -82,7 +82,7 @@ def rms_norm_quantize_cases(quick: bool) -> Iterator[Case]:
     )  # fmt: skip
 
 
-def few_rows_cases(quick: bool) -> Iterator[Case]:
+def skinny_gemm_cases(quick: bool) -> Iterator[Case]:
     """One token, a large matrix."""
     inputs, outputs = 2048, (1024 if quick else 8192)
 
@@ -91,14 +91,14 @@ def few_rows_cases(quick: bool) -> Iterator[Case]:
         weights = [torch.randn(outputs, inputs, dtype=dtype) for _ in range(_copies(size, quick))]
         return Case(
             f"1 x {inputs} -> {outputs}", _name(dtype), size, 2 * inputs * outputs,
-            _each(lambda w: few_rows(x, w), weights), "F.linear",
+            _each(lambda w: skinny_gemm(x, w), weights), "F.linear",
             _each(lambda w: functional.linear(x, w), weights), arithmetic=dtype,
         )  # fmt: skip
 
     yield from map(case, (torch.bfloat16, torch.float32))
 
 
-def one_query_cases(quick: bool) -> Iterator[Case]:
+def decode_attention_cases(quick: bool) -> Iterator[Case]:
     """A query behind a cache, four query heads a key head."""
     heads, keys, length, width = 16, 4, (256 if quick else 2048), 64
     q = torch.randn(1, heads, width)
@@ -110,7 +110,7 @@ def one_query_cases(quick: bool) -> Iterator[Case]:
 
     yield Case(
         f"{heads} heads of {width}, {keys} key heads, {length} keys", "float32", caches[0].numel() * 4,
-        4 * heads * length * width, _each(lambda c: one_query(q, c[0], c[1]), caches),
+        4 * heads * length * width, _each(lambda c: decode_attention(q, c[0], c[1]), caches),
         "scaled_dot_product_attention", _each(other, caches),
     )  # fmt: skip
 

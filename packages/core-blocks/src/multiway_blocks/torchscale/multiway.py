@@ -10,10 +10,10 @@ import torch
 from multiway_core.errors import InputError
 from torch import Tensor, nn
 
-from multiway_blocks.partitioned import Partitioned, Segment
+from multiway_blocks.modality_experts import ModalityExperts, Segment
 
 
-class MultiwayNetwork(Partitioned):
+class MultiwayNetwork(ModalityExperts):
     """``A`` is the module that is given, ``B`` a copy that is initialised anew.
 
     ``split_position``: -1 leads all tokens through A, 0 all through B, otherwise that many through A.

@@ -162,7 +162,7 @@ def train(
     output: Path,
     *,
     data: Path,
-    start_from: str,
+    init_from: str,
     epochs: float = 3.0,
     learning_rate: float = PAPER_LEARNING_RATE,
     batch_size: int = 8,
@@ -171,7 +171,7 @@ def train(
     device: str = "cpu",
     seed: int = 0,
 ) -> Path:
-    """Fine-tune ``start_from`` (a model folder or a hub id) on ``data`` and write ``output/model``; returns it.
+    """Fine-tune ``init_from`` (a model folder or a hub id) on ``data`` and write ``output/model``; returns it.
 
     A second call goes on from the last checkpoint, and ends with the weights of an uninterrupted run. ``minutes`` ends
     the run early, with a checkpoint and a model of what was reached. AdamW and its numbers are the paper's (section
@@ -184,11 +184,9 @@ def train(
     turns = read_turns(data)
     if epochs <= 0:
         raise InputError(f"epochs must be above 0, got {epochs:g}")
-    folder = hub.resolve(start_from)
+    folder = hub.resolve(init_from)
     if not checkpoint.has_decoder(folder):
-        raise InputError(
-            f"{start_from} has no decoder to fine-tune; start from KOSMOS-2.5 or a model like it"
-        )
+        raise InputError(f"{init_from} has no decoder to fine-tune; start from KOSMOS-2.5 or a model like it")
     model = checkpoint.load(folder, dtype=torch.float32)
     tokenizer = FileTokenizer.from_folder(folder, model.config.tokens)
     _require_same_data(output / "data.sha256", data)

@@ -216,13 +216,13 @@ def train(
     minutes: float | None = None,
     device: str = "cpu",
     compiled: bool = True,
-    start_from: Path | None = None,
+    init_from: Path | None = None,
 ) -> Path:
     """Render the lines, run the stages, and write the model folder ``output/model``; returns it.
 
     Every part resumes: finished shards and stages are kept, an unfinished stage goes on from its last checkpoint,
     and the weights are those of an uninterrupted run. ``minutes`` ends the run early, cleanly, with a checkpoint and
-    a model of what was reached. ``start_from`` is a model folder to fine-tune instead of random weights.
+    a model of what was reached. ``init_from`` is a model folder to fine-tune instead of random weights.
     Raises :class:`InputError` for an unknown preset.
     """
     if preset not in RECIPES:
@@ -231,15 +231,15 @@ def train(
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     pool = _rendered(output / "rendered", recipe.rendered_lines, seed)
     writes = any(stage.kind == "writing" for stage in recipe.stages)
-    has_written = start_from is not None and checkpoint.has_decoder(start_from)
+    has_written = init_from is not None and checkpoint.has_decoder(init_from)
     tokenizer = None
     if has_written or writes:
-        tokenizer = _tokenizer(output / "tokenizer.json", seed, start_from if has_written else None)
+        tokenizer = _tokenizer(output / "tokenizer.json", seed, init_from if has_written else None)
     compiled = compiled and recipe.worth_compiling
     reader = Reader(config)
     reader.reset_parameters(seed)
-    if start_from is not None:
-        load_reader(reader, start_from)
+    if init_from is not None:
+        load_reader(reader, init_from)
     for number, stage in enumerate(recipe.stages):
         folder = output / stage.name
         batches: BatchSource

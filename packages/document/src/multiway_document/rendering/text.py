@@ -11,7 +11,7 @@ import numpy as np
 from multiway_document.alphabet import ALPHABET, ASCII, restrict
 from multiway_document.rendering import corpus, generators
 from multiway_document.rendering.corpus import Corpus, Split
-from multiway_document.rendering.till import till_line
+from multiway_document.rendering.receipts import till_line
 
 RANDOM_SHARE, SHUFFLED_SHARE, GENERATED_SHARE, TILL_SHARE, WORDS_SHARE = 0.10, 0.07, 0.20, 0.18, 0.06
 UPPER_SHARE, TITLE_SHARE, ACCENTS_SHARE, MARKS_SHARE = 0.13, 0.05, 0.04, 0.10

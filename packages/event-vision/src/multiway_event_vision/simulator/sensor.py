@@ -40,7 +40,7 @@ class SensorConfig:
     threshold_on: float = 0.2
     threshold_off: float = 0.2
     threshold_sigma: float = 0.03  # standard deviation between pixels
-    least_threshold: float = 0.01
+    min_threshold: float = 0.01
     black: float = 0.01  # added to an intensity of 0 to 1 before the logarithm
     leak_hz: float = 0.1
     noise_hz: float = 0.0
@@ -48,9 +48,9 @@ class SensorConfig:
     cutoff_hz: float = 0.0  # of the filter in full light; 0 leaves it out
 
     def __post_init__(self) -> None:
-        if self.least_threshold <= 0 or min(self.threshold_on, self.threshold_off) < self.least_threshold:
+        if self.min_threshold <= 0 or min(self.threshold_on, self.threshold_off) < self.min_threshold:
             raise ConfigError(
-                f"thresholds {self.threshold_on} and {self.threshold_off}; expected at least {self.least_threshold} > 0"
+                f"thresholds {self.threshold_on} and {self.threshold_off}; expected at least {self.min_threshold} > 0"
             )
         if min(self.threshold_sigma, self.leak_hz, self.noise_hz, self.refractory_us, self.cutoff_hz) < 0:
             raise ConfigError(f"{self}: no sensor property can be negative")
@@ -82,7 +82,7 @@ class Sensor:
 
         def thresholds(mean: float) -> NDArray[np.float64]:
             drawn = mean + config.threshold_sigma * self._generator.standard_normal(count)
-            return np.maximum(drawn, config.least_threshold)
+            return np.maximum(drawn, config.min_threshold)
 
         self.threshold_on_P = thresholds(config.threshold_on)
         self.threshold_off_P = thresholds(config.threshold_off)

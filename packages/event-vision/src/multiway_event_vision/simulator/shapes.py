@@ -35,20 +35,20 @@ class ShapesConfig:
     height: int = 96
     duration_us: int = 100_000
     frames_per_second: int = 1000
-    least_shapes: int = 1
-    most_shapes: int = 3
+    min_shapes: int = 1
+    max_shapes: int = 3
     radius: tuple[float, float] = (9.0, 20.0)
     speed: tuple[float, float] = (60.0, 260.0)
     rotation: tuple[float, float] = (-4.0, 4.0)  # radians a second
     ground_speed: float = 25.0
     contrast: tuple[float, float] = (0.18, 0.4)  # of a shape against the ground's mean, brighter or darker
     texture: float = 0.12  # amplitude inside the shapes
-    least_visible: float = 0.25  # share of a shape that must be seen for a box
+    min_visible: float = 0.25  # share of a shape that must be seen for a box
 
     def __post_init__(self) -> None:
-        if not 1 <= self.least_shapes <= self.most_shapes <= 100:
+        if not 1 <= self.min_shapes <= self.max_shapes <= 100:
             raise ConfigError(
-                f"{self.least_shapes} to {self.most_shapes} shapes; expected 1 to 100, the lower first"
+                f"{self.min_shapes} to {self.max_shapes} shapes; expected 1 to 100, the lower first"
             )
         if 2 * self.radius[1] >= min(self.width, self.height) or self.radius[0] <= 1:
             raise ConfigError(
@@ -82,7 +82,7 @@ class MovingShapes:
         self.config = config = config or ShapesConfig()
         self.width, self.height = config.width, config.height
         generator = np.random.default_rng(seed)
-        count = int(generator.integers(config.least_shapes, config.most_shapes + 1))
+        count = int(generator.integers(config.min_shapes, config.max_shapes + 1))
         self.shapes = [self._drawn(generator) for _ in range(count)]
         lengths_W = np.exp(generator.uniform(np.log(_SHORTEST_WAVE), np.log(_LONGEST_WAVE), _WAVES))
         direction_W = generator.uniform(0, 2 * np.pi, _WAVES)
@@ -142,7 +142,7 @@ class MovingShapes:
         rows = []
         for track, shape in enumerate(self.shapes):
             lines, columns = np.nonzero(on_top_HW == track)
-            if not len(lines) or len(lines) < self.config.least_visible * whole[track]:
+            if not len(lines) or len(lines) < self.config.min_visible * whole[track]:
                 continue
             left, top = columns.min(), lines.min()
             size = columns.max() - left + 1, lines.max() - top + 1

@@ -41,7 +41,7 @@ class StreamConfig:
     read_outs: int = 4
     shortest_us: int = 100_000
     longest_us: int = 400_000
-    most_events: int = 25_000
+    max_events: int = 25_000
     """A stream that would have more begins later."""
     burn_in_us: int = 30_000
     """No read-out sooner after the stream's beginning."""
@@ -53,7 +53,7 @@ class StreamConfig:
     """Left and right may be swapped; or all eight ways to turn and mirror a square."""
     crop: tuple[int, int] | None = None
     """(height, width) of a random part of the sensor; None takes all of it."""
-    least_visible: float = 0.5
+    min_visible: float = 0.5
     """Share of a box that must lie inside the crop; what lies outside is cut off."""
 
     def __post_init__(self) -> None:
@@ -119,7 +119,7 @@ class StreamBatches:
         ends = recording.label_times[recording.label_times > config.burn_in_us * speed]
         late = ends[ends >= min(length, int(ends[-1]))]
         end = int(late[generator.integers(len(late))])
-        start = max(0, end - length, _when(recording.events, end, config.most_events))
+        start = max(0, end - length, _when(recording.events, end, config.max_events))
         between = ends[(ends > start + config.burn_in_us * speed) & (ends < end)]
         others = generator.choice(between, min(config.read_outs - 1, len(between)), replace=False)
         # Where labels are few, a time is asked for twice: every batch has the same number of read-outs.
@@ -246,7 +246,7 @@ def _crop(stream: _Stream, config: StreamConfig, generator: np.random.Generator)
         x2 = np.minimum(boxes.x - left + boxes.width, width)
         y2 = np.minimum(boxes.y - top + boxes.height, height)
         area = np.maximum(x2 - x1, 0) * np.maximum(y2 - y1, 0)
-        seen = (area >= config.least_visible * boxes.width * boxes.height) & (x2 > x1) & (y2 > y1)
+        seen = (area >= config.min_visible * boxes.width * boxes.height) & (x2 > x1) & (y2 > y1)
         found.append(replace(boxes, x=x1, y=y1, width=x2 - x1, height=y2 - y1)[seen])
     return replace(stream, events=cut, boxes=found)
 

@@ -14,7 +14,7 @@ import numpy as np
 from multiway_event_vision.labels.labelled import LabelledRecording, load_recordings, save_recordings
 from multiway_event_vision.simulator.shapes import ShapesConfig, shapes_recording
 
-TRAINING: Final = ShapesConfig(width=80, height=80, duration_us=400_000, most_shapes=2)
+TRAINING: Final = ShapesConfig(width=80, height=80, duration_us=400_000, max_shapes=2)
 """As dense with objects as the other one, and square, so that batches can turn scenes."""
 HELD_OUT: Final = ShapesConfig(width=128, height=96, duration_us=400_000)
 FIRST_SEED: Final = {"train": 0, "validation": 1_000_000, "test": 2_000_000}

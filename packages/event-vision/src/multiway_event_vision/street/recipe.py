@@ -33,13 +33,13 @@ _TRAIN = replace(RECIPES["shapes"].train, steps=700)
 
 RECIPE: Final = Recipe(
     replace(SIZES["ssla-s"], num_classes=len(CLASS_NAMES), class_names=CLASS_NAMES),
-    StreamConfig(read_outs=3, longest_us=300_000, most_events=8_000, burn_in_us=50_000, symmetry="mirror"),
+    StreamConfig(read_outs=3, longest_us=300_000, max_events=8_000, burn_in_us=50_000, symmetry="mirror"),
     _TRAIN,
     training=1600,
     validation=0,
 )
 DENSE: Final = DenseCnnConfig(num_classes=len(CLASS_NAMES))
-DENSE_STREAMS: Final = StreamConfig(most_events=15_000, burn_in_us=50_000, symmetry="mirror")
+DENSE_STREAMS: Final = StreamConfig(max_events=15_000, burn_in_us=50_000, symmetry="mirror")
 DENSE_TRAIN: Final = replace(
     _TRAIN, steps=1200, learning_rate=3e-3, optimizer="adamw", checkpoint_every_seconds=120
 )

@@ -27,10 +27,10 @@ class LabelConfig:
 
     every_us: int = 50_000
     recent_us: int = 100_000  # events that count are not older
-    least_events: int = 40
-    least_density: float = 0.08  # events a pixel of the box
-    least_side: float = 6.0
-    least_visible: float = 0.5  # share of the box on the sensor
+    min_events: int = 40
+    min_density: float = 0.08  # events a pixel of the box
+    min_side: float = 6.0
+    min_visible: float = 0.5  # share of the box on the sensor
 
     def __post_init__(self) -> None:
         if self.every_us < 1 or self.recent_us < 1:
@@ -79,9 +79,7 @@ def are_seen(events: Events, boxes: Boxes, config: LabelConfig) -> NDArray[np.bo
     top, bottom = np.maximum(boxes.y, 0), np.minimum(boxes.y + boxes.height, events.height)
     area = boxes.width * boxes.height
     visible = np.clip(right - left, 0, None) * np.clip(bottom - top, 0, None)
-    good = (visible >= config.least_visible * area) & (
-        np.minimum(boxes.width, boxes.height) >= config.least_side
-    )
+    good = (visible >= config.min_visible * area) & (np.minimum(boxes.width, boxes.height) >= config.min_side)
     for t in np.unique(boxes.t[good]):
         recent = events.between(int(t) - config.recent_us, int(t))
         # A count for every corner of a pixel: four of them give the events of a box.
@@ -91,5 +89,5 @@ def are_seen(events: Events, boxes: Boxes, config: LabelConfig) -> NDArray[np.bo
         here = np.flatnonzero(good & (boxes.t == t))
         x1, x2, y1, y2 = (np.round(side[here]).astype(int) for side in (left, right, top, bottom))
         inside = count_HW[y2, x2] - count_HW[y1, x2] - count_HW[y2, x1] + count_HW[y1, x1]
-        good[here] = inside >= np.maximum(config.least_events, config.least_density * visible[here])
+        good[here] = inside >= np.maximum(config.min_events, config.min_density * visible[here])
     return good

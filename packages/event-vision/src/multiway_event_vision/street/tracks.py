@@ -29,9 +29,9 @@ class TrackConfig:
     doubtful: float = 0.2  # boxes below are not looked at
     overlap: float = 0.3  # least intersection over union of a link
     longest_gap_us: int = 500_000
-    least_duration_us: int = 400_000
-    least_sightings: int = 4
-    least_mean_score: float = 0.4
+    min_duration_us: int = 400_000
+    min_sightings: int = 4
+    min_mean_score: float = 0.4
     smoothing_us: int = 80_000  # standard deviation of the average over time
 
     def __post_init__(self) -> None:
@@ -113,9 +113,9 @@ def boxes_of(tracks: Sequence[Track], times: NDArray[np.int64], config: TrackCon
 
 def _is_kept(track: Track, config: TrackConfig) -> bool:
     return (
-        len(track.times) >= config.least_sightings
-        and track.times[-1] - track.times[0] >= config.least_duration_us
-        and float(np.mean(track.scores)) >= config.least_mean_score
+        len(track.times) >= config.min_sightings
+        and track.times[-1] - track.times[0] >= config.min_duration_us
+        and float(np.mean(track.scores)) >= config.min_mean_score
     )
 
 

@@ -62,9 +62,9 @@ class Clip:
         return Frame(self.frames_THW3[index], int(self.times_T[index]))
 
 
-def read_clip(name: str, source: Frames, *, most_frames: int | None = None) -> Clip:
-    """The first `most_frames` of a source in memory. Raises DataError: fewer than two."""
-    frames = list(islice(source.frames(), most_frames))
+def read_clip(name: str, source: Frames, *, max_frames: int | None = None) -> Clip:
+    """The first `max_frames` of a source in memory. Raises DataError: fewer than two."""
+    frames = list(islice(source.frames(), max_frames))
     if len(frames) < 2:
         raise DataError(f"{name}: has {len(frames)} frame; expected 2 or more")
     return Clip(
@@ -86,7 +86,7 @@ def hidden_sensor(seed: Sequence[int]) -> SensorConfig:
         threshold_on=threshold,
         threshold_off=max(threshold * generator.uniform(*_OFF_TO_ON), _THRESHOLD[0] / 2),
         threshold_sigma=0.05,
-        least_threshold=_THRESHOLD[0] / 2,
+        min_threshold=_THRESHOLD[0] / 2,
         leak_hz=0.1,
         noise_hz=generator.uniform(*_NOISE_HZ),
         refractory_us=1000,

@@ -131,7 +131,7 @@ def recorded_clips(paths: Sequence[Path], recipe: Recipe, seed: int) -> list[Cli
         raise InputError("no clips to train on; give videos or folders of pictures")
     found = []
     for number, path in enumerate(paths):
-        whole = read_clip(clip_name(path), open_frames(path, width=WIDTH), most_frames=MOST_FRAMES)
+        whole = read_clip(clip_name(path), open_frames(path, width=WIDTH), max_frames=MOST_FRAMES)
         sensors = [hidden_sensor([seed, number, sensor]) for sensor in range(recipe.sensors)]
         part = cut(whole, 0, TRAINED_SHARE)
         found.append(record(part, sensors, seed=seed + recipe.sensors * number, sub_frames=recipe.sub_frames))

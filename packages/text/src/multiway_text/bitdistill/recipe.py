@@ -97,7 +97,7 @@ FURTHER = Recipe(
     frozen_layers=5,
     train=replace(Recipe().train, steps=185, learning_rate=6e-4, warmup_steps=10, ema_decay=0.98, seed=2),
 )
-"""What a written student learns on with (``start_from`` of :func:`run`): some prompts again, new words, and the facts
+"""What a written student learns on with (``init_from`` of :func:`run`): some prompts again, new words, and the facts
 as often as they need; the first layers stay, for the time it saves."""
 
 
@@ -268,18 +268,18 @@ def run(
     recipe: Recipe | None = None,
     *,
     asked: Sequence[Prompt] | None = None,
-    start_from: Path | None = None,
+    init_from: Path | None = None,
     stop_after_seconds: float | None = None,
     on_checkpoint: Callable[[int, BitNet], None] | None = None,
 ) -> None:
     """Distil a teacher (GGUF, LLaMA-like, ChatML) into a model folder ``out``; ``work`` keeps what takes long.
 
     ``asked`` are the prompts, those with an answer to be learnt as they are; None: the simple English ones of
-    :mod:`multiway_text.bitdistill.prompts`. ``start_from``: the folder of an earlier student of this teacher, which
+    :mod:`multiway_text.bitdistill.prompts`. ``init_from``: the folder of an earlier student of this teacher, which
     learns on (by :data:`FURTHER` where no recipe is given); None makes a new one. Raises InputError where there is
     nothing to learn from.
     """
-    recipe = recipe or (Recipe() if start_from is None else FURTHER)
+    recipe = recipe or (Recipe() if init_from is None else FURTHER)
     if out.is_dir() and any(out.iterdir()):
         raise InputError(
             f"{out}: not empty; give a new folder for the model"
@@ -296,10 +296,10 @@ def run(
     teach(Teacher(model, tokenizer), train_on, work / "answers", max_answer=recipe.max_answer)
     answered = answers_in(work / "answers")
     torch.manual_seed(recipe.train.seed)
-    if start_from is None:
+    if init_from is None:
         student, small, kept_V = make_student(model, tokenizer, answered, known, recipe)
     else:
-        student, small, kept_V = read_student(start_from, tokenizer)
+        student, small, kept_V = read_student(init_from, tokenizer)
     taught = make_examples(tokenizer, small, answered)
     given = [example(small, p.text, p.answer or "") for p in known for _ in range(p.times)]
     examples = mixed(taught, given, recipe.known_share) if given else taught

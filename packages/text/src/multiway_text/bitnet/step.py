@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from multiway_blocks.bitlinear import RMSNormQuantize, TernaryLinear
 from multiway_blocks.kernels import dispatch, native
-from multiway_blocks.kernels.one_query import cpu as one_query
+from multiway_blocks.kernels.decode_attention import cpu as decode_attention
 from multiway_blocks.kernels.rms_norm_quantize import cpu as rms_norm_quantize
 from multiway_blocks.kernels.ternary_linear import cpu as ternary_linear
 from multiway_blocks.kernels.ternary_linear import layout
@@ -41,7 +41,7 @@ def _functions() -> dict[tuple[str, torch.dtype], Callable[..., None]]:
 @functools.cache
 def _kernels(dtype: torch.dtype) -> Any:
     """Addresses of the kernels' machine code; None where some of it, or the step's own, is missing."""
-    kernels = (ternary_linear, rms_norm_quantize, one_query)
+    kernels = (ternary_linear, rms_norm_quantize, decode_attention)
     if dtype not in _NAMES or not _functions() or not all(kernel.supports(dtype) for kernel in kernels):
         return None
     return _Kernels(*(kernel.address(dtype) for kernel in kernels))

@@ -96,7 +96,7 @@ def train(
     output: Path,
     *,
     data: Path,
-    start_from: str,
+    init_from: str,
     epochs: float = 3.0,
     learning_rate: float = PAPER_LEARNING_RATE,
     batch_size: int = 8,
@@ -106,7 +106,7 @@ def train(
     device: str = "cpu",
     seed: int = 0,
 ) -> Path:
-    """Fine-tune ``start_from`` (a model folder or a hub id) on ``data`` and write ``output/model``; returns it.
+    """Fine-tune ``init_from`` (a model folder or a hub id) on ``data`` and write ``output/model``; returns it.
 
     The data are what :func:`read_captions` takes. The numbers are the paper's instruction tuning: AdamW (0.9, 0.98),
     weight decay 0.01, linear decay to 0 from 1e-5, all parameters trained (``freeze_tower`` leaves out the vision
@@ -120,7 +120,7 @@ def train(
     samples = read_captions(data)
     if epochs <= 0:
         raise InputError(f"epochs must be above 0, got {epochs:g}")
-    model, processor = checkpoint.load_pretrained(start_from, dtype=torch.float32)
+    model, processor = checkpoint.load_pretrained(init_from, dtype=torch.float32)
     batches = CaptionBatches(samples, processor, batch_size=batch_size, seed=seed)
     _require_same_data(output / "data.sha256", data)
     steps = max(1, round(epochs * len(samples) / (batch_size * accumulation)))
@@ -140,7 +140,7 @@ def train(
     model.vision.requires_grad_(not freeze_tower)
     trainer = Trainer(model, caption_objective, batches, config, output, device=device)
     trainer.fit(stop_after_seconds=None if minutes is None else 60 * minutes)
-    return _export(model.to("cpu"), output / "model", checkpoint.find(start_from))
+    return _export(model.to("cpu"), output / "model", checkpoint.find(init_from))
 
 
 def _require_same_data(record: Path, data: Path) -> None:

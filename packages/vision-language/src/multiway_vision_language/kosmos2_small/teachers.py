@@ -144,13 +144,13 @@ class CenterNet:
         *,
         size: int = 512,
         most: int = 30,
-        least_score: float = 0.25,
+        min_score: float = 0.25,
     ) -> None:
         self.tower = tower
         self.classes = classes
         self.size = size
         self.most = most
-        self.least_score = least_score
+        self.min_score = min_score
 
     @torch.inference_mode()
     def __call__(self, picture: Image.Image) -> list[tuple[str, NormalBox, float]]:
@@ -170,7 +170,7 @@ class CenterNet:
             corners = (4 * x - left, 4 * y - top, 4 * x + right, 4 * y + bottom)
             a, b, c, d = (min(1.0, max(0.0, corner / self.size)) for corner in corners)
             box = (a, b, c, d)
-            if value < self.least_score:
+            if value < self.min_score:
                 break
             if c > a and d > b and all(box_iou(box, other) < _MOST_SHARED for _, other, _ in found):
                 found.append((self.classes[kind], box, value))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from multiway_blocks.attention import Attention, padding_mask
 from multiway_blocks.feedforward import FeedForward
-from multiway_blocks.partitioned import Partitioned, Segment
+from multiway_blocks.modality_experts import ModalityExperts, Segment
 from multiway_blocks.position import LearnedPositions, distance_buckets
 from torch import Tensor, nn
 
@@ -24,7 +24,7 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
         self.attention = Attention(config.hidden_size, config.num_heads, bias=True)
-        self.expert = Partitioned(
+        self.expert = ModalityExperts(
             lambda: nn.Sequential(
                 nn.LayerNorm(config.hidden_size, eps=config.norm_eps),
                 FeedForward(config.hidden_size, config.inner_size),

@@ -3,7 +3,7 @@
 // A code is the weight plus 128, so products are of unsigned by signed bytes, which processors have an instruction for; the
 // surplus, 128 times the sum of x, is subtracted at the end. Sums of a byte of x are int32 and exact up to 65,000 inputs.
 //
-// The matrix is read from memory once for four rows, which is what the time goes to. As in few_rows/cpu.cpp, the outputs
+// The matrix is read from memory once for four rows, which is what the time goes to. As in skinny_gemm/cpu.cpp, the outputs
 // are cut into as many parts as there are streams, because a core reads fastest along a few long ones; further rows find
 // a piece of each part in the second-level cache. Outputs are dealt out to threads; integers add up alike in any order.
 

@@ -3,7 +3,7 @@
 // A code is the weight plus one (0, 1, 2), so products are of unsigned by signed bytes, which processors have an
 // instruction for; the surplus, the sum of x, is subtracted at the end. All sums are int32 and exact.
 //
-// Few rows: the packed matrix is read from memory once, which is what the time goes to. As in few_rows/cpu.cpp, the
+// Few rows: the packed matrix is read from memory once, which is what the time goes to. As in skinny_gemm/cpu.cpp, the
 // outputs are cut into as many parts as there are streams, because a core reads fastest along a few long ones.
 // More rows: a panel of outputs is unpacked into the first-level cache and used for all rows, by blocks of outputs x
 // rows that fill the registers. Outputs are dealt out to threads; integers add up alike in any order.

@@ -6,12 +6,12 @@ from multiway_core.errors import InputError
 from torch import Tensor
 
 from multiway_blocks.kernels.dispatch import USE_REFERENCE
-from multiway_blocks.kernels.few_rows import operators, reference
+from multiway_blocks.kernels.skinny_gemm import operators, reference
 
-__all__ = ["few_rows"]
+__all__ = ["skinny_gemm"]
 
 
-def few_rows(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def skinny_gemm(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x weight^T + bias``, as ``nn.functional.linear``, reading the matrix once for all rows.
 
     Meant for 1 to 16 rows; any number is right. Sums are in float32 (float64 for float64 input) and each output is
@@ -30,16 +30,16 @@ def few_rows(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         InputError: shapes, data types or devices do not fit, or `x` is not floating point.
     """
     if x.ndim == 0 or not x.is_floating_point():
-        raise InputError(f"few_rows: x is {_name(x)}, expected floating point (..., I)")
+        raise InputError(f"skinny_gemm: x is {_name(x)}, expected floating point (..., I)")
     if weight.ndim != 2 or weight.shape[1] != x.shape[-1] or not _alike(weight, x):
         raise InputError(
-            f"few_rows: weight is {_name(weight)}, expected {x.dtype} (O, {x.shape[-1]}) on {x.device}"
+            f"skinny_gemm: weight is {_name(weight)}, expected {x.dtype} (O, {x.shape[-1]}) on {x.device}"
         )
     if bias is not None and (bias.shape != weight.shape[:1] or not _alike(bias, x)):
         expected = f"{x.dtype} {tuple(weight.shape[:1])} on {x.device}"
-        raise InputError(f"few_rows: bias is {_name(bias)}, expected {expected}")
+        raise InputError(f"skinny_gemm: bias is {_name(bias)}, expected {expected}")
     rows = x.reshape(-1, x.shape[-1]) if x.shape[-1] else x.new_empty(x.shape[:-1].numel(), 0)
-    y = (reference.forward if USE_REFERENCE else operators.few_rows)(rows, weight, bias)
+    y = (reference.forward if USE_REFERENCE else operators.skinny_gemm)(rows, weight, bias)
     return y.view(*x.shape[:-1], weight.shape[0])
 
 

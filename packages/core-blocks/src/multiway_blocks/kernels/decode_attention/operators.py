@@ -11,32 +11,33 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from multiway_blocks.kernels.one_query import cpu, reference
+from multiway_blocks.kernels.decode_attention import cpu, reference
 
 torch.library.define(
-    "multiway::one_query", "(Tensor query, Tensor key, Tensor value, Tensor? visible, float scale) -> Tensor"
+    "multiway::decode_attention",
+    "(Tensor query, Tensor key, Tensor value, Tensor? visible, float scale) -> Tensor",
 )
-one_query = torch.ops.multiway.one_query.default
+decode_attention = torch.ops.multiway.decode_attention.default
 
 
 def _implementation(query: Tensor) -> ModuleType:
     return cpu if query.is_cpu and cpu.supports(query.dtype) else reference
 
 
-@torch.library.impl("multiway::one_query", "CompositeExplicitAutograd")
+@torch.library.impl("multiway::decode_attention", "CompositeExplicitAutograd")
 def _(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, scale: float) -> Tensor:
     return _implementation(query).forward(query, key, value, visible, scale)
 
 
-@torch.library.register_fake("multiway::one_query")
+@torch.library.register_fake("multiway::decode_attention")
 def _(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, scale: float) -> Tensor:
     return query.new_empty(query.shape)
 
 
 def _gradient(ctx: Any, grad: Tensor) -> NoReturn:
     raise NotImplementedError(
-        "one_query has no derivatives; its definition has, and runs with MULTIWAY_KERNELS=reference"
+        "decode_attention has no derivatives; its definition has, and runs with MULTIWAY_KERNELS=reference"
     )
 
 
-torch.library.register_autograd("multiway::one_query", _gradient)
+torch.library.register_autograd("multiway::decode_attention", _gradient)

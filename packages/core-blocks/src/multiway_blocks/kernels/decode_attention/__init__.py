@@ -5,13 +5,13 @@ from __future__ import annotations
 from multiway_core.errors import InputError
 from torch import Tensor
 
+from multiway_blocks.kernels.decode_attention import operators, reference
 from multiway_blocks.kernels.dispatch import USE_REFERENCE
-from multiway_blocks.kernels.one_query import operators, reference
 
-__all__ = ["one_query"]
+__all__ = ["decode_attention"]
 
 
-def one_query(
+def decode_attention(
     query_BHD: Tensor,
     key_BKSD: Tensor,
     value_BKSD: Tensor,
@@ -36,21 +36,21 @@ def one_query(
         InputError: shapes, data types or devices do not fit.
     """
     if query_BHD.ndim != 3 or not query_BHD.is_floating_point() or 0 in query_BHD.shape[1:]:
-        raise InputError(f"one_query: query is {_name(query_BHD)}, expected floating point (B, H, D)")
+        raise InputError(f"decode_attention: query is {_name(query_BHD)}, expected floating point (B, H, D)")
     B, H, D = query_BHD.shape
     shape = (B, key_BKSD.shape[1], key_BKSD.shape[2], D) if key_BKSD.ndim == 4 else None
     for name, tensor in (("key", key_BKSD), ("value", value_BKSD)):
         if tensor.shape != shape or H % max(1, shape[1]) or not shape[1] or not _alike(tensor, query_BHD):
             expected = f"{query_BHD.dtype} ({B}, K, S, {D}) on {query_BHD.device}, K a divisor of {H}"
-            raise InputError(f"one_query: {name} is {_name(tensor)}, expected {expected}")
+            raise InputError(f"decode_attention: {name} is {_name(tensor)}, expected {expected}")
     if visible_BS is not None and (
         visible_BS.shape != (B, key_BKSD.shape[2])
         or str(visible_BS.dtype) != "torch.bool"
         or visible_BS.device != query_BHD.device
     ):
         expected = f"torch.bool {(B, key_BKSD.shape[2])} on {query_BHD.device}"
-        raise InputError(f"one_query: visible is {_name(visible_BS)}, expected {expected}")
-    function = reference.forward if USE_REFERENCE else operators.one_query
+        raise InputError(f"decode_attention: visible is {_name(visible_BS)}, expected {expected}")
+    function = reference.forward if USE_REFERENCE else operators.decode_attention
     return function(query_BHD, key_BKSD, value_BKSD, visible_BS, D**-0.5 if scale is None else scale)
 
 

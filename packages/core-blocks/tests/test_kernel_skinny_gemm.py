@@ -16,7 +16,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from multiway_blocks.kernels.few_rows import cpu, few_rows, operators, reference
+from multiway_blocks.kernels.skinny_gemm import cpu, operators, reference, skinny_gemm
 from multiway_core.errors import InputError
 from torch import Tensor
 
@@ -79,7 +79,7 @@ def test_cpu_built_for_lesser_machines(built_for_lesser_machine: Callable[[Modul
 def test_cpu_without_compiler_the_definition_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "_functions", dict)
     x, weight = draw(3, 20, dtype=torch.float32, seed=0), draw(5, 20, dtype=torch.float32, seed=1)
-    assert torch.equal(few_rows(x, weight), reference.forward(x, weight, None))
+    assert torch.equal(skinny_gemm(x, weight), reference.forward(x, weight, None))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -100,7 +100,7 @@ def test_the_same_bits_for_any_number_of_threads() -> None:
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            results.append(few_rows(x, weight))
+            results.append(skinny_gemm(x, weight))
     finally:
         torch.set_num_threads(before)
     assert torch.equal(results[0], results[1])
@@ -110,16 +110,16 @@ def test_the_same_bits_for_any_number_of_threads() -> None:
 def test_environment_forces_the_definition() -> None:
     code = """
 import torch
-from multiway_blocks.kernels.few_rows import cpu, few_rows
-from multiway_blocks.kernels.one_query import cpu as other, one_query
+from multiway_blocks.kernels.skinny_gemm import cpu, skinny_gemm
+from multiway_blocks.kernels.decode_attention import cpu as other, decode_attention
 from multiway_blocks.attention import attend
 from multiway_blocks.linear import project
 with torch.no_grad():
-    few_rows(torch.ones(2, 3), torch.ones(4, 3))
+    skinny_gemm(torch.ones(2, 3), torch.ones(4, 3))
     project(torch.ones(1, 1024), torch.ones(1024, 1024))
     attend(*torch.ones(3, 1, 2, 1, 4))
 q = torch.ones(1, 2, 4, requires_grad=True)
-one_query(q, *torch.ones(2, 1, 2, 3, 4)).sum().backward()  # which only the definition can
+decode_attention(q, *torch.ones(2, 1, 2, 3, 4)).sum().backward()  # which only the definition can
 assert not cpu._functions.cache_info().currsize and not other._functions.cache_info().currsize
 """
     environment = os.environ | {"MULTIWAY_KERNELS": "reference"}
@@ -133,7 +133,7 @@ def test_public_function_on_strided_input(dtype: torch.dtype) -> None:
     x = draw(6, 2, 22, dtype=dtype, seed=0).transpose(0, 1)[..., ::2].requires_grad_()
     weight = draw(11, 7, dtype=dtype, seed=1).t().requires_grad_()
     bias = draw(14, dtype=dtype, seed=2)[::2].requires_grad_()
-    y = few_rows(x, weight, bias)
+    y = skinny_gemm(x, weight, bias)
     expected = torch.nn.functional.linear(x.double(), weight.double(), bias.double())
     eps = torch.finfo(dtype).eps
     torch.testing.assert_close(
@@ -149,9 +149,9 @@ def test_public_function_on_strided_input(dtype: torch.dtype) -> None:
 def test_gradcheck() -> None:
     x, weight = (draw(*shape, dtype=torch.float64, seed=0).requires_grad_() for shape in ((3, 5), (4, 5)))
     bias = draw(4, dtype=torch.float64, seed=2).requires_grad_()
-    assert torch.autograd.gradcheck(few_rows, (x, weight, bias))
-    assert torch.autograd.gradcheck(few_rows, (x, weight))
-    assert torch.autograd.gradgradcheck(few_rows, (x, weight, bias))
+    assert torch.autograd.gradcheck(skinny_gemm, (x, weight, bias))
+    assert torch.autograd.gradcheck(skinny_gemm, (x, weight))
+    assert torch.autograd.gradgradcheck(skinny_gemm, (x, weight, bias))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -160,7 +160,7 @@ def test_opcheck(dtype: torch.dtype) -> None:
     bias = draw(8, dtype=dtype, seed=1).requires_grad_()
     strided = draw(16, 3, dtype=dtype, seed=2).t().requires_grad_()
     for arguments in ((x, weight, bias), (strided, weight, None)):
-        torch.library.opcheck(operators.few_rows, arguments)
+        torch.library.opcheck(operators.skinny_gemm, arguments)
 
 
 class Block(torch.nn.Module):
@@ -169,7 +169,7 @@ class Block(torch.nn.Module):
         self.linear = torch.nn.Linear(16, 8)
 
     def forward(self, x: Tensor) -> Tensor:
-        return few_rows(x * 2, self.linear.weight, self.linear.bias).sin()
+        return skinny_gemm(x * 2, self.linear.weight, self.linear.bias).sin()
 
 
 def test_compiles_without_graph_break() -> None:
@@ -190,7 +190,7 @@ def test_exports_as_one_node() -> None:
     x = draw(4, 16, dtype=torch.float32, seed=0)
     program = torch.export.export(block, (x,), dynamic_shapes=({0: torch.export.Dim("rows")},))
     names = [str(node.target) for node in program.graph.nodes if "multiway" in str(node.target)]
-    assert names == ["multiway.few_rows.default"]
+    assert names == ["multiway.skinny_gemm.default"]
     torch.testing.assert_close(program.module()(x), block(x))
 
 
@@ -207,7 +207,7 @@ def test_exports_as_one_node() -> None:
 )
 def test_bad_arguments(x: Tensor, weight: Tensor, bias: Tensor | None, message: str) -> None:
     with pytest.raises(InputError) as caught:
-        few_rows(x, weight, bias)
+        skinny_gemm(x, weight, bias)
     assert message in str(caught.value)
 
 
@@ -223,7 +223,7 @@ def test_interpreter() -> None:
 @pytest.mark.skipif(not INTERPRETED, reason="run by test_interpreter, in a process of its own")
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.float16])
 def test_triton_interpreted(dtype: torch.dtype) -> None:
-    from multiway_blocks.kernels.few_rows import triton
+    from multiway_blocks.kernels.skinny_gemm import triton
 
     # The interpreter rounds to bfloat16 by cutting off bits: right to one unit there, not to a half.
     check(triton, dtype, ulps=1.0 if dtype == torch.bfloat16 else 0.5)
@@ -231,7 +231,7 @@ def test_triton_interpreted(dtype: torch.dtype) -> None:
 
 @pytest.mark.skipif(not INTERPRETED, reason="run by test_interpreter, in a process of its own")
 def test_triton_interpreted_with_divided_inputs() -> None:
-    from multiway_blocks.kernels.few_rows import triton
+    from multiway_blocks.kernels.skinny_gemm import triton
 
     assert triton.tile(torch.float32, 40, 1100)[1] > 1
     x, weight, bias = (draw(*shape, dtype=torch.float32, seed=0) for shape in ((3, 1100), (40, 1100), (40,)))
@@ -244,7 +244,7 @@ def test_triton_interpreted_with_divided_inputs() -> None:
 def test_triton_on_gpu(dtype: torch.dtype) -> None:
     x, weight, bias = (draw(*shape, dtype=dtype, seed=0) for shape in ((5, 3072), (1000, 3072), (1000,)))
     exact = x.double() @ weight.double().t() + bias.double()
-    y = few_rows(x.cuda(), weight.cuda(), bias.cuda()).cpu()
+    y = skinny_gemm(x.cuda(), weight.cuda(), bias.cuda()).cpu()
     torch.testing.assert_close(y.double(), exact, rtol=2 * torch.finfo(dtype).eps, atol=1e-2)
 
 
@@ -253,7 +253,7 @@ def test_triton_on_gpu(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", ["bf16", "fp32"])
 def test_triton_compiles_ahead_of_time(capability: int, dtype: str, tmp_path: Path) -> None:
     triton = pytest.importorskip("triton")
-    from multiway_blocks.kernels.few_rows import triton as kernels
+    from multiway_blocks.kernels.skinny_gemm import triton as kernels
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 

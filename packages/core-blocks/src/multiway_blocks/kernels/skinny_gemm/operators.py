@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multiway_blocks.kernels.few_rows import cpu, reference
+from multiway_blocks.kernels.skinny_gemm import cpu, reference
 
-torch.library.define("multiway::few_rows", "(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
-few_rows = torch.ops.multiway.few_rows.default
+torch.library.define("multiway::skinny_gemm", "(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
+skinny_gemm = torch.ops.multiway.skinny_gemm.default
 
 
 def _implementation(x: Tensor) -> ModuleType:
@@ -22,19 +22,19 @@ def _implementation(x: Tensor) -> ModuleType:
     if x.is_cpu:
         return cpu if cpu.supports(x.dtype) else reference
     if x.is_cuda:
-        from multiway_blocks.kernels.few_rows import triton  # not installed on every system
+        from multiway_blocks.kernels.skinny_gemm import triton  # not installed on every system
 
         return triton if triton.supports(x.dtype, x.shape[0]) else reference
     return reference
 
 
-@torch.library.impl("multiway::few_rows", "CompositeExplicitAutograd")
+@torch.library.impl("multiway::skinny_gemm", "CompositeExplicitAutograd")
 def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     bias = None if bias is None else bias.contiguous()
     return _implementation(x).forward(x.contiguous(), weight.contiguous(), bias)
 
 
-@torch.library.register_fake("multiway::few_rows")
+@torch.library.register_fake("multiway::skinny_gemm")
 def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return x.new_empty(x.shape[0], weight.shape[0])
 
@@ -48,4 +48,4 @@ def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Ten
     return reference.backward(grad, x, weight, ctx.needs_input_grad)
 
 
-torch.library.register_autograd("multiway::few_rows", _gradient, setup_context=_save)
+torch.library.register_autograd("multiway::skinny_gemm", _gradient, setup_context=_save)

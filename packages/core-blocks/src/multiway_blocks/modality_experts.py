@@ -5,7 +5,7 @@ Shape suffixes: B batch, T tokens, E input size.
 The systems differ in what they partition, not in how. BEiT-3's released layers partition the four projections, all
 norms and the feed-forward network (experts "vision", "text"); its paper and VLMo partition the feed-forward network,
 with a third expert "pair" in the top layers, where one segment covers both modalities; VLMo also shares the first
-norm and puts text before the image. Each system's block builds a `Partitioned` around the parts that it partitions
+norm and puts text before the image. Each system's block builds a `ModalityExperts` around the parts that it partitions
 and hands the same segments to all of them; attention itself stays joint.
 """
 
@@ -20,7 +20,7 @@ Segment = tuple[int, int, str]
 """Tokens ``start`` to ``stop`` (exclusive) go through ``expert``."""
 
 
-class Partitioned(nn.Module):
+class ModalityExperts(nn.Module):
     """As many modules as there are experts; each token goes through its own.
 
     Args:

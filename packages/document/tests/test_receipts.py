@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from multiway_document.alphabet import ALPHABET
-from multiway_document.rendering.till import till_line
+from multiway_document.rendering.receipts import till_line
 
 
 def test_lines_of_a_till() -> None:

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 import torch
 from multiway_blocks.attention import attend
-from multiway_blocks.kernels.one_query import cpu, one_query, operators, reference
+from multiway_blocks.kernels.decode_attention import cpu, decode_attention, operators, reference
 from multiway_core.errors import InputError
 from torch import Tensor
 
@@ -86,7 +86,9 @@ def test_cpu_built_for_lesser_machines(built_for_lesser_machine: Callable[[Modul
 def test_without_a_compiler_the_definition_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "_functions", dict)
     query, keys, values = arguments(2, 4, 2, 9, 8, torch.float32, 0)
-    assert torch.equal(one_query(query, keys, values), reference.forward(query, keys, values, None, 8**-0.5))
+    assert torch.equal(
+        decode_attention(query, keys, values), reference.forward(query, keys, values, None, 8**-0.5)
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -94,7 +96,7 @@ def test_large_scores(dtype: torch.dtype) -> None:
     query = torch.tensor([[[300.0, 0.0]]], dtype=dtype)
     keys = torch.tensor([[[[1.0, 0.0], [-1.0, 0.0], [0.5, 0.0], [1.0, 5.0]]]], dtype=dtype)
     values = torch.tensor([[[[1.0, 2.0], [7.0, 7.0], [9.0, 9.0], [3.0, 4.0]]]], dtype=dtype)
-    assert one_query(query, keys, values).flatten().tolist() == [
+    assert decode_attention(query, keys, values).flatten().tolist() == [
         2.0,
         3.0,
     ]  # the mean of the first and the last
@@ -104,7 +106,7 @@ def test_large_scores(dtype: torch.dtype) -> None:
 def test_nan_stays_and_invisible_keys_do_not_matter(dtype: torch.dtype) -> None:
     query, keys, values = (tensor.clone() for tensor in arguments(2, 2, 2, 20, 16, dtype, 0))
     keys[0, 0, 3, 2] = float("nan")
-    y = one_query(query, keys, values)
+    y = decode_attention(query, keys, values)
     assert y[0, 0].isnan().all()
     assert y[0, 1].isfinite().all()
     visible = torch.ones(2, 20, dtype=torch.bool)
@@ -112,7 +114,10 @@ def test_nan_stays_and_invisible_keys_do_not_matter(dtype: torch.dtype) -> None:
     keys[0, 0, 3] = 1e4  # would be the greatest score
     wanted = exact(query, keys, values, visible)
     torch.testing.assert_close(
-        one_query(query, keys, values, visible).double(), wanted, rtol=torch.finfo(dtype).eps, atol=3e-6
+        decode_attention(query, keys, values, visible).double(),
+        wanted,
+        rtol=torch.finfo(dtype).eps,
+        atol=3e-6,
     )
 
 
@@ -123,11 +128,11 @@ def test_a_row_depends_on_neither_batch_mates_nor_padding(dtype: torch.dtype) ->
     query, keys, values = arguments(3, 4, 4, 70, 32, dtype, 0)
     padding = torch.tensor([0, 7, 40])
     visible = torch.arange(70)[None] >= padding[:, None]
-    together = one_query(query, keys, values, visible)
+    together = decode_attention(query, keys, values, visible)
     for row, start in enumerate(padding.tolist()):
         part = slice(row, row + 1)
         assert torch.equal(
-            together[part], one_query(query[part], keys[part, :, start:], values[part, :, start:])
+            together[part], decode_attention(query[part], keys[part, :, start:], values[part, :, start:])
         )
 
 
@@ -139,7 +144,7 @@ def test_the_same_bits_for_any_number_of_threads() -> None:
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            results.append(one_query(query, keys, values))
+            results.append(decode_attention(query, keys, values))
     finally:
         torch.set_num_threads(before)
     assert torch.equal(*results)
@@ -179,12 +184,14 @@ def test_opcheck(dtype: torch.dtype) -> None:
     query, keys, values = arguments(2, 4, 2, 9, 16, dtype, 0)
     checks = ("test_schema", "test_faketensor", "test_aot_dispatch_dynamic")
     for visible in (None, torch.ones(2, 9, dtype=torch.bool)):
-        torch.library.opcheck(operators.one_query, (query, keys, values, visible, 0.25), test_utils=checks)
+        torch.library.opcheck(
+            operators.decode_attention, (query, keys, values, visible, 0.25), test_utils=checks
+        )
 
 
 def test_derivatives_are_refused() -> None:
     query, keys, values = arguments(1, 2, 2, 3, 4, torch.float32, 0)
-    y = one_query(query.detach().requires_grad_(), keys, values)
+    y = decode_attention(query.detach().requires_grad_(), keys, values)
     with pytest.raises(NotImplementedError, match="MULTIWAY_KERNELS=reference"):
         y.sum().backward()
 
@@ -199,7 +206,7 @@ def test_the_definition_has_derivatives() -> None:
 def test_compiles_without_graph_break_and_exports_as_one_node() -> None:
     class Step(torch.nn.Module):
         def forward(self, query: Tensor, keys: Tensor, values: Tensor, visible: Tensor) -> Tensor:
-            return one_query(query * 2, keys, values, visible) + 1
+            return decode_attention(query * 2, keys, values, visible) + 1
 
     step = Step()
     compiled = torch.compile(step, fullgraph=True, dynamic=True, backend="aot_eager")
@@ -212,7 +219,7 @@ def test_compiles_without_graph_break_and_exports_as_one_node() -> None:
             torch.testing.assert_close(compiled(*inputs), step(*inputs))
     program = torch.export.export(step, inputs)
     names = [str(node.target) for node in program.graph.nodes if "multiway" in str(node.target)]
-    assert names == ["multiway.one_query.default"]
+    assert names == ["multiway.decode_attention.default"]
 
 
 @pytest.mark.parametrize(
@@ -235,5 +242,5 @@ def test_bad_arguments(
     query: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None, message: str
 ) -> None:
     with pytest.raises(InputError) as caught:
-        one_query(query, keys, values, visible)
+        decode_attention(query, keys, values, visible)
     assert message in str(caught.value)
