@@ -165,7 +165,10 @@ def fit(
             scores = score_recordings(model, validation)
             print(f"step {step}: AP {scores.ap:.3f}, AP50 {scores.ap50:.3f}", file=sys.stderr, flush=True)
 
-    training_model = Training(model, teacher)
+    # The maps that are thrown away after training start from the seed too, whatever drew numbers before.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        training_model = Training(model, teacher)
     trainer = Trainer(
         training_model,
         training_loss,
