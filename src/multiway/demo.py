@@ -29,6 +29,6 @@ def _demo_or_problem(item: InstalledApp) -> Any:
     if item.app is None or item.app.demo is None:
         return str(item.problem or "it has no demo")
     try:
-        return item.app.demo()
+        return item.app.load("demo")()
     except Exception as error:  # one broken demo must not take the page down
         return " ".join(f"{type(error).__name__}: {error}".split())

@@ -36,7 +36,7 @@ def evaluate_apps(apps: Sequence[InstalledApp]) -> list[Measured]:
             continue
         note(f"multiway: measuring {item.name} ...")
         try:
-            measured.append(Measured(item.name, item.app.quick_evaluation(), None))
+            measured.append(Measured(item.name, item.app.load("quick_evaluation")(), None))
         except Exception as error:  # an app's bug must not cost the others their row
             reason = str(error) if isinstance(error, MultiwayError) else f"{type(error).__name__}: {error}"
             measured.append(Measured(item.name, None, " ".join(reason.split())))

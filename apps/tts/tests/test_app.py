@@ -10,5 +10,5 @@ def test_the_app_is_installed() -> None:
     assert found.problem is None
     assert found.app is not None
     assert found.app.cli == "multiway_tts.cli:cli"
-    assert callable(found.app.demo)
-    assert callable(found.app.quick_evaluation)
+    assert callable(found.app.load("demo"))
+    assert callable(found.app.load("quick_evaluation"))

@@ -14,6 +14,8 @@ def fake_apps(tmp_path, monkeypatch):
             from multiway_core.app import App
             APP = App("good", "Good", "Does good.", "good_app:cli", lambda: None, lambda: None)
             NOT_AN_APP = 3
+            def demo():
+                return "a page"
             """
         )
     )
@@ -38,3 +40,15 @@ def test_broken_apps_are_listed_and_hide_no_other(fake_apps):
     assert found["broken"].app is None
     assert "a_dependency_that_is_not_there" in found["broken"].problem
     assert "expected multiway_core.app.App" in found["odd"].problem
+
+
+def test_a_part_is_imported_when_it_is_asked_for(fake_apps):
+    app = App("some-task", "T", "D.", "good_app:cli", demo="good_app:demo", pipeline="good_app")
+    assert app.program == "multiway-some-task"
+    assert app.package == "multiway_some_task"
+    assert "good_app" not in sys.modules
+    assert app.load("demo")() == "a page"
+    assert app.load("pipeline") is sys.modules["good_app"]
+    assert app.load("serve") is None
+    assert App("x", "X", "X.", "x:cli", demo=lambda: 3).load("demo")() == 3
+    assert app.picture_path() is None

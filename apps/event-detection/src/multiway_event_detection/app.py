@@ -1,32 +1,15 @@
-"""What this app tells the umbrella about itself."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+"""The app's declaration."""
 
 from multiway_core.app import App
-
-if TYPE_CHECKING:
-    from multiway_core.evaluation import Report
-
-
-def _demo() -> Any:
-    from multiway_event_detection.demo import build_demo
-
-    return build_demo()
-
-
-def _quick_evaluation() -> Report:
-    from multiway_event_detection.shapes_evaluation import quick_evaluation
-
-    return quick_evaluation()
-
 
 APP = App(
     name="event-detection",
     title="Multiway Event Detection",
     description="Event cameras: objects in recordings, at any microsecond; conversion, pictures, simulation.",
+    model="bundled:ssla-shapes",
     cli="multiway_event_detection.cli:cli",
-    demo=_demo,
-    quick_evaluation=_quick_evaluation,
+    pipeline="multiway_event_vision.pipeline:DetectionPipeline",
+    evaluation="multiway_event_detection.evaluation",
+    demo="multiway_event_detection.demo:build_demo",
+    quick_evaluation="multiway_event_detection.shapes_evaluation:quick_evaluation",
 )

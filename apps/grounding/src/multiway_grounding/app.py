@@ -1,32 +1,15 @@
-"""What this app tells the umbrella about itself."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+"""The app's declaration."""
 
 from multiway_core.app import App
-
-if TYPE_CHECKING:
-    from multiway_core.evaluation import Report
-
-
-def _demo() -> Any:
-    from multiway_grounding.demo import build_demo
-
-    return build_demo()
-
-
-def _quick_evaluation() -> Report:
-    from multiway_grounding.evaluation import quick_evaluation
-
-    return quick_evaluation()
-
 
 APP = App(
     name="grounding",
     title="Multiway Grounding",
     description="Find what words name in pictures, and put pictures into words, on this machine.",
+    model="bundled:grounding-small",
     cli="multiway_grounding.cli:cli",
-    demo=_demo,
-    quick_evaluation=_quick_evaluation,
+    pipeline="multiway_vision_language.pipeline:GroundingPipeline",
+    evaluation="multiway_grounding.evaluation",
+    demo="multiway_grounding.demo:build_demo",
+    quick_evaluation="multiway_grounding.evaluation:quick_evaluation",
 )

@@ -1,32 +1,15 @@
-"""What this app tells the umbrella about itself."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+"""The app's declaration."""
 
 from multiway_core.app import App
-
-if TYPE_CHECKING:
-    from multiway_core.evaluation import Report
-
-
-def _demo() -> Any:
-    from multiway_lm.demo import build_demo
-
-    return build_demo()
-
-
-def _quick_evaluation() -> Report:
-    from multiway_lm.evaluation import quick_evaluation
-
-    return quick_evaluation()
-
 
 APP = App(
     name="lm",
     title="Multiway LM",
     description="Small language models on this machine: chat, continue, score, train, shrink, serve.",
+    model="bundled:lm-tiny",
     cli="multiway_lm.cli:cli",
-    demo=_demo,
-    quick_evaluation=_quick_evaluation,
+    pipeline="multiway_text.language_model:LanguageModel",
+    evaluation="multiway_lm.evaluation",
+    demo="multiway_lm.demo:build_demo",
+    quick_evaluation="multiway_lm.evaluation:quick_evaluation",
 )

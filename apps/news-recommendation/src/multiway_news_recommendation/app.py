@@ -1,32 +1,15 @@
-"""What this app tells the umbrella about itself."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+"""The app's declaration."""
 
 from multiway_core.app import App
-
-if TYPE_CHECKING:
-    from multiway_core.evaluation import Report
-
-
-def _demo() -> Any:
-    from multiway_news_recommendation.demo import build_demo
-
-    return build_demo()
-
-
-def _quick_evaluation() -> Report:
-    from multiway_news_recommendation.evaluation import quick_evaluation
-
-    return quick_evaluation()
-
 
 APP = App(
     name="news-recommendation",
     title="Multiway News Recommendation",
     description="News for a reader, ranked from click logs and explained: which click, which chain of other readers.",
+    model="bundled:news-portal",
     cli="multiway_news_recommendation.cli:cli",
-    demo=_demo,
-    quick_evaluation=_quick_evaluation,
+    pipeline="multiway_recsys.pipeline:NewsRecommender",
+    evaluation="multiway_news_recommendation.evaluation",
+    demo="multiway_news_recommendation.demo:build_demo",
+    quick_evaluation="multiway_news_recommendation.evaluation:quick_evaluation",
 )

@@ -1,32 +1,15 @@
-"""What this app tells the umbrella about itself."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+"""The app's declaration."""
 
 from multiway_core.app import App
-
-if TYPE_CHECKING:
-    from multiway_core.evaluation import Report
-
-
-def _demo() -> Any:
-    from multiway_ocr.demo import build_demo
-
-    return build_demo()
-
-
-def _quick_evaluation() -> Report:
-    from multiway_ocr.evaluation import quick_evaluation
-
-    return quick_evaluation()
-
 
 APP = App(
     name="ocr",
     title="Multiway OCR",
     description="Text, boxes and markdown of pages: pictures, scans and PDF files, read on this machine.",
+    model="bundled:ocr-small",
     cli="multiway_ocr.cli:cli",
-    demo=_demo,
-    quick_evaluation=_quick_evaluation,
+    pipeline="multiway_document.pipeline:OcrPipeline",
+    evaluation="multiway_ocr.evaluation",
+    demo="multiway_ocr.demo:build_demo",
+    quick_evaluation="multiway_ocr.evaluation:quick_evaluation",
 )

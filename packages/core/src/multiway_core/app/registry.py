@@ -1,35 +1,84 @@
-"""What an app tells the umbrella about itself, and which apps are installed."""
+"""What an app declares about itself, and which apps are installed."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
+import importlib.resources
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import typer
 
-    from multiway_core.evaluation import Report
-
 GROUP = "multiway.apps"
+Part = Literal["cli", "pipeline", "recipes", "evaluation", "demo", "serve", "quick_evaluation"]
 
 
 @dataclass(frozen=True)
 class App:
     """One app, as its entry point in the group ``multiway.apps`` gives it.
 
-    ``cli`` is the Typer app or its import path (``"multiway_ocr.cli:cli"``); ``demo`` builds Gradio Blocks;
-    ``quick_evaluation`` measures the bundled model within about a minute of one core. An app that has no demo or no
-    model to measure leaves them out, and the umbrella leaves it out where they are asked for.
+    A part is an import path (``"multiway_ocr.demo:build_demo"``), imported when :meth:`load` asks for it, so that
+    listing the apps and ``--help`` import no torch and no Gradio; or the object itself. A part that an app does not
+    have is None, and the umbrella leaves the app out where that part is asked for.
+
+    Attributes:
+        name: of the entry point; the command is ``multiway-<name>``, the package ``multiway_<name>``.
+        title: heading of the demo and of the home page's card.
+        description: one line for ``--help`` and the home page.
+        cli: the Typer app.
+        demo: ``build_demo(model=..., device=..., dtype=...)`` (those that it takes) to Gradio Blocks.
+        quick_evaluation: no arguments; the bundled model's :class:`~multiway_core.evaluation.Report` in about a
+            minute of one core.
+        model: what ``--model`` is when it is not given.
+        pipeline: class with ``from_pretrained(name, device=..., dtype=...)``, or a function called so.
+        recipes: the presets of ``train`` by name.
+        evaluation: the module behind ``evaluate``.
+        serve: the operations for ``multiway serve`` and MCP.
+        picture: file of the app's package that shows a real result, such as ``"demo/card.png"``.
     """
 
     name: str
     title: str
     description: str
     cli: typer.Typer | str
-    demo: Callable[[], Any] | None = None
-    quick_evaluation: Callable[[], Report] | None = None
+    demo: Callable[..., Any] | str | None = None
+    quick_evaluation: Callable[[], Any] | str | None = None
+    model: str = ""
+    pipeline: Callable[..., Any] | str | None = None
+    recipes: Any = None
+    evaluation: Any = None
+    serve: Any = None
+    picture: str | None = None
+
+    @property
+    def program(self) -> str:
+        """Name of the command."""
+        return f"multiway-{self.name}"
+
+    @property
+    def package(self) -> str:
+        """Name of the app's Python package."""
+        return "multiway_" + self.name.replace("-", "_")
+
+    def load(self, part: Part) -> Any:
+        """The object behind a part, imported now; None where the app has none. Raises what the import raises."""
+        value = getattr(self, part)
+        if not isinstance(value, str):
+            return value
+        module, _, attribute = value.partition(":")
+        found: Any = importlib.import_module(module)
+        return getattr(found, attribute) if attribute else found
+
+    def picture_path(self) -> Path | None:
+        """The picture's file; None where there is none."""
+        if self.picture is None:
+            return None
+        path = Path(str(importlib.resources.files(self.package) / self.picture))
+        return path if path.is_file() else None
 
 
 @dataclass(frozen=True)
