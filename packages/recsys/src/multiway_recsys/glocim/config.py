@@ -198,9 +198,9 @@ def small(config: GlocimConfig) -> GlocimConfig:
     """For a CPU: 64 wide, on given text vectors, without entities, messages in the whole graph.
 
     What differs from the papers was measured on the simulated portal, where each season has stories of its own (see
-    benchmarks/results/news-quality.md): a network that starts as plain likeness along the click graph (`residual`,
-    `place_scores`, averages over neighbours) and three chains of 16 hops. Given text vectors tell the topic; ids of
-    categories on top let a small network learn the training weeks by heart.
+    benchmarks/results/recsys/news-quality.md): a network that starts as plain likeness along the click graph
+    (`residual`, `place_scores`, averages over neighbours) and three chains of 16 hops. Given text vectors tell the
+    topic; ids of categories on top let a small network learn the training weeks by heart.
     """
     return replace(
         config,

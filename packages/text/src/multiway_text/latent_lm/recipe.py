@@ -1,6 +1,6 @@
 """Training: first the tokenizer, then the Transformer on its latents, class-conditional (LatentLM, section 3.1).
 
-Any pictures in memory will do; ``benchmarks/latent_lm_digits.py`` trains on digits of 8 x 8 pixels in a minute.
+Any pictures in memory will do; ``benchmarks/text/latent_lm_digits.py`` trains on digits of 8 x 8 pixels in a minute.
 """
 
 from __future__ import annotations
