@@ -114,14 +114,46 @@ def test_convert_says_what_is_wrong_and_leaves_what_was_there(recording, tmp_pat
         ((recording, "-o", kept, "--size", "wide"), "--size wide: expected width and height"),
         ((recording, "-o", kept, "--format", "mp3"), "'mp3'"),
         ((recording, "-o", tmp_path / "a.mp3"), "expected dat, evt2"),
-        ((recording, "-o", recording), "would replace the recording itself"),
+        ((recording, "-o", recording), "would replace the input"),
         ((recording, "-o", tmp_path / "file" / "a.dat"), "cannot write"),
         ((recording, "-o", tmp_path, "-f", "dat"), "it is a folder"),
     ]:
-        assert message in fails("convert", *arguments)
+        assert message in fails("convert", *arguments, "--overwrite")
+    assert f"{kept} exists; give another name, or --overwrite" in fails("convert", recording, "-o", kept)
     assert kept.read_bytes() == b"precious"
     assert recording.read_bytes() == before
     assert not [path for path in tmp_path.iterdir() if path.name.endswith(".tmp")]
+
+
+@pytest.mark.parametrize(("name", "start"), [("a.dat", 2**32), ("a.raw", 2**24), ("a.npz", 0), ("a.h5", 0)])
+def test_a_start_time_that_the_format_drops_is_told(name, start, events, tmp_path, call):
+    epoch = 1_700_000_000_000_000
+    later = Events(events.t + epoch, events.x, events.y, events.p, 40, 30)
+    write_events(tmp_path / "epoch.npz", later)
+    code, _, err = call("convert", tmp_path / "epoch.npz", "-o", tmp_path / name)
+    assert code == 0
+    assert ("does not hold the absolute start time" in err) == bool(start)
+    found = open_events(tmp_path / name).read()
+    np.testing.assert_array_equal(np.diff(found.t), np.diff(later.t))
+    expected = int(later.t[0]) % start if start else later.t[0]
+    assert found.t[0] == expected
+    if start:
+        assert f"reads back as {expected / 1e6:.6f} s" in err
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.h5"])
+def test_what_convert_writes_names_its_time_unit(name, events, tmp_path, call):
+    """All events within a microsecond: without a unit such times look like seconds and are refused."""
+    burst = Events(events.t * 0 + 7, events.x, events.y, events.p, 40, 30)
+    write_events(tmp_path / "burst.raw", burst)
+    assert call("convert", tmp_path / "burst.raw", "-o", tmp_path / name)[0] == 0
+    code, out, err = call("info", tmp_path / name, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["recordings"][0]["first_us"] == 7
+    described = json.loads(call("info", tmp_path / name, "--json", "--time-unit", "ms")[1])
+    assert described["recordings"][0]["first_us"] == (
+        7000 if name == "a.npz" else 7
+    )  # HDF5 counts from t_offset
 
 
 @pytest.mark.shared_data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from multiway_event_vision.rendering import PolarityFrame, TimeSurface, VoxelSlice
+from multiway_event_vision.rendering import EventCount, PolarityFrame, TimeSurface, VoxelSlice
 
 
 def picture(path):
@@ -16,6 +16,7 @@ def picture(path):
     ("view", "options"),
     [
         (PolarityFrame(40, 30), ()),
+        (EventCount(40, 30), ("--view", "count")),
         (TimeSurface(40, 30, decay=5000), ("--view", "surface", "--decay", "5ms")),
         (VoxelSlice(40, 30, bin=1), ("--view", "voxel", "--bin", "1")),
     ],
@@ -40,7 +41,11 @@ def test_a_video(recording, tmp_path, call):
     assert (capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)) == (50, 20)
     assert (capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)) == (40, 30)
     capture.release()
-    assert "7 pictures of 33,333 us, at 1 of real speed" in call("render", recording, "-o", out)[2]
+    assert (
+        "7 pictures of 33,333 us, at 1 of real speed"
+        in call("render", recording, "-o", out, "--overwrite")[2]
+    )
+    assert "exists; give another name, or --overwrite" in call("render", recording, "-o", out)[2]
 
 
 def test_a_folder_that_the_simulator_reads(recording, tmp_path, call, fails):
@@ -58,6 +63,8 @@ def test_a_folder_that_the_simulator_reads(recording, tmp_path, call, fails):
     ]
     assert "it is not empty" in fails("render", recording, "-o", out)
     assert len(list(out.iterdir())) == 4
+    assert call("render", recording, "-o", out, "--window", "100ms", "--overwrite")[0] == 0
+    assert len(list(out.iterdir())) == 3
 
 
 def test_render_says_what_is_wrong_and_leaves_nothing(recording, tmp_path, fails):

@@ -208,10 +208,21 @@ def test_a_sensor_that_saw_something_else(folder, found_events, model, tmp_path,
 
 def test_no_output_that_would_destroy_something(video, events, model, tmp_path, fails):
     rest = ("--events", events, "--factor", 2, "--model", model)
-    assert "would replace what is read" in fails("interpolate", video, *rest, "-o", video)
+    assert "would replace the input" in fails("interpolate", video, *rest, "-o", video)
     assert "expected a name in .mp4, or a folder" in fails(
         "interpolate", video, *rest, "-o", tmp_path / "o.avi"
     )
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
     assert "not empty" in fails("interpolate", video, *rest, "-o", tmp_path / "full")
+
+
+def test_what_is_there_is_replaced_only_if_told(video, events, model, tmp_path, call, fails):
+    output = tmp_path / "kept.mp4"
+    output.write_bytes(b"precious")
+    command = ("interpolate", video, "--events", events, "--factor", 2, "--model", model, "-o", output)
+    assert "exists; give another name, or --overwrite" in fails(*command)
+    assert output.read_bytes() == b"precious"
+    assert call(*command, "--overwrite")[0] == 0
+    with av.open(str(output)) as container:
+        assert container.streams.video[0].frames == 17

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from multiway_core.errors import OutputError
-from multiway_core.files import atomic_write, replace_folder, write_bytes, write_text
+from multiway_core.errors import InputError, OutputError
+from multiway_core.files import atomic_write, check_output, replace_folder, write_bytes, write_text
 
 needs_permissions = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 
@@ -182,3 +182,18 @@ def test_failed_folder_keeps_the_old_one(tmp_path: Path) -> None:
 def test_folder_swap_without_the_linux_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("multiway_core.files.sys.platform", "darwin")
     test_folder_is_new_or_swapped_whole(tmp_path)
+
+
+def test_an_output_replaces_no_input_and_no_file_without_a_word(tmp_path: Path) -> None:
+    there, link = tmp_path / "there", tmp_path / "link"
+    there.write_bytes(b"kept")
+    link.symlink_to(there)
+    for path in (there, link):
+        with pytest.raises(InputError, match="exists; give another name, or --overwrite"):
+            check_output(path)
+        check_output(path, overwrite=True)
+        with pytest.raises(InputError, match="would replace the input"):
+            check_output(path, inputs=[None, there], overwrite=True)
+    check_output(tmp_path / "new", inputs=[there])
+    check_output(Path("/dev/null"))
+    check_output(tmp_path)

@@ -253,6 +253,10 @@ def test_a_folder_of_pictures(tmp_path):
     np.testing.assert_array_equal(next(folder.frames())[0], texture(0))
     (tmp_path / "images.txt").write_text("# seconds name\n0.5 0.png\n0.75 images/2.png\n")
     assert [t for _, t in ImageFolder(tmp_path).frames()] == [500_000, 750_000]
+    (tmp_path / "images.txt").write_text("0.5 0.png\n0.6 7.png\n0.75 2.png\n")
+    with pytest.raises(DataError, match=r"images.txt:2: lists 7.png, which is not in "):
+        ImageFolder(tmp_path)
+    (tmp_path / "images.txt").write_text("# seconds name\n0.5 0.png\n0.75 images/2.png\n")
     cv2.imwrite(str(tmp_path / "2.png"), texture(0)[:50])
     with pytest.raises(DataError, match=r"2.png: 96 x 50 pixels; those before have 96 x 64"):
         list(ImageFolder(tmp_path).frames())

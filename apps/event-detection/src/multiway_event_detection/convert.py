@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from multiway_core.errors import InputError
+from multiway_core.files import check_output
 
 from multiway_event_detection.options import EventFormat, Taking
 from multiway_event_detection.taking import Progress, Watched, open_recording
@@ -18,20 +17,26 @@ def convert_recording(
     taking: Taking,
     *,
     format: EventFormat | None = None,
+    overwrite: bool = False,
     on_progress: Progress | None = None,
 ) -> Iterator[str]:
     """Write the events of ``path`` to ``output`` chunk by chunk, whole or not at all; yields lines about it.
 
-    Raises InputError: a format that is not known or cannot hold the events, or ``output`` is ``path``; DataError: the
-    recording is bad or without a size; OutputError.
+    Raises InputError: a format that is not known or cannot hold the events, or ``output`` is ``path`` or exists;
+    DataError: the recording is bad or without a size; OutputError.
     """
-    from multiway_event_vision.formats import write_events
+    from multiway_event_vision.formats import write_events, written_start
 
-    if os.path.realpath(path) == os.path.realpath(output):
-        raise InputError(f"--output {output} would replace the recording itself; give another name")
+    check_output(output, inputs=[path], overwrite=overwrite)
     recording, _ = open_recording(path, taking)
     stream = Watched(recording, on_progress)
     write_events(output, stream, format=format)
     if recording.repairs is not None and (recording.repairs.outside or recording.repairs.unsorted):
         yield f"repaired: {recording.repairs}"
+    start = stream.first_us or 0
+    if (written := written_start(output, start, format=format)) != start:
+        yield (
+            f"warning: this format does not hold the absolute start time: {start / 1e6:.6f} s reads back as "
+            f"{written / 1e6:.6f} s; npz, HDF5 and CSV keep it"
+        )
     yield f"{stream.count:,} events of {recording.width} x {recording.height} pixels, {recording.format} before"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from multiway_core.errors import InputError
-from multiway_core.files import write_bytes
+from multiway_core.files import check_output, write_bytes
 from multiway_event_vision.rendering import (
-    PolarityFrame,
+    VIEWS,
     TimeSurface,
     View,
     VoxelSlice,
@@ -49,6 +49,8 @@ def render_recording(
     output: Path,
     taking: Taking,
     options: RenderOptions,
+    *,
+    overwrite: bool = False,
     on_progress: Progress | None = None,
 ) -> Iterator[str]:
     """Write ``output``, an .mp4, a .png of the first window, or a new folder; yields lines about it.
@@ -56,6 +58,7 @@ def render_recording(
     Raises InputError: bad options, or no events in the stretch; DataError: a bad recording; OutputError.
     """
     kind = _kind(output)
+    check_output(output, inputs=[path], overwrite=overwrite)
     window = 0 if options.window is None else microseconds(options.window, "--window")
     if options.window is None:
         if not 0.1 <= options.fps <= 1000:
@@ -78,7 +81,9 @@ def render_recording(
         count = write_mp4(output, images, frames_per_second=options.fps)
     else:
         count = write_folder(
-            output, ((_scaled(picture.image, options.scale), picture.start) for picture in found)
+            output,
+            ((_scaled(picture.image, options.scale), picture.start) for picture in found),
+            overwrite=overwrite,
         )
     if recording.repairs is not None and (recording.repairs.outside or recording.repairs.unsorted):
         yield f"repaired: {recording.repairs}"
@@ -108,7 +113,7 @@ def _view(options: RenderOptions, width: int, height: int) -> View:
         return TimeSurface(width, height, decay=decay)
     if options.view == "voxel":
         return VoxelSlice(width, height, bin=options.bin)
-    return PolarityFrame(width, height)
+    return VIEWS[options.view](width, height)
 
 
 def _scaled(image_HW3: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:

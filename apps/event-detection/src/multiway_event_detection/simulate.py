@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from multiway_core.errors import InputError
+from multiway_core.files import check_output
 from multiway_event_vision.formats import write_events
 from multiway_event_vision.labels import Boxes, write_prophesee_boxes
 from multiway_event_vision.simulator import (
@@ -70,6 +70,7 @@ def simulate_frames(
     upsample: int = 1,
     format: EventFormat | None = None,
     seed: int = 0,
+    overwrite: bool = False,
     on_progress: Progress | None = None,
 ) -> Iterator[str]:
     """Write the events of a video file or a folder of pictures, whole or not at all; yields lines about them.
@@ -79,8 +80,7 @@ def simulate_frames(
     config = sensor.config()
     if fps is not None and not 0.01 <= fps <= 1e6:
         raise InputError(f"--fps {fps:g}: expected 0.01 to 1,000,000")
-    if os.path.realpath(source) == os.path.realpath(output):
-        raise InputError(f"--output {output} would replace the video itself; give another name")
+    check_output(output, inputs=[source], overwrite=overwrite)
     frames: FrameSource
     if source.is_dir():
         if width is not None:
@@ -105,6 +105,7 @@ def simulate_shapes(
     label_every: str = "10ms",
     format: EventFormat | None = None,
     seed: int = 0,
+    overwrite: bool = False,
     on_progress: Progress | None = None,
 ) -> Iterator[str]:
     """Write the events of moving shapes, and their boxes beside them (`boxes_path`); yields lines about both.
@@ -126,9 +127,11 @@ def simulate_shapes(
         raise InputError(
             f"--label-every {label_every}: expected more than 0, at most the duration {duration}"
         )
+    labels = boxes_path(output)
+    for path in (output, labels):
+        check_output(path, overwrite=overwrite)
     stream = Watched(Simulation(scene, sensor.config(noise_hz=SHAPES_NOISE_HZ), seed), on_progress)
     write_events(output, stream, format=format)
-    labels = boxes_path(output)
     boxes = _boxes(scene, period)
     write_prophesee_boxes(labels, boxes)
     yield _counted(stream)

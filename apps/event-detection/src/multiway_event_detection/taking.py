@@ -120,6 +120,8 @@ class Watched:
     stream: EventStream
     on_progress: Progress | None = None
     count: int = 0
+    first_us: int | None = None
+    """Time of the first event."""
 
     @property
     def width(self) -> int:
@@ -135,6 +137,8 @@ class Watched:
         """The stream's chunks; counting starts anew."""
         self.count = 0
         for events in self.stream.chunks(chunk_events):
+            if not self.count:
+                self.first_us = int(events.t[0])
             self.count += len(events)
             if self.on_progress is not None:
                 self.on_progress(self.count)

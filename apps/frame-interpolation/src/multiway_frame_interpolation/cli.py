@@ -66,6 +66,7 @@ WidthOption = Annotated[int | None, typer.Option("--width", help="Scale the fram
 FpsOption = Annotated[
     float | None, typer.Option("--fps", help="Frames a second of the video written. [default: real speed]")
 ]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
 
 
 def _tell(lines: list[str]) -> None:
@@ -100,6 +101,7 @@ def interpolate(
     time_unit: UnitOption = None,
     columns: ColumnsOption = None,
     repair: RepairOption = False,
+    overwrite: OverwriteOption = False,
     model: ModelOption = BUNDLED_MODEL,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
@@ -118,7 +120,7 @@ def interpolate(
                 FramesFrom(source, input_fps, width),
                 taken,
                 output,
-                Making(model, device, fps),
+                Making(model, device, fps, overwrite),
                 factor=factor,
                 times=wanted,
                 on_progress=on_progress,
@@ -151,6 +153,7 @@ def extrapolate(
     time_unit: UnitOption = None,
     columns: ColumnsOption = None,
     repair: RepairOption = False,
+    overwrite: OverwriteOption = False,
     model: ModelOption = BUNDLED_MODEL,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
@@ -168,7 +171,7 @@ def extrapolate(
                 FramesFrom(source, input_fps, width),
                 taken,
                 output,
-                Making(model, device, fps),
+                Making(model, device, fps, overwrite),
                 start=None if start is None else microseconds(start, "--from"),
                 duration=microseconds(duration, "--duration"),
                 every=None if every is None else microseconds(every, "--every"),

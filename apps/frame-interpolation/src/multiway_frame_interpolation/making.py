@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from multiway_core.app import pick_device
 from multiway_core.errors import InputError
+from multiway_core.files import check_output
 from multiway_event_vision.events import Events, EventStream, concatenate
 from multiway_event_vision.rendering import write_folder, write_mp4
 from multiway_event_vision.time_replayer.frames import Frame
@@ -25,11 +25,15 @@ MOST_FACTOR = 1000
 
 @dataclass(frozen=True)
 class Making:
-    """How frames are made and written. fps: frames a second of a video that is written."""
+    """How frames are made and written.
+
+    fps: frames a second of a video that is written. overwrite: replace what is at the output already.
+    """
 
     model: str = BUNDLED_MODEL
     device: str = "auto"
     fps: float | None = None
+    overwrite: bool = False
 
     def interpolator(self) -> FrameInterpolator:
         """The network. Raises ModelNotFoundError, ConfigError, CheckpointError, InputError."""
@@ -55,7 +59,7 @@ def interpolate(
         raise InputError("give --factor or --times: one of them")
     if factor is not None and not 2 <= factor <= MOST_FACTOR:
         raise InputError(f"--factor {factor}: expected 2 to {MOST_FACTOR}")
-    _check_output(output, source.path, events.path)
+    _check_output(output, source.path, events.path, making.overwrite)
     frames = open_video(source)
     stretches = Stretches(frames.frames(), open_stream(events, frames), offset=events.offset)
     interpolator = making.interpolator()
@@ -63,7 +67,7 @@ def interpolate(
     fps = making.fps or frames.rate * (factor or 1)
     if events.simulate:
         yield "events simulated on these frames: what happened between them is optical flow's guess"
-    count = _write(output, made, fps, on_progress)
+    count = _write(output, made, fps, making.overwrite, on_progress)
     yield f"{count:,} frames of {stretches.frames:,}, from {stretches.used:,} events"
     if factor is not None and output.suffix.lower() == ".mp4" and making.fps is not None:
         yield f"at {making.fps / (frames.rate * factor):.3g} of real speed"
@@ -88,7 +92,7 @@ def extrapolate(
     start, duration, every: microseconds; ``every`` is a quarter of the time between frames unless given. Yields lines.
     Raises as `interpolate`; InputError too where no events follow the frame.
     """
-    _check_output(output, source.path, events.path)
+    _check_output(output, source.path, events.path, making.overwrite)
     frames = open_video(source)
     period = round(1e6 / frames.rate)
     every = every or max(1, period // 4)
@@ -110,7 +114,7 @@ def extrapolate(
     interpolator = making.interpolator()
     made = zip(interpolator.beyond(last, found, times, longest=2 * period), times, strict=True)
     fps = making.fps or 1e6 / every
-    count = _write(output, made, fps, on_progress)
+    count = _write(output, made, fps, making.overwrite, on_progress)
     yield f"{count:,} frames from {last.t / 1e6:.6g} s on, from {len(found):,} events"
 
 
@@ -167,15 +171,19 @@ def _after(stream: EventStream, offset: int, start: int, end: int) -> Events:
     return concatenate(parts)
 
 
-def _check_output(output: Path, *inputs: Path | None) -> None:
+def _check_output(output: Path, frames: Path, events: Path | None, overwrite: bool) -> None:
     if output.suffix and output.suffix.lower() != ".mp4" and not output.is_dir():
         raise InputError(f"--output {output}: expected a name in .mp4, or a folder")
-    for path in inputs:
-        if path is not None and os.path.realpath(path) == os.path.realpath(output):
-            raise InputError(f"--output {output} would replace what is read; give another name")
+    check_output(output, inputs=[frames, events], overwrite=overwrite)
 
 
-def _write(output: Path, made: Iterator[tuple[Image, int]], fps: float, on_progress: Progress | None) -> int:
+def _write(
+    output: Path,
+    made: Iterator[tuple[Image, int]],
+    fps: float,
+    overwrite: bool,
+    on_progress: Progress | None,
+) -> int:
     def counted() -> Iterator[tuple[Image, int]]:
         for number, item in enumerate(made, 1):
             yield item
@@ -184,7 +192,7 @@ def _write(output: Path, made: Iterator[tuple[Image, int]], fps: float, on_progr
 
     if output.suffix.lower() == ".mp4":
         return write_mp4(output, (image for image, _ in counted()), frames_per_second=fps)
-    return write_folder(output, counted())
+    return write_folder(output, counted(), overwrite=overwrite)
 
 
 def _uncovered(stretches: Stretches) -> str | None:

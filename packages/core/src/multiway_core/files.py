@@ -12,17 +12,29 @@ import secrets
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from multiway_core.errors import OutputError
+from multiway_core.errors import InputError, OutputError
 
 # What a disk says while bytes are written; any other OSError inside a block is not about the output.
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+
+
+def check_output(path: Path, *, inputs: Iterable[Path | None] = (), overwrite: bool = False) -> None:
+    """Refuse to write a file over an input, or over a file that is there unless `overwrite` says so.
+
+    Raises InputError. Special files (`/dev/stdout`, a pipe) and folders pass.
+    """
+    for read in inputs:
+        if read is not None and os.path.realpath(read) == os.path.realpath(path):
+            raise InputError(f"the output {path} would replace the input; give another name")
+    if not overwrite and Path(path).is_file():
+        raise InputError(f"{path} exists; give another name, or --overwrite")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from multiway_core.errors import InputError, MultiwayError
 from multiway_event_detection.commands.shared import (
     ColumnsOption,
     FormatOption,
+    OverwriteOption,
     RecordingArgument,
     RepairOption,
     SizeOption,
@@ -70,13 +71,17 @@ def convert(
     time_unit: UnitOption = None,
     columns: ColumnsOption = None,
     repair: RepairOption = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write a recording in another format, in bounded memory, whole or not at all."""
     from multiway_event_detection.convert import convert_recording
 
     taking = Taking(size, time_unit, columns, repair)
     with counting("converting") as on_progress:
-        lines = list(convert_recording(recording, output, taking, format=format, on_progress=on_progress))
+        found = convert_recording(
+            recording, output, taking, format=format, overwrite=overwrite, on_progress=on_progress
+        )
+        lines = list(found)
     tell(lines)
     write_stdout(f"{output}\n")
 
@@ -115,6 +120,7 @@ def render(
     time_unit: UnitOption = None,
     columns: ColumnsOption = None,
     repair: RepairOption = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Draw a recording as a video, as one picture (the window at --start), or as a folder of pictures."""
     from multiway_event_detection.render import RenderOptions, render_recording
@@ -124,7 +130,10 @@ def render(
         view=view, fps=fps, window=window, start=start, end=end, scale=scale, decay=decay, bin=bin
     )
     with counting("drawing") as on_progress:
-        lines = list(render_recording(recording, output, taking, options, on_progress))
+        found = render_recording(
+            recording, output, taking, options, overwrite=overwrite, on_progress=on_progress
+        )
+        lines = list(found)
     tell(lines)
     write_stdout(f"{output}\n")
 
@@ -179,6 +188,7 @@ def simulate(
         str | None, typer.Option("--label-every", metavar="TIME", help="Of --shapes. [default: 10ms]")
     ] = None,
     format: FormatOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Make a recording: what an event camera would send before a video, pictures, or moving shapes."""
     from multiway_event_detection.simulate import SensorOptions, simulate_frames, simulate_shapes
@@ -209,6 +219,7 @@ def simulate(
                 label_every=label_every or "10ms",
                 format=format,
                 seed=seed,
+                overwrite=overwrite,
                 on_progress=on_progress,
             )
         else:
@@ -221,6 +232,7 @@ def simulate(
                 upsample=upsample,
                 format=format,
                 seed=seed,
+                overwrite=overwrite,
                 on_progress=on_progress,
             )
         lines = list(found)

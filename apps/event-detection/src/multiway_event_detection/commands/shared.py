@@ -29,6 +29,7 @@ FormatOption = Annotated[
     typer.Option("--format", "-f", help="[default: by the ending: dat, raw (evt3), npz, h5, csv]"),
 ]
 
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
 EngineOption = Annotated[
     EngineName,
     typer.Option("--engine", help="event by event, slices, or windows from their beginning: the same boxes."),

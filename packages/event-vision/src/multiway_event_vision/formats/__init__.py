@@ -2,6 +2,6 @@
 
 from multiway_event_vision.formats.opening import open_events
 from multiway_event_vision.formats.recording import Recording
-from multiway_event_vision.formats.writing import write_events
+from multiway_event_vision.formats.writing import write_events, written_start
 
-__all__ = ["Recording", "open_events", "write_events"]
+__all__ = ["Recording", "open_events", "write_events", "written_start"]

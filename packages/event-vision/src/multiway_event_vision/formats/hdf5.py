@@ -21,6 +21,7 @@ from multiway_core.files import atomic_write
 from multiway_event_vision.events import LARGEST_SENSOR, Events, check_size
 from multiway_event_vision.formats.names import COLUMN_NAMES, column_of
 from multiway_event_vision.formats.source import Columns, Options, Source
+from multiway_event_vision.formats.time_unit import named_unit
 
 _ROWS = 1 << 17
 _MOST_OBJECTS = 10_000
@@ -51,6 +52,7 @@ def open_hdf5(path: Path, options: Options) -> Source:
         count = len(sets[0])
         size = _size(file, sets[0])
         offset = _offset(file, sets[0])
+        unit = named_unit(_text(sets[0].parent.attrs.get("time_unit", "")))
     order = options.columns or "txyp"
 
     def columns() -> Iterator[Columns]:
@@ -73,6 +75,7 @@ def open_hdf5(path: Path, options: Options) -> Source:
         size,
         usual_sizes="640x480 for DSEC",
         guess_time_unit=True,
+        time_unit=unit,
         expected_events=count,
         time_offset=offset,
     )
@@ -189,6 +192,7 @@ def write_hdf5(path: Path, chunks: Iterable[Events], size: tuple[int, int]) -> N
     with atomic_write(path) as handle, h5py.File(handle.name, "w") as file:
         group = file.create_group("events")
         group.attrs["width"], group.attrs["height"] = size
+        group.attrs["time_unit"] = "us"
         settings: dict[str, Any] = {"maxshape": (None,), "chunks": (_CHUNK_ROWS,)}
         settings |= {"compression": "gzip", "compression_opts": 1, "shuffle": True}
         types = {"t": np.int64, "x": np.uint16, "y": np.uint16, "p": np.uint8}

@@ -1,4 +1,4 @@
-"""npz: the columns as arrays t, x, y, p, and the sensor's width and height; read through without unpacking them whole.
+"""npz: the columns as arrays t, x, y, p, the sensor's size and the unit of the times; read block by block.
 
 Names that others use are understood too: `timestamp`, `ts`, `polarity` and the like.
 """
@@ -22,6 +22,7 @@ from numpy.lib import format as npy
 from multiway_event_vision.events import Events, check_size
 from multiway_event_vision.formats.names import COLUMN_NAMES, find_columns
 from multiway_event_vision.formats.source import BLOCK_RECORDS, Columns, Options, Source
+from multiway_event_vision.formats.time_unit import named_unit
 
 # All that zipfile, zlib and numpy's reader of headers are known to raise on damaged bytes.
 _DAMAGE: tuple[type[Exception], ...] = (
@@ -48,6 +49,7 @@ def open_npz(path: Path, options: Options) -> Source:
                 with archive.open(members[name]) as file:
                     lengths[column] = _header(path, name, file)[0]
             size = _size(archive, members)
+            unit = named_unit(_text(archive, members, "time_unit"))
     except _DAMAGE as error:
         raise DataError(f"{path}: not a whole npz file ({error})") from error
     if len(set(lengths.values())) > 1:
@@ -64,7 +66,7 @@ def open_npz(path: Path, options: Options) -> Source:
         except _DAMAGE as error:
             raise DataError(f"{path}: not a whole npz file ({error})") from error
 
-    return Source("npz", columns, size, guess_time_unit=True, expected_events=lengths["t"])
+    return Source("npz", columns, size, guess_time_unit=True, time_unit=unit, expected_events=lengths["t"])
 
 
 def _header(path: Path, name: str, file: IO[bytes]) -> tuple[int, np.dtype[Any]]:
@@ -103,8 +105,21 @@ def _size(archive: zipfile.ZipFile, members: dict[str, str]) -> tuple[int, int] 
     return values[0], values[1]
 
 
+def _text(archive: zipfile.ZipFile, members: dict[str, str], name: str) -> str | None:
+    """The text of a scalar member."""
+    if name not in members:
+        return None
+    with archive.open(members[name]) as file:
+        version = npy.read_magic(file)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read(file)
+        if shape != () or dtype.kind != "U" or dtype.itemsize > 1024:
+            return None
+        return str(np.frombuffer(file.read(dtype.itemsize), dtype)[0])
+
+
 def write_npz(path: Path, chunks: Iterable[Events], size: tuple[int, int]) -> None:
-    """Write t int64, x and y uint16, p uint8, width and height, compressed. Raises OutputError."""
+    """Write t int64, x and y uint16, p uint8, width, height and time_unit ("us"), compressed. Raises OutputError."""
     check_size(*size)
     with atomic_write(path) as file, ExitStack() as stack:
         # A zip holds one array after the other: the columns wait on the disk, not in memory.
@@ -123,6 +138,6 @@ def write_npz(path: Path, chunks: Iterable[Events], size: tuple[int, int]) -> No
                     npy.write_array_header_1_0(member, described)
                     while block := spool.read(1 << 20):
                         member.write(block)
-            for name, side in zip(("width", "height"), size, strict=True):
+            for name, value in (("width", size[0]), ("height", size[1]), ("time_unit", "us")):
                 with archive.open(f"{name}.npy", "w") as member:
-                    npy.write_array(member, np.array(side))
+                    npy.write_array(member, np.array(value))

@@ -48,7 +48,7 @@ def screened(
         if not len(raw.t):
             continue
         if unit is None:
-            unit = _judge_unit(path, source, raw)
+            unit = source.time_unit or _judge_unit(path, source, raw)
         t = to_microseconds(path, raw.t, unit, number)
         if source.time_offset:
             t = t + source.time_offset

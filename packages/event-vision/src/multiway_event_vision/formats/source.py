@@ -15,6 +15,8 @@ import numpy as np
 from multiway_core.errors import DataError
 from numpy.typing import NDArray
 
+from multiway_event_vision.formats.time_unit import TimeUnit
+
 BLOCK_RECORDS = 1 << 16  # its arrays stay in a processor's second cache
 _LARGE_BYTES = 8 << 20
 
@@ -39,6 +41,7 @@ class Source:
     usual_sizes: str = "640x480"  # what an error suggests where the header has none
     float_seconds: bool = False  # by this format's custom, times with a fraction are seconds
     guess_time_unit: bool = False  # the format does not fix the unit of whole-number times
+    time_unit: TimeUnit | None = None  # as this file names it
     expected_events: int = 0  # about as many as there are, where that is known
     time_offset: int = 0  # microseconds to add to every time, once they are microseconds
 

@@ -14,6 +14,11 @@ MICROSECONDS_IN = {"us": 1.0, "ms": 1e3, "s": 1e6, "ns": 1e-3}
 _LATEST = 1 << 60  # microseconds; beyond it, sums of times could overflow
 
 
+def named_unit(name: str | None) -> TimeUnit | None:
+    """The unit that a file names; None where it names none, or one that is not known."""
+    return name if name in MICROSECONDS_IN else None  # type: ignore[return-value]
+
+
 def to_microseconds(path: Path, t: NDArray, unit: TimeUnit, number: int) -> NDArray[np.int64]:
     """int64 microseconds of `t`; fractions of a microsecond are rounded, those of nanoseconds cut.
 

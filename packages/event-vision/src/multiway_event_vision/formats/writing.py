@@ -26,6 +26,7 @@ WRITERS: dict[str, Writer] = {
 }
 _BY_SUFFIX = {".dat": "dat", ".raw": "evt3", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5", ".csv": "csv"}
 _BY_SUFFIX |= {".txt": "csv"}
+_TIME_BITS = {"dat": 32, "evt2": 34, "evt3": 24}
 
 
 def write_events(path: Path | str, events: Events | EventStream, *, format: str | None = None) -> None:
@@ -35,10 +36,22 @@ def write_events(path: Path | str, events: Events | EventStream, *, format: str 
     or the format cannot hold these events; DataError from a bad stream; OutputError.
     """
     path = Path(path)
+    chunks = [events] if isinstance(events, Events) else events.chunks()
+    WRITERS[_format_of(path, format)](path, chunks, (events.width, events.height))
+
+
+def written_start(path: Path | str, start: int, *, format: str | None = None) -> int:
+    """The time (microseconds) that readers find for a first event of `start`: DAT and RAW keep the low bits alone.
+
+    Arguments and errors as `write_events`.
+    """
+    return start % (1 << _TIME_BITS.get(_format_of(Path(path), format), 63))
+
+
+def _format_of(path: Path, format: str | None) -> str:
     name = format or _BY_SUFFIX.get(path.suffix.lower())
     if name not in WRITERS:
         raise InputError(
             f"cannot write {path}: format {format or path.suffix!r}; expected {', '.join(WRITERS)}"
         )
-    chunks = [events] if isinstance(events, Events) else events.chunks()
-    WRITERS[name](path, chunks, (events.width, events.height))
+    return name

@@ -12,13 +12,16 @@ from multiway_core.files import replace_folder
 from numpy.typing import NDArray
 
 
-def write_folder(folder: Path, pictures: Iterable[tuple[NDArray[np.uint8], int]]) -> int:
+def write_folder(
+    folder: Path, pictures: Iterable[tuple[NDArray[np.uint8], int]], *, overwrite: bool = False
+) -> int:
     """Write (height, width, 3) pictures with their microseconds as 000000.png ... and images.txt; returns their number.
 
-    The folder must be new or empty; it is there whole or not at all. Raises InputError: no pictures; OutputError.
+    The folder must be new or empty, unless `overwrite` says that its content may go; it is there whole or not at all.
+    Raises InputError: no pictures; OutputError.
     """
     lines = []
-    with replace_folder(folder) as temporary:
+    with replace_folder(folder, overwrite=overwrite) as temporary:
         for number, (image_HW3, t) in enumerate(pictures):
             name = f"{number:06d}.png"
             (temporary / name).write_bytes(png(image_HW3))

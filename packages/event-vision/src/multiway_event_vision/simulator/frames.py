@@ -82,7 +82,10 @@ class ImageFolder:
     """Pictures of a folder in order of their names, or as its `images.txt` lists them (`seconds name` a line)."""
 
     def __init__(self, path: Path | str, *, frames_per_second: float | None = None) -> None:
-        """`frames_per_second` stands for the listed times. Raises DataError: no pictures, or none of their times."""
+        """`frames_per_second` stands for the listed times.
+
+        Raises DataError: no pictures, none of their times, or one that is listed and missing.
+        """
         self.path = Path(path)
         if not self.path.is_dir():
             raise DataError(f"{self.path} is no folder; expected one of pictures")
@@ -129,8 +132,9 @@ class ImageFolder:
                 raise DataError(
                     f"{listed}:{number}: {line[:60]!r}; expected seconds and a file's name"
                 ) from error
-            if file.is_file():
-                files.append((file, t))
+            if not file.is_file():
+                raise DataError(f"{listed}:{number}: lists {words[1]}, which is not in {self.path}")
+            files.append((file, t))
         return files
 
     @staticmethod
