@@ -222,6 +222,10 @@ def test_what_is_missing_is_named(call, folder, texts, tmp_path, monkeypatch, fa
         monkeypatch.setitem(sys.modules, module, None)
         assert f"pip install 'multiway-tts[{extra}]'" in refused(option)
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
+    own = judges.load_listener(
+        "bundled:asr-tiny"
+    )  # what the quick evaluation listens with; it needs no extra
+    assert own(np.zeros(8000, dtype=np.float32)) == ""
     assert "pip install 'multiway-tts[judge]'" in refused("--judge", "base")
 
 

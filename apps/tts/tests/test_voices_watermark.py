@@ -69,6 +69,9 @@ def test_marks_are_found_and_only_of_the_key(call, folder, recording, tmp_path) 
     code, out, _ = call("watermark", "detect", recording())
     assert "in less than 6 s a mark may be missed" in out
     assert call("watermark", "detect", "nowhere.wav")[::2] == (2, "multiway-tts: nowhere.wav: no such file\n")
+    code, out, err = call("watermark", "detect", "nowhere.wav", marked_file)  # the good file keeps its result
+    assert (code, err) == (1, "multiway-tts: nowhere.wav: no such file\n")
+    assert "marked.wav: marked; score " in out
 
 
 def test_only_the_marked_minute_of_a_long_recording_is_named(recording) -> None:

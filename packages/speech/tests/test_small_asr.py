@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from multiway_core import hub
 from multiway_core.errors import InputError
 from multiway_speech.language_model import LanguageModelConfig
 from multiway_speech.speech_tokenizer.config import SpectrumConfig, SpeechTokenizerConfig
@@ -310,3 +311,9 @@ def test_missing_parts_are_told(tmp_path: Path) -> None:
         corpora.load(tmp_path / "corpus.npz")
     with pytest.raises(InputError, match="no utterances"):
         corpora.collect([])
+
+
+def test_the_bundled_model_brings_the_notices_of_those_whose_weights_it_has() -> None:
+    folder = hub.resolve("bundled:asr-tiny")
+    assert "Copyright (c) 2022 OpenAI" in (folder / "whisper.LICENSE").read_text()
+    assert "Apache License" in (folder / "speaker-encoder.LICENSE").read_text()

@@ -141,9 +141,13 @@ def _is_asr(name: str) -> bool:
         return False
     path = Path(hub.resolve(name)) / "config.json"
     try:
-        return path.is_file() and str(config.read_json(path).get("model_type", "")).startswith("vibevoice")
+        found = config.read_json(path) if path.is_file() else {}
     except MultiwayError:
         return False
+    # The published layouts name their type; a model of ours has the fields of VibeVoiceAsrConfig.
+    return (
+        str(found.get("model_type", "")).startswith("vibevoice") or {"acoustic", "semantic"} <= found.keys()
+    )
 
 
 def _asr(name: str) -> Listener:

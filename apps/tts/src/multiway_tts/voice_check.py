@@ -2,6 +2,7 @@
 
 Speech is voiced (its waveform repeats 70 to 400 times a second) in good part of its loud moments, and its loudness
 moves with the syllables, 2 to 8 times a second. Noise does not repeat, music mostly moves slower. A fast melody passes.
+``torchaudio.functional.detect_pitch_frequency`` finds a pitch in everything, noise too, and not how clear it is.
 
 Shape suffixes: T samples, F frames (32 ms, every 10 ms).
 """

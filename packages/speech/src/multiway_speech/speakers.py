@@ -12,7 +12,6 @@ Shape suffixes: T samples, N columns, M mels, C cepstral coefficients, S speaker
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -139,8 +138,9 @@ def _closest(voices: Sequence[Voice]) -> tuple[int, int]:
 
 def _cepstra(sound: Sound) -> tuple[np.ndarray, np.ndarray]:
     """Cepstra (N, C) without the level, and the level (N,): the mean log-mel value of each column."""
-    place_M = (np.arange(NUM_MELS) + 0.5) * math.pi / NUM_MELS
-    cosines_MC = np.cos(np.outer(place_M, np.arange(1, NUM_COEFFICIENTS + 1)))
+    from torchaudio.functional import create_dct
+
+    cosines_MC = create_dct(NUM_COEFFICIENTS + 1, NUM_MELS, norm=None)[:, 1:].double().numpy()
     cepstra: list[np.ndarray] = [np.zeros((0, NUM_COEFFICIENTS))]
     levels: list[np.ndarray] = [np.zeros(0)]
     rest_T = np.zeros(0, dtype=np.float32)

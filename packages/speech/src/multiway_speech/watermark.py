@@ -4,6 +4,9 @@ Spread spectrum in the short-time spectrum (Kirovski & Malvar 2003): between 1 a
 become a little louder or softer, by a pattern that only the key gives. Who has the key can find the mark and also forge
 it; who lacks it sees noise.
 
+The transform is NumPy's in float64, and adds windows up as the sound comes: ``torch.istft`` and torchaudio take a whole
+sound, and other roundings would change every file that is written.
+
 Shape suffixes: F frames (20 ms apart), B frequency bins (25 Hz), R rows and C columns of cells, P rows of the pattern.
 """
 

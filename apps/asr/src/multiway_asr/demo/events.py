@@ -17,7 +17,7 @@ from multiway_asr.demo.session import DemoSession
 from multiway_asr.demo.view import view_value
 from multiway_asr.transcribing import Format
 
-_NOTHING = "choose a recording, or record one, first"
+_NOTHING = "choose a recording, or record one, first (an upload may still be on its way)"
 
 
 def connect(session: DemoSession, parts: Components) -> None:
@@ -30,12 +30,14 @@ def connect(session: DemoSession, parts: Components) -> None:
 
     @messages
     def opened(path: str | None) -> Iterator[list[Any]]:
-        yield [None, view_value(), *cleared]  # also what stays if this one cannot be opened
+        ready = gr.update(interactive=path is None)
+        yield [None, ready, view_value(), *cleared]  # also what stays if this one cannot be opened
         if path is not None:
-            yield [path, session.open(Path(path)), *cleared]
+            yield [path, gr.update(interactive=True), session.open(Path(path)), *cleared]
 
     @messages
-    def run(path: str | None, context: str, speakers: float) -> Iterator[list[Any]]:
+    def run(path: str | None, file: str | None, context: str, speakers: float) -> Iterator[list[Any]]:
+        path = path or file  # one that was uploaded this moment is not opened yet
         if path is None:
             raise InputError(_NOTHING)
         value = view_value()
@@ -47,9 +49,9 @@ def connect(session: DemoSession, parts: Components) -> None:
                 with tempfile.TemporaryDirectory(prefix="multiway-asr-") as folder:
                     buttons = []
                     for name in Format:
-                        file = Path(folder) / f"{Path(path).stem}.{name}"
-                        write_text(file, export(transcript, name))
-                        buttons.append(gr.update(value=str(file), interactive=True))
+                        target = Path(folder) / f"{Path(path).stem}.{name}"
+                        write_text(target, export(transcript, name))
+                        buttons.append(gr.update(value=str(target), interactive=True))
                     yield [value, *buttons]  # Gradio copies the files meanwhile
         except Exception:
             yield [{**value, "working": False, "summary": "", "note": "The transcription failed."}, *cleared]
@@ -62,11 +64,12 @@ def connect(session: DemoSession, parts: Components) -> None:
         return session.transcript(Path(path), context, speakers).to_json()
 
     hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    parts.file.change(opened, parts.file, [chosen, *outputs], **hidden)
-    parts.microphone.stop_recording(opened, parts.microphone, [chosen, *outputs], **hidden)
+    opening = [chosen, parts.transcribe, *outputs]
+    parts.file.change(opened, parts.file, opening, **hidden)
+    parts.microphone.stop_recording(opened, parts.microphone, opening, **hidden)
     working = parts.transcribe.click(
         run,
-        [chosen, parts.context, parts.speakers],
+        [chosen, parts.file, parts.context, parts.speakers],
         outputs,
         api_visibility="private",
         show_progress="minimal",

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 from multiway_core.app import DeviceOption, JsonOption, note, write_stdout
+from multiway_core.errors import InputError
 
 from multiway_tts.commands.options import ConsentOption, KeyOption, ModelOption
-from multiway_tts.model import BUNDLED_MODEL, DEFAULT_KEY
+from multiway_tts.model import BUNDLED_MODEL, DEFAULT_KEY, PROGRAM
 
 voices = typer.Typer(
     help="List the model's voices, or make a voice file of a recording.", add_completion=False
@@ -62,14 +63,24 @@ def detect(
     watermark_key: KeyOption = DEFAULT_KEY,
     json: JsonOption = False,
 ) -> None:
-    """Tell whether recordings bear the mark that this program puts into its speech. Exit code 1: one does not."""
+    """Tell whether recordings bear the mark that this program puts into its speech.
+
+    Exit code 1: one has no mark, or cannot be read (named on standard error). 2: none can be read.
+    """
     from multiway_tts import watermarking
 
-    results = [(path, watermarking.look_for_mark(path, watermark_key)) for path in files]
+    results = []
+    for path in files:
+        try:
+            results.append((path, watermarking.look_for_mark(path, watermark_key)))
+        except InputError as error:
+            note(f"{PROGRAM}: {error}")
+    if not results:
+        raise typer.Exit(2)
     if json:
         rows = [watermarking.as_json(path, found) for path, found in results]
         write_stdout(json_module.dumps(rows, ensure_ascii=False, indent=2) + "\n")
     else:
         write_stdout("".join(watermarking.as_line(path, found) + "\n" for path, found in results))
-    if not all(any(part.marked for part in found) for _, found in results):
+    if len(results) < len(files) or not all(any(part.marked for part in found) for _, found in results):
         raise typer.Exit(1)

@@ -15,9 +15,10 @@ from multiway_blocks.vae import mean_penalty
 from multiway_core.training import Loss
 from torch import Tensor, nn
 
+from multiway_speech.mel import mean_filters
 from multiway_speech.speech_tokenizer.config import SpectrumConfig
 from multiway_speech.speech_tokenizer.model import AcousticTokenizer
-from multiway_speech.speech_tokenizer.spectral import SpectralDecoder, hann, mel_filters
+from multiway_speech.speech_tokenizer.spectral import SpectralDecoder, hann
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class CodecObjective:
                 relative = (heard_BKN - target_BKN).norm() / target_BKN.norm().clamp_min(1e-3)
                 magnitude = magnitude + (log.abs().mean() + relative) / len(self.fft_sizes)
             if size in self.mel_sizes:
-                filters_MK = mel_filters(size, self.num_mels, 16_000, heard_BT.device).t()
+                filters_MK = mean_filters(size, self.num_mels, 16_000, heard_BT.device).t()
                 log = (filters_MK @ heard_BKN + floor).log() - (filters_MK @ target_BKN + floor).log()
                 mel = mel + log.abs().mean() / len(self.mel_sizes)
         return {"mel": mel, "magnitude": magnitude}

@@ -21,6 +21,7 @@ from multiway_blocks.linear import Linear
 from multiway_blocks.vae import CausalDecoder, CausalEncoder
 from torch import Tensor, nn
 
+from multiway_speech.mel import mean_filters
 from multiway_speech.speech_tokenizer.config import SpectrumConfig
 
 MAX_LOG_MAGNITUDE = 5.0
@@ -114,7 +115,7 @@ def log_mel(waveform_BT: Tensor, *, fft_size: int, hop: int, num_mels: int, samp
     """Logarithms (B, M, N) of mel-weighted magnitudes of the windows that lie wholly in the waveform; float32."""
     frames_BNT = waveform_BT.float().unfold(-1, fft_size, hop) * hann(fft_size, waveform_BT.device)
     magnitude_BNK = torch.view_as_real(torch.fft.rfft(frames_BNT)).square().sum(-1).clamp_min(1e-9).sqrt()
-    filters_KM = mel_filters(fft_size, num_mels, sample_rate, waveform_BT.device)
+    filters_KM = mean_filters(fft_size, num_mels, sample_rate, waveform_BT.device)
     with torch.autocast(waveform_BT.device.type, enabled=False):
         return (magnitude_BNK @ filters_KM).clamp_min(_FLOOR).log().transpose(1, 2)
 
@@ -135,23 +136,3 @@ def hann(size: int, device: torch.device) -> Tensor:
 def _alternating(count: int, device: torch.device) -> Tensor:
     with torch.inference_mode(False):
         return 1.0 - 2.0 * (torch.arange(count, device=device) % 2)
-
-
-@lru_cache(maxsize=32)
-def mel_filters(fft_size: int, num_mels: int, sample_rate: int, device: torch.device) -> Tensor:
-    """Triangles (K, M) whose corners are evenly spaced on the mel scale from 0 to half the sampling rate.
-
-    Each sums to 1 over the frequencies: a column is a mean of magnitudes. Mel as 2595 log10(1 + f / 700).
-    """
-    with torch.inference_mode(False):
-        top = 2595 * torch.log10(torch.tensor(1 + sample_rate / 2 / 700, dtype=torch.float64))
-        corners = 700 * (10 ** (torch.linspace(0, 1, num_mels + 2, dtype=torch.float64) * top / 2595) - 1)
-        frequencies_K1 = torch.linspace(0, sample_rate / 2, fft_size // 2 + 1, dtype=torch.float64)[:, None]
-        rising = (frequencies_K1 - corners[:-2]) / (corners[1:-1] - corners[:-2])
-        falling = (corners[2:] - frequencies_K1) / (corners[2:] - corners[1:-1])
-        filters_KM = torch.minimum(rising, falling).clamp_min(0)
-        # The lowest triangles are narrower than a frequency: each gets the frequency nearest to its middle.
-        nearest_M = (corners[1:-1] / (sample_rate / fft_size)).round().long()
-        empty_M = filters_KM.sum(0) < 0.1
-        filters_KM[nearest_M[empty_M], torch.arange(num_mels)[empty_M]] = 1.0
-        return (filters_KM / filters_KM.sum(0)).float().to(device)

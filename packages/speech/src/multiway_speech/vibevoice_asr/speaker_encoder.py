@@ -16,7 +16,7 @@ from multiway_core import checkpoint
 from multiway_core.checkpoint import Rule, RuleTable
 from torch import Tensor, nn
 
-from multiway_speech.vibevoice_asr.whisper_encoder import mel_filters
+from multiway_speech.mel import area_filters
 
 WINDOW, STEP = 160, 80
 """Columns that are heard at once, and from one such window to the next."""
@@ -79,7 +79,7 @@ class VoiceColumns:
     """Mel columns and their power of sound that comes in pieces; float16 while it comes: 8 kB a second."""
 
     def __init__(self, config: SpeakerEncoderConfig) -> None:
-        self._filters_KM = mel_filters(config.num_mels, config.sample_rate).T
+        self._filters_KM = area_filters(_FFT_SIZE, config.num_mels, config.sample_rate)
         self._window_T = torch.hann_window(_FFT_SIZE)
         self._rest_T = torch.zeros(_FFT_SIZE // 2)
         self._parts: list[Tensor] = []

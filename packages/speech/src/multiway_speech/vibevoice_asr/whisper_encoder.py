@@ -5,13 +5,13 @@ Shape suffixes: B batch, T samples, K frequencies, M mel bands, N columns, C hid
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from multiway_blocks.linear import Linear
 from torch import Tensor, nn
+
+from multiway_speech.mel import area_filters
 
 _FFT_SIZE, _MEL_HOP = 400, 160
 COLUMN_SAMPLES = 2 * _MEL_HOP
@@ -110,27 +110,8 @@ def log_mel(waveform_BT: Tensor, num_mels: int) -> Tensor:
         waveform_BT.float(), _FFT_SIZE, _MEL_HOP, window=window, center=True, return_complex=True
     )
     power_BKN = torch.view_as_real(spectrum[..., :-1]).square().sum(-1)
-    filters_MK = mel_filters(num_mels).to(waveform_BT.device)
+    filters_MK = area_filters(_FFT_SIZE, num_mels, 16_000).T.to(waveform_BT.device)
     with torch.autocast(waveform_BT.device.type, enabled=False):
         log_BMN = (filters_MK @ power_BKN).clamp_min(1e-10).log10()
     loudest_B11 = log_BMN.amax(dim=(1, 2), keepdim=True)
     return (torch.maximum(log_BMN, loudest_B11 - 8.0) + 4.0) / 4.0
-
-
-@lru_cache(maxsize=4)
-def mel_filters(num_mels: int, sample_rate: int = 16_000) -> Tensor:
-    """Triangles (M, K) of equal area on Slaney's mel scale: linear below 1 kHz, logarithmic above."""
-    corner, step = 1000.0, math.log(6.4) / 27.0
-
-    def to_hertz(mels: Tensor) -> Tensor:
-        linear = 200.0 / 3 * mels
-        return torch.where(mels < 15.0, linear, corner * torch.exp(step * (mels - 15.0)))
-
-    top = 15.0 + math.log(sample_rate / 2 / corner) / step
-    edges = to_hertz(torch.linspace(0.0, top, num_mels + 2, dtype=torch.float64))
-    frequencies_K = torch.linspace(0.0, sample_rate / 2, _FFT_SIZE // 2 + 1, dtype=torch.float64)
-    slopes = frequencies_K - edges[:, None]
-    rising = slopes[:-2] / edges.diff()[:-1, None]
-    falling = -slopes[2:] / edges.diff()[1:, None]
-    triangles_MK = torch.minimum(rising, falling).clamp_min(0.0)
-    return (triangles_MK * (2.0 / (edges[2:] - edges[:-2]))[:, None]).float()
