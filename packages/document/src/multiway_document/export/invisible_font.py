@@ -7,9 +7,12 @@ few hundred bytes once compressed. A ToUnicode map gives the characters back to 
 
 from __future__ import annotations
 
-import itertools
-import struct
+import io
 from collections.abc import Iterable
+
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from fontTools.ttLib.tables._g_l_y_f import Glyph
 
 from multiway_document.export.reference_font import advance
 
@@ -33,44 +36,17 @@ class InvisibleFont:
 
     def true_type(self) -> bytes:
         """The font program: the tables that PDF asks of an embedded TrueType font, outlines without area."""
-        count = len(self.advances)
-        outlines = [_outline(width) for width in self.advances]
-        ends = list(itertools.accumulate(map(len, outlines), initial=0))
-        tables = {
-            b"glyf": b"".join(outlines),
-            b"head": struct.pack(
-                ">IIIIHHQQhhhhHHhhh",
-                *(0x00010000, 0x00010000, 0, 0x5F0F3CF5, 0x000B, UNITS_PER_EM, 0, 0),
-                *(0, DESCENT, UNITS_PER_EM, ASCENT, 0, 8, 2, 1, 0),
-            ),
-            b"hhea": struct.pack(
-                ">IhhhHhhhhhhhhhhhH",
-                *(
-                    0x00010000,
-                    ASCENT,
-                    DESCENT,
-                    0,
-                    max(self.advances),
-                    0,
-                    0,
-                    UNITS_PER_EM,
-                    1,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                ),
-                *(0, count),
-            ),
-            b"hmtx": b"".join(struct.pack(">Hh", width, 0) for width in self.advances),
-            b"loca": struct.pack(f">{count + 1}I", *ends),
-            b"maxp": struct.pack(
-                ">IHHHHHHHHHHHHHH", 0x00010000, count, 3, 1, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0
-            ),
-        }
-        return _sfnt(tables)
+        names = [".notdef", *(f"g{i}" for i in range(1, len(self.advances)))]
+        font = FontBuilder(UNITS_PER_EM, isTTF=True)
+        font.setupGlyphOrder(names)
+        font.setupGlyf(dict(zip(names, map(_outline, self.advances), strict=True)))
+        font.setupHorizontalMetrics({n: (width, 0) for n, width in zip(names, self.advances, strict=True)})
+        font.setupHorizontalHeader(ascent=ASCENT, descent=DESCENT)
+        font.updateHead(created=0, modified=0)
+        font.font.recalcTimestamp = False  # the same document gives the same bytes
+        program = io.BytesIO()
+        font.save(program)
+        return program.getvalue()
 
     def to_unicode(self) -> bytes:
         """The CMap from glyph numbers to UTF-16."""
@@ -91,32 +67,11 @@ class InvisibleFont:
         ).encode("ascii")
 
 
-def _outline(width: int) -> bytes:
+def _outline(width: int) -> Glyph:
     """One contour along the diagonal and back: no area, but a bounding box, by which readers measure."""
-    box = struct.pack(">hhhhh", 1, 0, DESCENT, width, ASCENT)
-    points = struct.pack(">HHBBB", 2, 0, 1, 1, 1)  # last point, no instructions, three points on the curve
-    xs = struct.pack(">hhh", 0, width, -width)
-    ys = struct.pack(">hhh", DESCENT, ASCENT - DESCENT, DESCENT - ASCENT)
-    return (box + points + xs + ys).ljust(32, b"\0")
-
-
-def _sfnt(tables: dict[bytes, bytes]) -> bytes:
-    """TrueType tables with their directory and checksums."""
-    power = len(tables).bit_length() - 1
-    header = struct.pack(
-        ">IHHHH", 0x00010000, len(tables), 16 << power, power, 16 * len(tables) - (16 << power)
-    )
-    directory, body = b"", b""
-    start = len(header) + 16 * len(tables)
-    for tag, data in sorted(tables.items()):
-        padded = data + bytes(-len(data) % 4)
-        directory += struct.pack(">4sIII", tag, _checksum(padded), start + len(body), len(data))
-        body += padded
-    font = bytearray(header + directory + body)
-    head = font.index(tables[b"head"])
-    struct.pack_into(">I", font, head + 8, (0xB1B0AFBA - _checksum(font)) % 2**32)
-    return bytes(font)
-
-
-def _checksum(data: bytes | bytearray) -> int:
-    return sum(struct.unpack(f">{len(data) // 4}I", data)) % 2**32
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, DESCENT))
+    pen.lineTo((width, ASCENT))
+    pen.lineTo((0, DESCENT))
+    pen.closePath()
+    return pen.glyph(dropImpliedOnCurves=False)

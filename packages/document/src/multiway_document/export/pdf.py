@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import io
 
+import pikepdf
 from multiway_core.errors import InputError
+from pikepdf import Array, Dictionary, Name, Object, Stream, String
 from PIL import Image
 
 from multiway_document.export.direction import visual_text
 from multiway_document.export.invisible_font import ASCENT, DESCENT, UNITS_PER_EM, InvisibleFont
 from multiway_document.export.markup import printable
 from multiway_document.export.page_images import PageImages
-from multiway_document.export.pdf_writer import PdfWriter, text_string
 from multiway_document.export.reference_font import advance, text_width
 from multiway_document.export.words import PageInk, Word, split_line
 from multiway_document.result import Document, Page
@@ -35,41 +36,35 @@ def to_pdf(document: Document, images: PageImages | None = None) -> bytes:
     """
     if images is None:
         raise InputError("export to pdf needs the pictures of the pages: give images=")
-    pdf = PdfWriter()
+    pdf = pikepdf.new()
     font = InvisibleFont(
         " " + "".join(printable(line.text) for page in document.pages for line in page.lines)
     )
-    font_number = _embed(pdf, font)
-    tree = pdf.reserve()
-    pages = [
-        _page(pdf, page, images(page.index), font, font_number=font_number, tree=tree)
-        for page in document.pages
-    ]
-    kids = " ".join(f"{number} 0 R" for number in pages)
-    pdf.put(tree, f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>")
-    root = pdf.add(f"<< /Type /Catalog /Pages {tree} 0 R >>")
-    info = pdf.add(
-        f"<< /Title {text_string(document.source)} /Producer {text_string('multiway ' + document.model)} >>"
-    )
-    return pdf.finish(root, info)
+    embedded = _embed(pdf, font)
+    for page in document.pages:
+        _add_page(pdf, page, images(page.index), font, embedded)
+    pdf.docinfo[Name.Title] = String(printable(document.source))
+    pdf.docinfo[Name.Producer] = String(f"multiway {document.model}")
+    written = io.BytesIO()
+    pdf.save(written, deterministic_id=True)  # the same document gives the same bytes
+    return written.getvalue()
 
 
-def _page(
-    pdf: PdfWriter, page: Page, image: Image.Image, font: InvisibleFont, *, font_number: int, tree: int
-) -> int:
+def _add_page(
+    pdf: pikepdf.Pdf, page: Page, image: Image.Image, font: InvisibleFont, embedded: Object
+) -> None:
     scale = _POINTS_PER_INCH / _dpi(image, page)
     width, height = max(page.width, 1) * scale, max(page.height, 1) * scale
     ink = PageInk(page, image)
     lines = [split_line(line, ink) for line in page.lines]
     content = f"q {width:.3f} 0 0 {height:.3f} 0 0 cm /Page Do Q\nBT 3 Tr\n"
     content += "".join(_line(words, font, scale, height) for words in lines if words) + "ET"
-    stream = pdf.stream(content.encode("ascii"))
-    picture = _picture(pdf, image)
-    return pdf.add(
-        f"<< /Type /Page /Parent {tree} 0 R /MediaBox [0 0 {width:.3f} {height:.3f}]"
-        f" /Resources << /XObject << /Page {picture} 0 R >> /Font << /Invisible {font_number} 0 R >> >>"
-        f" /Contents {stream} 0 R >>"
-    )
+    resources = Dictionary(XObject=Dictionary(Page=_picture(pdf, image)), Font=Dictionary(Invisible=embedded))
+    made = Dictionary(
+        Type=Name.Page, MediaBox=Array([0, 0, width, height]), Resources=resources,
+        Contents=pdf.make_stream(content.encode("ascii")),
+    )  # fmt: skip
+    pdf.pages.append(pikepdf.Page(pdf.make_indirect(made)))
 
 
 def _line(words: list[Word], font: InvisibleFont, scale: float, page_height: float) -> str:
@@ -113,41 +108,40 @@ def _line(words: list[Word], font: InvisibleFont, scale: float, page_height: flo
     )
 
 
-def _embed(pdf: PdfWriter, font: InvisibleFont) -> int:
+def _embed(pdf: pikepdf.Pdf, font: InvisibleFont) -> Object:
+    name = Name("/AAAAAA+Invisible")
     program = font.true_type()
-    file = pdf.stream(program, f"/Length1 {len(program)}")
-    to_unicode = pdf.stream(font.to_unicode())
-    descriptor = pdf.add(
-        "<< /Type /FontDescriptor /FontName /AAAAAA+Invisible /Flags 4 /ItalicAngle 0 /StemV 0"
-        f" /FontBBox [0 {DESCENT} {UNITS_PER_EM} {ASCENT}] /Ascent {ASCENT} /Descent {DESCENT}"
-        f" /CapHeight {ASCENT} /FontFile2 {file} 0 R >>"
-    )
-    widths = " ".join(map(str, font.advances))
-    descendant = pdf.add(
-        "<< /Type /Font /Subtype /CIDFontType2 /BaseFont /AAAAAA+Invisible /CIDToGIDMap /Identity"
-        " /CIDSystemInfo << /Registry (Adobe) /Ordering (Identity) /Supplement 0 >>"
-        f" /FontDescriptor {descriptor} 0 R /DW 0 /W [0 [{widths}]] >>"
-    )
-    return pdf.add(
-        "<< /Type /Font /Subtype /Type0 /BaseFont /AAAAAA+Invisible /Encoding /Identity-H"
-        f" /DescendantFonts [{descendant} 0 R] /ToUnicode {to_unicode} 0 R >>"
-    )
+    descriptor = Dictionary(
+        Type=Name.FontDescriptor, FontName=name, Flags=4, ItalicAngle=0, StemV=0,
+        FontBBox=Array([0, DESCENT, UNITS_PER_EM, ASCENT]), Ascent=ASCENT, Descent=DESCENT, CapHeight=ASCENT,
+        FontFile2=pdf.make_stream(program, Length1=len(program)),
+    )  # fmt: skip
+    descendant = Dictionary(
+        Type=Name.Font, Subtype=Name.CIDFontType2, BaseFont=name, CIDToGIDMap=Name.Identity,
+        CIDSystemInfo=Dictionary(Registry=String("Adobe"), Ordering=String("Identity"), Supplement=0),
+        FontDescriptor=pdf.make_indirect(descriptor), DW=0, W=Array([0, Array(font.advances)]),
+    )  # fmt: skip
+    composite = Dictionary(
+        Type=Name.Font, Subtype=Name.Type0, BaseFont=name, Encoding=Name("/Identity-H"),
+        DescendantFonts=Array([pdf.make_indirect(descendant)]), ToUnicode=pdf.make_stream(font.to_unicode()),
+    )  # fmt: skip
+    return pdf.make_indirect(composite)
 
 
-def _picture(pdf: PdfWriter, image: Image.Image) -> int:
+def _picture(pdf: pikepdf.Pdf, image: Image.Image) -> Stream:
     """The page's picture as an image object: grey or colour JPEG, and black-and-white pages without loss."""
-    entries = f"/Type /XObject /Subtype /Image /Width {image.width} /Height {image.height}"
     if image.mode == "1":
-        return pdf.stream(image.tobytes(), f"{entries} /ColorSpace /DeviceGray /BitsPerComponent 1")
-    grey = image.mode in ("L", "LA", "I", "I;16", "F")
-    buffer = io.BytesIO()
-    image.convert("L" if grey else "RGB").save(buffer, "JPEG", quality=_JPEG_QUALITY)
-    space = "/DeviceGray" if grey else "/DeviceRGB"
-    return pdf.stream(
-        buffer.getvalue(),
-        f"{entries} /ColorSpace {space} /BitsPerComponent 8 /Filter /DCTDecode",
-        compress=False,
-    )
+        data, space, bits, coding = image.tobytes(), Name.DeviceGray, 1, {}
+    else:
+        grey = image.mode in ("L", "LA", "I", "I;16", "F")
+        buffer = io.BytesIO()
+        image.convert("L" if grey else "RGB").save(buffer, "JPEG", quality=_JPEG_QUALITY)
+        data, space, bits = buffer.getvalue(), Name.DeviceGray if grey else Name.DeviceRGB, 8
+        coding = {"Filter": Name.DCTDecode}
+    return pdf.make_stream(
+        data, Type=Name.XObject, Subtype=Name.Image, Width=image.width, Height=image.height,
+        ColorSpace=space, BitsPerComponent=bits, **coding,
+    )  # fmt: skip
 
 
 def _dpi(image: Image.Image, page: Page) -> float:
