@@ -1,6 +1,6 @@
 """``python -m multiway_ocr`` is ``multiway-ocr``."""
 
-from multiway_ocr.cli import main
+from multiway_ocr.app import APP
 
 if __name__ == "__main__":
-    main()
+    APP.main()

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from multiway_core.app import (
+    CommandLine,
     DeviceOption,
-    DtypeOption,
+    JobsOption,
     JsonOption,
-    ModelOption,
+    MinutesOption,
+    ModelOptions,
+    OverwriteOption,
+    ReportOptions,
+    RunFolderOption,
     SeedOption,
-    progress_bar,
-    run,
+    ticking,
+    write_json,
     write_stdout,
 )
 from multiway_core.errors import InputError
 
-from multiway_ocr.reader import BUNDLED_MODEL, Engine, Format, ReadOptions, Task
+from multiway_ocr.app import APP
+from multiway_ocr.reader import Engine, Format, ReadOptions, Task
 
-cli = typer.Typer(
-    name="multiway-ocr",
-    help="Read pages: text, boxes and markdown from pictures and PDF files, on this machine and offline.",
-    no_args_is_help=True,
-    add_completion=False,
-)
+cli = CommandLine(APP)
 
 EngineOption = Annotated[
     Engine | None,
@@ -47,7 +47,6 @@ def read(
         Task | None, typer.Option("--task", help="[default: markdown for --format markdown, else ocr]")
     ] = None,
     engine: EngineOption = None,
-    model: ModelOption = BUNDLED_MODEL,
     format: Annotated[
         Format | None, typer.Option("--format", "-f", help="[default: text, or markdown for --task markdown]")
     ] = None,
@@ -55,19 +54,19 @@ def read(
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="One file an input; what is there is kept."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Redo outputs that are there.")] = False,
+    overwrite: OverwriteOption = False,
     pages: Annotated[
         str | None, typer.Option("--pages", help="Pages of each input, from 1: 1-3 or 2,5-7.")
     ] = None,
     force_ocr: Annotated[
         bool, typer.Option("--force-ocr", help="Read PDF pages as pictures though they hold text.")
     ] = False,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes, one thread each.")] = 1,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
+    jobs: JobsOption = 1,
     json: Annotated[
         bool, typer.Option("--json", help="--format json; with --output: a summary as JSON.")
     ] = False,
+    *,
+    model: ModelOptions,
 ) -> None:
     """Print the text of pages, or write one file an input with --output.
 
@@ -81,12 +80,10 @@ def read(
         format = "json"
     format = format or ("markdown" if task == "markdown" else "text")
     options = ReadOptions(
+        **vars(model),
         task=task or ("markdown" if format == "markdown" else "ocr"),
         engine=engine,
-        model=model,
         pages=pages,
-        device=device,
-        dtype=dtype,
         force_ocr=force_ocr,
     )
     code = read_all(
@@ -99,26 +96,28 @@ def read(
 def ask(
     image: Annotated[Path, typer.Argument(help="A picture or a PDF (its first page, or --page).")],
     question: Annotated[str, typer.Argument(help="What to ask about the page.")],
-    model: Annotated[
-        str, typer.Option("--model", help="A KOSMOS-2.5-CHAT checkpoint: a folder or a hub id.")
-    ] = BUNDLED_MODEL,
     page: Annotated[int, typer.Option("--page", min=1, help="Page of a PDF or TIFF file.")] = 1,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer.")] = 256,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
     json: JsonOption = False,
+    *,
+    model: ModelOptions,
 ) -> None:
     """Answer a question about a page (needs KOSMOS-2.5-CHAT weights: see --model)."""
     from multiway_ocr.ask import answer
 
-    options = ReadOptions(model=model, pages=str(page), device=device, dtype=dtype)
+    options = ReadOptions(**vars(model), pages=str(page))
     text = answer(image, question, options, max_new_tokens=max_new_tokens)
     if json:
-        text = json_module.dumps(
-            {"source": str(image), "page": page, "model": model, "question": question, "answer": text},
-            ensure_ascii=False,
-        )
-    write_stdout(text + "\n")
+        found = {
+            "source": str(image),
+            "page": page,
+            "model": options.model,
+            "question": question,
+            "answer": text,
+        }
+        write_json(found)
+    else:
+        write_stdout(text + "\n")
 
 
 @cli.command()
@@ -133,48 +132,29 @@ def evaluate(
     ] = "synthetic",
     task: Annotated[Task, typer.Option("--task", help="What is read and scored.")] = "ocr",
     engine: EngineOption = None,
-    model: ModelOption = BUNDLED_MODEL,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many pages.")] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Write report.json, report.md and report.png."),
-    ] = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    seed: SeedOption = 0,
-    json: JsonOption = False,
+    *,
+    model: ModelOptions,
+    report: ReportOptions,
 ) -> None:
     """Measure a model on a data set: error rates, word F1, box overlap, each with its interval."""
     from multiway_ocr.evaluation import evaluate_dataset
 
-    options = ReadOptions(task=task, engine=engine, model=model, device=device, dtype=dtype)
-    with progress_bar() as progress:
-        bar = progress.add_task("reading", total=None)
-        report = evaluate_dataset(
-            dataset, options, limit=limit, seed=seed, on_sample=lambda row: progress.advance(bar)
-        )
-    if output is not None:
-        report.save(output)
-    if json:
-        write_stdout(json_module.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n")
-    else:
-        write_stdout(report.to_markdown())
+    options = ReadOptions(**vars(model), task=task, engine=engine)
+    with ticking("reading") as on_sample:
+        found = evaluate_dataset(dataset, options, limit=report.limit, seed=report.seed, on_sample=on_sample)
+    report.publish(found)
 
 
 @cli.command()
 def train(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the run; a second call goes on.")
-    ] = Path("training"),
+    output: RunFolderOption = Path("training"),
     preset: Annotated[
         str,
         typer.Option(
             "--preset", help="ocr-small, smoke (a few minutes), or chat (questions and answers of --data)."
         ),
     ] = "ocr-small",
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", min=0.1, help="Stop by then, with a checkpoint and a model.")
-    ] = None,
+    minutes: MinutesOption = None,
     init_from: Annotated[
         Path | None,
         typer.Option("--init-from", metavar="MODEL", help="Fine-tune this model folder (chat: or hub id)."),
@@ -227,27 +207,4 @@ def train(
     write_stdout(f"{folder}\n")
 
 
-@cli.command()
-def demo(
-    model: ModelOption = BUNDLED_MODEL,
-    host: Annotated[str, typer.Option("--host", help="Address to serve on.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option("--port", help="[default: first free from 7860]")] = None,
-    share: Annotated[bool, typer.Option("--share/--no-share", help="Open a public tunnel.")] = False,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-) -> None:
-    """Open the demo page in this machine's browser."""
-    from multiway_core.app import launch
-
-    from multiway_ocr.demo import build_demo
-
-    launch(build_demo(model, device=device, dtype=dtype), host, port, share=share)
-
-
-def main() -> None:
-    """Entry point of the command ``multiway-ocr``."""
-    run(cli, name="multiway-ocr")
-
-
-if __name__ == "__main__":
-    main()
+cli.add_demo()

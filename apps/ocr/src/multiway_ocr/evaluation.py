@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from multiway_core.errors import InputError
 from multiway_core.evaluation import Ratio, Report, Sample, evaluate
 
-from multiway_ocr.reader import BUNDLED_MODEL, Reader, ReadOptions, Task
+from multiway_ocr.reader import Reader, ReadOptions, Task
 
 if TYPE_CHECKING:
     from multiway_document.result import Box, Page
@@ -80,9 +80,7 @@ def evaluate_dataset(
 
 def quick_evaluation() -> Report:
     """The bundled model's default engine on one drawn page of each condition; about a minute of one core."""
-    return evaluate_dataset(
-        SYNTHETIC, ReadOptions(model=BUNDLED_MODEL, device="cpu"), limit=_QUICK_PAGES_A_CONDITION
-    )
+    return evaluate_dataset(SYNTHETIC, ReadOptions(device="cpu"), limit=_QUICK_PAGES_A_CONDITION)
 
 
 def _metrics(task: Task) -> dict[str, Callable[[Page, Truth], float | Ratio | None]]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from multiway_core.app import StopRun, pick_device, pick_dtype
-from multiway_core.errors import InputError, MultiwayError
+from multiway_core.app import ModelLoader, ModelOptions
+from multiway_core.errors import InputError
+
+from multiway_ocr.app import APP
 
 if TYPE_CHECKING:
     from multiway_document.pages import SourcePage
@@ -21,54 +22,27 @@ Task = Literal["ocr", "markdown"]
 Engine = Literal["full", "fast"]
 Format = Literal["text", "json", "jsonl", "markdown", "hocr", "alto", "tsv", "pdf", "html"]
 
-BUNDLED_MODEL = "bundled:ocr-small"
 TEXT_LAYER = "pdf-text-layer"  # what stands as the model of a document that needed none
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".pdf"})
 
 
 @dataclass(frozen=True)
-class ReadOptions:
+class ReadOptions(ModelOptions):
     """How to read; the same for all files of a run. Picklable: worker processes get it."""
 
+    model: str = APP.model
     task: Task = "ocr"
     engine: Engine | None = None  # the model's best
-    model: str = BUNDLED_MODEL
     pages: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
     force_ocr: bool = False
-
-
-class PipelineLoader:
-    """The ``OcrPipeline`` of one model, loaded by whoever asks first and kept."""
-
-    def __init__(self, model: str, device: str, dtype: str) -> None:
-        self._arguments = (model, device, dtype)
-        self._pipeline: Any = None
-        self._lock = threading.Lock()  # the demo's visitors come in threads
-
-    def __call__(self) -> Any:
-        """The pipeline; raises StopRun when it cannot be loaded (then no page can be read)."""
-        from multiway_document.pipeline import OcrPipeline
-
-        model, device, dtype = self._arguments
-        with self._lock:
-            if self._pipeline is None:
-                try:
-                    self._pipeline = OcrPipeline.from_pretrained(
-                        model, device=pick_device(device), dtype=pick_dtype(dtype)
-                    )
-                except MultiwayError as error:
-                    raise StopRun(str(error)) from error
-        return self._pipeline
 
 
 class Reader:
     """Reads files with one pipeline, loaded at the first page that needs it."""
 
-    def __init__(self, options: ReadOptions, pipeline: PipelineLoader | None = None) -> None:
+    def __init__(self, options: ReadOptions, pipeline: ModelLoader | None = None) -> None:
         self.options = options
-        self.pipeline = pipeline or PipelineLoader(options.model, options.device, options.dtype)
+        self.pipeline = pipeline or ModelLoader(APP, options)
 
     def variant(self, **changes: Any) -> Reader:
         """A reader with another task, engine or choice of pages, and the same pipeline."""

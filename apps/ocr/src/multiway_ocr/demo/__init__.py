@@ -6,11 +6,12 @@ from typing import Any
 
 from multiway_core.app import frame
 
+from multiway_ocr.app import APP
 from multiway_ocr.demo.downloads import rendered_markdown, write_download
 from multiway_ocr.demo.events import connect
 from multiway_ocr.demo.layout import components
 from multiway_ocr.demo.reading import DemoReader
-from multiway_ocr.reader import BUNDLED_MODEL, ReadOptions
+from multiway_ocr.reader import ReadOptions
 
 __all__ = ["DemoReader", "build_demo", "rendered_markdown", "write_download"]
 
@@ -20,7 +21,7 @@ DESCRIPTION = (
 )
 
 
-def build_demo(model: str = BUNDLED_MODEL, *, device: str = "auto", dtype: str = "auto") -> Any:
+def build_demo(model: str = APP.model, *, device: str = "auto", dtype: str = "auto") -> Any:
     """The demo as Gradio Blocks, with the model loaded. Raises StopRun when it cannot be."""
     session = DemoReader(ReadOptions(model=model, device=device, dtype=dtype))
     with frame(TITLE, DESCRIPTION) as blocks:

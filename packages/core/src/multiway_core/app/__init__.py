@@ -6,32 +6,60 @@ dtype is chosen, so that ``--help`` answers at once.
 
 from multiway_core.app.batch import Outcome, StopRun, run_jobs
 from multiway_core.app.command import (
-    DeviceOption,
-    DtypeOption,
-    JsonOption,
-    ModelOption,
-    SeedOption,
     counting,
     note,
     pick_device,
     pick_dtype,
     progress_bar,
     run,
+    ticking,
+    write_json,
     write_stdout,
 )
+from multiway_core.app.command_line import CommandLine
 from multiway_core.app.frame import frame, launch, messages
 from multiway_core.app.inputs import Input, find_inputs, is_done, plan_outputs
+from multiway_core.app.model import ModelLoader, load_pipeline
+from multiway_core.app.options import (
+    DeviceOption,
+    DtypeOption,
+    HostOption,
+    JobsOption,
+    JsonOption,
+    LimitOption,
+    MinutesOption,
+    ModelOption,
+    ModelOptions,
+    OverwriteOption,
+    PageOptions,
+    ReportOption,
+    ReportOptions,
+    RunFolderOption,
+    SeedOption,
+)
 from multiway_core.app.registry import App, InstalledApp, installed_apps
 
 __all__ = [
     "App",
+    "CommandLine",
     "DeviceOption",
     "DtypeOption",
+    "HostOption",
     "Input",
     "InstalledApp",
+    "JobsOption",
     "JsonOption",
+    "LimitOption",
+    "MinutesOption",
+    "ModelLoader",
     "ModelOption",
+    "ModelOptions",
     "Outcome",
+    "OverwriteOption",
+    "PageOptions",
+    "ReportOption",
+    "ReportOptions",
+    "RunFolderOption",
     "SeedOption",
     "StopRun",
     "counting",
@@ -40,6 +68,7 @@ __all__ = [
     "installed_apps",
     "is_done",
     "launch",
+    "load_pipeline",
     "messages",
     "note",
     "pick_device",
@@ -48,5 +77,7 @@ __all__ = [
     "progress_bar",
     "run",
     "run_jobs",
+    "ticking",
+    "write_json",
     "write_stdout",
 ]

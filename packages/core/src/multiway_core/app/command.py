@@ -1,4 +1,4 @@
-"""Conventions of every command: options, exit codes, one-line errors, clean standard output.
+"""Conventions of every command: exit codes, one-line errors, clean standard output, progress.
 
 Exit codes: 0 all done, 1 some inputs failed, 2 bad usage or nothing done, 130 interrupted, 141 the reader of
 standard output went away.
@@ -7,13 +7,14 @@ standard output went away.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from typer.main import get_command
@@ -28,16 +29,6 @@ INTERRUPTED = 130
 PIPE_CLOSED = 141
 TRACEBACK_VARIABLE = "MULTIWAY_TRACEBACK"
 _DTYPES = ("float32", "bfloat16", "float16")
-
-ModelOption = Annotated[
-    str, typer.Option("--model", help="bundled:NAME, a folder, or a hub id.", show_default=True)
-]
-DeviceOption = Annotated[
-    str, typer.Option("--device", help="cpu, cuda, cuda:N, or auto (cuda where there is one).")
-]
-DtypeOption = Annotated[str, typer.Option("--dtype", help="float32, bfloat16, float16, or auto.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def run(cli: typer.Typer, arguments: Sequence[str] | None = None, *, name: str | None = None) -> NoReturn:
@@ -118,6 +109,11 @@ def write_stdout(data: str | bytes) -> None:
         ) from error
 
 
+def write_json(value: Any) -> None:
+    """Write a JSON document to standard output; errors as of :func:`write_stdout`."""
+    write_stdout(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
 def progress_bar(*, enabled: bool = True) -> Progress:
     """A Rich progress bar on standard error that shows only when standard error is a terminal."""
     from rich.console import Console
@@ -135,11 +131,19 @@ def progress_bar(*, enabled: bool = True) -> Progress:
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int], None]]:
-    """A progress bar of something whose number nobody knows before; yields the function that moves it."""
+def counting(what: str) -> Iterator[Callable[..., None]]:
+    """A progress bar; yields ``move(done, total=None)``, for work whose size may be unknown before."""
     with progress_bar() as progress:
         bar = progress.add_task(what, total=None)
-        yield lambda done: progress.update(bar, completed=done)
+        yield lambda done, total=None: progress.update(bar, completed=done, total=total)
+
+
+@contextmanager
+def ticking(what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """A progress bar; yields a function that moves it by one, whatever it is called with (``on_sample``)."""
+    with progress_bar() as progress:
+        bar = progress.add_task(what, total=total)
+        yield lambda *_: progress.advance(bar)
 
 
 def pick_device(name: str) -> torch.device:

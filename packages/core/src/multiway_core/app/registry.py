@@ -8,7 +8,9 @@ import importlib.resources
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from multiway_core.app.command import run
 
 if TYPE_CHECKING:
     import typer
@@ -72,6 +74,10 @@ class App:
         module, _, attribute = value.partition(":")
         found: Any = importlib.import_module(module)
         return getattr(found, attribute) if attribute else found
+
+    def main(self) -> NoReturn:
+        """Run the command line as a process; what the console script calls."""
+        run(self.load("cli"), name=self.program)
 
     def picture_path(self) -> Path | None:
         """The picture's file; None where there is none."""
