@@ -6,9 +6,10 @@ import json
 
 import pytest
 import torch
+from multiway_core import training
 from multiway_core.errors import CheckpointError, InputError
-from multiway_core.training import TrainConfig
-from multiway_text import systems, training
+from multiway_core.training import TrainOptions, TrainReport
+from multiway_text import recipe, systems
 from multiway_text.language_model import LanguageModel
 from multiway_text.sampling import SamplingOptions
 
@@ -23,39 +24,37 @@ def texts(tmp_path):
     return path
 
 
-def run(steps=60, **more) -> training.Run:
-    config = TrainConfig(
-        steps=steps, learning_rate=3e-3, warmup_steps=5, log_every=50, checkpoint_every_seconds=0
-    )
-    return training.Run(config, vocab_size=300, length=24, batch_size=8, **more)
+def train(output, texts, steps=60, *, init_from=None, **changes) -> TrainReport:
+    chosen = recipe.Recipe(vocab_size=300, length=24, batch_size=8, learning_rate=3e-3, **changes)
+    start = None if init_from is None else str(init_from)
+    data = tuple(str(path) for path in texts)
+    return training.run(chosen, TrainOptions(output, data, start, steps=steps, checkpoint_every=0))
 
 
 @pytest.mark.parametrize("system", ["llama", "bitnet"])
 def test_it_learns_to_count(texts, tmp_path, system) -> None:
-    numbers = training.train(tmp_path / "run", [texts], run(system=system))
-    assert numbers["finished"]
-    assert numbers["held_out_loss"] < 0.5 * numbers["held_out_loss_before"]
+    report = train(tmp_path / "run", [texts], arch=system)
+    assert report.finished
+    assert report.held_out["loss"] < 0.5 * report.held_out_before["loss"]
     # The folder runs, for bitnet with packed weights, and gives what was measured.
     model = LanguageModel.from_pretrained(tmp_path / "run" / "model")
     ids = model.tokenizer.text("one two three four five one two")
     score = model.log_likelihoods([(ids[:-3], ids[-3:])])[0]
     assert score.total / 3 > -2
     assert model.generate("one two three", SamplingOptions(max_tokens=4))[0].text
-    again = training.train(tmp_path / "run", [texts], run(system=system))  # nothing is left to do
-    assert again["held_out_loss"] == pytest.approx(numbers["held_out_loss"], abs=1e-4)
+    again = train(tmp_path / "run", [texts], arch=system)  # nothing is left to do
+    assert again.held_out["loss"] == pytest.approx(report.held_out["loss"], abs=1e-4)
 
 
 def test_it_continues_from_a_checkpoint(texts, tmp_path) -> None:
-    first = training.train(tmp_path / "one", [texts], run(30))
-    start = tmp_path / "one" / "model"
-    second = training.train(tmp_path / "two", [texts], run(5, init_from=start))
-    assert second["held_out_loss_before"] == pytest.approx(first["held_out_loss"], abs=1e-3)
-    packed = training.train(tmp_path / "ternary", [texts], run(30, system="bitnet"))
-    start = tmp_path / "ternary" / "model"
-    again = training.train(tmp_path / "on", [texts], run(30, init_from=start))
-    assert (packed["system"], again["system"]) == ("bitnet", "bitnet")
-    assert again["held_out_loss_before"] == pytest.approx(packed["held_out_loss"], abs=1e-2)
-    assert again["held_out_loss"] < again["held_out_loss_before"]
+    first = train(tmp_path / "one", [texts], 30)
+    second = train(tmp_path / "two", [texts], 5, init_from=first.folder)
+    assert second.held_out_before["loss"] == pytest.approx(first.held_out["loss"], abs=1e-3)
+    packed = train(tmp_path / "ternary", [texts], 10, arch="bitnet")
+    again = train(tmp_path / "on", [texts], 30, init_from=packed.folder)
+    assert (packed.facts["system"], again.facts["system"]) == ("bitnet", "bitnet")
+    assert again.held_out_before["loss"] == pytest.approx(packed.held_out["loss"], abs=1e-2)
+    assert again.held_out["loss"] < again.held_out_before["loss"]
 
 
 def test_every_system_is_built_and_read_again(tmp_path) -> None:
@@ -84,4 +83,4 @@ def test_every_system_is_built_and_read_again(tmp_path) -> None:
 def test_little_text_is_refused(tmp_path) -> None:
     (tmp_path / "x.txt").write_text("too short")
     with pytest.raises(InputError, match=r"give more text|held|hold"):
-        training.train(tmp_path / "run", [tmp_path / "x.txt"], run())
+        train(tmp_path / "run", [tmp_path / "x.txt"])

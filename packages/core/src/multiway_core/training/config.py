@@ -8,6 +8,9 @@ from typing import Literal
 
 from multiway_core.errors import ConfigError
 
+Precision = Literal["fp32", "bf16"]
+Parallel = Literal["none", "ddp", "fsdp"]
+
 # What may differ between a checkpoint's run and the run that continues it, because it does not change the
 # weights. (`accumulation` is checked apart: only its product with the number of processes matters.)
 FREE_ON_RESUME = frozenset(
@@ -18,6 +21,7 @@ FREE_ON_RESUME = frozenset(
         "max_skipped_steps",
         "parallel",
         "accumulation",
+        "activation_checkpointing",
     }
 )
 
@@ -42,6 +46,8 @@ class TrainConfig:
     keep_checkpoints: the newest N stay.
     max_skipped_steps: a step with a loss or gradient that is not finite is skipped; so many in a row raise.
     parallel: "none" is one process; "ddp" and "fsdp" run under `torchrun`.
+    activation_checkpointing: blocks compute their activations again in the backward pass: less memory, a third more
+        work, the same gradients. (A block with BatchNorm would count every batch twice.)
     """
 
     steps: int
@@ -55,14 +61,15 @@ class TrainConfig:
     weight_decay: float = 0.1
     clip_norm: float = 1.0
     muon_momentum: float = 0.95
-    precision: Literal["bf16", "fp32"] = "fp32"
+    precision: Precision = "fp32"
     accumulation: int = 1
     ema_decay: float = 0.0
-    checkpoint_every_seconds: float = 600.0
+    checkpoint_every_seconds: float = 300.0
     keep_checkpoints: int = 2
     log_every: int = 50
     max_skipped_steps: int = 20
-    parallel: Literal["none", "ddp", "fsdp"] = "none"
+    parallel: Parallel = "none"
+    activation_checkpointing: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -16,7 +16,8 @@ from __future__ import annotations
 import atexit
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -27,7 +28,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 from multiway_core.errors import ConfigError
-from multiway_core.training.config import TrainConfig
+from multiway_core.training.config import Parallel
 
 Value = TypeVar("Value")
 
@@ -35,11 +36,11 @@ Value = TypeVar("Value")
 class World:
     """The processes of a run. With `parallel="none"` every operation is the identity."""
 
-    def __init__(self, config: TrainConfig, device: str | torch.device) -> None:
-        self.parallel = config.parallel
+    def __init__(self, parallel: Parallel, device: str | torch.device) -> None:
+        self.parallel = parallel
         self.device = torch.device(device)
         started = int(os.environ.get("WORLD_SIZE", "1"))
-        if config.parallel == "none":
+        if parallel == "none":
             if started > 1:
                 raise ConfigError(
                     f"torchrun started {started} processes, training parallel must be 'ddp' or 'fsdp'"
@@ -48,7 +49,7 @@ class World:
             return
         if "RANK" not in os.environ:
             raise ConfigError(
-                f"training parallel {config.parallel!r} needs torchrun: torchrun --nproc-per-node N ..."
+                f"training parallel {parallel!r} needs torchrun: torchrun --nproc-per-node N ..."
             )
         if self.device.type == "cuda":
             self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -104,6 +105,19 @@ class World:
             sizes = [gradient.numel() for gradient in bucket]
             for gradient, piece in zip(bucket, flat.split(sizes), strict=True):
                 gradient.copy_(piece.view_as(gradient))
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        self.gather(None)
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """The main process does the block before the others, which find the files that it made."""
+        if not self.is_main:
+            self.barrier()
+        yield
+        if self.is_main:
+            self.barrier()
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum over the processes, in place."""

@@ -106,6 +106,22 @@ class MetricsLog:
         if self.bar is not None:
             self.bar[0].update(self.bar[1], completed=step)
 
+    def score(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Show the numbers on held-out data of the weights after `step` steps."""
+        try:
+            if self.tensorboard is not None:
+                for name, value in numbers.items():
+                    self.tensorboard.add_scalar(f"held_out/{name}", value, step)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+        text = f"step {step}/{self.steps}  " + "  ".join(
+            f"held-out {n} {_short(v)}" for n, v in numbers.items()
+        )
+        if self.bar is not None:
+            self.bar[0].console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
     def _keep_until(self, step: int) -> None:
         if not self.path.exists():
             return
@@ -117,6 +133,25 @@ class MetricsLog:
             except (ValueError, KeyError, TypeError):
                 continue  # a kill cut the last line
         write_text(self.path, "".join(kept))
+
+
+class NoLog:
+    """The log of the processes that are not the main one."""
+
+    def __enter__(self) -> NoLog:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def write(self, record: dict[str, Any]) -> None:
+        pass
+
+    def advance(self, step: int) -> None:
+        pass
+
+    def score(self, step: int, numbers: Mapping[str, float]) -> None:
+        pass
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:

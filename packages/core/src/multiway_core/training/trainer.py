@@ -11,8 +11,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +25,10 @@ from multiway_core.training import checkpoints
 from multiway_core.training.config import FREE_ON_RESUME, TrainConfig, learning_rate_at
 from multiway_core.training.data import BatchSource, Prefetch, to_device
 from multiway_core.training.distributed import World, local, whole
-from multiway_core.training.metrics import Means, MetricsLog
+from multiway_core.training.held_out import BEST, HeldOut, Scores
+from multiway_core.training.interrupts import stop_requests
+from multiway_core.training.metrics import Means, MetricsLog, NoLog
+from multiway_core.training.objective import Objective
 from multiway_core.training.optimizers import (
     IsEmbeddingLike,
     build_optimizers,
@@ -42,30 +43,13 @@ class TrainingDivergedError(MultiwayError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Loss:
-    """What an objective returns for a batch.
-
-    total: scalar, the SUM of the loss over what counts (tokens, boxes, ...).
-    weight: how many count. The step's loss is sum(total) / sum(weight) over its shards; so is its gradient.
-    metrics: numbers to log, averaged over shards and steps.
-    samples: examples in the batch, for the logged throughput.
-    """
-
-    total: Tensor
-    weight: float | Tensor
-    metrics: Mapping[str, float | Tensor] = dataclasses.field(default_factory=dict)
-    samples: int = 0
-
-
-Objective = Callable[[nn.Module, Any], Loss]
-
-
-@dataclasses.dataclass(frozen=True)
 class TrainResult:
     """How `fit` ended.
 
-    step: optimizer steps done. finished: whether those were all. loss: of the last step that was not skipped.
-    seconds: of training, with earlier runs of the same folder. checkpoint: the newest one's folder.
+    step: optimizer steps done. finished: whether those were all, or the held-out score's patience ran out.
+    loss: of the last step that was not skipped. seconds: of training, with earlier runs of the same folder.
+    checkpoint: the newest one's folder. interrupted: by a signal. held_out: the scores of the weights that
+    `keep_final_weights` keeps; held_out_before: of the first ones.
     """
 
     step: int
@@ -74,6 +58,9 @@ class TrainResult:
     skipped_steps: int
     seconds: float
     checkpoint: Path
+    interrupted: bool = False
+    held_out: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    held_out_before: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +79,9 @@ class Trainer:
 
     output_dir: holds `checkpoints/`, `metrics.jsonl` and `tensorboard/`; a run found there is continued.
     device: "cpu", "cuda", ...; under torchrun "cuda" is the process's own GPU. The model is moved there.
+    world: the processes of the run, where the caller has made them known already.
     on_checkpoint: called with (step, model) in every process after a checkpoint was written.
+    held_out: the score while it trains.
     embedding_like: which matrices Muon and weight decay leave alone (`is_embedding_like`).
 
     The caller may compile the objective or the model. With `parallel="ddp"` buffers (such as BatchNorm's) are
@@ -108,16 +97,20 @@ class Trainer:
         output_dir: Path,
         *,
         device: str | torch.device = "cpu",
+        world: World | None = None,
         on_checkpoint: Callable[[int, nn.Module], None] | None = None,
+        held_out: HeldOut | None = None,
         embedding_like: IsEmbeddingLike = is_embedding_like,
     ) -> None:
-        self.world = World(config, device)
+        self.world = world or World(config.parallel, device)
         self.model = model.to(self.world.device)
         self.objective = objective
         self.batches = batches
         self.config = config
         self.output_dir = Path(output_dir)
         self.on_checkpoint = on_checkpoint
+        self.held_out = held_out
+        self.scores = Scores(self.output_dir, held_out)
 
         # torch.compile's wrapper would prefix every name.
         self.bare_model = getattr(model, "_orig_mod", model)
@@ -137,7 +130,7 @@ class Trainer:
         self.saved_step: int | None = None
 
     def fit(self, stop_after_seconds: float | None = None) -> TrainResult:
-        """Train until `config.steps`, the end of the time, or SIGTERM; ends with a checkpoint in each case.
+        """Train until `config.steps`, the end of the time, Ctrl-C or SIGTERM; ends with a checkpoint in each case.
 
         Raises CheckpointError (the folder holds another run), OutputError, TrainingDivergedError.
         """
@@ -146,15 +139,16 @@ class Trainer:
         earlier_seconds, started = self.seconds, time.monotonic()
         last_checkpoint = started
         every_seconds = self.config.checkpoint_every_seconds
-        with self._log() as log, self._prefetch() as prefetch, _sigterm() as terminated:
+        with self._log() as log, self._prefetch() as prefetch, stop_requests() as stop_request:
 
             def votes() -> tuple[bool, bool]:
                 now = time.monotonic()
                 time_is_over = stop_after_seconds is not None and now - started >= stop_after_seconds
-                return terminated.is_set() or time_is_over, 0 < every_seconds <= now - last_checkpoint
+                return stop_request.is_set() or time_is_over, 0 < every_seconds <= now - last_checkpoint
 
             window, window_started = _Window(), started
-            done = self.step == self.config.steps
+            self._score(log)
+            done = self._is_finished()
             while not done:
                 step = self._train_step(prefetch.next(), window.metrics, votes)
                 self.seconds = earlier_seconds + time.monotonic() - started
@@ -167,14 +161,51 @@ class Trainer:
                 if done or step.checkpoint_due:
                     self._checkpoint()
                     last_checkpoint = time.monotonic()
+                self._score(log, now=step.stop)
+                done = done or self._is_finished()
+            self._checkpoint()  # where the patience ran out
+            interrupted = any(self.world.gather(stop_request.is_set()))
         return TrainResult(
             step=self.step,
-            finished=self.step == self.config.steps,
+            finished=self._is_finished(),
             loss=self.loss,
             skipped_steps=self.skipped_steps,
             seconds=self.seconds,
             checkpoint=checkpoints.checkpoints_in(self.output_dir)[-1],
+            interrupted=interrupted and not self._is_finished(),
+            held_out=self.scores.of_final_weights(self.step),
+            held_out_before=self.scores.by_step.get(0, {}),
         )
+
+    def _is_finished(self) -> bool:
+        return self.step == self.config.steps or self.scores.is_exhausted(self.step)
+
+    def _score(self, log: MetricsLog | NoLog, *, now: bool = False) -> None:
+        """Score the weights of this step where one is due, and keep the best; `now`: also where none is due."""
+        if self.held_out is None or self.step in self.scores.by_step:
+            return
+        due = self.step % self.held_out.interval(self.config.steps) == 0 or self.step == self.config.steps
+        if not due and (not now or self.scores.best(self.step) is not None):
+            return
+        with self.ema_weights() as model, torch.no_grad():
+            model.eval()
+            numbers = self.world.from_main(dict(self.held_out.score(model)))
+            self.scores.add(self.step, numbers, due=due)
+            if due and self.scores.best(self.step) == self.step:
+                group = {"model": checkpoints.model_tensors(self.bare_model)}
+                checkpoints.write(self.output_dir / BEST, self.step, group, {}, self.world, keep=1)
+        if self.world.is_main:
+            self.scores.write()
+        log.score(self.step, numbers)
+
+    def keep_final_weights(self) -> None:
+        """Leave in the model what is to be exported: the best weights where a score picks them, or the average."""
+        if self.scores.best(self.step) is not None:
+            found = self.world.from_main(checkpoints.checkpoints_in(self.output_dir / BEST))
+            group = {"model": checkpoints.model_tensors(self.bare_model)}
+            checkpoints.read_into(found[-1], group, spread=self.world.parallel == "fsdp")
+        else:
+            self._copy_into_model(self.ema)
 
     def _train_step(self, shards: list[Any], metrics: Means, votes: Callable[[], tuple[bool, bool]]) -> _Step:
         """One optimizer step. `votes` says whether this process wants to stop and to write a checkpoint."""
@@ -301,7 +332,11 @@ class Trainer:
 
     def _resume(self) -> None:
         found = self.world.from_main(checkpoints.checkpoints_in(self.output_dir))
-        if not found or self.step:
+        if self.step:
+            return
+        if not found:
+            if self.world.is_main:
+                self.scores.forget()
             return
         folder = found[-1]
         state = checkpoints.read_state(folder)
@@ -317,6 +352,7 @@ class Trainer:
                 "continue it with its own config, or train into another folder"
             )
         checkpoints.read_into(folder, self._groups(), spread=self.world.parallel == "fsdp")
+        self.scores.read()
         self.step = self.saved_step = state["step"]
         self.skipped_steps, self.skipped_in_a_row = state["skipped_steps"], state["skipped_in_a_row"]
         self.seconds = state["seconds"]
@@ -327,8 +363,8 @@ class Trainer:
         shards = range(first, first + self.config.accumulation)
         return Prefetch(self.batches, shards, self.num_shards, first_step=self.step, steps=self.config.steps)
 
-    def _log(self) -> MetricsLog | _NoLog:
-        return MetricsLog(self.output_dir, self.step, self.config.steps) if self.world.is_main else _NoLog()
+    def _log(self) -> MetricsLog | NoLog:
+        return MetricsLog(self.output_dir, self.step, self.config.steps) if self.world.is_main else NoLog()
 
     def _record(self, window: _Window, seconds: float) -> dict[str, Any]:
         record: dict[str, Any] = {
@@ -362,36 +398,6 @@ class _Window:
             self.samples += step.samples
             self.grad_norm += step.grad_norm
             self.applied += 1
-
-
-class _NoLog:
-    """The log of the processes that are not the main one."""
-
-    def __enter__(self) -> _NoLog:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
-
-    def write(self, record: dict[str, Any]) -> None:
-        pass
-
-    def advance(self, step: int) -> None:
-        pass
-
-
-@contextmanager
-def _sigterm() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets inside the block (only the main thread may listen to signals)."""
-    arrived = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield arrived
-        return
-    previous = signal.signal(signal.SIGTERM, lambda *_: arrived.set())
-    try:
-        yield arrived
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def _seed(seed: int, step: int, shard: int) -> int:
