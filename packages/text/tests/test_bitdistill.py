@@ -11,7 +11,7 @@ import torch
 from multiway_core.errors import InputError
 from multiway_core.training import TrainConfig
 from multiway_text.bitdistill import answers, evaluate, examples, prompts, recipe, student, vocabulary, words
-from multiway_text.bitdistill.objective import BitDistillation, Distillation, logits_loss
+from multiway_text.bitdistill.objective import BitDistillation, Distillation
 from multiway_text.bitdistill.relations import watch
 from multiway_text.bitnet import checkpoint as bitnet_checkpoint
 from multiway_text.llama.config import LlamaConfig
@@ -169,14 +169,6 @@ def test_student_begins_close_to_the_teacher(tokenizer: Tokenizer) -> None:
         layer.feedforward.norm.weight.data.fill_(1.0)
     student.set_strength(fresh, 0.0)
     assert torch.nn.functional.cosine_similarity(fresh.hidden(own), theirs, dim=-1).mean() < similarity
-
-
-def test_logits_loss_is_the_divergence() -> None:
-    torch.manual_seed(0)
-    one, other = torch.randn(5, 7), torch.randn(5, 7)
-    p, q = (other / 2).softmax(-1), (one / 2).softmax(-1)
-    torch.testing.assert_close(logits_loss(one, other, 2.0), 4 * (p * (p / q).log()).sum())
-    assert logits_loss(other, other).abs() < 1e-6
 
 
 def test_the_whole_objective_sees_the_relations_of_both(tokenizer: Tokenizer) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from multiway_blocks.kernels.relation_distillation import relation_distillation
+from multiway_blocks.distillation import bitdistill, logits_loss
 from multiway_core.training import Loss
 from torch import Tensor, nn
 
@@ -17,13 +17,6 @@ from multiway_text.bitdistill.relations import watch
 from multiway_text.bitdistill.student import set_strength
 from multiway_text.bitnet.model import BitNet
 from multiway_text.llama.model import Llama
-
-
-def logits_loss(student_NV: Tensor, teacher_NV: Tensor, temperature: float = 1.0) -> Tensor:
-    """Sum over tokens of ``temperature^2 KL(teacher || student)`` of the softened distributions."""
-    student = (student_NV.float() / temperature).log_softmax(-1)
-    teacher = (teacher_NV.float() / temperature).log_softmax(-1)
-    return nn.functional.kl_div(student, teacher, log_target=True, reduction="sum") * temperature**2
 
 
 class Distillation:
@@ -100,9 +93,6 @@ class BitDistillation:
             logits = logits_loss(logits_NV, teacher_NV, self.temperature)
             total, metrics["kl"] = total + self.logits_weight * logits, logits.detach() / count
         if self.relation_weight:
-            pairs = zip(own.all(), theirs.all(), strict=True)
-            relations = sum(
-                (relation_distillation(a, b, self.splits) for a, b in pairs), answer.new_zeros(())
-            )
+            relations = bitdistill(own.all(), theirs.all(), self.splits)
             total, metrics["relations"] = total + self.relation_weight * count * relations, relations.detach()
         return Loss(total, count, metrics, samples=len(batch.tokens_BT))

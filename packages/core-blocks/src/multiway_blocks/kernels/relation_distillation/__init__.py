@@ -7,9 +7,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from multiway_blocks.kernels.dispatch import USE_REFERENCE
-from multiway_blocks.kernels.relation_distillation import operators, reference
+from multiway_blocks.kernels.relation_distillation import operators, pairs, reference
 
-__all__ = ["relation_distillation"]
+__all__ = ["relation_distillation", "relation_divergence"]
+
+relation_divergence = pairs.definition if USE_REFERENCE else pairs.relation_divergence
 
 
 def relation_distillation(

@@ -48,7 +48,7 @@ def forward(
     function = divergence if step is None else step.divergence
     student_GLD, teacher_GLF = _wide(student_GLD), _wide(teacher_GLF)
     results = student_GLD.new_empty((3, *student_GLD.shape[:2]))
-    for groups, rows in _chunks(*student_GLD.shape[:2]):
+    for groups, rows in _chunks(student_GLD):
         s_GRL, t_GRL = (x[groups, rows] @ x[groups].transpose(1, 2) for x in (student_GLD, teacher_GLF))
         for result, part in zip(results, function(s_GRL, t_GRL, scale), strict=True):
             result[groups, rows] = part
@@ -70,22 +70,27 @@ def backward(
     rows_GLD, taught_GLF = _wide(student_GLD), _wide(teacher_GLF)
     known = torch.stack([grad_GL.to(rows_GLD.dtype), student_GL, teacher_GL], dim=1)
     result = torch.empty_like(rows_GLD)
-    for groups, rows in _chunks(*rows_GLD.shape[:2]):
+    for groups, rows in _chunks(rows_GLD):
         s_GRL, t_GRL = (x[groups, rows] @ x[groups].transpose(1, 2) for x in (rows_GLD, taught_GLF))
         function(s_GRL, t_GRL, scale, known[groups, :, rows].contiguous(), known[groups])
         result[groups, rows] = s_GRL @ rows_GLD[groups]
     return result.to(student_GLD.dtype)
 
 
-def _chunks(groups: int, length: int) -> Iterator[tuple[slice, slice]]:
-    """Groups at a time, or rows of one group."""
-    if length == 0:
+def row_chunks(groups: int, rows: int, columns: int, at_once: int) -> Iterator[tuple[slice, slice]]:
+    """Groups at a time, or rows of one group, with about ``at_once`` products in each."""
+    if rows == 0 or columns == 0:
         return
-    rows = min(length, max(1, PRODUCTS_AT_ONCE // length))
-    together = max(1, PRODUCTS_AT_ONCE // (length * length))
+    step = min(rows, max(1, at_once // columns))
+    together = max(1, at_once // (rows * columns))
     for first in range(0, groups, together):
-        for start in range(0, length, rows):
-            yield slice(first, first + together), slice(start, start + rows)
+        for start in range(0, rows, step):
+            yield slice(first, first + together), slice(start, start + step)
+
+
+def _chunks(x_GLD: Tensor) -> Iterator[tuple[slice, slice]]:
+    groups, length, _ = x_GLD.shape
+    return row_chunks(groups, length, length, PRODUCTS_AT_ONCE)
 
 
 def _wide(x_GLD: Tensor) -> Tensor:
