@@ -24,6 +24,7 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
 from multiway_blocks.moe import Experts, Gate, MixtureOfExperts
+from multiway_blocks.transformer import Context
 from multiway_core.evaluation.machine import describe_machine, installed_versions
 from torch import Tensor, nn
 
@@ -63,7 +64,7 @@ def measured(num_experts: int) -> dict[str, Any]:
     x = torch.randn(TOKENS, HIDDEN)
     taken: dict[str, list[float]] = {"sorted": [], "dense": []}
     for number in range(ROUNDS + 1):
-        for name, candidate in (("sorted", lambda: layer(x)[0]), ("dense", lambda: dense(layer, x))):
+        for name, candidate in (("sorted", lambda: layer(x, Context())), ("dense", lambda: dense(layer, x))):
             start = time.process_time()
             candidate()
             if number:  # the first round warms up

@@ -31,9 +31,10 @@ from multiway_blocks.bitlinear import RMSNormQuantize, TernaryLinear, quantize_r
 from multiway_blocks.causal import token_positions
 from multiway_blocks.linear import project
 from multiway_blocks.norm import RMSNorm
+from multiway_blocks.transformer import Context
 from multiway_core.evaluation.machine import describe_machine, installed_versions
 from multiway_text.bitnet.config import BITNET_2B_4T
-from multiway_text.bitnet.model import BitNet, Layer
+from multiway_text.bitnet.model import BitNet, new_layer
 from torch import Tensor, nn
 
 ROUNDS = 9
@@ -94,7 +95,7 @@ class FloatLayer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer = Layer(BITNET_2B_4T, packed=False)
+        self.layer = new_layer(BITNET_2B_4T, packed=False)
         for name, module in list(self.layer.named_modules()):
             if hasattr(module, "outputs"):
                 plain = nn.Linear(module.weight.shape[1], module.weight.shape[0], bias=False)
@@ -110,19 +111,20 @@ def layers(rows: int) -> dict[str, list[Call]]:
     valid = torch.ones(1, rows, dtype=torch.bool)
     positions = token_positions(valid)
     mask = None if rows == 1 else torch.ones(1, 1, rows, rows, dtype=torch.bool).tril()
+    context = Context(mask, positions)
     network = BitNet(dataclasses.replace(config, num_layers=LAYERS, vocab_size=1)).bfloat16()
     for module in network.modules():
         if isinstance(module, TernaryLinear):
             values = torch.randint(-1, 2, (sum(module.outputs), module.in_features), dtype=torch.int8)
             module.set(values, torch.full((len(module.outputs),), 0.01))
-    packed: list[Call] = [partial(layer, x, mask, positions, None, 0) for layer in network.layers]
+    packed: list[Call] = [partial(layer, x, context) for layer in network.layers]
     if rows == 1:  # all layers in one call, which counts as so many
         decode = partial(network.hidden_of, x, None, network.new_cache(1, SLOTS))
         packed = [decode, *[lambda: None] * (LAYERS - 1)]
     floats = [FloatLayer().bfloat16()]
     return {
         "ternary": packed,
-        "bfloat16": [lambda m=m: m(x, mask, positions, None, 0) for m in floats],
+        "bfloat16": [lambda m=m: m(x, context) for m in floats],
     }
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from multiway_blocks.attention import Attention, attend, block_mask, causal_mask, padding_mask
+from multiway_blocks.attention import Attention, CrossAttention, attend, block_mask, causal_mask, padding_mask
 from multiway_blocks.position import Rotary
+from multiway_blocks.transformer import Context
 from multiway_core.generation import StaticKVCache
 from torch import Tensor
 
@@ -104,7 +105,7 @@ def test_plain_path_passes_gradcheck() -> None:
 
 def test_module_equals_torch_multihead_attention() -> None:
     torch.manual_seed(0)
-    ours = Attention(24, 3, bias=True).double()
+    ours = CrossAttention(24, 3, bias=True).double()
     theirs = torch.nn.MultiheadAttention(24, 3, batch_first=True).double()
     with torch.no_grad():
         theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key.weight, ours.value.weight]))
@@ -114,8 +115,8 @@ def test_module_equals_torch_multihead_attention() -> None:
         x, context = torch.randn(2, 5, 24).double(), torch.randn(2, 7, 24).double()
         for keys in (x, context):
             expected = theirs(x, keys, keys, need_weights=False)[0]
-            torch.testing.assert_close(ours(x, context_BSE=keys), expected, atol=1e-12, rtol=0)
-        torch.testing.assert_close(ours(x), ours(x, context_BSE=x), atol=0, rtol=0)
+            torch.testing.assert_close(ours(x, Context(memory_BME=keys)), expected, atol=1e-12, rtol=0)
+        torch.testing.assert_close(Attention.forward(ours, x), ours(x, Context(memory_BME=x)), atol=0, rtol=0)
 
 
 def test_head_dim_may_differ_from_the_share_of_the_hidden_size() -> None:
@@ -134,13 +135,13 @@ def test_cache_equals_attention_at_once(rotary: Rotary | None, chunks: list[int]
     positions = torch.arange(6).expand(2, -1)
     cache = StaticKVCache(1, 2, 2, 8, 6, dtype=torch.float64)
     with torch.no_grad():
-        whole = attention(x, mask=causal_mask(6, 6), positions_BT=positions)
+        whole = attention(x, Context(causal_mask(6, 6), positions))
         parts, start = [], 0
         for length in chunks:
             part = slice(start, start + length)
             start += length
             mask = causal_mask(length, start)
-            parts.append(attention(x[:, part], mask=mask, positions_BT=positions[:, part], cache=cache))
+            parts.append(attention(x[:, part], Context(mask, positions[:, part], cache)))
             cache.advance(torch.ones(2, length, dtype=torch.bool))
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-12, rtol=0)
 
@@ -152,6 +153,8 @@ def test_errors_name_the_sizes() -> None:
         Attention(16, 4, num_kv_heads=3)
     with pytest.raises(ValueError, match="needs positions"):
         Attention(16, 4, rotary=Rotary(4))(torch.randn(1, 2, 16))
+    with pytest.raises(ValueError, match="cross-attention needs"):
+        CrossAttention(16, 4)(torch.randn(1, 2, 16))
 
 
 @pytest.mark.parametrize("trained", [True, False], ids=["plain", "fused"])

@@ -9,11 +9,13 @@ from collections.abc import Callable
 import pytest
 import torch
 from multiway_blocks import linear
-from multiway_blocks.decoder import Decoder, branch_positions
+from multiway_blocks.causal import branch_positions
+from multiway_blocks.decoder import Decoder
 from multiway_blocks.kernels import dispatch
 from multiway_blocks.kernels.decode_attention import cpu as decode_attention
 from multiway_blocks.kernels.skinny_gemm import cpu as skinny_gemm
 from multiway_blocks.position import XPos
+from multiway_blocks.transformer import Context
 from multiway_core.errors import InputError
 from multiway_core.generation import StaticKVCache
 from torch import Tensor
@@ -100,9 +102,9 @@ def test_block_formula(decoder) -> None:
     layer, x = decoder.layers[0], inputs(1, 4)
     with torch.no_grad():
         mask = torch.ones(4, 4).tril().bool()[None, None]
-        middle = x + layer.attention(layer.attention_norm(x), mask=mask)
+        middle = x + layer.attention(layer.attention_norm(x), Context(mask))
         expected = middle + layer.feedforward(layer.feedforward_norm(middle))
-        torch.testing.assert_close(layer(x, mask, None, 0), expected, atol=1e-12, rtol=0)
+        torch.testing.assert_close(layer(x, Context(mask)), expected, atol=1e-12, rtol=0)
 
 
 def test_attention_sub_norm_stands_before_the_output_projection() -> None:
@@ -130,7 +132,7 @@ def test_attention_sub_norm_stands_before_the_output_projection() -> None:
             mixed, (24,), attention.norm.weight, attention.norm.bias, 1e-3
         )
         mask = torch.ones(4, 4).tril().bool()[None, None]
-        torch.testing.assert_close(attention(x, mask=mask), attention.output(normed), atol=1e-12, rtol=0)
+        torch.testing.assert_close(attention(x, Context(mask)), attention.output(normed), atol=1e-12, rtol=0)
 
 
 def test_dropout_acts_in_training_only(decoder) -> None:

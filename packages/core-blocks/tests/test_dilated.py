@@ -10,6 +10,7 @@ from multiway_blocks.attention import Attention, attend, causal_mask
 from multiway_blocks.dilated import DilatedAttention, dilated_attend
 from multiway_blocks.dilated_pattern import head_groups
 from multiway_blocks.position import XPos
+from multiway_blocks.transformer import Context
 from multiway_core.errors import InputError
 from torch import Tensor
 
@@ -192,7 +193,7 @@ def test_the_layer_over_everything_is_the_dense_layer(causal: bool) -> None:
     dense.load_state_dict(layer.state_dict())
     x = torch.randn(2, 11, 24, dtype=torch.float64)
     mask = causal_mask(11, 11) if causal else None
-    expected = dense(x, mask=mask, positions_BT=torch.arange(11)[None])
+    expected = dense(x, Context(mask, torch.arange(11)[None]))
     torch.testing.assert_close(layer(x), expected, atol=1e-12, rtol=0)
 
 

@@ -8,6 +8,7 @@ from multiway_blocks.attention import padding_mask
 from multiway_blocks.causal import token_positions
 from multiway_blocks.dilated import DilatedAttention, SegmentCache
 from multiway_blocks.position import Rotary, XPos
+from multiway_blocks.transformer import Context
 from multiway_core.errors import InputError
 from multiway_core.generation import StaticKVCache
 from torch import Tensor
@@ -53,7 +54,7 @@ def test_chunks_equal_the_whole(branches, options: dict, chunks: list[int], kind
     )
     parts, start = [], 0
     for length in chunks:
-        parts.append(attention(x[:, start : start + length], cache=cache))
+        parts.append(attention(x[:, start : start + length], Context(cache=cache)))
         cache.advance(length if kind == "segments" else torch.ones(2, length, dtype=torch.bool))
         start += length
     close(torch.cat(parts, dim=1), whole)
@@ -76,21 +77,17 @@ def test_padded_rows_equal_rows_alone() -> None:
     x, following = inputs(4, longest), inputs(4, 5)
     valid = torch.arange(longest)[None] >= longest - torch.tensor(lengths)[:, None]
     cache = static(4, 16)
-    at_once = attention(x, mask=padding_mask(valid), positions_BT=token_positions(valid))
+    at_once = attention(x, Context(padding_mask(valid), token_positions(valid)))
     parts = []
     for part in (slice(0, 7), slice(7, 11)):
         own = valid[:, part]
-        parts.append(
-            attention(
-                x[:, part], mask=padding_mask(own), positions_BT=token_positions(own, cache), cache=cache
-            )
-        )
+        parts.append(attention(x[:, part], Context(padding_mask(own), token_positions(own, cache), cache)))
         cache.advance(own)
     close(torch.cat(parts, dim=1), at_once)
     one = torch.ones(4, 1, dtype=torch.bool)
     for t in range(5):
         positions = token_positions(one, cache)
-        parts.append(attention(following[:, t : t + 1], positions_BT=positions, cache=cache))
+        parts.append(attention(following[:, t : t + 1], Context(None, positions, cache)))
         cache.advance(one)
     ours = torch.cat(parts, dim=1)
     for row, length in enumerate(lengths):
@@ -103,20 +100,20 @@ def test_holes_in_the_cache_are_passed_over() -> None:
     attention, x = layer(), inputs(1, 20)
     cache = static(1, 30)
     for t in range(20):
-        attention(x[:, t : t + 1], cache=cache)
+        attention(x[:, t : t + 1], Context(cache=cache))
         cache.advance(torch.ones(1, 1, dtype=torch.bool))
         if t == 9:  # a rejected draft
-            attention(inputs(1, 3), cache=cache)
+            attention(inputs(1, 3), Context(cache=cache))
             cache.advance(torch.ones(1, 3, dtype=torch.bool))
             cache.invalidate(torch.ones(1, 3, dtype=torch.bool))
     last = inputs(1, 1)
-    close(attention(last, cache=cache), attention(torch.cat([x, last], 1))[:, -1:])
+    close(attention(last, Context(cache=cache)), attention(torch.cat([x, last], 1))[:, -1:])
 
 
 def test_gradients_with_padding() -> None:
     attention, x = layer(), inputs(2, 9).requires_grad_()
     valid = torch.tensor([[False] * 3 + [True] * 6, [True] * 9])
-    out = attention(x, mask=padding_mask(valid))
+    out = attention(x, Context(padding_mask(valid)))
     (ours,) = torch.autograd.grad(out[0, 3:].sin().sum(), x)
     alone = x.detach()[:1, 3:].requires_grad_()
     (theirs,) = torch.autograd.grad(attention(alone).sin().sum(), alone)
@@ -131,7 +128,7 @@ def test_a_cache_of_segments_does_not_grow() -> None:
     size = cache.num_bytes()
     assert size == 2 * (4 + 4 + 4) * 6 * 4 * 8
     for _ in range(20):
-        attention(inputs(1, 16), cache=cache)
+        attention(inputs(1, 16), Context(cache=cache))
         cache.advance(16)
     assert cache.num_bytes() == size
     assert cache.length == 320
@@ -141,6 +138,6 @@ def test_what_does_not_go_together() -> None:
     attention, x = layer(), inputs(1, 4)
     cache = SegmentCache(1, 1, 6, 4, BRANCHES, dtype=torch.float64)
     with pytest.raises(InputError, match="no padding"):
-        attention(x, mask=padding_mask(torch.ones(1, 4, dtype=torch.bool)), cache=cache)
+        attention(x, Context(padding_mask(torch.ones(1, 4, dtype=torch.bool)), cache=cache))
     with pytest.raises(InputError, match="must be causal"):
-        DilatedAttention(24, 6, BRANCHES).double()(x, cache=static(1, 4))
+        DilatedAttention(24, 6, BRANCHES).double()(x, Context(cache=static(1, 4)))

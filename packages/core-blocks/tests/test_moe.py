@@ -16,7 +16,14 @@ from multiway_blocks.moe import (
     places,
     route,
 )
+from multiway_blocks.transformer import Context
 from torch import Tensor, nn
+
+
+def run(layer: nn.Module, x: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The result and the balance loss."""
+    context = Context(valid_BT=valid)
+    return layer(x, context), context.losses[0]
 
 
 def expert(experts: Experts, index: int, x: Tensor) -> Tensor:
@@ -91,7 +98,7 @@ def build(
 def test_equals_a_loop_with_gradients(num_experts: int, k: int, gated: bool) -> None:
     layer = build(num_experts, k, gated=gated, xmoe=num_experts == 5)
     x = torch.randn(2, 11, 12, dtype=torch.float64, requires_grad=True)
-    y, balance = layer(x)
+    y, balance = run(layer, x)
     expected = by_loop(layer, x.flatten(0, 1)).view_as(x)
     torch.testing.assert_close(y, expected)
     leaves = (x, *layer.parameters())
@@ -119,7 +126,7 @@ def test_equals_the_dense_form_with_a_capacity(before: bool, capacity: int) -> N
 def test_capacity_factor_of_a_layer() -> None:
     layer = build(6, 2, capacity_factor=1.0)
     x = torch.randn(40, 12, dtype=torch.float64)
-    torch.testing.assert_close(layer(x)[0], by_einsum(layer, x, 2 * 7, True))
+    torch.testing.assert_close(run(layer, x)[0], by_einsum(layer, x, 2 * 7, True))
 
 
 def test_places_count_first_choices_first() -> None:
@@ -138,7 +145,7 @@ def test_balance_loss() -> None:
 @pytest.mark.parametrize("k", [1, 2])
 def test_the_gate_learns_from_what_its_experts_give(k: int) -> None:
     layer = build(4, k)
-    layer(torch.randn(9, 12, dtype=torch.float64))[0].sin().sum().backward()
+    run(layer, torch.randn(9, 12, dtype=torch.float64))[0].sin().sum().backward()
     assert layer.gate.weight.grad.abs().sum() > 0
 
 
@@ -146,13 +153,13 @@ def test_padding_is_not_routed() -> None:
     layer = build(4, 2)
     x = torch.randn(3, 5, 12, dtype=torch.float64)
     valid = torch.rand(3, 5, generator=torch.Generator().manual_seed(1)) > 0.4
-    y, balance = layer(x, valid)
-    alone, expected = layer(x[valid])
+    y, balance = run(layer, x, valid)
+    alone, expected = run(layer, x[valid])
     torch.testing.assert_close(y[valid], alone)
     torch.testing.assert_close(balance, expected)
     assert (y[~valid] == 0).all()
     changed = torch.where(valid[..., None], x, float("nan"))
-    assert torch.equal(layer(changed, valid)[0], y)
+    assert torch.equal(run(layer, changed, valid)[0], y)
 
 
 def test_multi_head_equals_a_loop() -> None:
@@ -163,9 +170,9 @@ def test_multi_head_equals_a_loop() -> None:
     for token in x.flatten(0, 1):
         parts = module.split(token).view(3, 12)
         tokens.append(module.merge(by_loop(layer, parts).flatten()))
-    torch.testing.assert_close(module(x)[0].flatten(0, 1), torch.stack(tokens))
+    torch.testing.assert_close(run(module, x)[0].flatten(0, 1), torch.stack(tokens))
     valid = torch.tensor([[False, True, True, True], [True, True, True, True]])
-    y, _ = module(x, valid)
+    y, _ = run(module, x, valid)
     torch.testing.assert_close(y[valid], torch.stack(tokens).view(2, 4, 36)[valid])
 
 
@@ -193,7 +200,7 @@ def test_groups_without_rows() -> None:
     torch.testing.assert_close(y, torch.cat([x[:2] @ weight[1].t(), x[2:] @ weight[3].t()]))
     assert grouped_linear(x[:0], weight, None, [0, 0, 0, 0]).shape == (0, 3)
     layer = build(4, 2)
-    y, _ = layer(torch.zeros(0, 12, dtype=torch.float64))
+    y, _ = run(layer, torch.zeros(0, 12, dtype=torch.float64))
     assert y.shape == (0, 12)
 
 
@@ -243,7 +250,7 @@ def test_experts_as_a_list_and_capacity_outside_training() -> None:
     assert layer.capacity(30) == 8
     assert layer.eval().capacity(30) == 15
     x = torch.randn(30, 12)
-    y, _ = layer(x)
+    y, _ = run(layer, x)
     probabilities = layer.gate(x).softmax(-1)
     taken = [0] * 4
     for row, token in enumerate(x):
@@ -254,7 +261,7 @@ def test_experts_as_a_list_and_capacity_outside_training() -> None:
         torch.testing.assert_close(y[row], expected)
     seen: list[int] = []
     experts.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
-    MixtureOfExperts(Gate(12, 4), experts, 4, capacity_factor=0.01)(x)
+    MixtureOfExperts(Gate(12, 4), experts, 4, capacity_factor=0.01)(x, Context())
     assert seen[0] <= 4  # what is dropped is not computed either
     with pytest.raises(ValueError, match="eval_capacity_fraction must be above 0"):
         MixtureOfExperts(Gate(12, 4), experts, 4, eval_capacity_fraction=0.0)

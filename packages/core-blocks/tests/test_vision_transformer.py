@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from multiway_blocks.feedforward import quick_gelu
+from multiway_blocks.transformer import Context
 from multiway_blocks.vision_transformer import VisionTransformer
 
 
@@ -35,7 +36,7 @@ def test_tokens_by_definition(tower) -> None:
             tokens.append(weight @ patch.flatten())
     x = tower.input_norm(torch.stack(tokens) + tower.positions.weight)[None]
     for layer in tower.layers:
-        x = layer(x)
+        x = layer(x, Context())
     torch.testing.assert_close(tower(picture), tower.norm(x), atol=1e-12, rtol=0)
     changed = picture.clone()
     changed[:, :, 12] += 1
@@ -49,7 +50,7 @@ def test_block_by_its_formula(tower) -> None:
     middle = x + layer.attention(layer.attention_norm(x))
     inner = layer.feedforward.up(layer.feedforward_norm(middle))
     expected = middle + layer.feedforward.down(inner * torch.sigmoid(1.702 * inner))
-    torch.testing.assert_close(layer(x), expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(layer(x, Context()), expected, atol=1e-12, rtol=0)
 
 
 def test_quick_gelu_is_near_gelu() -> None:

@@ -9,6 +9,7 @@ from multiway_blocks.attention import Attention
 from multiway_blocks.causal import causal_visibility
 from multiway_blocks.decoder import Decoder
 from multiway_blocks.resampler import Resampler
+from multiway_blocks.transformer import Context
 from multiway_document.kosmos2_5.alignment import (
     UNKNOWN,
     attention_inputs,
@@ -87,6 +88,6 @@ def test_inputs_of_attention_are_those_of_the_forward_pass() -> None:
         decoder(x, valid)
     decoder(x, valid)  # not collected any more
     assert len(inputs) == 2
-    first = decoder.layers[0](x, causal_visibility(valid), None, 0)
+    first = decoder.layers[0](x, Context(causal_visibility(valid)))
     torch.testing.assert_close(inputs[0], decoder.layers[1].attention_norm(first))
     assert attention_of(decoder, 1) is decoder.layers[1].attention

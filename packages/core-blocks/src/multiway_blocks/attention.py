@@ -5,8 +5,6 @@ Shape suffixes: B batch, T queries, S keys, H query heads, K key-value heads, D 
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +12,7 @@ from multiway_blocks.kernels import dispatch
 from multiway_blocks.kernels.decode_attention import cpu as decode_attention
 from multiway_blocks.linear import Linear
 from multiway_blocks.position import Rotary
+from multiway_blocks.transformer.context import Context, Contextual, apply
 
 # A mask is a bool tensor that broadcasts to (B, H, T, S), True where a query may look at a key.
 
@@ -104,19 +103,14 @@ def _attend_plainly(
     return weights_BHTS @ value_BKSD
 
 
-class KeyValueCache(Protocol):
-    """What attention asks of a cache: ``multiway_core.generation.StaticKVCache`` is one."""
-
-    def update(self, layer: int, key_BHTD: Tensor, value_BHTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Take a layer's new keys and values; give all so far, (B, H, S, D) each."""
-        ...
+NO_CONTEXT = Context()
 
 
-class Attention(nn.Module):
-    """Multi-head attention with separate projections; self-attention unless a ``context`` is given.
+class Attention(Contextual):
+    """Multi-head self-attention with separate projections, each of which may be a `ModalityExperts` (BEiT-3).
 
     Args:
-        hidden_size: width E of queries, context and output.
+        hidden_size: width E of queries, keys' sequence and output.
         num_heads: query heads H.
         head_dim: width D of one head; E / H by default (the published vision tower has H * D != E in general).
         num_kv_heads: key-value heads K; H by default.
@@ -158,34 +152,48 @@ class Attention(nn.Module):
         self.output = Linear(num_heads * head_dim, hidden_size, bias=bias)
         self.rotary = rotary
 
-    def forward(
-        self,
-        x_BTE: Tensor,
-        *,
-        context_BSE: Tensor | None = None,
-        mask: Tensor | None = None,
-        positions_BT: Tensor | None = None,
-        cache: KeyValueCache | None = None,
-        layer: int = 0,
-    ) -> Tensor:
-        """Attend from ``x`` to ``context`` (default: ``x`` itself, behind what the cache already holds): (B, T, E).
+    def forward(self, x_BTE: Tensor, context: Context = NO_CONTEXT, layer: int = 0) -> Tensor:
+        """New tokens (B, T, E) behind what ``context.cache`` holds of this layer, which takes theirs: (B, T, E).
 
-        ``mask`` covers the cached keys as well. ``positions`` are needed only with rotary.
+        ``context.mask`` covers the cached keys as well. ``context.positions_BT`` are needed only with rotary.
         """
-        context_BSE = x_BTE if context_BSE is None else context_BSE
-        query_BHTD = self._heads(self.query(x_BTE), self.num_heads)
-        key_BKSD = self._heads(self.key(context_BSE), self.num_kv_heads)
-        value_BKSD = self._heads(self.value(context_BSE), self.num_kv_heads)
+        query_BHTD = self._heads(apply(self.query, x_BTE, context, layer), self.num_heads)
+        key_BKSD, value_BKSD = self.keys_and_values(x_BTE, context, layer)
         if self.rotary is not None:
-            if positions_BT is None:
+            if context.positions_BT is None:
                 raise ValueError("attention with rotary needs positions")
-            query_BHTD = self.rotary(query_BHTD, positions_BT)
-            key_BKSD = self.rotary.keys(key_BKSD, positions_BT)
-        if cache is not None:
-            key_BKSD, value_BKSD = cache.update(layer, key_BKSD, value_BKSD)
+            query_BHTD = self.rotary(query_BHTD, context.positions_BT)
+            key_BKSD = self.rotary.keys(key_BKSD, context.positions_BT)
+        if context.cache is not None:
+            key_BKSD, value_BKSD = context.cache.update(layer, key_BKSD, value_BKSD)
         dropout = self.dropout if self.training else 0.0
-        mixed_BHTD = attend(query_BHTD, key_BKSD, value_BKSD, mask, dropout=dropout)
-        return self.output(self.norm(mixed_BHTD.transpose(1, 2).flatten(2)))
+        mixed_BHTD = attend(query_BHTD, key_BKSD, value_BKSD, context.mask, dropout=dropout)
+        return self.finish(mixed_BHTD, context, layer)
+
+    def keys_and_values(self, x_BSE: Tensor, context: Context, layer: int) -> tuple[Tensor, Tensor]:
+        """What (B, S, E) is seen by: (B, K, S, D) each, not rotated."""
+        parts = (apply(part, x_BSE, context, layer) for part in (self.key, self.value))
+        key_BKSD, value_BKSD = (self._heads(part, self.num_kv_heads) for part in parts)
+        return key_BKSD, value_BKSD
+
+    def finish(self, mixed_BHTD: Tensor, context: Context, layer: int) -> Tensor:
+        """Inner norm and output projection of every head's mixture: (B, T, E)."""
+        normed_BTE = apply(self.norm, mixed_BHTD.transpose(1, 2).flatten(2), context, layer)
+        return apply(self.output, normed_BTE, context, layer)
 
     def _heads(self, x_BTE: Tensor, heads: int) -> Tensor:
         return x_BTE.unflatten(-1, (heads, self.head_dim)).transpose(1, 2)
+
+
+class CrossAttention(Attention):
+    """Attention from tokens to ``context.memory_BME``, under ``context.memory_mask``; no positions, no cache."""
+
+    def forward(self, x_BTE: Tensor, context: Context = NO_CONTEXT, layer: int = 0) -> Tensor:
+        """(B, T, E) -> (B, T, E)."""
+        if context.memory_BME is None:
+            raise ValueError("cross-attention needs context.memory_BME")
+        query_BHTD = self._heads(apply(self.query, x_BTE, context, layer), self.num_heads)
+        key_BKMD, value_BKMD = self.keys_and_values(context.memory_BME, context, layer)
+        dropout = self.dropout if self.training else 0.0
+        mixed_BHTD = attend(query_BHTD, key_BKMD, value_BKMD, context.memory_mask, dropout=dropout)
+        return self.finish(mixed_BHTD, context, layer)

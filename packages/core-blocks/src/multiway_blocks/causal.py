@@ -1,8 +1,8 @@
-"""What a causal decoder needs to know of its tokens: who sees whom, and which position each has.
+"""What a causal decoder needs to know of its tokens: who sees whom, which position each has; and the stack that does.
 
 Rows of a batch are padded on the left; a key-value cache may stand before the new tokens.
 
-Shape suffixes: B batch, T new tokens, S all tokens so far.
+Shape suffixes: B batch, T new tokens, S all tokens so far, E hidden size.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from multiway_core.generation import StaticKVCache
 from torch import Tensor
 
 from multiway_blocks.attention import causal_mask, padding_mask
+from multiway_blocks.transformer import Context, Stack
 
 
 def causal_visibility(
@@ -58,3 +59,73 @@ def token_positions(valid_BT: Tensor, cache: StaticKVCache | None = None) -> Ten
     if cache is not None:
         positions_BT = positions_BT + cache.num_valid_B[:, None]
     return positions_BT.clamp(min=0)
+
+
+def branch_positions(valid_BT: Tensor, branches_BT: Tensor | None = None) -> Tensor:
+    """Number of the tokens before each one that it follows, int64 (B, T); 0 at padding on the left.
+
+    A token of a branch other than 0 follows all of branch 0 and the earlier ones of its own.
+    """
+    if branches_BT is None:
+        return token_positions(valid_BT)
+    query_BT1, key_B1T = branches_BT[:, :, None], branches_BT[:, None, :]
+    followed_BTT = valid_BT[:, None, :] & ((key_B1T == 0) | (key_B1T == query_BT1))
+    return followed_BTT.tril(-1).sum(dim=-1)
+
+
+class CausalStack(Stack):
+    """A stack whose tokens see those before them, in the same call and in a cache.
+
+    ``block`` is the length of blocks when attention is blockwise (:func:`block_causal`); None: all is seen. It may be
+    set on a trained stack. ``uses_positions``: whether the attention is told positions.
+    """
+
+    block: int | None = None
+    uses_positions = True
+
+    def forward(  # type: ignore[override]
+        self,
+        x_BTE: Tensor,
+        valid_BT: Tensor,
+        cache: StaticKVCache | None = None,
+        *,
+        branches_BT: Tensor | None = None,
+        losses: dict[int, Tensor] | None = None,
+        hidden_states: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Run new token vectors (B, T, E) behind what the cache holds: (B, T, E).
+
+        ``valid`` (B, T) bool is False at padding, which no token sees and which takes no position; with a cache, rows
+        shorter than the batch are padded on the left. The cache, if any, takes the new tokens and is advanced.
+
+        ``branches`` (B, T) int64 makes several continuations of one beginning in a single pass, to train on all of
+        them: tokens of branch 0, which comes first, are seen by all behind them, those of another branch by their
+        own only, and every branch is placed behind branch 0 (:func:`branch_positions`). Not with a cache.
+
+        ``losses`` and ``hidden_states``: see `Context` and `Stack`.
+        """
+        context = self.context(valid_BT, cache, branches_BT, {} if losses is None else losses)
+        x_BTE = super().forward(x_BTE, context, hidden_states)
+        if cache is not None:
+            cache.advance(valid_BT)
+        return x_BTE
+
+    def context(
+        self,
+        valid_BT: Tensor,
+        cache: StaticKVCache | None,
+        branches_BT: Tensor | None,
+        losses: dict[int, Tensor],
+    ) -> Context:
+        """What the layers are told; arguments as of :meth:`forward`."""
+        mask = causal_visibility(valid_BT, cache, block=self.block)
+        positions_BT = None
+        if branches_BT is not None:
+            if cache is not None or mask is None:
+                raise ValueError("branches are for one pass over everything, without a cache")
+            key_B1T = branches_BT[:, None, :]
+            mask = mask & ((key_B1T == 0) | (key_B1T == branches_BT[:, :, None]))[:, None]
+            positions_BT = branch_positions(valid_BT, branches_BT)
+        elif self.uses_positions:
+            positions_BT = token_positions(valid_BT, cache)
+        return Context(mask, positions_BT, cache, valid_BT, losses=losses)

@@ -12,11 +12,12 @@ from multiway_core.errors import InputError
 from multiway_core.generation import StaticKVCache
 from torch import Tensor
 
-from multiway_blocks.attention import Attention
+from multiway_blocks.attention import NO_CONTEXT, Attention
 from multiway_blocks.dilated_decoding import SegmentCache, attend_cached, attend_padded, attend_streamed
 from multiway_blocks.dilated_parallel import attend_parallel
 from multiway_blocks.dilated_pattern import Branches, DilatedPattern, HeadOffset, dilated_attend
 from multiway_blocks.position import Rotary
+from multiway_blocks.transformer import Context
 
 __all__ = ["DilatedAttention", "SegmentCache", "dilated_attend"]
 
@@ -53,23 +54,15 @@ class DilatedAttention(Attention):
         self.period = math.lcm(*(length for length, _ in branches))
         self.sequence_group: torch.distributed.ProcessGroup | None = None
 
-    def forward(  # type: ignore[override]
-        self,
-        x_BTE: Tensor,
-        *,
-        mask: Tensor | None = None,
-        positions_BT: Tensor | None = None,
-        cache: StaticKVCache | SegmentCache | None = None,
-        layer: int = 0,
-    ) -> Tensor:
-        """(B, T, E) -> (B, T, E), behind what the cache holds.
+    def forward(self, x_BTE: Tensor, context: Context = NO_CONTEXT, layer: int = 0) -> Tensor:
+        """(B, T, E) -> (B, T, E), behind what ``context.cache`` holds: a `StaticKVCache` or a `SegmentCache`.
 
-        ``mask``: :func:`multiway_blocks.attention.padding_mask` of the new tokens, or None where all are real; who
-        sees whom is this layer's own matter. With a cache the layer must be causal, and there are no gradients.
+        ``context.mask``: :func:`multiway_blocks.attention.padding_mask` of the new tokens, or None where all are real;
+        who sees whom is this layer's own matter. With a cache the layer must be causal, and there are no gradients.
         """
-        query_BHTD, key_BHTD, value_BHTD = (
-            self._heads(part(x_BTE), self.num_heads) for part in (self.query, self.key, self.value)
-        )
+        cache, positions_BT = context.cache, context.positions_BT
+        query_BHTD = self._heads(self.query(x_BTE), self.num_heads)
+        key_BHTD, value_BHTD = self.keys_and_values(x_BTE, context, layer)
         if self.rotary is not None:
             if positions_BT is None:
                 first = self._first_position(cache, x_BTE.shape[1])
@@ -77,8 +70,8 @@ class DilatedAttention(Attention):
             positions_BT = positions_BT % self.period
             query_BHTD = self.rotary(query_BHTD, positions_BT)
             key_BHTD = self.rotary.keys(key_BHTD, positions_BT)
-        mixed_BHTD = self._mixed(query_BHTD, key_BHTD, value_BHTD, mask, cache, layer)
-        return self.output(self.norm(mixed_BHTD.transpose(1, 2).flatten(2)))
+        mixed_BHTD = self._mixed(query_BHTD, key_BHTD, value_BHTD, context.mask, cache, layer)
+        return self.finish(mixed_BHTD, context, layer)
 
     def _first_position(self, cache: StaticKVCache | SegmentCache | None, tokens: int) -> int:
         if self.sequence_group is not None:

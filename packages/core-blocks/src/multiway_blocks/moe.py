@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from multiway_blocks.feedforward import Activation
 from multiway_blocks.kernels.moe_feedforward import has_kernel, moe_feedforward
 from multiway_blocks.kernels.moe_feedforward.reference import ACTIVATIONS
+from multiway_blocks.transformer import Context, Contextual
 
 _MIN_GATE_NORM = 1e-4
 
@@ -228,7 +229,7 @@ class ExpertList(nn.ModuleList):
         return torch.cat(parts) if parts else x_RE.new_zeros(x_RE.shape)
 
 
-class MixtureOfExperts(nn.Module):
+class MixtureOfExperts(Contextual):
     """A gate, its experts, and the way there and back.
 
     Args:
@@ -271,8 +272,14 @@ class MixtureOfExperts(nn.Module):
         self.normalize, self.normalize_before_dropping = normalize, normalize_before_dropping
         self.second: SecondPolicy = second
 
-    def forward(self, x: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(..., E) -> the same shape, and the balance loss (). Where ``valid`` (...) bool is False: zeros, unrouted."""
+    def forward(self, x: Tensor, context: Context, layer: int = 0) -> Tensor:
+        """(..., E) -> the same shape. ``context.losses[layer]`` becomes the balance loss ().
+
+        Where ``context.valid_BT`` (...) is False: zeros, unrouted.
+        """
+        valid = context.valid_BT
+        if valid is not None and bool(valid.all()):
+            valid = None
         rows_SE = x.reshape(-1, x.shape[-1]) if valid is None else x[valid]
         routing = route(
             self.gate(rows_SE),
@@ -282,12 +289,13 @@ class MixtureOfExperts(nn.Module):
             capacity=self.capacity(len(rows_SE)),
             second=self.second,
         )
+        context.losses[layer] = routing.balance_loss
         y_SE = self._dispatch(rows_SE, routing)
         if valid is None:
-            return y_SE.view(x.shape), routing.balance_loss
+            return y_SE.view(x.shape)
         y = torch.zeros_like(x)
         y[valid] = y_SE.to(x.dtype)
-        return y, routing.balance_loss
+        return y
 
     def capacity(self, tokens: int) -> int | None:
         """How many of ``tokens`` one expert takes at most, or None."""
@@ -313,7 +321,7 @@ class MixtureOfExperts(nn.Module):
         return (results_SKE * routing.weights_SK[..., None].to(results.dtype)).sum(dim=1)
 
 
-class MultiHeadMixture(nn.Module):
+class MultiHeadMixture(Contextual):
     """MH-MoE (arXiv 2404.15045, section 3): tokens are split in sub-tokens, each is routed alone, and merged again.
 
     ``mixture`` works on vectors of hidden_size / num_heads. Sub-tokens of a token are neighbours.
@@ -332,13 +340,13 @@ class MultiHeadMixture(nn.Module):
         nn.init.zeros_(self.split.bias)
         nn.init.zeros_(self.merge.bias)
 
-    def forward(self, x: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(..., E) -> the same shape, and the balance loss () over sub-tokens."""
-        parts = self.split(x).unflatten(-1, (self.num_heads, -1))
+    def forward(self, x: Tensor, context: Context, layer: int = 0) -> Tensor:
+        """As :class:`MixtureOfExperts`; the balance loss is over sub-tokens."""
+        parts, valid = self.split(x).unflatten(-1, (self.num_heads, -1)), context.valid_BT
         if valid is not None:
             valid = valid[..., None].expand(parts.shape[:-1])
-        mixed, balance = self.mixture(parts, valid)
-        return self.merge(mixed.flatten(-2)), balance
+        mixed = self.mixture(parts, Context(valid_BT=valid, losses=context.losses), layer)
+        return self.merge(mixed.flatten(-2))
 
 
 def _normalized(weights_SK: Tensor) -> Tensor:

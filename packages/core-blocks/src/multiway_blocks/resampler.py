@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from multiway_blocks.attention import Attention
+from multiway_blocks.attention import CrossAttention
+from multiway_blocks.transformer import Context
 
 
 class Resampler(nn.Module):
@@ -21,7 +22,7 @@ class Resampler(nn.Module):
         super().__init__()
         self.latents = nn.Parameter(torch.randn(num_queries, output_size))
         self.projection = nn.Linear(input_size, output_size)
-        self.attention = Attention(output_size, num_heads, bias=True)
+        self.attention = CrossAttention(output_size, num_heads, bias=True)
 
     def forward(self, features_BNE: Tensor, multiplicity_BN: Tensor | None = None) -> Tensor:
         """Image features (B, N, E) -> image embeddings (B, Q, F).
@@ -39,6 +40,5 @@ class Resampler(nn.Module):
             precision = torch.promote_types(features_BNF.dtype, torch.float32)
             weight_BS = nn.functional.pad(multiplicity_BN.to(precision), (0, num_queries), value=1.0)
             mask = weight_BS.log().to(features_BNF.dtype)[:, None, None, :]
-        return self.attention(
-            latents_BQF, context_BSE=torch.cat([features_BNF, latents_BQF], dim=1), mask=mask
-        )
+        memory_BSF = torch.cat([features_BNF, latents_BQF], dim=1)
+        return self.attention(latents_BQF, Context(memory_BME=memory_BSF, memory_mask=mask))

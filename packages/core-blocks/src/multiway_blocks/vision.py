@@ -12,6 +12,7 @@ from multiway_blocks.attention import Attention, padding_mask
 from multiway_blocks.feedforward import GatedFeedForward
 from multiway_blocks.norm import RMSNorm
 from multiway_blocks.position import GridPositions
+from multiway_blocks.transformer import Context, PreNorm, Stack
 
 
 def patchify(image_CHW: Tensor, patch_size: int) -> Tensor:
@@ -26,24 +27,8 @@ def patchify(image_CHW: Tensor, patch_size: int) -> Tensor:
     return grid.permute(1, 3, 2, 4, 0).reshape(-1, patch_size * patch_size * channels)
 
 
-class VisionBlock(nn.Module):
-    """Pre-norm block without biases: ``x + attention(norm(x))``, then ``x + feedforward(norm(x))``."""
-
-    def __init__(self, hidden_size: int, num_heads: int, head_dim: int, inner_size: int, eps: float) -> None:
-        super().__init__()
-        self.attention_norm = RMSNorm(hidden_size, eps)
-        self.attention = Attention(hidden_size, num_heads, head_dim=head_dim)
-        self.feedforward_norm = RMSNorm(hidden_size, eps)
-        self.feedforward = GatedFeedForward(hidden_size, inner_size)
-
-    def forward(self, x_BNE: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, N, E) -> (B, N, E)."""
-        x_BNE = x_BNE + self.attention(self.attention_norm(x_BNE), mask=mask)
-        return x_BNE + self.feedforward(self.feedforward_norm(x_BNE))
-
-
-class VisionEncoder(nn.Module):
-    """Patches with their grid places -> one feature vector a patch."""
+class VisionEncoder(Stack):
+    """Patches with their grid places -> one feature vector a patch. Blocks are pre-norm, without biases."""
 
     def __init__(
         self,
@@ -57,15 +42,21 @@ class VisionEncoder(nn.Module):
         num_grid_positions: int,
         eps: float = 1e-6,
     ) -> None:
-        super().__init__()
+        layers = (
+            PreNorm(
+                Attention(hidden_size, num_heads, head_dim=head_dim),
+                GatedFeedForward(hidden_size, inner_size),
+                (RMSNorm(hidden_size, eps), RMSNorm(hidden_size, eps)),
+            )
+            for _ in range(num_layers)
+        )
+        super().__init__(layers, RMSNorm(hidden_size, eps))
         self.patch_projection = nn.Linear(patch_dim, hidden_size)
         self.positions = GridPositions(num_grid_positions, num_grid_positions, hidden_size)
-        self.layers = nn.ModuleList(
-            VisionBlock(hidden_size, num_heads, head_dim, inner_size, eps) for _ in range(num_layers)
-        )
-        self.norm = RMSNorm(hidden_size, eps)
 
-    def forward(self, patches_BNP: Tensor, rows_BN: Tensor, columns_BN: Tensor) -> Tensor:
+    def forward(  # type: ignore[override]
+        self, patches_BNP: Tensor, rows_BN: Tensor, columns_BN: Tensor
+    ) -> Tensor:
         """Encode patches (B, N, P) float at 1-based ``rows`` and ``columns`` (B, N) int64: (B, N, E).
 
         Places with row 0 are padding: no patch looks at them, but they have outputs of their own (all padding of one
@@ -75,6 +66,4 @@ class VisionEncoder(nn.Module):
         valid_BN = rows_BN != 0
         # Without padding there is no mask, which lets attention take its fastest path.
         mask = None if not torch.compiler.is_compiling() and bool(valid_BN.all()) else padding_mask(valid_BN)
-        for layer in self.layers:
-            x_BNE = layer(x_BNE, mask)
-        return self.norm(x_BNE)
+        return super().forward(x_BNE, Context(mask))

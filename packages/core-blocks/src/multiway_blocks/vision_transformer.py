@@ -12,27 +12,21 @@ from torch import Tensor, nn
 from multiway_blocks.attention import Attention
 from multiway_blocks.feedforward import Activation, FeedForward, quick_gelu
 from multiway_blocks.position import LearnedPositions
+from multiway_blocks.transformer import Context, PreNorm, Stack
 
 
-class VisionTransformerBlock(nn.Module):
-    """Pre-norm block with LayerNorms and biases: ``x + attention(LN(x))``, then ``x + feedforward(LN(x))``."""
-
-    def __init__(
-        self, hidden_size: int, num_heads: int, inner_size: int, *, activation: Activation, eps: float
-    ) -> None:
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(hidden_size, eps=eps)
-        self.attention = Attention(hidden_size, num_heads, bias=True)
-        self.feedforward_norm = nn.LayerNorm(hidden_size, eps=eps)
-        self.feedforward = FeedForward(hidden_size, inner_size, activation=activation)
-
-    def forward(self, x_BNE: Tensor) -> Tensor:
-        """(B, N, E) -> (B, N, E)."""
-        x_BNE = x_BNE + self.attention(self.attention_norm(x_BNE))
-        return x_BNE + self.feedforward(self.feedforward_norm(x_BNE))
+def vision_transformer_layer(
+    hidden_size: int, num_heads: int, inner_size: int, *, activation: Activation, eps: float
+) -> PreNorm:
+    """A pre-norm block with LayerNorms and biases."""
+    return PreNorm(
+        Attention(hidden_size, num_heads, bias=True),
+        FeedForward(hidden_size, inner_size, activation=activation),
+        (nn.LayerNorm(hidden_size, eps=eps), nn.LayerNorm(hidden_size, eps=eps)),
+    )
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(Stack):
     """Pictures of one size -> a feature vector for the class token and for every patch (Radford et al. 2021, CLIP).
 
     A norm stands before the first block and another behind the last one; the latter is applied to all tokens, where
@@ -52,7 +46,11 @@ class VisionTransformer(nn.Module):
         activation: Activation = quick_gelu,
         eps: float = 1e-5,
     ) -> None:
-        super().__init__()
+        layers = (
+            vision_transformer_layer(hidden_size, num_heads, inner_size, activation=activation, eps=eps)
+            for _ in range(num_layers)
+        )
+        super().__init__(layers, nn.LayerNorm(hidden_size, eps=eps))
         self.image_size = image_size
         num_patches = (image_size // patch_size) ** 2
         self.patch_embedding = nn.Conv2d(
@@ -61,13 +59,8 @@ class VisionTransformer(nn.Module):
         self.class_embedding = nn.Parameter(torch.randn(hidden_size))
         self.positions = LearnedPositions(num_patches + 1, hidden_size)
         self.input_norm = nn.LayerNorm(hidden_size, eps=eps)
-        self.layers = nn.ModuleList(
-            VisionTransformerBlock(hidden_size, num_heads, inner_size, activation=activation, eps=eps)
-            for _ in range(num_layers)
-        )
-        self.norm = nn.LayerNorm(hidden_size, eps=eps)
 
-    def forward(self, pixels_BCHW: Tensor) -> Tensor:
+    def forward(self, pixels_BCHW: Tensor) -> Tensor:  # type: ignore[override]
         """Normalised pixels, float (B, C, image_size, image_size) -> (B, 1 + patches, E).
 
         Raises ``ValueError`` for pictures of another size.
@@ -80,6 +73,4 @@ class VisionTransformer(nn.Module):
         class_B1E = self.class_embedding.to(patches_BNE.dtype).expand(len(patches_BNE), 1, -1)
         x_BNE = torch.cat([class_B1E, patches_BNE], dim=1) + self.positions.weight
         x_BNE = self.input_norm(x_BNE)
-        for layer in self.layers:
-            x_BNE = layer(x_BNE)
-        return self.norm(x_BNE)
+        return super().forward(x_BNE, Context())

@@ -14,6 +14,7 @@ from multiway_blocks.causal import causal_visibility, token_positions
 from multiway_blocks.int8 import Int8Linear
 from multiway_blocks.linear import project
 from multiway_blocks.norm import RMSNorm
+from multiway_blocks.transformer import Context
 from multiway_core import config
 from multiway_core.errors import CheckpointError, InputError
 from multiway_core.generation import StaticKVCache
@@ -74,7 +75,7 @@ def require_finite(path: Path, module: nn.Module) -> None:
 
 
 class CausalLM(nn.Module):
-    """Layers are called with (x (B, T, E), mask, positions (B, T), cache, index) and return x."""
+    """Layers are those of a `multiway_blocks.transformer.Stack`."""
 
     def __init__(self, sizes: Sizes, layers: Iterable[nn.Module], norm: nn.Module | None = None) -> None:
         super().__init__()
@@ -108,9 +109,9 @@ class CausalLM(nn.Module):
         if valid_BT is None:
             valid_BT = torch.ones(x_BTE.shape[:2], dtype=torch.bool, device=x_BTE.device)
         mask = self.visibility(valid_BT, cache)
-        positions_BT = token_positions(valid_BT, cache)
+        context = Context(mask, token_positions(valid_BT, cache), cache, valid_BT)
         for index, layer in enumerate(self.layers):
-            x_BTE = layer(x_BTE, mask, positions_BT, cache, index)
+            x_BTE = layer(x_BTE, context, index)
         if cache is not None:
             cache.advance(valid_BT)
         return self.norm(x_BTE)

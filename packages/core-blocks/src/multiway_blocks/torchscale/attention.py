@@ -14,6 +14,7 @@ from multiway_blocks.attention import Attention, padding_mask
 from multiway_blocks.position import RelativeBias, XPos
 from multiway_blocks.torchscale.multiway import wrap
 from multiway_blocks.torchscale.names import Published
+from multiway_blocks.transformer import Context
 
 HIDDEN = -1e8  # what an encoder's attn_mask adds where it is not zero
 
@@ -65,7 +66,7 @@ class MultiheadAttention(
         cache = None if state is None else LayerState(state)
         first = cache.length if cache else 0
         positions_1T = torch.arange(first, first + x_BTE.shape[1], device=x_BTE.device)[None]
-        return self(x_BTE, mask=mask, positions_BT=positions_1T, cache=cache)
+        return self(x_BTE, Context(mask, positions_1T, cache))
 
 
 class LayerState:

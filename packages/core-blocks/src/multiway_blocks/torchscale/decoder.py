@@ -11,7 +11,7 @@ from typing import Any
 from multiway_core.errors import InputError
 from torch import Tensor, nn
 
-from multiway_blocks.attention import causal_mask
+from multiway_blocks.attention import CrossAttention, causal_mask
 from multiway_blocks.residual_scaling import deep_norm_decoder, sub_norm_decoder
 from multiway_blocks.torchscale import initialisation
 from multiway_blocks.torchscale.attention import (
@@ -25,6 +25,7 @@ from multiway_blocks.torchscale.config import check
 from multiway_blocks.torchscale.encoder import tied_weight
 from multiway_blocks.torchscale.feedforward import FeedForwardNetwork, MOELayer
 from multiway_blocks.torchscale.layer import ResidualLayer, has_experts, run, state_of
+from multiway_blocks.transformer import Context
 
 
 class DecoderLayer(ResidualLayer):
@@ -59,7 +60,8 @@ class DecoderLayer(ResidualLayer):
         x_BTE = self.after(x_BTE, self.dropout_module(y), self.self_attn_layer_norm)
         if self.encoder_attn is not None and encoder_out_BSE is not None:
             query_BTE = self.before(x_BTE, self.encoder_attn_layer_norm)
-            y = self.encoder_attn(query_BTE, context_BSE=encoder_out_BSE, mask=cross_mask)
+            memory = Context(memory_BME=encoder_out_BSE, memory_mask=cross_mask)
+            y = CrossAttention.forward(self.encoder_attn, query_BTE, memory)  # type: ignore[arg-type]
             x_BTE = self.after(x_BTE, self.dropout_module(y), self.encoder_attn_layer_norm)
         y, l_aux = self.feed_forward(self.before(x_BTE, self.final_layer_norm))
         return self.after(x_BTE, y, self.final_layer_norm), l_aux

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from multiway_blocks.drop_path import DropPath
+from multiway_blocks.transformer import Context
 
 
 class ResidualLayer(nn.Module):
@@ -46,7 +47,8 @@ class ResidualLayer(nn.Module):
     def feed_forward(self, x_BTE: Tensor) -> tuple[Tensor, Tensor | None]:
         """The dense network, or the experts and their balance loss: whichever this layer has."""
         if hasattr(self, "moe_layer"):
-            return self.moe_layer(x_BTE)
+            context = Context()
+            return self.moe_layer(x_BTE, context), context.losses[0]
         return self.ffn(x_BTE), None
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from multiway_core.errors import InputError
 from torch import Tensor, nn
 
-from multiway_blocks.modality_experts import ModalityExperts, Segment
+from multiway_blocks.transformer import Context, ModalityExperts, Segment
 
 
 class MultiwayNetwork(ModalityExperts):
@@ -38,9 +37,9 @@ class MultiwayNetwork(ModalityExperts):
             )
         return [(0, first, "A"), (first, tokens, "B")]
 
-    def forward(self, x_BTE: Tensor, segments: Sequence[Any] | None = None) -> Tensor:
+    def forward(self, x_BTE: Tensor, context: Context | None = None, layer: int = 0) -> Tensor:
         """(B, T, E) -> (B, T, F)."""
-        return super().forward(x_BTE, self.segments(x_BTE.shape[1]) if segments is None else segments)
+        return super().forward(x_BTE, Context(segments=self.segments(x_BTE.shape[1])))
 
 
 class MultiwayEmbedding(MultiwayNetwork):

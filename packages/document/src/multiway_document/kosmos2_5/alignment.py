@@ -16,8 +16,9 @@ from contextlib import contextmanager
 
 import torch
 from multiway_blocks.attention import Attention
-from multiway_blocks.decoder import Decoder, DecoderLayer
+from multiway_blocks.decoder import Decoder
 from multiway_blocks.resampler import Resampler
+from multiway_blocks.transformer import PreNorm
 from torch import Tensor, nn
 
 from multiway_document.kosmos2_5.line_reader import STEPS_PER_COLUMN
@@ -80,7 +81,8 @@ def resampler_loss(
 def attention_of(decoder: Decoder, layer: int) -> Attention:
     """The attention of one layer."""
     block = decoder.layers[layer]
-    assert isinstance(block, DecoderLayer)
+    assert isinstance(block, PreNorm)
+    assert isinstance(block.attention, Attention)
     return block.attention
 
 

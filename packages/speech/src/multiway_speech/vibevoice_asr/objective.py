@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import torch
 from multiway_blocks.attention import Attention
-from multiway_blocks.gated_decoder import GatedDecoderLayer
 from multiway_blocks.norm import RMSNorm
+from multiway_blocks.transformer import PreNorm
 from multiway_core.training import Loss
 from torch import Tensor, nn
 
@@ -98,7 +98,8 @@ class Listener(nn.Module):
         middle_BTE, missed = x_BTE, x_BTE.new_zeros(())
         layers = model.decoder.layers
         for number, layer in enumerate(layers, 1):
-            assert isinstance(layer, GatedDecoderLayer)
+            assert isinstance(layer, PreNorm)
+            assert isinstance(layer.attention, Attention)
             normed_BTE = layer.attention_norm(x_BTE)
             if number == len(layers) // 2 + 1:
                 missed = _missed(layer.attention, normed_BTE, positions_BT, batch.look_BT)

@@ -18,6 +18,7 @@ from multiway_blocks.attention import attend
 from multiway_blocks.bitlinear import BitLinear, QuantizedRows, RMSNormQuantize, TernaryLinear
 from multiway_blocks.norm import RMSNorm
 from multiway_blocks.position import Rotary
+from multiway_blocks.transformer import Context, Contextual, PreNorm
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
 
@@ -35,7 +36,7 @@ def _norm(config: BitNetConfig, size: int, packed: bool) -> RMSNorm | RMSNormQua
     return (RMSNormQuantize if packed else RMSNorm)(size, eps=config.norm_eps)
 
 
-class Attention(nn.Module):
+class Attention(Contextual):
     """Grouped-query attention with a norm before its output map."""
 
     def __init__(self, config: BitNetConfig, packed: bool) -> None:
@@ -51,20 +52,18 @@ class Attention(nn.Module):
     def forward(
         self,
         x_BTE: Tensor | QuantizedRows,
-        mask: Tensor | None,
-        positions_BT: Tensor,
-        cache: StaticKVCache | None,
+        context: Context,
         layer: int,
     ) -> Tensor:
         """(B, T, E) -> (B, T, E)."""
         # Queries and keys stand side by side, and are rotated at once: a step has little else to do for them.
         rotated, value = self.qkv(x_BTE).split((self.sizes[0] + self.sizes[1], self.sizes[2]), dim=-1)
         heads = [size // self.head_dim for size in self.sizes[:2]]
-        query_BHTD, key_BKSD = self.rotary(self._heads(rotated), positions_BT).split(heads, dim=1)
+        query_BHTD, key_BKSD = self.rotary(self._heads(rotated), context.positions_BT).split(heads, dim=1)
         value_BKSD = self._heads(value)
-        if cache is not None:
-            key_BKSD, value_BKSD = cache.update(layer, key_BKSD, value_BKSD)
-        mixed_BHTD = attend(query_BHTD, key_BKSD, value_BKSD, mask)
+        if context.cache is not None:
+            key_BKSD, value_BKSD = context.cache.update(layer, key_BKSD, value_BKSD)
+        mixed_BHTD = attend(query_BHTD, key_BKSD, value_BKSD, context.mask)
         return self.output(self.norm(mixed_BHTD.transpose(1, 2).flatten(2)))
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -88,34 +87,17 @@ class FeedForward(nn.Module):
         return self.down(self.norm(gate * up))
 
 
-class Layer(nn.Module):
+def new_layer(config: BitNetConfig, packed: bool) -> PreNorm:
     """One block of the residual stream."""
-
-    def __init__(self, config: BitNetConfig, packed: bool) -> None:
-        super().__init__()
-        self.attention_norm = _norm(config, config.hidden_size, packed)
-        self.attention = Attention(config, packed)
-        self.feedforward_norm = _norm(config, config.hidden_size, packed)
-        self.feedforward = FeedForward(config, packed)
-
-    def forward(
-        self,
-        x_BTE: Tensor,
-        mask: Tensor | None,
-        positions_BT: Tensor,
-        cache: StaticKVCache | None,
-        layer: int,
-    ) -> Tensor:
-        """(B, T, E) -> (B, T, E)."""
-        x_BTE = x_BTE + self.attention(self.attention_norm(x_BTE), mask, positions_BT, cache, layer)
-        return x_BTE + self.feedforward(self.feedforward_norm(x_BTE))
+    norms = (_norm(config, config.hidden_size, packed), _norm(config, config.hidden_size, packed))
+    return PreNorm(Attention(config, packed), FeedForward(config, packed), norms)
 
 
 class BitNet(CausalLM):
     """The whole network."""
 
     def __init__(self, config: BitNetConfig, *, packed: bool = True) -> None:
-        super().__init__(config, (Layer(config, packed) for _ in range(config.num_layers)))
+        super().__init__(config, (new_layer(config, packed) for _ in range(config.num_layers)))
         self.config = config
         self._step = DecodingStep(config, self.layers)
 

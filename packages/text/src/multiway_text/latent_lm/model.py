@@ -17,6 +17,7 @@ from multiway_blocks.diffusion import CosineSchedule, DiffusionHead
 from multiway_blocks.feedforward import GatedFeedForward
 from multiway_blocks.linear import Linear
 from multiway_blocks.retention import RetentionRotary
+from multiway_blocks.transformer import PreNorm
 from multiway_core.errors import InputError
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
@@ -37,32 +38,14 @@ class Norm(nn.Module):
         return nn.functional.rms_norm(x, x.shape[-1:], eps=self.eps)
 
 
-class Layer(nn.Module):
-    """``x + attention(norm(x))``, then ``x + SwiGLU(norm(x))``; no biases, norms without scales."""
-
-    def __init__(self, config: LatentLMConfig) -> None:
-        super().__init__()
-        self.norm = Norm(config.norm_eps)
-        # The released code's rotary frequencies end at 1 / theta exactly, as RetNet's do.
-        rotary = RetentionRotary(config.head_dim, theta=config.rope_theta)
-        self.attention = Attention(config.hidden_size, config.num_heads, rotary=rotary)
-        self.feedforward = GatedFeedForward(
-            config.hidden_size, config.inner_size, activation=nn.functional.silu
-        )
-
-    def forward(
-        self,
-        x_BTE: Tensor,
-        mask: Tensor | None,
-        positions_BT: Tensor,
-        cache: StaticKVCache | None,
-        layer: int,
-    ) -> Tensor:
-        """(B, T, E) -> (B, T, E)."""
-        x_BTE = x_BTE + self.attention(
-            self.norm(x_BTE), mask=mask, positions_BT=positions_BT, cache=cache, layer=layer
-        )
-        return x_BTE + self.feedforward(self.norm(x_BTE))
+def _layer(config: LatentLMConfig) -> PreNorm:
+    # The released code's rotary frequencies end at 1 / theta exactly, as RetNet's do.
+    rotary = RetentionRotary(config.head_dim, theta=config.rope_theta)
+    return PreNorm(
+        Attention(config.hidden_size, config.num_heads, rotary=rotary),
+        GatedFeedForward(config.hidden_size, config.inner_size, activation=nn.functional.silu),
+        (Norm(config.norm_eps), Norm(config.norm_eps)),
+    )
 
 
 class LatentLM(CausalLM):
@@ -72,7 +55,7 @@ class LatentLM(CausalLM):
     latent_bias: Tensor
 
     def __init__(self, config: LatentLMConfig) -> None:
-        super().__init__(config, (Layer(config) for _ in range(config.num_layers)))
+        super().__init__(config, (_layer(config) for _ in range(config.num_layers)))
         self.config = config
         self.norm = Norm(config.norm_eps)
         self.latent_input = Linear(config.latent_size, config.hidden_size, bias=False)

@@ -13,9 +13,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from multiway_blocks.attention import NO_CONTEXT
 from multiway_blocks.position import LearnedPositions
 from multiway_blocks.vae import mean_penalty, sample_latents
-from multiway_blocks.vision_transformer import VisionTransformer, VisionTransformerBlock
+from multiway_blocks.vision_transformer import VisionTransformer, vision_transformer_layer
 from multiway_core.errors import InputError
 from torch import Tensor, nn
 
@@ -55,7 +56,7 @@ class PictureTokenizer(nn.Module):
         self.positions = LearnedPositions(config.num_latents, config.hidden_size)
         nn.init.normal_(self.positions.weight, std=0.02)
         self.layers = nn.ModuleList(
-            VisionTransformerBlock(inner_size=config.inner_size, activation=gelu, eps=1e-5, **sizes)
+            vision_transformer_layer(inner_size=config.inner_size, activation=gelu, eps=1e-5, **sizes)
             for _ in range(config.num_layers)
         )
         self.norm = nn.LayerNorm(config.hidden_size)
@@ -87,7 +88,7 @@ class PictureTokenizer(nn.Module):
         """Latents -> pictures (B, C, H, W), about in [-1, 1] (not cut there)."""
         x_BNE = self.from_latent(latents_BND) + self.positions.weight
         for layer in self.layers:
-            x_BNE = layer(x_BNE)
+            x_BNE = layer(x_BNE, NO_CONTEXT)
         patches_BNP = self.pixels_out(self.pixels_in(self.norm(x_BNE)).tanh())
         side, patch = self.config.image_size // self.config.patch_size, self.config.patch_size
         grid = patches_BNP.view(len(latents_BND), side, side, self.config.num_channels, patch, patch)

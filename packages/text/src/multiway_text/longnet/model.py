@@ -13,11 +13,11 @@ from collections.abc import Iterator
 import torch
 from multiway_blocks.attention import padding_mask
 from multiway_blocks.causal import token_positions
-from multiway_blocks.decoder import DecoderLayer
 from multiway_blocks.dilated import DilatedAttention, SegmentCache
 from multiway_blocks.feedforward import FeedForward
 from multiway_blocks.linear import project
 from multiway_blocks.position import Rotary, XPos
+from multiway_blocks.transformer import Context, PreNorm
 from multiway_core.errors import InputError
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
@@ -62,8 +62,9 @@ class LongNet(nn.Module):
         if padded or isinstance(cache, StaticKVCache):
             positions_BT = token_positions(valid_BT, cache if isinstance(cache, StaticKVCache) else None)
         x_BTE = self.embedding(tokens_BT)
+        context = Context(mask, positions_BT, cache)
         for index, layer in enumerate(self.layers):
-            x_BTE = layer(x_BTE, mask, cache, index, positions_BT)
+            x_BTE = layer(x_BTE, context, index)
         if isinstance(cache, SegmentCache):
             cache.advance(tokens_BT.shape[1])
         elif cache is not None:
@@ -148,24 +149,13 @@ class LongNet(nn.Module):
             )
 
 
-def _layer(config: LongNetConfig) -> DecoderLayer:
+def _layer(config: LongNetConfig) -> PreNorm:
     rotary: Rotary
     if config.position == "xpos":
         rotary = XPos(config.head_dim, scale_base=config.xpos_scale_base, centre=config.reach // 2)
     else:
         rotary = Rotary(config.head_dim, interleaved=True)
-    layer = DecoderLayer(
-        config.hidden_size,
-        config.num_heads,
-        config.inner_size,
-        sub_norm=True,
-        attention_sub_norm=True,
-        rotary=rotary,
-        residual_scale=None,
-        eps=config.norm_eps,
-        dropout=0.0,
-    )
-    layer.attention = DilatedAttention(
+    attention = DilatedAttention(
         config.hidden_size,
         config.num_heads,
         config.branches,
@@ -177,13 +167,16 @@ def _layer(config: LongNetConfig) -> DecoderLayer:
         sub_norm=True,
         eps=config.norm_eps,
     )
-    return layer
+    feedforward = FeedForward(config.hidden_size, config.inner_size, sub_norm=True, eps=config.norm_eps)
+    norms = (nn.LayerNorm(config.hidden_size, eps=config.norm_eps) for _ in range(2))
+    return PreNorm(attention, feedforward, (next(norms), next(norms)))
 
 
 def _parts(layer: nn.Module) -> tuple[DilatedAttention, FeedForward]:
     """A layer's attention and feed-forward network, with their types."""
-    assert isinstance(layer, DecoderLayer)
+    assert isinstance(layer, PreNorm)
     assert isinstance(layer.attention, DilatedAttention)
+    assert isinstance(layer.feedforward, FeedForward)
     return layer.attention, layer.feedforward
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import torch
 from multiway_blocks.causal import causal_visibility
-from multiway_blocks.decoder import DecoderLayer
+from multiway_blocks.decoder import decoder_layer
 from multiway_blocks.position import XPos
 from multiway_blocks.residual_scaling import sub_norm_decoder
 from multiway_core.generation import StaticKVCache
@@ -22,34 +22,6 @@ from multiway_text.causal_lm import CausalLM
 from multiway_text.magneto.config import MagnetoConfig
 
 
-class Layer(DecoderLayer):
-    """One block of the residual stream."""
-
-    def __init__(self, config: MagnetoConfig, xpos: XPos, dropout: float) -> None:
-        super().__init__(
-            config.hidden_size,
-            config.num_heads,
-            config.inner_size,
-            sub_norm=True,
-            attention_sub_norm=True,
-            rotary=xpos,
-            residual_scale=None,
-            eps=config.norm_eps,
-            dropout=dropout,
-        )
-
-    def forward(  # type: ignore[override]
-        self,
-        x_BTE: Tensor,
-        mask: Tensor | None,
-        positions_BT: Tensor,
-        cache: StaticKVCache | None,
-        layer: int,
-    ) -> Tensor:
-        """(B, T, E) -> (B, T, E)."""
-        return super().forward(x_BTE, mask, cache, layer, positions_BT)
-
-
 class Magneto(CausalLM):
     """The whole network. ``block``: length of the blocks of attention; None lets every token see all before it."""
 
@@ -57,7 +29,19 @@ class Magneto(CausalLM):
         xpos = XPos(config.head_dim, scale_base=config.scale_base)
         super().__init__(
             config,
-            (Layer(config, xpos, dropout) for _ in range(config.num_layers)),
+            (
+                decoder_layer(
+                    config.hidden_size,
+                    config.num_heads,
+                    config.inner_size,
+                    sub_norm=True,
+                    attention_sub_norm=True,
+                    rotary=xpos,
+                    eps=config.norm_eps,
+                    dropout=dropout,
+                )
+                for _ in range(config.num_layers)
+            ),
             norm=nn.LayerNorm(config.hidden_size, eps=config.norm_eps),
         )
         self.config = config

@@ -17,6 +17,7 @@ from multiway_blocks.feedforward import FeedForward, GatedFeedForward
 from multiway_blocks.moe import Experts, Gate, MixtureOfExperts, MultiHeadMixture, XMoEGate
 from multiway_blocks.norm import RMSNorm
 from multiway_blocks.position import Rotary
+from multiway_blocks.transformer import Context, PreNorm
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
 
@@ -55,51 +56,26 @@ def new_mixture(config: MHMoEConfig) -> Mixture:
     return MultiHeadMixture(config.hidden_size, config.split_heads, mixture)
 
 
-class Layer(nn.Module):
-    """One block of the residual stream, with a mixture or a dense feed-forward network."""
-
-    def __init__(self, config: MHMoEConfig, index: int) -> None:
-        super().__init__()
-        self.attention_norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
-        rotary = Rotary(config.head_dim, theta=config.rope_theta)
-        self.attention = Attention(config.hidden_size, config.num_heads, rotary=rotary)
-        self.feedforward_norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
-        self.has_mixture = config.is_mixture(index)
-        self.feedforward: nn.Module
-        if self.has_mixture:
-            self.feedforward = new_mixture(config)
-        elif config.gated:
-            self.feedforward = GatedFeedForward(
-                config.hidden_size, config.inner_size, activation=nn.functional.silu
-            )
-        else:
-            self.feedforward = FeedForward(config.hidden_size, config.inner_size)
-
-    def forward(
-        self,
-        x_BTE: Tensor,
-        mask: Tensor | None,
-        positions_BT: Tensor,
-        cache: StaticKVCache | None,
-        layer: int,
-        valid_BT: Tensor | None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """(B, T, E) -> (B, T, E), and the mixture's balance loss ()."""
-        x_BTE = x_BTE + self.attention(
-            self.attention_norm(x_BTE), mask=mask, positions_BT=positions_BT, cache=cache, layer=layer
-        )
-        normed_BTE = self.feedforward_norm(x_BTE)
-        if not self.has_mixture:
-            return x_BTE + self.feedforward(normed_BTE), None
-        mixed_BTE, balance = self.feedforward(normed_BTE, valid_BT)
-        return x_BTE + mixed_BTE, balance
+def _layer(config: MHMoEConfig, index: int) -> PreNorm:
+    """A block with a mixture or a dense feed-forward network."""
+    rotary = Rotary(config.head_dim, theta=config.rope_theta)
+    attention = Attention(config.hidden_size, config.num_heads, rotary=rotary)
+    feedforward: nn.Module
+    if config.is_mixture(index):
+        feedforward = new_mixture(config)
+    elif config.gated:
+        feedforward = GatedFeedForward(config.hidden_size, config.inner_size, activation=nn.functional.silu)
+    else:
+        feedforward = FeedForward(config.hidden_size, config.inner_size)
+    norms = RMSNorm(config.hidden_size, eps=config.norm_eps), RMSNorm(config.hidden_size, eps=config.norm_eps)
+    return PreNorm(attention, feedforward, norms)
 
 
 class MHMoE(CausalLM):
     """The whole network. Padding is never routed, so it takes no expert's place and no part in the balance."""
 
     def __init__(self, config: MHMoEConfig) -> None:
-        super().__init__(config, (Layer(config, index) for index in range(config.num_layers)))
+        super().__init__(config, (_layer(config, index) for index in range(config.num_layers)))
         self.config = config
         nn.init.normal_(self.embedding.weight, std=0.02)
 
@@ -117,16 +93,14 @@ class MHMoE(CausalLM):
         self, x_BTE: Tensor, valid_BT: Tensor | None = None, cache: StaticKVCache | None = None
     ) -> tuple[Tensor, Tensor]:
         """Hidden states (B, T, E) and the mean balance loss () of the mixtures: 1 at balance, 0 if there is none."""
-        routed_BT = None if valid_BT is None or bool(valid_BT.all()) else valid_BT
         if valid_BT is None:
             valid_BT = torch.ones(x_BTE.shape[:2], dtype=torch.bool, device=x_BTE.device)
         mask = causal_visibility(valid_BT, cache)
         positions_BT = token_positions(valid_BT, cache)
-        balances = []
+        context = Context(mask, positions_BT, cache, valid_BT)
         for index, layer in enumerate(self.layers):
-            x_BTE, balance = layer(x_BTE, mask, positions_BT, cache, index, routed_BT)
-            if balance is not None:
-                balances.append(balance)
+            x_BTE = layer(x_BTE, context, index)
         if cache is not None:
             cache.advance(valid_BT)
+        balances = list(context.losses.values())
         return self.norm(x_BTE), torch.stack(balances).mean() if balances else x_BTE.new_zeros(())

@@ -12,7 +12,8 @@ import math
 from typing import NamedTuple
 
 import torch
-from multiway_blocks.decoder import Decoder, branch_positions
+from multiway_blocks.causal import branch_positions
+from multiway_blocks.decoder import Decoder
 from multiway_blocks.linear import project
 from multiway_blocks.position import SinusoidalPositions, XPos
 from multiway_blocks.resampler import Resampler

@@ -10,33 +10,22 @@ from collections.abc import Sequence
 import torch
 from multiway_blocks.attention import Attention, padding_mask
 from multiway_blocks.feedforward import FeedForward
-from multiway_blocks.modality_experts import ModalityExperts, Segment
 from multiway_blocks.position import LearnedPositions, distance_buckets
+from multiway_blocks.transformer import Context, ModalityExperts, PreNorm, Segment
 from torch import Tensor, nn
 
 from multiway_vision_language.metalm.config import EncoderConfig
 
 
-class EncoderLayer(nn.Module):
-    """Pre-norm block with shared attention; norm and feed-forward network belong to the modality's expert."""
-
-    def __init__(self, config: EncoderConfig, experts: Sequence[str]) -> None:
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
-        self.attention = Attention(config.hidden_size, config.num_heads, bias=True)
-        self.expert = ModalityExperts(
-            lambda: nn.Sequential(
-                nn.LayerNorm(config.hidden_size, eps=config.norm_eps),
-                FeedForward(config.hidden_size, config.inner_size),
-            ),
-            experts,
-        )
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, x_BTE: Tensor, mask_BHTT: Tensor, segments: Sequence[Sequence[Segment]]) -> Tensor:
-        """(B, T, E) -> (B, T, E)."""
-        x_BTE = x_BTE + self.dropout(self.attention(self.attention_norm(x_BTE), mask=mask_BHTT))
-        return x_BTE + self.dropout(self.expert(x_BTE, segments))
+def _layer(config: EncoderConfig, experts: Sequence[str]) -> PreNorm:
+    """Shared attention; the second norm and the feed-forward network belong to the modality's expert."""
+    size, eps = config.hidden_size, config.norm_eps
+    return PreNorm(
+        Attention(size, config.num_heads, bias=True),
+        ModalityExperts(lambda: FeedForward(size, config.inner_size, dropout=config.dropout), experts),
+        (nn.LayerNorm(size, eps=eps), ModalityExperts(lambda: nn.LayerNorm(size, eps=eps), experts)),
+        dropout=config.dropout,
+    )
 
 
 class RelativeBias(nn.Module):
@@ -84,7 +73,7 @@ class SpanEncoder(nn.Module):
         first_fused = config.num_layers - config.fusion_layers
         self.fused = [bool(config.num_patches) and i >= first_fused for i in range(config.num_layers)]
         self.layers = nn.ModuleList(
-            EncoderLayer(config, [*experts, "pair"] if fused else experts) for fused in self.fused
+            _layer(config, [*experts, "pair"] if fused else experts) for fused in self.fused
         )
         self.norm = nn.LayerNorm(hidden, eps=config.norm_eps)
         self.dropout = nn.Dropout(config.dropout)
@@ -126,8 +115,11 @@ class SpanEncoder(nn.Module):
 
         mask_BHTT = self._mask(place_T, is_image_BT, valid_BT, x_BTE.dtype)
         apart, fused = self._segments(lengths_B.tolist(), text_start_B.tolist(), tokens)
+        contexts = {
+            is_fused: Context(mask_BHTT, segments=fused if is_fused else apart) for is_fused in (True, False)
+        }
         for layer, is_fused in zip(self.layers, self.fused, strict=True):
-            x_BTE = layer(x_BTE, mask_BHTT, fused if is_fused else apart)
+            x_BTE = layer(x_BTE, contexts[is_fused])
         return self.norm(x_BTE)
 
     def _mask(self, place_T: Tensor, is_image_BT: Tensor, valid_BT: Tensor, dtype: torch.dtype) -> Tensor:

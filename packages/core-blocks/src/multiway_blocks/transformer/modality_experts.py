@@ -5,8 +5,8 @@ Shape suffixes: B batch, T tokens, E input size.
 The systems differ in what they partition, not in how. BEiT-3's released layers partition the four projections, all
 norms and the feed-forward network (experts "vision", "text"); its paper and VLMo partition the feed-forward network,
 with a third expert "pair" in the top layers, where one segment covers both modalities; VLMo also shares the first
-norm and puts text before the image. Each system's block builds a `ModalityExperts` around the parts that it partitions
-and hands the same segments to all of them; attention itself stays joint.
+norm and puts text before the image. Each system builds its blocks with a `ModalityExperts` around the parts that it
+partitions; attention itself stays joint.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-Segment = tuple[int, int, str]
-"""Tokens ``start`` to ``stop`` (exclusive) go through ``expert``."""
+from multiway_blocks.transformer.context import Context, Contextual, Segment
 
 
-class ModalityExperts(nn.Module):
+class ModalityExperts(Contextual):
     """As many modules as there are experts; each token goes through its own.
 
     Args:
@@ -34,14 +33,15 @@ class ModalityExperts(nn.Module):
         if not self.experts or len(self.experts) != len(experts):
             raise ValueError(f"experts need names of their own, got {list(experts)}")
 
-    def forward(self, x_BTE: Tensor, segments: Sequence[Segment] | Sequence[Sequence[Segment]]) -> Tensor:
+    def forward(self, x_BTE: Tensor, context: Context, layer: int = 0) -> Tensor:
         """(B, T, E) -> (B, T, F).
 
-        ``segments``: one list for all rows of the batch, or a list of segments for every row (spans of interleaved
-        documents). Those of a row cover its tokens without gap or overlap, in order; empty ones are allowed.
-        Raises ValueError otherwise, and for the name of an expert that does not exist.
+        ``context.segments``: one list for all rows of the batch, or a list of segments for every row (spans of
+        interleaved documents). Those of a row cover its tokens without gap or overlap, in order; empty ones are
+        allowed. Raises ValueError otherwise, and for the name of an expert that does not exist.
         """
         batch, tokens = x_BTE.shape[:2]
+        segments = context.segments
         if not segments:
             raise ValueError("no segments given")
         if isinstance(segments[0], tuple):

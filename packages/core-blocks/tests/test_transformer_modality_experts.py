@@ -7,7 +7,7 @@ import functools
 import pytest
 import torch
 from multiway_blocks.feedforward import FeedForward
-from multiway_blocks.modality_experts import ModalityExperts, Segment
+from multiway_blocks.transformer import Context, ModalityExperts, Segment
 from torch import nn
 
 new_expert = functools.partial(FeedForward, 6, 8, sub_norm=True)
@@ -40,7 +40,7 @@ def test_both_paths_equal_a_loop_over_tokens_with_gradients(experts: ModalityExp
     weight = torch.linspace(-1, 1, expected.numel(), dtype=torch.float64).view_as(expected)
     wanted = torch.autograd.grad((expected * weight).sum(), [x, *used])
     for given in (segments, [segments, segments]):
-        out = experts(x, given)
+        out = experts(x, Context(segments=given))
         torch.testing.assert_close(out, expected, atol=1e-12, rtol=0)
         gradients = torch.autograd.grad((out * weight).sum(), [x, *used])
         for ours, theirs in zip(gradients, wanted, strict=True):
@@ -50,13 +50,16 @@ def test_both_paths_equal_a_loop_over_tokens_with_gradients(experts: ModalityExp
 def test_rows_may_differ(experts: ModalityExperts) -> None:
     rows = [LAYOUTS["interleaved"], LAYOUTS["text then image"], LAYOUTS["empty segments"]]
     x = torch.randn(3, 7, 6, dtype=torch.float64)
-    together = experts(x, rows)
+    together = experts(x, Context(segments=rows))
     for row, segments in enumerate(rows):
-        torch.testing.assert_close(together[row : row + 1], experts(x[row : row + 1], segments))
+        torch.testing.assert_close(
+            together[row : row + 1], experts(x[row : row + 1], Context(segments=segments))
+        )
 
 
 def test_an_expert_without_tokens_gets_no_gradient(experts: ModalityExperts) -> None:
-    experts(torch.randn(2, 7, 6, dtype=torch.float64), LAYOUTS["image then text"]).sum().backward()
+    context = Context(segments=LAYOUTS["image then text"])
+    experts(torch.randn(2, 7, 6, dtype=torch.float64), context).sum().backward()
     assert all(parameter.grad is None for parameter in experts.experts["pair"].parameters())
     assert all(parameter.grad is not None for parameter in experts.experts["text"].parameters())
 
@@ -65,23 +68,20 @@ def test_an_expert_without_tokens_gets_no_gradient(experts: ModalityExperts) -> 
     "segments", [[(0, 0, "text")], [[(0, 0, "text")], [(0, 0, "vision"), (0, 0, "text")]]]
 )
 def test_no_tokens_at_all(experts: ModalityExperts, segments) -> None:
-    assert experts(torch.empty(2, 0, 6, dtype=torch.float64), segments).shape == (2, 0, 6)
+    assert experts(torch.empty(2, 0, 6, dtype=torch.float64), Context(segments=segments)).shape == (2, 0, 6)
 
 
 def test_norms_and_projections_can_be_experts() -> None:
     norm = ModalityExperts(lambda: nn.LayerNorm(4), ["vision", "text"])
     nn.init.constant_(norm.experts["text"].bias, 5.0)
-    out = norm(torch.randn(1, 3, 4), [(0, 1, "vision"), (1, 3, "text")]).detach()
+    out = norm(torch.randn(1, 3, 4), Context(segments=[(0, 1, "vision"), (1, 3, "text")])).detach()
     assert out[0, 0].mean() == pytest.approx(0.0, abs=1e-5)
     assert out[0, 2].mean() == pytest.approx(5.0, abs=1e-5)
     assert set(norm.state_dict()) == {
         f"experts.{e}.{p}" for e in ("vision", "text") for p in ("weight", "bias")
     }
-    assert ModalityExperts(lambda: nn.Linear(4, 6), ["a"])(torch.randn(2, 3, 4), [(0, 3, "a")]).shape == (
-        2,
-        3,
-        6,
-    )
+    wider = ModalityExperts(lambda: nn.Linear(4, 6), ["a"])
+    assert wider(torch.randn(2, 3, 4), Context(segments=[(0, 3, "a")])).shape == (2, 3, 6)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_norms_and_projections_can_be_experts() -> None:
 )
 def test_wrong_segments_are_refused(experts: ModalityExperts, segments, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        experts(torch.zeros(2, 7, 6, dtype=torch.float64), segments)
+        experts(torch.zeros(2, 7, 6, dtype=torch.float64), Context(segments=segments))
 
 
 def test_names_of_experts_must_differ() -> None:
