@@ -11,15 +11,15 @@ from pathlib import Path
 import httpx
 import pytest
 from gradio_client import Client, handle_file
-from multiway_core.app import launch
+from multiway_core.app import ModelLoader, ModelOptions, launch
 from multiway_core.errors import InputError
+from multiway_grounding.app import APP
 from multiway_grounding.demo import DemoGrounder, build_demo
 from multiway_grounding.demo.downloads import Archive, write_downloads
 from multiway_grounding.demo.events import request_of
 from multiway_grounding.demo.examples import examples
 from multiway_grounding.demo.session import MAX_PHRASES, while_running
 from multiway_grounding.demo.view import card, result_value, segments
-from multiway_grounding.model import PipelineLoader
 from multiway_grounding.request import Request
 from multiway_vision_language.result import Box, Entity, Grounding
 from PIL import Image
@@ -27,7 +27,7 @@ from PIL import Image
 
 @pytest.fixture(scope="module")
 def session(model):
-    return DemoGrounder(PipelineLoader(str(model), "cpu"))
+    return DemoGrounder(ModelLoader(APP, ModelOptions(str(model), "cpu")))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """``python -m multiway_grounding`` is ``multiway-grounding``."""
 
-from multiway_grounding.cli import main
+from multiway_grounding.app import APP
 
 if __name__ == "__main__":
-    main()
+    APP.main()

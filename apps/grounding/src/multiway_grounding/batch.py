@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import functools
-import json as json_module
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multiway_core.app import note, plan_outputs, progress_bar, run_jobs, write_stdout
-from multiway_core.app.inputs import Input
+from multiway_core.app import (
+    Input,
+    ModelLoader,
+    ModelOptions,
+    note,
+    plan_outputs,
+    progress_bar,
+    run_jobs,
+    write_json,
+)
 
+from multiway_grounding.app import APP
 from multiway_grounding.jobs import Job, find_jobs
-from multiway_grounding.model import PROGRAM, PipelineLoader
 from multiway_grounding.request import Request
 from multiway_grounding.results_file import ResultsFile
 
@@ -32,9 +39,7 @@ class BatchOptions:
     """
 
     output: Path
-    model: str
-    device: str
-    dtype: str
+    model: ModelOptions
     save: Path | None = None
     processes: int = 1
     overwrite: bool = False
@@ -56,7 +61,7 @@ def batch(arguments: Sequence[str], request: Request, options: BatchOptions) -> 
         return 2
     results = ResultsFile(options.output, overwrite=options.overwrite)
     pictures = _picture_files(jobs, options.save)
-    waiting = [index for index, job in enumerate(jobs) if (options.model, job.key) not in results.done]
+    waiting = [index for index, job in enumerate(jobs) if (options.model.model, job.key) not in results.done]
     work = [(jobs[index], pictures[index]) for index in waiting]
     written = 0
     start = functools.partial(start_worker, options, options.processes > 1)
@@ -79,11 +84,11 @@ def batch(arguments: Sequence[str], request: Request, options: BatchOptions) -> 
             "skipped": skipped,
             "failed": [{"source": source, "error": reason} for source, reason in failed],
         }
-        write_stdout(json_module.dumps(summary, ensure_ascii=False, indent=2) + "\n")
+        write_json(summary)
     else:
         there = f", {skipped} were there already" if skipped else ""
         wrong = f", {len(failed)} failed" if failed else ""
-        note(f"{PROGRAM}: {written} written to {options.output}{there}{wrong}")
+        note(f"{APP.program}: {written} written to {options.output}{there}{wrong}")
     if not failed:
         return 0
     return 1 if written + skipped else 2
@@ -95,10 +100,10 @@ def start_worker(options: BatchOptions, one_thread: bool) -> Callable[[tuple[Job
         import torch
 
         torch.set_num_threads(1)
-    return functools.partial(_do, PipelineLoader(options.model, options.device, options.dtype))
+    return functools.partial(_do, ModelLoader(APP, options.model))
 
 
-def _do(loader: PipelineLoader, work: tuple[Job, Path | None]) -> Grounding:
+def _do(loader: ModelLoader, work: tuple[Job, Path | None]) -> Grounding:
     from multiway_vision_language.pictures import open_picture
 
     from multiway_grounding.show import save_annotated
@@ -119,4 +124,4 @@ def _picture_files(jobs: Sequence[Job], folder: Path | None) -> list[Path | None
 
 
 def _note_failure(name: str, reason: str) -> None:
-    note(f"{PROGRAM}: {reason}" if name in reason else f"{PROGRAM}: {name}: {reason}")
+    note(f"{APP.program}: {reason}" if name in reason else f"{APP.program}: {name}: {reason}")

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from multiway_core.app import ModelLoader, ModelOptions
 from multiway_core.errors import InputError
 from multiway_core.evaluation import Report, Sample, evaluate
 
+from multiway_grounding.app import APP
 from multiway_grounding.cases import Case, from_expressions, from_photographs, from_scenes, from_sentences
-from multiway_grounding.model import BUNDLED_MODEL
 from multiway_grounding.scores import presence_metrics, recall_metrics, referring_metrics, with_presence
 from multiway_grounding.words import evaluate_answers, evaluate_captions, evaluate_descriptions
 
@@ -159,10 +160,8 @@ def held_out_scenes(model: str) -> Path:
 
 def quick_evaluation() -> Report:
     """The bundled model on a few held-out scenes of each set."""
-    from multiway_vision_language.pipeline import GroundingPipeline
-
-    pipeline = GroundingPipeline.from_pretrained(BUNDLED_MODEL)
-    return evaluate_scenes(pipeline, held_out_scenes(BUNDLED_MODEL), limit=_QUICK_SCENES)
+    pipeline = ModelLoader(APP, ModelOptions(device="cpu"))()
+    return evaluate_scenes(pipeline, held_out_scenes(APP.model), limit=_QUICK_SCENES)
 
 
 def evaluate_cases(

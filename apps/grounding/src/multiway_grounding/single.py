@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
 
-from multiway_core.app import write_stdout
+from multiway_core.app import ModelLoader, write_json, write_stdout
 
-from multiway_grounding.model import PipelineLoader
 from multiway_grounding.request import Request
 
 
-def ground(image: Path, request: Request, loader: PipelineLoader, *, json: bool, save: Path | None) -> None:
+def ground(image: Path, request: Request, loader: ModelLoader, *, json: bool, save: Path | None) -> None:
     """Open, ask, print. Raises InputError, OutputError; StopRun when the model cannot be loaded."""
     from multiway_vision_language.pictures import open_picture
 
@@ -24,6 +22,6 @@ def ground(image: Path, request: Request, loader: PipelineLoader, *, json: bool,
     if save is not None:
         save_annotated(picture, result, save)
     if json:
-        write_stdout(json_module.dumps(result.to_json(), ensure_ascii=False, indent=2) + "\n")
+        write_json(result.to_json())
     else:
         write_stdout(as_text(result))

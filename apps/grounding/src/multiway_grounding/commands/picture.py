@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from multiway_core.app import DeviceOption, DtypeOption, JsonOption, ModelOption
+from multiway_core.app import JsonOption, ModelLoader, ModelOptions
 from multiway_core.errors import InputError
 
+from multiway_grounding.app import APP
 from multiway_grounding.commands.options import (
     BoxOption,
     DetailedOption,
@@ -17,7 +18,6 @@ from multiway_grounding.commands.options import (
     SaveOption,
     ThresholdOption,
 )
-from multiway_grounding.model import BUNDLED_MODEL, PipelineLoader
 from multiway_grounding.request import Request, parse_box
 
 
@@ -26,16 +26,15 @@ def caption(
     detailed: DetailedOption = False,
     plain: PlainOption = False,
     save: SaveOption = None,
-    model: ModelOption = BUNDLED_MODEL,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
     json: JsonOption = False,
+    *,
+    model: ModelOptions,
 ) -> None:
     """Say what a picture shows, and where what is named stands."""
     from multiway_grounding.single import ground
 
     request = Request("caption", detailed=detailed, grounded=not plain)
-    ground(image, request, PipelineLoader(model, device, dtype), json=json, save=save)
+    ground(image, request, ModelLoader(APP, model), json=json, save=save)
 
 
 def locate(
@@ -43,16 +42,15 @@ def locate(
     phrases: Annotated[list[str], typer.Argument(metavar="PHRASE...", help='What to find: "the red car".')],
     threshold: ThresholdOption = 0.5,
     save: SaveOption = None,
-    model: ModelOption = BUNDLED_MODEL,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
     json: JsonOption = False,
+    *,
+    model: ModelOptions,
 ) -> None:
     """Find phrases in a picture; each is looked for by itself."""
     from multiway_grounding.single import ground
 
     request = Request("locate", phrases=tuple(phrases), threshold=threshold)
-    ground(image, request, PipelineLoader(model, device, dtype), json=json, save=save)
+    ground(image, request, ModelLoader(APP, model), json=json, save=save)
 
 
 def describe(
@@ -60,10 +58,9 @@ def describe(
     box: BoxOption = None,
     frame: FrameOption = "pixel",
     save: SaveOption = None,
-    model: ModelOption = BUNDLED_MODEL,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
     json: JsonOption = False,
+    *,
+    model: ModelOptions,
 ) -> None:
     """Say what is inside a box."""
     from multiway_grounding.single import ground
@@ -71,7 +68,7 @@ def describe(
     if box is None:
         raise InputError("--box X1,Y1,X2,Y2 is missing: left, top, right, bottom of the place to describe")
     request = Request("describe", box=parse_box(box), frame=frame)
-    ground(image, request, PipelineLoader(model, device, dtype), json=json, save=save)
+    ground(image, request, ModelLoader(APP, model), json=json, save=save)
 
 
 def ask(
@@ -79,16 +76,15 @@ def ask(
     question: Annotated[str, typer.Argument(help="What to ask about the picture.")],
     plain: PlainOption = False,
     save: SaveOption = None,
-    model: ModelOption = BUNDLED_MODEL,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
     json: JsonOption = False,
+    *,
+    model: ModelOptions,
 ) -> None:
     """Answer a question about a picture, and show where what is named stands."""
     from multiway_grounding.single import ground
 
     request = Request("ask", text=question, grounded=not plain)
-    ground(image, request, PipelineLoader(model, device, dtype), json=json, save=save)
+    ground(image, request, ModelLoader(APP, model), json=json, save=save)
 
 
 def prompt(
@@ -97,12 +93,11 @@ def prompt(
         str, typer.Argument(help="Text with the model's tags: '<grounding><phrase>a dog</phrase>'.")
     ],
     save: SaveOption = None,
-    model: ModelOption = BUNDLED_MODEL,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
     json: JsonOption = False,
+    *,
+    model: ModelOptions,
 ) -> None:
     """Let the model continue any text."""
     from multiway_grounding.single import ground
 
-    ground(image, Request("prompt", text=text), PipelineLoader(model, device, dtype), json=json, save=save)
+    ground(image, Request("prompt", text=text), ModelLoader(APP, model), json=json, save=save)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from multiway_core.app import DeviceOption, DtypeOption, ModelOption, note
+from multiway_core.app import JobsOption, ModelOptions, note
 
+from multiway_grounding.app import APP
 from multiway_grounding.commands.options import (
     BoxOption,
     DetailedOption,
@@ -15,7 +16,6 @@ from multiway_grounding.commands.options import (
     PlainOption,
     ThresholdOption,
 )
-from multiway_grounding.model import BUNDLED_MODEL, PROGRAM
 from multiway_grounding.request import Request, Task, parse_box
 
 Format = Literal["coco", "referring", "yolo", "voc", "label-studio", "csv"]
@@ -45,12 +45,11 @@ def batch(
     save: Annotated[
         Path | None, typer.Option("--save", metavar="DIR", help="A folder for the annotated pictures.")
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes, one thread each.")] = 1,
+    jobs: JobsOption = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin the file anew.")] = False,
-    model: ModelOption = BUNDLED_MODEL,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
+    *,
+    model: ModelOptions,
 ) -> None:
     """Ask the same of many pictures, or each row's own; one bad picture costs only itself.
 
@@ -69,7 +68,7 @@ def batch(
         frame=frame,
         text=text,
     )
-    options = BatchOptions(output, model, device, dtype, save, jobs, overwrite, json)
+    options = BatchOptions(output, model, save, jobs, overwrite, json)
     raise typer.Exit(run_batch(inputs, request, options))
 
 
@@ -91,4 +90,4 @@ def export(
     from multiway_grounding.exporting import export_results
 
     count = export_results(results, format, output, overwrite=overwrite)
-    note(f"{PROGRAM}: {count} results written to {output}")
+    note(f"{APP.program}: {count} results written to {output}")

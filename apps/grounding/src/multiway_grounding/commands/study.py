@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from multiway_core.app import (
     DeviceOption,
-    DtypeOption,
-    JsonOption,
-    ModelOption,
+    MinutesOption,
+    ModelLoader,
+    ModelOptions,
+    ReportOptions,
+    RunFolderOption,
     SeedOption,
-    progress_bar,
+    ticking,
     write_stdout,
 )
 
-from multiway_grounding.model import BUNDLED_MODEL, PipelineLoader
+from multiway_grounding.app import APP
 
 EvaluationTask = Literal[
     "flickr30k", "refcoco", "refcoco+", "refcocog", "describe", "caption", "vqa", "photos", "bundled"
@@ -52,43 +53,24 @@ def evaluate(
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Leave out pictures that are not there.")
     ] = False,
-    limit: Annotated[
-        int | None,
-        typer.Option("--limit", metavar="N", help="At most so many phrases, pictures or questions."),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Also write report.json, .md and .png."),
-    ] = None,
-    model: ModelOption = BUNDLED_MODEL,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    seed: SeedOption = 0,
-    json: JsonOption = False,
+    *,
+    model: ModelOptions,
+    report: ReportOptions,
 ) -> None:
     """Measure a model on your copy of a data set: scores with intervals, beside ceilings and blind baselines."""
-
-    from multiway_core.app import write_stdout
-
     from multiway_grounding.evaluation import Files, evaluate_task
 
     files = Files(images, annotations, entities, questions, split, skip_missing)
-    with progress_bar() as progress:
-        bar = progress.add_task("measuring", total=None)
-        report = evaluate_task(
+    with ticking("measuring") as on_sample:
+        found = evaluate_task(
             task,
-            PipelineLoader(model, device, dtype)(),
+            ModelLoader(APP, model)(),
             files,
-            limit=limit,
-            seed=seed,
-            on_sample=lambda row: progress.advance(bar),
+            limit=report.limit,
+            seed=report.seed,
+            on_sample=on_sample,
         )
-    if output is not None:
-        report.save(output)
-    if json:
-        write_stdout(json_module.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n")
-    else:
-        write_stdout(report.to_markdown())
+    report.publish(found)
 
 
 def train(
@@ -114,9 +96,7 @@ def train(
         Path | None,
         typer.Option("--assets", metavar="DIR", help="Pictures that the bundled model is trained on."),
     ] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the run; a second call goes on.")
-    ] = Path("training"),
+    output: RunFolderOption = Path("training"),
     epochs: Annotated[
         float, typer.Option("--epochs", min=0.001, help="fine-tune: times the data is seen.")
     ] = 3.0,
@@ -129,9 +109,7 @@ def train(
     freeze_tower: Annotated[
         bool, typer.Option("--freeze-tower", help="fine-tune: leave the vision tower as it is.")
     ] = False,
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", min=0.1, help="Stop by then, with a checkpoint and a model.")
-    ] = None,
+    minutes: MinutesOption = None,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
 ) -> None:

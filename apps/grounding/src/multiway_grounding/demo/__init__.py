@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from multiway_core.app import frame
+from multiway_core.app import ModelLoader, ModelOptions, frame
 
+from multiway_grounding.app import APP
 from multiway_grounding.demo.session import DemoGrounder
-from multiway_grounding.model import BUNDLED_MODEL, PipelineLoader
 
 __all__ = ["DemoGrounder", "build_demo"]
 
@@ -18,14 +18,14 @@ DESCRIPTION = (
 )
 
 
-def build_demo(model: str = BUNDLED_MODEL, *, device: str = "auto", dtype: str = "auto") -> Any:
+def build_demo(model: str = APP.model, *, device: str = "auto", dtype: str = "auto") -> Any:
     """The demo as Gradio Blocks, with the model loaded. Raises StopRun when it cannot be."""
     import gradio as gr
 
     from multiway_grounding.demo.events import connect, connect_batch
     from multiway_grounding.demo.layout import batch_components, components
 
-    session = DemoGrounder(PipelineLoader(model, device, dtype))
+    session = DemoGrounder(ModelLoader(APP, ModelOptions(model, device, dtype)))
     with frame(TITLE, DESCRIPTION) as blocks, gr.Tabs():
         with gr.Tab("One picture"):
             connect(session, components(knows_absence=session.pipeline.knows_absence))

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from multiway_core.app import ModelLoader
 from multiway_core.errors import InputError
 
 from multiway_grounding.demo.view import picture_value, result_value
-from multiway_grounding.model import PipelineLoader
 from multiway_grounding.request import Request
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _SECONDS_BETWEEN_UPDATES = 0.15
 class DemoGrounder:
     """Asks about pictures with one pipeline for all visitors, and makes the values of the viewer."""
 
-    def __init__(self, loader: PipelineLoader) -> None:
+    def __init__(self, loader: ModelLoader) -> None:
         self.pipeline = loader()
 
     def open(self, path: Path) -> Picture:
