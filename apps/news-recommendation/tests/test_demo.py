@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import httpx
 import pytest
 from gradio_client import Client
-from multiway_core.app import StopRun, launch
+from multiway_core.app import ModelOptions, StopRun, launch
 from multiway_core.errors import InputError
 
 
@@ -17,7 +17,7 @@ from multiway_core.errors import InputError
 def session(world):
     from multiway_news_recommendation.demo import DemoSession
 
-    return DemoSession(str(world.model), "cpu")
+    return DemoSession(ModelOptions(str(world.model), "cpu"))
 
 
 @pytest.fixture(scope="module")

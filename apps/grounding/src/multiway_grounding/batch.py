@@ -12,7 +12,6 @@ from multiway_core.app import (
     Input,
     ModelLoader,
     ModelOptions,
-    note,
     plan_outputs,
     progress_bar,
     run_jobs,
@@ -88,7 +87,7 @@ def batch(arguments: Sequence[str], request: Request, options: BatchOptions) -> 
     else:
         there = f", {skipped} were there already" if skipped else ""
         wrong = f", {len(failed)} failed" if failed else ""
-        note(f"{APP.program}: {written} written to {options.output}{there}{wrong}")
+        APP.note(f"{written} written to {options.output}{there}{wrong}")
     if not failed:
         return 0
     return 1 if written + skipped else 2
@@ -124,4 +123,4 @@ def _picture_files(jobs: Sequence[Job], folder: Path | None) -> list[Path | None
 
 
 def _note_failure(name: str, reason: str) -> None:
-    note(f"{APP.program}: {reason}" if name in reason else f"{APP.program}: {name}: {reason}")
+    APP.note(reason if name in reason else f"{name}: {reason}")

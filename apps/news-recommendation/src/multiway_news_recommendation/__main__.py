@@ -1,6 +1,6 @@
 """``python -m multiway_news_recommendation`` is ``multiway-news-recommendation``."""
 
-from multiway_news_recommendation.cli import main
+from multiway_news_recommendation.app import APP
 
 if __name__ == "__main__":
-    main()
+    APP.main()

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from multiway_core.app import (
+    CommandLine,
     DeviceOption,
     JsonOption,
-    ModelOption,
+    MinutesOption,
+    ModelOptions,
+    ReportOptions,
+    RunFolderOption,
     SeedOption,
-    note,
-    progress_bar,
-    run,
+    counting,
+    write_json,
     write_stdout,
 )
 
-from multiway_news_recommendation.options import BUNDLED_MODEL, PROGRAM, LogFormat, Split, TextFeatures
+from multiway_news_recommendation.app import APP
+from multiway_news_recommendation.options import LogFormat, RecommendOptions, Split, TextFeatures
 
-cli = typer.Typer(
-    name=PROGRAM,
-    help="Recommend news from click logs, and say why: which click, which neighbours, which chain of other readers.",
-    no_args_is_help=True,
-    add_completion=False,
-)
+cli = CommandLine(APP)
 
 DataOption = Annotated[
     Path,
@@ -51,67 +49,20 @@ def recommend(
             "--history", metavar="N1,N2,...", help="News that were read, oldest first; empty: a new reader."
         ),
     ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, max=1000, help="How many news.")] = 10,
-    explain: Annotated[
-        bool,
-        typer.Option("--explain", help="Say which click, neighbours and chain led to each, and check it."),
-    ] = False,
-    pictures: Annotated[
-        Path | None,
-        typer.Option("--pictures", metavar="DIR", help="Write each explanation's picture there, as SVG."),
-    ] = None,
-    chains: Annotated[
-        bool, typer.Option("--chains/--no-chains", help="Rank as if no click had a long chain.")
-    ] = True,
-    diversity: Annotated[
-        float, typer.Option("--diversity", help="0: best scores only, to 1: as different as can be.")
-    ] = 0.3,
-    per_category: Annotated[
-        int | None, typer.Option("--per-category", help="Most news of one category in the list.")
-    ] = None,
-    max_age_days: Annotated[
-        float | None, typer.Option("--max-age-days", help="Only news of so many days. [default: the model's]")
-    ] = None,
-    include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Also news that the reader has clicked.")
-    ] = False,
-    block: Annotated[
-        str | None, typer.Option("--block", metavar="N1,N2,...", help="News that must not be shown.")
-    ] = None,
-    at: Annotated[
-        str | None,
-        typer.Option("--at", metavar="TIME", help="Such as 2019-11-15T08:00. [default: the log's end]"),
-    ] = None,
-    min_readers: Annotated[
-        int,
-        typer.Option("--min-readers", min=1, help="Do not tell smaller counts of readers in explanations."),
-    ] = 1,
     data: Annotated[
         Path | None,
         typer.Option("--data", metavar="DIR", help="Readers and further news of this MIND folder."),
     ] = None,
     split: Annotated[Split, typer.Option("--split", help="Which part of --data.")] = "dev",
     skip_bad_rows: SkipOption = False,
-    model: ModelOption = BUNDLED_MODEL,
-    device: DeviceOption = "auto",
     json: JsonOption = False,
+    *,
+    options: RecommendOptions,
+    model: ModelOptions,
 ) -> None:
     """Recommend news to one reader."""
-    from multiway_news_recommendation.recommend import RecommendOptions, recommend_to_one
+    from multiway_news_recommendation.recommend import recommend_to_one
 
-    options = RecommendOptions(
-        top=top,
-        explain=explain,
-        pictures=pictures,
-        chains=chains,
-        diversity=diversity,
-        per_category=per_category,
-        max_age_days=max_age_days,
-        include_seen=include_seen,
-        block=block,
-        at=at,
-        min_readers=min_readers,
-    )
     result = recommend_to_one(
         user,
         history,
@@ -120,10 +71,9 @@ def recommend(
         split=split,
         skip_bad_rows=skip_bad_rows,
         model=model,
-        device=device,
     )
     if json:
-        write_stdout(json_module.dumps(result.to_json(), ensure_ascii=False, indent=2) + "\n")
+        write_json(result.to_json())
     else:
         write_stdout(result.to_text())
 
@@ -132,7 +82,6 @@ def recommend(
 def evaluate(
     data: DataOption,
     split: Annotated[Split, typer.Option("--split", help="Which part of the folder.")] = "dev",
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many impressions.")] = None,
     chains: Annotated[
         bool, typer.Option("--chains/--no-chains", help="Measure as if no click had a long chain.")
     ] = True,
@@ -142,39 +91,27 @@ def evaluate(
             "--fresh-graph", help="News, graph and chains of this split alone, the network as it is."
         ),
     ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Write report.json, report.md and report.png."),
-    ] = None,
     skip_bad_rows: SkipOption = False,
-    model: ModelOption = BUNDLED_MODEL,
-    device: DeviceOption = "auto",
-    seed: SeedOption = 0,
-    json: JsonOption = False,
+    *,
+    model: ModelOptions,
+    report: ReportOptions,
 ) -> None:
     """Measure a model: AUC, MRR, nDCG@5 and @10 as the MIND leaderboard computes them, diversity, and slices."""
     from multiway_news_recommendation.evaluation import evaluate_folder
 
-    with progress_bar() as progress:
-        bar = progress.add_task("ranking", total=None)
-        report = evaluate_folder(
+    with counting("ranking") as on_progress:
+        found = evaluate_folder(
             data,
             split=split,
             model=model,
-            device=device,
-            limit=limit,
+            limit=report.limit,
             chains=chains,
             fresh_graph=fresh_graph,
             skip_bad_rows=skip_bad_rows,
-            seed=seed,
-            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+            seed=report.seed,
+            on_progress=on_progress,
         )
-    if output is not None:
-        report.save(output)
-    if json:
-        write_stdout(json_module.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n")
-    else:
-        write_stdout(report.to_markdown())
+    report.publish(found)
 
 
 @cli.command()
@@ -185,22 +122,15 @@ def predict(
     ] = Path("prediction.zip"),
     split: Annotated[Split, typer.Option("--split", help="Which part of the folder.")] = "test",
     skip_bad_rows: SkipOption = False,
-    model: ModelOption = BUNDLED_MODEL,
-    device: DeviceOption = "auto",
+    *,
+    model: ModelOptions,
 ) -> None:
     """Rank every impression and write them as the MIND leaderboard wants them (prediction.zip)."""
     from multiway_news_recommendation.predict import predict_folder
 
-    with progress_bar() as progress:
-        bar = progress.add_task("ranking", total=None)
+    with counting("ranking") as on_progress:
         written = predict_folder(
-            data,
-            output,
-            split=split,
-            model=model,
-            device=device,
-            skip_bad_rows=skip_bad_rows,
-            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+            data, output, split=split, model=model, skip_bad_rows=skip_bad_rows, on_progress=on_progress
         )
     write_stdout(f"{written}\n")
 
@@ -208,9 +138,7 @@ def predict(
 @cli.command()
 def train(
     data: DataOption,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the run; a second call goes on.")
-    ] = Path("training"),
+    output: RunFolderOption = Path("training"),
     preset: Annotated[
         str, typer.Option("--preset", help="nrms, naml, lstur, glory or glocim; with -small for a CPU.")
     ] = "glocim-small",
@@ -220,9 +148,7 @@ def train(
     epochs: Annotated[
         float | None, typer.Option("--epochs", min=0.01, help="Passes over the clicks.")
     ] = None,
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", min=0.1, help="Stop by then, with a checkpoint and a model.")
-    ] = None,
+    minutes: MinutesOption = None,
     init_from: Annotated[
         Path | None, typer.Option("--init-from", metavar="DIR", help="Fine-tune this model folder.")
     ] = None,
@@ -271,7 +197,7 @@ def check(
 
     result = check_folder(data, split=split, skip_bad_rows=skip_bad_rows)
     if json:
-        write_stdout(json_module.dumps(result.to_json(), ensure_ascii=False, indent=2) + "\n")
+        write_json(result.to_json())
     else:
         write_stdout(result.to_markdown())
 
@@ -321,7 +247,7 @@ def import_log(
         skip_bad_rows=skip_bad_rows,
         seed=seed,
     ):
-        note(f"{PROGRAM}: {line}")
+        APP.note(line)
     write_stdout(f"{output}\n")
 
 
@@ -348,30 +274,8 @@ def simulate(
     from multiway_news_recommendation.simulate import simulate_portal
 
     for line in simulate_portal(output, readers=readers, drift=drift, headlines=headlines, seed=seed):
-        note(f"{PROGRAM}: {line}")
+        APP.note(line)
     write_stdout(f"{output}\n")
 
 
-@cli.command()
-def demo(
-    model: ModelOption = BUNDLED_MODEL,
-    host: Annotated[str, typer.Option("--host", help="Address to serve on.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option("--port", help="[default: first free from 7860]")] = None,
-    share: Annotated[bool, typer.Option("--share/--no-share", help="Open a public tunnel.")] = False,
-    device: DeviceOption = "auto",
-) -> None:
-    """Open the demo page in this machine's browser."""
-    from multiway_core.app import launch
-
-    from multiway_news_recommendation.demo import build_demo
-
-    launch(build_demo(model, device=device), host, port, share=share)
-
-
-def main() -> None:
-    """Entry point of the command ``multiway-news-recommendation``."""
-    run(cli, name=PROGRAM)
-
-
-if __name__ == "__main__":
-    main()
+cli.add_demo()

@@ -8,11 +8,10 @@ from collections import Counter
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from multiway_core.app import StopRun, frame, messages
-from multiway_core.errors import InputError, MultiwayError
+from multiway_core.app import ModelLoader, ModelOptions, frame, messages
+from multiway_core.errors import InputError
 
-from multiway_news_recommendation.loading import load_recommender
-from multiway_news_recommendation.options import BUNDLED_MODEL
+from multiway_news_recommendation.app import APP
 from multiway_news_recommendation.recommend import parse_ids
 
 if TYPE_CHECKING:
@@ -51,9 +50,9 @@ _HISTORY_CSS = """
 """
 
 
-def build_demo(model: str = BUNDLED_MODEL, *, device: str = "auto") -> Any:
+def build_demo(model: str = APP.model, *, device: str = "auto", dtype: str = "auto") -> Any:
     """The demo as Gradio Blocks, with the model loaded. Raises StopRun when it cannot be."""
-    session = DemoSession(model, device)
+    session = DemoSession(ModelOptions(model, device, dtype))
     with frame(TITLE, DESCRIPTION) as blocks:
         _fill(session)
     return blocks
@@ -141,12 +140,9 @@ def _fill(session: DemoSession) -> None:
 class DemoSession:
     """One recommender for all visitors, and the values of the page's components."""
 
-    def __init__(self, model: str, device: str = "auto") -> None:
-        try:
-            self.recommender: NewsRecommender = load_recommender(model, device)
-        except MultiwayError as error:
-            raise StopRun(str(error)) from error
-        self.model = model
+    def __init__(self, model: ModelOptions) -> None:
+        self.recommender: NewsRecommender = ModelLoader(APP, model)()
+        self.model = model.model
 
     def reader_choices(self) -> list[tuple[str, str]]:
         """Some readers with what is known of them: those with most clicks first among every stretch of dormancy."""

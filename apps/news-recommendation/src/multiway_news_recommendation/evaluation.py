@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from multiway_core.app import ModelOptions, load_pipeline
 from multiway_core.errors import InputError
 from multiway_core.evaluation import (
     Latency,
@@ -21,8 +22,9 @@ from multiway_core.evaluation import (
     peak_rss_bytes,
 )
 
-from multiway_news_recommendation.loading import load_recommender, over_folder, read_split
-from multiway_news_recommendation.options import BUNDLED_MODEL, SIMULATED_NOTE, Split
+from multiway_news_recommendation.app import APP
+from multiway_news_recommendation.loading import over_folder, read_split
+from multiway_news_recommendation.options import SIMULATED_NOTE, Split
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,8 +45,7 @@ def evaluate_folder(
     data: Path,
     *,
     split: Split,
-    model: str,
-    device: str,
+    model: ModelOptions,
     limit: int | None = None,
     chains: bool = True,
     fresh_graph: bool = False,
@@ -66,7 +67,7 @@ def evaluate_folder(
         DataError: a file is missing or bad.
         InputError: no labels, or a graph that holds clicks later than the first impression.
     """
-    recommender = load_recommender(model, device)
+    recommender = load_pipeline(APP, model)
     if fresh_graph:
         found = read_split(data, split, known=None, skip_bad_rows=skip_bad_rows)
     else:
@@ -80,7 +81,7 @@ def evaluate_folder(
         import numpy as np
 
         behaviors = behaviors.take(np.arange(min(limit, len(behaviors))))
-    name = f"{model}{'' if chains else ' without chains'}, {split} split of {data.name or data}"
+    name = f"{model.model}{'' if chains else ' without chains'}, {split} split of {data.name or data}"
     return evaluate_behaviors(
         recommender, behaviors, name=name, chains=chains, seed=seed, on_progress=on_progress
     )
@@ -174,12 +175,12 @@ def quick_evaluation() -> Report:
     import numpy as np
     from multiway_recsys.simulator import PortalConfig, own_texts, simulate
 
-    recommender = load_recommender(BUNDLED_MODEL, "cpu")
+    recommender = load_pipeline(APP, ModelOptions(device="cpu"))
     portal = simulate(PortalConfig(num_users=_QUICK_READERS, seed=_QUICK_SEED), own_texts(seed=_QUICK_SEED))
     behaviors = portal.splits["test"]
     recommender = recommender.over(portal.news, behaviors)
     behaviors = behaviors.take(np.arange(min(_QUICK_IMPRESSIONS, len(behaviors))))
-    return evaluate_behaviors(recommender, behaviors, name=f"{BUNDLED_MODEL}, a portal it has not seen")
+    return evaluate_behaviors(recommender, behaviors, name=f"{APP.model}, a portal it has not seen")
 
 
 def _ranked(

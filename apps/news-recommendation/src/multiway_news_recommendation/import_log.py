@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from multiway_core.app import note
 from multiway_core.errors import InputError
 
-from multiway_news_recommendation.options import PROGRAM, LogFormat
+from multiway_news_recommendation.app import APP
+from multiway_news_recommendation.options import LogFormat
 
 if TYPE_CHECKING:
     from multiway_recsys.data.bad_rows import BadRows
@@ -127,7 +127,7 @@ def _line(split: str, behaviors: Behaviors) -> str:
 def _tell(bad: tuple[BadRows, ...]) -> None:
     for rows in bad:
         for line in rows.table().splitlines():
-            note(f"{PROGRAM}: {line}")
+            APP.note(line)
 
 
 def _format(source: Path) -> LogFormat:

@@ -1,26 +1,19 @@
-"""Loading a recommender, and putting a MIND folder's readers and news before it."""
+"""A recommender over the readers and news of a MIND folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multiway_core.app import note, pick_device
 from multiway_core.errors import DataError
 
-from multiway_news_recommendation.options import PROGRAM, Split
+from multiway_news_recommendation.app import APP
+from multiway_news_recommendation.options import Split
 
 if TYPE_CHECKING:
     from multiway_recsys.data.mind import MindData
     from multiway_recsys.data.tables import News
     from multiway_recsys.pipeline import NewsRecommender
-
-
-def load_recommender(model: str, device: str) -> NewsRecommender:
-    """The model with its news. Raises ModelNotFoundError, CheckpointError, ConfigError, DataError, InputError."""
-    from multiway_recsys.pipeline import NewsRecommender
-
-    return NewsRecommender.from_pretrained(model, device=pick_device(device))
 
 
 def over_folder(
@@ -55,4 +48,4 @@ def tell_bad_rows(found: MindData) -> None:
     """On standard error: what was left out and what was remarked, by kind and with its place."""
     for rows in found.bad_rows:
         for line in rows.table().splitlines():
-            note(f"{PROGRAM}: {line}")
+            APP.note(line)

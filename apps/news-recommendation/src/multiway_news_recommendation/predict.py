@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from multiway_core.app import ModelOptions, load_pipeline
 from multiway_core.errors import InputError
 
-from multiway_news_recommendation.loading import load_recommender, over_folder
+from multiway_news_recommendation.app import APP
+from multiway_news_recommendation.loading import over_folder
 from multiway_news_recommendation.options import Split
 
 _AT_ONCE = 4096
@@ -18,8 +20,7 @@ def predict_folder(
     output: Path,
     *,
     split: Split,
-    model: str,
-    device: str,
+    model: ModelOptions,
     skip_bad_rows: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Path:
@@ -35,9 +36,7 @@ def predict_folder(
 
     if output.suffix.lower() != ".zip":
         raise InputError(f"--output {output}: expected a name that ends in .zip, such as prediction.zip")
-    recommender, found = over_folder(
-        load_recommender(model, device), data, split, skip_bad_rows=skip_bad_rows
-    )
+    recommender, found = over_folder(load_pipeline(APP, model), data, split, skip_bad_rows=skip_bad_rows)
     behaviors = found.behaviors
     scores = []
     for start in range(0, len(behaviors), _AT_ONCE):

@@ -8,32 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multiway_core.app import note
+from multiway_core.app import ModelOptions, load_pipeline
 from multiway_core.errors import InputError
 from multiway_core.files import write_text
 
-from multiway_news_recommendation.loading import load_recommender, over_folder
-from multiway_news_recommendation.options import PROGRAM, SIMULATED_NOTE, Split
+from multiway_news_recommendation.app import APP
+from multiway_news_recommendation.loading import over_folder
+from multiway_news_recommendation.options import SIMULATED_NOTE, RecommendOptions, Split
 
 if TYPE_CHECKING:
     from multiway_recsys.serving.result import RecommendationList
-
-
-@dataclass(frozen=True)
-class RecommendOptions:
-    """What the command line says of the list; ``block`` and ``at`` as they were typed."""
-
-    top: int = 10
-    explain: bool = False
-    pictures: Path | None = None
-    chains: bool = True
-    diversity: float = 0.3
-    per_category: int | None = None
-    max_age_days: float | None = None
-    include_seen: bool = False
-    block: str | None = None
-    at: str | None = None
-    min_readers: int = 1
 
 
 @dataclass(frozen=True)
@@ -76,8 +60,7 @@ def recommend_to_one(
     data: Path | None,
     split: Split,
     skip_bad_rows: bool,
-    model: str,
-    device: str,
+    model: ModelOptions,
 ) -> Shown:
     """Recommend to a known reader or to a history.
 
@@ -101,7 +84,7 @@ def recommend_to_one(
     )
     at = None if options.at is None else parse_time(options.at)
     typed = None if history is None else parse_ids(history, "--history")
-    recommender = load_recommender(model, device)
+    recommender = load_pipeline(APP, model)
     if data is not None:
         recommender, found = over_folder(recommender, data, split, skip_bad_rows=skip_bad_rows)
         recommender = recommender.with_news(found.news, Readers.of_behaviors(found.behaviors))
@@ -128,13 +111,13 @@ def recommend_to_one(
 def _tell(result: RecommendationList, clicks: list[str], top: int) -> None:
     if result.unknown:
         some = ", ".join(result.unknown[:5]) + (", ..." if len(result.unknown) > 5 else "")
-        note(
-            f"{PROGRAM}: {len(result.unknown)} of {len(clicks)} ids of the history are unknown and left out: {some}"
+        APP.note(
+            f"{len(result.unknown)} of {len(clicks)} ids of the history are unknown and left out: {some}"
         )
     if not result.history:
-        note(f"{PROGRAM}: no known history, so a rule ranked ({result.rule})")
+        APP.note(f"no known history, so a rule ranked ({result.rule})")
     if len(result.recommendations) < top:
-        note(f"{PROGRAM}: {len(result.recommendations)} news may be shown, {top} were asked for")
+        APP.note(f"{len(result.recommendations)} news may be shown, {top} were asked for")
 
 
 def write_pictures(result: RecommendationList, folder: Path) -> None:

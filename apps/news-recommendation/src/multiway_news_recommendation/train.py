@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from multiway_core.app import note, pick_device
+from multiway_core.app import ModelOptions, load_pipeline, pick_device
 from multiway_core.errors import InputError
 
-from multiway_news_recommendation.loading import load_recommender, tell_bad_rows
-from multiway_news_recommendation.options import PROGRAM
+from multiway_news_recommendation.app import APP
+from multiway_news_recommendation.loading import tell_bad_rows
 
 
 def train_recommender(
@@ -57,8 +57,8 @@ def train_recommender(
         init_from=init_from,
         text="minilm" if text == "minilm" else "tfidf",
         about=About(source=data.name, simulated=_is_simulated(data)),
-        on_judged=lambda step, steps, auc: note(
-            f"{PROGRAM}: step {step} of {steps}: AUC {auc:.4f} on held-out impressions"
+        on_judged=lambda step, steps, auc: APP.note(
+            f"step {step} of {steps}: AUC {auc:.4f} on held-out impressions"
         ),
     )
 
@@ -67,7 +67,7 @@ def prepare_model(model: Path, device: str) -> Path:
     """Store vectors and index in a model folder. Raises InputError: it is no folder."""
     if not model.is_dir():
         raise InputError(f"{model}: no such folder; give one that train wrote")
-    load_recommender(str(model), device).store(model)
+    load_pipeline(APP, ModelOptions(str(model), device)).store(model)
     return model / "serving"
 
 

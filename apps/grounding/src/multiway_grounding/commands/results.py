@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from multiway_core.app import JobsOption, ModelOptions, note
+from multiway_core.app import JobsOption, ModelOptions
 
 from multiway_grounding.app import APP
 from multiway_grounding.commands.options import (
@@ -90,4 +90,4 @@ def export(
     from multiway_grounding.exporting import export_results
 
     count = export_results(results, format, output, overwrite=overwrite)
-    note(f"{APP.program}: {count} results written to {output}")
+    APP.note(f"{count} results written to {output}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from multiway_core.app.command import run
+from multiway_core.app.command import note, run
 
 if TYPE_CHECKING:
     import typer
@@ -74,6 +74,11 @@ class App:
         module, _, attribute = value.partition(":")
         found: Any = importlib.import_module(module)
         return getattr(found, attribute) if attribute else found
+
+    def note(self, *lines: str) -> None:
+        """Each line on standard error behind the program's name; standard output is for results."""
+        for line in lines:
+            note(f"{self.program}: {line}")
 
     def main(self) -> NoReturn:
         """Run the command line as a process; what the console script calls."""
