@@ -209,7 +209,7 @@ def test_gradient_steps_find_the_objects() -> None:
     assert sorted(found.label_M.tolist()) == [0, 2]
     for box, label in zip(found.boxes_M4, found.label_M.tolist(), strict=True):
         right = truth[0].boxes_G4[truth[0].label_G.tolist().index(label)]
-        assert float(boxes.iou(box, right)) > 0.7
+        assert overlap(box.tolist(), right.tolist()) > 0.7
 
 
 def test_wrong_targets_are_one_clear_line() -> None:
@@ -220,7 +220,7 @@ def test_wrong_targets_are_one_clear_line() -> None:
         objective(outputs, [Targets(targets.boxes_G4, torch.tensor([3]))], stride=STRIDE)
 
 
-def test_overlaps_and_suppression_are_torchvisions() -> None:
+def test_suppression_is_torchvisions() -> None:
     ops = pytest.importorskip("torchvision.ops")
     generator = torch.Generator().manual_seed(0)
     for count in (0, 1, 40, 300):
@@ -228,10 +228,6 @@ def test_overlaps_and_suppression_are_torchvisions() -> None:
         found = torch.cat([low, low + torch.rand(count, 2, generator=generator) * 40], dim=1)
         score = torch.rand(count, generator=generator)
         label = torch.randint(3, (count,), generator=generator)
-        torch.testing.assert_close(boxes.iou(found[:, None], found[None]), ops.box_iou(found, found))
-        torch.testing.assert_close(
-            boxes.generalized_iou(found[:, None], found[None]), ops.generalized_box_iou(found, found)
-        )
         for threshold in (0.3, 0.65):
             kept = boxes.suppress(found, score, label, threshold)
             assert kept.tolist() == ops.batched_nms(found, score, label, threshold).tolist()

@@ -1,4 +1,8 @@
-"""As much of FlatBuffers as AEDAT4 needs: tables, numbers, text, and vectors of structures; nothing out of bounds."""
+"""As much of FlatBuffers as AEDAT4 needs: tables, numbers, text, and vectors of structures; nothing out of bounds.
+
+The package `flatbuffers` is not used: it trusts every offset of a file, and Python counts a negative one from the end,
+so that damaged packets would decode to wrong events without an error.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """How near a frame is to the true one: PSNR, SSIM and, where its weights are on this machine, LPIPS.
 
-All take (H, W, 3) uint8. Papers differ in how they apply SSIM and rarely say so; both usual ways are here.
+All take (H, W, 3) uint8. Papers differ in how they apply SSIM and rarely say so; both usual ways are here. torchmetrics
+gives the same PSNR, but its SSIM counts a border that it makes up; scikit-image's SSIM is this one, for one function.
 """
 
 from __future__ import annotations

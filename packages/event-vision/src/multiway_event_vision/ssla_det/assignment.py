@@ -15,8 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy, one_hot
 
-from multiway_event_vision.ssla_det.boxes import iou
-
 _OVERLAP_WEIGHT = 3.0
 _FAR_COST = 1e6
 _BEST_OVERLAPS = 10
@@ -65,6 +63,8 @@ def assign(
         active_A: bool; where given, only these cells are candidates,
         wide_radius: and an object that has none within `radius` looks this far.
     """
+    from torchvision.ops import box_iou  # takes seconds to import: where it is used
+
     middle_G2 = (targets.boxes_G4[:, :2] + targets.boxes_G4[:, 2:]) / 2
     distance_GA = (middle_G2[:, None] - centre_A2[None]).abs().amax(dim=2)
     near_GA = distance_GA < radius
@@ -78,7 +78,7 @@ def assign(
         return Assignment(cell, cell, boxes_A4.new_empty(0))
     # From here on A are the candidates only.
     near_GA = near_GA[:, cell]
-    overlap_GA = iou(targets.boxes_G4[:, None], boxes_A4[None, cell])
+    overlap_GA = box_iou(targets.boxes_G4, boxes_A4[cell])
     probability_AC = (class_logits_AC[cell].sigmoid() * objectness_A[cell, None].sigmoid()).sqrt()
     wanted_GC = one_hot(targets.label_G, class_logits_AC.shape[1]).to(probability_AC)
     shape = (len(wanted_GC), *probability_AC.shape)

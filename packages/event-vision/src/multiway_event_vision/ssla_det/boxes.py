@@ -1,4 +1,4 @@
-"""Boxes: from the head's numbers to pixels, and how much two of them overlap.
+"""Boxes: from the head's numbers to pixels, and non-maximum suppression.
 
 Boxes are (x1, y1, x2, y2) in pixels everywhere, float. Legend: A, G, M boxes.
 """
@@ -23,39 +23,23 @@ def boxes_of_cells(raw_A4: Tensor, centre_A2: Tensor, stride: int) -> Tensor:
     return torch.cat([middle_A2 - half_A2, middle_A2 + half_A2], dim=1)
 
 
-def _areas(boxes_4: Tensor) -> Tensor:
-    return (boxes_4[..., 2] - boxes_4[..., 0]).clamp(min=0) * (boxes_4[..., 3] - boxes_4[..., 1]).clamp(min=0)
-
-
-def _overlap(a_4: Tensor, b_4: Tensor) -> tuple[Tensor, Tensor]:
-    """(intersection, union) of boxes that broadcast."""
-    low, high = torch.maximum(a_4[..., :2], b_4[..., :2]), torch.minimum(a_4[..., 2:], b_4[..., 2:])
-    intersection = (high - low).clamp(min=0).prod(dim=-1)
-    return intersection, _areas(a_4) + _areas(b_4) - intersection
-
-
-def iou(a_4: Tensor, b_4: Tensor) -> Tensor:
-    """Intersection over union of boxes (..., 4) that broadcast; 0 for two empty boxes."""
-    intersection, union = _overlap(a_4, b_4)
-    return intersection / union.clamp(min=1e-12)
-
-
-def generalized_iou(a_4: Tensor, b_4: Tensor) -> Tensor:
-    """IoU less the share of the smallest enclosing box that neither covers, in [-1, 1]."""
-    intersection, union = _overlap(a_4, b_4)
-    low, high = torch.minimum(a_4[..., :2], b_4[..., :2]), torch.maximum(a_4[..., 2:], b_4[..., 2:])
-    hull = (high - low).prod(dim=-1).clamp(min=1e-12)
-    return intersection / union.clamp(min=1e-12) - (hull - union) / hull
-
-
 def suppress(boxes_M4: Tensor, score_M: Tensor, label_M: Tensor, threshold: float) -> Tensor:
     """int64 indices of the boxes that stay, best first: greedy non-maximum suppression within each class.
 
     A box goes if a better one of its class overlaps it by more than `threshold` (IoU). Of equal scores the first wins.
+    torchvision's nms keeps the same boxes, but importing torchvision imports torch._dynamo: four seconds of CPU time
+    before the first box, more than all else that starting takes.
     """
     order = score_M.argsort(descending=True, stable=True)
     boxes, labels = boxes_M4[order], label_M[order]
-    rivals = (iou(boxes[:, None], boxes[None]) > threshold) & (labels[:, None] == labels[None])
+    low, high = (
+        torch.maximum(boxes[:, None, :2], boxes[:, :2]),
+        torch.minimum(boxes[:, None, 2:], boxes[:, 2:]),
+    )
+    shared = (high - low).clamp(min=0).prod(dim=-1)
+    area = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=-1)
+    overlap = shared / (area[:, None] + area - shared).clamp(min=1e-12)
+    rivals = (overlap > threshold) & (labels[:, None] == labels)
     rows = rivals.triu(1).cpu().numpy()
     alive = [True] * len(order)
     for better in range(len(order)):

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
 from multiway_event_vision.ssla_det.assignment import Targets, assign
-from multiway_event_vision.ssla_det.boxes import boxes_of_cells, generalized_iou
+from multiway_event_vision.ssla_det.boxes import boxes_of_cells
 from multiway_event_vision.ssla_det.detector import SslaDetOutputs
 from multiway_event_vision.ssla_det.head import centres
 
@@ -55,6 +55,8 @@ def objective(
 
     Raises InputError: another number of targets than streams, or a label out of range.
     """
+    from torchvision.ops import generalized_box_iou_loss  # takes seconds to import: where it is used
+
     config = config or ObjectiveConfig()
     B, num_classes, rows, columns = outputs.head.classes.shape
     if len(targets) != B:
@@ -87,7 +89,9 @@ def objective(
         wanted_A[found.cell_M] = 1
         wanted_objectness.append(wanted_A)
         assigned += len(found.cell_M)
-        box = box + (1 - generalized_iou(boxes_A4[found.cell_M], target.boxes_G4[found.object_M])).sum()
+        box = box + generalized_box_iou_loss(
+            boxes_A4[found.cell_M], target.boxes_G4[found.object_M], reduction="sum"
+        )
         labels = one_hot(target.label_G[found.object_M], num_classes) * found.overlap_M[:, None]
         classes = classes + binary_cross_entropy_with_logits(
             class_logits_AC[found.cell_M], labels.to(class_logits_AC.dtype), reduction="sum"
