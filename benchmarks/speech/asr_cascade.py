@@ -29,7 +29,7 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import numpy as np
 import torch
-from multiway_asr.accounts import SECONDS_FILE
+from multiway_asr.references import SECONDS_FILE
 from multiway_core.files import write_text
 from multiway_speech.audio import SoundFile, read
 from multiway_speech.result import Segment, Transcript

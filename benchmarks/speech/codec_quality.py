@@ -53,7 +53,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Heard:
+class Hypothesis:
     voice: str
     text: str
     waveform: np.ndarray
@@ -70,25 +70,25 @@ def asterisk_texts(path: Path) -> dict[str, str]:
     return {name: text for name, _, text in found if text and not re.search(r"[\[\]()<>\d]", text)}
 
 
-def held_out(corpus: corpora.Corpus, texts: dict[str, dict[str, str]], clips: int) -> Iterator[Heard]:
+def held_out(corpus: corpora.Corpus, texts: dict[str, dict[str, str]], clips: int) -> Iterator[Hypothesis]:
     """The first ``clips`` clips of each voice whose text is known, has some words and was left out of training."""
-    found: dict[str, list[Heard]] = defaultdict(list)
+    found: dict[str, list[Hypothesis]] = defaultdict(list)
     for clip in corpus.part(held_out=True):
         known = texts.get(clip.group)
         text = clip.key if known is None else known.get(clip.key, "")
         if len(text.split()) >= TAUGHT_WORDS and len(found[clip.group]) < clips and clip.length < 15 * RATE:
-            found[clip.group].append(Heard(clip.group, text, corpus.waveform(clip)))
+            found[clip.group].append(Hypothesis(clip.group, text, corpus.waveform(clip)))
     for voice in found.values():
         yield from voice
 
 
-def lj_speech(folder: Path, clips: int) -> Iterator[Heard]:
+def lj_speech(folder: Path, clips: int) -> Iterator[Hypothesis]:
     with (folder / "metadata.csv").open(encoding="utf-8", newline="") as lines:
         rows = list(csv.reader(lines, delimiter="|", quoting=csv.QUOTE_NONE))
     for name, _, text in [row for row in rows if (folder / f"{row[0]}.flac").is_file()][:clips]:
         waveform = read(SoundFile(folder / f"{name}.flac"), RATE, max_seconds=30)
         level = 10 ** (TARGET_DBFS / 20) / np.sqrt(np.square(waveform).mean())
-        yield Heard("lj (unseen)", text, waveform * level)
+        yield Hypothesis("lj (unseen)", text, waveform * level)
 
 
 def opus(waveform: np.ndarray, bits: int = OPUS_BITS) -> np.ndarray:
@@ -135,7 +135,7 @@ def through(
         return tokenizer.decode(latents_1FD)[0, 0, : len(waveform)].numpy()
 
 
-class Judges:
+class Scorers:
     """Whisper, GE2E, PESQ, STOI."""
 
     def __init__(self, whisper: Path | None) -> None:
@@ -170,9 +170,9 @@ class Judges:
 
 
 def measure(
-    clips: list[Heard],
+    clips: list[Hypothesis],
     systems: dict[str, Callable[[np.ndarray], np.ndarray]],
-    judges: Judges,
+    scorers: Scorers,
     known: list[Row],
 ) -> list[Row]:
     """A row for each clip and system, the original among them; ``known`` rows of other systems are not made again."""
@@ -185,9 +185,9 @@ def measure(
                 continue
             heard = system(clip.waveform)
             row: Row = {"system": name, "voice": clip.voice, "clip": number, "text": plain_words(clip.text)}
-            if judges.whisper is not None:
-                row["words"] = judges.words(heard)
-            rows.append(row | (judges.sound(heard, clip.waveform) if name != "original" else {}))
+            if scorers.whisper is not None:
+                row["words"] = scorers.words(heard)
+            rows.append(row | (scorers.sound(heard, clip.waveform) if name != "original" else {}))
     return rows
 
 
@@ -259,7 +259,7 @@ def main() -> None:
     if options.plain:
         name = "codec-noise"
         twins = {"sigma-VAE": tokenizer, "plain": load(options.plain)}
-        sweep = noise_sweep(clips, twins, Judges(None))
+        sweep = noise_sweep(clips, twins, Scorers(None))
         report: Row = {"clips": len(clips), "noise": sweep}
         text = noise_table(sweep, list(twins))
     else:
@@ -272,7 +272,7 @@ def main() -> None:
         if "opus" in options.systems:
             systems["opus 6 kbit/s"] = opus
         known = json.loads(options.reuse.read_text("utf-8"))["rows"] if options.reuse else []
-        rows = measure(clips, systems, Judges(options.whisper), known)
+        rows = measure(clips, systems, Scorers(options.whisper), known)
         results, text = table(rows)
         report = {"table": results, "rows": rows}
     print(text)
@@ -301,13 +301,15 @@ def noise_table(sweep: list[Row], names: list[str]) -> str:
     return "\n".join(lines)
 
 
-def noise_sweep(clips: list[Heard], twins: dict[str, AcousticTokenizer], judges: Judges) -> list[Row]:
+def noise_sweep(clips: list[Hypothesis], twins: dict[str, AcousticTokenizer], scorers: Scorers) -> list[Row]:
     """PESQ and STOI after noise on the latents, mean over the clips."""
     sweep = []
     for noise in NOISES:
         row: Row = {"noise": noise}
         for name, tokenizer in twins.items():
-            sounds = [judges.sound(through(tokenizer, clip.waveform, noise), clip.waveform) for clip in clips]
+            sounds = [
+                scorers.sound(through(tokenizer, clip.waveform, noise), clip.waveform) for clip in clips
+            ]
             row[name] = {
                 key: float(np.nanmean([sound[key] for sound in sounds])) for key in ("pesq", "stoi", "cosine")
             }

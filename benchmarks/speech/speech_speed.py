@@ -274,7 +274,7 @@ def prompt(voice_frames: int = 0) -> Tensor:
 
 
 def speaking(ours: nn.Module, theirs: nn.Module, dtype: torch.dtype, rounds: int, frames: int) -> list[Row]:
-    from multiway_speech.vibevoice.generation import SpeakingConfig, SpeechGenerator
+    from multiway_speech.vibevoice.generation import SpeechGenerationConfig, SpeechGenerator
 
     class PeersNoise(SpeechGenerator):
         """The peer draws twice as much in every frame, and in its own type."""
@@ -290,7 +290,7 @@ def speaking(ours: nn.Module, theirs: nn.Module, dtype: torch.dtype, rounds: int
     def we() -> tuple[list[float], Tensor]:
         torch.manual_seed(5)
         times, waves = [], []
-        config = SpeakingConfig(max_frames=frames + 1, guidance=1.3, diffusion_steps=10)
+        config = SpeechGenerationConfig(max_frames=frames + 1, guidance=1.3, diffusion_steps=10)
         for step in PeersNoise(ours, config).stream([tokens]):
             times.append(time.process_time())
             waves.append(step.audio[0])
@@ -318,7 +318,7 @@ def remember(side: str, folder: Path) -> Row:
     if side == "ours":
         from multiway_speech.speech_tokenizer.model import split_waveform
         from multiway_speech.vibevoice import checkpoint
-        from multiway_speech.vibevoice.generation import SpeakingConfig, SpeechGenerator
+        from multiway_speech.vibevoice.generation import SpeechGenerationConfig, SpeechGenerator
 
         ours = checkpoint.load(folder, dtype=torch.bfloat16)
         force_ours(ours)
@@ -326,7 +326,7 @@ def remember(side: str, folder: Path) -> Row:
         with torch.no_grad():
             pieces = split_waveform(wave.bfloat16(), ours.config.acoustic)
             voice = torch.cat(list(ours.acoustic.encode_stream(pieces)), dim=1)[0]
-        config = SpeakingConfig(max_frames=6, guidance=1.3, diffusion_steps=10)
+        config = SpeechGenerationConfig(max_frames=6, guidance=1.3, diffusion_steps=10)
         steps = list(SpeechGenerator(ours, config).stream([tokens], voice))
         samples = sum(len(step.audio[0]) for step in steps)
     else:

@@ -81,9 +81,9 @@ def test_no_telemetry_and_no_foreign_address_in_the_page(url) -> None:
 @pytest.fixture
 def session(model_folder):
     from multiway_asr.demo.session import DemoSession
-    from multiway_asr.listener import Listener
+    from multiway_asr.transcriber import Transcriber
 
-    return DemoSession(Listener(str(model_folder), "cpu"))
+    return DemoSession(Transcriber(str(model_folder), "cpu"))
 
 
 def test_segments_stream_into_the_view(session, say, talk, monkeypatch) -> None:
@@ -125,7 +125,7 @@ def test_longer_recordings_are_heard_in_parts(session, say, tmp_path, noise, mon
     *_, (value, transcript) = session.transcribe(tmp_path / "long.wav", "", 0)
     assert len(transcript.segments) >= 10
     assert value["segments"][-1]["start"] > 60
-    monkeypatch.setattr(module, "MOST_SECONDS", 60.0)
+    monkeypatch.setattr(module, "MAX_SECONDS", 60.0)
     with pytest.raises(
         InputError, match=r"^long.wav: longer than 1 minutes; the command multiway-asr takes more$"
     ):

@@ -24,12 +24,12 @@ def transcript(
 
 
 def score(reference: Transcript, hypothesis: Transcript, **scoring) -> dict[str, float | None]:
-    from multiway_asr.accounts import Account
-    from multiway_asr.scores import Heard, Scoring, metrics
+    from multiway_asr.metrics import Hypothesis, ScoringOptions, metrics
+    from multiway_asr.references import Annotation
 
-    target, heard = Account.of(reference, "talk"), Heard(Account.of(hypothesis, "talk"), 2.5)
+    target, heard = Annotation.of(reference, "talk"), Hypothesis(Annotation.of(hypothesis, "talk"), 2.5)
     found = {}
-    for name, metric in metrics(Scoring(**scoring)).items():
+    for name, metric in metrics(ScoringOptions(**scoring)).items():
         value = metric(heard, target)
         found[name] = value[0] / value[1] if isinstance(value, tuple) and value[1] else value
     return found
@@ -88,7 +88,7 @@ def test_chinese_counts_by_characters() -> None:
 
 
 def test_every_kind_of_file(tmp_path) -> None:
-    from multiway_asr.accounts import read_accounts
+    from multiway_asr.references import read_annotations
 
     (tmp_path / "one.json").write_text(transcript((0, 1, 0, "a b")).dumps())
     (tmp_path / "report.json").write_text('{"schema": "multiway.evaluation/1"}')
@@ -105,7 +105,7 @@ def test_every_kind_of_file(tmp_path) -> None:
         "SPEAKER five 1 0.5 1.25 <NA> <NA> MEE071 <NA> <NA>\nSPKR-INFO five 1\n"
         "SPEAKER four 1 0 1 <NA> <NA> a <NA> <NA>\n"
     )
-    found = read_accounts(tmp_path)
+    found = read_annotations(tmp_path)
     assert list(found) == ["five", "four", "one", "three", "two"]
     assert found["one"].words == found["one"].turns == (Segment(0, 1, 0, "a b"),)
     assert found["two"].words == (Segment(0, 1, 1, "hi"), Segment(1.5, 2, 0, "hello there"))
@@ -114,7 +114,7 @@ def test_every_kind_of_file(tmp_path) -> None:
     assert found["four"].words == (Segment(0, 0, 0, "plain words"),)
     assert found["four"].turns == (Segment(0, 1, 0, ""),)
     assert (found["five"].words, found["five"].turns) == (None, (Segment(0.5, 1.75, 0, ""),))
-    assert list(read_accounts(tmp_path / "turns.rttm")) == ["five", "four"]
+    assert list(read_annotations(tmp_path / "turns.rttm")) == ["five", "four"]
 
 
 @pytest.mark.parametrize(
@@ -132,21 +132,21 @@ def test_every_kind_of_file(tmp_path) -> None:
     ],
 )
 def test_bad_files_are_named(tmp_path, name, content, problem) -> None:
-    from multiway_asr.accounts import read_accounts
+    from multiway_asr.references import read_annotations
 
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError) as error:
-        read_accounts(tmp_path)
+        read_annotations(tmp_path)
     assert problem in str(error.value)
 
 
 def test_a_folder_without_transcripts(tmp_path) -> None:
-    from multiway_asr.accounts import read_accounts
+    from multiway_asr.references import read_annotations
 
     for path in (tmp_path, tmp_path / "none", tmp_path / "x.doc"):
         (tmp_path / "x.doc").touch()
         with pytest.raises(InputError):
-            read_accounts(path)
+            read_annotations(path)
 
 
 @pytest.fixture
@@ -214,15 +214,15 @@ def test_several_sets_are_groups_and_a_missing_transcript_is_told(call, clips, t
 
 
 def test_terms_are_told_and_scored(call, say, clips, monkeypatch) -> None:
-    from multiway_asr.listener import Listener
+    from multiway_asr.transcriber import Transcriber
 
     say()  # "Grüße, Anna." and "the audio"
     told: list[str] = []
-    transcript = Listener.transcript
+    transcript = Transcriber.transcript
     monkeypatch.setattr(
-        Listener,
+        Transcriber,
         "transcript",
-        lambda self, path, hearing: told.append(hearing.context) or transcript(self, path, hearing),
+        lambda self, path, options: told.append(options.context) or transcript(self, path, options),
     )
     (clips / "contexts.json").write_text('{"a": "Anna, Audio\\nBob", "b": "the Bob, gruesse"}')
     code, out, _ = call("evaluate", clips, "--json")

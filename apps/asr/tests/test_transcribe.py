@@ -28,15 +28,15 @@ def test_text_and_facts(call, say, talk) -> None:
 
 
 def test_segments_are_printed_while_they_are_written(say, talk, model_folder, monkeypatch) -> None:
-    from multiway_asr import transcribing
-    from multiway_asr.listener import Hearing, Listener
+    from multiway_asr import batch
+    from multiway_asr.transcriber import TranscribeOptions, Transcriber
 
     say()
     shown: list[str] = []
-    monkeypatch.setattr(transcribing, "write_stdout", shown.append)
-    listener = Listener(str(model_folder))
-    arguments = {"formats": [transcribing.Format.TXT], "output": None, "resume": False}
-    assert transcribing.transcribe_all([str(talk)], listener, Hearing(), **arguments) == 0
+    monkeypatch.setattr(batch, "write_stdout", shown.append)
+    transcriber = Transcriber(str(model_folder))
+    arguments = {"formats": [batch.Format.TXT], "output": None, "resume": False}
+    assert batch.transcribe_all([str(talk)], transcriber, TranscribeOptions(), **arguments) == 0
     assert shown == SHOWN.splitlines(keepends=True)
 
 
@@ -96,15 +96,15 @@ class Interruption:
     """Stops the run behind the first segment, with an exception."""
 
     def __init__(self, monkeypatch, error: BaseException) -> None:
-        from multiway_asr.growing import GrowingFiles
+        from multiway_asr.incremental_writer import IncrementalWriter
 
-        add = GrowingFiles.add
+        add = IncrementalWriter.add
 
         def stopped(files, segment) -> None:
             add(files, segment)
             raise error
 
-        monkeypatch.setattr(GrowingFiles, "add", stopped)
+        monkeypatch.setattr(IncrementalWriter, "add", stopped)
 
 
 def test_an_interrupted_run_keeps_what_it_has_and_goes_on(call, say, talk, tmp_path, monkeypatch) -> None:
@@ -130,18 +130,18 @@ def test_an_interrupted_run_keeps_what_it_has_and_goes_on(call, say, talk, tmp_p
 
 
 def test_partial_files_appear_while_the_model_writes(call, say, talk, tmp_path, monkeypatch) -> None:
-    from multiway_asr import growing
+    from multiway_asr import incremental_writer
 
     say()
     seen: list[str] = []
-    finish = growing.GrowingFiles.finish
+    finish = incremental_writer.IncrementalWriter.finish
 
     def look(files, transcript) -> None:
         seen.append(Path(tmp_path / "out" / "talk.partial.txt").read_text())
         finish(files, transcript)
 
-    monkeypatch.setattr(growing, "SECONDS_BETWEEN_WRITES", 0.0)
-    monkeypatch.setattr(growing.GrowingFiles, "finish", look)
+    monkeypatch.setattr(incremental_writer, "SECONDS_BETWEEN_WRITES", 0.0)
+    monkeypatch.setattr(incremental_writer.IncrementalWriter, "finish", look)
     assert call("transcribe", talk, "-o", tmp_path / "out")[0] == 0
     assert seen == [SHOWN]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["talk.txt"]
@@ -166,13 +166,13 @@ def test_a_full_disk_is_said_and_ends_the_run(call, say, talk, tmp_path, monkeyp
 def test_a_disk_that_fills_up_later_leaves_the_partial_files(
     say, talk, tmp_path, monkeypatch, model_folder, capsys
 ) -> None:
-    from multiway_asr import growing, transcribing
-    from multiway_asr.listener import Hearing, Listener
+    from multiway_asr import batch, incremental_writer
+    from multiway_asr.transcriber import TranscribeOptions, Transcriber
     from multiway_core.errors import OutputError
 
     say()
     writes: list[str] = []
-    write = growing.write_text
+    write = incremental_writer.write_text
 
     def full_after_the_first(path, text) -> None:
         writes.append(path.name)
@@ -180,11 +180,11 @@ def test_a_disk_that_fills_up_later_leaves_the_partial_files(
             raise OutputError(f"cannot write {path}: no space left on device")
         write(path, text)
 
-    monkeypatch.setattr(growing, "SECONDS_BETWEEN_WRITES", 0.0)
-    monkeypatch.setattr(growing, "write_text", full_after_the_first)
-    arguments = {"formats": [transcribing.Format.TXT], "output": tmp_path / "out", "resume": False}
+    monkeypatch.setattr(incremental_writer, "SECONDS_BETWEEN_WRITES", 0.0)
+    monkeypatch.setattr(incremental_writer, "write_text", full_after_the_first)
+    arguments = {"formats": [batch.Format.TXT], "output": tmp_path / "out", "resume": False}
     with pytest.raises(OutputError, match="no space left on device"):
-        transcribing.transcribe_all([str(talk)], Listener(str(model_folder)), Hearing(), **arguments)
+        batch.transcribe_all([str(talk)], Transcriber(str(model_folder)), TranscribeOptions(), **arguments)
     assert (tmp_path / "out" / "talk.partial.txt").read_text() == SHOWN.splitlines(keepends=True)[0]
     assert "talk.partial.txt: partial, the first 1 segment, until 0:00:00.50" in capsys.readouterr().err
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from multiway_speech.audio_writer import write_audio
 from multiway_speech.language_model import LanguageModel, LanguageModelConfig
-from multiway_speech.recorder import record
 from multiway_speech.speech_tokenizer.config import TINY_25HZ, SpeechTokenizerConfig
 from multiway_speech.vibevoice import checkpoint
 from multiway_speech.vibevoice import folder as small
@@ -193,7 +193,7 @@ def recording(tmp_path):
     """``recording(samples, name, rate)``: a sound file; two seconds of a voice unless given."""
 
     def maker(samples=None, name="alice.wav", rate=RATE):
-        return record([voice_sound(2.0, rate) if samples is None else samples], tmp_path / name, rate)
+        return write_audio([voice_sound(2.0, rate) if samples is None else samples], tmp_path / name, rate)
 
     return maker
 

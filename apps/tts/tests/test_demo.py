@@ -15,7 +15,7 @@ from multiway_speech.audio import SoundFile, read
 from multiway_tts.demo import Session
 from multiway_tts.demo.examples import EXAMPLES
 from multiway_tts.demo.session import LONGEST, MODELS_CHOICE, OWN, Choice, write_files
-from multiway_tts.model import load_speaker
+from multiway_tts.model import load_synthesizer
 
 conftest = importlib.import_module("apps.tts.tests.conftest")
 RATE = 24_000
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("brief")
 
 @pytest.fixture(scope="module")
 def session(folder, brief):
-    return Session(load_speaker(str(folder), "cpu"))
+    return Session(load_synthesizer(str(folder), "cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +97,8 @@ def test_an_own_voice_takes_consent(session, recording) -> None:
     path = str(recording())
     with pytest.raises(InputError, match="must have agreed"):
         session.prepare("Hello.", choice(voices=own.voices, own=path))
-    performance = session.prepare("Hello.", choice(voices=own.voices, own=path, consent=True))
-    part = performance.cast.parts[0]
+    synthesis = session.prepare("Hello.", choice(voices=own.voices, own=path, consent=True))
+    part = synthesis.cast.parts[0]
     assert (part.source, part.consent) == ("recording", True)
     noise = recording(np.random.default_rng(0).normal(size=2 * RATE) * 0.1, "noise.wav")
     with pytest.raises(InputError, match="no voice is heard in it"):
@@ -125,10 +125,10 @@ def test_examples_can_be_spoken(session) -> None:
 
 
 def test_a_model_without_voices(voiceless_folder) -> None:
-    session = Session(load_speaker(str(voiceless_folder), "cpu"))
+    session = Session(load_synthesizer(str(voiceless_folder), "cpu"))
     assert session.choices() == [MODELS_CHOICE, OWN]
-    performance = session.prepare("Speaker 1: Hi.\nSpeaker 2: Ho.", choice(voices=(MODELS_CHOICE,) * 4))
-    assert {part.source for part in performance.cast.parts} == {"chosen by the model"}
+    synthesis = session.prepare("Speaker 1: Hi.\nSpeaker 2: Ho.", choice(voices=(MODELS_CHOICE,) * 4))
+    assert {part.source for part in synthesis.cast.parts} == {"chosen by the model"}
 
 
 def test_one_call_is_the_sound_and_the_manifest(client) -> None:

@@ -1,4 +1,4 @@
-"""`evaluate` and `train`: texts, judges, the control, and other people's recordings."""
+"""`evaluate` and `train`: texts, scorers, the control, and other people's recordings."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import types
 import numpy as np
 import pytest
 from multiway_core.errors import DataError, InputError
-from multiway_tts import judges
-from multiway_tts.items import Item, others, read_texts
+from multiway_tts import scorers
+from multiway_tts.texts import TextItem, read_texts, shuffled_texts
 
 conftest = importlib.import_module("apps.tts.tests.conftest")
 RATE = 24_000
@@ -70,11 +70,14 @@ def fake_embedder(monkeypatch):
 
 def test_texts_of_both_kinds(tmp_path) -> None:
     (tmp_path / "a.txt").write_text("One.\n\n Two. \n")
-    assert read_texts(tmp_path / "a.txt") == [Item("0001", "One."), Item("0002", "Two.")]
+    assert read_texts(tmp_path / "a.txt") == [TextItem("0001", "One."), TextItem("0002", "Two.")]
     (tmp_path / "a.jsonl").write_text(
         '{"text": "One.", "voice": "x", "file": "f-1.flac"}\n{"text": "Two.", "name": "n"}\n'
     )
-    assert read_texts(tmp_path / "a.jsonl") == [Item("f-1", "One.", "x", "f-1.flac"), Item("n", "Two.")]
+    assert read_texts(tmp_path / "a.jsonl") == [
+        TextItem("f-1", "One.", "x", "f-1.flac"),
+        TextItem("n", "Two."),
+    ]
     for bad, message in [
         ("{", "a.jsonl:1: not JSON"),
         ("[1]", "expected an object"),
@@ -93,33 +96,34 @@ def test_texts_of_both_kinds(tmp_path) -> None:
 
 
 def test_the_control_is_never_the_same_text() -> None:
-    items = [Item(str(i), text) for i, text in enumerate(["a", "a", "b", "c", "a"])]
+    items = [TextItem(str(i), text) for i, text in enumerate(["a", "a", "b", "c", "a"])]
     for seed in range(6):
         assert all(
-            other not in (None, item.text) for item, other in zip(items, others(items, seed), strict=True)
+            other not in (None, item.text)
+            for item, other in zip(items, shuffled_texts(items, seed), strict=True)
         )
-    assert others(items[:2], 0) == [None, None]
+    assert shuffled_texts(items[:2], 0) == [None, None]
 
 
 def test_errors_are_counted_without_case_and_punctuation() -> None:
-    assert judges.plain_words("Don’t—stop, “Ana”! 3 Straße_x") == "don't stop ana 3 straße x"
-    assert judges.word_errors("the train was late too", "The train is late.") == (2, 4)
-    assert judges.word_errors("", "The train.") == (2, 2)
-    assert judges.character_errors("the tran", "The train.") == (1, 9)
-    assert judges.word_errors("something", "...") == (0, 0)
+    assert scorers.plain_words("Don’t—stop, “Ana”! 3 Straße_x") == "don't stop ana 3 straße x"
+    assert scorers.word_errors("the train was late too", "The train is late.") == (2, 4)
+    assert scorers.word_errors("", "The train.") == (2, 2)
+    assert scorers.character_errors("the tran", "The train.") == (1, 9)
+    assert scorers.word_errors("something", "...") == (0, 0)
 
 
 def test_a_model_is_measured(call, folder, texts, tmp_path, fake_whisper) -> None:
     out = tmp_path / "report"
     code, printed, err = call(
-        "evaluate", texts, "--model", folder, "--judge", "base", "-o", out, "--steps", 1, "--json"
+        "evaluate", texts, "--model", folder, "--recognizer", "base", "-o", out, "--steps", 1, "--json"
     )
     assert code == 0, err
     report = json.loads(printed)
     metrics = {name: metric["mean"] for name, metric in report["metrics"].items()}
     assert metrics["wer"] == pytest.approx(1 / 13)
     assert 0 < metrics["cer"] < 0.1
-    assert metrics["wer_of_another_text"] > 0.8
+    assert metrics["wer_shuffled"] > 0.8
     assert metrics["unfinished"] == 0
     assert metrics["duration"] == pytest.approx(0.2)
     assert metrics["rtf"] > 0
@@ -141,13 +145,15 @@ def test_a_model_is_measured(call, folder, texts, tmp_path, fake_whisper) -> Non
 
     # The same command scores recordings: those that were just made, and anybody else's.
     fake_whisper["heard"] = 0
-    code, printed, err = call("evaluate", texts, "--reference", out / "audio", "--judge", "base", "--json")
+    code, printed, err = call(
+        "evaluate", texts, "--reference", out / "audio", "--recognizer", "base", "--json"
+    )
     assert code == 0, err
     again = json.loads(printed)
     assert again["metrics"]["wer"] == report["metrics"]["wer"]
     assert "rtf" not in again["metrics"]
     (out / "audio" / "0002.wav").unlink()
-    code, printed, _ = call("evaluate", texts, "--reference", out / "audio", "--judge", "base", "--json")
+    code, printed, _ = call("evaluate", texts, "--reference", out / "audio", "--recognizer", "base", "--json")
     assert json.loads(printed)["failed"] == 1
     assert "no recording of 0002" in json.loads(printed)["rows"][1]["error"]
 
@@ -163,14 +169,14 @@ def test_speakers_are_compared(call, folder, texts, tmp_path, fake_embedder) -> 
     sounds, known = tmp_path / "sounds", tmp_path / "known"
     (known / "joe").mkdir(parents=True)
     sounds.mkdir()
-    from multiway_speech.recorder import record
+    from multiway_speech.audio_writer import write_audio
 
     low = conftest.voice_sound(2.0)
     high = np.ascontiguousarray(conftest.voice_sound(4.0)[::2])
-    record([low], known / "heart.wav", RATE)
-    record([high], known / "joe" / "a.wav", RATE)
+    write_audio([low], known / "heart.wav", RATE)
+    write_audio([high], known / "joe" / "a.wav", RATE)
     for name, sound in (("1", low), ("2", high)):
-        record([sound], sounds / f"{name}.wav", RATE)
+        write_audio([sound], sounds / f"{name}.wav", RATE)
     rows = [{"text": "One.", "name": "1", "voice": "heart"}, {"text": "Two.", "name": "2", "voice": "joe"}]
     texts.write_text("\n".join(map(json.dumps, rows)))
     arguments = ("evaluate", texts, "--reference", sounds, "--similarity", "--json")
@@ -210,8 +216,8 @@ def test_what_is_missing_is_named(call, folder, texts, tmp_path, monkeypatch, fa
         assert (code, out, len(err.splitlines())) == (2, "", 1), err
         return err
 
-    assert "no such Whisper model here" in refused("--judge", "nothing")
-    assert "no model.bin in it" in refused("--judge", tmp_path)
+    assert "no such Whisper model here" in refused("--recognizer", "nothing")
+    assert "no model.bin in it" in refused("--recognizer", tmp_path)
     assert "no such folder" in refused("--reference", tmp_path / "nowhere")
     texts.write_text('{"text": "One.", "voice": "nobody"}\n')
     assert "no voice 'nobody'; the model has: emma, heart" in refused()
@@ -222,11 +228,11 @@ def test_what_is_missing_is_named(call, folder, texts, tmp_path, monkeypatch, fa
         monkeypatch.setitem(sys.modules, module, None)
         assert f"pip install 'multiway-tts[{extra}]'" in refused(option)
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
-    own = judges.load_listener(
+    own = scorers.load_recognizer(
         "bundled:asr-tiny"
     )  # what the quick evaluation listens with; it needs no extra
     assert own(np.zeros(8000, dtype=np.float32)) == ""
-    assert "pip install 'multiway-tts[judge]'" in refused("--judge", "base")
+    assert "pip install 'multiway-tts[wer]'" in refused("--recognizer", "base")
 
 
 def test_train_is_the_recipe(call, monkeypatch) -> None:

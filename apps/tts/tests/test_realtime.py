@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from multiway_core.errors import InputError
 from multiway_speech.vibevoice.pipeline import Speech, SpeechOptions
-from multiway_tts.model import load_speaker, speech_options
-from multiway_tts.realtime import RealtimeSpeaker
+from multiway_tts.model import load_synthesizer, speech_options
+from multiway_tts.realtime import RealtimeSynthesizer
 
 
 @pytest.fixture(scope="module")
 def speaker(realtime_folder):
-    found = load_speaker(str(realtime_folder), "cpu")
-    assert isinstance(found, RealtimeSpeaker)
+    found = load_synthesizer(str(realtime_folder), "cpu")
+    assert isinstance(found, RealtimeSynthesizer)
     return found
 
 

@@ -76,13 +76,13 @@ def test_marks_are_found_and_only_of_the_key(call, folder, recording, tmp_path) 
 
 def test_only_the_marked_minute_of_a_long_recording_is_named(recording) -> None:
     from multiway_speech import watermark
-    from multiway_tts.watermarking import as_line, look_for_mark
+    from multiway_tts.watermark_detection import as_line, detect_watermark
 
     rng = np.random.default_rng(0)
     plain = (np.tile(conftest.voice_sound(2.0), 50) + rng.normal(size=100 * RATE) * 0.02).astype(np.float32)
     plain[60 * RATE :] = np.concatenate(list(watermark.embed([plain[60 * RATE :]], RATE, "k")))
     path = recording(plain, "mixed.flac")
-    found = look_for_mark(path, "k")
+    found = detect_watermark(path, "k")
     assert [(part.start, part.marked) for part in found] == [(0.0, False), (60.0, True)]
     assert ": marked in 60-100 s; score" in as_line(path, found)
 

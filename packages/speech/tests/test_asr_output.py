@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from multiway_speech.result import Segment
-from multiway_speech.vibevoice_asr.loop_guard import find_loop
 from multiway_speech.vibevoice_asr.output import SegmentReader, parse_output
+from multiway_speech.vibevoice_asr.repetition import find_repetition
 
 GOOD = (
     'assistant\n[{"Start":0.0,"End":2.56,"Speaker":0,"Content":"Hello, \\"you\\"."},'
@@ -129,14 +129,14 @@ def test_rewinding_forgets_segments_behind_a_place() -> None:
 def test_loops_are_found_and_ordinary_text_is_not() -> None:
     head = '[{"Start":0.0,"End":9.0,"Speaker":0,"Content":"Well, '
     looping = head + "and then he said " * 10
-    assert find_loop(looping) == len(head) + len("and then he said ")
-    assert find_loop(looping[:-20]) is None
-    assert find_loop(head + "ha " * 60) is not None
+    assert find_repetition(looping) == len(head) + len("and then he said ")
+    assert find_repetition(looping[:-20]) is None
+    assert find_repetition(head + "ha " * 60) is not None
     segments = [f'{{"Start":{i}.25,"End":{i}.75,"Speaker":1,"Content":"Mm-hmm."}},' for i in range(10, 40)]
-    assert find_loop("[" + "".join(segments[:9])) is None
+    assert find_repetition("[" + "".join(segments[:9])) is None
     text = "[" + "".join(segments)
-    place = find_loop(text)
+    place = find_repetition(text)
     assert place is not None
     assert text[place - 2 :].startswith("},{") or text[place - 1] == "," or text[place - 1] == "["
-    assert find_loop(head + " ".join(map(str, range(200)))) is None  # somebody counts
-    assert find_loop("") is None
+    assert find_repetition(head + " ".join(map(str, range(200)))) is None  # somebody counts
+    assert find_repetition("") is None

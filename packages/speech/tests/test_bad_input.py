@@ -1,6 +1,6 @@
 """Hard input at the level of the package: what no part's own test has, and the way of each through the whole.
 
-Files of every kind, damaged ones, silence and lengths of single parts are in ``test_audio``, ``test_recorder``,
+Files of every kind, damaged ones, silence and lengths of single parts are in ``test_audio``, ``test_audio_writer``,
 ``test_script`` and ``test_asr_output``; the models' refusals in the tests of their pipelines.
 """
 
@@ -20,7 +20,7 @@ import soundfile
 import torch
 from multiway_core.errors import InputError
 from multiway_speech.audio import SoundArray, SoundFile, measure, read
-from multiway_speech.recorder import SUFFIXES
+from multiway_speech.audio_writer import SUFFIXES
 from multiway_speech.speech_tokenizer.config import SpeechTokenizerConfig
 from multiway_speech.speech_tokenizer.model import AcousticTokenizer
 from multiway_speech.vibevoice.voices import MAX_SECONDS, encode_voice
@@ -178,13 +178,13 @@ DISK_FULL = """
     import resource, sys
     import numpy as np
     from multiway_core.errors import OutputError
-    from multiway_speech.recorder import SpeechRecorder
+    from multiway_speech.audio_writer import AudioWriter
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))  # a file can grow no further: as on a full disk
     noise, written = np.random.default_rng(0), 0
     try:
-        with SpeechRecorder({path!r}, 24_000) as recorder:
+        with AudioWriter({path!r}, 24_000) as writer:
             for _ in range(400):
-                recorder.write(0.3 * noise.standard_normal(2400).astype(np.float32))
+                writer.write(0.3 * noise.standard_normal(2400).astype(np.float32))
                 written += 1
     except OutputError as error:
         print(written, error)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from multiway_blocks.diffusion_solver import DiffusionSolver
 from multiway_blocks.guided_sampling import LatentSampler
-from multiway_speech.vibevoice.generation import SpeakingConfig
+from multiway_speech.vibevoice.generation import SpeechGenerationConfig
 from multiway_speech.vibevoice_realtime import checkpoint
 from multiway_speech.vibevoice_realtime.generation import RealtimeGenerator
 from multiway_speech.vibevoice_realtime.model import VibeVoiceRealtime
@@ -44,7 +44,9 @@ class Replayed(RealtimeGenerator):
     """Draws the noises that the makers' run drew."""
 
     def __init__(self, model: VibeVoiceRealtime, noise_FD: Tensor) -> None:
-        super().__init__(model, SpeakingConfig(max_frames=40, guidance=GUIDANCE, diffusion_steps=STEPS))
+        super().__init__(
+            model, SpeechGenerationConfig(max_frames=40, guidance=GUIDANCE, diffusion_steps=STEPS)
+        )
         self.noises = iter(noise_FD.split(1))
 
     def draw_noise(self, generator):
@@ -104,7 +106,7 @@ def test_sound_of_latents_equals_the_makers(model, expected) -> None:
 
 @torch.no_grad()
 def test_states_of_words_equal_the_makers(model, voice, expected) -> None:
-    generator = RealtimeGenerator(model, SpeakingConfig(max_frames=1))
+    generator = RealtimeGenerator(model, SpeechGenerationConfig(max_frames=1))
     lower, upper, negative_1E = generator._begin(voice)
     torch.testing.assert_close(negative_1E, expected["negative"][:1], **EXACT)
     words = expected["words"]

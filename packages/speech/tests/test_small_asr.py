@@ -16,21 +16,21 @@ from multiway_speech.speech_tokenizer.config import SpectrumConfig, SpeechTokeni
 from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice_asr import checkpoint, folder, sentences
 from multiway_speech.vibevoice_asr import corpus as corpora
-from multiway_speech.vibevoice_asr.batches import Conversations, misheard
+from multiway_speech.vibevoice_asr.batches import ConversationBatches, misrecognized
 from multiway_speech.vibevoice_asr.causal_attention import causal_attention
 from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
 from multiway_speech.vibevoice_asr.corpus import Corpus, Utterance
 from multiway_speech.vibevoice_asr.features import Entry, Features, label_columns, write
 from multiway_speech.vibevoice_asr.mixtures import GRID, HELD_OUT_VOICES, Pool, make_mixture
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
-from multiway_speech.vibevoice_asr.objective import IGNORED, AsrObjective, Listener
+from multiway_speech.vibevoice_asr.objective import IGNORED, AsrObjective, AsrTrainingModel
 from multiway_speech.vibevoice_asr.output import parse_output
 from multiway_speech.vibevoice_asr.prompt import request
-from multiway_speech.vibevoice_asr.pseudo import PseudoFeatures, TextSpeakers
+from multiway_speech.vibevoice_asr.pseudo_features import PseudoFeatures, TextSpeakers
 from multiway_speech.vibevoice_asr.speaker_encoder import SpeakerEncoderConfig
 from multiway_speech.vibevoice_asr.vocabulary import FIXED, TOKENS, train_tokenizer, write_answer
+from multiway_speech.vibevoice_asr.whisper import Whisper
 from multiway_speech.vibevoice_asr.whisper_encoder import WhisperConfig
-from multiway_speech.vibevoice_asr.whisper_reader import WhisperReader
 
 TEXTS = (
     "We met Zambrana at the station.",
@@ -179,7 +179,7 @@ def test_mixtures_keep_their_times_and_leave_out_what_is_held_out(corpus) -> Non
 
 
 def test_batches_hold_prompt_and_answer(features, tokenizer) -> None:
-    conversations = Conversations([(features, 1.0)], tokenizer, TOKENS, size=400)
+    conversations = ConversationBatches([(features, 1.0)], tokenizer, TOKENS, size=400)
     batch = conversations(0, 0, 1)
     assert torch.equal(batch.tokens_BT, conversations(0, 0, 1).tokens_BT)
     assert int((batch.tokens_BT == TOKENS.frame).sum()) == len(batch.frames_ND) == int(batch.lengths_B.sum())
@@ -195,7 +195,7 @@ def test_batches_hold_prompt_and_answer(features, tokenizer) -> None:
 def test_pieces_lie_where_they_are_said_and_can_be_read_there(corpus, tokenizer) -> None:
     by_voice = [u for u in corpus.utterances if u.voice == "joe"]
     pool = Pool(Corpus(tuple(by_voice), corpus.samples))
-    conversations = Conversations([(NoConversations(), 1.0)], tokenizer, TOKENS)
+    conversations = ConversationBatches([(NoConversations(), 1.0)], tokenizer, TOKENS)
     for seed in range(8):
         mixture = make_mixture(pool, np.random.default_rng(seed), plain=True, empty_chance=0.0, longest=1.9)
         (start, end, _, text), *_ = mixture.segments
@@ -218,11 +218,11 @@ def test_pieces_lie_where_they_are_said_and_can_be_read_there(corpus, tokenizer)
 
 def test_names_of_the_context_may_be_misheard() -> None:
     rng = np.random.default_rng(0)
-    heard = {misheard("Zambrana.", ("Zambrana",), rng) for _ in range(50)}
+    heard = {misrecognized("Zambrana.", ("Zambrana",), rng) for _ in range(50)}
     assert "Zambrana." in heard
     assert len(heard) > 5
     assert all(word.endswith(".") for word in heard)
-    assert misheard("station", ("Zambrana",), rng) == "station"
+    assert misrecognized("station", ("Zambrana",), rng) == "station"
 
 
 def test_stripes_are_causal_attention() -> None:
@@ -239,23 +239,23 @@ def test_stripes_are_causal_attention() -> None:
 
 def test_training_states_are_the_decoder_s_own(features, tokenizer) -> None:
     torch.manual_seed(0)
-    listener = Listener(small_config())
-    batch = Conversations([(features, 1.0)], tokenizer, TOKENS, size=600)(1, 0, 1)
-    frames_NE = listener.hear(batch.frames_ND.float(), batch.words_NK)
-    _, top_BTE, _ = listener.states(batch, frames_NE)
-    x_BTE = listener.language_model.embed(batch.tokens_BT, batch.tokens_BT == TOKENS.frame, frames_NE)
-    expected_BTE = listener.language_model(x_BTE, batch.valid_BT)
+    model = AsrTrainingModel(small_config())
+    batch = ConversationBatches([(features, 1.0)], tokenizer, TOKENS, size=600)(1, 0, 1)
+    frames_NE = model.hear(batch.frames_ND.float(), batch.words_NK)
+    _, top_BTE, _ = model.states(batch, frames_NE)
+    x_BTE = model.language_model.embed(batch.tokens_BT, batch.tokens_BT == TOKENS.frame, frames_NE)
+    expected_BTE = model.language_model(x_BTE, batch.valid_BT)
     torch.testing.assert_close(top_BTE[batch.valid_BT], expected_BTE[batch.valid_BT], atol=1e-5, rtol=1e-4)
 
 
 def test_the_objective_can_be_learnt(features, tokenizer) -> None:
     torch.manual_seed(0)
-    listener = Listener(small_config())
-    batch = Conversations([(features, 1.0)], tokenizer, TOKENS, size=600)(2, 0, 1)
-    optimizer = torch.optim.Adam(listener.parameters(), lr=1e-2)
+    model = AsrTrainingModel(small_config())
+    batch = ConversationBatches([(features, 1.0)], tokenizer, TOKENS, size=600)(2, 0, 1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     objective, losses = AsrObjective(), []
     for _ in range(30):
-        loss = objective(listener, batch)
+        loss = objective(model, batch)
         optimizer.zero_grad()
         (loss.total / loss.weight).backward()
         optimizer.step()
@@ -285,14 +285,14 @@ def test_text_is_heard_as_frames(corpus, tokenizer, tmp_path) -> None:
         assert entry.frames % 2 == 0
         assert np.isfinite(frames).all()
         assert np.array_equal(frames, made_up.frames(place))
-    batch = Conversations([(made_up, 1.0)], tokenizer, TOKENS, size=300)(0, 0, 1)
+    batch = ConversationBatches([(made_up, 1.0)], tokenizer, TOKENS, size=300)(0, 0, 1)
     assert int((batch.words_NK[:, 0] > 0).sum()) > 5
 
 
 def test_a_model_of_ours_comes_back_from_its_folder(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = VibeVoiceAsr(small_config()).eval()
-    assert isinstance(model.semantic, WhisperReader)
+    assert isinstance(model.semantic, Whisper)
     model.semantic.pieces = (b"", b"", b"", b" a", b"\xc3")
     folder.save(model, tmp_path, dtype=torch.bfloat16)
     loaded = checkpoint.load(tmp_path)

@@ -14,7 +14,11 @@ from multiway_core.errors import InputError
 from multiway_core.training import TrainConfig
 from multiway_speech.mel import mean_filters
 from multiway_speech.speech_tokenizer import corpus as corpora
-from multiway_speech.speech_tokenizer.adversary import AdversarialObjective, Contest, contest
+from multiway_speech.speech_tokenizer.adversarial import (
+    AdversarialObjective,
+    TokenizerWithDiscriminators,
+    adversarial_losses,
+)
 from multiway_speech.speech_tokenizer.config import (
     TINY_12HZ,
     TINY_25HZ,
@@ -217,22 +221,22 @@ def test_the_bundled_codec_keeps_a_voice_like_sound() -> None:
 
 def test_each_side_of_the_contest_is_trained_by_its_own_losses() -> None:
     torch.manual_seed(0)
-    discriminators = Contest(AcousticTokenizer(SMALL), fft_sizes=(64, 128)).discriminators
+    discriminators = TokenizerWithDiscriminators(AcousticTokenizer(SMALL), fft_sizes=(64, 128)).discriminators
     # The last bias alone has no gradient: it moves both verdicts alike, and inside the hinges one side's push cancels
     # the other's. What is left of it is rounding, which may be exactly zero.
     biases = {id(discriminator.output.bias) for discriminator in discriminators}
     weights = [weight for weight in discriminators.parameters() if id(weight) not in biases]
     target = 0.1 * torch.randn(2, 1600)
     heard = (0.1 * torch.randn(2, 1600)).requires_grad_()
-    parts = contest(discriminators, heard, target)
-    for name, ours, theirs in (("telling", weights, [heard]), ("fooling", [heard], weights)):
+    parts = adversarial_losses(discriminators, heard, target)
+    for name, ours, theirs in (("discriminator", weights, [heard]), ("generator", [heard], weights)):
         assert all(
             g is None for g in torch.autograd.grad(parts[name], theirs, retain_graph=True, allow_unused=True)
         )
         found = torch.autograd.grad(parts[name], ours, retain_graph=True, allow_unused=True)
         assert all(g is not None and g.abs().sum() > 0 for g in found)
-    assert torch.autograd.grad(parts["feature"], [heard], retain_graph=True)[0].abs().sum() > 0
-    assert float(contest(discriminators, target.clone(), target)["feature"]) == 0.0
+    assert torch.autograd.grad(parts["feature_matching"], [heard], retain_graph=True)[0].abs().sum() > 0
+    assert float(adversarial_losses(discriminators, target.clone(), target)["feature_matching"]) == 0.0
 
 
 def test_against_an_adversary_only_the_decoder_changes(corpus, tmp_path) -> None:
@@ -248,4 +252,4 @@ def test_against_an_adversary_only_the_decoder_changes(corpus, tmp_path) -> None
     assert changed == {"decoder"}
     assert set(load(tmp_path / "model").state_dict()) == set(before)
     row = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
-    assert {"telling", "fooling", "feature", "mel"} <= set(row["metrics"])
+    assert {"discriminator", "generator", "feature_matching", "mel"} <= set(row["metrics"])

@@ -11,7 +11,7 @@ import torch
 from multiway_core import checkpoint as tensors
 from multiway_speech.vibevoice import checkpoint
 from multiway_speech.vibevoice.config import VIBEVOICE_1_5B, VIBEVOICE_7B
-from multiway_speech.vibevoice.generation import SpeakingConfig, SpeechGenerator
+from multiway_speech.vibevoice.generation import SpeechGenerationConfig, SpeechGenerator
 from multiway_speech.vibevoice.model import VibeVoice
 from safetensors.torch import save_file
 
@@ -217,7 +217,7 @@ class PeersNoise(SpeechGenerator):
 
 def we_speak(ours: VibeVoice, prompts, frames: int, voices=None, **options) -> dict[int, torch.Tensor]:
     torch.manual_seed(5)
-    speaker = PeersNoise(ours, SpeakingConfig(max_frames=frames, guidance=1.3, **options))
+    speaker = PeersNoise(ours, SpeechGenerationConfig(max_frames=frames, guidance=1.3, **options))
     audio: dict[int, list[torch.Tensor]] = {}
     for step in speaker.stream(prompts, voices):
         for row, wave in step.audio.items():
@@ -312,7 +312,7 @@ def test_choices_by_logits(published, monkeypatch) -> None:
         expected = peer_speaks(theirs, [tokens], 6).sequences[0, length:]
         torch.manual_seed(5)
         chosen = []
-        for step in PeersNoise(ours, SpeakingConfig(max_frames=6)).stream([tokens]):
+        for step in PeersNoise(ours, SpeechGenerationConfig(max_frames=6)).stream([tokens]):
             chosen.append(FRAME if step.audio else EOS if step.ended.get(0) == "eos" else -1)
         seen |= set(chosen)
         assert [token if token in (FRAME, EOS) else -1 for token in expected.tolist()] == chosen
@@ -331,7 +331,7 @@ def test_a_row_does_not_depend_on_its_batch_mates(published, monkeypatch) -> Non
 
     def speak(some, seed: int) -> dict[int, list[torch.Tensor]]:
         audio: dict[int, list[torch.Tensor]] = {}
-        for step in SpeechGenerator(ours, SpeakingConfig(max_frames=7, seed=seed)).stream(some):
+        for step in SpeechGenerator(ours, SpeechGenerationConfig(max_frames=7, seed=seed)).stream(some):
             for row, wave in step.audio.items():
                 audio.setdefault(row, []).append(wave)
         return audio

@@ -13,7 +13,7 @@ from multiway_speech.speech_tokenizer.config import SpeechTokenizerConfig
 from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice import checkpoint
 from multiway_speech.vibevoice.config import DiffusionHeadConfig, SpeechTokens, VibeVoiceConfig
-from multiway_speech.vibevoice.generation import SpeakingConfig, SpeechGenerator
+from multiway_speech.vibevoice.generation import SpeechGenerationConfig, SpeechGenerator
 from multiway_speech.vibevoice.model import VibeVoice
 from multiway_speech.vibevoice.pipeline import Speech, SpeechOptions, SpeechPiece, TtsPipeline
 from multiway_speech.vibevoice.prompt import PromptWriter
@@ -131,7 +131,7 @@ def test_no_guidance_is_guidance_of_one(model, special_ids) -> None:
     prompt = torch.tensor([300, 10, 11, special_ids["start"]])
     sounds = []
     for guidance in (1.0, 1.0 + 1e-7):
-        config = SpeakingConfig(max_frames=4, guidance=guidance, diffusion_steps=3)
+        config = SpeechGenerationConfig(max_frames=4, guidance=guidance, diffusion_steps=3)
         steps = SpeechGenerator(model, config).stream([prompt])
         sounds.append([step.audio.get(0) for step in steps])
     for one, other in zip(*sounds, strict=True):

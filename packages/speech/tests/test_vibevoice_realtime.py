@@ -13,7 +13,7 @@ from multiway_core.errors import CheckpointError, InputError
 from multiway_speech.language_model import LanguageModelConfig
 from multiway_speech.speech_tokenizer.config import SpeechTokenizerConfig
 from multiway_speech.vibevoice.config import DiffusionHeadConfig
-from multiway_speech.vibevoice.generation import SpeakingConfig
+from multiway_speech.vibevoice.generation import SpeechGenerationConfig
 from multiway_speech.vibevoice_realtime import checkpoint
 from multiway_speech.vibevoice_realtime.config import VIBEVOICE_REALTIME_0_5B, VibeVoiceRealtimeConfig
 from multiway_speech.vibevoice_realtime.generation import RealtimeGenerator
@@ -142,7 +142,7 @@ def test_the_loop_equals_the_oracle(model, voice) -> None:
     pytest.importorskip("transformers")
     pytest.importorskip("diffusers")
     words = [3, 4, 5, 6, 7, 8, 9]  # a whole window and a part of one, and then a window without words
-    config = SpeakingConfig(max_frames=14, guidance=1.5, diffusion_steps=4, seed=3)
+    config = SpeechGenerationConfig(max_frames=14, guidance=1.5, diffusion_steps=4, seed=3)
     spoken = RealtimeGenerator(model, config).stream(iter(words), voice)
     audio = torch.cat([step.audio for step in spoken])
     expected = oracle(model, words, seed=3, frames=14)
@@ -151,7 +151,7 @@ def test_the_loop_equals_the_oracle(model, voice) -> None:
 
 
 def speak(model, voice, words, **options) -> list:
-    config = SpeakingConfig(**{"max_frames": 20, "diffusion_steps": 1, **options})
+    config = SpeechGenerationConfig(**{"max_frames": 20, "diffusion_steps": 1, **options})
     return list(RealtimeGenerator(model, config).stream(words, voice))
 
 
@@ -163,7 +163,9 @@ def test_text_is_read_only_as_far_as_it_is_needed(model, voice) -> None:
             taken.append(word)
             yield word
 
-    steps = RealtimeGenerator(model, SpeakingConfig(max_frames=20, diffusion_steps=1)).stream(words(), voice)
+    steps = RealtimeGenerator(model, SpeechGenerationConfig(max_frames=20, diffusion_steps=1)).stream(
+        words(), voice
+    )
     next(steps)
     assert len(taken) == 5
     for _ in range(6):

@@ -16,13 +16,13 @@ from multiway_speech.vibevoice import corpus as corpora
 from multiway_speech.vibevoice import folder, generation
 from multiway_speech.vibevoice.config import TINY, DiffusionHeadConfig
 from multiway_speech.vibevoice.corpus import SpeechCorpus, Utterance
-from multiway_speech.vibevoice.generation import SpeakingConfig, SpeechGenerator
+from multiway_speech.vibevoice.generation import SpeechGenerationConfig, SpeechGenerator
 from multiway_speech.vibevoice.model import VibeVoice
-from multiway_speech.vibevoice.objective import SpeakingObjective, read_batch
+from multiway_speech.vibevoice.next_token import ScriptedNextToken
+from multiway_speech.vibevoice.objective import TtsObjective, read_batch
 from multiway_speech.vibevoice.phone_tokenizer import as_text, new_tokenizer
 from multiway_speech.vibevoice.pipeline import TtsPipeline
 from multiway_speech.vibevoice.prompt import PromptWriter
-from multiway_speech.vibevoice.reading import AlongScript
 from multiway_speech.vibevoice.sequences import NONE, SequenceConfig, Sequences, collate, make_row
 from multiway_speech.vibevoice.train import save_voices
 
@@ -138,12 +138,12 @@ def test_the_script_is_followed_and_a_phone_ends_at_the_median(model):
             embedding = model.language_model.embedding
             output_matrix_VE = torch.zeros(96, 32)
 
-        embed_reading = staticmethod(model.embed_reading)
+        embed_phones = staticmethod(model.embed_phones)
 
     logit = float(np.log(0.2 / 0.8))
     matrix = Hazard.language_model.output_matrix_VE
     matrix[[10, 11, TOKENS.end], 0] = logit
-    following = AlongScript(Hazard, [torch.tensor([9, 10, 11])])
+    following = ScriptedNextToken(Hazard, [torch.tensor([9, 10, 11])])
     hidden = torch.zeros(1, 32)
     hidden[0, 0] = 1.0
     chosen = []
@@ -155,7 +155,7 @@ def test_the_script_is_followed_and_a_phone_ends_at_the_median(model):
 
 
 def test_a_phone_cannot_last_for_ever(model):
-    following = AlongScript(model, [torch.tensor([9, 10])])
+    following = ScriptedNextToken(model, [torch.tensor([9, 10])])
     following.max_frames = 5
     matrix_VE = model.language_model.output_matrix_VE
     never = (matrix_VE[TOKENS.frame] - matrix_VE[10])[None] * 1e3
@@ -166,7 +166,7 @@ def test_a_phone_cannot_last_for_ever(model):
 def test_training_sees_the_states_of_generation(model, tokenizer, monkeypatch):
     """The states before every frame in a training row are those from which the frames were generated."""
     prompts = PromptWriter(tokenizer, TOKENS)
-    reading = prompts.write_reading([Turn(0, "HH AH0 ."), Turn(1, "L OW1 .")])
+    reading = prompts.write_phone_script([Turn(0, "HH AH0 ."), Turn(1, "L OW1 .")])
     voices = torch.randn(5, 6)
     prompt = prompts.write_voices([3, 2])
     states: list[torch.Tensor] = []
@@ -179,7 +179,9 @@ def test_training_sees_the_states_of_generation(model, tokenizer, monkeypatch):
             return latents[-1]
 
     monkeypatch.setattr(generation, "LatentSampler", Keeping)
-    generator = SpeechGenerator(model, SpeakingConfig(max_frames=200, guidance=1.0, diffusion_steps=2))
+    generator = SpeechGenerator(
+        model, SpeechGenerationConfig(max_frames=200, guidance=1.0, diffusion_steps=2)
+    )
     tokens = [step.tokens[0] for step in generator.stream([prompt], voices, [reading])]
     assert [token for token in tokens if token != TOKENS.frame] == [*reading.tolist(), TOKENS.end, TOKENS.eos]
     assert latents
@@ -190,7 +192,7 @@ def test_training_sees_the_states_of_generation(model, tokenizer, monkeypatch):
     with torch.no_grad():
         x = model.language_model.embed(whole, is_frame, model.acoustic_connector(heard))
         places = [len(prompt) + i for i, token in enumerate(tokens) if token in set(reading.tolist())]
-        x[0, places] = model.embed_reading(reading[None])[0]
+        x[0, places] = model.embed_phones(reading[None])[0]
         hidden = model.language_model(x, torch.ones_like(is_frame))
     before = [len(prompt) + i - 1 for i, token in enumerate(tokens) if token == TOKENS.frame]
     torch.testing.assert_close(hidden[0, before], torch.cat(states), atol=1e-5, rtol=1e-4)
@@ -202,7 +204,7 @@ def test_the_objective_learns_durations_and_frames(tokenizer, corpus):
     model.acoustic.requires_grad_(False)
     row = make_row(PromptWriter(tokenizer, TOKENS), corpus, [(0, corpus.utterances[0])], [torch.zeros(2, 6)])
     batch = collate([row], TOKENS)
-    objective = SpeakingObjective(draws=8, history_noise=0.0, history_drop=0.0)
+    objective = TtsObjective(draws=8, history_noise=0.0, history_drop=0.0)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 3e-3)
     losses = []
     for _ in range(60):
@@ -221,18 +223,18 @@ def test_frames_of_padding_and_prompts_are_not_learnt(model, tokenizer, corpus):
     longer = make_row(
         PromptWriter(tokenizer, TOKENS), corpus, [(0, corpus.utterances[2])] * 2, [torch.zeros(2, 6)]
     )
-    objective = SpeakingObjective(draws=1, history_noise=0.0)
+    objective = TtsObjective(draws=1, history_noise=0.0)
     alone = objective(model, collate([row], TOKENS))
     both = objective(model, collate([row, longer], TOKENS))
     assert (alone.weight, both.weight) == (9, 9 + 2 * corpus.utterances[2].length)
 
 
-def test_a_rehearsal_replaces_what_is_heard_but_not_what_is_learnt(model, tokenizer, corpus):
+def test_scheduled_sampling_replaces_the_inputs_but_not_the_targets(model, tokenizer, corpus):
     voice = torch.randn(2, 6)
     row = make_row(PromptWriter(tokenizer, TOKENS), corpus, [(0, corpus.utterances[0])], [voice])
     batch = collate([row], TOKENS)
-    objective = SpeakingObjective(history_noise=0.0, history_drop=0.0)
-    own = objective._rehearse(model, batch, None)
+    objective = TtsObjective(history_noise=0.0, history_drop=0.0)
+    own = objective._sample_frames(model, batch, None)
     assert own.shape == (9, 6)
     heard = []
     connector = model.acoustic_connector.register_forward_pre_hook(lambda _, x: heard.append(x[0]))
@@ -245,17 +247,17 @@ def test_a_rehearsal_replaces_what_is_heard_but_not_what_is_learnt(model, tokeni
     first_frame = int(batch.spoken_BT[0].nonzero()[0])
     assert torch.equal(hidden[:, :first_frame], others[:, :first_frame])
     assert not torch.allclose(hidden[:, first_frame:], others[:, first_frame:])
-    assert not torch.equal(own, objective._rehearse(model, batch, own))
+    assert not torch.equal(own, objective._sample_frames(model, batch, own))
 
 
 def test_temperature_is_the_spread_of_the_first_noise(model):
     def draw(temperature: float) -> torch.Tensor:
-        generator = SpeechGenerator(model, SpeakingConfig(max_frames=1, temperature=temperature))
+        generator = SpeechGenerator(model, SpeechGenerationConfig(max_frames=1, temperature=temperature))
         return generator.draw_noise([torch.Generator().manual_seed(3)])
 
     assert torch.equal(draw(0.5), 0.5 * draw(1.0))
     with pytest.raises(ConfigError, match="temperature must be from 0 to 2, not 3"):
-        SpeakingConfig(max_frames=1, temperature=3)
+        SpeechGenerationConfig(max_frames=1, temperature=3)
 
 
 def test_durations_fill_the_utterance():

@@ -8,7 +8,7 @@ from multiway_speech.audio import SoundArray
 from multiway_speech.result import Segment, Transcript
 from multiway_speech.speakers import RATE
 from multiway_speech.vibevoice_asr.pipeline import TranscriptionOptions
-from multiway_speech.windows import SHORTEST, parts, stream_windows
+from multiway_speech.windows import MIN_PART_SECONDS, split_at_pauses, stream_windows
 
 from packages.speech.tests.test_speakers import HIGH, LOW, voice
 
@@ -16,26 +16,26 @@ from packages.speech.tests.test_speakers import HIGH, LOW, voice
 @pytest.mark.parametrize("seconds", [0.5, 9.9, 10.0, 10.5, 11.0, 11.2, 34.7])
 def test_parts_are_the_whole(seconds: float) -> None:
     samples = np.random.default_rng(0).normal(size=int(seconds * RATE)).astype(np.float32)
-    found = list(parts(SoundArray(samples, RATE), 10.0))
+    found = list(split_at_pauses(SoundArray(samples, RATE), 10.0))
     np.testing.assert_array_equal(np.concatenate([part for _, part in found]), samples)
     assert [start for start, _ in found] == pytest.approx(
         np.cumsum([0] + [len(p) / RATE for _, p in found[:-1]])
     )
     assert all(len(part) <= 10 * RATE for _, part in found)
-    assert len(found) == 1 or len(found[-1][1]) >= SHORTEST * RATE
+    assert len(found) == 1 or len(found[-1][1]) >= MIN_PART_SECONDS * RATE
 
 
 def test_cuts_are_in_pauses() -> None:
     samples = np.random.default_rng(0).normal(size=26 * RATE).astype(np.float32)
     for pause in (7.0, 14.5):
         samples[int(pause * RATE) : int((pause + 0.5) * RATE)] *= 0.01
-    starts = [start for start, _ in parts(SoundArray(samples, RATE), 10.0)]
+    starts = [start for start, _ in split_at_pauses(SoundArray(samples, RATE), 10.0)]
     assert 7.0 < starts[1] < 7.5
     assert 14.5 < starts[2] < 15.0
 
 
 class Scripted:
-    """In place of a recognizer: each part's transcript is known."""
+    """In place of a recognizer: each part's transcript is tracker."""
 
     name = "scripted"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import typer
 from multiway_core.app import run
 
-from multiway_asr.commands.listening import demo, transcribe
-from multiway_asr.commands.study import evaluate, train
-from multiway_asr.listener import PROGRAM
+from multiway_asr.commands.evaluate import evaluate, train
+from multiway_asr.commands.transcribe import demo, transcribe
+from multiway_asr.transcriber import PROGRAM
 
 cli = typer.Typer(
     name=PROGRAM,

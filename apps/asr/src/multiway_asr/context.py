@@ -6,7 +6,7 @@ from pathlib import Path
 
 from multiway_core.errors import InputError
 
-_MOST_BYTES = 100_000  # more than the prompt takes in any script
+_MAX_BYTES = 100_000  # more than the prompt takes in any script
 
 
 def read_context(argument: str | None) -> str:
@@ -38,12 +38,12 @@ def checked_context(text: str, name: str = "context") -> str:
 def _read(path: Path, name: str) -> str:
     try:
         with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
+            data = file.read(_MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{name}: cannot read the file: {reason.lower()}") from error
-    if len(data) > _MOST_BYTES:
-        raise InputError(f"{name}: the file is larger than {_MOST_BYTES // 1000} kB")
+    if len(data) > _MAX_BYTES:
+        raise InputError(f"{name}: the file is larger than {_MAX_BYTES // 1000} kB")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

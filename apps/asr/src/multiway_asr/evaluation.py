@@ -1,4 +1,4 @@
-"""The ``evaluate`` command: a listener, or the transcripts of any other system, against references."""
+"""The ``evaluate`` command: a transcriber, or the transcripts of any other system, against references."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from multiway_core.evaluation import Report, Sample, evaluate
 from multiway_core.files import write_text
 from multiway_speech.result import Transcript
 
-from multiway_asr.accounts import SECONDS_FILE, Account, read_accounts, read_seconds, read_terms
-from multiway_asr.listener import BUNDLED_MODEL, SUFFIXES, Hearing, Listener
-from multiway_asr.scores import Heard, Scoring, metrics, texts
+from multiway_asr.metrics import Hypothesis, ScoringOptions, metrics, texts
+from multiway_asr.references import SECONDS_FILE, Annotation, read_annotations, read_seconds, read_terms
+from multiway_asr.transcriber import BUNDLED_MODEL, SUFFIXES, TranscribeOptions, Transcriber
 
-__all__ = ["Scoring", "evaluate_sets", "quick_evaluation", "write_report"]
+__all__ = ["ScoringOptions", "evaluate_sets", "quick_evaluation", "write_report"]
 
 EXAMPLES = Path(__file__).resolve().parents[4] / "examples"
 """Of the repository; absent when the app is installed without it."""
@@ -26,21 +26,21 @@ EXAMPLES = Path(__file__).resolve().parents[4] / "examples"
 
 @dataclass(frozen=True)
 class Case:
-    """One recording of a set: where it lies for a listener, or what another system made of it."""
+    """One recording of a set: where it lies for a transcriber, or what another system made of it."""
 
     set_name: str
     name: str
-    target: Account
+    target: Annotation
     audio: Path | None = None
-    heard: Heard | None = None
+    heard: Hypothesis | None = None
 
 
 @dataclass(frozen=True)
-class Listened:
+class ScoredRecording:
     """One recording's result, for the files of ``--output``."""
 
     case: Case
-    heard: Heard
+    heard: Hypothesis
     transcript: Transcript | None
     reference: str
     hypothesis: str
@@ -48,28 +48,28 @@ class Listened:
 
 def evaluate_sets(
     data: Sequence[Path],
-    system: Listener | Path,
-    scoring: Scoring,
+    system: Transcriber | Path,
+    scoring: ScoringOptions,
     *,
-    hearing: Hearing | None = None,
-    tell_terms: bool = True,
+    options: TranscribeOptions | None = None,
+    use_terms: bool = True,
     limit: int | None = None,
     seed: int = 0,
     on_sample: Callable[[dict[str, Any]], None] | None = None,
-) -> tuple[Report, dict[str, Listened]]:
+) -> tuple[Report, dict[str, ScoredRecording]]:
     """Score a system on one or several sets.
 
     Args:
-        data: see :func:`multiway_asr.accounts.read_accounts`; recordings lie in the same folder.
+        data: see :func:`multiway_asr.references.read_annotations`; recordings lie in the same folder.
         system: who transcribes them, or the folder of finished transcripts (of several sets: a folder each).
-        hearing: how to transcribe.
-        tell_terms: tell each recording's terms (``contexts.json``) before, in place of ``hearing.context``.
+        options: how to transcribe.
+        use_terms: tell each recording's terms (``contexts.json``) before, in place of ``options.context``.
         limit: at most so many recordings of each set.
 
     Returns the report, with a group a set where there are several, and each recording's result by its name in it.
     Raises InputError, DataError; a recording that fails is named in the report.
     """
-    scored = metrics(scoring)
+    metric_functions = metrics(scoring)
     names = [path.name if path.is_dir() else path.stem for path in (path.resolve() for path in data)]
     if len(set(names)) < len(names):
         raise InputError(f"two sets have the same name: {', '.join(names)}")
@@ -79,59 +79,59 @@ def evaluate_sets(
         for path, name in zip(data, names, strict=True)
         for case in _cases(path, name, system, many=many, limit=limit)
     ]
-    kept: dict[Case, tuple[Heard, Transcript | None]] = {}
+    kept: dict[Case, tuple[Hypothesis, Transcript | None]] = {}
 
-    def predict(case: Case) -> Heard:
+    def predict(case: Case) -> Hypothesis:
         if isinstance(system, Path):
             if case.heard is None:
                 raise InputError(f"{case.name}: no transcript of it in {system}")
             kept[case] = (case.heard, None)
         else:
-            told = hearing or Hearing()
-            if tell_terms and case.target.terms:
+            told = options or TranscribeOptions()
+            if use_terms and case.target.terms:
                 told = replace(told, context=", ".join(case.target.terms))
-            kept[case] = _listen(case, system, told)
+            kept[case] = _transcribe(case, system, told)
         return kept[case][0]
 
     report = evaluate(
         samples,
         predict,
-        scored,
-        name=f"{system.model if isinstance(system, Listener) else system} on {', '.join(names)}",
+        metric_functions,
+        name=f"{system.model if isinstance(system, Transcriber) else system} on {', '.join(names)}",
         seed=seed,
         group=(lambda sample: sample.input.set_name) if many else None,
         on_sample=on_sample,
     )
-    listened = {
-        sample.name: Listened(
+    scored = {
+        sample.name: ScoredRecording(
             sample.input, *kept[sample.input], *texts(kept[sample.input][0], sample.target, scoring)
         )
         for sample in samples
         if sample.input in kept
     }
-    return report, listened
+    return report, scored
 
 
 def _cases(
-    path: Path, set_name: str, system: Listener | Path, *, many: bool, limit: int | None
+    path: Path, set_name: str, system: Transcriber | Path, *, many: bool, limit: int | None
 ) -> list[Case]:
     """The recordings of one set."""
     terms = read_terms(path if path.is_dir() else path.parent)
     targets = [
-        replace(account, terms=terms.get(name, ()))
-        for name, account in list(read_accounts(path).items())[:limit]
+        replace(annotation, terms=terms.get(name, ()))
+        for name, annotation in list(read_annotations(path).items())[:limit]
     ]
-    if isinstance(system, Listener):
+    if isinstance(system, Transcriber):
         audio = _recordings(path)
         return [Case(set_name, t.name, t, audio=audio.get(t.name) or t.audio) for t in targets]
     folder = system / set_name if many else system
-    hypotheses, seconds = read_accounts(folder), read_seconds(folder)
+    hypotheses, seconds = read_annotations(folder), read_seconds(folder)
     return [
         Case(
             set_name,
             t.name,
             t,
-            heard=Heard(hypotheses[t.name], seconds.get(t.name)) if t.name in hypotheses else None,
+            heard=Hypothesis(hypotheses[t.name], seconds.get(t.name)) if t.name in hypotheses else None,
         )
         for t in targets
     ]
@@ -147,31 +147,33 @@ def _recordings(path: Path) -> dict[str, Path]:
     return found
 
 
-def _listen(case: Case, listener: Listener, hearing: Hearing) -> tuple[Heard, Transcript]:
+def _transcribe(
+    case: Case, transcriber: Transcriber, options: TranscribeOptions
+) -> tuple[Hypothesis, Transcript]:
     """Transcribe one recording. Raises DataError if there is none, InputError if it cannot be."""
     if case.audio is None:
         raise DataError(f"{case.name}: no recording of this name beside its reference")
-    listener.pipeline()  # loading is no part of any recording's time
+    transcriber.pipeline()  # loading is no part of any recording's time
     started = time.perf_counter()
-    transcript = listener.transcript(case.audio, hearing)
-    return Heard(Account.of(transcript, case.name), time.perf_counter() - started), transcript
+    transcript = transcriber.transcript(case.audio, options)
+    return Hypothesis(Annotation.of(transcript, case.name), time.perf_counter() - started), transcript
 
 
-def write_report(report: Report, listened: dict[str, Listened], folder: Path) -> None:
-    """Write ``report.*``, ``recordings.jsonl`` (a row a recording), and what a listener wrote into ``hypotheses/``.
+def write_report(report: Report, scored: dict[str, ScoredRecording], folder: Path) -> None:
+    """Write ``report.*``, ``recordings.jsonl`` (a row a recording), and what a transcriber wrote into ``hypotheses/``.
 
     ``--hypotheses DIR/hypotheses`` scores them again. Raises OutputError.
     """
     report.save(folder)
     lines = []
     for row in report.rows:
-        found = listened.get(row["name"])
+        found = scored.get(row["name"])
         more = {} if found is None else {"reference": found.reference, "hypothesis": found.hypothesis}
         lines.append(json.dumps({**row, **more}, ensure_ascii=False) + "\n")
     write_text(folder / "recordings.jsonl", "".join(lines))
     many = bool(report.groups)
     seconds: dict[Path, dict[str, float]] = {}
-    for item in listened.values():
+    for item in scored.values():
         if item.transcript is None or item.heard.seconds is None:
             continue
         target = folder / "hypotheses" / item.case.set_name if many else folder / "hypotheses"
@@ -185,6 +187,6 @@ def quick_evaluation() -> Report:
     """The bundled model on the repository's example recordings. Raises InputError where they are not there."""
     if not any(EXAMPLES.glob("*.flac")):
         raise InputError("the example recordings are not installed; they lie in the repository")
-    listener = Listener(BUNDLED_MODEL, "cpu")
-    report, _ = evaluate_sets([EXAMPLES / "speech.stm"], listener, Scoring())
+    transcriber = Transcriber(BUNDLED_MODEL, "cpu")
+    report, _ = evaluate_sets([EXAMPLES / "speech.stm"], transcriber, ScoringOptions())
     return report

@@ -6,9 +6,9 @@ import typer
 from multiway_core.app import run
 
 from multiway_tts.commands.demo import demo
+from multiway_tts.commands.evaluate import evaluate, train
 from multiway_tts.commands.files import voices, watermark
 from multiway_tts.commands.speak import speak
-from multiway_tts.commands.study import evaluate, train
 from multiway_tts.model import PROGRAM
 
 cli = typer.Typer(

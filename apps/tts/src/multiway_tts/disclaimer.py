@@ -13,7 +13,7 @@ PAUSE_MS = 400
 
 def with_disclaimer(script: Script, where: Disclaimer) -> Script:
     """The script with the sentence as a turn of its own (``line`` 0), apart by a pause."""
-    from multiway_speech.recorder import STATEMENT
+    from multiway_speech.audio_writer import STATEMENT
     from multiway_speech.script import Script, Turn
 
     first, rest = script.turns[0], script.turns[1:]

@@ -1,4 +1,4 @@
-"""The ``evaluate`` command: texts are spoken and judged; or recordings of them are, by the same judges."""
+"""The ``evaluate`` command: texts are spoken and scored; or recordings of them are."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from multiway_core.errors import DataError, InputError
 from multiway_core.evaluation import Ratio, Report, Sample, evaluate
 from multiway_core.files import write_text
 
-from multiway_tts import judges
-from multiway_tts.casting import Cast, Part
-from multiway_tts.items import Item, others, recording_of
-from multiway_tts.model import BUNDLED_MODEL, DEFAULT_KEY, load_speaker, speech_options
-from multiway_tts.performance import Performance
+from multiway_tts import scorers
+from multiway_tts.model import BUNDLED_MODEL, DEFAULT_KEY, load_synthesizer, speech_options
+from multiway_tts.synthesis import Synthesis
+from multiway_tts.texts import TextItem, recording_of, shuffled_texts
+from multiway_tts.voice_assignment import SpeakerVoice, VoiceAssignment
 
 if TYPE_CHECKING:
-    from multiway_tts.model import Speaker
+    from multiway_tts.model import Synthesizer
 
 QUICK = (
     "The weather was fine in the morning.",
@@ -30,15 +30,15 @@ QUICK = (
     "A good book is worth more than a new coat.",
     "They waited for an answer until late in the night.",
 )
-BUNDLED_JUDGE = "asr-tiny"
+BUNDLED_RECOGNIZER = "asr-tiny"
 
 
 @dataclass(frozen=True)
-class Study:
+class EvaluationOptions:
     """What to measure and how; the options of the command."""
 
     model: str = BUNDLED_MODEL
-    judge: str | None = None
+    recognizer: str | None = None
     language: str = "en"
     reference: Path | None = None
     recordings: Path | None = None
@@ -54,14 +54,14 @@ class Study:
 
 @dataclass(frozen=True)
 class Spoken:
-    """One text's sound, and what the judges say of it.
+    """One text's sound, and what the scorers say of it.
 
     Attributes:
         samples: float32 (T,) at 16 kHz.
         seconds, cpu_seconds: it took to speak; None for a recording.
         complete: whether the model came to its end.
         heard: words, or None without that judge.
-        embedding: of the speaker, or None.
+        embedding: of the synthesizer, or None.
         mos: or None.
     """
 
@@ -76,25 +76,29 @@ class Spoken:
     @property
     def duration(self) -> float:
         """Seconds of sound."""
-        return len(self.samples) / judges.RATE
+        return len(self.samples) / scorers.RATE
 
 
 @dataclass(frozen=True)
 class _Target:
-    item: Item
+    item: TextItem
     voice: str
     other: str | None
 
 
-class Judges:
-    """The judges that a study asks for. Raises InputError: a missing extra, no such model."""
+class Scorers:
+    """The scorers that the options ask for. Raises InputError: a missing extra, no such model."""
 
-    def __init__(self, study: Study) -> None:
-        self.listen = None if study.judge is None else judges.load_listener(study.judge, study.language)
-        self.embed = judges.load_embedder() if study.similarity else None
-        self.naturalness = judges.load_naturalness() if study.mos else None
+    def __init__(self, options: EvaluationOptions) -> None:
+        self.listen = (
+            None
+            if options.recognizer is None
+            else scorers.load_recognizer(options.recognizer, options.language)
+        )
+        self.embed = scorers.load_embedder() if options.similarity else None
+        self.naturalness = scorers.load_naturalness() if options.mos else None
 
-    def judge(
+    def score(
         self, samples: np.ndarray, *, seconds: float | None, cpu_seconds: float | None, complete: bool
     ) -> Spoken:
         """All of them on one sound at 16 kHz."""
@@ -114,27 +118,31 @@ class Judges:
 
 
 def evaluate_texts(
-    items: Sequence[Item], study: Study, *, on_item: Callable[[], None] = lambda: None
+    items: Sequence[TextItem], options: EvaluationOptions, *, on_item: Callable[[], None] = lambda: None
 ) -> Report:
-    """Speak or look up every text, judge it, and write what ``study.output`` asks for.
+    """Speak or look up every text, score it, and write what ``options.output`` asks for.
 
     Raises InputError, DataError (a voice that the model lacks), OutputError.
     """
-    if study.reference is not None and not study.reference.is_dir():
-        raise InputError(f"--reference {study.reference}: no such folder")
-    found = Judges(study)
-    speaker = None if study.reference is not None else load_speaker(study.model, study.device, study.dtype)
-    voices = _voices(items, speaker)
-    known = _known_voices(found, study, speaker, voices)
+    if options.reference is not None and not options.reference.is_dir():
+        raise InputError(f"--reference {options.reference}: no such folder")
+    found = Scorers(options)
+    synthesizer = (
+        None
+        if options.reference is not None
+        else load_synthesizer(options.model, options.device, options.dtype)
+    )
+    voices = _voices(items, synthesizer)
+    known = _known_voices(found, options, synthesizer, voices)
     samples = [
         Sample(item.name, _Target(item, voice, other), _Target(item, voice, other))
-        for item, voice, other in zip(items, voices, others(items, study.seed), strict=True)
+        for item, voice, other in zip(items, voices, shuffled_texts(items, options.seed), strict=True)
     ]
     last: list[Spoken] = []
 
     def predict(target: _Target) -> Spoken:
         last.clear()
-        last.append(_heard(target, found, study, speaker))
+        last.append(_heard(target, found, options, synthesizer))
         return last[0]
 
     def finished(row: dict[str, Any]) -> None:
@@ -150,28 +158,28 @@ def evaluate_texts(
     report = evaluate(
         samples,
         predict,
-        _metrics(found, known, spoken=speaker is not None),
-        name=f"speech of {study.model if speaker is not None else study.reference}"
-        + (f", transcribed by {study.judge}" if study.judge else ""),
-        seed=study.seed,
+        _metrics(found, known, spoken=synthesizer is not None),
+        name=f"speech of {options.model if synthesizer is not None else options.reference}"
+        + (f", transcribed by {options.recognizer}" if options.recognizer else ""),
+        seed=options.seed,
         group=lambda sample: sample.input.voice or "the model's choice",
         on_sample=finished,
     )
-    if study.output is not None:
+    if options.output is not None:
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in report.rows)
-        write_text(study.output / "rows.jsonl", lines)
-        report.save(study.output)
+        write_text(options.output / "rows.jsonl", lines)
+        report.save(options.output)
     return report
 
 
-def _voices(items: Sequence[Item], speaker: Speaker | None) -> list[str]:
+def _voices(items: Sequence[TextItem], synthesizer: Synthesizer | None) -> list[str]:
     """Each item's voice: its own, or the model's in turn."""
-    known = () if speaker is None else speaker.voices()
+    known = () if synthesizer is None else synthesizer.voices()
     found = []
     for index, item in enumerate(items):
         if item.voice is None:
             found.append(known[index % len(known)] if known else "")
-        elif speaker is not None and item.voice not in known:
+        elif synthesizer is not None and item.voice not in known:
             raise DataError(
                 f"{item.name}: no voice {item.voice!r}; the model has: {', '.join(known) or 'none'}"
             )
@@ -180,78 +188,86 @@ def _voices(items: Sequence[Item], speaker: Speaker | None) -> list[str]:
     return found
 
 
-def _heard(target: _Target, found: Judges, study: Study, speaker: Speaker | None) -> Spoken:
-    if speaker is None:
+def _heard(
+    target: _Target, found: Scorers, options: EvaluationOptions, synthesizer: Synthesizer | None
+) -> Spoken:
+    if synthesizer is None:
         from multiway_speech.audio import SoundFile, read
 
-        assert study.reference is not None
-        path = recording_of(target.item, study.reference)
-        samples = read(SoundFile(path), judges.RATE, max_seconds=3600)
-        return found.judge(samples, seconds=None, cpu_seconds=None, complete=True)
+        assert options.reference is not None
+        path = recording_of(target.item, options.reference)
+        samples = read(SoundFile(path), scorers.RATE, max_seconds=3600)
+        return found.score(samples, seconds=None, cpu_seconds=None, complete=True)
     from multiway_speech.script import Script, Turn, parse_script
 
     parsed = parse_script(target.item.text)
     script = Script(("Speaker 1",), tuple(Turn(0, turn.text, turn.pause_ms, 1) for turn in parsed.turns))
-    voice = speaker.voice(target.voice) if target.voice else None
-    cast = Cast((Part("Speaker 1", target.voice, "model"),), {} if voice is None else {"Speaker 1": voice})
-    options = speech_options(speaker, seed=study.seed, guidance=study.guidance, steps=study.steps)
-    performance = Performance(speaker, script, cast, options, key=DEFAULT_KEY)
+    voice = synthesizer.voice(target.voice) if target.voice else None
+    cast = VoiceAssignment(
+        (SpeakerVoice("Speaker 1", target.voice, "model"),), {} if voice is None else {"Speaker 1": voice}
+    )
+    generation = speech_options(
+        synthesizer, seed=options.seed, guidance=options.guidance, steps=options.steps
+    )
+    synthesis = Synthesis(synthesizer, script, cast, generation, key=DEFAULT_KEY)
     started, cpu = time.perf_counter(), time.process_time()
-    pieces = list(performance)
+    pieces = list(synthesis)
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
     samples = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32)
-    if study.output is not None:
+    if options.output is not None:
         _keep(
-            samples, performance, study.output / "audio" / f"{Path(target.item.name).name}.wav", study.model
+            samples, synthesis, options.output / "audio" / f"{Path(target.item.name).name}.wav", options.model
         )
-    assert performance.speech is not None
-    return found.judge(
-        judges.at_judges_rate(samples, performance.rate),
+    assert synthesis.speech is not None
+    return found.score(
+        scorers.resampled(samples, synthesis.rate),
         seconds=seconds,
         cpu_seconds=cpu_seconds,
-        complete=performance.speech.complete,
+        complete=synthesis.speech.complete,
     )
 
 
-def _keep(samples: np.ndarray, performance: Performance, path: Path, model: str) -> None:
-    from multiway_speech.recorder import Provenance, record
+def _keep(samples: np.ndarray, synthesis: Synthesis, path: Path, model: str) -> None:
+    from multiway_speech.audio_writer import Provenance, write_audio
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    record([samples], path, performance.rate, Provenance.now(model, watermarked=True))
+    write_audio([samples], path, synthesis.rate, Provenance.now(model, watermarked=True))
 
 
 def _known_voices(
-    found: Judges, study: Study, speaker: Speaker | None, voices: Sequence[str]
+    found: Scorers, options: EvaluationOptions, synthesizer: Synthesizer | None, voices: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Embeddings of what the voices should sound like."""
     if found.embed is None:
         return {}
-    names = sorted({voice for voice in voices if voice} | set(() if speaker is None else speaker.voices()))
-    if study.recordings is not None:
-        return judges.voice_embeddings(found.embed, judges.recordings_of(study.recordings, names))
+    names = sorted(
+        {voice for voice in voices if voice} | set(() if synthesizer is None else synthesizer.voices())
+    )
+    if options.recordings is not None:
+        return scorers.voice_embeddings(found.embed, scorers.recordings_of(options.recordings, names))
     from multiway_speech.vibevoice.pipeline import TtsPipeline
 
-    if not isinstance(speaker, TtsPipeline):
+    if not isinstance(synthesizer, TtsPipeline):
         raise InputError("--similarity needs --recordings DIR here: what the voices should sound like")
     import torch
 
     prompts = {}
     with torch.no_grad():
         for name in names:
-            latents_1FD = speaker.voice(name).latents_FD[None].to(speaker.model.latent_scale)
-            wave = speaker.model.acoustic.decode(latents_1FD)[0, 0].float().cpu().numpy()
-            prompts[name] = [judges.at_judges_rate(wave, speaker.sample_rate)]
-    return judges.voice_embeddings(found.embed, prompts)
+            latents_1FD = synthesizer.voice(name).latents_FD[None].to(synthesizer.model.latent_scale)
+            wave = synthesizer.model.acoustic.decode(latents_1FD)[0, 0].float().cpu().numpy()
+            prompts[name] = [scorers.resampled(wave, synthesizer.sample_rate)]
+    return scorers.voice_embeddings(found.embed, prompts)
 
 
-def _metrics(found: Judges, known: dict[str, np.ndarray], *, spoken: bool) -> dict[str, Any]:
+def _metrics(found: Scorers, known: dict[str, np.ndarray], *, spoken: bool) -> dict[str, Any]:
     """Name -> function of (Spoken, _Target)."""
     metrics: dict[str, Any] = {}
     if found.listen is not None:
-        metrics["wer"] = lambda sound, target: Ratio(*judges.word_errors(sound.heard, target.item.text))
-        metrics["cer"] = lambda sound, target: Ratio(*judges.character_errors(sound.heard, target.item.text))
-        metrics["wer_of_another_text"] = lambda sound, target: (
-            None if target.other is None else Ratio(*judges.word_errors(sound.heard, target.other))
+        metrics["wer"] = lambda sound, target: Ratio(*scorers.word_errors(sound.heard, target.item.text))
+        metrics["cer"] = lambda sound, target: Ratio(*scorers.character_errors(sound.heard, target.item.text))
+        metrics["wer_shuffled"] = lambda sound, target: (
+            None if target.other is None else Ratio(*scorers.word_errors(sound.heard, target.other))
         )
     if known:
         metrics["speaker_cosine"] = lambda sound, target: _cosine(sound, target, known)
@@ -284,6 +300,6 @@ def quick_evaluation() -> Report:
 
     Its word error rate counts the recognizer's errors too, so it is worse than a large recognizer's on the same speech.
     """
-    judge = hub.BUNDLED_PREFIX + BUNDLED_JUDGE if BUNDLED_JUDGE in hub.bundled() else None
-    items = [Item(f"{index:04}", text) for index, text in enumerate(QUICK, 1)]
-    return evaluate_texts(items, Study(judge=judge, device="cpu"))
+    recognizer = hub.BUNDLED_PREFIX + BUNDLED_RECOGNIZER if BUNDLED_RECOGNIZER in hub.bundled() else None
+    items = [TextItem(f"{index:04}", text) for index, text in enumerate(QUICK, 1)]
+    return evaluate_texts(items, EvaluationOptions(recognizer=recognizer, device="cpu"))

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from multiway_core.files import write_text
 
-from multiway_tts.casting import Part
-from multiway_tts.performance import Performance, SpokenTurn
+from multiway_tts.synthesis import SpokenTurn, Synthesis
+from multiway_tts.voice_assignment import SpeakerVoice
 
 if TYPE_CHECKING:
-    from multiway_speech.recorder import Provenance
+    from multiway_speech.audio_writer import Provenance
     from multiway_speech.result import Transcript
 
 SCHEMA = "multiway.tts/1"
@@ -38,7 +38,7 @@ class Manifest:
     settings: dict[str, Any]
     watermarked: bool
     disclaimer: str
-    speakers: tuple[Part, ...]
+    speakers: tuple[SpeakerVoice, ...]
     turns: tuple[SpokenTurn, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Manifest:
             for turn in self.turns
         ]
         fields = asdict(self) | {"turns": turns, "duration": round(self.duration, 3)}
-        from multiway_speech.recorder import STATEMENT
+        from multiway_speech.audio_writer import STATEMENT
 
         return {"schema": SCHEMA, "statement": STATEMENT, **fields}
 
@@ -85,7 +85,7 @@ class Manifest:
 
 
 def manifest_of(
-    performance: Performance,
+    synthesis: Synthesis,
     provenance: Provenance,
     *,
     audio: str | None,
@@ -94,28 +94,28 @@ def manifest_of(
     model_sha256: str | None = None,
 ) -> Manifest:
     """Of what was spoken so far; ``interrupted`` says why no more was."""
-    problems = performance.problems()
+    problems = synthesis.problems()
     if interrupted is not None:
         problems.append(interrupted)
-    options = performance.options
+    options = synthesis.options
     return Manifest(
         audio=audio,
-        model=performance.model,
+        model=synthesis.model,
         model_sha256=model_sha256,
         created=provenance.created,
-        sample_rate=performance.rate,
-        duration=performance.seconds,
-        complete=not problems and performance.speech is not None,
+        sample_rate=synthesis.rate,
+        duration=synthesis.seconds,
+        complete=not problems and synthesis.speech is not None,
         problems=tuple(problems),
         settings={
             "seed": options.seed,
             "guidance": options.guidance,
             "diffusion_steps": options.diffusion_steps,
         },
-        watermarked=performance.key is not None,
+        watermarked=synthesis.key is not None,
         disclaimer=disclaimer,
-        speakers=performance.cast.parts,
-        turns=tuple(performance.turns()),
+        speakers=synthesis.cast.parts,
+        turns=tuple(synthesis.turns()),
     )
 
 

@@ -19,7 +19,7 @@ DEFAULT_KEY = "multiway"
 """Of the watermark: known to everybody, so that everybody can look for it."""
 
 
-class Speaker(Protocol):
+class Synthesizer(Protocol):
     """What commands, demo and evaluation need of a pipeline."""
 
     name: str
@@ -50,7 +50,7 @@ class Speaker(Protocol):
         ...
 
 
-def load_speaker(name: str = BUNDLED_MODEL, device: str = "auto", dtype: str = "auto") -> Speaker:
+def load_synthesizer(name: str = BUNDLED_MODEL, device: str = "auto", dtype: str = "auto") -> Synthesizer:
     """``bundled:NAME``, a folder or a hub id. Raises ModelNotFoundError, CheckpointError, ConfigError, InputError."""
     chosen_device, chosen_dtype = pick_device(device), pick_dtype(dtype)
     from multiway_core import config, hub
@@ -61,26 +61,26 @@ def load_speaker(name: str = BUNDLED_MODEL, device: str = "auto", dtype: str = "
     if path.is_file() and config.read_json(path).get("model_type") == MODEL_TYPE:
         from multiway_speech.vibevoice_realtime.pipeline import RealtimePipeline
 
-        from multiway_tts.realtime import RealtimeSpeaker
+        from multiway_tts.realtime import RealtimeSynthesizer
 
-        return RealtimeSpeaker(
+        return RealtimeSynthesizer(
             RealtimePipeline.from_pretrained(name, device=chosen_device, dtype=chosen_dtype)
         )
     return TtsPipeline.from_pretrained(name, device=chosen_device, dtype=chosen_dtype)
 
 
 def speech_options(
-    speaker: Speaker, *, seed: int, guidance: float | None = None, steps: int | None = None
+    synthesizer: Synthesizer, *, seed: int, guidance: float | None = None, steps: int | None = None
 ) -> SpeechOptions:
     """Options; what is None is as the model's makers have it. Raises ConfigError for values out of range."""
-    from multiway_speech.vibevoice.generation import SpeakingConfig
+    from multiway_speech.vibevoice.generation import SpeechGenerationConfig
 
-    default = speaker.defaults
+    default = synthesizer.defaults
     options = replace(
         default,
         guidance=default.guidance if guidance is None else guidance,
         diffusion_steps=default.diffusion_steps if steps is None else steps,
         seed=seed,
     )
-    SpeakingConfig(1, guidance=options.guidance, diffusion_steps=options.diffusion_steps, seed=seed)
+    SpeechGenerationConfig(1, guidance=options.guidance, diffusion_steps=options.diffusion_steps, seed=seed)
     return options

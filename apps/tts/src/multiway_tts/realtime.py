@@ -12,8 +12,8 @@ from multiway_speech.vibevoice.pipeline import MAX_SPEAKERS, Section, Speech, Sp
 from multiway_speech.vibevoice_realtime.pipeline import RealtimeOptions, RealtimePipeline, RealtimeSpeech
 
 
-class RealtimeSpeaker:
-    """A :class:`~multiway_tts.model.Speaker` around a :class:`RealtimePipeline`."""
+class RealtimeSynthesizer:
+    """A :class:`~multiway_tts.model.Synthesizer` around a :class:`RealtimePipeline`."""
 
     defaults = SpeechOptions(
         guidance=RealtimeOptions.guidance, diffusion_steps=RealtimeOptions.diffusion_steps

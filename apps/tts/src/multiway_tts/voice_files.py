@@ -7,15 +7,15 @@ from pathlib import Path
 from multiway_core.app import note
 from multiway_core.errors import InputError
 
-from multiway_tts.casting import require_consent, voice_of_recording
-from multiway_tts.model import PROGRAM, load_speaker
+from multiway_tts.model import PROGRAM, load_synthesizer
+from multiway_tts.voice_assignment import require_consent, voice_of_recording
 
 SUFFIX = ".safetensors"
 
 
 def voice_names(model: str) -> tuple[str, ...]:
     """Of the model's own voices."""
-    return load_speaker(model, "cpu").voices()
+    return load_synthesizer(model, "cpu").voices()
 
 
 def make_voice(recording: Path, output: Path, model: str, *, consent: bool, device: str) -> None:
@@ -25,8 +25,8 @@ def make_voice(recording: Path, output: Path, model: str, *, consent: bool, devi
     if not output.parent.is_dir():
         raise InputError(f"{output}: the folder {output.parent} does not exist; make it first")
     require_consent(recording.name, consent)
-    speaker = load_speaker(model, device)
-    voice, remark = voice_of_recording(speaker, output.stem, recording)
+    synthesizer = load_synthesizer(model, device)
+    voice, remark = voice_of_recording(synthesizer, output.stem, recording)
     if remark:
         note(f"{PROGRAM}: {remark}")
     voice.save(output)

@@ -65,7 +65,7 @@ class SoundFile:
             problem = "is a folder" if self.path.is_dir() else "no such file"
             raise InputError(f"{self.path}: {problem}")
 
-    def told_seconds(self) -> float | None:
+    def header_seconds(self) -> float | None:
         """The length that the file's head tells, without decoding; None where it tells none, or cannot be read.
 
         It is as true as its writer was: a stream that was cut off, or an MP3 file without an index, may err.

@@ -19,7 +19,7 @@ from multiway_speech.speakers import RATE, Voice, distances, voices_of
 if TYPE_CHECKING:
     from multiway_speech.vibevoice_asr.pipeline import AsrPipeline, TranscriptionOptions
 
-SHORTEST = 1.0
+MIN_PART_SECONDS = 1.0
 """Seconds of the last part at least."""
 PAUSE = 0.2
 """Seconds over which loudness is averaged where a cut is looked for."""
@@ -46,15 +46,15 @@ def stream_windows(
     No two speakers of one part become one, unless there are more than ``max_speakers``. Raises InputError as the
     pipeline does.
     """
-    known = Known(max_speakers)
+    tracker = SpeakerTracker(max_speakers)
     segments: list[Segment] = []
     problems: list[str] = []
     duration = 0.0
-    for start, samples in parts(sound, seconds):
+    for start, samples in split_at_pauses(sound, seconds):
         part = SoundArray(samples, RATE, sound.name)
         *_, heard = pipeline.stream(part, options)
         assert isinstance(heard, Transcript)
-        numbers = known.match(voices_of(heard.segments, part))
+        numbers = tracker.match(voices_of(heard.segments, part))
         for segment in heard.segments:
             segments.append(
                 Segment(
@@ -78,7 +78,7 @@ def stream_windows(
     )
 
 
-class Known:
+class SpeakerTracker:
     """The voices that were heard so far, in the order of their first words."""
 
     def __init__(self, most: int | None = None) -> None:
@@ -111,9 +111,9 @@ class Known:
         return found
 
 
-def parts(sound: Sound, longest: float) -> Iterator[tuple[float, np.ndarray]]:
+def split_at_pauses(sound: Sound, longest: float) -> Iterator[tuple[float, np.ndarray]]:
     """(start in seconds, float32 (T,) at 16 kHz): cut where it is quietest in the second half of each part."""
-    most, spare = int(longest * RATE), int(SHORTEST * RATE)
+    most, spare = int(longest * RATE), int(MIN_PART_SECONDS * RATE)
     waiting = np.zeros(0, dtype=np.float32)
     start = 0
     for piece in sound.pieces(RATE):

@@ -9,7 +9,7 @@ from multiway_core.app import frame
 from multiway_asr.demo.events import connect
 from multiway_asr.demo.layout import components
 from multiway_asr.demo.session import DemoSession
-from multiway_asr.listener import BUNDLED_MODEL, Listener
+from multiway_asr.transcriber import BUNDLED_MODEL, Transcriber
 
 TITLE = "Multiway ASR"
 DESCRIPTION = "Who said what and when. Everything happens on this machine; nothing is sent anywhere."
@@ -17,7 +17,7 @@ DESCRIPTION = "Who said what and when. Everything happens on this machine; nothi
 
 def build_demo(model: str = BUNDLED_MODEL, *, device: str = "auto", dtype: str = "auto") -> Any:
     """The demo as Gradio Blocks, with the model loaded. Raises StopRun when it cannot be."""
-    session = DemoSession(Listener(model, device, dtype))
+    session = DemoSession(Transcriber(model, device, dtype))
     with frame(TITLE, DESCRIPTION) as blocks:
         connect(session, components())
     return blocks

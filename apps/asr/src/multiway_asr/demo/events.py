@@ -12,10 +12,10 @@ from multiway_core.errors import InputError
 from multiway_core.files import write_text
 from multiway_speech.export import export
 
+from multiway_asr.batch import Format
 from multiway_asr.demo.layout import Components
 from multiway_asr.demo.session import DemoSession
 from multiway_asr.demo.view import view_value
-from multiway_asr.transcribing import Format
 
 _NOTHING = "choose a recording, or record one, first (an upload may still be on its way)"
 

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from multiway_asr.listener import SUFFIXES
+from multiway_asr.transcriber import SUFFIXES
 
 
 def example_files() -> list[Path]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from multiway_asr.batch import Format
 from multiway_asr.demo.examples import example_files
 from multiway_asr.demo.view import asset, view_value
-from multiway_asr.listener import SUFFIXES
-from multiway_asr.transcribing import Format
+from multiway_asr.transcriber import SUFFIXES
 
 _FORMAT_LABELS = {
     Format.TXT: "Text",

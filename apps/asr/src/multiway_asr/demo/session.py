@@ -13,45 +13,45 @@ from multiway_core.errors import InputError
 from multiway_speech.result import Segment, Transcript
 
 from multiway_asr.context import checked_context
-from multiway_asr.demo.sound import Shown, shown
 from multiway_asr.demo.view import summary_of, view_value
-from multiway_asr.listener import Hearing, Listener
+from multiway_asr.demo.waveform import Waveform, read_waveform
+from multiway_asr.transcriber import TranscribeOptions, Transcriber
 
 _SECONDS_BETWEEN_UPDATES = 0.2
-MOST_SECONDS = 3600.0
+MAX_SECONDS = 3600.0
 WINDOW = 20.0
 ROOM = 0.6
 """Of what a model hears at once, the share that leaves it room to write; longer recordings are heard in parts."""
 
 
 class DemoSession:
-    """Transcribes with one listener, and makes the values of the viewer."""
+    """Transcribes with one transcriber, and makes the values of the viewer."""
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-        self._longest = listener.longest()
+    def __init__(self, transcriber: Transcriber) -> None:
+        self._transcriber = transcriber
+        self._max_seconds = transcriber.max_seconds()
 
     def open(self, path: Path) -> dict[str, Any]:
         """The viewer's value for a recording that has not been transcribed. Raises InputError."""
-        return view_value(self._shown(path), note="Not transcribed yet: press Transcribe.")
+        return view_value(self._waveform(path), note="Not transcribed yet: press Transcribe.")
 
     def transcript(self, path: Path, context: str, max_speakers: float | None) -> Transcript:
         """Without streaming, for programs. Raises InputError."""
         with _without_folder(path):
-            hearing = self._hearing(self._shown(path).duration, context, max_speakers)
-            return self._listener.transcript(path, hearing)
+            options = self._options(self._waveform(path).duration, context, max_speakers)
+            return self._transcriber.transcript(path, options)
 
     def transcribe(
         self, path: Path, context: str, max_speakers: float | None
     ) -> Iterator[tuple[dict[str, Any], Transcript | None]]:
         """Viewer values while segments arrive; the last one comes with the transcript. Raises InputError."""
-        sound = self._shown(path)
-        hearing = self._hearing(sound.duration, context, max_speakers)
+        sound = self._waveform(path)
+        options = self._options(sound.duration, context, max_speakers)
         segments: list[Segment] = []
         started = updated = time.monotonic()
         yield view_value(sound, working=True, summary="Listening ..."), None
         with _without_folder(path):
-            for event in self._listener.stream(path, hearing):
+            for event in self._transcriber.stream(path, options):
                 if isinstance(event, Segment):
                     segments.append(event)
                     if time.monotonic() - updated >= _SECONDS_BETWEEN_UPDATES:
@@ -73,15 +73,15 @@ class DemoSession:
                     )
                     yield value, transcript
 
-    def _shown(self, path: Path) -> Shown:
+    def _waveform(self, path: Path) -> Waveform:
         with _without_folder(path):
-            return shown(path, MOST_SECONDS)
+            return read_waveform(path, MAX_SECONDS)
 
-    def _hearing(self, seconds: float, context: str, max_speakers: float | None) -> Hearing:
+    def _options(self, seconds: float, context: str, max_speakers: float | None) -> TranscribeOptions:
         text = checked_context(context) if context and context.strip() else ""
-        once = ROOM * self._longest
+        once = ROOM * self._max_seconds
         window = min(WINDOW, once) if seconds > once else None
-        return Hearing(text, int(max_speakers) if max_speakers else None, window)
+        return TranscribeOptions(text, int(max_speakers) if max_speakers else None, window)
 
 
 @contextmanager

@@ -8,11 +8,11 @@ from typing import Any
 
 from multiway_speech.result import Segment, Transcript
 
-from multiway_asr.demo.sound import Shown
+from multiway_asr.demo.waveform import Waveform
 
 
 def view_value(
-    sound: Shown | None = None,
+    sound: Waveform | None = None,
     segments: Iterable[Segment] = (),
     *,
     working: bool = False,

@@ -67,20 +67,20 @@ def detect(
 
     Exit code 1: one has no mark, or cannot be read (named on standard error). 2: none can be read.
     """
-    from multiway_tts import watermarking
+    from multiway_tts import watermark_detection
 
     results = []
     for path in files:
         try:
-            results.append((path, watermarking.look_for_mark(path, watermark_key)))
+            results.append((path, watermark_detection.detect_watermark(path, watermark_key)))
         except InputError as error:
             note(f"{PROGRAM}: {error}")
     if not results:
         raise typer.Exit(2)
     if json:
-        rows = [watermarking.as_json(path, found) for path, found in results]
+        rows = [watermark_detection.as_json(path, found) for path, found in results]
         write_stdout(json_module.dumps(rows, ensure_ascii=False, indent=2) + "\n")
     else:
-        write_stdout("".join(watermarking.as_line(path, found) + "\n" for path, found in results))
+        write_stdout("".join(watermark_detection.as_line(path, found) + "\n" for path, found in results))
     if len(results) < len(files) or not all(any(part.marked for part in found) for _, found in results):
         raise typer.Exit(1)

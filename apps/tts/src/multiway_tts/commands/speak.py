@@ -66,8 +66,8 @@ def speak(
     Exit code 1: the model did not come to its end somewhere (named on standard error).
     """
     from multiway_tts.script_source import read_script
-    from multiway_tts.speaking import SpeakRequest, check_destination
-    from multiway_tts.speaking import speak as speak_script
+    from multiway_tts.speech_files import SpeakRequest, check_destination
+    from multiway_tts.speech_files import speak as speak_script
 
     if json and stream:
         raise InputError("--json and --stream both write to standard output; give one of them")

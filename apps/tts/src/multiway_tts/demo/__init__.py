@@ -9,7 +9,7 @@ from multiway_core.app import frame
 from multiway_tts.demo.events import connect
 from multiway_tts.demo.layout import components
 from multiway_tts.demo.session import Session
-from multiway_tts.model import BUNDLED_MODEL, load_speaker
+from multiway_tts.model import BUNDLED_MODEL, load_synthesizer
 
 __all__ = ["Session", "build_demo"]
 
@@ -18,7 +18,7 @@ TITLE = "Multiway TTS"
 
 def build_demo(model: str = BUNDLED_MODEL, *, device: str = "auto", dtype: str = "auto") -> Any:
     """The demo as Gradio Blocks, with the model loaded. Raises ModelNotFoundError, CheckpointError."""
-    session = Session(load_speaker(model, device, dtype))
+    session = Session(load_synthesizer(model, device, dtype))
     description = f"{model}, on this machine: nothing is sent anywhere. All sound bears an inaudible mark."
     with frame(TITLE, description) as blocks:
         connect(session, components(session))

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from multiway_core.errors import InputError
 
-from multiway_tts.casting import cast
 from multiway_tts.demo.view import coded, done_value, speaking_value
 from multiway_tts.disclaimer import Disclaimer, with_disclaimer
 from multiway_tts.manifest import Manifest, manifest_of, model_hash, write_beside
 from multiway_tts.model import DEFAULT_KEY, speech_options
-from multiway_tts.performance import Performance
-from multiway_tts.speaking import read
+from multiway_tts.speech_files import read
+from multiway_tts.synthesis import Synthesis
+from multiway_tts.voice_assignment import assign_voices
 
 if TYPE_CHECKING:
-    from multiway_speech.recorder import Provenance
+    from multiway_speech.audio_writer import Provenance
 
-    from multiway_tts.model import Speaker
+    from multiway_tts.model import Synthesizer
 
 LONGEST = 4000
 """Characters of a visitor's script."""
@@ -56,18 +56,18 @@ class Choice:
 class Session:
     """One model for all visitors; the page's queue lets one speak at a time."""
 
-    def __init__(self, speaker: Speaker) -> None:
-        self.speaker = speaker
-        self.voices = speaker.voices()
-        self.defaults = speech_options(speaker, seed=0)
+    def __init__(self, synthesizer: Synthesizer) -> None:
+        self.synthesizer = synthesizer
+        self.voices = synthesizer.voices()
+        self.defaults = speech_options(synthesizer, seed=0)
         self._hash: str | None = None
         self._stops: dict[str, Event] = {}
 
     def choices(self) -> list[str]:
         """What a speaker's menu offers."""
-        from multiway_tts.realtime import RealtimeSpeaker
+        from multiway_tts.realtime import RealtimeSynthesizer
 
-        own = [] if isinstance(self.speaker, RealtimeSpeaker) else [OWN]
+        own = [] if isinstance(self.synthesizer, RealtimeSynthesizer) else [OWN]
         return [*(self.voices or (MODELS_CHOICE,)), *own]
 
     def stop(self, visitor: str) -> None:
@@ -75,7 +75,7 @@ class Session:
         if visitor in self._stops:
             self._stops[visitor].set()
 
-    def prepare(self, text: str, choice: Choice) -> Performance:
+    def prepare(self, text: str, choice: Choice) -> Synthesis:
         """Raises InputError: a bad script or choice."""
         if not text.strip():
             raise InputError("write a script first")
@@ -83,13 +83,15 @@ class Session:
             raise InputError(
                 f"the script has {len(text)} characters; the demo takes {LONGEST}, the command speaks longer ones"
             )
-        script = read(text, self.speaker, {})
+        script = read(text, self.synthesizer, {})
         given = {name: self._voice(choice, name) for name in script.speakers if name.startswith("Speaker ")}
         chosen = {name: voice for name, voice in given.items() if voice is not None}
-        found = cast(self.speaker, script.speakers, chosen, consent=choice.consent)
-        options = speech_options(self.speaker, seed=choice.seed, guidance=choice.guidance, steps=choice.steps)
-        return Performance(
-            self.speaker, with_disclaimer(script, choice.disclaimer), found, options, key=DEFAULT_KEY
+        found = assign_voices(self.synthesizer, script.speakers, chosen, consent=choice.consent)
+        options = speech_options(
+            self.synthesizer, seed=choice.seed, guidance=choice.guidance, steps=choice.steps
+        )
+        return Synthesis(
+            self.synthesizer, with_disclaimer(script, choice.disclaimer), found, options, key=DEFAULT_KEY
         )
 
     def _voice(self, choice: Choice, name: str) -> str | None:
@@ -109,40 +111,40 @@ class Session:
         self, text: str, choice: Choice, visitor: str = ""
     ) -> Iterator[tuple[dict[str, Any], Manifest | None, np.ndarray]]:
         """The player's values while sound is made; the last one comes with manifest and sound (float32 (T,))."""
-        from multiway_speech.recorder import Provenance
+        from multiway_speech.audio_writer import Provenance
 
-        performance = self.prepare(text, choice)
+        synthesis = self.prepare(text, choice)
         stop = self._stops[visitor] = Event()
-        run, rate = secrets.token_hex(4), performance.rate
-        provenance = Provenance.now(self.speaker.name, watermarked=True)
+        run, rate = secrets.token_hex(4), synthesis.rate
+        provenance = Provenance.now(self.synthesizer.name, watermarked=True)
         yield speaking_value(run, rate, [], "reading the script ..."), None, np.zeros(0, np.float32)
         pieces: list[np.ndarray] = []
         chunks: list[tuple[int, str]] = []
         waiting: list[np.ndarray] = []
         first: float | None = None
-        for piece in performance:
+        for piece in synthesis:
             if first is None:
-                first = performance.elapsed
+                first = synthesis.elapsed
             pieces.append(piece)
             waiting.append(piece)
             if sum(map(len, waiting)) >= _PIECE_SECONDS * rate:
                 chunks = [*chunks, (chunks[-1][0] + 1 if chunks else 0, coded(np.concatenate(waiting)))]
                 chunks, waiting = chunks[-_KEPT_PIECES:], []
-                yield speaking_value(run, rate, chunks, _speaking(performance)), None, np.zeros(0, np.float32)
+                yield speaking_value(run, rate, chunks, _speaking(synthesis)), None, np.zeros(0, np.float32)
             if stop.is_set():
                 break
         samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-        stopped = f"stopped after {performance.seconds:.1f} s" if performance.speech is None else None
-        manifest = self._manifest(performance, provenance, choice, stopped)
+        stopped = f"stopped after {synthesis.seconds:.1f} s" if synthesis.speech is None else None
+        manifest = self._manifest(synthesis, provenance, choice, stopped)
         self._stops.pop(visitor, None)
-        yield done_value(run, samples, manifest, _summary(performance, manifest, first)), manifest, samples
+        yield done_value(run, samples, manifest, _summary(synthesis, manifest, first)), manifest, samples
 
     def _manifest(
-        self, performance: Performance, provenance: Provenance, choice: Choice, stopped: str | None
+        self, synthesis: Synthesis, provenance: Provenance, choice: Choice, stopped: str | None
     ) -> Manifest:
-        self._hash = self._hash or model_hash(self.speaker.name)
+        self._hash = self._hash or model_hash(self.synthesizer.name)
         return manifest_of(
-            performance,
+            synthesis,
             provenance,
             audio="speech.wav" if stopped is None else "speech.partial.wav",
             disclaimer=choice.disclaimer,
@@ -153,21 +155,21 @@ class Session:
 
 def write_files(folder: Path, manifest: Manifest, samples: np.ndarray) -> list[str]:
     """Write a file of each of :data:`FILES`; their paths in that order."""
-    from multiway_speech.recorder import Provenance, record
+    from multiway_speech.audio_writer import Provenance, write_audio
 
     assert manifest.audio is not None
     path = folder / manifest.audio
-    record([samples], path, manifest.sample_rate, Provenance(manifest.model, manifest.created, True))
+    write_audio([samples], path, manifest.sample_rate, Provenance(manifest.model, manifest.created, True))
     write_beside(path, manifest, FILES[1:])
     return [str(path.with_suffix(f".{kind}")) for kind in FILES]
 
 
-def _speaking(performance: Performance) -> str:
-    return f"speaking ... {performance.seconds:.1f} s, {performance.pace:.2f} s a second"
+def _speaking(synthesis: Synthesis) -> str:
+    return f"speaking ... {synthesis.seconds:.1f} s, {synthesis.pace:.2f} s a second"
 
 
-def _summary(performance: Performance, manifest: Manifest, first: float | None) -> str:
-    parts = [f"{manifest.duration:.1f} s in {performance.elapsed:.1f} s"]
+def _summary(synthesis: Synthesis, manifest: Manifest, first: float | None) -> str:
+    parts = [f"{manifest.duration:.1f} s in {synthesis.elapsed:.1f} s"]
     if first is not None:
         parts.append(f"first sound after {first:.1f} s")
     if not manifest.complete:

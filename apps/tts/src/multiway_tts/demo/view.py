@@ -58,7 +58,7 @@ def done_value(run: str, samples: np.ndarray, manifest: Manifest, summary: str) 
 
 def coded(samples: np.ndarray) -> str:
     """Float samples (T,) as 16-bit PCM in base64."""
-    from multiway_tts.speaking import pcm
+    from multiway_tts.speech_files import pcm
 
     return base64.b64encode(pcm(samples)).decode("ascii")
 

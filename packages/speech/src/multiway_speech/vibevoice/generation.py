@@ -27,11 +27,11 @@ from multiway_core.generation import StaticKVCache
 from torch import Tensor
 
 from multiway_speech.vibevoice.model import VibeVoice
-from multiway_speech.vibevoice.reading import AlongScript, FreeChoice, NextToken
+from multiway_speech.vibevoice.next_token import FreeNextToken, NextToken, ScriptedNextToken
 
 
 @dataclass(frozen=True)
-class SpeakingConfig:
+class SpeechGenerationConfig:
     """How to generate. Raises ConfigError when a value is out of range.
 
     Attributes:
@@ -63,7 +63,7 @@ class SpeakingConfig:
 
 
 @dataclass(frozen=True)
-class SpeakingStep:
+class SpeechGenerationStep:
     """One step, by original row.
 
     Attributes:
@@ -82,7 +82,7 @@ class SpeakingStep:
 class SpeechGenerator:
     """Speaks a batch of prompts."""
 
-    def __init__(self, model: VibeVoice, config: SpeakingConfig) -> None:
+    def __init__(self, model: VibeVoice, config: SpeechGenerationConfig) -> None:
         self.model = model
         self.config = config
         self.solver = DiffusionSolver(
@@ -94,14 +94,14 @@ class SpeechGenerator:
         self,
         prompts: Sequence[Tensor],
         voices_ND: Tensor | None = None,
-        readings: Sequence[Tensor] | None = None,
-    ) -> Iterator[SpeakingStep]:
+        phone_scripts: Sequence[Tensor] | None = None,
+    ) -> Iterator[SpeechGenerationStep]:
         """Yield every step until all rows have ended.
 
         Args:
             prompts: int64 (T,) token ids a row, the last of them the start token.
             voices_ND: raw latents of all frame tokens in the prompts, in order.
-            readings: int64 (T,) ids a row that a model writes along its speech, if it is one that does.
+            phone_scripts: int64 (T,) ids a row that a model writes along its speech, if it is one that does.
 
         Raises :class:`InputError` when a prompt and ``max_frames`` do not fit the model's positions.
         """
@@ -109,7 +109,9 @@ class SpeechGenerator:
         cache, start_BE = self._read(prompts, voices_ND)
         device = start_BE.device
         sample = LatentSampler(model.head, self.solver, self.config.guidance)
-        following: NextToken = FreeChoice(model) if readings is None else AlongScript(model, readings)
+        following: NextToken = (
+            FreeNextToken(model) if phone_scripts is None else ScriptedNextToken(model, phone_scripts)
+        )
         acoustic, semantic = StreamState(len(prompts)), StreamState(len(prompts))
         rows = list(range(len(prompts)))
         generators = [torch.Generator().manual_seed(self.config.seed + row) for row in rows]
@@ -134,7 +136,7 @@ class SpeechGenerator:
             ended = {rows[i]: "eos" for i in finished_B.nonzero()[:, 0].tolist()}
             if step + 1 == self.config.max_frames:
                 ended |= {row: "length" for row in rows if row not in ended}
-            yield SpeakingStep(step, audio, dict(zip(rows, chosen_B.tolist(), strict=True)), ended)
+            yield SpeechGenerationStep(step, audio, dict(zip(rows, chosen_B.tolist(), strict=True)), ended)
             if len(ended) == len(rows):
                 return
             if ended:

@@ -18,7 +18,7 @@ from multiway_speech.speech_tokenizer.model import AcousticTokenizer, new_encode
 from multiway_speech.vibevoice.config import VibeVoiceConfig
 
 
-class Neighbours(nn.Module):
+class PhoneContext(nn.Module):
     """Phones that know what stands around them: ``x + W2 * gelu(W1 * x)``, two convolutions over five phones each."""
 
     def __init__(self, hidden_size: int, kernel_size: int = 5) -> None:
@@ -49,7 +49,7 @@ class VibeVoice(nn.Module):
             self.semantic = new_encoder(config.semantic)
             self.semantic_connector = Connector(config.semantic.latent_size, hidden_size)
         if config.reads_along:
-            self.neighbours = Neighbours(hidden_size)
+            self.neighbours = PhoneContext(hidden_size)
         self.head = DiffusionHead(
             latent_size,
             hidden_size,
@@ -82,7 +82,7 @@ class VibeVoice(nn.Module):
             frames_NE = self.acoustic_connector(self.normalize(voices_ND))
         return self.language_model.embed(tokens_BT, tokens_BT == self.config.tokens.frame, frames_NE)
 
-    def embed_reading(self, tokens_BT: Tensor) -> Tensor:
+    def embed_phones(self, tokens_BT: Tensor) -> Tensor:
         """Inputs (B, T, E) of a script's phones as they are written while it is spoken; see ``reading``."""
         return self.neighbours(self.language_model.embedding(tokens_BT))
 

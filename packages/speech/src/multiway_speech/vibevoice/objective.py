@@ -2,9 +2,9 @@
 
 The diffusion loss is LatentLM's (arXiv 2412.08635, section 2.3). A frame's condition is the hidden state *before* it.
 
-A model that only ever hears perfect frames does not understand its own: with the teacher's frames before it, ours was
-wrong in 7 % of the words, with its own in 44 %. So it rehearses (scheduled sampling in parallel, arXiv 1906.07651): all
-frames of a batch are sampled at once from the teacher's, then again from those, and heard in the teacher's place.
+Exposure bias is large: with the teacher's frames as inputs our model was wrong in 7 % of the words, with its own in
+44 %. Hence scheduled sampling in parallel (arXiv 1906.07651): all frames of a batch are
+sampled at once behind the teacher's, then again behind those, and are the inputs in the teacher's place.
 
 Shape suffixes: B batch, T tokens, E hidden size, N frames, D latent size, C choices.
 """
@@ -23,12 +23,12 @@ from torch import Tensor, nn
 from multiway_speech.vibevoice.model import VibeVoice
 from multiway_speech.vibevoice.sequences import NONE, Batch
 
-REHEARSAL_TEMPERATURES = 0.5, 1.0
-"""Spread of the noise that a rehearsal begins with, least and most: speaking is done somewhere between."""
+SAMPLING_TEMPERATURES = 0.5, 1.0
+"""Noise temperature of the sampled frames, least and most: synthesis uses one in between."""
 
 
 @dataclass(frozen=True)
-class SpeakingObjective:
+class TtsObjective:
     """Loss of a batch for the trainer, a mean over frames.
 
     Attributes:
@@ -36,22 +36,22 @@ class SpeakingObjective:
         choice_weight: of the choice between going on and what comes next.
         history_noise: the frames that the model hears carry up to so much noise, since those it makes are not perfect.
         history_drop: share of them that it does not hear: so it cannot know a sentence again by its sound.
-        rehearsals: most times that it samples all frames before it hears them; each batch draws a number from 0 on.
-        rehearsal_steps: of the solver, for these samples.
+        sampling_passes: passes of scheduled sampling at most; each batch draws a number from 0 to this.
+        sampling_steps: of the diffusion solver in these passes.
     """
 
     draws: int = 2
     choice_weight: float = 0.2
     history_noise: float = 0.3
     history_drop: float = 0.15
-    rehearsals: int = 2
-    rehearsal_steps: int = 3
+    sampling_passes: int = 2
+    sampling_steps: int = 3
 
     def __call__(self, model: nn.Module, batch: Batch) -> Loss:
         assert isinstance(model, VibeVoice)
         own_ND: Tensor | None = None
-        for _ in range(int(torch.randint(self.rehearsals + 1, ()))):
-            own_ND = self._rehearse(model, batch, own_ND)
+        for _ in range(int(torch.randint(self.sampling_passes + 1, ()))):
+            own_ND = self._sample_frames(model, batch, own_ND)
         hidden_BTE, learnt_ND = read_batch(model, batch, self.history_noise, self.history_drop, own_ND)
         frame_N = next_token_diffusion_loss(
             model.head, model.schedule, hidden_BTE, batch.spoken_BT, learnt_ND, draws=self.draws
@@ -63,12 +63,12 @@ class SpeakingObjective:
         return Loss(total, count, metrics, samples=len(batch.tokens_BT))
 
     @torch.no_grad()
-    def _rehearse(self, model: VibeVoice, batch: Batch, own_ND: Tensor | None) -> Tensor:
+    def _sample_frames(self, model: VibeVoice, batch: Batch, own_ND: Tensor | None) -> Tensor:
         """The spoken frames, normalized, as the model samples them behind ``own``, or behind the teacher's frames."""
         hidden_BTE, learnt_ND = read_batch(model, batch, self.history_noise, self.history_drop, own_ND)
         before_NE = hidden_BTE[:, :-1][batch.spoken_BT[:, 1:]]
-        solver = DiffusionSolver(model.schedule, self.rehearsal_steps)
-        temperature = torch.empty(()).uniform_(*REHEARSAL_TEMPERATURES).item()
+        solver = DiffusionSolver(model.schedule, self.sampling_steps)
+        temperature = torch.empty(()).uniform_(*SAMPLING_TEMPERATURES).item()
         return LatentSampler(model.head, solver, guidance=1.0)(
             before_NE, lambda: temperature * torch.randn_like(learnt_ND)
         )
@@ -106,6 +106,6 @@ def read_batch(
     heard_ND = heard_ND * (torch.rand(len(heard_ND), 1, device=heard_ND.device) >= history_drop)
     x_BTE = model.language_model.embed(batch.tokens_BT, is_frame_BT, model.acoustic_connector(heard_ND))
     if len(batch.written_RT):
-        written_NE = model.embed_reading(batch.written_RT)[batch.written_valid_RT]
+        written_NE = model.embed_phones(batch.written_RT)[batch.written_valid_RT]
         x_BTE = x_BTE.masked_scatter(batch.written_BT[..., None], written_NE.to(x_BTE.dtype))
     return model.language_model(x_BTE, batch.valid_BT), learnt_ND

@@ -17,7 +17,7 @@ from multiway_speech.pronunciation.english import EnglishPronouncer
 from multiway_speech.script import Script, Turn, parse_script
 from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice import checkpoint, folder
-from multiway_speech.vibevoice.generation import SpeakingConfig, SpeechGenerator
+from multiway_speech.vibevoice.generation import SpeechGenerationConfig, SpeechGenerator
 from multiway_speech.vibevoice.model import VibeVoice
 from multiway_speech.vibevoice.phone_tokenizer import as_text
 from multiway_speech.vibevoice.prompt import PromptWriter
@@ -28,13 +28,13 @@ TOKENIZER = "Qwen/Qwen2.5-1.5B"
 """Where the published models, which come without tokenizer files, have their vocabulary from."""
 MAX_TURN = 600
 """Characters of a turn before it is cut in several: in very long turns the models begin to hurry."""
-MAX_SECTION_ALONG = 180
+MAX_SCRIPTED_SECTION = 180
 """Characters that a model which reads along speaks in one go: about the longest speech that ours was trained on."""
 
 
 @dataclass(frozen=True)
 class SpeechOptions:
-    """How to speak; see :class:`~multiway_speech.vibevoice.generation.SpeakingConfig`."""
+    """How to speak; see :class:`~multiway_speech.vibevoice.generation.SpeechGenerationConfig`."""
 
     guidance: float = 1.3
     diffusion_steps: int = 10
@@ -43,7 +43,7 @@ class SpeechOptions:
     seed: int = 0
 
 
-ALONG_OPTIONS = SpeechOptions(guidance=1.0, diffusion_steps=5, temperature=0.7)
+SCRIPTED_OPTIONS = SpeechOptions(guidance=1.0, diffusion_steps=5, temperature=0.7)
 """What suits our small model: guidance makes its speech less clear, and more steps do not make it clearer; with less
 noise to begin with it is clearer, and nearer to its voice."""
 
@@ -128,7 +128,7 @@ class TtsPipeline:
     @property
     def defaults(self) -> SpeechOptions:
         """How to speak where nothing else is asked for."""
-        return ALONG_OPTIONS if self.model.config.reads_along else SpeechOptions()
+        return SCRIPTED_OPTIONS if self.model.config.reads_along else SpeechOptions()
 
     @property
     def sample_rate(self) -> int:
@@ -189,7 +189,7 @@ class TtsPipeline:
             script = parse_script(script, voices=names, max_speakers=MAX_SPEAKERS)
         chosen = self._chosen(script, voices)
         along = self.model.config.reads_along
-        return self._stream(script.split(MAX_SECTION_ALONG if along else MAX_TURN), chosen, options)
+        return self._stream(script.split(MAX_SCRIPTED_SECTION if along else MAX_TURN), chosen, options)
 
     def _chosen(self, script: Script, voices: Mapping[str, Voice]) -> list[Voice]:
         own = self.voices()
@@ -215,7 +215,7 @@ class TtsPipeline:
                 continue
             part: list[Turn] = []
             for turn in turns:
-                if part and sum(len(one.text) for one in (*part, turn)) > MAX_SECTION_ALONG:
+                if part and sum(len(one.text) for one in (*part, turn)) > MAX_SCRIPTED_SECTION:
                     yield part
                     part = []
                 part.append(turn)
@@ -256,7 +256,7 @@ class TtsPipeline:
         self, turns: Sequence[Turn], voices: Sequence[Voice], options: SpeechOptions
     ) -> Iterator[tuple[np.ndarray, bool, bool]]:
         """Sound of a section frame by frame, whether a turn is known to begin, and whether the model is at its end."""
-        readings: list[Tensor] | None = None
+        phone_scripts: list[Tensor] | None = None
         if self.model.config.reads_along:
             # Only those who speak in this section are prompted, in the order of their turns.
             speaking = list(dict.fromkeys(turn.speaker for turn in turns))
@@ -265,10 +265,10 @@ class TtsPipeline:
                 Turn(speaking.index(turn.speaker), as_text(self.pronounce(turn.text))) for turn in turns
             ]
             prompt = self.prompts.write_voices([len(voice.latents_FD) for voice in voices])
-            readings = [self.prompts.write_reading(pronounced)]
+            phone_scripts = [self.prompts.write_phone_script(pronounced)]
         else:
             prompt = self.prompts.write(turns, [len(voice.latents_FD) for voice in voices])
-        config = SpeakingConfig(
+        config = SpeechGenerationConfig(
             max_frames=self._limit(turns, len(prompt)),
             guidance=options.guidance,
             diffusion_steps=options.diffusion_steps,
@@ -279,7 +279,7 @@ class TtsPipeline:
         latents_ND = None
         if voices:
             latents_ND = torch.cat([voice.latents_FD for voice in voices]).to(self.model.latent_scale)
-        for step in SpeechGenerator(self.model, config).stream([prompt], latents_ND, readings):
+        for step in SpeechGenerator(self.model, config).stream([prompt], latents_ND, phone_scripts):
             wave = step.audio.get(0)
             samples = np.zeros(0, dtype=np.float32) if wave is None else wave.numpy()
             yield samples, step.tokens[0] in self.speaker_tokens, step.ended.get(0) == "eos"

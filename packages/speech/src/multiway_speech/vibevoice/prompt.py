@@ -45,7 +45,7 @@ class PromptWriter:
         """The same without task and script: for a model that is given the script while it speaks; see ``reading``."""
         return torch.tensor([*self._voices(voice_frames), *self._output()])
 
-    def write_reading(self, turns: Sequence[Turn]) -> Tensor:
+    def write_phone_script(self, turns: Sequence[Turn]) -> Tensor:
         """Int64 (T,) ids of turns whose texts are phones: what such a model writes along its speech."""
         ids: list[int] = []
         for turn in turns:

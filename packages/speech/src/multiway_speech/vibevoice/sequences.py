@@ -176,7 +176,7 @@ def make_row(
     tokens = prompts.write_voices([len(voice) for voice in voices]).tolist()
     begin = len(tokens) - 1
     script = [Turn(speaker, as_text(utterance.symbols)) for speaker, utterance in turns]
-    reading = [*prompts.write_reading(script).tolist(), ids.end]
+    reading = [*prompts.write_phone_script(script).tolist(), ids.end]
     frames = [count for _, utterance in turns for count in utterance.frames]
     written: list[tuple[int, int]] = []
     following: list[tuple[int, int]] = []

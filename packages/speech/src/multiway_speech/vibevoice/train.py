@@ -25,7 +25,7 @@ from multiway_speech.vibevoice import corpus as corpora
 from multiway_speech.vibevoice import folder
 from multiway_speech.vibevoice.config import TINY, VibeVoiceConfig
 from multiway_speech.vibevoice.model import VibeVoice
-from multiway_speech.vibevoice.objective import SpeakingObjective
+from multiway_speech.vibevoice.objective import TtsObjective
 from multiway_speech.vibevoice.phone_tokenizer import new_tokenizer
 from multiway_speech.vibevoice.sequences import SequenceConfig, Sequences
 from multiway_speech.vibevoice.voices import VOICE_FOLDER, Voice
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             folder.save(trained, options.output / "model")
         save_voices(corpus, voices, options.output / "model")
 
-    trainer = Trainer(model, SpeakingObjective(), sequences, config, options.output, on_checkpoint=export)
+    trainer = Trainer(model, TtsObjective(), sequences, config, options.output, on_checkpoint=export)
     result = trainer.fit(None if options.minutes is None else options.minutes * 60)
     print(f"step {result.step} of {options.steps}, loss {result.loss:.4f}, {result.seconds / 60:.1f} min")
 

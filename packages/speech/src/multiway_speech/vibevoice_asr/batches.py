@@ -15,10 +15,10 @@ from torch import Tensor
 from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice_asr.config import AsrTokens
 from multiway_speech.vibevoice_asr.features import FRAMES, UNKNOWN, Entry
-from multiway_speech.vibevoice_asr.heard_words import HeardWords
 from multiway_speech.vibevoice_asr.objective import IGNORED, SPEAKERS, Batch
 from multiway_speech.vibevoice_asr.prompt import write_prompt
 from multiway_speech.vibevoice_asr.vocabulary import NOISE, SILENCE, write_answer
+from multiway_speech.vibevoice_asr.word_tokens import WordTokens
 
 LOST = 0.01
 """Share of words that are not recognized."""
@@ -80,7 +80,7 @@ class Source(Protocol):
         ...
 
 
-class Conversations:
+class ConversationBatches:
     """A batch source of the trainer.
 
     Each batch comes from one of the sources, by their shares, and holds as many rows of about one length as give
@@ -171,7 +171,7 @@ class Conversations:
         Also, for each piece of the transcript's texts, the position at which it can be read, if it can.
         As many letters of the text are over as phones of the segment; where no phones are known, as its time.
         """
-        heard = HeardWords(self.tokenizer, entry.frames // FRAMES, self.tokens.eos)
+        heard = WordTokens(self.tokenizer, entry.frames // FRAMES, self.tokens.eos)
         read: list[int | None] = []
         labels_N = labels_F2.reshape(entry.frames // FRAMES, -1)
         for start, end, _, text in entry.segments:
@@ -188,7 +188,7 @@ class Conversations:
             is_new = (np.diff(columns, prepend=255) != 0) & (columns != 0)
             moves = is_new if (columns != UNKNOWN).all() and is_new.any() else np.ones(len(columns))
             over = np.cumsum(moves) / np.sum(moves)
-            spoken = [misheard(word, entry.names, rng) for word in text.split()]
+            spoken = [misrecognized(word, entry.names, rng) for word in text.split()]
             ends = np.cumsum([len(word) for word in spoken]) / sum(map(len, spoken))
             late = float(rng.normal(0.03, 0.08))
             for number, word in enumerate(spoken):
@@ -226,7 +226,7 @@ class Conversations:
                 if place is not None:
                     yield at, place
 
-    def _imagine(self, heard: HeardWords, seconds: float, rng: np.random.Generator) -> None:
+    def _imagine(self, heard: WordTokens, seconds: float, rng: np.random.Generator) -> None:
         """What Whisper writes where nobody speaks."""
         at = float(rng.uniform(0, seconds / 2))
         for number, word in enumerate(str(rng.choice(_IMAGINED)).split()):
@@ -234,7 +234,7 @@ class Conversations:
             at += 0.3
 
 
-def misheard(word: str, names: Sequence[str], rng: np.random.Generator) -> str:
+def misrecognized(word: str, names: Sequence[str], rng: np.random.Generator) -> str:
     """A word as it may be recognized: of names in the context, half are spelt otherwise, as they sound."""
     bare = word.strip(".,?!;:")
     if bare not in names or rng.random() < 0.5:

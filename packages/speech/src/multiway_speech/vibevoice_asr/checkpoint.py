@@ -27,8 +27,8 @@ from multiway_speech.speech_tokenizer import checkpoint as tokenizer_checkpoint
 from multiway_speech.speech_tokenizer.checkpoint import Layout, encoder_rules
 from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
-from multiway_speech.vibevoice_asr.whisper_reader import WhisperReader
-from multiway_speech.vibevoice_asr.whisper_weights import PIECES_FILE, read_pieces
+from multiway_speech.vibevoice_asr.whisper import Whisper
+from multiway_speech.vibevoice_asr.whisper_checkpoint import PIECES_FILE, read_pieces
 
 _UNUSED = (
     "model.acoustic_tokenizer.decoder.{rest*}",
@@ -159,7 +159,7 @@ def load(
         model = VibeVoiceAsr(own)
     rules = None if layout is None else rule_table(layout, own)
     checkpoint.load(model, folder, rules=rules, dtype=dtype, device=device)
-    if isinstance(model.semantic, WhisperReader):
+    if isinstance(model.semantic, Whisper):
         model.semantic.pieces = read_pieces(folder / PIECES_FILE, model.semantic.config.vocab_size)
     return model.to(device).eval()
 

@@ -51,7 +51,7 @@ class Entry:
     voices: tuple[str, ...] = ()
 
 
-class Ears(nn.Module):
+class FeatureExtractor(nn.Module):
     """The frozen acoustic encoder, as :class:`~multiway_speech.vibevoice_asr.model.VibeVoiceAsr` has it."""
 
     def __init__(self, codec: str | Path) -> None:
@@ -119,7 +119,7 @@ class Features:
         return self._labels[self._of[place]][entry.start : entry.start + entry.frames]
 
 
-def write(path: Path, mixtures: Iterator[Mixture], ears: Ears) -> int:
+def write(path: Path, mixtures: Iterator[Mixture], extractor: FeatureExtractor) -> int:
     """Encode mixtures into a folder; returns the frames. The index, written last, makes it whole."""
     path.mkdir(parents=True, exist_ok=True)
     rows: list[np.ndarray] = []
@@ -128,7 +128,7 @@ def write(path: Path, mixtures: Iterator[Mixture], ears: Ears) -> int:
     start = 0
     for mixture in mixtures:
         with torch.autocast("cpu", torch.bfloat16):
-            frames_FD = ears(mixture.waveform)
+            frames_FD = extractor(mixture.waveform)
         rows.append(frames_FD.numpy().astype(np.float16))
         labels.append(label_columns(mixture, len(frames_FD)))
         entries.append(
@@ -164,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     pool = Pool(corpora.load(options.corpus), options.part)
-    ears = Ears(options.codec).eval()
+    extractor = FeatureExtractor(options.codec).eval()
     for part in range(options.parts):
         path = options.out / str(part)
         if (path / "index.jsonl").is_file():
@@ -173,9 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             make_mixture(pool, np.random.default_rng((options.seed, part, number)))
             for number in range(options.count)
         )
-        frames = write(path, mixtures, ears)
+        frames = write(path, mixtures, extractor)
         print(
-            f"{path}: {options.count} conversations, {frames / ears.config.frame_rate / 60:.1f} min",
+            f"{path}: {options.count} conversations, {frames / extractor.config.frame_rate / 60:.1f} min",
             flush=True,
         )
 

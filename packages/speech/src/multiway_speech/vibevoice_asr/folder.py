@@ -22,17 +22,17 @@ from multiway_core.training import load_ema_into
 from multiway_speech.speech_tokenizer import folder as tokenizers
 from multiway_speech.text_tokenizer import TOKENIZER_FILE
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
-from multiway_speech.vibevoice_asr.objective import Listener
+from multiway_speech.vibevoice_asr.objective import AsrTrainingModel
 from multiway_speech.vibevoice_asr.speaker_encoder import SpeakerEncoder, load_encoder
 from multiway_speech.vibevoice_asr.train import TINY
-from multiway_speech.vibevoice_asr.whisper_encoder import WhisperConfig
-from multiway_speech.vibevoice_asr.whisper_reader import WhisperReader
-from multiway_speech.vibevoice_asr.whisper_weights import (
+from multiway_speech.vibevoice_asr.whisper import Whisper
+from multiway_speech.vibevoice_asr.whisper_checkpoint import (
     PIECES_FILE,
     common_tokens,
     load_whisper,
     save_pieces,
 )
+from multiway_speech.vibevoice_asr.whisper_encoder import WhisperConfig
 
 
 def save(model: VibeVoiceAsr, folder: Path, *, dtype: torch.dtype | None = None) -> None:
@@ -40,20 +40,20 @@ def save(model: VibeVoiceAsr, folder: Path, *, dtype: torch.dtype | None = None)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.save(model, folder, dtype=dtype, max_shard_bytes=tokenizers.MAX_FILE_BYTES)
     config.save(model.config, folder / CONFIG_FILE)
-    if isinstance(model.semantic, WhisperReader):
+    if isinstance(model.semantic, Whisper):
         save_pieces(model.semantic.pieces, folder / PIECES_FILE)
 
 
-def put_together(run: Path, codec: str, reader: WhisperReader, speaker: SpeakerEncoder) -> VibeVoiceAsr:
+def assemble(run: Path, codec: str, reader: Whisper, speaker: SpeakerEncoder) -> VibeVoiceAsr:
     """A training run's averaged decoder, the codec's encoder, Whisper, a speaker encoder. Raises CheckpointError."""
-    listener = Listener(TINY)
-    load_ema_into(listener, run)
+    trained = AsrTrainingModel(TINY)
+    load_ema_into(trained, run)
     model = VibeVoiceAsr(replace(TINY, whisper=reader.config, speaker=speaker.config))
     model.acoustic = tokenizers.load(codec).encoder
     model.semantic = reader
-    model.acoustic_connector = listener.acoustic_connector
-    model.semantic_connector = listener.semantic_connector
-    model.language_model = listener.language_model
+    model.acoustic_connector = trained.acoustic_connector
+    model.semantic_connector = trained.semantic_connector
+    model.language_model = trained.language_model
     model.speaker = speaker
     return model.eval()
 
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     texts = [json.loads(line)["text"] for line in options.phones.read_text("utf-8").splitlines()]
     kept = common_tokens(options.whisper, texts, WhisperConfig().vocab_size - 3)
     whisper, speaker = load_whisper(options.whisper, kept), load_encoder(options.speakers)
-    model = put_together(options.run, options.codec, whisper, speaker)
+    model = assemble(options.run, options.codec, whisper, speaker)
     save(model, options.out, dtype=torch.bfloat16)
     (options.out / TOKENIZER_FILE).write_bytes((options.run / TOKENIZER_FILE).read_bytes())
 

@@ -66,7 +66,7 @@ class Turn:
 
 
 class Speakers(Protocol):
-    """Who can take part in a conversation, and what is worth telling beforehand."""
+    """Who can take part in a conversation, and what is worth discriminator_loss beforehand."""
 
     chances: np.ndarray
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from multiway_speech.language_model import Connector, LanguageModel
 from multiway_speech.speech_tokenizer.model import new_encoder
 from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
-from multiway_speech.vibevoice_asr.heard_words import WordConnector
 from multiway_speech.vibevoice_asr.speaker_encoder import SpeakerEncoder, VoiceColumns
-from multiway_speech.vibevoice_asr.whisper_reader import WhisperReader, WhisperStream, Word
+from multiway_speech.vibevoice_asr.whisper import Whisper, WhisperStream, Word
+from multiway_speech.vibevoice_asr.word_tokens import WordConnector
 
 
 class VibeVoiceAsr(nn.Module):
@@ -29,7 +29,7 @@ class VibeVoiceAsr(nn.Module):
         super().__init__()
         self.config = config
         self.acoustic = new_encoder(config.acoustic)
-        self.semantic = WhisperReader(config.whisper) if config.whisper else new_encoder(config.semantic)
+        self.semantic = Whisper(config.whisper) if config.whisper else new_encoder(config.semantic)
         size = config.text.hidden_size
         self.acoustic_connector = Connector(config.acoustic.latent_size * config.stacked, size)
         self.semantic_connector = (
@@ -61,7 +61,7 @@ class VibeVoiceAsr(nn.Module):
         acoustic: list[Tensor] = []
         semantic: list[Tensor] = []
         state: StreamState | None = None
-        whisper = WhisperStream(self.semantic, context) if isinstance(self.semantic, WhisperReader) else None
+        whisper = WhisperStream(self.semantic, context) if isinstance(self.semantic, Whisper) else None
         samples = 0
         for piece_B1T in pieces:
             state = state or StreamState(len(piece_B1T))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from multiway_speech.language_model import Connector, LanguageModel
 from multiway_speech.vibevoice_asr.causal_attention import causal_attention
 from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
-from multiway_speech.vibevoice_asr.heard_words import WordConnector
+from multiway_speech.vibevoice_asr.word_tokens import WordConnector
 
 IGNORED = -100
 SPEAKERS = 4
@@ -52,7 +52,7 @@ class Batch:
     """Where the next token of the answer can be read: a place in the sequence, else :data:`IGNORED`."""
 
 
-class Listener(nn.Module):
+class AsrTrainingModel(nn.Module):
     """The decoder with its connectors, and the heads that only training has."""
 
     def __init__(self, config: VibeVoiceAsrConfig) -> None:
@@ -157,7 +157,7 @@ class AsrObjective:
     look_weight: float = 0.5
 
     def __call__(self, model: nn.Module, batch: Batch) -> Loss:
-        assert isinstance(model, Listener)
+        assert isinstance(model, AsrTrainingModel)
         frames_NE = model.hear(batch.frames_ND.float(), batch.words_NK)
         middle_BTE, top_BTE, missed = model.states(batch, frames_NE)
         answered_BT = batch.answer_BT != IGNORED
@@ -178,7 +178,7 @@ class AsrObjective:
         rows = len(batch.tokens_BT)
         return Loss(total * rows, rows, metrics, samples=rows)
 
-    def _time(self, model: Listener, hints_NE: Tensor, lengths_B: Tensor) -> Tensor:
+    def _time(self, model: AsrTrainingModel, hints_NE: Tensor, lengths_B: Tensor) -> Tensor:
         time_N = torch.cat([torch.arange(int(length)) for length in lengths_B]).to(hints_NE.device)
         time_N = time_N * POSITION_SECONDS + 1e-3
         second_N = time_N.long()

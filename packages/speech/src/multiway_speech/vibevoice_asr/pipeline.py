@@ -20,15 +20,15 @@ from multiway_speech.audio import Loudness, Sound, SoundFile, measure
 from multiway_speech.result import Segment, Transcript
 from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice_asr import checkpoint
-from multiway_speech.vibevoice_asr.copied_words import CopiedWords, sentences_of
-from multiway_speech.vibevoice_asr.heard_words import HeardWords
-from multiway_speech.vibevoice_asr.loop_guard import find_loop
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
 from multiway_speech.vibevoice_asr.output import SegmentReader
 from multiway_speech.vibevoice_asr.prompt import MAX_CONTEXT, write_prompt
+from multiway_speech.vibevoice_asr.repetition import find_repetition
+from multiway_speech.vibevoice_asr.speaker_clustering import BREATH_SECONDS, Embeddings, SpeakerClusters
 from multiway_speech.vibevoice_asr.speaker_encoder import VoiceColumns
-from multiway_speech.vibevoice_asr.speaker_voices import BREATH_SECONDS, Embeddings, Voices
-from multiway_speech.vibevoice_asr.whisper_reader import Word
+from multiway_speech.vibevoice_asr.transcript_correction import TranscriptCorrector, sentences_of
+from multiway_speech.vibevoice_asr.whisper import Word
+from multiway_speech.vibevoice_asr.word_tokens import WordTokens
 
 TOKENIZER = "Qwen/Qwen2.5-7B"
 """Where the original files, which come without tokenizer files, have their vocabulary from."""
@@ -136,7 +136,7 @@ class AsrPipeline:
 
         def place(recognized: Sequence[Word], positions: int) -> Tensor:
             words.extend(recognized)
-            heard = HeardWords(self.tokenizer, positions, config.tokens.eos)
+            heard = WordTokens(self.tokenizer, positions, config.tokens.eos)
             heard.add_all(recognized)
             return torch.from_numpy(heard.ids_NK)
 
@@ -214,7 +214,7 @@ class AsrPipeline:
 
     @staticmethod
     def _loop_start(reader: SegmentReader) -> int:
-        place = find_loop(reader.text)
+        place = find_repetition(reader.text)
         return len(reader.text) if place is None else place
 
     def _continue(
@@ -235,7 +235,7 @@ class AsrPipeline:
         for event in steps:
             if bool(event.active_B[0]):
                 yield from reader.feed(text.add(int(event.tokens_B[0])))
-                if event.step % 16 == 15 and find_loop(reader.text) is not None:
+                if event.step % 16 == 15 and find_repetition(reader.text) is not None:
                     steps.close()
                     return "loop"
             if 0 in event.stopped:
@@ -248,17 +248,17 @@ class AsrPipeline:
 class _Corrections:
     """What a small model's segments go through, in their order: words by those recognized, speakers by voice."""
 
-    voices: Voices | None
-    copied: CopiedWords | None
+    voices: SpeakerClusters | None
+    copied: TranscriptCorrector | None
 
     def __call__(self, segment: Segment) -> Segment:
         segment = self.copied.checked(segment) if self.copied else segment
-        return self.voices.named(segment) if self.voices else segment
+        return self.voices.assign(segment) if self.voices else segment
 
     def rest(self, segments: Sequence[Segment]) -> list[Segment]:
         """What was recognized behind the last of the segments."""
         left = self.copied.rest(segments) if self.copied else []
-        return [self.voices.named(segment) if self.voices else segment for segment in left]
+        return [self.voices.assign(segment) if self.voices else segment for segment in left]
 
 
 def _corrections(embeddings: Embeddings | None, words: Sequence[Word], context: str) -> _Corrections:
@@ -266,7 +266,8 @@ def _corrections(embeddings: Embeddings | None, words: Sequence[Word], context: 
         (said[0].start, max(word.end for word in said)) for said in sentences_of(words, BREATH_SECONDS)
     ]
     return _Corrections(
-        Voices(embeddings, stretches) if embeddings else None, CopiedWords(words, context) if words else None
+        SpeakerClusters(embeddings, stretches) if embeddings else None,
+        TranscriptCorrector(words, context) if words else None,
     )
 
 

@@ -25,11 +25,11 @@ from multiway_speech.language_model import LanguageModelConfig
 from multiway_speech.speech_tokenizer.config import TINY_25HZ
 from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice_asr import corpus as corpora
-from multiway_speech.vibevoice_asr.batches import Conversations, Source
+from multiway_speech.vibevoice_asr.batches import ConversationBatches, Source
 from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
 from multiway_speech.vibevoice_asr.features import FRAMES, Features
-from multiway_speech.vibevoice_asr.objective import AsrObjective, Listener
-from multiway_speech.vibevoice_asr.pseudo import PseudoFeatures, TextSpeakers
+from multiway_speech.vibevoice_asr.objective import AsrObjective, AsrTrainingModel
+from multiway_speech.vibevoice_asr.pseudo_features import PseudoFeatures, TextSpeakers
 from multiway_speech.vibevoice_asr.speaker_encoder import SpeakerEncoderConfig
 from multiway_speech.vibevoice_asr.vocabulary import FIXED, TOKENS, save_tokenizer, train_tokenizer
 from multiway_speech.vibevoice_asr.whisper_encoder import WhisperConfig
@@ -63,7 +63,7 @@ def tokenizer_of(output: Path, phones: Path) -> TextTokenizer:
     return TextTokenizer.from_folder(output)
 
 
-def load_start(model: Listener, run: Path) -> None:
+def load_start(model: AsrTrainingModel, run: Path) -> None:
     """Copy what fits of a run's averaged weights."""
     folder = checkpoints.checkpoints_in(run)[-1]
     found = load_file(folder / "ema" / "model.safetensors")
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         made_up = PseudoFeatures(speakers, real, options.pseudo_count, options.seed)
         sources.append((made_up, options.pseudo))
     torch.manual_seed(options.seed)
-    model = Listener(TINY)
+    model = AsrTrainingModel(TINY)
     if options.start:
         load_start(model, options.start)
     config = TrainConfig(
@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         log_every=25,
         seed=options.seed,
     )
-    batches = Conversations(sources, tokenizer, TINY.tokens, size=options.size, seed=options.seed)
+    batches = ConversationBatches(sources, tokenizer, TINY.tokens, size=options.size, seed=options.seed)
     trainer = Trainer(
         model, AsrObjective(speaker_weight=options.speaker_weight), batches, config, options.output
     )

@@ -21,7 +21,7 @@ from multiway_core.errors import InputError
 from multiway_core.generation import StaticKVCache
 from torch import Tensor
 
-from multiway_speech.vibevoice.generation import SpeakingConfig
+from multiway_speech.vibevoice.generation import SpeechGenerationConfig
 from multiway_speech.vibevoice_realtime.model import VibeVoiceRealtime
 from multiway_speech.vibevoice_realtime.voices import RealtimeVoice
 
@@ -37,7 +37,7 @@ class RealtimeStep:
 class RealtimeGenerator:
     """Speaks one text at a time. ``config.max_frames`` counts frames of sound."""
 
-    def __init__(self, model: VibeVoiceRealtime, config: SpeakingConfig) -> None:
+    def __init__(self, model: VibeVoiceRealtime, config: SpeechGenerationConfig) -> None:
         self.model = model
         self.config = config
         self.solver = DiffusionSolver(

@@ -13,7 +13,7 @@ from multiway_core import hub
 from multiway_core.errors import InputError
 
 from multiway_speech.text_tokenizer import TextTokenizer
-from multiway_speech.vibevoice.generation import SpeakingConfig
+from multiway_speech.vibevoice.generation import SpeechGenerationConfig
 from multiway_speech.vibevoice.pipeline import SpeechPiece
 from multiway_speech.vibevoice_realtime import checkpoint
 from multiway_speech.vibevoice_realtime.generation import RealtimeGenerator
@@ -27,7 +27,7 @@ VOICE_FOLDER = "voices"
 
 @dataclass(frozen=True)
 class RealtimeOptions:
-    """How to speak; see :class:`~multiway_speech.vibevoice.generation.SpeakingConfig`. The makers' own values."""
+    """Options of synthesis, of :class:`~..vibevoice.generation.SpeechGenerationConfig`; defaults are the authors'."""
 
     guidance: float = 1.5
     diffusion_steps: int = 5
@@ -132,7 +132,7 @@ class RealtimePipeline:
     def _stream(
         self, tokens: Iterator[int], voice: RealtimeVoice, options: RealtimeOptions
     ) -> Iterator[SpeechPiece | RealtimeSpeech]:
-        config = SpeakingConfig(
+        config = SpeechGenerationConfig(
             max_frames=self.model.config.text.max_positions,
             guidance=options.guidance,
             diffusion_steps=options.diffusion_steps,

@@ -15,17 +15,17 @@ from multiway_speech.language_model import LanguageModelConfig
 from multiway_speech.speech_tokenizer.config import SpectrumConfig, SpeechTokenizerConfig
 from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
-from multiway_speech.vibevoice_asr.heard_words import HeardWords
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
 from multiway_speech.vibevoice_asr.vocabulary import train_tokenizer
-from multiway_speech.vibevoice_asr.whisper_encoder import WhisperConfig, WhisperEncoder, log_mel
-from multiway_speech.vibevoice_asr.whisper_reader import WhisperReader, WhisperStream, Word, align
-from multiway_speech.vibevoice_asr.whisper_weights import (
+from multiway_speech.vibevoice_asr.whisper import Whisper, WhisperStream, Word, align
+from multiway_speech.vibevoice_asr.whisper_checkpoint import (
     common_tokens,
     load_whisper,
     read_pieces,
     save_pieces,
 )
+from multiway_speech.vibevoice_asr.whisper_encoder import WhisperConfig, WhisperEncoder, log_mel
+from multiway_speech.vibevoice_asr.word_tokens import WordTokens
 
 SMALL = WhisperConfig(
     hidden_size=32,
@@ -38,9 +38,9 @@ SMALL = WhisperConfig(
 )
 
 
-def small_reader() -> WhisperReader:
+def small_reader() -> Whisper:
     torch.manual_seed(0)
-    reader = WhisperReader(SMALL).eval()
+    reader = Whisper(SMALL).eval()
     for parameter in (reader.encoder.positions, reader.text_positions):
         torch.nn.init.normal_(parameter, std=0.3)
     reader.pieces = (b"", b"", b"", *(f" w{number}".encode() for number in range(17)))
@@ -239,7 +239,7 @@ def test_times_do_not_know_of_the_silence_before(monkeypatch) -> None:
 
 def test_words_stand_where_they_are_said() -> None:
     tokenizer = TextTokenizer(train_tokenizer(["We met at the station. No."] * 3, 290))
-    heard = HeardWords(tokenizer, 50, none=0)
+    heard = WordTokens(tokenizer, 50, none=0)
     heard.add_all([Word("We", 0.4, 0.6), Word("met.", 0.6, 1.0), Word("No", 1.0, 1.1), Word("no", 1.1, 1.2)])
     written = [int(piece) for piece in heard.ids_NK[:, 0] if piece]
     assert tokenizer.decode(written) == "We met.No no"

@@ -13,14 +13,14 @@ from multiway_core.errors import InputError
 from multiway_tts.voice_check import check_recording
 
 if TYPE_CHECKING:
-    from multiway_tts.model import Speaker
+    from multiway_tts.model import Synthesizer
 
 VOICE_SUFFIXES = (".safetensors", ".pt")
 Source = Literal["model", "file", "recording", "chosen by the model"]
 
 
 @dataclass(frozen=True)
-class Part:
+class SpeakerVoice:
     """One speaker of the script and the voice that is given to it.
 
     Attributes:
@@ -39,10 +39,10 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Cast:
+class VoiceAssignment:
     """All parts, and the voices by speaker; no voices where the model chooses them itself."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[SpeakerVoice, ...]
     voices: Mapping[str, Any]
     remarks: tuple[str, ...] = ()
 
@@ -69,27 +69,29 @@ def read_assignments(given: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def names_in_scripts(speaker: Speaker, given: Mapping[str, str]) -> tuple[str, ...]:
+def names_in_scripts(synthesizer: Synthesizer, given: Mapping[str, str]) -> tuple[str, ...]:
     """The names that may begin a turn beside ``Speaker N``."""
     named = [name for name in given if not name.startswith("Speaker ")]
-    return tuple(dict.fromkeys([*named, *speaker.voices()]))
+    return tuple(dict.fromkeys([*named, *synthesizer.voices()]))
 
 
-def cast(speaker: Speaker, names: Sequence[str], given: Mapping[str, str], *, consent: bool = False) -> Cast:
+def assign_voices(
+    synthesizer: Synthesizer, names: Sequence[str], given: Mapping[str, str], *, consent: bool = False
+) -> VoiceAssignment:
     """Voices for all ``names`` of a script: as given, else of the name itself, else the model's in order.
 
     Raises InputError: an assignment to nobody, an unknown voice, a recording without consent or that holds no voice,
     more speakers than voices; CheckpointError: a bad voice file.
     """
-    known = speaker.voices()
+    known = synthesizer.voices()
     nobody = [name for name in given if name not in names]
     if nobody:
         raise InputError(f"--voice {nobody[0]}=...: the script's speakers are: {', '.join(names)}")
     chosen = {name: given.get(name) or (name if name in known else None) for name in names}
     free = [voice for voice in known if voice not in chosen.values()]
     if not known and not any(chosen.values()):
-        return Cast(tuple(Part(name, "", "chosen by the model") for name in names), {})
-    parts: list[Part] = []
+        return VoiceAssignment(tuple(SpeakerVoice(name, "", "chosen by the model") for name in names), {})
+    parts: list[SpeakerVoice] = []
     voices: dict[str, Any] = {}
     remarks: list[str] = []
     for name, wanted in chosen.items():
@@ -98,53 +100,55 @@ def cast(speaker: Speaker, names: Sequence[str], given: Mapping[str, str], *, co
                 has = f"the model has {len(known)}" if known else "the model has none of its own"
                 raise InputError(f"{name} has no voice: {has}; give one: --voice {_short(name)}=FILE")
             wanted = free.pop(0)
-        part, voice, remark = _voice(speaker, name, wanted, consent)
+        part, voice, remark = _voice(synthesizer, name, wanted, consent)
         parts.append(part)
         voices[name] = voice
         remarks += [remark] if remark else []
-    return Cast(tuple(parts), voices, tuple(remarks))
+    return VoiceAssignment(tuple(parts), voices, tuple(remarks))
 
 
-def _voice(speaker: Speaker, name: str, wanted: str, consent: bool) -> tuple[Part, Any, str | None]:
-    if wanted in speaker.voices():
-        return Part(name, wanted, "model"), speaker.voice(wanted), None
+def _voice(
+    synthesizer: Synthesizer, name: str, wanted: str, consent: bool
+) -> tuple[SpeakerVoice, Any, str | None]:
+    if wanted in synthesizer.voices():
+        return SpeakerVoice(name, wanted, "model"), synthesizer.voice(wanted), None
     path = Path(wanted)
     if not _is_file(path):
-        known = ", ".join(speaker.voices()) or "none"
+        known = ", ".join(synthesizer.voices()) or "none"
         raise InputError(f"no voice {wanted!r}: no such file, and the model's own voices are: {known}")
     if path.suffix.lower() in VOICE_SUFFIXES:
-        return Part(name, path.name, "file", sha256_of(path)), voice_file(speaker, path), None
+        return SpeakerVoice(name, path.name, "file", sha256_of(path)), voice_file(synthesizer, path), None
     require_consent(path.name, consent)
-    voice, remark = voice_of_recording(speaker, path.stem, path)
-    return Part(name, path.name, "recording", sha256_of(path), True), voice, remark
+    voice, remark = voice_of_recording(synthesizer, path.stem, path)
+    return SpeakerVoice(name, path.name, "recording", sha256_of(path), True), voice, remark
 
 
-def voice_of_recording(speaker: Speaker, name: str, path: Path) -> tuple[Any, str | None]:
+def voice_of_recording(synthesizer: Synthesizer, name: str, path: Path) -> tuple[Any, str | None]:
     """The voice in a recording, and a remark if it may not be what it should. Raises InputError."""
-    from multiway_tts.realtime import RealtimeSpeaker
+    from multiway_tts.realtime import RealtimeSynthesizer
 
-    if not isinstance(speaker, RealtimeSpeaker):
+    if not isinstance(synthesizer, RealtimeSynthesizer):
         remark = check_recording(path)
     else:
         remark = None  # it takes none, and says so
-    return speaker.voice(name, path), remark
+    return synthesizer.voice(name, path), remark
 
 
-def voice_file(speaker: Speaker, path: Path) -> Any:
+def voice_file(synthesizer: Synthesizer, path: Path) -> Any:
     """A voice that was encoded before. Raises CheckpointError, InputError."""
-    from multiway_tts.realtime import RealtimeSpeaker
+    from multiway_tts.realtime import RealtimeSynthesizer
 
-    if isinstance(speaker, RealtimeSpeaker):
-        return speaker.pipeline.voice(path)
+    if isinstance(synthesizer, RealtimeSynthesizer):
+        return synthesizer.pipeline.voice(path)
     from multiway_speech.vibevoice.pipeline import TtsPipeline
     from multiway_speech.vibevoice.voices import Voice
 
-    assert isinstance(speaker, TtsPipeline)
+    assert isinstance(synthesizer, TtsPipeline)
     if path.suffix.lower() == ".pt":
         raise InputError(
             f"{path}: .pt voices are of VibeVoice-Realtime; this model takes recordings or .safetensors"
         )
-    return Voice.load(path, speaker.model.config.acoustic.latent_size)
+    return Voice.load(path, synthesizer.model.config.acoustic.latent_size)
 
 
 def require_consent(name: str, consent: bool) -> None:

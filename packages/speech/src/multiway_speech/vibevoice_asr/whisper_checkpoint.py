@@ -21,8 +21,8 @@ from multiway_core.errors import CheckpointError
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from multiway_speech.vibevoice_asr.whisper import Whisper
 from multiway_speech.vibevoice_asr.whisper_encoder import WhisperConfig
-from multiway_speech.vibevoice_asr.whisper_reader import WhisperReader
 
 PIECES_FILE = "whisper-pieces.json"
 END, START, PROMPT_START, NO_TIMES = 50_256, 50_257, 50_360, 50_362
@@ -70,14 +70,14 @@ _REST = {
 }
 
 
-def load_whisper(folder: Path, kept: Sequence[int], config: WhisperConfig | None = None) -> WhisperReader:
+def load_whisper(folder: Path, kept: Sequence[int], config: WhisperConfig | None = None) -> Whisper:
     """The English model in a folder, float32, in evaluation mode, with the tokens ``kept`` behind the control tokens.
 
     Raises CheckpointError.
     """
     path = folder / "model.bin"
     config = replace(config or WhisperConfig(), vocab_size=3 + len(kept))
-    reader = WhisperReader(config)
+    reader = Whisper(config)
     names = {f"encoder/{theirs}": f"encoder.{ours}" for theirs, ours in _REST.items()}
     names |= _DECODER
     for layer in range(config.num_layers):

@@ -92,7 +92,7 @@ class WhisperDecoderLayer(nn.Module):
         return x_TC.unflatten(-1, (self.num_heads, -1)).transpose(0, 1)
 
 
-class WhisperReader(nn.Module):
+class Whisper(nn.Module):
     """Encoder and decoder. Of the vocabulary it has a part, in any order, behind three control tokens.
 
     ``pieces`` holds the bytes of each token; it is set by whoever loads the model (:func:`read_pieces`).
@@ -224,7 +224,7 @@ class WhisperStream:
     ``context``: names and terms that may be said, or any text that could stand before the transcript.
     """
 
-    def __init__(self, reader: WhisperReader, context: str = "") -> None:
+    def __init__(self, reader: Whisper, context: str = "") -> None:
         self.reader = reader
         self._prompt = reader.prompt(context)
         self._window = reader.config.positions * COLUMN_SAMPLES

@@ -19,7 +19,7 @@ CONTEXTS_FILE = "contexts.json"
 
 
 @dataclass(frozen=True)
-class Account:
+class Annotation:
     """What a file tells of one recording.
 
     Attributes:
@@ -41,13 +41,13 @@ class Account:
     terms: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, transcript: Transcript, name: str) -> Account:
+    def of(cls, transcript: Transcript, name: str) -> Annotation:
         """A transcript's."""
         segments = transcript.segments
         return cls(name, segments, segments, transcript.language, transcript.duration)
 
 
-def read_accounts(path: Path) -> dict[str, Account]:
+def read_annotations(path: Path) -> dict[str, Annotation]:
     """All recordings that a file, or the files of a folder, tell of, in order of their names.
 
     ``.json`` (schema multiway.asr/1), ``.stm``, ``.jsonl`` (rows ``{"audio", "text"}``), ``.txt`` (the words of the
@@ -65,38 +65,38 @@ def read_accounts(path: Path) -> dict[str, Account]:
             )
     else:
         raise InputError(f"{path}: no such file or folder")
-    found: dict[str, Account] = {}
+    found: dict[str, Annotation] = {}
     for suffix, reader in _READERS.items():
         for file in files:
-            for account in reader(file) if file.suffix == suffix else ():
-                _add(found, account, file)
+            for annotation in reader(file) if file.suffix == suffix else ():
+                _add(found, annotation, file)
     if not found:
         raise InputError(f"{path}: no transcript in it ({', '.join(_READERS)})")
     return dict(sorted(found.items()))
 
 
-def _add(found: dict[str, Account], account: Account, file: Path) -> None:
-    known = found.get(account.name)
+def _add(found: dict[str, Annotation], annotation: Annotation, file: Path) -> None:
+    known = found.get(annotation.name)
     if known is None:
-        found[account.name] = account
-    elif account.words is None and known.turns is None:
-        found[account.name] = replace(known, turns=account.turns)
-    elif account.words is None and known.words is None:
-        raise DataError(f"{file}: {account.name} has turns in another file too")
+        found[annotation.name] = annotation
+    elif annotation.words is None and known.turns is None:
+        found[annotation.name] = replace(known, turns=annotation.turns)
+    elif annotation.words is None and known.words is None:
+        raise DataError(f"{file}: {annotation.name} has turns in another file too")
     elif file.suffix == ".json":
-        raise DataError(f"{file}: there is another transcript of {account.name}")
+        raise DataError(f"{file}: there is another transcript of {annotation.name}")
 
 
-def _json(file: Path) -> Iterator[Account]:
+def _json(file: Path) -> Iterator[Annotation]:
     data = read_json(file)
     if isinstance(data, dict) and data.get("schema") == SCHEMA:  # others, such as reports, are passed over
         try:
-            yield Account.of(Transcript.from_json(data, where=str(file)), file.stem)
+            yield Annotation.of(Transcript.from_json(data, where=str(file)), file.stem)
         except ConfigError as error:
             raise DataError(str(error)) from error
 
 
-def _jsonl(file: Path) -> Iterator[Account]:
+def _jsonl(file: Path) -> Iterator[Annotation]:
     for where, line in _lines(file):
         try:
             row = json.loads(line)
@@ -104,14 +104,14 @@ def _jsonl(file: Path) -> Iterator[Account]:
             raise DataError(f"{where}: not JSON") from error
         audio = file.parent / get(row, "audio", str, where)
         language = get(row, "language", str, where) if "language" in row else None
-        yield Account(audio.stem, _plain(get(row, "text", str, where)), None, language, audio=audio)
+        yield Annotation(audio.stem, _plain(get(row, "text", str, where)), None, language, audio=audio)
 
 
-def _txt(file: Path) -> Iterator[Account]:
-    yield Account(file.stem, _plain(read_text(file)), None)
+def _txt(file: Path) -> Iterator[Annotation]:
+    yield Annotation(file.stem, _plain(read_text(file)), None)
 
 
-def _stm(file: Path) -> Iterator[Account]:
+def _stm(file: Path) -> Iterator[Annotation]:
     def parse(fields: list[str], where: str) -> tuple[str, str, float, float, str] | None:
         if fields[0].startswith(";;"):
             return None
@@ -125,10 +125,10 @@ def _stm(file: Path) -> Iterator[Account]:
         return None if text == "IGNORE_TIME_SEGMENT_IN_SCORING" else (fields[0], fields[2], start, end, text)
 
     for name, segments in _sessions(file, parse).items():
-        yield Account(name, segments, segments)
+        yield Annotation(name, segments, segments)
 
 
-def _rttm(file: Path) -> Iterator[Account]:
+def _rttm(file: Path) -> Iterator[Annotation]:
     def parse(fields: list[str], where: str) -> tuple[str, str, float, float, str] | None:
         if fields[0] != "SPEAKER":
             return None
@@ -140,10 +140,10 @@ def _rttm(file: Path) -> Iterator[Account]:
         return fields[1], fields[7], start, start + number(fields[4], where), ""
 
     for name, segments in _sessions(file, parse).items():
-        yield Account(name, None, segments)
+        yield Annotation(name, None, segments)
 
 
-_READERS: dict[str, Callable[[Path], Iterator[Account]]] = {
+_READERS: dict[str, Callable[[Path], Iterator[Annotation]]] = {
     ".json": _json,
     ".stm": _stm,
     ".jsonl": _jsonl,

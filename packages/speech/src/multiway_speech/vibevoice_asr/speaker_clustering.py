@@ -48,7 +48,7 @@ class Embeddings:
         return self._made[first, last]
 
 
-class Voices:
+class SpeakerClusters:
     """The voices of one recording, numbered as their segments come."""
 
     def __init__(self, embeddings: Embeddings, stretches: Sequence[tuple[float, float]] = ()) -> None:
@@ -60,10 +60,10 @@ class Voices:
         if stretches:
             embeddings_SE = np.stack([embeddings(*stretch) for stretch in stretches])
             seconds_S = np.array([_weight(*stretch) for stretch in stretches])
-            for group in grouped(embeddings_SE, seconds_S):
+            for group in cluster_embeddings(embeddings_SE, seconds_S):
                 self._sums.append(seconds_S[group] @ embeddings_SE[group])
 
-    def named(self, segment: Segment) -> Segment:
+    def assign(self, segment: Segment) -> Segment:
         """The segment with its speaker's number; where nobody speaks it stays as it is."""
         if segment.speaker is None:
             return segment
@@ -83,7 +83,7 @@ def near(seconds: float | np.ndarray) -> np.ndarray:
     return np.asarray(np.interp(seconds, NEAR_SECONDS, NEAR))
 
 
-def grouped(embeddings_SE: np.ndarray, seconds_S: np.ndarray) -> list[list[int]]:
+def cluster_embeddings(embeddings_SE: np.ndarray, seconds_S: np.ndarray) -> list[list[int]]:
     """Stretches of one voice each: the most alike are joined while they are near, in the mean weighted by time."""
     nearness_SS = embeddings_SE @ embeddings_SE.T - near(np.minimum.outer(seconds_S, seconds_S))
     weights_SS = np.outer(seconds_S, seconds_S)

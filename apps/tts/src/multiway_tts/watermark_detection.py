@@ -21,7 +21,7 @@ LEAST_SECONDS = 6.0
 
 
 @dataclass(frozen=True)
-class Judged:
+class Detection:
     """A stretch of a recording: start and end in seconds, and how clearly it bears the mark."""
 
     start: float
@@ -34,18 +34,18 @@ class Judged:
         return self.score >= THRESHOLD
 
 
-def look_for_mark(path: Path, key: str) -> list[Judged]:
+def detect_watermark(path: Path, key: str) -> list[Detection]:
     """All stretches of a sound or video file, in constant memory. Raises InputError: not readable."""
-    found: list[Judged] = []
+    found: list[Detection] = []
     start = 0.0
     for samples in SoundFile(path).pieces(RATE, WINDOW_SECONDS):
         seconds = len(samples) / RATE
-        found.append(Judged(start, start + seconds, detect(samples, RATE, key)))
+        found.append(Detection(start, start + seconds, detect(samples, RATE, key)))
         start += seconds
     return found
 
 
-def as_json(path: Path, found: list[Judged]) -> dict[str, Any]:
+def as_json(path: Path, found: list[Detection]) -> dict[str, Any]:
     """The result of a file."""
     return {
         "file": path.name,
@@ -59,7 +59,7 @@ def as_json(path: Path, found: list[Judged]) -> dict[str, Any]:
     }
 
 
-def as_line(path: Path, found: list[Judged]) -> str:
+def as_line(path: Path, found: list[Detection]) -> str:
     """The same for people."""
     best = max(part.score for part in found)
     marked = [part for part in found if part.marked]

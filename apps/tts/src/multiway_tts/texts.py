@@ -14,7 +14,7 @@ SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
 
 
 @dataclass(frozen=True)
-class Item:
+class TextItem:
     """One text.
 
     Attributes:
@@ -30,7 +30,7 @@ class Item:
     file: str | None = None
 
 
-def read_texts(path: Path) -> list[Item]:
+def read_texts(path: Path) -> list[TextItem]:
     """Raises InputError (no texts, no such file), DataError with the line of a bad row."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -39,13 +39,13 @@ def read_texts(path: Path) -> list[Item]:
     if path.suffix.lower() in (".jsonl", ".json"):
         items = [_item(line, f"{path}:{number}", index) for index, (number, line) in enumerate(rows, 1)]
     else:
-        items = [Item(f"{index:04}", line.strip()) for index, (_, line) in enumerate(rows, 1)]
+        items = [TextItem(f"{index:04}", line.strip()) for index, (_, line) in enumerate(rows, 1)]
     if not items:
         raise InputError(f"{path}: no texts in it")
     return items
 
 
-def _item(line: str, where: str, index: int) -> Item:
+def _item(line: str, where: str, index: int) -> TextItem:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -58,10 +58,10 @@ def _item(line: str, where: str, index: int) -> Item:
     }
     file = optional.get("file")
     name = optional.get("name") or (Path(file).stem if file else f"{index:04}")
-    return Item(name, text.strip(), optional.get("voice"), file)
+    return TextItem(name, text.strip(), optional.get("voice"), file)
 
 
-def others(items: Sequence[Item], seed: int) -> list[str | None]:
+def shuffled_texts(items: Sequence[TextItem], seed: int) -> list[str | None]:
     """For each item the text of another one, as a control; None where all texts are the same."""
     count = len(items)
     shift = 1 + seed % max(1, count - 1)
@@ -72,7 +72,7 @@ def others(items: Sequence[Item], seed: int) -> list[str | None]:
     return found
 
 
-def recording_of(item: Item, folder: Path) -> Path:
+def recording_of(item: TextItem, folder: Path) -> Path:
     """The item's file in a folder. Raises InputError if there is none."""
     if item.file is not None:
         candidates = [folder / item.file]

@@ -21,7 +21,7 @@ COLUMNS = 1200
 
 
 @dataclass(frozen=True)
-class Shown:
+class Waveform:
     """A recording on the page.
 
     Attributes:
@@ -37,7 +37,7 @@ class Shown:
     audio: str
 
 
-def shown(path: Path, longest: float) -> Shown:
+def read_waveform(path: Path, longest: float) -> Waveform:
     """Decode a recording once. Raises InputError: not readable, or longer than ``longest`` seconds."""
     buffer = io.BytesIO()
     peaks: list[np.ndarray] = []
@@ -59,7 +59,7 @@ def shown(path: Path, longest: float) -> Shown:
     fine = np.concatenate(peaks)
     outline = _peaks(fine, -(-len(fine) // COLUMNS)).clip(0, 1).round(3)
     uri = "data:audio/mpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-    return Shown(path.name, samples / RATE, tuple(outline.tolist()), uri)
+    return Waveform(path.name, samples / RATE, tuple(outline.tolist()), uri)
 
 
 def _peaks(values: np.ndarray, size: int) -> np.ndarray:

@@ -37,7 +37,7 @@ class NextToken(Protocol):
         """Keep these rows, in this order."""
 
 
-class FreeChoice:
+class FreeNextToken:
     """The likeliest of the four control tokens."""
 
     def __init__(self, model: VibeVoice) -> None:
@@ -56,23 +56,23 @@ class FreeChoice:
         pass
 
 
-class AlongScript:
+class ScriptedNextToken:
     """A frame, or what comes next in the row's script, whose end is followed by <end> and <eos>.
 
     The model gives the chance that a phone ends after each frame. It ends at the median: where the chance that it would
     still go on falls under one half. A greedy choice would be late, since a chance under one half adds up too.
     """
 
-    def __init__(self, model: VibeVoice, readings: Sequence[Tensor]) -> None:
-        """``readings``: int64 (T,) ids a row."""
+    def __init__(self, model: VibeVoice, phone_scripts: Sequence[Tensor]) -> None:
+        """``phone_scripts``: int64 (T,) ids a row."""
         self.model = model
         tokens = model.config.tokens
         device = model.language_model.embedding.weight.device
-        self.scripts = [[*reading.tolist(), tokens.end, tokens.eos] for reading in readings]
-        self.inputs = [model.embed_reading(reading[None].to(device))[0] for reading in readings]
-        self.places = [0] * len(readings)
-        self.going_on = [1.0] * len(readings)
-        self.frames = [0] * len(readings)
+        self.scripts = [[*reading.tolist(), tokens.end, tokens.eos] for reading in phone_scripts]
+        self.inputs = [model.embed_phones(reading[None].to(device))[0] for reading in phone_scripts]
+        self.places = [0] * len(phone_scripts)
+        self.going_on = [1.0] * len(phone_scripts)
+        self.frames = [0] * len(phone_scripts)
         self.max_frames = round(MAX_PHONE_SECONDS * model.config.acoustic.frame_rate)
 
     def choose(self, hidden_BE: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ SEGMENT_PERIODS = range(41, 201)
 """Lengths of whole segments, of which only the times differ."""
 
 
-def find_loop(text: str) -> int | None:
+def find_repetition(text: str) -> int | None:
     """Where at the end of ``text`` a loop's second round begins, or None.
 
     A loop is a pattern that fills the end of the text :data:`REPEATS` times.

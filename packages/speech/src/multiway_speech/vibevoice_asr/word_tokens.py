@@ -15,7 +15,7 @@ from multiway_blocks.linear import Linear
 from torch import Tensor, nn
 
 from multiway_speech.text_tokenizer import TextTokenizer
-from multiway_speech.vibevoice_asr.whisper_reader import Word
+from multiway_speech.vibevoice_asr.whisper import Word
 
 POSITION_SECONDS = 0.08
 PAUSE_SECONDS = 0.5
@@ -25,7 +25,7 @@ BEFORE = 2
 """Pieces that stand with each one."""
 
 
-class HeardWords:
+class WordTokens:
     """Pieces of words in the order in which they are added.
 
     Attributes:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from multiway_core.app import find_inputs, is_done, note, plan_outputs, progress_bar, write_stdout
 from multiway_core.errors import InputError, OutputError
 
-from multiway_asr.listener import PROGRAM, SUFFIXES, Hearing, Listener
+from multiway_asr.transcriber import PROGRAM, SUFFIXES, TranscribeOptions, Transcriber
 
 if TYPE_CHECKING:
     from multiway_speech.result import Segment, Transcript
 
-    from multiway_asr.growing import GrowingFiles
+    from multiway_asr.incremental_writer import IncrementalWriter
 
 
 class Format(StrEnum):
@@ -48,8 +48,8 @@ class Job:
 
 def transcribe_all(
     arguments: Sequence[str],
-    listener: Listener,
-    hearing: Hearing,
+    transcriber: Transcriber,
+    options: TranscribeOptions,
     *,
     formats: Sequence[Format],
     output: Path | None,
@@ -95,9 +95,9 @@ def transcribe_all(
     for job in waiting:
         try:
             if printer is not None:
-                _print(job, listener, hearing, printer)
+                _print(job, transcriber, options, printer)
             else:
-                _write(job, listener, hearing)
+                _write(job, transcriber, options)
             done += 1
         except InputError as error:
             failed += 1
@@ -115,27 +115,27 @@ def transcribe_all(
     return 1 if done or skipped else 2
 
 
-def _print(job: Job, listener: Listener, hearing: Hearing, printer: _Printer) -> None:
+def _print(job: Job, transcriber: Transcriber, options: TranscribeOptions, printer: _Printer) -> None:
     printer.begin(job.source)
     # Numbers of speakers that will be merged at the end are not shown before.
-    live = printer.format is Format.TXT and (hearing.max_speakers is None or hearing.window is not None)
-    transcript = _follow(job.source, listener, hearing, on_segment=printer.segment if live else None)
+    live = printer.format is Format.TXT and (options.max_speakers is None or options.window is not None)
+    transcript = _follow(job.source, transcriber, options, on_segment=printer.segment if live else None)
     printer.finish(transcript, shown=live)
 
 
-def _write(job: Job, listener: Listener, hearing: Hearing) -> None:
-    from multiway_asr.growing import GrowingFiles
+def _write(job: Job, transcriber: Transcriber, options: TranscribeOptions) -> None:
+    from multiway_asr.incremental_writer import IncrementalWriter
 
-    files = GrowingFiles(job.outputs, job.source.name, listener.model)
+    files = IncrementalWriter(job.outputs, job.source.name, transcriber.model)
     try:
-        transcript = _follow(job.source, listener, hearing, on_segment=files.add, on_heard=files.heard)
+        transcript = _follow(job.source, transcriber, options, on_segment=files.add, on_heard=files.heard)
         files.finish(transcript)
     except BaseException as error:
         _keep(files, error)
         raise
 
 
-def _keep(files: GrowingFiles, error: BaseException) -> None:
+def _keep(files: IncrementalWriter, error: BaseException) -> None:
     """Something stops the transcription (Ctrl-C, a full disk, a bug): say what there is of it."""
     try:
         kept = files.abandon()
@@ -149,8 +149,8 @@ def _keep(files: GrowingFiles, error: BaseException) -> None:
 
 def _follow(
     path: Path,
-    listener: Listener,
-    hearing: Hearing,
+    transcriber: Transcriber,
+    options: TranscribeOptions,
     *,
     on_segment: OnSegment | None = None,
     on_heard: OnHeard | None = None,
@@ -158,7 +158,7 @@ def _follow(
     """Transcribe one recording with progress and, at the end, a line of facts on standard error."""
     from multiway_speech.result import Transcript
 
-    listener.pipeline()  # loading is no part of the recording's time
+    transcriber.pipeline()  # loading is no part of the recording's time
     started = time.perf_counter()
     with _progress(path.name) as (heard, written):
 
@@ -167,7 +167,7 @@ def _follow(
             if on_heard is not None:
                 on_heard(seconds)
 
-        for event in listener.stream(path, hearing, on_piece):
+        for event in transcriber.stream(path, options, on_piece):
             if isinstance(event, Transcript):
                 transcript = event
             else:

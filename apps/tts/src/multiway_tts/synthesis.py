@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from multiway_tts.casting import Cast
 from multiway_tts.disclaimer import is_disclaimer
 from multiway_tts.model import DEFAULT_KEY
+from multiway_tts.voice_assignment import VoiceAssignment
 
 if TYPE_CHECKING:
     import numpy as np
     from multiway_speech.script import Script, Turn
     from multiway_speech.vibevoice.pipeline import Speech, SpeechOptions
 
-    from multiway_tts.model import Speaker
+    from multiway_tts.model import Synthesizer
 
 
 @dataclass(frozen=True)
@@ -47,25 +47,25 @@ class SpokenTurn:
         return is_disclaimer(self.line)
 
 
-class Performance:
+class Synthesis:
     """Iterate over it once for the sound, float32 pieces (T,) at ``rate``."""
 
     def __init__(
         self,
-        speaker: Speaker,
+        synthesizer: Synthesizer,
         script: Script,
-        cast: Cast,
+        cast: VoiceAssignment,
         options: SpeechOptions,
         *,
         key: str | None = DEFAULT_KEY,
     ) -> None:
         """``key`` of the watermark; None leaves it out. Raises InputError: a speaker without a voice."""
         self.script, self.cast, self.options, self.key = script, cast, options, key
-        self.rate = speaker.sample_rate
-        self.model = speaker.name
+        self.rate = synthesizer.sample_rate
+        self.model = synthesizer.name
         self.speech: Speech | None = None
         self.samples = 0
-        self._source = speaker.stream(script, cast.voices, options)
+        self._source = synthesizer.stream(script, cast.voices, options)
         self._started: float | None = None
         self._ended: float | None = None
 

@@ -160,9 +160,9 @@ def _one_hot(labels_F2: np.ndarray) -> np.ndarray:
 
 def write_phones(texts: Sequence[str], path: Path) -> None:
     """Write a line with ``text`` and ``phones`` for each sentence, through espeak-ng. Raises InputError without it."""
-    from multiway_speech.speech_tokenizer.teachers import Phones
+    from multiway_speech.speech_tokenizer.teachers import Phonemizer
 
-    said = Phones("en-us", tie=False)
+    said = Phonemizer("en-us", tie=False)
     with path.open("w", encoding="utf-8") as lines:
         for text in texts:
             symbols = [symbol for symbol in said(text) if symbol.strip() or symbol == " "]

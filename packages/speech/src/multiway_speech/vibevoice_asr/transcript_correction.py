@@ -11,8 +11,8 @@ from dataclasses import replace
 from difflib import SequenceMatcher
 
 from multiway_speech.result import Segment
-from multiway_speech.vibevoice_asr.heard_words import PAUSE_SECONDS
-from multiway_speech.vibevoice_asr.whisper_reader import Word
+from multiway_speech.vibevoice_asr.whisper import Word
+from multiway_speech.vibevoice_asr.word_tokens import PAUSE_SECONDS
 
 ALIKE = 0.75
 """Share of letters in common from which on a word is taken for a name of the context, spelt wrongly."""
@@ -20,7 +20,7 @@ _SLACK = 0.5
 """Seconds by which a sentence may end beside its segment."""
 
 
-class CopiedWords:
+class TranscriptCorrector:
     """The recognized words of a recording, given to segments in their order."""
 
     def __init__(self, words: Sequence[Word], context: str) -> None:

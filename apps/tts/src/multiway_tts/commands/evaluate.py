@@ -21,15 +21,15 @@ def evaluate(
             help='One text a line, or .jsonl rows {"text": ..., "voice": ..., "file": ...}, all but text optional.',
         ),
     ],
-    judge: Annotated[
+    recognizer: Annotated[
         str | None,
         typer.Option(
-            "--judge",
+            "--recognizer",
             metavar="PATH|NAME",
-            help="Who writes down what is heard: a Whisper model (CTranslate2), or a VibeVoice-ASR model.",
+            help="Transcribes the speech for WER: a Whisper model (CTranslate2), or a VibeVoice-ASR model.",
         ),
     ] = None,
-    language: Annotated[str, typer.Option("--language", help="Of the texts, for the judge.")] = "en",
+    language: Annotated[str, typer.Option("--language", help="Of the texts, for the recognizer.")] = "en",
     reference: Annotated[
         Path | None,
         typer.Option(
@@ -65,15 +65,15 @@ def evaluate(
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Speak texts and measure: word and character errors of a judge, beside the same judge on shuffled texts, speaker
-    similarity, naturalness, speed; with intervals."""
-    from multiway_tts.evaluation import Study, evaluate_texts
-    from multiway_tts.items import read_texts
+    """Speak texts and measure, with intervals: word and character error rates of a recognizer, beside those against
+    shuffled texts, speaker similarity, naturalness, speed."""
+    from multiway_tts.evaluation import EvaluationOptions, evaluate_texts
+    from multiway_tts.texts import read_texts
 
     items = read_texts(texts)[:limit]
-    study = Study(
+    options = EvaluationOptions(
         model=model,
-        judge=judge,
+        recognizer=recognizer,
         language=language,
         reference=reference,
         recordings=recordings,
@@ -88,7 +88,7 @@ def evaluate(
     )
     with progress_bar() as progress:
         bar = progress.add_task("measuring", total=len(items))
-        report = evaluate_texts(items, study, on_item=lambda: progress.advance(bar))
+        report = evaluate_texts(items, options, on_item=lambda: progress.advance(bar))
     if json:
         write_stdout(json_module.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n")
     else:

@@ -1,4 +1,4 @@
-"""Who judges speech: a recogniser for the words, GE2E for the speaker, DistillMOS for naturalness.
+"""Models that score speech: a recognizer for the words, GE2E for the speaker, DistillMOS for naturalness.
 
 All take float32 samples (T,) at 16 kHz. Each is an extra of this app, and missing ones are named.
 """
@@ -19,11 +19,11 @@ from multiway_tts.model import PROGRAM
 RATE = 16_000
 GE2E_DBFS = -30.0
 """Loudness of the speech that the speaker encoder was trained with."""
-Listener = Callable[[np.ndarray], str]
+Recognizer = Callable[[np.ndarray], str]
 Embedder = Callable[[np.ndarray], np.ndarray]
 
 
-def load_listener(name: str, language: str = "en") -> Listener:
+def load_recognizer(name: str, language: str = "en") -> Recognizer:
     """What writes down speech: a VibeVoice-ASR model (``bundled:NAME``, folder), else Whisper by folder or name.
 
     Raises InputError: the extra is missing, or there is no such model; as the model's own errors.
@@ -33,18 +33,18 @@ def load_listener(name: str, language: str = "en") -> Listener:
     try:
         from faster_whisper import WhisperModel
     except ModuleNotFoundError as error:
-        raise _missing("judge", error) from error
+        raise _missing("wer", error) from error
     folder = Path(name)
     if folder.is_dir() and not (folder / "model.bin").is_file():
         raise InputError(
-            f"--judge {name}: no model.bin in it; expected a Whisper model in CTranslate2's format"
+            f"--recognizer {name}: no model.bin in it; expected a Whisper model in CTranslate2's format"
         )
     try:
         model = WhisperModel(name, device="cpu", compute_type="int8")
     except Exception as error:  # the library's, the hub client's, the network's
         raise InputError(
-            f"--judge {name}: no such Whisper model here, and it could not be fetched; give a folder in CTranslate2's"
-            f" format ({type(error).__name__})"
+            f"--recognizer {name}: no such Whisper model here, and it could not be fetched; give a folder in"
+            f" CTranslate2's format ({type(error).__name__})"
         ) from error
 
     def listen(samples: np.ndarray) -> str:
@@ -129,7 +129,7 @@ def plain_words(text: str) -> str:
     return " ".join(re.sub(r"[^\w' ]|_", " ", text.lower().replace("’", "'")).split())
 
 
-def at_judges_rate(samples: np.ndarray, rate: int) -> np.ndarray:
+def resampled(samples: np.ndarray, rate: int) -> np.ndarray:
     """Float32 (T,) at 16 kHz."""
     if not len(samples):
         return np.zeros(0, dtype=np.float32)
@@ -150,7 +150,7 @@ def _is_asr(name: str) -> bool:
     )
 
 
-def _asr(name: str) -> Listener:
+def _asr(name: str) -> Recognizer:
     from multiway_speech.vibevoice_asr.pipeline import AsrPipeline
 
     pipeline = AsrPipeline.from_pretrained(name)

@@ -22,7 +22,7 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.partial{path.suffix}")
 
 
-class GrowingFiles:
+class IncrementalWriter:
     """The files of one recording, a format each: ``talk.partial.srt`` while it is written, ``talk.srt`` at the end.
 
     Each write replaces the file as a whole, so that it can be read at any moment. All methods raise OutputError.

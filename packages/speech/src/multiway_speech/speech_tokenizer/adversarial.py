@@ -55,7 +55,7 @@ class SpectrumDiscriminator(nn.Module):
         return [*seen, self.output(x_BCNK)]
 
 
-class Contest(nn.Module):
+class TokenizerWithDiscriminators(nn.Module):
     """The tokenizer and its discriminators, which are left behind when training ends."""
 
     def __init__(self, tokenizer: AcousticTokenizer, fft_sizes: Sequence[int] = (256, 512, 1024)) -> None:
@@ -80,7 +80,7 @@ class AdversarialObjective:
     feature_weight: float = 2.0
 
     def __call__(self, model: nn.Module, waveform_B1T: Tensor) -> Loss:
-        assert isinstance(model, Contest)
+        assert isinstance(model, TokenizerWithDiscriminators)
         tokenizer = model.tokenizer
         decoder, spectrum = tokenizer.decoder, tokenizer.config.spectrum
         assert isinstance(decoder, SpectralDecoder)
@@ -98,34 +98,42 @@ class AdversarialObjective:
             + self.distances.magnitude_weight * parts["magnitude"]
             + self.distances.column_weight * parts["column"]
         )
-        parts |= contest(model.discriminators, heard_BT, target_BT)
+        parts |= adversarial_losses(model.discriminators, heard_BT, target_BT)
         total = (
             self.distance_weight * distance
-            + parts["fooling"]
-            + self.feature_weight * parts["feature"]
-            + parts["telling"]
+            + parts["generator"]
+            + self.feature_weight * parts["feature_matching"]
+            + parts["discriminator"]
         )
         metrics = {name: value.detach() for name, value in parts.items()}
         return Loss(total * len(waveform_B1T), len(waveform_B1T), metrics, samples=len(waveform_B1T))
 
 
-def contest(discriminators: nn.ModuleList, heard_BT: Tensor, target_BT: Tensor) -> dict[str, Tensor]:
+def adversarial_losses(
+    discriminators: nn.ModuleList, heard_BT: Tensor, target_BT: Tensor
+) -> dict[str, Tensor]:
     """The three losses of a contest, means over the discriminators.
 
-    ``telling`` trains the discriminators alone, ``fooling`` and ``feature`` only what made ``heard``.
+    ``discriminator_loss`` trains the discriminators alone, ``generator_loss`` and ``feature`` only what made ``heard``.
     """
-    telling = fooling = feature = heard_BT.new_zeros(())
+    discriminator_loss = generator_loss = feature = heard_BT.new_zeros(())
     both_BT = torch.cat([target_BT, heard_BT.detach()])
     for discriminator in discriminators:
         of_recording, of_copy = discriminator(both_BT)[-1].float().chunk(2)
-        telling = telling + ((1 - of_recording).relu().mean() + (1 + of_copy).relu().mean())
+        discriminator_loss = discriminator_loss + (
+            (1 - of_recording).relu().mean() + (1 + of_copy).relu().mean()
+        )
         # The same network once more, its weights held still, so that one backward pass serves both sides.
         still = {name: weight.detach() for name, weight in discriminator.named_parameters()}
         with torch.no_grad():
             wanted = discriminator(target_BT)[:-1]
         *seen, verdict = functional_call(discriminator, still, (heard_BT,))
-        fooling = fooling + (1 - verdict.float()).relu().mean()
+        generator_loss = generator_loss + (1 - verdict.float()).relu().mean()
         for copy, recording in zip(seen, wanted, strict=True):
             feature = feature + (copy.float() - recording.float()).abs().mean() / len(wanted)
     count = len(discriminators)
-    return {"telling": telling / count, "fooling": fooling / count, "feature": feature / count}
+    return {
+        "discriminator": discriminator_loss / count,
+        "generator": generator_loss / count,
+        "feature_matching": feature / count,
+    }

@@ -14,18 +14,18 @@ from multiway_core.app.command import INTERRUPTED
 from multiway_core.errors import InputError, MultiwayError, OutputError
 from multiway_core.files import write_text
 
-from multiway_tts.casting import cast, names_in_scripts, read_assignments
 from multiway_tts.disclaimer import Disclaimer, with_disclaimer
 from multiway_tts.manifest import Manifest, manifest_of, model_hash, write_beside
-from multiway_tts.model import PROGRAM, load_speaker, speech_options
-from multiway_tts.performance import Performance
+from multiway_tts.model import PROGRAM, load_synthesizer, speech_options
+from multiway_tts.synthesis import Synthesis
+from multiway_tts.voice_assignment import assign_voices, names_in_scripts, read_assignments
 
 if TYPE_CHECKING:
     import numpy as np
-    from multiway_speech.recorder import Provenance, SpeechRecorder
+    from multiway_speech.audio_writer import AudioWriter, Provenance
     from multiway_speech.script import Script
 
-    from multiway_tts.model import Speaker
+    from multiway_tts.model import Synthesizer
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class SpeakRequest:
 
 def check_destination(request: SpeakRequest) -> None:
     """Raises InputError, before a model is loaded, when there is nowhere to write to."""
-    from multiway_speech.recorder import SUFFIXES
+    from multiway_speech.audio_writer import SUFFIXES
 
     if request.output is None:
         if not request.stream:
@@ -82,69 +82,71 @@ def speak(text: str, model: str, request: SpeakRequest, *, device: str, dtype: s
     Raises InputError, OutputError (what was spoken until then is kept), SystemExit when interrupted.
     """
     check_destination(request)
-    speaker = load_speaker(model, device, dtype)
-    performance = prepared(text, speaker, request)
-    for remark in performance.cast.remarks:
+    synthesizer = load_synthesizer(model, device, dtype)
+    synthesis = prepared(text, synthesizer, request)
+    for remark in synthesis.cast.remarks:
         note(f"{PROGRAM}: {remark}")
-    from multiway_speech.recorder import Provenance
+    from multiway_speech.audio_writer import Provenance
 
     provenance = Provenance.now(model, watermarked=request.key is not None)
-    manifest = perform(
-        performance, request, provenance, model_hash(model) if "json" in request.side else None
-    )
+    manifest = perform(synthesis, request, provenance, model_hash(model) if "json" in request.side else None)
     if as_json:
         write_stdout(manifest.dumps())
-    told = f"{manifest.duration:.1f} s of speech in {performance.elapsed:.1f} s ({performance.pace:.2f} s a second)"
+    told = (
+        f"{manifest.duration:.1f} s of speech in {synthesis.elapsed:.1f} s ({synthesis.pace:.2f} s a second)"
+    )
     note(f"{request.output or 'streamed'}: {told}")
     for problem in manifest.problems:
         note(f"{PROGRAM}: {problem}")
     return 0 if manifest.complete else 1
 
 
-def prepared(text: str, speaker: Speaker, request: SpeakRequest) -> Performance:
+def prepared(text: str, synthesizer: Synthesizer, request: SpeakRequest) -> Synthesis:
     """The script read, its voices found, ready to be spoken. Raises InputError, CheckpointError, ConfigError."""
-    options = speech_options(speaker, seed=request.seed, guidance=request.guidance, steps=request.steps)
+    options = speech_options(synthesizer, seed=request.seed, guidance=request.guidance, steps=request.steps)
     assignments = read_assignments(request.voices)
-    script = read(text, speaker, assignments)
-    found = cast(speaker, script.speakers, assignments, consent=request.consent)
-    return Performance(speaker, with_disclaimer(script, request.disclaimer), found, options, key=request.key)
+    script = read(text, synthesizer, assignments)
+    found = assign_voices(synthesizer, script.speakers, assignments, consent=request.consent)
+    return Synthesis(
+        synthesizer, with_disclaimer(script, request.disclaimer), found, options, key=request.key
+    )
 
 
-def read(text: str, speaker: Speaker, assignments: dict[str, str]) -> Script:
+def read(text: str, synthesizer: Synthesizer, assignments: dict[str, str]) -> Script:
     """A script in which the model's voices and those that were given may be called by name. Raises InputError."""
     from multiway_speech.script import parse_script
     from multiway_speech.vibevoice.pipeline import MAX_SPEAKERS
 
-    script = parse_script(text, voices=names_in_scripts(speaker, assignments), max_speakers=MAX_SPEAKERS)
-    _check_pronounceable(script, speaker)
+    script = parse_script(text, voices=names_in_scripts(synthesizer, assignments), max_speakers=MAX_SPEAKERS)
+    _check_pronounceable(script, synthesizer)
     return script
 
 
-def _check_pronounceable(script: Script, speaker: Speaker) -> None:
+def _check_pronounceable(script: Script, synthesizer: Synthesizer) -> None:
     """Raises InputError with the line of what a model that reads phones cannot say: better now than an hour later."""
     from multiway_speech.vibevoice.pipeline import TtsPipeline
 
-    if not isinstance(speaker, TtsPipeline) or not speaker.model.config.reads_along:
+    if not isinstance(synthesizer, TtsPipeline) or not synthesizer.model.config.reads_along:
         return
     for turn in script.turns:
         try:
-            speaker.pronounce(turn.text)
+            synthesizer.pronounce(turn.text)
         except InputError as error:
             raise InputError(f"script, line {turn.line}: {error}") from error
 
 
 def perform(
-    performance: Performance, request: SpeakRequest, provenance: Provenance, model_sha256: str | None
+    synthesis: Synthesis, request: SpeakRequest, provenance: Provenance, model_sha256: str | None
 ) -> Manifest:
     """Speak into the file and to standard output, then write the side files.
 
     Raises as :func:`speak`; a file that is not complete keeps the name ``.partial`` and its side files too.
     """
-    from multiway_speech.recorder import SpeechRecorder
+    from multiway_speech.audio_writer import AudioWriter
 
     def described(audio: Path | None, interrupted: str | None = None) -> Manifest:
         return manifest_of(
-            performance,
+            synthesis,
             provenance,
             audio=None if audio is None else audio.name,
             disclaimer=request.disclaimer,
@@ -152,20 +154,18 @@ def perform(
             model_sha256=model_sha256,
         )
 
-    recorder = (
-        None if request.output is None else SpeechRecorder(request.output, performance.rate, provenance)
-    )
+    writer = None if request.output is None else AudioWriter(request.output, synthesis.rate, provenance)
     try:
         with _progress() as tell:
-            for piece in performance:
-                if recorder is not None:
-                    recorder.write(piece)
+            for piece in synthesis:
+                if writer is not None:
+                    writer.write(piece)
                 if request.stream:
                     write_stdout(pcm(piece))
-                tell(performance.seconds)
-        path = None if recorder is None else recorder.close()
+                tell(synthesis.seconds)
+        path = None if writer is None else writer.close()
     except BaseException as error:
-        _keep(recorder, error, request, described)
+        _keep(writer, error, request, described)
         raise
     manifest = described(path)
     if path is not None:
@@ -182,7 +182,7 @@ def pcm(samples: np.ndarray) -> bytes:
 
 
 def _keep(
-    recorder: SpeechRecorder | None,
+    writer: AudioWriter | None,
     error: BaseException,
     request: SpeakRequest,
     described: Callable[[Path | None, str | None], Manifest],
@@ -190,19 +190,19 @@ def _keep(
     """Close what was written and say where it is; turns a Ctrl-C into the exit code with that one line."""
     stopped, gone = isinstance(error, KeyboardInterrupt), isinstance(error, SystemExit)
     reason = "interrupted" if stopped else "the reader of standard output went away" if gone else str(error)
-    if recorder is not None and recorder.seconds > 0:
-        partial = recorder.partial_path
+    if writer is not None and writer.seconds > 0:
+        partial = writer.partial_path
         with suppress(OutputError):
-            recorder.close(complete=False)
+            writer.close(complete=False)
         if "json" in request.side:
             with suppress(MultiwayError):
-                manifest = described(partial, f"stopped after {recorder.seconds:.1f} s: {reason}")
+                manifest = described(partial, f"stopped after {writer.seconds:.1f} s: {reason}")
                 write_text(partial.with_suffix(".json"), manifest.dumps())
-        kept = f"; the first {recorder.seconds:.1f} s are in {partial} (partial)"
+        kept = f"; the first {writer.seconds:.1f} s are in {partial} (partial)"
     else:
-        if recorder is not None:
+        if writer is not None:
             with suppress(OutputError):
-                recorder.close(complete=False).unlink(missing_ok=True)
+                writer.close(complete=False).unlink(missing_ok=True)
         kept = ""
     if stopped:
         note(f"{PROGRAM}: interrupted{kept}")

@@ -24,12 +24,12 @@ from multiway_core.evaluation import Ratio
 from multiway_core.evaluation.run import MetricFunction
 from multiway_speech.result import Segment
 
-from multiway_asr.accounts import Account
-from multiway_asr.words import Normalizer, load_normalizer, missing_extra, normalizer_of
+from multiway_asr.normalizers import Normalizer, load_normalizer, missing_extra, normalizer_of
+from multiway_asr.references import Annotation
 
 
 @dataclass(frozen=True)
-class Scoring:
+class ScoringOptions:
     """How to score.
 
     Attributes:
@@ -44,15 +44,15 @@ class Scoring:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Hypothesis:
     """What a system made of one recording, and the seconds that it took, where they are known."""
 
-    account: Account
+    annotation: Annotation
     seconds: float | None = None
 
 
-def metrics(scoring: Scoring) -> dict[str, MetricFunction]:
-    """Name -> function of :class:`Heard` and the reference's :class:`Account`. Raises InputError without the extra."""
+def metrics(scoring: ScoringOptions) -> dict[str, MetricFunction]:
+    """Name -> function of :class:`Hypothesis` and reference (:class:`Annotation`). InputError without the extra."""
     try:
         import jiwer
         from meeteval.wer.wer.cp import cp_word_error_rate
@@ -65,14 +65,14 @@ def metrics(scoring: Scoring) -> dict[str, MetricFunction]:
     # pyannote's collar is the width of the whole gap around a boundary.
     diarization = DiarizationErrorRate(collar=2 * scoring.der_collar)
 
-    def normalized(heard: Heard, target: Account) -> tuple[list[Segment], list[Segment]]:
+    def normalized(heard: Hypothesis, target: Annotation) -> tuple[list[Segment], list[Segment]]:
         """Both sides' segments, by start, without those that hold no word."""
         normalize = loaded(scoring.normalizer or normalizer_of(target.language))
-        return _words(target.words or (), normalize), _words(heard.account.words or (), normalize)
+        return _words(target.words or (), normalize), _words(heard.annotation.words or (), normalize)
 
     def edits(process: Callable[[str, str], Any], count: Callable[[str], int]) -> MetricFunction:
-        def score(heard: Heard, target: Account) -> Ratio | None:
-            if target.words is None or heard.account.words is None:
+        def score(heard: Hypothesis, target: Annotation) -> Ratio | None:
+            if target.words is None or heard.annotation.words is None:
                 return None
             reference, hypothesis = (_joined(side) for side in normalized(heard, target))
             if not reference:
@@ -83,8 +83,8 @@ def metrics(scoring: Scoring) -> dict[str, MetricFunction]:
         return score
 
     def by_speaker(count: Callable[[Any, Any], Any]) -> MetricFunction:
-        def score(heard: Heard, target: Account) -> Ratio | None:
-            if not _has_both(target) or not _has_both(heard.account):
+        def score(heard: Hypothesis, target: Annotation) -> Ratio | None:
+            if not _has_both(target) or not _has_both(heard.annotation):
                 return None
             reference, hypothesis = normalized(heard, target)
             if not reference or not hypothesis:
@@ -100,23 +100,23 @@ def metrics(scoring: Scoring) -> dict[str, MetricFunction]:
             reference, hypothesis, collar=scoring.collar
         )
 
-    def der(heard: Heard, target: Account) -> Ratio | None:
-        if target.turns is None or heard.account.turns is None:
+    def der(heard: Hypothesis, target: Annotation) -> Ratio | None:
+        if target.turns is None or heard.annotation.turns is None:
             return None
-        ends = [s.end for s in (*target.turns, *heard.account.turns)]
-        duration = target.duration or heard.account.duration or max(ends, default=0.0)
-        found = _diarization_errors(diarization, target.turns, heard.account.turns, duration)
+        ends = [s.end for s in (*target.turns, *heard.annotation.turns)]
+        duration = target.duration or heard.annotation.duration or max(ends, default=0.0)
+        found = _diarization_errors(diarization, target.turns, heard.annotation.turns, duration)
         return Ratio(found["missed detection"] + found["false alarm"] + found["confusion"], found["total"])
 
     wer = edits(jiwer.process_words, lambda text: len(text.split()))
 
-    def exact(heard: Heard, target: Account) -> float | None:
+    def exact(heard: Hypothesis, target: Annotation) -> float | None:
         errors = wer(heard, target)
         return None if errors is None else float(errors.numerator == 0)  # type: ignore[union-attr]
 
     def terms(spoken: bool) -> MetricFunction:
-        def score(heard: Heard, target: Account) -> Ratio | None:
-            if not target.terms or target.words is None or heard.account.words is None:
+        def score(heard: Hypothesis, target: Annotation) -> Ratio | None:
+            if not target.terms or target.words is None or heard.annotation.words is None:
                 return None
             normalize = loaded(scoring.normalizer or normalizer_of(target.language))
             reference, hypothesis = (f" {_joined(side)} " for side in normalized(heard, target))
@@ -140,16 +140,16 @@ def metrics(scoring: Scoring) -> dict[str, MetricFunction]:
     }
 
 
-def texts(heard: Heard, target: Account, scoring: Scoring) -> tuple[str, str]:
+def texts(heard: Hypothesis, target: Annotation, scoring: ScoringOptions) -> tuple[str, str]:
     """Reference and hypothesis as WER compares them."""
     normalize = load_normalizer(scoring.normalizer or normalizer_of(target.language))
-    sides = (_words(account.words or (), normalize) for account in (target, heard.account))
+    sides = (_words(annotation.words or (), normalize) for annotation in (target, heard.annotation))
     reference, hypothesis = map(_joined, sides)
     return reference, hypothesis
 
 
-def _real_time_factor(heard: Heard, target: Account) -> Ratio | None:
-    duration = heard.account.duration or target.duration
+def _real_time_factor(heard: Hypothesis, target: Annotation) -> Ratio | None:
+    duration = heard.annotation.duration or target.duration
     return None if heard.seconds is None or not duration else Ratio(heard.seconds, duration)
 
 
@@ -162,9 +162,9 @@ def _joined(segments: Iterable[Segment]) -> str:
     return " ".join(s.text for s in segments)
 
 
-def _has_both(account: Account) -> bool:
+def _has_both(annotation: Annotation) -> bool:
     """Whether it is known who said each word, and when."""
-    return account.words is not None and account.words is account.turns
+    return annotation.words is not None and annotation.words is annotation.turns
 
 
 def _seglst(segments: Iterable[Segment]) -> Any:

@@ -40,7 +40,7 @@ SURELY = 1.5
 
 
 @dataclass(frozen=True)
-class Hearing:
+class TranscribeOptions:
     """How to listen.
 
     Attributes:
@@ -54,7 +54,7 @@ class Hearing:
     window: float | None = None
 
 
-class Listener:
+class Transcriber:
     """Transcribes files with one pipeline, which is loaded when it is first asked for."""
 
     def __init__(self, model: str = BUNDLED_MODEL, device: str = "auto", dtype: str = "auto") -> None:
@@ -76,7 +76,7 @@ class Listener:
                     raise StopRun(str(error)) from error
         return self._pipeline
 
-    def longest(self, context: str = "") -> float:
+    def max_seconds(self, context: str = "") -> float:
         """Seconds that the model hears in one pass, before any room for what it writes."""
         from multiway_speech.vibevoice_asr.prompt import write_prompt
 
@@ -87,7 +87,7 @@ class Listener:
         return max(0.0, (config.text.max_positions - words) * hop / config.acoustic.sample_rate)
 
     def stream(
-        self, path: Path, hearing: Hearing, on_heard: Callable[[float], None] | None = None
+        self, path: Path, options: TranscribeOptions, on_heard: Callable[[float], None] | None = None
     ) -> Iterator[Segment | Transcript]:
         """Segments as they are written, and the transcript last; see ``AsrPipeline.stream`` and ``stream_windows``.
 
@@ -102,36 +102,36 @@ class Listener:
 
         sound = SoundFile(path)
         pipeline = self.pipeline()
-        told, longest = sound.told_seconds(), self.longest(hearing.context)
-        options = TranscriptionOptions(context=hearing.context)
-        if hearing.window is not None:
-            if hearing.window > longest:
+        duration, longest = sound.header_seconds(), self.max_seconds(options.context)
+        decoding = TranscriptionOptions(context=options.context)
+        if options.window is not None:
+            if options.window > longest:
                 raise InputError(
-                    f"a window of {hearing.window:g} s; {self.model} hears {longest:.0f} s at most"
+                    f"a window of {options.window:g} s; {self.model} hears {longest:.0f} s at most"
                 )
             yield from stream_windows(
                 pipeline,
                 sound,
-                options,
-                hearing.window,
-                max_speakers=hearing.max_speakers,
+                decoding,
+                options.window,
+                max_speakers=options.max_speakers,
                 on_heard=on_heard,
             )
             return
-        if told is not None and told > SURELY * longest:
+        if duration is not None and duration > SURELY * longest:
             raise InputError(
-                f"{path}: {told / 60:.1f} minutes; {self.model} hears at most {longest / 60:.1f} in one pass, "
+                f"{path}: {duration / 60:.1f} minutes; {self.model} hears at most {longest / 60:.1f} in one pass, "
                 "and more with --window"
             )
-        for event in pipeline.stream(sound, options, on_heard):
-            if isinstance(event, Transcript) and hearing.max_speakers is not None:
-                event = limit_speakers(event, sound, hearing.max_speakers)
+        for event in pipeline.stream(sound, decoding, on_heard):
+            if isinstance(event, Transcript) and options.max_speakers is not None:
+                event = limit_speakers(event, sound, options.max_speakers)
             yield event
 
-    def transcript(self, path: Path, hearing: Hearing | None = None) -> Transcript:
+    def transcript(self, path: Path, options: TranscribeOptions | None = None) -> Transcript:
         """The whole transcript; errors as of :meth:`stream`."""
         from multiway_speech.result import Transcript
 
-        *_, transcript = self.stream(path, hearing or Hearing())
+        *_, transcript = self.stream(path, options or TranscribeOptions())
         assert isinstance(transcript, Transcript)
         return transcript

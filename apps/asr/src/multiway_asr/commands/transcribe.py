@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from multiway_core.app import DeviceOption, DtypeOption, ModelOption
 
-from multiway_asr.listener import BUNDLED_MODEL, Hearing, Listener
-from multiway_asr.transcribing import Format
+from multiway_asr.batch import Format
+from multiway_asr.transcriber import BUNDLED_MODEL, TranscribeOptions, Transcriber
 
 ContextOption = Annotated[
     str | None,
@@ -60,13 +60,13 @@ def transcribe(
 
     Exit code 0: all transcribed. 1: some recordings failed (named on standard error). 2: bad usage, or none done.
     """
+    from multiway_asr.batch import transcribe_all
     from multiway_asr.context import read_context
-    from multiway_asr.transcribing import transcribe_all
 
-    hearing = Hearing(read_context(context), max_speakers, window)
-    listener = Listener(model, device, dtype)
+    options = TranscribeOptions(read_context(context), max_speakers, window)
+    transcriber = Transcriber(model, device, dtype)
     code = transcribe_all(
-        recordings, listener, hearing, formats=format or [Format.TXT], output=output, resume=resume
+        recordings, transcriber, options, formats=format or [Format.TXT], output=output, resume=resume
     )
     raise typer.Exit(code)
 

@@ -19,9 +19,9 @@ from multiway_core.app import (
 )
 from multiway_core.errors import InputError
 
-from multiway_asr.commands.listening import ContextOption, SpeakersOption, WindowOption
-from multiway_asr.listener import BUNDLED_MODEL, PROGRAM, Hearing, Listener
-from multiway_asr.words import Normalizer
+from multiway_asr.commands.transcribe import ContextOption, SpeakersOption, WindowOption
+from multiway_asr.normalizers import Normalizer
+from multiway_asr.transcriber import BUNDLED_MODEL, PROGRAM, TranscribeOptions, Transcriber
 
 
 def evaluate(
@@ -85,22 +85,22 @@ def evaluate(
     Exit code 1: some recordings could not be transcribed (they are named, and not in the means).
     """
     from multiway_asr.context import read_context
-    from multiway_asr.evaluation import Scoring, evaluate_sets, write_report
+    from multiway_asr.evaluation import ScoringOptions, evaluate_sets, write_report
 
     if hypotheses is not None and (context, max_speakers, window) != (None, None, None):
         raise InputError(
             "--context, --max-speakers and --window are for transcribing; with --hypotheses that is done"
         )
-    hearing = Hearing(read_context(context), max_speakers, window)
-    system: Listener | Path = Listener(model, device, dtype) if hypotheses is None else hypotheses
+    options = TranscribeOptions(read_context(context), max_speakers, window)
+    system: Transcriber | Path = Transcriber(model, device, dtype) if hypotheses is None else hypotheses
     with progress_bar() as progress:
         bar = progress.add_task("listening" if hypotheses is None else "scoring", total=None)
         report, heard = evaluate_sets(
             data,
             system,
-            Scoring(normalizer, collar, der_collar),
-            hearing=hearing,
-            tell_terms=terms,
+            ScoringOptions(normalizer, collar, der_collar),
+            options=options,
+            use_terms=terms,
             limit=limit,
             seed=seed,
             on_sample=lambda row: progress.advance(bar),

@@ -59,8 +59,8 @@ class Provenance:
         return f"{STATEMENT} Model: {self.model}; created: {self.created}{mark}"
 
 
-class SpeechRecorder:
-    """A sound file that grows: ``with SpeechRecorder(path, rate) as recorder: recorder.write(samples)``.
+class AudioWriter:
+    """A sound file that grows: ``with AudioWriter(path, rate) as writer: writer.write(samples)``.
 
     Leaving the block without an exception gives the file its name; see the module for the other case.
     """
@@ -127,7 +127,7 @@ class SpeechRecorder:
         with suppress(OSError, av.error.FFmpegError):  # the other error is the one to report
             self._file.close()
 
-    def __enter__(self) -> SpeechRecorder:
+    def __enter__(self) -> AudioWriter:
         return self
 
     def __exit__(
@@ -139,14 +139,14 @@ class SpeechRecorder:
             self._release()
 
 
-def record(
+def write_audio(
     pieces: Iterable[np.ndarray], path: Path | str, rate: int, provenance: Provenance | None = None
 ) -> Path:
-    """Write pieces (T,) as they come; the path of the complete file. Errors as of :class:`SpeechRecorder`."""
-    with SpeechRecorder(path, rate, provenance) as recorder:
+    """Write pieces (T,) as they come; the path of the complete file. Errors as of :class:`AudioWriter`."""
+    with AudioWriter(path, rate, provenance) as writer:
         for piece in pieces:
-            recorder.write(piece)
-    return recorder.path
+            writer.write(piece)
+    return writer.path
 
 
 class _File(Protocol):
