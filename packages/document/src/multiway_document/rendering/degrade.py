@@ -289,9 +289,9 @@ def degrade(image: np.ndarray, rng: Rng, amount: float = 1.0, *, x_height: float
     """A randomly degraded copy of a grey image.
 
     Args:
-        image: uint8 (height, width), dark on white. amount: factor on every step's probability; 0 leaves the
-        image as it is. A quarter of the images stay clean
-            whatever the amount.
+        image: uint8 (height, width), dark on white.
+        amount: factor on every step's probability; 0 leaves the image as it is. A quarter of the images stay
+            clean whatever the amount.
         x_height: height of a lower-case x in pixels.
     """
     if rng.random() < CLEAN_SHARE:

@@ -22,7 +22,7 @@ from multiway_event_vision.ssla_det.state import StreamState
 from multiway_event_vision.ssla_det.temporal_dropout import keep_from_start
 
 Weights = Sequence[Sequence[LayerWeights]]
-"""[level][layer]; a baseline's layers have the same `advance`, `peek` and `frozen`."""
+"""``[level][layer]``; a baseline's layers have the same `advance`, `peek` and `frozen`."""
 
 
 Watch = Callable[[int, Tensor, Tensor], None]

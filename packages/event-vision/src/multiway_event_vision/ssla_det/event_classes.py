@@ -46,7 +46,7 @@ class EventClasses(nn.Module):
 
 
 def watchers(slices: int) -> tuple[list[Watch], list[list[tuple[Tensor, Tensor]]]]:
-    """(what to give to `SslaDet.read_outs`, what it will have shown: [slice][level])."""
+    """(what to give to `SslaDet.read_outs`, what it will have shown: ``[slice][level]``)."""
     shown: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(slices)]
 
     def of_slice(number: int) -> Watch:

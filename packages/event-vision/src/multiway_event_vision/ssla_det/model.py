@@ -90,7 +90,7 @@ class SslaDet(Detector):
         return SslaDetOutputs(self.head(grid_BDHW), grid_BDHW, active_BHW)
 
     def weights(self, *, fold: bool = True) -> Weights:
-        """The layers' functions with the present parameters, [level][layer]."""
+        """The layers' functions with the present parameters, ``[level][layer]``."""
         levels: list[list[Any]] = [list(level) for level in self._levels()]
         return [[layer.weights(fold=fold) for layer in level] for level in levels]
 

@@ -26,7 +26,7 @@ class StreamState:
     previous: Tensor
     """(B · H · W,) int64, time of each pixel's last event in microseconds, or NEVER."""
     hidden: list[list[Tensor]]
-    """[level][layer] (P, D), the states of the spaces."""
+    """``[level][layer]`` (P, D), the states of the spaces."""
     counts: list[Tensor]
     """[level - 1] (P,) int64, events that reached each cell before thinning, for levels 1 and up."""
     waiting: list[Tensor]

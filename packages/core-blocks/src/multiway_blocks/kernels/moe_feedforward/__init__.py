@@ -39,9 +39,8 @@ def moe_feedforward(
         (R, E) in the data type of `x`.
 
     Raises:
-        InputError: shapes, data types or devices do not fit (counts are not added up on a GPU: none may be negative,
-        and
-            R must be their sum).
+        InputError: shapes, data types or devices do not fit. Counts are not added up on a GPU: none may be
+            negative, and R must be their sum.
     """
     if x.ndim != 2 or not x.is_floating_point():
         raise InputError(f"moe_feedforward: x is {_name(x)}, expected floating point (R, E)")
