@@ -44,6 +44,7 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
 from multiway_blocks.bitlinear import BitLinear
+from multiway_blocks.text_decoder import CausalLM
 from multiway_core.evaluation.machine import describe_machine, installed_versions
 from multiway_core.training import Loss, TrainConfig, Trainer
 from multiway_text.bitdistill.examples import NO_TARGET, Batch, Batches, Example, batch
@@ -51,7 +52,6 @@ from multiway_text.bitdistill.objective import BitDistillation
 from multiway_text.bitdistill.student import from_teacher
 from multiway_text.bitnet import checkpoint
 from multiway_text.bitnet.model import BitNet
-from multiway_text.causal_lm import CausalLM
 from multiway_text.llama.config import LlamaConfig
 from multiway_text.llama.model import Llama
 from multiway_text.llama.ternary import maps

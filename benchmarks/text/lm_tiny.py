@@ -23,6 +23,7 @@ from pathlib import Path
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
+from multiway_blocks.text_decoder import CausalLM
 from multiway_core import hub
 from multiway_core.evaluation.machine import describe_machine, installed_versions
 from multiway_core.generation import GenerationConfig, generate
@@ -31,7 +32,6 @@ from multiway_text.bitdistill.answers import SYSTEM, Teacher
 from multiway_text.bitdistill.examples import chat
 from multiway_text.bitdistill.prompts import Prompt
 from multiway_text.bitnet import checkpoint
-from multiway_text.causal_lm import CausalLM
 from tokenizers import Tokenizer
 
 

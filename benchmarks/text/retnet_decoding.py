@@ -26,8 +26,8 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
 from multiway_blocks.retention import RetentionState
+from multiway_blocks.text_decoder import CausalLM
 from multiway_core.evaluation.machine import describe_machine, installed_versions
-from multiway_text.causal_lm import CausalLM
 from multiway_text.magneto.config import MagnetoConfig
 from multiway_text.magneto.model import Magneto
 from multiway_text.retnet.config import RetNetConfig
@@ -55,8 +55,9 @@ def filled(model: CausalLM, length: int, room: int) -> Any:
         matrix = torch.randn(1, own.num_heads, own.head_dim, own.value_size // own.num_heads)
         cache.states = [RetentionState(matrix.clone(), torch.tensor([length])) for _ in range(own.num_layers)]
     else:
-        shape = (1, model.sizes.num_kv_heads, length, model.sizes.head_dim)
-        for layer in range(model.sizes.num_layers):
+        _, heads, _, width = cache.slots(0)[0].shape
+        shape = (1, heads, length, width)
+        for layer in range(cache.num_layers):
             cache.update(layer, torch.randn(shape), torch.randn(shape))
     cache.advance(torch.ones(1, length, dtype=torch.bool))
     return cache
@@ -66,7 +67,7 @@ def cache_bytes(model: CausalLM, length: int) -> int:
     """What a row of that length keeps, in float32."""
     if isinstance(model, RetNet):
         return 4 * model.config.state_size
-    return 4 * 2 * model.sizes.num_layers * model.sizes.hidden_size * length
+    return 4 * 2 * len(model.decoder.layers) * model.embedding.embedding_dim * length
 
 
 def stepper(model: CausalLM, cache: Any) -> Callable[[], float]:
@@ -105,7 +106,9 @@ def measured(rounds: int) -> tuple[dict[str, int], list[dict[str, Any]]]:
         }
         for (name, length), values in taken.items()
     ]
-    return {name: sum(p.numel() for p in model.layers.parameters()) for name, model in built.items()}, lines
+    return {
+        name: sum(p.numel() for p in model.decoder.layers.parameters()) for name, model in built.items()
+    }, lines
 
 
 def main() -> None:

@@ -117,9 +117,9 @@ def layers(rows: int) -> dict[str, list[Call]]:
         if isinstance(module, TernaryLinear):
             values = torch.randint(-1, 2, (sum(module.outputs), module.in_features), dtype=torch.int8)
             module.set(values, torch.full((len(module.outputs),), 0.01))
-    packed: list[Call] = [partial(layer, x, context) for layer in network.layers]
+    packed: list[Call] = [partial(layer, x, context) for layer in network.decoder.layers]
     if rows == 1:  # all layers in one call, which counts as so many
-        decode = partial(network.hidden_of, x, None, network.new_cache(1, SLOTS))
+        decode = partial(network.decoder, x, None, network.new_cache(1, SLOTS))
         packed = [decode, *[lambda: None] * (LAYERS - 1)]
     floats = [FloatLayer().bfloat16()]
     return {

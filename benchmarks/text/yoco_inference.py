@@ -30,10 +30,11 @@ import torch
 from multiway_blocks.linear import Linear
 from multiway_blocks.norm import RMSNorm
 from multiway_blocks.retention import RetentionState
+from multiway_blocks.transformer import Context
 from multiway_core.evaluation.machine import describe_machine, installed_versions
 from multiway_core.generation import StaticKVCache
 from multiway_text.yoco.config import YocoConfig
-from multiway_text.yoco.model import CrossLayer, Yoco
+from multiway_text.yoco.model import Yoco, cross_layer
 from torch import Tensor, nn
 
 SIZES = YocoConfig(
@@ -60,7 +61,7 @@ class Transformer(nn.Module):
         self.config = config
         width = config.num_kv_heads * config.head_dim
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(CrossLayer(config) for _ in range(config.num_layers))
+        self.layers = nn.ModuleList(cross_layer(config) for _ in range(config.num_layers))
         self.keys = nn.ModuleList(
             Linear(config.hidden_size, width, bias=False) for _ in range(config.num_layers)
         )
@@ -80,15 +81,15 @@ class Transformer(nn.Module):
         positions_BT = torch.arange(first, first + count)[None]
         x = self.embedding(tokens_BT) * math.sqrt(self.config.hidden_size)
         for index, layer in enumerate(self.layers):
-            normed = layer.mixer_norm(x)
+            normed = layer.attention_norm(x)
             key, value = (
                 part[index](normed).unflatten(-1, (self.config.num_kv_heads, -1)).transpose(1, 2)
                 for part in (self.keys, self.values)
             )
-            key, value = cache.update(index, layer.mixer.rotary(key, positions_BT), value)
+            key, value = cache.update(index, layer.attention.rotary(key, positions_BT), value)
             if index + 1 == len(self.layers):  # nothing above the last token's result is wanted
                 x, positions_BT = x[:, -1:], positions_BT[:, -1:]
-            x = layer(x, positions_BT, key, value, None)
+            x = layer(x, Context(None, positions_BT, (key, value)))
         cache.advance(torch.ones_like(tokens_BT, dtype=torch.bool))
         return self.head(self.norm(x[:, -1]))
 
@@ -148,7 +149,7 @@ def decoding(yoco: Yoco, transformer: Transformer, contexts: list[int]) -> list[
         fill(theirs, context)
         own.states = [
             RetentionState(torch.randn(1, SIZES.num_self_heads, width, width), torch.tensor([context]))
-            for _ in yoco.self_layers
+            for _ in yoco.decoder.self_decoder.layers
         ]
         taken: dict[str, list[float]] = {"yoco": [], "transformer": []}
         for _ in range(ROUNDS):

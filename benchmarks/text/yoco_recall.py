@@ -30,11 +30,12 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 import torch
 from multiway_blocks.causal import token_positions
 from multiway_blocks.norm import RMSNorm
+from multiway_blocks.transformer import Context
 from multiway_core.evaluation.machine import describe_machine, installed_versions
 from multiway_text.llama.config import LlamaConfig
 from multiway_text.llama.model import Llama
 from multiway_text.yoco.config import YocoConfig
-from multiway_text.yoco.model import SelfLayer, Yoco
+from multiway_text.yoco.model import Yoco, self_layer
 from torch import Tensor, nn
 
 KEYS = VALUES = 64
@@ -64,17 +65,17 @@ class GatedRetention(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         nn.init.normal_(self.embedding.weight, std=config.hidden_size**-0.5)
-        self.layers = nn.ModuleList(SelfLayer(config) for _ in range(config.num_layers))
+        self.layers = nn.ModuleList(self_layer(config) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
         self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
         """Logits (B, T, V)."""
         valid_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
-        positions_BT = token_positions(valid_BT)
+        context = Context(positions_BT=token_positions(valid_BT), valid_BT=valid_BT)
         x = self.embedding(tokens_BT) * math.sqrt(WIDTH)
         for layer in self.layers:
-            x, _ = layer(x, positions_BT, None, valid_BT)
+            x = layer(x, context)
         return self.head(self.norm(x))
 
 

@@ -153,7 +153,7 @@ def test_retnet_layer_is_torchscales(row_normalizer: str) -> None:
     x = torch.randn(2, 17, 24, dtype=torch.float64)
     # Frequencies are held in float32.
     torch.testing.assert_close(
-        module(x)[0], torchscale_parallel(module, x, row_normalizer), atol=1e-5, rtol=1e-5
+        module.retain(x)[0], torchscale_parallel(module, x, row_normalizer), atol=1e-5, rtol=1e-5
     )
 
 
@@ -162,16 +162,16 @@ def test_layer_token_by_token_and_with_padding(decay) -> None:
     torch.manual_seed(0)
     module = Retention(24, 3, decay=decay, chunk=4).double()
     x = torch.randn(2, 11, 24, dtype=torch.float64)
-    whole, last = module(x)
+    whole, last = module.retain(x)
     state, steps = None, []
     for t in range(11):
-        y, state = module(x[:, t : t + 1], state)
+        y, state = module.retain(x[:, t : t + 1], state)
         steps.append(y)
     torch.testing.assert_close(torch.cat(steps, dim=1), whole)
     torch.testing.assert_close(state.matrix_BHKV, last.matrix_BHKV)
     padded = torch.cat([torch.randn(2, 3, 24, dtype=torch.float64), x], dim=1)
     valid = torch.tensor([[False] * 3 + [True] * 11] * 2)
-    y, state = module(padded, valid_BT=valid)
+    y, state = module.retain(padded, valid_BT=valid)
     torch.testing.assert_close(y[:, 3:], whole)
     torch.testing.assert_close(state.matrix_BHKV, last.matrix_BHKV)
     assert state.count_B.tolist() == [11, 11]
@@ -189,14 +189,14 @@ def test_gated_layer_is_yocos() -> None:
     weights = (q @ k.transpose(-1, -2)) * (c[..., :, None] - c[..., None, :]).exp().tril()
     mixed = normalized(weights @ v, 1e-5).transpose(1, 2).flatten(2)
     expected = module.output(torch.nn.functional.silu(module.gate(x)) * mixed)
-    torch.testing.assert_close(module(x)[0], expected)
+    torch.testing.assert_close(module.retain(x)[0], expected)
 
 
 def test_frequencies_and_bfloat16() -> None:
     rotary = RetentionRotary(8, theta=10_000.0)
     torch.testing.assert_close(rotary.inverse_frequency[[0, -1]], torch.tensor([1.0, 1e-4]))
     module = Retention(24, 3).to(torch.bfloat16)
-    y, state = module(torch.randn(1, 5, 24, dtype=torch.bfloat16))
+    y, state = module.retain(torch.randn(1, 5, 24, dtype=torch.bfloat16))
     assert y.dtype == torch.bfloat16
     assert state.matrix_BHKV.dtype == torch.float32
 

@@ -164,7 +164,7 @@ def test_student_begins_close_to_the_teacher(tokenizer: Tokenizer) -> None:
     similarity = torch.nn.functional.cosine_similarity(hidden, theirs, dim=-1).mean()
     assert similarity > 0.8
     fresh = student.from_teacher(teacher, (0, 1, 2), kept_V, tokens)
-    for layer in fresh.layers:
+    for layer in fresh.decoder.layers:
         layer.attention.norm.weight.data.fill_(1.0)
         layer.feedforward.norm.weight.data.fill_(1.0)
     student.set_strength(fresh, 0.0)
@@ -196,7 +196,7 @@ def test_the_whole_objective_sees_the_relations_of_both(tokenizer: Tokenizer) ->
         teacher.hidden(batch.tokens_BT)
     query, key, value = states.all()
     assert (query.shape, key.shape, value.shape) == ((2, 4, 7, 8), (2, 2, 7, 8), (2, 2, 7, 8))
-    attention = teacher.layers[-1].attention
+    attention = teacher.decoder.layers[-1].attention
     mixed = torch.nn.functional.scaled_dot_product_attention(
         query, key, value, is_causal=True, enable_gqa=True
     )
@@ -264,8 +264,8 @@ def test_whole_path_learns_and_saves(tokenizer: Tokenizer, tmp_path: Path) -> No
     )
     recipe.train(on, teacher.embedding.weight[kept_V], rows, further, tmp_path / "further")
     same = {name for name, value in on.state_dict().items() if torch.equal(value, start[name])}
-    assert {name for name in start if name.startswith(("embedding", "layers.0."))} <= same
-    assert "layers.1.attention.qkv.weight" not in same
+    assert {name for name in start if name.startswith(("embedding", "decoder.layers.0."))} <= same
+    assert "decoder.layers.1.attention.qkv.weight" not in same
     with pytest.raises(InputError, match="no answers"):
         recipe.answers_in(tmp_path)
 

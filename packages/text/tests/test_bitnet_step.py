@@ -44,7 +44,7 @@ def decoded(model: BitNet, *, in_machine_code: bool, padded: bool = False) -> Te
     tokens = torch.randint(0, 100, (3, LENGTH), generator=torch.Generator().manual_seed(0))
     valid = torch.ones(3, PROMPT, dtype=torch.bool)
     valid[0, :3] = not padded
-    model._step.packed = in_machine_code
+    model.decoder.step.packed = in_machine_code
     with torch.inference_mode():
         cache = model.new_cache(3, LENGTH)
         model.prefill(tokens[:, :PROMPT], cache, valid)
@@ -102,8 +102,8 @@ def test_new_weights_and_copies_are_seen() -> None:
     first = decoded(model, in_machine_code=True)
     twin = copy.deepcopy(model)
     with torch.no_grad():
-        model.layers[1].attention_norm.weight.mul_(2).add_(0.5)  # in place
-    linear = model.layers[2].feedforward.down
+        model.decoder.layers[1].attention_norm.weight.mul_(2).add_(0.5)  # in place
+    linear = model.decoder.layers[2].feedforward.down
     linear.set(-linear.ternary()[0], linear.scale * 3)  # exchanged
     changed = decoded(model, in_machine_code=True)
     assert not torch.equal(changed, first)
@@ -134,7 +134,7 @@ def test_wrong_sizes_are_refused() -> None:
             model.decode(torch.tensor([[3]]), other.new_cache(1, 4))
         with pytest.raises(ValueError, match=r"takes \[2, 1, 64\]"):
             model.decode(torch.tensor([[3]]), model.new_cache(2, 4))
-        down = model.layers[0].feedforward.down
+        down = model.decoder.layers[0].feedforward.down
         down.packed = down.packed[:, :-1]
         with pytest.raises(ValueError, match="packed weights"):
             model.decode(torch.tensor([[3]]), model.new_cache(1, 4))
@@ -143,11 +143,11 @@ def test_wrong_sizes_are_refused() -> None:
 def test_what_does_not_suit_goes_through_the_modules() -> None:
     model = build("relu2", 64, 4, 1, torch.float32)
     x, cache = torch.zeros(1, 1, 64), model.new_cache(1, 4)
-    assert not model._step.suits(x, cache)  # with gradients
+    assert not model.decoder.step.suits(x, cache)  # with gradients
     with torch.inference_mode():
-        assert not model._step.suits(torch.zeros(1, 2, 64), cache)
-        assert not model._step.suits(x.bfloat16(), cache)
-        assert not BitNet(model.config, packed=False)._step.suits(x, cache)
+        assert not model.decoder.step.suits(torch.zeros(1, 2, 64), cache)
+        assert not model.decoder.step.suits(x.bfloat16(), cache)
+        assert not BitNet(model.config, packed=False).decoder.step.suits(x, cache)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -249,7 +249,7 @@ def test_damaged_checkpoints_are_one_line(folder, tmp_path) -> None:
         data = (copy / "model.safetensors").read_bytes()
         (copy / "model.safetensors").write_bytes(data[: len(data) // 2])
 
-    assert "not finite numbers in layers.1.feedforward.up.weight" in changed("nan", nan)
+    assert "not finite numbers in decoder.layers.1.feedforward.up.weight" in changed("nan", nan)
     assert "num_kv_heads" in changed("heads", config('"num_key_value_heads": 2', '"num_key_value_heads": 3'))
     assert "even head_dim" in changed("odd", config('"head_dim": 8', '"head_dim": 7'))
     assert "model_type is 'gpt9'; known are" in changed("type", config('"llama"', '"gpt9"'))

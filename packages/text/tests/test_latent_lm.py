@@ -78,7 +78,7 @@ def test_network_is_the_formula(model) -> None:
         pairs = [even * angles.cos() - odd * angles.sin(), even * angles.sin() + odd * angles.cos()]
         return torch.stack(pairs, dim=-1).flatten(1)
 
-    for layer in double.layers:
+    for layer in double.decoder.layers:
         attention, y, mixed = layer.attention, norm(x), []
         q, k, v = (y @ m.weight.T for m in (attention.query, attention.key, attention.value))
         for head in range(4):
@@ -101,7 +101,7 @@ def test_losses_equal_a_loop(model) -> None:
     torch.manual_seed(5)
     count = len(batch.latents_ND)
     times, noise = torch.randint(1000, (2 * count,)), torch.randn(2 * count, 3)
-    hidden = model.hidden_of(model.embed(batch.tokens_BT, batch.latents_ND), batch.valid_BT)
+    hidden = model.decoder(model.embed(batch.tokens_BT, batch.latents_ND), batch.valid_BT)
     entropy, squares, tokens, seen = 0.0, 0.0, 0, 0
     for row, ids in enumerate(batch.tokens_BT.tolist()):
         first = int((~batch.valid_BT[row]).sum())

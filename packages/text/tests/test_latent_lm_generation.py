@@ -35,7 +35,7 @@ def naive(model: LatentLM, prompt: Tensor, config: SamplingConfig, seed: int) ->
     for _ in range(config.max_tokens):
         latents = torch.stack(raw) if raw else None
         contexts = [torch.tensor([ids]), torch.tensor([[NULL if i >= 5 else i for i in ids]])]
-        hidden = [model.hidden_of(model.embed(c, latents))[0, -1:] for c in contexts]
+        hidden = [model.decoder(model.embed(c, latents))[0, -1:] for c in contexts]
         logits = model.logits(hidden[0])[0]
         inside = next((i == BEGIN for i in reversed(ids) if i in (BEGIN, END)), False)
         if not inside:

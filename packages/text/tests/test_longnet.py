@@ -58,7 +58,7 @@ def test_one_segment_is_the_dense_magneto_decoder() -> None:
         attention_sub_norm=True,
         rotary=XPos(4),
     ).double()
-    ours = model.state_dict()
+    ours = model.decoder.state_dict()
     dense.load_state_dict({name: ours[name] for name in dense.state_dict()})
     tokens = prompt(2, 30)
     expected = dense(model.embedding(tokens), torch.ones(2, 30, dtype=torch.bool)) @ model.head.weight.T

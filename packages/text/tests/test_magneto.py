@@ -64,7 +64,7 @@ def test_saved_files_are_torchscale_decoders(model: Magneto, tmp_path: Path) -> 
 @pytest.mark.parametrize("block", [None, CONFIG.block])
 @torch.no_grad()
 def test_decoding_equals_the_full_pass(model: Magneto, block: int | None) -> None:
-    model.block = block
+    model.decoder.block = block
     padded = torch.cat([torch.zeros(2, 3, dtype=torch.long), TOKENS[:, :10]], dim=1)
     valid = torch.arange(13).expand(2, -1) >= 3
     rows = greedy(model, TOKENS[:, :10], 15)
@@ -78,7 +78,7 @@ def test_decoding_equals_the_full_pass(model: Magneto, block: int | None) -> Non
 def test_blocks_see_no_farther_than_training_did(model: Magneto) -> None:
     """A token's output depends on its block and the one before: earlier tokens, changed, change nothing."""
     one_layer = Magneto(MagnetoConfig(**{**vars(CONFIG), "num_layers": 1})).eval()
-    one_layer.block = CONFIG.block
+    one_layer.decoder.block = CONFIG.block
     changed = TOKENS.clone()
     changed[:, :8] = (changed[:, :8] + 1) % 13
     a, b = one_layer(TOKENS), one_layer(changed)
@@ -94,7 +94,7 @@ def test_initial_weights_grow_with_depth() -> None:
     torch.manual_seed(0)
     model = Magneto(MagnetoConfig(hidden_size=256, num_layers=6, num_heads=4, inner_size=256, vocab_size=11))
     gain = math.sqrt(math.log(12))
-    for name, module in model.layers.named_modules():
+    for name, module in model.decoder.layers.named_modules():
         if isinstance(module, nn.Linear):
             expected = (1.0 if name.endswith(("query", "key")) else gain) / 16  # Xavier: 1 / sqrt(256)
             assert module.weight.std().item() == pytest.approx(expected, rel=0.03)
@@ -135,4 +135,6 @@ def test_broken_checkpoint(model: Magneto, tmp_path: Path) -> None:
 def test_preset_can_be_built() -> None:
     with torch.device("meta"):
         model = Magneto(PRESETS["magneto-base"])
-    assert sum(p.numel() for p in model.layers.parameters()) == 85_146_624  # 12 layers of 768 with sub-LN
+    assert (
+        sum(p.numel() for p in model.decoder.layers.parameters()) == 85_146_624
+    )  # 12 layers of 768 with sub-LN

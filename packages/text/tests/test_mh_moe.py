@@ -65,7 +65,7 @@ def by_loop(layer: nn.Module, x_TE: Tensor, config: MHMoEConfig) -> Tensor:
 )
 def test_split_and_merge_equal_a_loop(options) -> None:
     model = build(**options).double()
-    layer = model.layers[1].feedforward
+    layer = model.decoder.layers[1].feedforward
     x = torch.randn(3, 5, 24, dtype=torch.float64)
     expected = by_loop(layer, x.flatten(0, 1), model.config).view_as(x)
     torch.testing.assert_close(layer(x, Context()), expected)
@@ -73,7 +73,7 @@ def test_split_and_merge_equal_a_loop(options) -> None:
 
 def test_split_is_a_view_of_neighbours() -> None:
     """Sub-tokens of a token stand together, in the order of its numbers: the split copies nothing."""
-    layer = build().layers[1].feedforward
+    layer = build().decoder.layers[1].feedforward
     seen: list[Tensor] = []
     layer.mixture.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     layer.split.register_forward_hook(lambda module, inputs, output: seen.append(output))
@@ -89,7 +89,7 @@ def test_one_expert_is_the_dense_model() -> None:
     mixture, dense = build(mixture_every=1, **sizes), build(mixture_every=0, **sizes)
     weights = mixture.state_dict()
     for layer in range(2):
-        start = f"layers.{layer}.feedforward."
+        start = f"decoder.layers.{layer}.feedforward."
         gate_up = weights.pop(start + "experts.up")[0]
         weights[start + "gate.weight"], weights[start + "up.weight"] = gate_up.chunk(2)
         weights[start + "down.weight"] = weights.pop(start + "experts.down")[0]
@@ -120,8 +120,8 @@ def test_padding_takes_no_place() -> None:
     valid = torch.arange(16)[None] >= 8
     with torch.no_grad():
         torch.testing.assert_close(model(padded, valid)[:, 8:], model(row))
-        alone = model.hidden_and_balance(model.embedding(row))[1]
-        torch.testing.assert_close(model.hidden_and_balance(model.embedding(padded), valid)[1], alone)
+        alone = model.hidden_and_balance(row)[1]
+        torch.testing.assert_close(model.hidden_and_balance(padded, valid)[1], alone)
 
 
 def test_loss_and_its_gradients() -> None:
@@ -181,10 +181,10 @@ def test_sizes_are_those_of_the_network() -> None:
             model = MHMoE(config)
         if name == "dense":
             continue
-        layer = model.layers[1].feedforward
+        layer = model.decoder.layers[1].feedforward
         counted = sum(p.numel() for n, p in layer.named_parameters() if p.ndim > 1 and "gate.weight" not in n)
         assert counted == config.mixture.weights
-        assert isinstance(model.layers[0].feedforward, GatedFeedForward)
+        assert isinstance(model.decoder.layers[0].feedforward, GatedFeedForward)
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     assert again.config == model.config
     assert torch.equal(again(tokens()), model(tokens()))
     weights = model.state_dict()
-    weights["layers.1.feedforward.merge.weight"][0, 0] = float("nan")
+    weights["decoder.layers.1.feedforward.merge.weight"][0, 0] = float("nan")
     tensors.save(weights, tmp_path)
     with pytest.raises(
         InputError, match=r"layers\.1\.feedforward\.merge\.weight has values that are not finite"

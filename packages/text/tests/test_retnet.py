@@ -10,7 +10,7 @@ import torch
 from multiway_blocks.torchscale import RetNetConfig as Flags
 from multiway_blocks.torchscale import RetNetDecoder, TextEmbedding
 from multiway_core.errors import InputError, MultiwayError
-from multiway_core.generation import GenerationConfig, generate
+from multiway_core.generation import GenerationConfig, StaticKVCache, generate
 from multiway_text.retnet import checkpoint
 from multiway_text.retnet.config import PRESETS, RetNetConfig
 from multiway_text.retnet.model import RetNet
@@ -45,8 +45,8 @@ def test_saved_files_are_torchscale_retnets(model: RetNet, tmp_path: Path) -> No
     state: dict = {}
     steps = [theirs(TOKENS[:, : i + 1], incremental_state=state)[0] for i in range(30)]
     torch.testing.assert_close(torch.cat(steps, dim=1), model(TOKENS), atol=1e-5, rtol=1e-5)
-    for layer, own in zip(theirs.layers, model.layers, strict=True):
-        layer.retention.eps = own.retention.eps = 1e-12
+    for layer, own in zip(theirs.layers, model.decoder.layers, strict=True):
+        layer.retention.eps = own.attention.eps = 1e-12
     torch.testing.assert_close(theirs(TOKENS)[0], model(TOKENS), atol=1e-5, rtol=1e-5)
     again = checkpoint.load(tmp_path)
     assert again.config == CONFIG
@@ -104,7 +104,7 @@ def test_what_a_state_cannot_do(model: RetNet) -> None:
     with pytest.raises(InputError, match="cannot forget its last tokens"):
         cache.truncate(7)
     with pytest.raises(TypeError, match="a cache of its own"):
-        model.hidden(TOKENS, cache=super(RetNet, model).new_cache(2, 30))
+        model.hidden(TOKENS, cache=StaticKVCache(2, 2, 3, 8, 30))
     twins = model.new_cache(3, 12)
     twins.copy_from(cache, torch.zeros(3, dtype=torch.long))
     step = model.decode(torch.full((3, 1), 5), twins)

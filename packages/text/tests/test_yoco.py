@@ -130,7 +130,7 @@ def test_prefill_without_the_cross_decoder_equals_the_full_forward(
     tokens = prompt(2, 90)
     whole = model(tokens)[:, -1]
     seen = []
-    for layer in model.cross_layers:
+    for layer in model.decoder.cross_decoder.layers:
         monkeypatch.setattr(
             layer, "forward", lambda x, *rest, own=layer.forward: seen.append(x.shape[1]) or own(x, *rest)
         )
@@ -301,15 +301,15 @@ def test_impossible_sizes(change: dict[str, int], message: str) -> None:
 
 
 def test_prompts_beyond_the_context_and_empty_ones(model: Yoco) -> None:
-    with pytest.raises(InputError, match="401 tokens are asked for and YOCO's context has 400"):
+    with pytest.raises(InputError, match="401 tokens are asked for and the model's context has 400"):
         model.new_cache(1, 401)
-    with pytest.raises(InputError, match="prompt too long"):
+    with pytest.raises(InputError, match="sequence too long: 401"):
         model(torch.zeros(1, 401, dtype=torch.long))
     cache = model.new_cache(1, 10)
     with pytest.raises(InputError, match="max_length of 10"):
         model.prefill(prompt(1, 11), cache, chunk=4)
     assert cache.length == 0
-    assert cache.states is None
+    assert cache.states == [None, None]
     with pytest.raises(InputError, match="empty prompt"):
         model.prefill(prompt(1, 0), cache)
 

@@ -86,7 +86,7 @@ class CausalStack(Stack):
     def forward(  # type: ignore[override]
         self,
         x_BTE: Tensor,
-        valid_BT: Tensor,
+        valid_BT: Tensor | None = None,
         cache: StaticKVCache | None = None,
         *,
         branches_BT: Tensor | None = None,
@@ -95,8 +95,8 @@ class CausalStack(Stack):
     ) -> Tensor:
         """Run new token vectors (B, T, E) behind what the cache holds: (B, T, E).
 
-        ``valid`` (B, T) bool is False at padding, which no token sees and which takes no position; with a cache, rows
-        shorter than the batch are padded on the left. The cache, if any, takes the new tokens and is advanced.
+        ``valid`` (B, T) bool is False at padding, which no token sees and which takes no position; None: all are real.
+        With a cache, rows shorter than the batch are padded on the left. The cache takes the new tokens.
 
         ``branches`` (B, T) int64 makes several continuations of one beginning in a single pass, to train on all of
         them: tokens of branch 0, which comes first, are seen by all behind them, those of another branch by their
@@ -104,6 +104,8 @@ class CausalStack(Stack):
 
         ``losses`` and ``hidden_states``: see `Context` and `Stack`.
         """
+        if valid_BT is None:
+            valid_BT = torch.ones(x_BTE.shape[:2], dtype=torch.bool, device=x_BTE.device)
         context = self.context(valid_BT, cache, branches_BT, {} if losses is None else losses)
         x_BTE = super().forward(x_BTE, context, hidden_states)
         if cache is not None:

@@ -21,6 +21,7 @@ from multiway_blocks.kernels.gated_retention import gated_retention
 from multiway_blocks.kernels.gated_retention.reference import chunkwise, parallel, recurrent, wide
 from multiway_blocks.linear import Linear
 from multiway_blocks.position import Rotary
+from multiway_blocks.transformer import Context, Contextual
 
 __all__ = [
     "Retention",
@@ -55,7 +56,7 @@ class RetentionState(NamedTuple):
     """int64, real tokens so far."""
 
 
-class Retention(nn.Module):
+class Retention(Contextual):
     """``output(swish(gate(x)) * norm(retention(x)))``, the norm an RMSNorm of each head, without weights.
 
     Args:
@@ -101,7 +102,15 @@ class Retention(nn.Module):
             nn.init.xavier_uniform_(linear.weight, gain=2**-2.5)
         nn.init.xavier_uniform_(self.output.weight)
 
-    def forward(
+    def forward(self, x_BTE: Tensor, context: Context, layer: int = 0) -> Tensor:
+        """(B, T, E) -> (B, T, E), behind the layer's state in ``context.cache``, which takes the next one."""
+        cache = context.cache
+        y_BTE, state = self.retain(x_BTE, None if cache is None else cache.states[layer], context.valid_BT)
+        if cache is not None:
+            cache.states[layer] = state
+        return y_BTE
+
+    def retain(
         self, x_BTE: Tensor, state: RetentionState | None = None, valid_BT: Tensor | None = None
     ) -> tuple[Tensor, RetentionState]:
         """Tokens behind a state (None: none before): (B, T, E), and the next state.

@@ -42,7 +42,10 @@ class VisionEncoder(Stack):
         num_grid_positions: int,
         eps: float = 1e-6,
     ) -> None:
-        layers = (
+        super().__init__()
+        self.patch_projection = nn.Linear(patch_dim, hidden_size)
+        self.positions = GridPositions(num_grid_positions, num_grid_positions, hidden_size)
+        self.layers.extend(
             PreNorm(
                 Attention(hidden_size, num_heads, head_dim=head_dim),
                 GatedFeedForward(hidden_size, inner_size),
@@ -50,9 +53,7 @@ class VisionEncoder(Stack):
             )
             for _ in range(num_layers)
         )
-        super().__init__(layers, RMSNorm(hidden_size, eps))
-        self.patch_projection = nn.Linear(patch_dim, hidden_size)
-        self.positions = GridPositions(num_grid_positions, num_grid_positions, hidden_size)
+        self.norm = RMSNorm(hidden_size, eps)
 
     def forward(  # type: ignore[override]
         self, patches_BNP: Tensor, rows_BN: Tensor, columns_BN: Tensor

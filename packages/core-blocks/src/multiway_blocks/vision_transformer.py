@@ -46,11 +46,7 @@ class VisionTransformer(Stack):
         activation: Activation = quick_gelu,
         eps: float = 1e-5,
     ) -> None:
-        layers = (
-            vision_transformer_layer(hidden_size, num_heads, inner_size, activation=activation, eps=eps)
-            for _ in range(num_layers)
-        )
-        super().__init__(layers, nn.LayerNorm(hidden_size, eps=eps))
+        super().__init__()
         self.image_size = image_size
         num_patches = (image_size // patch_size) ** 2
         self.patch_embedding = nn.Conv2d(
@@ -59,6 +55,11 @@ class VisionTransformer(Stack):
         self.class_embedding = nn.Parameter(torch.randn(hidden_size))
         self.positions = LearnedPositions(num_patches + 1, hidden_size)
         self.input_norm = nn.LayerNorm(hidden_size, eps=eps)
+        self.layers.extend(
+            vision_transformer_layer(hidden_size, num_heads, inner_size, activation=activation, eps=eps)
+            for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(hidden_size, eps=eps)
 
     def forward(self, pixels_BCHW: Tensor) -> Tensor:  # type: ignore[override]
         """Normalised pixels, float (B, C, image_size, image_size) -> (B, 1 + patches, E).

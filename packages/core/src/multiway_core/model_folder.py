@@ -20,13 +20,20 @@ Model = TypeVar("Model", bound=nn.Module)
 Config = TypeVar("Config")
 
 
-def save(model: nn.Module, model_config: Any, folder: Path, *, dtype: torch.dtype | None = None) -> None:
+def save(
+    model: nn.Module,
+    model_config: Any,
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    rules: checkpoint.RuleTable | None = None,
+) -> None:
     """Write the tensors of `model`, all floating-point ones as `dtype`, and the dataclass that it was built from.
 
-    Raises OutputError.
+    rules: between the file's names and the model's. Raises OutputError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(model, folder, dtype=dtype)
+    checkpoint.save(model, folder, dtype=dtype, rules=rules)
     config.save(model_config, folder / CONFIG_FILE)
 
 
@@ -37,9 +44,10 @@ def load(
     *,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
+    rules: checkpoint.RuleTable | None = None,
 ) -> Model:
     """The model in a folder that `save` wrote, in evaluation mode. Raises ConfigError, CheckpointError."""
     with checkpoint.on_meta():
         model = build(config.load(config_class, folder / CONFIG_FILE))
-    checkpoint.load(model, folder / WEIGHTS_FILE, dtype=dtype, device=device)
+    checkpoint.load(model, folder / WEIGHTS_FILE, rules=rules, dtype=dtype, device=device)
     return model.to(device).eval()

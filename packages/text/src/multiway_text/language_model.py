@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from multiway_blocks.text_decoder import CausalLM
 from multiway_core import hub
 from multiway_core.errors import CheckpointError, InputError
 from multiway_core.generation import stream
@@ -19,8 +20,8 @@ from torch import Tensor, nn
 
 from multiway_text import scoring, systems
 from multiway_text.answer_steps import AnswerSteps, NextStep, batched_decode
-from multiway_text.causal_lm import CausalLM, non_finite
 from multiway_text.chat_template import Message
+from multiway_text.checkpoint_files import non_finite
 from multiway_text.sampling import Alternatives, SamplingOptions
 from multiway_text.scoring import Choice, TextScore, TokenScores
 from multiway_text.text_stream import TextStream

@@ -1,7 +1,7 @@
 """The systems of this package that a checkpoint can be of: which module reads it, and which configuration trains.
 
 A system is added with one entry in ``SYSTEMS``. Its ``checkpoint`` has ``load(path, *, dtype, device)`` and
-``save(model, folder)``, and its networks are :class:`~multiway_text.causal_lm.CausalLM` or offer the same calls
+``save(model, folder)``, and its networks are :class:`~multiway_blocks.text_decoder.CausalLM` or offer the same calls
 (:class:`Network`).
 """
 
@@ -25,7 +25,7 @@ from multiway_text.tokenizer import TextTokenizer
 
 
 class Network(Protocol):
-    """What a language model is used through. Shapes: see :class:`multiway_text.causal_lm.CausalLM`."""
+    """What a language model is used through. Shapes: see :class:`multiway_blocks.text_decoder.CausalLM`."""
 
     def hidden(self, tokens_BT: Tensor, valid_BT: Tensor | None = None) -> Tensor: ...
     def logits(self, hidden: Tensor) -> Tensor: ...

@@ -25,7 +25,7 @@ class Stack(nn.Module):
 
     def __init__(
         self,
-        layers: Iterable[nn.Module],
+        layers: Iterable[nn.Module] = (),
         norm: nn.Module | None = None,
         *,
         checkpoint_activations: bool = False,

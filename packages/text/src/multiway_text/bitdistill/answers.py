@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from multiway_blocks.text_decoder import CausalLM
 from multiway_core.errors import InputError
 from multiway_core.generation import StaticKVCache
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from multiway_text.bitdistill.examples import END, chat, padded
-from multiway_text.causal_lm import CausalLM
 
 SYSTEM = "You are a helpful assistant. Answer in one short, simple sentence."
 """What the teacher is told and the student is not: brevity is distilled into it."""

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from multiway_blocks.text_decoder import CausalLM
 from multiway_core.generation import GenerationConfig, generate
 from tokenizers import Tokenizer
 
 from multiway_text.bitdistill.examples import END, chat, padded
 from multiway_text.bitdistill.prompts import Prompt
-from multiway_text.causal_lm import CausalLM
 
 
 @torch.inference_mode()

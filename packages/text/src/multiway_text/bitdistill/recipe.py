@@ -220,7 +220,7 @@ def train(
     )
     if recipe.frozen_layers:
         student.embedding.requires_grad_(False)
-        student.layers[: recipe.frozen_layers].requires_grad_(False)
+        student.decoder.layers[: recipe.frozen_layers].requires_grad_(False)
     objective = Distillation(embedding_VE, logits_weight=recipe.logits_weight)
     trainer = Trainer(student, objective, batches, recipe.train, folder)
 

@@ -37,7 +37,7 @@ class States:
 @contextmanager
 def watch(model: Llama | BitNet, layer: int) -> Iterator[States]:
     """Inside the block, a forward pass without a cache leaves the states of ``layer`` (-1 is the last) behind."""
-    block: Any = model.layers[layer]
+    block: Any = model.decoder.layers[layer]
     attention = block.attention
     states = States(attention)
 

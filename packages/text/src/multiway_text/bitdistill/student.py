@@ -41,11 +41,11 @@ def from_teacher(teacher: Llama, layers: Sequence[int], kept_V: Tensor, tokens_B
     )
     student = BitNet(config, packed=False)
     student.get_parameter("embedding.weight").copy_(teacher.get_parameter("embedding.weight")[kept_V])
-    student.get_parameter("norm.weight").copy_(teacher.get_parameter("norm.weight"))
+    student.get_parameter("decoder.norm.weight").copy_(teacher.get_parameter("decoder.norm.weight"))
     seen = _rms_before_last_maps(teacher, tokens_BT)
     own: Any
-    for own, number in zip(student.layers, layers, strict=True):
-        theirs: Any = teacher.layers[number]
+    for own, number in zip(student.decoder.layers, layers, strict=True):
+        theirs: Any = teacher.decoder.layers[number]
         attention, feedforward = theirs.attention, theirs.feedforward
         own.attention_norm.weight.copy_(theirs.attention_norm.weight)
         own.feedforward_norm.weight.copy_(theirs.feedforward_norm.weight)
@@ -67,7 +67,7 @@ def _rms_before_last_maps(teacher: Llama, tokens_BT: Tensor) -> dict[nn.Module, 
     def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         seen[module] = float(inputs[0].float().square().mean(-1).sqrt().median())
 
-    layers: Any = teacher.layers
+    layers: Any = teacher.decoder.layers
     maps = [module for layer in layers for module in (layer.attention.output, layer.feedforward.down)]
     hooks = [module.register_forward_pre_hook(note) for module in maps]
     try:

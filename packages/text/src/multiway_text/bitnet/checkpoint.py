@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from multiway_text import gguf
 from multiway_text.bitnet.config import BitNetConfig
 from multiway_text.bitnet.model import BitNet
-from multiway_text.causal_lm import check_layers
+from multiway_text.checkpoint_files import check_layers
 
 MODEL_TYPE = "bitnet"
 GGUF_ARCHITECTURE = "bitnet-b1.58"
@@ -50,7 +50,7 @@ _LAYER_NORMS = {
 }
 _PLAIN = {
     "embedding": ("model.embed_tokens", "token_embd"),
-    "norm": ("model.norm", "output_norm"),
+    "decoder.norm": ("model.norm", "output_norm"),
     "head": ("lm_head", "output"),
 }
 
@@ -94,11 +94,14 @@ class _Names:
 
     def norms(self, layer: int) -> Iterator[tuple[str, str]]:
         for ours, names in _LAYER_NORMS.items():
-            yield f"layers.{layer}.{ours}", self.layer.format(layer) + names[self.index] + ".weight"
+            yield f"decoder.layers.{layer}.{ours}", self.layer.format(layer) + names[self.index] + ".weight"
 
     def maps(self, layer: int) -> Iterator[tuple[str, list[str]]]:
         for ours, names in _LAYER_MAPS.items():
-            yield f"layers.{layer}.{ours}", [self.layer.format(layer) + name for name in names[self.index]]
+            yield (
+                f"decoder.layers.{layer}.{ours}",
+                [self.layer.format(layer) + name for name in names[self.index]],
+            )
 
 
 _HUB = _Names("model.layers.{}.", 0)
@@ -305,7 +308,7 @@ def _new(own: BitNetConfig, packed: bool) -> BitNet:
 
 def _floats_of(model: BitNet, names: _Names) -> list[tuple[str, str]]:
     """(our module, published name) of all that is kept in floating point."""
-    plain = ["embedding", "norm", *([] if model.head is None else ["head"])]
+    plain = ["embedding", "decoder.norm", *([] if model.head is None else ["head"])]
     found = [(ours, names.plain(ours)) for ours in plain]
     return found + [pair for layer in range(model.config.num_layers) for pair in names.norms(layer)]
 

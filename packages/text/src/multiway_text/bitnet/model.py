@@ -12,19 +12,21 @@ Shape suffixes: B batch, T new tokens, S all tokens so far, H query heads, K key
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from multiway_blocks.attention import attend
 from multiway_blocks.bitlinear import BitLinear, QuantizedRows, RMSNormQuantize, TernaryLinear
+from multiway_blocks.causal import CausalStack
 from multiway_blocks.norm import RMSNorm
 from multiway_blocks.position import Rotary
+from multiway_blocks.text_decoder import CausalLM
 from multiway_blocks.transformer import Context, Contextual, PreNorm
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
 
 from multiway_text.bitnet.config import BitNetConfig
 from multiway_text.bitnet.step import DecodingStep
-from multiway_text.causal_lm import CausalLM
 
 
 def _linear(in_features: int, outputs: int | Sequence[int], packed: bool) -> BitLinear | TernaryLinear:
@@ -41,7 +43,7 @@ class Attention(Contextual):
 
     def __init__(self, config: BitNetConfig, packed: bool) -> None:
         super().__init__()
-        self.head_dim = config.head_dim
+        self.head_dim, self.num_kv_heads = config.head_dim, config.num_kv_heads
         keys = config.num_kv_heads * config.head_dim
         self.sizes = (config.hidden_size, keys, keys)
         self.qkv = _linear(config.hidden_size, self.sizes, packed)
@@ -93,26 +95,43 @@ def new_layer(config: BitNetConfig, packed: bool) -> PreNorm:
     return PreNorm(Attention(config, packed), FeedForward(config, packed), norms)
 
 
+class BitNetStack(CausalStack):
+    """The layers; a step of one token a row goes through machine code where there is some."""
+
+    def __init__(self, config: BitNetConfig, packed: bool) -> None:
+        norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
+        super().__init__((new_layer(config, packed) for _ in range(config.num_layers)), norm)
+        self.step = DecodingStep(config, self.layers)
+
+    def forward(  # type: ignore[override]
+        self,
+        x_BTE: Tensor,
+        valid_BT: Tensor | None = None,
+        cache: StaticKVCache | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """As `CausalStack` has it."""
+        if valid_BT is None and cache is not None and self.step.suits(x_BTE, cache):
+            return self.norm(self.step(x_BTE, cache))
+        return super().forward(x_BTE, valid_BT, cache, **options)
+
+
 class BitNet(CausalLM):
     """The whole network."""
 
     def __init__(self, config: BitNetConfig, *, packed: bool = True) -> None:
-        super().__init__(config, (new_layer(config, packed) for _ in range(config.num_layers)))
+        super().__init__(
+            config.vocab_size,
+            config.hidden_size,
+            lambda: BitNetStack(config, packed),
+            tied=config.tied_embeddings,
+        )
         self.config = config
-        self._step = DecodingStep(config, self.layers)
-
-    def hidden_of(
-        self, x_BTE: Tensor, valid_BT: Tensor | None = None, cache: StaticKVCache | None = None
-    ) -> Tensor:
-        """As `CausalLM` has it; a step of one token a row goes through machine code where there is some."""
-        if valid_BT is None and cache is not None and self._step.suits(x_BTE, cache):
-            return self.norm(self._step(x_BTE, cache))
-        return super().hidden_of(x_BTE, valid_BT, cache)
 
     def decode_each(self, tokens_BT: Sequence[Tensor], caches: Sequence[StaticKVCache]) -> list[Tensor]:
         """As `CausalLM` has it; single tokens of all sequences are one step, which reads the weights once."""
-        x_BTE = [self.embed(tokens) for tokens in tokens_BT]
-        if len({x.shape[1] for x in x_BTE}) == 1 and self._step.suits(x_B1E := torch.cat(x_BTE), *caches):
-            logits_BV = self.logits(self.norm(self._step(x_B1E, *caches))[:, -1]).float()
+        x_BTE, step = [self.embed(tokens) for tokens in tokens_BT], self.decoder.step
+        if len({x.shape[1] for x in x_BTE}) == 1 and step.suits(x_B1E := torch.cat(x_BTE), *caches):
+            logits_BV = self.logits(self.decoder.norm(step(x_B1E, *caches))[:, -1]).float()
             return list(logits_BV.split([len(x) for x in x_BTE]))
         return super().decode_each(tokens_BT, caches)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from multiway_core import checkpoint, config
 
-from multiway_text.causal_lm import read_config, require_finite
+from multiway_text.checkpoint_files import OWN_NAMES, read_config, require_finite
 from multiway_text.latent_lm.config import LatentLMConfig, TokenizerConfig
 from multiway_text.latent_lm.model import LatentLM
 from multiway_text.latent_lm.tokenizer import PictureTokenizer
@@ -30,7 +30,7 @@ def save(
 ) -> None:
     """Write both. Raises OutputError."""
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(model, folder, dtype=dtype)
+    checkpoint.save(model, folder, rules=OWN_NAMES, dtype=dtype)
     checkpoint.save(tokenizer, folder, dtype=dtype, filename=_TOKENIZER_FILE)
     config.save(_Folder(model.config, tokenizer.config), folder / "config.json")
 
@@ -43,7 +43,7 @@ def load(
     own = read_config(_Folder, folder / "config.json")
     with checkpoint.on_meta():
         model, tokenizer = LatentLM(own.model), PictureTokenizer(own.tokenizer)
-    for module, name in ((model, "model.safetensors"), (tokenizer, _TOKENIZER_FILE)):
-        checkpoint.load(module, folder / name, dtype=dtype, device=device)
+    for module, name, rules in ((model, "model.safetensors", OWN_NAMES), (tokenizer, _TOKENIZER_FILE, None)):
+        checkpoint.load(module, folder / name, rules=rules, dtype=dtype, device=device)
         require_finite(folder / name, module)
     return model.to(device).eval(), tokenizer.to(device).eval()

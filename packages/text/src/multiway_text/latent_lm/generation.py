@@ -129,7 +129,7 @@ class Generator:
                 x_RE = x_RE[at_R]
             if not kept or cache.length == cache.max_length:
                 break
-            hidden_RE = model.hidden_of(x_RE[:, None], cache=cache)[:, -1]
+            hidden_RE = model.decoder(x_RE[:, None], cache=cache)[:, -1]
         return rows.results(model.config.latent_size)
 
     def _read(self, prompts: Sequence[Tensor], latents_ND: Tensor | None) -> tuple[StaticKVCache, Tensor]:
@@ -156,7 +156,7 @@ class Generator:
             latents_ND = latents_ND.to(device).repeat(copies, 1)
         cache = model.new_cache(len(tokens_RT), longest + self.config.max_tokens)
         x_RTE = model.embed(tokens_RT, latents_ND)
-        return cache, model.hidden_of(x_RTE, valid_BT.to(device).repeat(copies, 1), cache)[:, -1]
+        return cache, model.decoder(x_RTE, valid_BT.to(device).repeat(copies, 1), cache)[:, -1]
 
     def _second(self, tokens_BT: Tensor) -> Tensor:
         """Tokens of both contexts, (2 B, ...), or of the first alone without guidance."""

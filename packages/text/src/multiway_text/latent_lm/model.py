@@ -11,18 +11,21 @@ Shape suffixes: B batch, T tokens, E hidden size, V vocabulary, N latents of all
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from multiway_blocks.attention import Attention
+from multiway_blocks.causal import CausalStack
 from multiway_blocks.diffusion import CosineSchedule, DiffusionHead
 from multiway_blocks.feedforward import GatedFeedForward
 from multiway_blocks.linear import Linear
 from multiway_blocks.retention import RetentionRotary
+from multiway_blocks.text_decoder import CausalLM
 from multiway_blocks.transformer import PreNorm
 from multiway_core.errors import InputError
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
 
-from multiway_text.causal_lm import CausalLM
 from multiway_text.latent_lm.config import LatentLMConfig
 
 
@@ -55,9 +58,10 @@ class LatentLM(CausalLM):
     latent_bias: Tensor
 
     def __init__(self, config: LatentLMConfig) -> None:
-        super().__init__(config, (_layer(config) for _ in range(config.num_layers)))
+        layers = (_layer(config) for _ in range(config.num_layers))
+        new_decoder = partial(CausalStack, layers, Norm(config.norm_eps))
+        super().__init__(config.vocab_size, config.hidden_size, new_decoder, tied=config.tied_embeddings)
         self.config = config
-        self.norm = Norm(config.norm_eps)
         self.latent_input = Linear(config.latent_size, config.hidden_size, bias=False)
         self.diffusion_head = DiffusionHead(
             config.latent_size, config.hidden_size, config.head_layers, config.inner_size, eps=config.norm_eps
@@ -112,5 +116,5 @@ class LatentLM(CausalLM):
         latents_ND: Tensor | None = None,
     ) -> Tensor:
         """Read prompts as :meth:`CausalLM.prefill`, with pictures in them; for text behind pictures."""
-        hidden_BTE = self.hidden_of(self.embed(tokens_BT, latents_ND), valid_BT, cache)
+        hidden_BTE = self.decoder(self.embed(tokens_BT, latents_ND), valid_BT, cache)
         return self.logits(hidden_BTE[:, -1]).float()

@@ -55,7 +55,7 @@ def losses(model: LatentLM, batch: Batch, *, draws: int = 4) -> Losses:
     if draws < 1:
         raise InputError(f"draws must be at least 1, not {draws}")
     tokens, ids = batch.tokens_BT, model.config.tokens
-    hidden_BTE = model.hidden_of(model.embed(tokens, batch.latents_ND), batch.valid_BT)
+    hidden_BTE = model.decoder(model.embed(tokens, batch.latents_ND), batch.valid_BT)
     follows_BT = batch.valid_BT[:, 1:] & batch.valid_BT[:, :-1]
     counted_BT = follows_BT & (tokens[:, 1:] != ids.null)
     targets_BT = torch.where(counted_BT, tokens[:, 1:], IGNORED)

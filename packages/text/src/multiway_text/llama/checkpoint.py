@@ -15,7 +15,7 @@ from multiway_core.errors import CheckpointError
 from torch import Tensor, nn
 
 from multiway_text import gguf
-from multiway_text.causal_lm import check_layers
+from multiway_text.checkpoint_files import check_layers
 from multiway_text.llama import ternary
 from multiway_text.llama.config import LlamaConfig
 from multiway_text.llama.model import Llama
@@ -36,7 +36,7 @@ _LAYER_NAMES = (
 )
 _OTHER_NAMES = (
     ("embedding", "model.embed_tokens", "token_embd"),
-    ("norm", "model.norm", "output_norm"),
+    ("decoder.norm", "model.norm", "output_norm"),
     ("head", "lm_head", "output"),
 )
 
@@ -44,7 +44,8 @@ _OTHER_NAMES = (
 def _table(layer: str, column: int) -> RuleTable:
     rules = [Rule(f"{names[column]}.weight", f"{names[0]}.weight") for names in _OTHER_NAMES]
     rules += [
-        Rule(f"{layer}{names[column]}.weight", f"layers.{{i}}.{names[0]}.weight") for names in _LAYER_NAMES
+        Rule(f"{layer}{names[column]}.weight", f"decoder.layers.{{i}}.{names[0]}.weight")
+        for names in _LAYER_NAMES
     ]
     return RuleTable(rules)
 

@@ -24,10 +24,10 @@ from multiway_text.llama.model import Llama
 
 def maps(model: Llama) -> Iterator[tuple[str, nn.Module, str, nn.Module]]:
     """(its name, the module it is in, its name there, itself) of every linear map of the layers."""
-    for name, module in list(model.layers.named_modules()):
+    for name, module in list(model.decoder.layers.named_modules()):
         if isinstance(module, nn.Linear | TernaryLinear):
             parent, _, last = name.rpartition(".")
-            yield f"layers.{name}", model.layers.get_submodule(parent), last, module
+            yield f"decoder.layers.{name}", model.decoder.layers.get_submodule(parent), last, module
 
 
 def is_ternary(published: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ import torch
 from multiway_core import checkpoint, model_folder
 from multiway_core.checkpoint import Rule, RuleTable
 
-from multiway_text.causal_lm import check_layers
+from multiway_text.checkpoint_files import OWN_NAMES, check_layers
 from multiway_text.longnet.config import LongNetConfig
 from multiway_text.longnet.model import LongNet
 
@@ -29,8 +29,11 @@ TORCHSCALE = RuleTable(
     [
         Rule("embed_tokens.weight", "embedding.weight"),
         Rule("output_projection.weight", "head.weight"),
-        *(Rule(f"layers.{{i}}.{a}.{{kind}}", f"layers.{{i}}.{b}.{{kind}}") for a, b in _LAYER.items()),
-        Rule("layer_norm.{kind}", "norm.{kind}"),
+        *(
+            Rule(f"layers.{{i}}.{a}.{{kind}}", f"decoder.layers.{{i}}.{b}.{{kind}}")
+            for a, b in _LAYER.items()
+        ),
+        Rule("layer_norm.{kind}", "decoder.norm.{kind}"),
     ],
     dropped=("layers.{i}.self_attn.xpos.scale",),
 )
@@ -39,12 +42,12 @@ TORCHSCALE = RuleTable(
 
 def save(model: LongNet, folder: Path, *, dtype: torch.dtype | None = None) -> None:
     """Write ``config.json`` and ``model.safetensors``. Raises OutputError."""
-    model_folder.save(model, model.config, folder, dtype=dtype)
+    model_folder.save(model, model.config, folder, dtype=dtype, rules=OWN_NAMES)
 
 
 def load(folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> LongNet:
     """The model in a folder that :func:`save` wrote, in evaluation mode. Raises ConfigError, CheckpointError."""
-    return model_folder.load(LongNet, LongNetConfig, folder, dtype=dtype, device=device)
+    return model_folder.load(LongNet, LongNetConfig, folder, dtype=dtype, device=device, rules=OWN_NAMES)
 
 
 def load_torchscale(

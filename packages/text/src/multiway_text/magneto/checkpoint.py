@@ -8,7 +8,7 @@ import torch
 from multiway_core import checkpoint, config
 from multiway_core.checkpoint import Rule, RuleTable
 
-from multiway_text.causal_lm import check_layers
+from multiway_text.checkpoint_files import check_layers
 from multiway_text.magneto.config import MagnetoConfig
 from multiway_text.magneto.model import Magneto
 from multiway_text.torchscale_files import read_flags, write_flags
@@ -19,17 +19,17 @@ TORCHSCALE = RuleTable(
     [
         Rule("embed_tokens.weight", "embedding.weight"),
         Rule("output_projection.weight", "head.weight"),
-        Rule("layer_norm.{kind}", "norm.{kind}"),
-        Rule("layers.{i}.self_attn_layer_norm.{kind}", "layers.{i}.attention_norm.{kind}"),
-        Rule("layers.{i}.self_attn.q_proj.{kind}", "layers.{i}.attention.query.{kind}"),
-        Rule("layers.{i}.self_attn.k_proj.{kind}", "layers.{i}.attention.key.{kind}"),
-        Rule("layers.{i}.self_attn.v_proj.{kind}", "layers.{i}.attention.value.{kind}"),
-        Rule("layers.{i}.self_attn.inner_attn_ln.{kind}", "layers.{i}.attention.norm.{kind}"),
-        Rule("layers.{i}.self_attn.out_proj.{kind}", "layers.{i}.attention.output.{kind}"),
-        Rule("layers.{i}.final_layer_norm.{kind}", "layers.{i}.feedforward_norm.{kind}"),
-        Rule("layers.{i}.ffn.fc1.{kind}", "layers.{i}.feedforward.up.{kind}"),
-        Rule("layers.{i}.ffn.ffn_layernorm.{kind}", "layers.{i}.feedforward.norm.{kind}"),
-        Rule("layers.{i}.ffn.fc2.{kind}", "layers.{i}.feedforward.down.{kind}"),
+        Rule("layer_norm.{kind}", "decoder.norm.{kind}"),
+        Rule("layers.{i}.self_attn_layer_norm.{kind}", "decoder.layers.{i}.attention_norm.{kind}"),
+        Rule("layers.{i}.self_attn.q_proj.{kind}", "decoder.layers.{i}.attention.query.{kind}"),
+        Rule("layers.{i}.self_attn.k_proj.{kind}", "decoder.layers.{i}.attention.key.{kind}"),
+        Rule("layers.{i}.self_attn.v_proj.{kind}", "decoder.layers.{i}.attention.value.{kind}"),
+        Rule("layers.{i}.self_attn.inner_attn_ln.{kind}", "decoder.layers.{i}.attention.norm.{kind}"),
+        Rule("layers.{i}.self_attn.out_proj.{kind}", "decoder.layers.{i}.attention.output.{kind}"),
+        Rule("layers.{i}.final_layer_norm.{kind}", "decoder.layers.{i}.feedforward_norm.{kind}"),
+        Rule("layers.{i}.ffn.fc1.{kind}", "decoder.layers.{i}.feedforward.up.{kind}"),
+        Rule("layers.{i}.ffn.ffn_layernorm.{kind}", "decoder.layers.{i}.feedforward.norm.{kind}"),
+        Rule("layers.{i}.ffn.fc2.{kind}", "decoder.layers.{i}.feedforward.down.{kind}"),
     ],
     dropped=["layers.{i}.self_attn.xpos.scale"],  # a table that follows from the width of heads
 )

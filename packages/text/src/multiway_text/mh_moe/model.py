@@ -10,18 +10,19 @@ Shape suffixes: B batch, T new tokens, E hidden size.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from multiway_blocks.attention import Attention
-from multiway_blocks.causal import causal_visibility, token_positions
+from multiway_blocks.causal import CausalStack
 from multiway_blocks.feedforward import FeedForward, GatedFeedForward
 from multiway_blocks.moe import Experts, Gate, MixtureOfExperts, MultiHeadMixture, XMoEGate
 from multiway_blocks.norm import RMSNorm
 from multiway_blocks.position import Rotary
-from multiway_blocks.transformer import Context, PreNorm
-from multiway_core.generation import StaticKVCache
+from multiway_blocks.text_decoder import CausalLM
+from multiway_blocks.transformer import PreNorm
 from torch import Tensor, nn
 
-from multiway_text.causal_lm import CausalLM
 from multiway_text.mh_moe.config import MHMoEConfig
 
 Mixture = MixtureOfExperts | MultiHeadMixture
@@ -75,7 +76,9 @@ class MHMoE(CausalLM):
     """The whole network. Padding is never routed, so it takes no expert's place and no part in the balance."""
 
     def __init__(self, config: MHMoEConfig) -> None:
-        super().__init__(config, (_layer(config, index) for index in range(config.num_layers)))
+        layers = (_layer(config, index) for index in range(config.num_layers))
+        new_decoder = partial(CausalStack, layers, RMSNorm(config.hidden_size, eps=config.norm_eps))
+        super().__init__(config.vocab_size, config.hidden_size, new_decoder, tied=config.tied_embeddings)
         self.config = config
         nn.init.normal_(self.embedding.weight, std=0.02)
 
@@ -83,24 +86,9 @@ class MHMoE(CausalLM):
         """The mixtures, from the first layer to the last."""
         return [part for part in self.modules() if isinstance(part, MixtureOfExperts)]
 
-    def hidden_of(
-        self, x_BTE: Tensor, valid_BT: Tensor | None = None, cache: StaticKVCache | None = None
-    ) -> Tensor:
-        """As :meth:`CausalLM.hidden_of`."""
-        return self.hidden_and_balance(x_BTE, valid_BT, cache)[0]
-
-    def hidden_and_balance(
-        self, x_BTE: Tensor, valid_BT: Tensor | None = None, cache: StaticKVCache | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def hidden_and_balance(self, tokens_BT: Tensor, valid_BT: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Hidden states (B, T, E) and the mean balance loss () of the mixtures: 1 at balance, 0 if there is none."""
-        if valid_BT is None:
-            valid_BT = torch.ones(x_BTE.shape[:2], dtype=torch.bool, device=x_BTE.device)
-        mask = causal_visibility(valid_BT, cache)
-        positions_BT = token_positions(valid_BT, cache)
-        context = Context(mask, positions_BT, cache, valid_BT)
-        for index, layer in enumerate(self.layers):
-            x_BTE = layer(x_BTE, context, index)
-        if cache is not None:
-            cache.advance(valid_BT)
-        balances = list(context.losses.values())
-        return self.norm(x_BTE), torch.stack(balances).mean() if balances else x_BTE.new_zeros(())
+        losses: dict[int, Tensor] = {}
+        hidden_BTE = self.decoder(self.embed(tokens_BT), valid_BT, losses=losses)
+        balances = list(losses.values())
+        return hidden_BTE, torch.stack(balances).mean() if balances else hidden_BTE.new_zeros(())

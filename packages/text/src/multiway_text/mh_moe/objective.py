@@ -27,7 +27,7 @@ class LanguageLoss(NamedTuple):
 
 def language_loss(model: MHMoE, tokens_BT: Tensor) -> LanguageLoss:
     """Every token but a row's first is predicted; rows are packed, without padding (arXiv 2404.15045, equation 8)."""
-    hidden_BTE, balance = model.hidden_and_balance(model.embedding(tokens_BT[:, :-1]))
+    hidden_BTE, balance = model.hidden_and_balance(tokens_BT[:, :-1])
     logits = model.logits(hidden_BTE).flatten(0, 1).float()
     targets = tokens_BT[:, 1:].flatten()
     entropy = nn.functional.cross_entropy(logits, targets, reduction="sum")

@@ -8,7 +8,7 @@ import torch
 from multiway_core import checkpoint, config
 from multiway_core.checkpoint import Rule, RuleTable
 
-from multiway_text.causal_lm import check_layers
+from multiway_text.checkpoint_files import check_layers
 from multiway_text.retnet.config import RetNetConfig
 from multiway_text.retnet.model import RetNet
 from multiway_text.torchscale_files import read_flags, write_flags
@@ -19,18 +19,18 @@ TORCHSCALE = RuleTable(
     [
         Rule("embed_tokens.weight", "embedding.weight"),
         Rule("output_projection.weight", "head.weight"),
-        Rule("layer_norm.weight", "norm.weight"),
-        Rule("layers.{i}.retention_layer_norm.weight", "layers.{i}.retention_norm.weight"),
-        Rule("layers.{i}.retention.q_proj.weight", "layers.{i}.retention.query.weight"),
-        Rule("layers.{i}.retention.k_proj.weight", "layers.{i}.retention.key.weight"),
-        Rule("layers.{i}.retention.v_proj.weight", "layers.{i}.retention.value.weight"),
-        Rule("layers.{i}.retention.g_proj.weight", "layers.{i}.retention.gate.weight"),
-        Rule("layers.{i}.retention.out_proj.weight", "layers.{i}.retention.output.weight"),
-        Rule("layers.{i}.final_layer_norm.weight", "layers.{i}.feedforward_norm.weight"),
+        Rule("layer_norm.weight", "decoder.norm.weight"),
+        Rule("layers.{i}.retention_layer_norm.weight", "decoder.layers.{i}.attention_norm.weight"),
+        Rule("layers.{i}.retention.q_proj.weight", "decoder.layers.{i}.attention.query.weight"),
+        Rule("layers.{i}.retention.k_proj.weight", "decoder.layers.{i}.attention.key.weight"),
+        Rule("layers.{i}.retention.v_proj.weight", "decoder.layers.{i}.attention.value.weight"),
+        Rule("layers.{i}.retention.g_proj.weight", "decoder.layers.{i}.attention.gate.weight"),
+        Rule("layers.{i}.retention.out_proj.weight", "decoder.layers.{i}.attention.output.weight"),
+        Rule("layers.{i}.final_layer_norm.weight", "decoder.layers.{i}.feedforward_norm.weight"),
         # The map that TorchScale calls "gate" is the one without the activation.
-        Rule("layers.{i}.ffn.fc1.weight", "layers.{i}.feedforward.gate.weight"),
-        Rule("layers.{i}.ffn.gate.weight", "layers.{i}.feedforward.up.weight"),
-        Rule("layers.{i}.ffn.fc2.weight", "layers.{i}.feedforward.down.weight"),
+        Rule("layers.{i}.ffn.fc1.weight", "decoder.layers.{i}.feedforward.gate.weight"),
+        Rule("layers.{i}.ffn.gate.weight", "decoder.layers.{i}.feedforward.up.weight"),
+        Rule("layers.{i}.ffn.fc2.weight", "decoder.layers.{i}.feedforward.down.weight"),
     ],
     dropped=["retnet_rel_pos.angle", "retnet_rel_pos.decay"],  # tables that follow from the sizes
 )

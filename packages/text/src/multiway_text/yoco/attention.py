@@ -5,19 +5,29 @@ Shape suffixes: B batch, T new tokens, S keys, H query heads, K key-value heads,
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from multiway_blocks.attention import attend
 from multiway_blocks.linear import Linear
 from multiway_blocks.partial_attention import causal_attend
 from multiway_blocks.retention import RetentionRotary
-from torch import Tensor, nn
+from multiway_blocks.transformer import Context, Contextual
+from torch import Tensor
 
-from multiway_text.yoco.cache import WindowState
+
+class WindowState(NamedTuple):
+    """The last tokens that a window may still need: rotated keys, values, and which of them are real."""
+
+    key_BHSD: Tensor
+    value_BHSD: Tensor
+    valid_BS: Tensor
+
 
 _FEWEST_QUERIES = 128  # of a block of a narrow window
 
 
-class WindowAttention(nn.Module):
+class WindowAttention(Contextual):
     """Causal attention over the last ``window`` tokens (section 3.1, "sliding-window attention")."""
 
     def __init__(self, hidden_size: int, num_heads: int, window: int, *, theta: float) -> None:
@@ -29,10 +39,12 @@ class WindowAttention(nn.Module):
         self.output = Linear(hidden_size, hidden_size, bias=False)
         self.rotary = RetentionRotary(hidden_size // num_heads, theta=theta)
 
-    def forward(
-        self, x_BTE: Tensor, positions_BT: Tensor, state: WindowState | None, valid_BT: Tensor
-    ) -> tuple[Tensor, WindowState]:
-        """Tokens behind a state: (B, T, E), and the next state. Rows are padded on the left where not ``valid``."""
+    def forward(self, x_BTE: Tensor, context: Context, layer: int) -> Tensor:
+        """(B, T, E) -> (B, T, E), behind the layer's state in the cache. Padding is on the left."""
+        cache, valid_BT, positions_BT = context.cache, context.valid_BT, context.positions_BT
+        assert valid_BT is not None
+        assert positions_BT is not None
+        state: WindowState | None = None if cache is None else cache.states[layer]
         query_BHTD, key_BHSD, value_BHSD = (
             part(x_BTE).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for part in (self.query, self.key, self.value)
@@ -66,15 +78,16 @@ class WindowAttention(nn.Module):
                 )
             )
         mixed_BHTD = torch.cat(parts, dim=2)
-        kept = slice(max(0, total - self.window + 1), total)
-        # Copies: a view would keep a whole chunk in memory.
-        next_state = WindowState(
-            key_BHSD[:, :, kept].clone(), value_BHSD[:, :, kept].clone(), valid_BS[:, kept].clone()
-        )
-        return self.output(mixed_BHTD.transpose(1, 2).flatten(2)), next_state
+        if cache is not None:
+            kept = slice(max(0, total - self.window + 1), total)
+            # Copies: a view would keep a whole chunk in memory.
+            cache.states[layer] = WindowState(
+                key_BHSD[:, :, kept].clone(), value_BHSD[:, :, kept].clone(), valid_BS[:, kept].clone()
+            )
+        return self.output(mixed_BHTD.transpose(1, 2).flatten(2))
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(Contextual):
     """Causal attention whose keys and values belong to all layers together (section 3.2)."""
 
     def __init__(self, hidden_size: int, num_heads: int, *, theta: float) -> None:
@@ -84,10 +97,14 @@ class CrossAttention(nn.Module):
         self.output = Linear(hidden_size, hidden_size, bias=False)
         self.rotary = RetentionRotary(hidden_size // num_heads, theta=theta)
 
-    def forward(
-        self, x_BTE: Tensor, positions_BT: Tensor, key_BKSD: Tensor, value_BKSD: Tensor, mask: Tensor | None
-    ) -> Tensor:
-        """(B, T, E) -> (B, T, E); ``mask`` None: no padding, every token sees all up to itself."""
+    def forward(self, x_BTE: Tensor, context: Context, layer: int) -> Tensor:
+        """(B, T, E) -> (B, T, E), reading the keys and values (B, K, S, D) that ``context.cache`` is.
+
+        ``context.mask`` None: no padding, every token sees all up to itself.
+        """
+        key_BKSD, value_BKSD = context.cache
+        mask, positions_BT = context.mask, context.positions_BT
+        assert positions_BT is not None
         query_BHTD = self.query(x_BTE).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
         query_BHTD = self.rotary(query_BHTD, positions_BT)
         if mask is None and x_BTE.shape[1] > 1:

@@ -10,7 +10,7 @@ from multiway_core import checkpoint, config, files
 from multiway_core.checkpoint import Rule, RuleTable
 from multiway_core.errors import CheckpointError, InputError
 
-from multiway_text.causal_lm import check_layers
+from multiway_text.checkpoint_files import check_layers
 from multiway_text.yoco.config import YocoConfig
 from multiway_text.yoco.model import Yoco
 
@@ -20,10 +20,10 @@ _RETENTION = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "g_proj": "
 
 
 def _layer_rules(published: str, ours: str, mixer: dict[str, str]) -> list[Rule]:
-    names = {f"mixer.{old}": f"mixer.{new}" for old, new in (mixer | {"out_proj": "output"}).items()}
+    names = {f"mixer.{old}": f"attention.{new}" for old, new in (mixer | {"out_proj": "output"}).items()}
     # Theirs: fc2(swish(fc1 x) * gate x).
     names |= {"ffn.fc1": "feedforward.gate", "ffn.gate": "feedforward.up", "ffn.fc2": "feedforward.down"}
-    names |= {"mixer_layer_norm": "mixer_norm", "final_layer_norm": "feedforward_norm"}
+    names |= {"mixer_layer_norm": "attention_norm", "final_layer_norm": "feedforward_norm"}
     return [Rule(f"{published}.{{i}}.{a}.weight", f"{ours}.{{i}}.{b}.weight") for a, b in names.items()]
 
 
@@ -31,12 +31,12 @@ RELEASED = RuleTable(
     [
         Rule("embed_tokens.weight", "embedding.weight"),
         Rule("output_projection.weight", "head.weight"),
-        Rule("layer_norm.weight", "norm.weight"),
-        Rule("cross_decoder.k_proj.weight", "key.weight"),
-        Rule("cross_decoder.v_proj.weight", "value.weight"),
-        Rule("cross_decoder.kv_layer_norm.weight", "key_value_norm.weight"),
-        *_layer_rules("self_decoder.layers", "self_layers", _RETENTION),
-        *_layer_rules("cross_decoder.layers", "cross_layers", {"q_proj": "query"}),
+        Rule("layer_norm.weight", "decoder.cross_decoder.norm.weight"),
+        Rule("cross_decoder.k_proj.weight", "decoder.key.weight"),
+        Rule("cross_decoder.v_proj.weight", "decoder.value.weight"),
+        Rule("cross_decoder.kv_layer_norm.weight", "decoder.key_value_norm.weight"),
+        *_layer_rules("self_decoder.layers", "decoder.self_decoder.layers", _RETENTION),
+        *_layer_rules("cross_decoder.layers", "decoder.cross_decoder.layers", {"q_proj": "query"}),
     ]
 )
 

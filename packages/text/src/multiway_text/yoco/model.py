@@ -16,157 +16,152 @@ import math
 
 import torch
 from multiway_blocks.causal import causal_visibility, token_positions
-from multiway_blocks.feedforward import GatedFeedForward
-from multiway_blocks.linear import Linear, project
+from multiway_blocks.gated_decoder import gated_layer
+from multiway_blocks.linear import Linear
 from multiway_blocks.norm import RMSNorm
-from multiway_blocks.retention import Retention, RetentionRotary, RetentionState
-from multiway_core.errors import InputError
+from multiway_blocks.retention import Retention, RetentionRotary
+from multiway_blocks.state_cache import StateCache
+from multiway_blocks.text_decoder import CausalLM
+from multiway_blocks.transformer import Context, PreNorm, Stack
 from torch import Tensor, nn
 
 from multiway_text.yoco.attention import CrossAttention, WindowAttention
-from multiway_text.yoco.cache import State, WindowState, YocoCache
 from multiway_text.yoco.config import YocoConfig
 
 PREFILL_CHUNK = 32_768
 
 
-class SelfLayer(nn.Module):
+def self_layer(config: YocoConfig) -> PreNorm:
     """One block of the self-decoder; what it keeps of the past has a constant size."""
-
-    def __init__(self, config: YocoConfig) -> None:
-        super().__init__()
-        self.mixer_norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
-        self.mixer: Retention | WindowAttention
-        if config.window is None:
-            self.mixer = Retention(
-                config.hidden_size,
-                config.num_self_heads,
-                decay="gated",
-                theta=config.rope_theta,
-                eps=config.norm_eps,
-            )
-            nn.init.xavier_uniform_(self.mixer.output.weight, gain=0.5)
-        else:
-            self.mixer = WindowAttention(
-                config.hidden_size, config.num_self_heads, config.window, theta=config.rope_theta
-            )
-        self.feedforward_norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
-        self.feedforward = GatedFeedForward(
-            config.hidden_size, config.inner_size, activation=nn.functional.silu
-        )
-
-    def forward(
-        self, x_BTE: Tensor, positions_BT: Tensor, state: State | None, valid_BT: Tensor
-    ) -> tuple[Tensor, State]:
-        """(B, T, E) and the state before -> (B, T, E) and the state behind."""
-        normed = self.mixer_norm(x_BTE)
-        after: State
-        if isinstance(self.mixer, Retention):
-            assert state is None or isinstance(state, RetentionState)
-            mixed, after = self.mixer(normed, state, valid_BT)
-        else:
-            assert state is None or isinstance(state, WindowState)
-            mixed, after = self.mixer(normed, positions_BT, state, valid_BT)
-        x_BTE = x_BTE + mixed
-        return x_BTE + self.feedforward(self.feedforward_norm(x_BTE)), after
+    size, heads = config.hidden_size, config.num_self_heads
+    mixer: Retention | WindowAttention
+    if config.window is None:
+        mixer = Retention(size, heads, decay="gated", theta=config.rope_theta, eps=config.norm_eps)
+        nn.init.xavier_uniform_(mixer.output.weight, gain=0.5)
+    else:
+        mixer = WindowAttention(size, heads, config.window, theta=config.rope_theta)
+    return gated_layer(size, config.inner_size, mixer, eps=config.norm_eps)
 
 
-class CrossLayer(nn.Module):
+def cross_layer(config: YocoConfig) -> PreNorm:
     """One block of the cross-decoder."""
-
-    def __init__(self, config: YocoConfig) -> None:
-        super().__init__()
-        self.mixer_norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
-        self.mixer = CrossAttention(config.hidden_size, config.num_heads, theta=config.rope_theta)
-        self.feedforward_norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
-        self.feedforward = GatedFeedForward(
-            config.hidden_size, config.inner_size, activation=nn.functional.silu
-        )
-
-    def forward(
-        self, x_BTE: Tensor, positions_BT: Tensor, key_BKSD: Tensor, value_BKSD: Tensor, mask: Tensor | None
-    ) -> Tensor:
-        """(B, T, E) -> (B, T, E)."""
-        x_BTE = x_BTE + self.mixer(self.mixer_norm(x_BTE), positions_BT, key_BKSD, value_BKSD, mask)
-        return x_BTE + self.feedforward(self.feedforward_norm(x_BTE))
+    mixer = CrossAttention(config.hidden_size, config.num_heads, theta=config.rope_theta)
+    return gated_layer(config.hidden_size, config.inner_size, mixer, eps=config.norm_eps)
 
 
-class Yoco(nn.Module):
-    """The whole network, with the calls of the decode loop."""
+class YocoDecoder(nn.Module):
+    """Both halves, and the maps to the keys and values between them."""
 
     def __init__(self, config: YocoConfig) -> None:
         super().__init__()
         self.config = config
-        half = config.num_layers // 2
-        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        nn.init.normal_(self.embedding.weight, std=config.hidden_size**-0.5)
-        self.self_layers = nn.ModuleList(SelfLayer(config) for _ in range(half))
+        half, width = config.num_layers // 2, config.num_kv_heads * config.head_dim
+        self.self_decoder = Stack(self_layer(config) for _ in range(half))
         self.key_value_norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
-        self.key = Linear(config.hidden_size, config.num_kv_heads * config.head_dim, bias=False)
-        self.value = Linear(config.hidden_size, config.num_kv_heads * config.head_dim, bias=False)
+        self.key = Linear(config.hidden_size, width, bias=False)
+        self.value = Linear(config.hidden_size, width, bias=False)
         self.rotary = RetentionRotary(config.head_dim, theta=config.rope_theta)
-        self.cross_layers = nn.ModuleList(CrossLayer(config) for _ in range(half))
-        self.norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
-        self.head = None
-        if not config.tied_embeddings:
-            self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
+        self.cross_decoder = Stack((cross_layer(config) for _ in range(half)), norm)
 
-    def hidden(
+    def forward(
         self,
-        tokens_BT: Tensor,
+        x_BTE: Tensor,
         valid_BT: Tensor | None = None,
-        cache: YocoCache | None = None,
+        cache: StateCache | None = None,
         *,
         last_only: bool = False,
     ) -> Tensor:
         """States (B, T, E) behind the last norm of new tokens behind the cache; of the last one with ``last_only``.
 
-        ``valid`` (B, T) bool is False at padding, which stands on the left; None: all are real. All tokens go through
-        the self-decoder and into the cache; with ``last_only`` the others never see the cross-decoder.
+        All tokens go through the self-decoder and into the cache; with ``last_only`` the others never see the
+        cross-decoder.
         """
-        self._check(tokens_BT)
         if valid_BT is None:
-            valid_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
+            valid_BT = torch.ones(x_BTE.shape[:2], dtype=torch.bool, device=x_BTE.device)
         visible_BS = valid_BT
         if cache is not None and cache.length:
             visible_BS = torch.cat([cache.valid_BS[:, : cache.length], valid_BT], dim=1)
-        x_BTE, positions_BT, key_BKSD, value_BKSD = self._lower(tokens_BT, valid_BT, cache)
+        x_BTE, positions_BT, shared = self._lower(x_BTE, valid_BT, cache)
         if last_only:
             x_BTE, positions_BT = x_BTE[:, -1:], positions_BT[:, -1:]
         mask = None
         if not bool(visible_BS.all()):
             mask = visible_BS[:, None, None] if last_only else causal_visibility(valid_BT, cache)
-        for layer in self.cross_layers:
-            x_BTE = layer(x_BTE, positions_BT, key_BKSD, value_BKSD, mask)
+        x_BTE = self.cross_decoder(x_BTE, Context(mask, positions_BT, shared))
         if cache is not None:
             cache.advance(valid_BT)
-        return self.norm(x_BTE)
+        return x_BTE
 
-    def read(self, tokens_BT: Tensor, cache: YocoCache, valid_BT: Tensor | None = None) -> None:
+    def read(self, x_BTE: Tensor, cache: StateCache, valid_BT: Tensor) -> None:
         """Put tokens into the cache without predicting anything: the self-decoder alone."""
-        self._check(tokens_BT)
-        if valid_BT is None:
-            valid_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
-        self._lower(tokens_BT, valid_BT, cache)
+        self._lower(x_BTE, valid_BT, cache)
         cache.advance(valid_BT)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(..., E) -> (..., V)."""
-        return project(hidden, self.embedding.weight if self.head is None else self.head.weight)
+    def new_cache(self, batch_size: int, max_length: int, like: Tensor) -> StateCache:
+        """A cache of one layer, and the self-decoder's states."""
+        config = self.config
+        return StateCache(
+            config.num_layers // 2,
+            batch_size,
+            max_length,
+            like,
+            num_kv_layers=1,
+            num_heads=config.num_kv_heads,
+            head_dim=config.head_dim,
+        )
 
-    def forward(self, tokens_BT: Tensor, valid_BT: Tensor | None = None) -> Tensor:
-        """Logits (B, T, V) of the token that follows each."""
-        return self.logits(self.hidden(tokens_BT, valid_BT))
+    def _lower(
+        self, x_BTE: Tensor, valid_BT: Tensor, cache: StateCache | None
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """The self-decoder's results (B, T, E), positions (B, T), and the shared keys and values (B, K, S, D)."""
+        if cache is not None:
+            cache.require(x_BTE.shape[1])  # before a state is changed
+        positions_BT = token_positions(valid_BT, cache)
+        x_BTE = self.self_decoder(x_BTE, Context(None, positions_BT, cache, valid_BT))
+        normed_BTE = self.key_value_norm(x_BTE)
+        key_BKTD, value_BKTD = (
+            part(normed_BTE).unflatten(-1, (self.config.num_kv_heads, -1)).transpose(1, 2)
+            for part in (self.key, self.value)
+        )
+        shared = (self.rotary(key_BKTD, positions_BT), value_BKTD)
+        return x_BTE, positions_BT, shared if cache is None else cache.update(0, *shared)
 
-    def new_cache(self, batch_size: int, max_length: int) -> YocoCache:
-        """An empty cache for ``max_length`` tokens a row. Raises InputError beyond the context."""
-        weight = self.embedding.weight
-        return YocoCache(self.config, batch_size, max_length, weight.dtype, weight.device)
 
-    def prefill(
+class Yoco(CausalLM):
+    """The whole network."""
+
+    def __init__(self, config: YocoConfig) -> None:
+        super().__init__(
+            config.vocab_size,
+            config.hidden_size,
+            lambda: YocoDecoder(config),
+            tied=config.tied_embeddings,
+            max_positions=config.max_positions,
+        )
+        self.config = config
+        nn.init.normal_(self.embedding.weight, std=config.hidden_size**-0.5)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """The tokens' vectors, scaled."""
+        return super().embed(tokens) * math.sqrt(self.config.hidden_size)
+
+    def last_hidden(self, tokens_BT: Tensor, valid_BT: Tensor | None, cache: StateCache) -> Tensor:  # type: ignore[override]
+        """State (B, E) of the last token, the only one that the cross-decoder reads."""
+        self.require_tokens(tokens_BT)
+        return self.decoder(self.embed(tokens_BT), valid_BT, cache, last_only=True)[:, -1]
+
+    def read(self, tokens_BT: Tensor, cache: StateCache, valid_BT: Tensor | None = None) -> None:
+        """Put tokens into the cache without predicting anything: the self-decoder alone."""
+        self.require_tokens(tokens_BT)
+        if valid_BT is None:
+            valid_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
+        self.decoder.read(self.embed(tokens_BT), cache, valid_BT)
+
+    def prefill(  # type: ignore[override]
         self,
         tokens_BT: Tensor,
-        cache: YocoCache,
+        cache: StateCache,
         valid_BT: Tensor | None = None,
         *,
         chunk: int = PREFILL_CHUNK,
@@ -181,43 +176,4 @@ class Yoco(nn.Module):
             part = slice(start, start + chunk)
             self.read(tokens_BT[:, part], cache, None if valid_BT is None else valid_BT[:, part])
         last = slice(starts[-1] if starts else 0, None)
-        hidden = self.hidden(
-            tokens_BT[:, last], None if valid_BT is None else valid_BT[:, last], cache, last_only=True
-        )
-        return self.logits(hidden[:, -1]).float()
-
-    def decode(self, tokens_BT: Tensor, cache: YocoCache) -> Tensor:
-        """Read further tokens behind the cache; float logits (B, V) of the next one."""
-        return self.logits(self.hidden(tokens_BT, cache=cache, last_only=True)[:, -1]).float()
-
-    def _lower(
-        self, tokens_BT: Tensor, valid_BT: Tensor, cache: YocoCache | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The self-decoder's results (B, T, E), positions (B, T), and the shared keys and values (B, K, S, D)."""
-        if cache is not None:
-            cache.require(tokens_BT.shape[1])  # before a state is changed
-        positions_BT = token_positions(valid_BT, cache)
-        x_BTE = self.embedding(tokens_BT) * math.sqrt(self.config.hidden_size)
-        before = cache.states if cache is not None and cache.states else [None] * len(self.self_layers)
-        states = []
-        for layer, state in zip(self.self_layers, before, strict=True):
-            x_BTE, state = layer(x_BTE, positions_BT, state, valid_BT)
-            states.append(state)
-        normed_BTE = self.key_value_norm(x_BTE)
-        key_BKTD, value_BKTD = (
-            part(normed_BTE).unflatten(-1, (self.config.num_kv_heads, -1)).transpose(1, 2)
-            for part in (self.key, self.value)
-        )
-        key_BKTD = self.rotary(key_BKTD, positions_BT)
-        if cache is None:
-            return x_BTE, positions_BT, key_BKTD, value_BKTD
-        cache.states = states
-        return x_BTE, positions_BT, *cache.update(0, key_BKTD, value_BKTD)
-
-    def _check(self, tokens_BT: Tensor) -> None:
-        if tokens_BT.shape[1] == 0:
-            raise InputError("empty prompt: a language model needs at least one token to continue")
-        if tokens_BT.shape[1] > self.config.max_positions:
-            raise InputError(
-                f"prompt too long: {tokens_BT.shape[1]} tokens, and YOCO's context has {self.config.max_positions}"
-            )
+        return super().prefill(tokens_BT[:, last], cache, None if valid_BT is None else valid_BT[:, last])
