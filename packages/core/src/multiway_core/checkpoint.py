@@ -67,6 +67,7 @@ def load(
     device: torch.device | str = "cpu",
     optional: Sequence[str] = (),
     key: str | None = None,
+    tensors: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Give `module` (built `on_meta` or with memory) the tensors of the checkpoint at `path`.
 
@@ -76,11 +77,12 @@ def load(
     optional: patterns (`"ctc_head.{rest*}"`) of the module's names that either side may lack; a tensor that
     the file lacks keeps its value. Names of one tied parameter need be in the file once.
     key: see `read`.
+    tensors: what to use as the file's content, where a layout needs more than other names; `path` names it in errors.
 
     Raises CheckpointError; one that lists all missing, unexpected and mis-shaped tensors if they do not fit.
     The module is unchanged then.
     """
-    source = read(path, key)
+    source = read(path, key) if tensors is None else tensors
     excused = [compile_pattern(pattern) for pattern in optional]
     targets = {name: t for name, t in module.state_dict(keep_vars=True).items() if isinstance(t, Tensor)}
     in_file: dict[str, str] = {}
