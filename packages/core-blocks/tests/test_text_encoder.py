@@ -291,7 +291,8 @@ def test_packing_changes_nothing_and_leaves_padding_out(monkeypatch: pytest.Monk
     assert rows == [tokens.numel(), int(valid.sum())]
 
 
-def test_a_row_of_padding_alone_is_harmless() -> None:
+def test_a_row_of_padding_alone_is_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "PACK_BELOW", 0.0)
     model = tiny().train()
     tokens, valid = batch()
     valid[2] = False

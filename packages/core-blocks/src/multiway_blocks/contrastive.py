@@ -104,8 +104,8 @@ def momentum_update(slow: nn.Module, fast: nn.Module, momentum: float) -> None:
     """``slow = momentum * slow + (1 - momentum) * fast`` for all parameters; buffers are copied."""
     for parameter, other in zip(slow.parameters(), fast.parameters(), strict=True):
         parameter.lerp_(other.to(parameter.dtype), 1 - momentum)
-    for buffer, other in zip(slow.buffers(), fast.buffers(), strict=True):
-        buffer.copy_(other)
+    for buffer, value in zip(slow.buffers(), fast.buffers(), strict=True):
+        buffer.copy_(value)
 
 
 def hard_negatives(scores_BA: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
