@@ -28,7 +28,7 @@ import torch
 from multiway_blocks.diffusion import DiffusionHead
 from multiway_blocks.guided_sampling import LatentSampler
 from multiway_blocks.next_token_diffusion import next_token_diffusion_loss
-from multiway_speech.text_tokenizer import TextTokenizer
+from multiway_core.tokenization import TextTokenizer
 from multiway_speech.vibevoice import corpus as corpora
 from multiway_speech.vibevoice import generation
 from multiway_speech.vibevoice.model import VibeVoice

@@ -36,7 +36,7 @@ def main() -> None:
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     model = checkpoint.load(options.model, dtype=torch.float32)
     text = options.text.read_text(errors="replace")[: 8 * options.tokens]
-    encoded = gguf_tokenizer.read(gguf.read(options.model)).encode(text)
+    encoded = gguf_tokenizer.read_vocabulary(gguf.read(options.model)).encode(text)
     ids_N = torch.tensor(encoded.ids[: options.tokens + 1])
     with torch.inference_mode():
         hidden_NE = torch.cat([model.hidden(part[None])[0] for part in ids_N[:-1].split(AT_ONCE)])

@@ -165,7 +165,7 @@ def test_odd_pictures_are_read(kind, tmp_path, picture, model, call):
         (["caption", "PHOTO", "--dtype", "int3"], "--dtype int3"),
         (["caption", "PHOTO", "--model", "no/such@../model"], "not a revision"),
         (["caption", "PHOTO", "--model", "bundled:nothing"], "no bundled model"),
-        (["caption", "PHOTO", "--model", "FOLDER"], "no sentencepiece.bpe.model beside the weights"),
+        (["caption", "PHOTO", "--model", "FOLDER"], "no sentencepiece.bpe.model"),
         (["caption", "PHOTO", "--model", "BROKEN"], "BROKEN"),
     ],
 )

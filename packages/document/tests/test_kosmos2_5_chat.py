@@ -15,7 +15,7 @@ from multiway_document.kosmos2_5 import chat, checkpoint
 from multiway_document.kosmos2_5.config import Kosmos25Config, TextConfig, TokenConfig, VisionConfig
 from multiway_document.kosmos2_5.objective import IGNORED, Reader
 from multiway_document.kosmos2_5.processor import CHAT_TEMPLATE, Processor
-from multiway_document.kosmos2_5.tokenizer import FileTokenizer, train_small_tokenizer
+from multiway_document.kosmos2_5.tokenizer import load_tokenizer, train_small_tokenizer
 from multiway_document.pipeline import OcrPipeline
 from PIL import Image
 
@@ -69,7 +69,7 @@ def data(tmp_path_factory) -> Path:
 
 
 def batches_of(start: Path, data: Path, **changes) -> chat.ChatBatches:
-    processor = Processor(CONFIG, FileTokenizer.from_folder(start, TOKENS))
+    processor = Processor(CONFIG, load_tokenizer(start, TOKENS))
     options: dict[str, Any] = {"max_positions": 200, "num_queries": 4, "batch_size": 4, "seed": 0} | changes
     return chat.ChatBatches(chat.read_turns(data), processor, **options)
 

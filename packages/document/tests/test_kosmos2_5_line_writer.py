@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from multiway_core.generation import GenerationConfig, generate
+from multiway_core.tokenization import TextTokenizer
 from multiway_document.alphabet import ALPHABET
 from multiway_document.kosmos2_5.config import Kosmos25Config, TextConfig, TokenConfig, VisionConfig
 from multiway_document.kosmos2_5.line_reader import (
@@ -17,7 +18,7 @@ from multiway_document.kosmos2_5.line_reader import (
 )
 from multiway_document.kosmos2_5.line_writer import DISPUTED, MAX_EXTRA_CHARACTERS, LineWriter
 from multiway_document.kosmos2_5.objective import Reader
-from multiway_document.kosmos2_5.tokenizer import FileTokenizer, train_small_tokenizer
+from multiway_document.kosmos2_5.tokenizer import model_tokenizer, train_small_tokenizer
 
 TOKENS = TokenConfig(num_text_tokens=len(ALPHABET) + 1, num_locations=64, location_step=2)
 CONFIG = Kosmos25Config(
@@ -51,9 +52,9 @@ def reader() -> Reader:
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> FileTokenizer:
-    return FileTokenizer(
-        train_small_tokenizer(["abc"], TOKENS.num_text_tokens), TOKENS, offset=TOKENS.first_text
+def tokenizer() -> TextTokenizer:
+    return model_tokenizer(
+        train_small_tokenizer(["abc"], TOKENS.num_text_tokens), TOKENS, first_id=TOKENS.first_text
     )
 
 
@@ -65,7 +66,7 @@ def lines(widths: list[int]) -> list[np.ndarray]:
 
 
 @torch.inference_mode()
-def plainly_written(reader: Reader, tokenizer: FileTokenizer, line: np.ndarray, limit: int) -> str:
+def plainly_written(reader: Reader, tokenizer: TextTokenizer, line: np.ndarray, limit: int) -> str:
     """The decoder's greedy text of one line, token by token."""
     model = reader.kosmos
     patches, _ = line_patches([line])

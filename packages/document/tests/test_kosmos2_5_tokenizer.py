@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from multiway_core.errors import CheckpointError
+from multiway_core.tokenization import TextTokenizer, byte_bpe
 from multiway_document.kosmos2_5.config import KOSMOS_2_5, KOSMOS_2_5_MINI, TokenConfig
-from multiway_document.kosmos2_5.tokenizer import FileTokenizer, cl100k_tokenizer, train_small_tokenizer
+from multiway_document.kosmos2_5.tokenizer import load_tokenizer, train_small_tokenizer
 from tokenizers import Tokenizer
 
 TOKENS = KOSMOS_2_5.tokens
@@ -34,8 +35,8 @@ def original_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def published(tiktoken_encoding, original_folder) -> FileTokenizer:
-    return FileTokenizer.from_folder(original_folder, TOKENS)
+def published(tiktoken_encoding, original_folder) -> TextTokenizer:
+    return load_tokenizer(original_folder, TOKENS)
 
 
 def random_string(rng: random.Random) -> str:
@@ -88,7 +89,7 @@ def test_10000_random_strings_equal_cl100k_plus_4(published, tiktoken_encoding) 
     rng = random.Random(0)
     strings = [random_string(rng) for _ in range(10_000)]
     theirs = tiktoken_encoding.encode_ordinary_batch(strings, num_threads=1)
-    ours = [encoding.ids for encoding in published.tokenizer.encode_batch(strings, add_special_tokens=False)]
+    ours = published.engine.encode_batch(strings)
     wrong = [
         text
         for text, a, b in zip(strings, ours, theirs, strict=True)
@@ -127,7 +128,7 @@ def test_decode_of_half_a_character(published) -> None:
 @pytest.fixture(scope="module", params=["marked special", "not marked special"])
 def hub_folder(request, published, tmp_path_factory) -> Path:
     """A ``tokenizer.json`` as on the hub: the model's ids, special and location tokens as added tokens."""
-    content = json.loads(published.tokenizer.to_str())
+    content = json.loads(published.engine.tokenizer.to_str())
     content["model"]["vocab"] |= {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}
     content["added_tokens"] = [
         {
@@ -156,8 +157,8 @@ def hub_folder(request, published, tmp_path_factory) -> Path:
 
 
 def test_hub_file(hub_folder, published) -> None:
-    tokenizer = FileTokenizer.from_folder(hub_folder, TOKENS)
-    assert tokenizer.offset == 0
+    tokenizer = load_tokenizer(hub_folder, TOKENS)
+    assert tokenizer.engine.first_id == 0
     for text in [*SPELLED, "<ocr>Total: 12,50 €\n", "a <md> b<x_17>"]:
         ids = tokenizer.encode(text)
         assert ids == published.encode(text)
@@ -169,8 +170,8 @@ def test_small_vocabulary(tmp_path) -> None:
     tokens = KOSMOS_2_5_MINI.tokens
     small = train_small_tokenizer(["the thing that they think", "Total 12.50"] * 20, tokens.num_text_tokens)
     small.save(str(tmp_path / "tokenizer.json"))
-    tokenizer = FileTokenizer.from_folder(tmp_path, tokens)
-    assert tokenizer.offset == tokens.first_text
+    tokenizer = load_tokenizer(tmp_path, tokens)
+    assert tokenizer.engine.first_id == tokens.first_text
     for text in ("the thing that\n", "Größe “50 €”", "<ocr> <x_3>"):
         ids = tokenizer.encode(text)
         assert min(ids) >= tokens.first_text
@@ -181,22 +182,22 @@ def test_small_vocabulary(tmp_path) -> None:
 def test_file_with_more_tokens_than_the_model(tmp_path) -> None:
     train_small_tokenizer(["abc"], 400).save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(CheckpointError, match="room for 10 text tokens"):
-        FileTokenizer.from_folder(tmp_path, TokenConfig(num_text_tokens=10))
+        load_tokenizer(tmp_path, TokenConfig(num_text_tokens=10))
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"model": 3}', "\ud800"])
 def test_file_that_is_no_tokenizer(tmp_path, content) -> None:
     (tmp_path / "tokenizer.json").write_text(content, encoding="utf-8", errors="surrogatepass")
-    with pytest.raises(CheckpointError, match=r"tokenizer\.json: not a tokenizer file"):
-        FileTokenizer.from_folder(tmp_path, TOKENS)
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json: not a tokenizer"):
+        load_tokenizer(tmp_path, TOKENS)
 
 
 def test_no_file(tmp_path, original_folder) -> None:
     with pytest.raises(CheckpointError, match=r"no tokenizer\.json"):
-        FileTokenizer.from_folder(tmp_path, TOKENS)
+        load_tokenizer(tmp_path, TOKENS)
     # The authors' weights with another vocabulary than the published one: cl100k would not be it.
     with pytest.raises(CheckpointError, match=r"no tokenizer\.json"):
-        FileTokenizer.from_folder(original_folder, KOSMOS_2_5_MINI.tokens)
+        load_tokenizer(original_folder, KOSMOS_2_5_MINI.tokens)
 
 
 def test_original_weights_without_tiktoken(original_folder, monkeypatch) -> None:
@@ -204,7 +205,7 @@ def test_original_weights_without_tiktoken(original_folder, monkeypatch) -> None
     with pytest.raises(
         CheckpointError, match=r"tokenizer\.json of microsoft/kosmos-2\.5 .* install tiktoken"
     ):
-        FileTokenizer.from_folder(original_folder, TOKENS)
+        load_tokenizer(original_folder, TOKENS)
 
 
 def test_original_weights_and_no_network(original_folder, monkeypatch) -> None:
@@ -216,13 +217,13 @@ def test_original_weights_and_no_network(original_folder, monkeypatch) -> None:
     monkeypatch.setattr(tiktoken, "list_encoding_names", lambda: ["cl100k_base"])
     monkeypatch.setattr(tiktoken, "get_encoding", unreachable)
     with pytest.raises(CheckpointError, match=r"no route to host.*install tiktoken"):
-        FileTokenizer.from_folder(original_folder, TOKENS)
+        load_tokenizer(original_folder, TOKENS)
 
 
 def test_merges_follow_the_ranks() -> None:
     """A vocabulary small enough to see: the pair of lowest rank merges first, from the left."""
     ranks = {bytes([byte]): byte for byte in range(256)} | {b"bc": 256, b"ab": 257, b"abc": 258, b"aa": 259}
-    tokenizer: Tokenizer = cl100k_tokenizer(ranks, first_id=4)
+    tokenizer: Tokenizer = byte_bpe.from_ranks(ranks, first_id=4)
 
     def encode(text: str) -> list[int]:
         return [index - 4 for index in tokenizer.encode(text).ids]

@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from multiway_core.tokenization import TextTokenizer
 from multiway_speech.audio import SoundArray, measure
 from multiway_speech.script import parse_script
 from multiway_speech.speech_tokenizer.config import ACOUSTIC
 from multiway_speech.speech_tokenizer.model import pad_to_frames
-from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice.config import SpeechTokens
 from multiway_speech.vibevoice.prompt import PromptWriter
 from multiway_speech.vibevoice_asr.config import AsrTokens

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from multiway_core.errors import CheckpointError, InputError
+from multiway_core.tokenization import TextTokenizer
 from multiway_speech.language_model import LanguageModelConfig
 from multiway_speech.speech_tokenizer.config import SpeechTokenizerConfig
-from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice.config import DiffusionHeadConfig
 from multiway_speech.vibevoice_realtime import checkpoint
 from multiway_speech.vibevoice_realtime.config import VibeVoiceRealtimeConfig

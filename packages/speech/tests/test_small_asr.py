@@ -11,9 +11,9 @@ import pytest
 import torch
 from multiway_core import hub
 from multiway_core.errors import InputError
+from multiway_core.tokenization import TextTokenizer
 from multiway_speech.language_model import LanguageModelConfig
 from multiway_speech.speech_tokenizer.config import SpectrumConfig, SpeechTokenizerConfig
-from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice_asr import checkpoint, folder, sentences
 from multiway_speech.vibevoice_asr import corpus as corpora
 from multiway_speech.vibevoice_asr.batches import ConversationBatches, misrecognized

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from multiway_core.errors import InputError
+from multiway_core.tokenization import TextTokenizer
 from multiway_speech.audio import SoundArray
 from multiway_speech.language_model import LanguageModel, LanguageModelConfig
 from multiway_speech.result import Segment, Transcript
 from multiway_speech.speech_tokenizer.config import SpeechTokenizerConfig
-from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice_asr import checkpoint
 from multiway_speech.vibevoice_asr.config import AsrTokens, VibeVoiceAsrConfig
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from multiway_core.errors import CheckpointError, ConfigError, InputError, ModelNotFoundError
+from multiway_core.tokenization import TextTokenizer
 from multiway_speech.audio import SoundArray
 from multiway_speech.language_model import LanguageModelConfig
 from multiway_speech.script import Turn, parse_script
 from multiway_speech.speech_tokenizer.config import SpeechTokenizerConfig
-from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice import checkpoint
 from multiway_speech.vibevoice.config import DiffusionHeadConfig, SpeechTokens, VibeVoiceConfig
 from multiway_speech.vibevoice.generation import SpeechGenerationConfig, SpeechGenerator

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from multiway_core.errors import ConfigError, InputError
+from multiway_core.tokenization import TextTokenizer
 from multiway_speech.language_model import LanguageModelConfig
 from multiway_speech.script import Turn, parse_script
 from multiway_speech.speech_tokenizer.config import TINY_25HZ
-from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice import corpus as corpora
 from multiway_speech.vibevoice import folder, generation
 from multiway_speech.vibevoice.config import TINY, DiffusionHeadConfig

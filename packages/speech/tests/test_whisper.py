@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 from multiway_core.errors import CheckpointError
+from multiway_core.tokenization import TextTokenizer
 from multiway_speech.language_model import LanguageModelConfig
 from multiway_speech.speech_tokenizer.config import SpectrumConfig, SpeechTokenizerConfig
-from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
 from multiway_speech.vibevoice_asr.vocabulary import train_tokenizer

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from multiway_core.errors import MultiwayError
-from multiway_text import gguf_words
+from multiway_text import gguf_tokenizer
 from multiway_text.language_model import LanguageModel
 from multiway_text.llama import checkpoint, gguf_export
 from multiway_text.sampling import SamplingOptions
@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def gguf_bytes(folder, tmp_path_factory):
     path = tmp_path_factory.mktemp("gguf") / "model.gguf"
-    gguf_export.save(checkpoint.load(folder), path, "f16", metadata=gguf_words.metadata(tiny.tokenizer()))
+    gguf_export.save(checkpoint.load(folder), path, "f16", metadata=gguf_tokenizer.metadata(tiny.tokenizer()))
     return path.read_bytes()
 
 
@@ -39,7 +39,7 @@ def attempt(path) -> None:
     try:
         model = LanguageModel.from_pretrained(path)
         messages = [{"role": "user", "content": "hi"}]
-        model.generate("hi" if model.tokenizer.template is None else messages, SamplingOptions(max_tokens=2))
+        model.generate("hi" if model.chat_template is None else messages, SamplingOptions(max_tokens=2))
         model.score("The fox")
     except MultiwayError as error:
         said = str(error)

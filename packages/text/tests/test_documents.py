@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 from multiway_core.errors import DataError, InputError
+from multiway_core.tokenization import byte_bpe
 from multiway_text import documents, packing
 from multiway_text.documents import Position, TextFiles
 from multiway_text.packing import Packed, PackedBatches, TokenFile
-from multiway_text.tokenizer_training import byte_tokenizer
 
 tiny = importlib.import_module("packages.text.tests.tiny_lm")
-WORDS = byte_tokenizer()
+WORDS = byte_bpe.bytes_only()
 
 
 @pytest.fixture

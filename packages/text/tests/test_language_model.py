@@ -123,7 +123,7 @@ def test_penalties_and_alternatives(model) -> None:
 
 def test_chat(model) -> None:
     answer = model.generate([{"role": "user", "content": "hello"}], greedy())[0]
-    ids = model.tokenizer.chat([{"role": "user", "content": "hello"}])
+    ids = model.prompt_ids([{"role": "user", "content": "hello"}])
     assert answer.prompt_tokens == len(ids)
     assert answer.text == model.generate(ids, greedy())[0].text
 
@@ -163,7 +163,7 @@ def test_refused(model, prompt, options, message) -> None:
 
 def test_scores_are_the_forward_pass(model) -> None:
     text = "The quick brown fox jumps over the lazy dog."
-    ids = [model.tokenizer.prefix_id, *model.tokenizer.text(text)]
+    ids = [model.tokenizer.prefix_id, *model.tokenizer.encode(text)]
     with torch.no_grad():
         log_probs = model.network(torch.tensor([ids]))[0].log_softmax(-1)
     expected = [float(log_probs[i, token]) for i, token in enumerate(ids[1:])]

@@ -10,12 +10,13 @@ import pytest
 import torch
 from multiway_blocks.bitlinear import BitLinear, TernaryLinear
 from multiway_core.errors import CheckpointError, InputError
-from multiway_text import gguf_words
+from multiway_core.tokenization import byte_bpe
+from multiway_text import gguf_tokenizer
 from multiway_text.bitnet import checkpoint as bitnet_checkpoint
+from multiway_text.chat_template import ChatTemplate
 from multiway_text.language_model import LanguageModel
 from multiway_text.llama import checkpoint, gguf_export, ternary
 from multiway_text.sampling import SamplingOptions
-from multiway_text.tokenizer_training import byte_tokenizer
 from safetensors.torch import load_file, save_file
 
 tiny = importlib.import_module("packages.text.tests.tiny_lm")
@@ -96,7 +97,7 @@ def test_gguf_there_and_back(folder, tmp_path, kind, close) -> None:
     words = tiny.tokenizer()
     path = tmp_path / "model.gguf"
     plain = checkpoint.load(folder)
-    gguf_export.save(plain, path, kind, metadata=gguf_words.metadata(words))
+    gguf_export.save(plain, path, kind, metadata=gguf_tokenizer.metadata(words))
     model = LanguageModel.from_pretrained(path)
     assert model.network.config == plain.config
     with torch.no_grad():
@@ -104,8 +105,8 @@ def test_gguf_there_and_back(folder, tmp_path, kind, close) -> None:
     assert error < close
     text = "The lazy fox: 12 ž 😀"
     chat = [{"role": "user", "content": text}]
-    assert model.tokenizer.text(text) == words.text(text)
-    assert model.tokenizer.chat(chat) == words.chat(chat)
+    assert model.tokenizer.encode(text) == words.encode(text)
+    assert model.prompt_ids(chat) == ChatTemplate.of(words).encode(words, chat)
     assert model.tokenizer.end_ids == words.end_ids
 
 
@@ -114,13 +115,13 @@ def test_gguf_of_bitnet_with_its_words(tmp_path) -> None:
     model = tiny.bitnet(words.vocab_size, packed=False)
     bitnet_checkpoint.save(model, tmp_path)
     packed = bitnet_checkpoint.load(tmp_path)
-    bitnet_checkpoint.save_gguf(packed, tmp_path / "model.gguf", metadata=gguf_words.metadata(words))
+    bitnet_checkpoint.save_gguf(packed, tmp_path / "model.gguf", metadata=gguf_tokenizer.metadata(words))
     found = LanguageModel.from_pretrained(tmp_path / "model.gguf")
     with torch.no_grad():
         # Embeddings in float16: a few activations are rounded to the next int8 number.
         error = (found.network(TOKENS) - packed(TOKENS)).norm() / packed(TOKENS).norm()
     assert error < 0.1
-    assert found.tokenizer.text("The fox") == words.text("The fox")
+    assert found.tokenizer.encode("The fox") == words.encode("The fox")
 
 
 def test_what_has_no_such_form(folder, packed, tmp_path) -> None:
@@ -128,10 +129,10 @@ def test_what_has_no_such_form(folder, packed, tmp_path) -> None:
         gguf_export.save(checkpoint.load(folder), tmp_path / "x.gguf", "q3_k")
     with pytest.raises(InputError, match="have no GGUF layout"):
         gguf_export.save(checkpoint.load(packed), tmp_path / "x.gguf", "f16")
-    assert gguf_words.metadata(byte_tokenizer())["tokenizer.ggml.pre"] == "gpt-2"
-    words = byte_tokenizer()
-    content = json.loads(words.tokenizer.to_str())
+    assert gguf_tokenizer.metadata(byte_bpe.bytes_only())["tokenizer.ggml.pre"] == "gpt-2"
+    words = byte_bpe.bytes_only()
+    content = json.loads(words.library.to_str())
     content["pre_tokenizer"] = {"type": "Whitespace"}
-    words.tokenizer = type(words.tokenizer).from_str(json.dumps(content))
+    words.engine.tokenizer = type(words.library).from_str(json.dumps(content))
     with pytest.raises(InputError, match=r"cuts text \(Whitespace\)"):
-        gguf_words.metadata(words)
+        gguf_tokenizer.metadata(words)

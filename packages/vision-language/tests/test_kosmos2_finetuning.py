@@ -175,7 +175,7 @@ def start(processor, tmp_path) -> Path:
         )
     folder = tmp_path / "start"
     checkpoint.save(model, folder)
-    (folder / tiny.FILE).write_bytes(processor.tokenizer.path.read_bytes())
+    processor.tokenizer.engine.save(folder)
     return folder
 
 

@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 import torch
 from multiway_core.errors import CheckpointError, InputError, MultiwayError
+from multiway_core.tokenization import TextTokenizer
 from multiway_vision_language.kosmos2 import checkpoint
+from multiway_vision_language.kosmos2.checkpoint import TOKENIZER_FILE
 from multiway_vision_language.kosmos2.config import KOSMOS_2
 from multiway_vision_language.kosmos2.model import Kosmos2
 from multiway_vision_language.kosmos2.processor import Kosmos2Processor
-from multiway_vision_language.kosmos2.tokenizer import FILE, SentencePieceTokenizer
 from PIL import Image
 
 tiny = importlib.import_module("packages.vision-language.tests.tiny_kosmos2")
 
 
 @pytest.fixture(scope="module")
-def pieces(tmp_path_factory) -> SentencePieceTokenizer:
+def pieces(tmp_path_factory) -> TextTokenizer:
     return tiny.train_pieces(tmp_path_factory.mktemp("pieces"))
 
 
@@ -34,7 +35,7 @@ def processor(pieces) -> Kosmos2Processor:
 def theirs(pieces):
     """Their processor over the same pieces, in fairseq's order."""
     transformers = pytest.importorskip("transformers")
-    model = pieces.pieces
+    model = pieces.engine.pieces
     known = [(model.IdToPiece(index), model.GetScore(index)) for index in range(3, model.GetPieceSize())]
     control = [(name, 0.0) for name in ("<s>", "<pad>", "</s>", "<unk>")]
     tokenizer = transformers.XLMRobertaTokenizer(vocab=[*control, *known, ("<mask>", 0.0)])
@@ -99,11 +100,13 @@ def test_pixels_of_other_modes_and_of_none(processor) -> None:
 
 def test_ids_are_the_pieces_behind_four_control_tokens(pieces) -> None:
     ids = pieces.encode("a fire")
-    assert [pieces.pieces.IdToPiece(index - 1) for index in ids] == pieces.pieces.EncodeAsPieces("a fire")
+    assert [
+        pieces.engine.pieces.IdToPiece(index - 1) for index in ids
+    ] == pieces.engine.pieces.EncodeAsPieces("a fire")
     assert pieces.decode(ids) == " a fire"
     assert 3 in pieces.encode("☃")
     assert pieces.decode([0, 1, 2, 3, 5000]) == ""
-    assert [token for token, _, _ in pieces.encode_with_offsets("a fire")] == ids
+    assert pieces.encode_with_offsets("a fire", add_special_tokens=False).ids == ids
 
 
 def test_left_padding(processor) -> None:
@@ -147,9 +150,9 @@ def test_model_folder_by_its_name(pieces, processor, tmp_path) -> None:
     torch.manual_seed(0)
     model = Kosmos2(processor.config)
     checkpoint.save(model, tmp_path)
-    with pytest.raises(CheckpointError, match=FILE):
+    with pytest.raises(CheckpointError, match=TOKENIZER_FILE):
         checkpoint.load_pretrained(str(tmp_path))
-    (tmp_path / FILE).write_bytes(pieces.path.read_bytes())
+    pieces.engine.save(tmp_path)
     loaded, again = checkpoint.load_pretrained(str(tmp_path), dtype=torch.bfloat16)
     assert again.prompt("a fire") == processor.prompt("a fire")
     assert loaded.text.token_embedding.weight.dtype == torch.bfloat16
@@ -173,12 +176,12 @@ def test_foreign_configurations_are_refused(change: dict, message: str) -> None:
 
 
 def test_a_file_that_is_no_vocabulary_is_refused(tmp_path) -> None:
-    path = tmp_path / FILE
+    path = tmp_path / TOKENIZER_FILE
     path.write_bytes(b"not a model")
     with pytest.raises(CheckpointError, match="not a SentencePiece model"):
-        SentencePieceTokenizer(path)
-    with pytest.raises(CheckpointError, match="No such file"):
-        SentencePieceTokenizer(tmp_path / "absent")
+        TextTokenizer.from_folder(path)
+    with pytest.raises(CheckpointError, match="no absent"):
+        TextTokenizer.from_folder(tmp_path / "absent")
 
 
 # --- With the published vocabulary, where it is on this machine -----------------------------------------------------
@@ -187,10 +190,10 @@ def test_a_file_that_is_no_vocabulary_is_refused(tmp_path) -> None:
 @pytest.fixture(scope="module")
 def official() -> Kosmos2Processor:
     cache = Path("~/.cache/huggingface/hub/models--microsoft--kosmos-2-patch14-224/snapshots").expanduser()
-    found = [folder for folder in cache.glob("*") if (folder / FILE).is_file()]
+    found = [folder for folder in cache.glob("*") if (folder / TOKENIZER_FILE).is_file()]
     if not found:
         pytest.skip("the published vocabulary is not on this machine")
-    return Kosmos2Processor(KOSMOS_2, SentencePieceTokenizer.from_folder(found[0]))
+    return Kosmos2Processor(KOSMOS_2, TextTokenizer.from_folder(found[0] / TOKENIZER_FILE))
 
 
 def test_golden_ids(official) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from multiway_core.errors import CheckpointError, InputError
+from multiway_core.tokenization import TextTokenizer
 from multiway_vision_language.kosmos2.config import TextConfig, TokenConfig
-from multiway_vision_language.kosmos2.tokenizer import SentencePieceTokenizer
 from multiway_vision_language.kosmos2_small.batches import GroundingBatch, pack
 from multiway_vision_language.kosmos2_small.checkpoint import load_pretrained, save
 from multiway_vision_language.kosmos2_small.config import CellConfig, SmallConfig
@@ -75,7 +75,7 @@ def model() -> Kosmos2Small:
 
 @pytest.fixture(scope="module")
 def processor(pieces: Path) -> SmallProcessor:
-    return SmallProcessor(CONFIG, SentencePieceTokenizer(pieces))
+    return SmallProcessor(CONFIG, TextTokenizer.from_folder(pieces))
 
 
 def scenes(count: int) -> list[Scene]:

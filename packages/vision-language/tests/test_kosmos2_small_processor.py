@@ -15,7 +15,7 @@ tiny = importlib.import_module("packages.vision-language.tests.tiny_kosmos2")
 
 def test_signs_stand_at_their_words(tmp_path):
     pieces = tiny.train_pieces(tmp_path)
-    tokens = replace(GROUNDING_SMALL.tokens, num_text_tokens=pieces.num_text_tokens)
+    tokens = replace(GROUNDING_SMALL.tokens, num_text_tokens=pieces.vocab_size - len(pieces.special))
     processor = SmallProcessor(replace(GROUNDING_SMALL, tokens=tokens), pieces)
     tagged = (
         "<phrase>a snowman</phrase><object><patch_index_0001><patch_index_0040></object>. It is by a fire."

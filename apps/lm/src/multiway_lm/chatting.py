@@ -35,9 +35,9 @@ class Conversation:
 def talk(name: str, sampling: Sampling, *, system: str | None, device: str, dtype: str) -> None:
     """Converse on standard input and output until its end, /quit, or Ctrl-C at the prompt."""
     model = load_model(name, device, dtype)
-    if model.tokenizer.template is None:
+    if model.chat_template is None:
         raise InputError(f"{name} has no chat format; use: multiway-lm generate")
-    options = sampling.options(model.tokenizer.defaults, temperature=CHAT_TEMPERATURE)
+    options = sampling.options(model.recommended_sampling, temperature=CHAT_TEMPERATURE)
     conversation = Conversation(system)
     interactive = sys.stdin.isatty()
     if interactive:

@@ -65,14 +65,14 @@ def generate_text(
     """Load the model and print its answers: as they come for one, one after the other for several."""
     model = load_model(name, device, dtype)
     if chat is None:
-        chat = model.tokenizer.template is not None
+        chat = model.chat_template is not None
     if system is not None and not chat:
         raise InputError("--system belongs to a chat; with --continue put it into the prompt")
     prompt: Any = text.rstrip("\n") if not chat else [{"role": "user", "content": text.strip()}]
     if system is not None:
         prompt = [{"role": "system", "content": system}, *prompt]
     warm = CHAT_TEMPERATURE if chat or answers > 1 else 0.0
-    options = sampling.options(model.tokenizer.defaults, temperature=warm)
+    options = sampling.options(model.recommended_sampling, temperature=warm)
     if json:
         found = model.generate(prompt, options, answers=answers)
         write_stdout(json_module.dumps(as_json(name, text, found), ensure_ascii=False, indent=2) + "\n")

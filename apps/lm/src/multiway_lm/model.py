@@ -9,8 +9,7 @@ from multiway_core.app import pick_device, pick_dtype
 
 if TYPE_CHECKING:
     from multiway_text.language_model import LanguageModel
-    from multiway_text.sampling import SamplingOptions
-    from multiway_text.tokenizer import Defaults
+    from multiway_text.sampling import RecommendedSampling, SamplingOptions
 
 BUNDLED_MODEL = "bundled:lm-tiny"
 PROGRAM = "multiway-lm"
@@ -37,7 +36,9 @@ class Sampling:
     stop: tuple[str, ...] = ()
     seed: int | None = None
 
-    def options(self, defaults: Defaults, *, temperature: float = 0.0, **more: Any) -> SamplingOptions:
+    def options(
+        self, defaults: RecommendedSampling, *, temperature: float = 0.0, **more: Any
+    ) -> SamplingOptions:
         """Options: what was said, else what the checkpoint's authors recommend, else plain."""
         from multiway_text.sampling import SamplingOptions
 

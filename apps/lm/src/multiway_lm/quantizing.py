@@ -28,7 +28,7 @@ def quantize(
     Raises InputError for what has no such form, CheckpointError, OutputError.
     """
     import torch
-    from multiway_text import gguf_words, systems
+    from multiway_text import gguf_tokenizer, systems
     from multiway_text.language_model import LanguageModel
 
     system, path, file = systems.find(hub.resolve(name))
@@ -51,7 +51,7 @@ def quantize(
         elif kind not in (None, "i2_s"):
             raise InputError(f"a BitNet model is written as i2_s, not {kind}")
         else:
-            _refused(checkpoint.save_gguf, network, output, metadata=gguf_words.metadata(words))
+            _refused(checkpoint.save_gguf, network, output, metadata=gguf_tokenizer.metadata(words))
     elif system.model_type == "llama":
         from multiway_text.llama import checkpoint as llama_checkpoint
         from multiway_text.llama import gguf_export, ternary
@@ -74,10 +74,10 @@ def quantize(
 
 def _words_metadata(file: Any, words: Any) -> dict[str, Any]:
     """The tokenizer's metadata: that of the GGUF file it came from, as it is, else made from it."""
-    from multiway_text import gguf_words
+    from multiway_text import gguf_tokenizer
 
     if file is None:
-        return gguf_words.metadata(words)
+        return gguf_tokenizer.metadata(words)
     return {key: value for key, value in file.metadata.items() if key.startswith("tokenizer.")}
 
 

@@ -21,7 +21,7 @@ from multiway_document.kosmos2_5 import checkpoint
 from multiway_document.kosmos2_5.line_reader import LINE_READER_FILE, LineReader
 from multiway_document.kosmos2_5.line_writer import LineWriter
 from multiway_document.kosmos2_5.processor import Processor
-from multiway_document.kosmos2_5.tokenizer import FileTokenizer
+from multiway_document.kosmos2_5.tokenizer import load_tokenizer
 from multiway_document.result import Line, Page
 
 Task = Literal["ocr", "markdown"]
@@ -64,7 +64,7 @@ class OcrPipeline:
         model = line_reader = None
         if checkpoint.has_decoder(folder):
             model = checkpoint.load(folder, dtype=dtype, device=device)
-            tokenizer = FileTokenizer.from_folder(folder, model.config.tokens)
+            tokenizer = load_tokenizer(folder, model.config.tokens)
         if (folder / LINE_READER_FILE).is_file():
             line_reader = _line_reader(folder / LINE_READER_FILE, dtype, device)
         fast = None

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from multiway_core.errors import CheckpointError, InputError
+from multiway_core.tokenization import TextTokenizer, byte_bpe
 
 Message = Mapping[str, str]
 """``{"role": "system" | "user" | "assistant", "content": ...}``."""
 
+TURN_BEGINS, TURN_ENDS = "<|im_start|>", "<|im_end|>"
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] | trim }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""The plainest chat format in wide use."""
+
 LONGEST = 100_000  # characters of a template: those in use have a few thousand
+_GUARD = "\uf8ff"  # a private character: stands beside a number for a control token that a user spelled
 
 
 class ChatTemplate:
@@ -42,6 +52,45 @@ class ChatTemplate:
         except TemplateError as error:
             raise CheckpointError(f"the chat template does not compile: {error}") from error
 
+    @classmethod
+    def of(cls, tokenizer: TextTokenizer) -> ChatTemplate | None:
+        """The template that comes with a tokenizer, if it has one. Raises CheckpointError."""
+        if tokenizer.chat_template is None:
+            return None
+        return cls(tokenizer.chat_template, begin=tokenizer.begin_token, end=tokenizer.end_token)
+
+    def encode(
+        self, tokenizer: TextTokenizer, messages: Sequence[Message], *, answer: bool = True
+    ) -> list[int]:
+        """A chat's ids up to where the assistant is to speak. Messages never turn into control tokens.
+
+        Raises InputError for messages that the template does not take.
+        """
+        names = sorted(tokenizer.special, key=len, reverse=True)
+        control = "|".join(map(re.escape, names)) or "(?!)"
+        guarded = [
+            {
+                "role": message["role"],
+                "content": re.sub(
+                    control, lambda found: f"{_GUARD}{names.index(found.group())}{_GUARD}", message["content"]
+                ),
+            }
+            for message in check_messages(messages)
+        ]
+        rendered = self.render(guarded, answer=answer)
+        ids: list[int] = []
+        plain, place = "", 0
+        for found in re.finditer(f"{control}|{_GUARD}[0-9]+{_GUARD}", rendered):
+            plain += rendered[place : found.start()]
+            place = found.end()
+            if found.group() in tokenizer.special:
+                ids += [*tokenizer.encode(plain), tokenizer.special[found.group()]]
+                plain = ""
+            else:
+                number = int(found.group().strip(_GUARD))
+                plain += names[number] if number < len(names) else found.group()
+        return ids + tokenizer.encode(plain + rendered[place:])
+
     def render(self, messages: Sequence[Message], *, answer: bool = True) -> str:
         """The prompt as text, control tokens by name; ``answer``: up to where the assistant is to speak.
 
@@ -55,6 +104,17 @@ class ChatTemplate:
             )
         except (TemplateError, TypeError, ValueError, ArithmeticError, KeyError, AttributeError) as error:
             raise InputError(f"the model's chat template does not take these messages: {error}") from error
+
+
+def train_bpe(texts: Iterable[str], vocab_size: int, *, chat: bool = False) -> TextTokenizer:
+    """Byte-level BPE of ``vocab_size`` tokens; ``chat`` adds the control tokens of turns and ChatML's format.
+
+    Raises InputError for a vocabulary that does not hold the bytes, or no text.
+    """
+    if not chat:
+        return TextTokenizer(byte_bpe.train(texts, vocab_size), end_ids=(0,))
+    library = byte_bpe.train(texts, vocab_size, special=(byte_bpe.END, TURN_BEGINS, TURN_ENDS))
+    return TextTokenizer(library, end_ids=(2, 0), end_token=TURN_ENDS, chat_template=CHATML)
 
 
 def check_messages(messages: Any) -> list[dict[str, str]]:

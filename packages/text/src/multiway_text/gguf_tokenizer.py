@@ -1,22 +1,47 @@
-"""The tokenizer inside a GGUF file: byte-level BPE, as GPT-2, LLaMA 3 and SmolLM use it."""
+"""The tokenizer inside a GGUF file, read and written: byte-level BPE, as GPT-2, LLaMA 3 and SmolLM use it."""
 
 from __future__ import annotations
 
-from multiway_core.errors import CheckpointError
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+import json
+from typing import Any
+
+from multiway_core.errors import CheckpointError, InputError
+from multiway_core.tokenization import TextTokenizer, byte_bpe
+from multiway_core.tokenization.folder import END_TOKENS
+from tokenizers import AddedToken, Tokenizer, decoders, models
 
 from multiway_text.gguf import GGUFFile
 
-_CONTROL = 3  # GGUF's type of a token that text never turns into
+_NORMAL, _CONTROL = 1, 3  # GGUF's token types; text never turns into control tokens
+_SPLITTERS = {
+    **dict.fromkeys(("default", "gpt-2", "gpt2"), "gpt2"),
+    "smollm": "smollm",
+    **dict.fromkeys(("llama-bpe", "llama3", "llama-v3"), "cl100k"),
+}
+"""llama.cpp's names for how text is split before BPE, and ours."""
 
-_LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-    r"|\s+(?!\S)|\s+"
-)
+
+def read(file: GGUFFile) -> TextTokenizer:
+    """The tokenizer, with begin and end tokens and the chat format. Raises CheckpointError for another kind."""
+    library = read_vocabulary(file)
+    tokens = file.get("tokenizer.ggml.tokens", list)
+    begin_id = file.get("tokenizer.ggml.bos_token_id", int, -1)
+    end_id = file.get("tokenizer.ggml.eos_token_id", int, -1)
+    begin, end = (tokens[index] if 0 <= index < len(tokens) else "" for index in (begin_id, end_id))
+    ends = [end_id if end else None, *map(library.token_to_id, END_TOKENS)]
+    template = file.metadata.get("tokenizer.chat_template")
+    return TextTokenizer(
+        library,
+        begin_id=begin_id if begin and file.get("tokenizer.ggml.add_bos_token", bool, False) else None,
+        end_ids=tuple(dict.fromkeys(index for index in ends if index is not None)),
+        begin_token=begin,
+        end_token=end,
+        chat_template=template if isinstance(template, str) and template else None,
+    )
 
 
-def read(file: GGUFFile) -> Tokenizer:
-    """Text <-> ids. Control tokens are known by name; what spells one in a text stays text.
+def read_vocabulary(file: GGUFFile) -> Tokenizer:
+    """The library's object: tokens and merges; control tokens are known by name.
 
     Raises CheckpointError for another kind of tokenizer, or a damaged one.
     """
@@ -31,7 +56,10 @@ def read(file: GGUFFile) -> Tokenizer:
         tokenizer = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=merges))
     except Exception as error:  # the library raises nothing narrower
         raise CheckpointError(f"{file.path}: its tokenizer is damaged: {error}") from error
-    tokenizer.pre_tokenizer = _splitter(file.get("tokenizer.ggml.pre", str, "default"), file)
+    name = file.get("tokenizer.ggml.pre", str, "default")
+    if name not in _SPLITTERS:
+        raise CheckpointError(f"{file.path}: its tokenizer cuts text in the unknown way {name!r}")
+    tokenizer.pre_tokenizer = byte_bpe.splitter(_SPLITTERS[name])
     tokenizer.decoder = decoders.ByteLevel()
     if types and len(types) != len(tokens):
         raise CheckpointError(f"{file.path}: {len(tokens)} tokens and {len(types)} token types")
@@ -41,19 +69,45 @@ def read(file: GGUFFile) -> Tokenizer:
     return tokenizer
 
 
-def _splitter(name: str, file: GGUFFile) -> pre_tokenizers.PreTokenizer:
-    """How text is cut before BPE, by llama.cpp's name for it."""
-    if name in ("default", "gpt-2", "gpt2"):
-        return pre_tokenizers.ByteLevel(add_prefix_space=False)
-    if name == "smollm":
-        return pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-        )
-    if name in ("llama-bpe", "llama3", "llama-v3"):
-        return pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(Regex(_LLAMA3), "isolated"),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
-        )
-    raise CheckpointError(f"{file.path}: its tokenizer cuts text in the unknown way {name!r}")
+def metadata(tokenizer: TextTokenizer) -> dict[str, Any]:
+    """Tokens, merges, types, ends and chat format of a byte-level BPE tokenizer. Raises InputError for another kind."""
+    library = tokenizer.library
+    content = json.loads(library.to_str())
+    if content["model"]["type"] != "BPE" or content["model"].get("byte_fallback"):
+        raise InputError(f"GGUF is written with byte-level BPE only, not {content['model']['type']}")
+    by_id = sorted(library.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1])
+    if [number for _, number in by_id] != list(range(len(by_id))):
+        raise InputError("GGUF needs a tokenizer whose ids have no holes")
+    merges = [m if isinstance(m, str) else " ".join(m) for m in content["model"]["merges"]]
+    found: dict[str, Any] = {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": _splitter_name(content["pre_tokenizer"]),
+        "tokenizer.ggml.tokens": [token for token, _ in by_id],
+        "tokenizer.ggml.token_type": [
+            _CONTROL if token in tokenizer.special else _NORMAL for token, _ in by_id
+        ],
+        "tokenizer.ggml.merges": merges,
+        "tokenizer.ggml.add_bos_token": tokenizer.begin_id is not None,
+    }
+    if tokenizer.begin_id is not None:
+        found["tokenizer.ggml.bos_token_id"] = tokenizer.begin_id
+    if tokenizer.end_ids:
+        found["tokenizer.ggml.eos_token_id"] = tokenizer.end_ids[0]
+    if tokenizer.chat_template is not None:
+        found["tokenizer.chat_template"] = tokenizer.chat_template
+    return found
+
+
+def _splitter_name(content: Any) -> str:
+    """llama.cpp's name for how text is cut. Raises InputError for a way it has no name for here."""
+    parts = content["pretokenizers"] if content and content["type"] == "Sequence" else [content]
+    kinds = [part["type"] for part in parts if part]
+    if kinds == ["ByteLevel"] and parts[0].get("use_regex", True):
+        return "gpt-2"
+    if kinds == ["Digits", "ByteLevel"] and parts[0]["individual_digits"]:
+        return "smollm"
+    if kinds == ["Split", "ByteLevel"] and r"\p{N}{1,3}" in json.dumps(parts[0]["pattern"]).replace(
+        "\\\\", "\\"
+    ):
+        return "llama-bpe"
+    raise InputError(f"GGUF has no name here for how this tokenizer cuts text ({', '.join(kinds) or 'not'})")

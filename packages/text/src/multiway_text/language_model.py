@@ -16,16 +16,16 @@ from multiway_blocks.text_decoder import CausalLM
 from multiway_core import hub
 from multiway_core.errors import CheckpointError, InputError
 from multiway_core.generation import stream
+from multiway_core.tokenization import TextTokenizer
 from torch import Tensor, nn
 
 from multiway_text import scoring, systems
 from multiway_text.answer_steps import AnswerSteps, NextStep, batched_decode
-from multiway_text.chat_template import Message
+from multiway_text.chat_template import ChatTemplate, Message
 from multiway_text.checkpoint_files import non_finite
-from multiway_text.sampling import Alternatives, SamplingOptions
+from multiway_text.sampling import Alternatives, RecommendedSampling, SamplingOptions
 from multiway_text.scoring import Choice, TextScore, TokenScores
 from multiway_text.text_stream import TextStream
-from multiway_text.tokenizer import TextTokenizer
 
 DEFAULT_TOKENS = 512
 PREFILL_TOKENS = 512
@@ -100,6 +100,8 @@ class LanguageModel:
             raise CheckpointError(
                 f"{name}: its tokenizer has {tokenizer.vocab_size} tokens, its network {self.vocab_size}"
             )
+        self.chat_template = ChatTemplate.of(tokenizer)
+        self.recommended_sampling = RecommendedSampling.read(tokenizer.generation)
         self.device = next(network.parameters()).device
         self._turn = threading.Lock()
 
@@ -121,12 +123,12 @@ class LanguageModel:
         if dtype is None:
             dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
         if tokenizer is not None:
-            words = TextTokenizer.from_file(tokenizer)
+            text_tokenizer = TextTokenizer.from_folder(tokenizer)
         else:
-            words = systems.tokenizer_of(path)
+            text_tokenizer = systems.tokenizer_of(path)
         network = system.load(path, dtype=dtype, device=device)
         check_finite(network, str(path))
-        return cls(network, words, name=str(name), pads=system.pads)
+        return cls(network, text_tokenizer, name=str(name), pads=system.pads)
 
     def prompt_ids(self, prompt: str | Sequence[int] | Sequence[Message]) -> list[int]:
         """Token ids of a text to be continued, of ids (checked), or of a chat's messages.
@@ -134,11 +136,13 @@ class LanguageModel:
         Raises InputError: nothing in it, ids out of the vocabulary, messages that the model cannot take.
         """
         if isinstance(prompt, str):
-            ids = self.tokenizer.encode(prompt)
+            ids = self.tokenizer.encode_prompt(prompt)
             if not prompt:
                 raise InputError("the prompt is empty")
         elif prompt and not isinstance(prompt[0], int):
-            ids = self.tokenizer.chat(prompt)  # type: ignore[arg-type]
+            if self.chat_template is None:
+                raise InputError("this model has no chat format; use it to continue text (generate)")
+            ids = self.chat_template.encode(self.tokenizer, prompt)  # type: ignore[arg-type]
         else:
             ids = list(prompt)  # type: ignore[arg-type]
             self.tokenizer.check(ids, self.vocab_size)
@@ -254,10 +258,10 @@ class LanguageModel:
         if seen is not None:
             ids, log_probs = seen.latest[row]
             others = tuple(
-                (other, self.tokenizer.piece(other), value)
+                (other, self.tokenizer.decode_token(other), value)
                 for other, value in zip(ids, log_probs, strict=True)
             )
-        return Token(number, self.tokenizer.piece(number), log_prob, others)
+        return Token(number, self.tokenizer.decode_token(number), log_prob, others)
 
     def stream(
         self, prompt: str | Sequence[int] | Sequence[Message], options: SamplingOptions | None = None

@@ -61,7 +61,7 @@ class HarnessModel(LM):
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
         """A chat as the text of its prompt."""
-        template = self.model.tokenizer.template
+        template = self.model.chat_template
         if template is None:
             raise InputError(f"{self.model.name} has no chat format")
         return template.render(chat_history, answer=add_generation_prompt)
@@ -80,7 +80,7 @@ class HarnessModel(LM):
         found = []
         for request in requests:
             (text,) = request.args
-            ids = self.model.tokenizer.text(text)
+            ids = self.model.tokenizer.encode(text)
             prefix = self.model.tokenizer.prefix_id
             whole = ids if prefix is None else [prefix, *ids]
             window = self.model.max_positions

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from multiway_core import config, files
 from multiway_core.errors import DataError, InputError
+from multiway_core.tokenization import TextTokenizer
 from torch import Tensor
 
 from multiway_text.documents import Document, Position
-from multiway_text.tokenizer import TextTokenizer
 
 IDS_FILE, FACTS_FILE = "tokens.bin", "tokens.json"
 _WRITE = 1 << 20  # ids held before they are written
@@ -31,7 +31,7 @@ def document_ids(tokenizer: TextTokenizer, text: str) -> list[int]:
     """A whole document: its beginning, its text, its end (where the tokenizer has such tokens)."""
     ids = [] if tokenizer.begin_id is None else [tokenizer.begin_id]
     for start in range(0, len(text), _CHUNK):
-        ids += tokenizer.text(text[start : start + _CHUNK])
+        ids += tokenizer.encode(text[start : start + _CHUNK])
     return ids + ([tokenizer.end_ids[-1]] if tokenizer.end_ids else [])
 
 

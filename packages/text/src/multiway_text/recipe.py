@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from multiway_core import hub
 from multiway_core.errors import InputError
+from multiway_core.tokenization import TextTokenizer, byte_bpe
 from multiway_core.training import HeldOut, Loss, TrainConfig, TrainJob, TrainOptions
 from torch import Tensor, nn
 
 from multiway_text import scoring, systems
+from multiway_text.chat_template import train_bpe
 from multiway_text.documents import Document, TextFiles
 from multiway_text.packing import PackedBatches, TokenFile
-from multiway_text.tokenizer import TextTokenizer
-from multiway_text.tokenizer_training import byte_tokenizer, train_bpe
 
 HELD_OUT = 20
 """One in so many documents is held out."""
@@ -134,11 +134,11 @@ class Recipe:
     def _tokenizer(self, folder: Path, source: Iterable[Document], init_from: Path | None) -> TextTokenizer:
         """That of an earlier start of this run, that of the checkpoint, or a new one."""
         if (folder / "tokenizer.json").is_file():
-            return TextTokenizer.from_file(folder)
+            return TextTokenizer.from_folder(folder)
         if init_from is not None:
             tokenizer = systems.tokenizer_of(init_from)
         elif self.vocab_size == 0:
-            tokenizer = byte_tokenizer()
+            tokenizer = byte_bpe.bytes_only()
         else:
             texts = (document.text for document in _Split(source, False))
             tokenizer = train_bpe(texts, self.vocab_size, chat=True)

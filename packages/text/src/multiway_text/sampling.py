@@ -6,8 +6,9 @@ Shape legend: B rows, T tokens generated so far, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from multiway_core.errors import InputError
@@ -16,6 +17,35 @@ from torch import Tensor
 
 MOST_STOPS, LONGEST_STOP = 16, 1000
 MOST_ALTERNATIVES = 20
+
+
+@dataclass(frozen=True)
+class RecommendedSampling:
+    """How the checkpoint's authors sample from it, where they say so (``generation_config.json``)."""
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    repetition_penalty: float | None = None
+
+    @classmethod
+    def read(cls, generation: Mapping[str, Any]) -> RecommendedSampling:
+        """Only numbers that can be used; ``do_sample: false`` is greedy."""
+
+        def number(name: str, low: float, high: float) -> Any:
+            value = generation.get(name)
+            good = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+            return value if good else None
+
+        if generation.get("do_sample") is False:
+            return cls(temperature=0.0, repetition_penalty=number("repetition_penalty", 0.01, 10))
+        top_k = number("top_k", 0, 1 << 24)
+        return cls(
+            number("temperature", 0, 10),
+            None if top_k is None else int(top_k),
+            number("top_p", 1e-6, 1),
+            number("repetition_penalty", 0.01, 10),
+        )
 
 
 @dataclass(frozen=True)

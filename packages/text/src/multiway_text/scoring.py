@@ -192,7 +192,7 @@ def score_text(
     stride = max(1, window // 2) if stride is None else stride
     if not 1 <= stride < window:
         raise InputError(f"stride must be 1 to {window - 1} (below the window), not {stride}")
-    ids = model.tokenizer.text(text)
+    ids = model.tokenizer.encode(text)
     if not ids:
         raise InputError("the text is empty")
     prefix = model.tokenizer.prefix_id
@@ -210,7 +210,7 @@ def score_text(
     others = [places for score in scores for places in score.alternatives] or [[]] * len(log_probs)
     if prefix is None:
         log_probs, others = [None, *log_probs], [[], *others]
-    piece = model.tokenizer.piece
+    piece = model.tokenizer.decode_token
     tokens = [
         ScoredToken(number, piece(number), value, tuple((piece(i), p) for i, p in best))
         for number, value, best in zip(ids, log_probs, others, strict=True)
@@ -250,13 +250,14 @@ def split_pair(model: LanguageModel, context: str, continuation: str) -> tuple[l
     """
     bare = context.rstrip()
     continuation, context = context[len(bare) :] + continuation, bare
-    words = model.tokenizer
-    first = words.encode(context) if context else [] if words.prefix_id is None else [words.prefix_id]
-    whole = [*first[: len(first) - len(words.text(context))], *words.text(context + continuation)]
+    tokenizer = model.tokenizer
+    prefix = [] if tokenizer.prefix_id is None else [tokenizer.prefix_id]
+    first = tokenizer.encode_prompt(context) if context else prefix
+    whole = [*first[: len(first) - len(tokenizer.encode(context))], *tokenizer.encode(context + continuation)]
     if not context:
-        return first, words.text(continuation)
+        return first, tokenizer.encode(continuation)
     if len(whole) <= len(first):  # both merged into one token: cut them apart
-        return first, words.text(continuation)
+        return first, tokenizer.encode(continuation)
     return whole[: len(first)], whole[len(first) :]
 
 

@@ -18,10 +18,10 @@ import torch
 from multiway_core import config, files
 from multiway_core.errors import CheckpointError, InputError
 from multiway_core.generation import StaticKVCache
+from multiway_core.tokenization import TextTokenizer
 from torch import Tensor, nn
 
-from multiway_text import gguf
-from multiway_text.tokenizer import TextTokenizer
+from multiway_text import gguf, gguf_tokenizer
 
 
 class Network(Protocol):
@@ -193,8 +193,8 @@ def tokenizer_of(path: Path) -> TextTokenizer:
     """The tokenizer beside or inside a checkpoint. Raises CheckpointError."""
     _, path, file = find(path)
     if file is not None and "tokenizer.ggml.tokens" in file.metadata:
-        return TextTokenizer.from_gguf(file)
-    return TextTokenizer.from_file(path if path.is_dir() else path.parent)
+        return gguf_tokenizer.read(file)
+    return TextTokenizer.from_folder(path if path.is_dir() else path.parent)
 
 
 def find(path: Path) -> tuple[System, Path, gguf.GGUFFile | None]:

@@ -12,7 +12,7 @@ class TextStream:
     """Collects one answer.
 
     Args:
-        decode: ids -> text, as :meth:`multiway_text.tokenizer.TextTokenizer.decode`.
+        decode: ids -> text, as :meth:`multiway_core.tokenization.TextTokenizer.decode`.
         stop: texts that end the answer.
 
     Attributes:

@@ -40,7 +40,7 @@ def components(session: Session) -> Components:
     """Put the components on the page that is being built."""
     import gradio as gr
 
-    defaults = session.model.tokenizer.defaults
+    defaults = session.model.recommended_sampling
     most = session.max_tokens
 
     def value(recommended: float | None, otherwise: float) -> float:

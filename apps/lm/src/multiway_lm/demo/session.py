@@ -46,7 +46,7 @@ class Session:
 
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
-        self.can_chat = model.tokenizer.template is not None
+        self.can_chat = model.chat_template is not None
         self.max_tokens = max(2, min(1024, model.max_positions // 2))
 
     def answer(

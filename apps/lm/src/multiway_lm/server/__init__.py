@@ -85,7 +85,7 @@ def build_server(
     async def completions(body: CompletionRequest, request: Request) -> Response:
         check(body.model, body.max_tokens)
         body.refuse_unknown()
-        options = body.sampling(model.tokenizer.defaults, temperature=1.0, alternatives=body.logprobs or 0)
+        options = body.sampling(model.recommended_sampling, temperature=1.0, alternatives=body.logprobs or 0)
         prompts = [await run_in_threadpool(model.prompt_ids, prompt) for prompt in body.prompts()]
         style = Style(chat=False, model=served, logprobs=body.logprobs is not None)
         return await _respond(engine, request, body, style, prompts, options)
@@ -99,7 +99,7 @@ def build_server(
         if body.top_logprobs and not body.logprobs:
             raise ApiError(400, "top_logprobs needs logprobs: true", param="top_logprobs")
         options = body.sampling(
-            model.tokenizer.defaults, temperature=CHAT_TEMPERATURE, alternatives=body.top_logprobs
+            model.recommended_sampling, temperature=CHAT_TEMPERATURE, alternatives=body.top_logprobs
         )
         messages = [message.plain() for message in body.messages]
         prompts = [await run_in_threadpool(model.prompt_ids, messages)]

@@ -18,7 +18,7 @@ from multiway_core.tokenization.tokenizer import TextTokenizer
 SETTINGS_FILE, GENERATION_FILE = "tokenizer_config.json", "generation_config.json"
 VOCAB_FILE, MERGES_FILE, WORDPIECE_FILE = "vocab.json", "merges.txt", "vocab.txt"
 _FAIRSEQ_NAMES = ("sentencepiece.bpe.model", "beit3.spm")
-_ENDS = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "</s>")
+END_TOKENS = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "</s>")
 _XLM_SPECIAL = ("<s>", "</s>", "<pad>", "<unk>", *(f"<special{index}>" for index in range(10)))
 _BRACKETED = re.compile(r"\[[A-Z][A-Z0-9_]*\]")
 _WORD_END = "</w>"
@@ -231,7 +231,7 @@ def _with_settings(engine: Engine, folder: Path, settings: Mapping[str, Any]) ->
     ends = _ids(generation.get("eos_token_id")) or _ids(sizes.get("eos_token_id"))
     ends += _known(engine, [end])
     if not ends:
-        ends = _known(engine, _ENDS)
+        ends = _known(engine, END_TOKENS)
     begin_id = engine.token_to_id(begin) if begin else None
     adds = settings.get("add_bos_token")
     if begin_id is not None and not (
@@ -246,7 +246,13 @@ def _with_settings(engine: Engine, folder: Path, settings: Mapping[str, Any]) ->
         source = (folder / "chat_template.jinja").read_text(encoding="utf-8", errors="replace")
     template = source if isinstance(source, str) and source else None
     return TextTokenizer(
-        engine, begin_id=begin_id, end_ids=tuple(dict.fromkeys(ends)), chat_template=template
+        engine,
+        begin_id=begin_id,
+        end_ids=tuple(dict.fromkeys(ends)),
+        begin_token=begin,
+        end_token=end,
+        chat_template=template,
+        generation=generation,
     )
 
 
@@ -262,7 +268,7 @@ def write(tokenizer: TextTokenizer, folder: Path) -> None:
     if tokenizer.chat_template is not None:
         settings["chat_template"] = tokenizer.chat_template
     files.write_text(folder / SETTINGS_FILE, json.dumps(settings, ensure_ascii=False, indent=2) + "\n")
-    generation: dict[str, Any] = {"eos_token_id": list(tokenizer.end_ids)}
+    generation = {**tokenizer.generation, "eos_token_id": list(tokenizer.end_ids)}
     if tokenizer.begin_id is not None:
         generation["bos_token_id"] = tokenizer.begin_id
     files.write_text(folder / GENERATION_FILE, json.dumps(generation, indent=2) + "\n")

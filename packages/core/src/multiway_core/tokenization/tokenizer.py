@@ -6,16 +6,17 @@ Shape suffixes: B texts, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from multiway_core import hub
 from multiway_core.errors import CheckpointError, InputError
-from multiway_core.tokenization.engines import Engine, Frame, LibraryEngine
+from multiway_core.tokenization.engines import TOKENIZER_FILE, Engine, Frame, LibraryEngine
 from multiway_core.tokenization.unigram import Lattice
 
 _PADS = ("<pad>", "[PAD]", "<|pad|>")
@@ -50,7 +51,9 @@ class TextTokenizer:
         engine: what cuts the text; a `tokenizers.Tokenizer` is wrapped.
         begin_id: the token that a document begins with, if the model was taught one.
         end_ids: tokens that end an answer or a document.
+        begin_token, end_token: their names in the chat format; "" where there is none.
         chat_template: Jinja source of the chat format, for a model that was taught to chat.
+        generation: ``generation_config.json``: how the authors sample.
 
     Attributes:
         special: special tokens by name.
@@ -62,10 +65,15 @@ class TextTokenizer:
         *,
         begin_id: int | None = None,
         end_ids: tuple[int, ...] = (),
+        begin_token: str = "",
+        end_token: str = "",
         chat_template: str | None = None,
+        generation: Mapping[str, Any] | None = None,
     ) -> None:
         self.engine: Engine = LibraryEngine(engine) if isinstance(engine, Tokenizer) else engine
-        self.begin_id, self.end_ids, self.chat_template = begin_id, end_ids, chat_template
+        self.begin_id, self.end_ids = begin_id, end_ids
+        self.begin_token, self.end_token = begin_token, end_token
+        self.chat_template, self.generation = chat_template, dict(generation or {})
         self.special = self.engine.special
         self._lattice: Lattice | None = None
 
@@ -76,22 +84,33 @@ class TextTokenizer:
         *,
         lowercase: bool | None = None,
         fairseq: bool | None = None,
+        fallback: str | None = None,
     ) -> TextTokenizer:
         """The tokenizer of a model folder, whatever its kind, or of one of its files.
 
         Looked for in this order: ``tokenizer.json``; a SentencePiece ``*.model``; ``vocab.json`` with ``merges.txt``
         (byte-level BPE, or fastBPE where merges end in ``</w>``); fastBPE's ``codes*`` with ``vocab*``; ``vocab.txt``
         (WordPiece). ``lowercase`` (WordPiece) and ``fairseq`` (SentencePiece numbering) override what the files say.
-        Raises :class:`CheckpointError`.
+        ``fallback``: a hub model whose ``tokenizer.json`` is taken where the folder has none.
+        Raises :class:`CheckpointError`, or :class:`ModelNotFoundError` if the fallback cannot be had.
         """
         from multiway_core.tokenization.folder import read
 
+        if fallback is not None and not (Path(folder) / TOKENIZER_FILE).is_file():
+            folder = hub.resolve(fallback, allow_patterns=[TOKENIZER_FILE]) / TOKENIZER_FILE
         return read(Path(folder), lowercase=lowercase, fairseq=fairseq)
 
     @property
     def kind(self) -> str:
         """ "WordPiece", "byte-level BPE", "BPE", "fastBPE", "Unigram", "SentencePiece BPE" or "word level"."""
         return self.engine.kind
+
+    @property
+    def library(self) -> Tokenizer:
+        """The object of the `tokenizers` library. Raises InputError where another library stands behind."""
+        if not isinstance(self.engine, LibraryEngine):
+            raise InputError(f"a {self.kind} vocabulary in a SentencePiece file has no tokenizer.json form")
+        return self.engine.tokenizer
 
     @property
     def vocab_size(self) -> int:

@@ -23,6 +23,7 @@ import torch
 from multiway_core import files, hub
 from multiway_core.data_files import get, read_text, shown
 from multiway_core.errors import DataError, InputError
+from multiway_core.tokenization import TextTokenizer
 from multiway_core.training import Loss, TrainConfig, Trainer
 from torch import nn
 
@@ -30,7 +31,7 @@ from multiway_document.kosmos2_5 import checkpoint
 from multiway_document.kosmos2_5.model import Kosmos25, Patches
 from multiway_document.kosmos2_5.objective import IGNORED, freeze_vision, token_loss
 from multiway_document.kosmos2_5.processor import Picture, Processor
-from multiway_document.kosmos2_5.tokenizer import FileTokenizer
+from multiway_document.kosmos2_5.tokenizer import load_tokenizer
 from multiway_document.pages import open_pages
 
 PAPER_WARMUP_STEPS = 100
@@ -188,7 +189,7 @@ def train(
     if not checkpoint.has_decoder(folder):
         raise InputError(f"{init_from} has no decoder to fine-tune; start from KOSMOS-2.5 or a model like it")
     model = checkpoint.load(folder, dtype=torch.float32)
-    tokenizer = FileTokenizer.from_folder(folder, model.config.tokens)
+    tokenizer = load_tokenizer(folder, model.config.tokens)
     _require_same_data(output / "data.sha256", data)
     batches = ChatBatches(
         turns,
@@ -224,11 +225,11 @@ def _require_same_data(record: Path, data: Path) -> None:
     files.write_text(record, digest + "\n")
 
 
-def _export(model: Kosmos25, folder: Path, source: Path, tokenizer: FileTokenizer) -> Path:
+def _export(model: Kosmos25, folder: Path, source: Path, tokenizer: TextTokenizer) -> Path:
     checkpoint.save(model, folder)
     for name in _CARRIED:
         if (source / name).is_file():
             files.write_bytes(folder / name, (source / name).read_bytes())
     if not (folder / "tokenizer.json").is_file():  # the original layout keeps its vocabulary elsewhere
-        files.write_text(folder / "tokenizer.json", tokenizer.tokenizer.to_str() + "\n")
+        tokenizer.engine.save(folder)
     return folder

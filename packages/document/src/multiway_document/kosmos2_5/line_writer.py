@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from multiway_core.generation import GenerationConfig, StaticKVCache
 from multiway_core.generation.speculative import LookupDraft, generate_with_drafts
+from multiway_core.tokenization import TextTokenizer
 from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor, nn
@@ -31,7 +32,6 @@ from multiway_document.kosmos2_5.line_reader import (
     width_batches,
 )
 from multiway_document.kosmos2_5.model import Kosmos25
-from multiway_document.kosmos2_5.tokenizer import FileTokenizer
 
 DISPUTED = "disputed"  # flag of a line of which the two readers read more than DISPUTED_SHARE differently
 DISPUTED_SHARE = 0.25
@@ -43,7 +43,7 @@ class LineWriter:
     """Reads lines with the whole network: encoder, resampler and decoder, and the line reader beside them."""
 
     def __init__(
-        self, model: Kosmos25, line_reader: LineReader, tokenizer: FileTokenizer, *, check: bool = True
+        self, model: Kosmos25, line_reader: LineReader, tokenizer: TextTokenizer, *, check: bool = True
     ) -> None:
         """Without ``check`` the decoder's text counts alone (its own error is measured so)."""
         self.model = model

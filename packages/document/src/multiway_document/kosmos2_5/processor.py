@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from multiway_blocks.vision import patchify
 from multiway_core.errors import InputError
+from multiway_core.tokenization import TextTokenizer
 from PIL import Image
 from torch import Tensor
 
 from multiway_document.kosmos2_5.config import Kosmos25Config, TokenConfig
 from multiway_document.kosmos2_5.model import Patches
-from multiway_document.kosmos2_5.tokenizer import TextTokenizer
 from multiway_document.result import Line
 
 CHAT_TEMPLATE = (

@@ -17,10 +17,10 @@ import torch
 from multiway_core import checkpoint, config, files
 from multiway_core.errors import ConfigError
 from multiway_core.model_folder import CONFIG_FILE
+from multiway_core.tokenization import TOKENIZER_FILE
 
 from multiway_speech.speech_tokenizer import folder as tokenizer_folder
 from multiway_speech.speech_tokenizer.folder import MAX_FILE_BYTES
-from multiway_speech.text_tokenizer import TOKENIZER_FILE
 from multiway_speech.vibevoice.config import TINY, VibeVoiceConfig
 from multiway_speech.vibevoice.model import VibeVoice
 from multiway_speech.vibevoice.phone_tokenizer import new_tokenizer

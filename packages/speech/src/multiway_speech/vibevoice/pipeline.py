@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from multiway_core import hub
 from multiway_core.errors import InputError
+from multiway_core.tokenization import TextTokenizer
 from torch import Tensor
 
 from multiway_speech.audio import Sound, SoundFile
 from multiway_speech.pronunciation.english import EnglishPronouncer
 from multiway_speech.script import Script, Turn, parse_script
-from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice import checkpoint, folder
 from multiway_speech.vibevoice.generation import SpeechGenerationConfig, SpeechGenerator
 from multiway_speech.vibevoice.model import VibeVoice

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from multiway_core.tokenization import TextTokenizer
 from torch import Tensor
 
 from multiway_speech.script import Turn
-from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice.config import SpeechTokens
 
 TASK = (

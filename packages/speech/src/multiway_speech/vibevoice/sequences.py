@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from multiway_core.tokenization import TextTokenizer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from multiway_speech.script import Turn
-from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice.config import SpeechTokens
 from multiway_speech.vibevoice.corpus import SpeechCorpus, Utterance
 from multiway_speech.vibevoice.phone_tokenizer import as_text

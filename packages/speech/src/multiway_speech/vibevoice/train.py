@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 from multiway_core.errors import InputError
+from multiway_core.tokenization import TextTokenizer
 from multiway_core.training import TrainConfig, Trainer
 from torch import nn
 
 from multiway_speech.speech_tokenizer import folder as tokenizer_folder
-from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice import corpus as corpora
 from multiway_speech.vibevoice import folder
 from multiway_speech.vibevoice.config import TINY, VibeVoiceConfig

@@ -10,9 +10,9 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from multiway_core.tokenization import TextTokenizer
 from torch import Tensor
 
-from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice_asr.config import AsrTokens
 from multiway_speech.vibevoice_asr.features import FRAMES, UNKNOWN, Entry
 from multiway_speech.vibevoice_asr.objective import IGNORED, SPEAKERS, Batch

@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 from multiway_core import checkpoint, config
 from multiway_core.model_folder import CONFIG_FILE
+from multiway_core.tokenization import TOKENIZER_FILE
 from multiway_core.training import load_ema_into
 
 from multiway_speech.speech_tokenizer import folder as tokenizers
-from multiway_speech.text_tokenizer import TOKENIZER_FILE
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
 from multiway_speech.vibevoice_asr.objective import AsrTrainingModel
 from multiway_speech.vibevoice_asr.speaker_encoder import SpeakerEncoder, load_encoder

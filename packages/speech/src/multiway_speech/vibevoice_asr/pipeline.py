@@ -14,11 +14,11 @@ import torch
 from multiway_core import generation, hub
 from multiway_core.errors import InputError
 from multiway_core.generation import GenerationConfig, StaticKVCache
+from multiway_core.tokenization import TextTokenizer
 from torch import Tensor
 
 from multiway_speech.audio import Loudness, Sound, SoundFile, measure
 from multiway_speech.result import Segment, Transcript
-from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice_asr import checkpoint
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
 from multiway_speech.vibevoice_asr.output import SegmentReader

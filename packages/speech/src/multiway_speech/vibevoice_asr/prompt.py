@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
+from multiway_core.tokenization import TextTokenizer
 from torch import Tensor
 
-from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice_asr.config import AsrTokens
 
 SYSTEM = "You are a helpful assistant that transcribes audio input into text output in JSON format."

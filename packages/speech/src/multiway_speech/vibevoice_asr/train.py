@@ -18,12 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from multiway_core.tokenization import TextTokenizer
 from multiway_core.training import TrainConfig, Trainer, checkpoints
 from safetensors.torch import load_file
 
 from multiway_speech.language_model import LanguageModelConfig
 from multiway_speech.speech_tokenizer.config import TINY_25HZ
-from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice_asr import corpus as corpora
 from multiway_speech.vibevoice_asr.batches import ConversationBatches, Source
 from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig

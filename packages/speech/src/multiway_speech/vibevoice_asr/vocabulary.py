@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from multiway_core.tokenization import TOKENIZER_FILE, byte_bpe
+from tokenizers import AddedToken, Tokenizer
 
-from multiway_speech.text_tokenizer import TOKENIZER_FILE
 from multiway_speech.vibevoice_asr.config import AsrTokens
 from multiway_speech.vibevoice_asr.prompt import KEYS, SYSTEM
 
@@ -49,18 +49,7 @@ FIXED = (
 
 def train_tokenizer(texts: Iterable[str], pieces: int = 1000) -> Tokenizer:
     """A tokenizer with ``pieces`` tokens of text, bytes and :data:`CONTROL` included, and :data:`FIXED` behind them."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=pieces,
-        special_tokens=list(CONTROL),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer = byte_bpe.train(texts, pieces, special=CONTROL)
     tokenizer.add_tokens([AddedToken(text, normalized=False) for text in FIXED])
     return tokenizer
 

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from multiway_blocks.linear import Linear
+from multiway_core.tokenization import TextTokenizer
 from torch import Tensor, nn
 
-from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice_asr.whisper import Word
 
 POSITION_SECONDS = 0.08

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from multiway_core import hub
 from multiway_core.errors import InputError
+from multiway_core.tokenization import TextTokenizer
 
-from multiway_speech.text_tokenizer import TextTokenizer
 from multiway_speech.vibevoice.generation import SpeechGenerationConfig
 from multiway_speech.vibevoice.pipeline import SpeechPiece
 from multiway_speech.vibevoice_realtime import checkpoint

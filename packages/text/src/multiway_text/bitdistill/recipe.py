@@ -103,7 +103,7 @@ as often as they need; the first layers stay, for the time it saves."""
 
 def load_teacher(path: Path) -> tuple[Llama, Tokenizer]:
     """A chat model in a GGUF file, in bfloat16, and its tokenizer."""
-    return llama_checkpoint.load(path, dtype=torch.bfloat16), gguf_tokenizer.read(gguf.read(path))
+    return llama_checkpoint.load(path, dtype=torch.bfloat16), gguf_tokenizer.read_vocabulary(gguf.read(path))
 
 
 def teach(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from multiway_core.errors import CheckpointError, InputError
-from tokenizers import Tokenizer
+from multiway_core.errors import InputError
+from multiway_core.tokenization import TextTokenizer
 
 BEGIN, END_OF_TEXT, END_OF_TURN = "<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"
 ROLES = {"system": "System", "user": "User", "assistant": "Assistant"}
@@ -15,29 +15,20 @@ ROLES = {"system": "System", "user": "User", "assistant": "Assistant"}
 class BitNetProcessor:
     """Prompts as token ids, and ids as text. Text never turns into control tokens; only the chat format places them."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: TextTokenizer) -> None:
         self.tokenizer = tokenizer
-        self.tokenizer.encode_special_tokens = True  # what spells a control token is text
-        self.begin_id = self._control(BEGIN)
-        self.turn_id = self._control(END_OF_TURN)
-        self.end_ids = (self._control(END_OF_TEXT), self.turn_id)
+        self.begin_id = tokenizer.special_id(BEGIN)
+        self.turn_id = tokenizer.special_id(END_OF_TURN)
+        self.end_ids = (tokenizer.special_id(END_OF_TEXT), self.turn_id)
 
     @classmethod
     def from_folder(cls, folder: Path) -> BitNetProcessor:
-        """The tokenizer in ``tokenizer.json``. Raises CheckpointError."""
-        path = folder / "tokenizer.json"
-        if not path.is_file():
-            raise CheckpointError(f"{folder}: no tokenizer.json")
-        try:
-            return cls(Tokenizer.from_file(str(path)))
-        except CheckpointError:
-            raise
-        except Exception as error:  # the library raises nothing narrower
-            raise CheckpointError(f"{path}: not a tokenizer: {error}") from error
+        """The tokenizer in a model folder. Raises CheckpointError."""
+        return cls(TextTokenizer.from_folder(folder))
 
     def encode(self, text: str) -> list[int]:
         """A document's beginning: ``<|begin_of_text|>`` and the text."""
-        return [self.begin_id, *self._text(text)]
+        return [self.begin_id, *self.tokenizer.encode(text)]
 
     def chat(self, turns: Sequence[tuple[str, str]]) -> list[int]:
         """Turns (role, content), after which the assistant is to speak.
@@ -51,18 +42,9 @@ class BitNetProcessor:
         for role, content in turns:
             if role not in ROLES:
                 raise InputError(f"unknown role {role!r}; known are {', '.join(ROLES)}")
-            ids += [*self._text(f"{ROLES[role]}: {content.strip()}"), self.turn_id]
-        return [*ids, *self._text(f"{ROLES['assistant']}: ")]
+            ids += [*self.tokenizer.encode(f"{ROLES[role]}: {content.strip()}"), self.turn_id]
+        return [*ids, *self.tokenizer.encode(f"{ROLES['assistant']}: ")]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text without control tokens."""
-        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
-
-    def _control(self, token: str) -> int:
-        found = self.tokenizer.token_to_id(token)
-        if found is None:
-            raise CheckpointError(f"the tokenizer has no token {token}: not that of BitNet b1.58 2B4T")
-        return found
-
-    def _text(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text, add_special_tokens=False).ids
+        return self.tokenizer.decode(ids)

@@ -15,17 +15,17 @@ import torch
 from multiway_core import checkpoint, config, files, hub
 from multiway_core.checkpoint import Rule, RuleTable
 from multiway_core.errors import CheckpointError
+from multiway_core.tokenization import TextTokenizer
 
-from multiway_vision_language.kosmos2 import tokenizer
 from multiway_vision_language.kosmos2.config import KOSMOS_2, Kosmos2Config
 from multiway_vision_language.kosmos2.model import Kosmos2
 from multiway_vision_language.kosmos2.processor import Kosmos2Processor
-from multiway_vision_language.kosmos2.tokenizer import SentencePieceTokenizer
 
 MODEL_TYPE = "kosmos-2"
 PUBLISHED_NAME = "microsoft/kosmos-2-patch14-224"
 ORIGINAL_FILE = "kosmos-2.pt"
-_HUB_FILES = ("*.json", "*.safetensors", tokenizer.FILE)
+TOKENIZER_FILE = "sentencepiece.bpe.model"
+_HUB_FILES = ("*.json", "*.safetensors", TOKENIZER_FILE)
 
 # (name behind the prefix, ours)
 _TEXT_NAMES = (
@@ -229,15 +229,16 @@ def load_pretrained(
     Raises what `multiway_core.hub.resolve` raises, and :class:`CheckpointError`.
     """
     folder = find(name, revision=revision)
-    pieces = SentencePieceTokenizer.from_folder(folder)
+    tokenizer = TextTokenizer.from_folder(folder / TOKENIZER_FILE)
     own = read_config(folder)
-    if pieces.num_text_tokens > own.tokens.num_text_tokens:
+    num_text_tokens = tokenizer.vocab_size - len(tokenizer.special)
+    if num_text_tokens > own.tokens.num_text_tokens:
         raise CheckpointError(
-            f"{folder}: {tokenizer.FILE} has {pieces.num_text_tokens} pieces, "
+            f"{folder}: {TOKENIZER_FILE} has {num_text_tokens} pieces, "
             f"but the model has room for {own.tokens.num_text_tokens}"
         )
     model = load(folder, dtype=dtype, device=device)
-    return model, Kosmos2Processor(own, pieces)
+    return model, Kosmos2Processor(own, tokenizer)
 
 
 def find(name: str, *, revision: str | None = None) -> Path:

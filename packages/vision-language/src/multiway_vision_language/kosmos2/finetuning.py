@@ -19,7 +19,7 @@ from multiway_core.training import Loss, TrainConfig, Trainer
 from torch import Tensor, nn
 
 from multiway_vision_language.datasets.samples import GroundingSample
-from multiway_vision_language.kosmos2 import checkpoint, tokenizer
+from multiway_vision_language.kosmos2 import checkpoint
 from multiway_vision_language.kosmos2.model import Kosmos2
 from multiway_vision_language.kosmos2.objective import next_token_loss
 from multiway_vision_language.kosmos2.processor import Kosmos2Processor, TokenBatch
@@ -30,7 +30,7 @@ from multiway_vision_language.pictures import open_picture
 PAPER_LEARNING_RATE = 1e-5
 PAPER_WARMUP_STEPS = 375
 _KEPT_PICTURES = 64
-_CARRIED = (tokenizer.FILE, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+_CARRIED = (checkpoint.TOKENIZER_FILE, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
             "preprocessor_config.json", "processor_config.json", "generation_config.json")  # fmt: skip
 
 

@@ -17,13 +17,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from multiway_core.errors import InputError
+from multiway_core.tokenization import TextTokenizer
 from PIL import Image
 from torch import Tensor
 
 from multiway_vision_language import grounded_text
 from multiway_vision_language.grounded_text import GroundedText
 from multiway_vision_language.kosmos2.config import Kosmos2Config, TokenConfig
-from multiway_vision_language.kosmos2.tokenizer import TextTokenizer
 from multiway_vision_language.locations import Cells
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -69,7 +69,8 @@ def _tagged_tokens(processor: Kosmos2Processor, sample: GroundingSample, edge: E
             raise DataError(
                 f"{sample.name}: the phrases {shown(phrase.text)} and {shown(following.text)} overlap"
             )
-    tokens = processor.tokenizer.encode_with_offsets(sample.caption)
+    found = processor.tokenizer.encode_with_offsets(sample.caption, add_special_tokens=False)
+    tokens = [(token, start, end) for token, (start, end) in zip(found.ids, found.offsets, strict=True)]
     written: list[int] = []
     place = 0
     for phrase in phrases:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 from multiway_core import checkpoint, config, files, hub
+from multiway_core.tokenization import TextTokenizer
 
-from multiway_vision_language.kosmos2 import tokenizer
-from multiway_vision_language.kosmos2.tokenizer import SentencePieceTokenizer
+from multiway_vision_language.kosmos2.checkpoint import TOKENIZER_FILE
 from multiway_vision_language.kosmos2_small.config import SmallConfig
 from multiway_vision_language.kosmos2_small.model import Kosmos2Small
 from multiway_vision_language.kosmos2_small.processor import SmallProcessor
@@ -18,7 +18,7 @@ from multiway_vision_language.kosmos2_small.processor import SmallProcessor
 MODEL_TYPE = "kosmos-2-small"
 LARGEST_FILE = 16_000_000
 """Bytes; a larger model is written in several files."""
-_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", tokenizer.FILE)
+_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", TOKENIZER_FILE)
 
 
 def load_pretrained(
@@ -37,7 +37,7 @@ def load_pretrained(
     with checkpoint.on_meta():
         model = Kosmos2Small(own)
     checkpoint.load(model, folder, dtype=dtype, device=device)
-    return model.to(device).eval(), SmallProcessor(own, SentencePieceTokenizer.from_folder(folder))
+    return model.to(device).eval(), SmallProcessor(own, TextTokenizer.from_folder(folder / TOKENIZER_FILE))
 
 
 def save(model: Kosmos2Small, tokens: Path, folder: Path, *, dtype: torch.dtype = torch.bfloat16) -> None:
@@ -46,4 +46,4 @@ def save(model: Kosmos2Small, tokens: Path, folder: Path, *, dtype: torch.dtype 
     checkpoint.save(model, folder, dtype=dtype, max_shard_bytes=LARGEST_FILE)
     text = json.dumps({"model_type": MODEL_TYPE, **config.to_dict(model.config)}, indent=2)
     files.write_text(folder / "config.json", text + "\n")
-    shutil.copyfile(tokens, folder / tokenizer.FILE)
+    shutil.copyfile(tokens, folder / TOKENIZER_FILE)

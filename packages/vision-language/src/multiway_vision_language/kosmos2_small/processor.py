@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
+from multiway_core.tokenization import TextTokenizer
 from PIL import Image
 from torch import Tensor
 
 from multiway_vision_language.kosmos2.processor import Kosmos2Processor, to_rgb
-from multiway_vision_language.kosmos2.tokenizer import TextTokenizer
 from multiway_vision_language.kosmos2_small.config import SmallConfig
 
 _SPACE_BEFORE_SIGN = re.compile(r" (?=[.,;:!?])")

@@ -24,11 +24,11 @@ from typing import Final
 
 import torch
 from multiway_core.errors import ConfigError
+from multiway_core.tokenization import TextTokenizer
 from multiway_core.training import TrainConfig, Trainer, load_ema_into
 from torch import nn
 
-from multiway_vision_language.kosmos2 import tokenizer
-from multiway_vision_language.kosmos2.tokenizer import SentencePieceTokenizer
+from multiway_vision_language.kosmos2.checkpoint import TOKENIZER_FILE
 from multiway_vision_language.kosmos2_small.batches import GroundingBatches
 from multiway_vision_language.kosmos2_small.checkpoint import save
 from multiway_vision_language.kosmos2_small.config import GROUNDING_SMALL, SmallConfig
@@ -186,10 +186,10 @@ def train(preset: str, assets: Path, output: Path, *, seed: int = 0, minutes: fl
     classes = class_names(assets)
     names = sorted({*object_names(), *classes})
     captions = assets / "photos" / "coco" / "captions.json"
-    pieces = output / tokenizer.FILE
+    pieces = output / TOKENIZER_FILE
     if not pieces.exists():
         train_pieces(captions, names, recipe.model.tokens, pieces)
-    processor = SmallProcessor(recipe.model, SentencePieceTokenizer(pieces))
+    processor = SmallProcessor(recipe.model, TextTokenizer.from_folder(pieces))
     model = new_model(assets, recipe.model, seed)
     looks = output / "looks"
     prepare_looks(assets, model, CenterNet(model.places, classes), looks, recipe.scenes, seed)

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from multiway_core.errors import InputError
+from multiway_core.tokenization import TextTokenizer
 from PIL import Image
 from torch import Tensor
 
-from multiway_vision_language.kosmos2.tokenizer import TextTokenizer
 from multiway_vision_language.metalm.config import MetaLMConfig
 
 CAPTION_PROMPT = "Summarize this image:"
