@@ -7,8 +7,8 @@ import sys
 from typing import get_args
 
 from multiway_core.app import installed_apps
+from multiway_event_detection.app import APP
 from multiway_event_detection.options import (
-    BUNDLED_MODEL,
     EngineName,
     EventFormat,
     PolicyName,
@@ -56,4 +56,4 @@ def test_the_names_are_the_packages():
     assert get_args(EngineName) == tuple(ENGINES)
     assert get_args(PolicyName) == get_args(policies.PolicyName)
     assert set(get_args(PresetName)) == set(PRESETS)
-    assert BUNDLED_MODEL == pipeline.BUNDLED_MODEL
+    assert APP.model == pipeline.BUNDLED_MODEL

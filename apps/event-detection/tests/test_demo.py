@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
-from multiway_core.app import launch
+from multiway_core.app import ModelOptions, launch
 from multiway_core.errors import DataError, InputError
 from multiway_event_detection.demo import DemoDetector, build_demo, session
 from multiway_event_detection.demo.beside import Beside
@@ -36,7 +36,7 @@ def client(url):
 
 @pytest.fixture(scope="module")
 def detector(model):
-    return DemoDetector(str(model))
+    return DemoDetector(ModelOptions(str(model)))
 
 
 def detect(client: Client, path: Path, model: Path, period: int = 50_000):

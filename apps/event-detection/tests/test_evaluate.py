@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from multiway_core.app import ModelOptions
 from multiway_core.evaluation import Report
 from multiway_event_detection.evaluation import Run
 from multiway_event_detection.shapes_evaluation import _held_ages, _held_scores, evaluate_shapes
@@ -126,7 +127,7 @@ def test_shapes_need_no_data(model):
     options = DetectionOptions(read_every=50_000, score=0.001)
     seen = []
     report = evaluate_shapes(
-        str(model), options, recordings=1, periods=(50_000, 100_000), on_recording=seen.append
+        ModelOptions(str(model)), options, recordings=1, periods=(50_000, 100_000), on_recording=seen.append
     )
     assert seen == ["shapes 0"]
     assert "continuous, read every 50 ms" in report.groups

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from multiway_core.app import ModelOptions
 from multiway_core.errors import DataError, InputError
 from multiway_frame_interpolation.demo.session import METHODS, OURS, TRUTH, DemoSession, Wish, flow_picture
 
 
 @pytest.fixture
 def session(model):
-    return DemoSession(str(model), "cpu")
+    return DemoSession(ModelOptions(str(model), "cpu"))
 
 
 def test_a_frame_left_out_is_made_by_all(session, video, images):

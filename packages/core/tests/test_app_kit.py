@@ -59,6 +59,12 @@ class Crop:
     height: Annotated[int, typer.Option("--height", min=1, help="Pixels.")] = 4
 
 
+@dataclass(frozen=True)
+class Noise:
+    json: JsonOption = False
+    level: Annotated[float, typer.Option("--level")] = 0.5
+
+
 @pytest.fixture
 def cli():
     cli = CommandLine(APP)
@@ -124,6 +130,15 @@ def test_two_options_of_one_name_are_a_mistake_of_the_app(cli):
 
         @cli.command()
         def twice(*, crop: Crop, width: int = 3) -> None: ...
+
+
+def test_the_same_option_in_two_groups_is_one_option(cli, capfd):
+    @cli.command()
+    def shared(*, noise: Noise, report: ReportOptions) -> None:
+        write_json([noise.json, report.json, noise.level])
+
+    _, out, _ = call(cli, capfd, "shared", "--json", "--level", "2")
+    assert json.loads(out) == [True, True, 2.0]
 
 
 def test_demo_serves_the_page_of_the_declaration(cli, capfd, monkeypatch):

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from multiway_core.files import check_output
 
-from multiway_event_detection.options import EventFormat, Taking
+from multiway_event_detection.options import EventFormat, RecordingOptions
 from multiway_event_detection.taking import Progress, Watched, open_recording
 
 
 def convert_recording(
     path: Path,
     output: Path,
-    taking: Taking,
+    taking: RecordingOptions,
     *,
     format: EventFormat | None = None,
     overwrite: bool = False,

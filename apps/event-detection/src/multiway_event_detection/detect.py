@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from multiway_core.app import ModelOptions, load_pipeline
 from multiway_core.errors import InputError
 from multiway_event_vision.formats import Recording
 from multiway_event_vision.labels import write_prophesee_boxes
@@ -16,9 +17,15 @@ from multiway_event_vision.rendering import VIEWS, LatestEvents, draw_boxes, wri
 from multiway_event_vision.result import Prediction
 from multiway_event_vision.times import microseconds
 
-from multiway_event_detection.options import EngineName, PolicyName, Taking, ViewName
+from multiway_event_detection.app import APP
+from multiway_event_detection.options import (
+    EngineOptions,
+    RecordingOptions,
+    SimulationOptions,
+    VideoOptions,
+)
 from multiway_event_detection.table import Table
-from multiway_event_detection.taking import Progress, Simulated, Watched, open_stream, stretch
+from multiway_event_detection.taking import Progress, Watched, open_stream, stretch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,40 +40,29 @@ _SHORTEST_WINDOW = 20_000  # microseconds of events in a picture: fewer are hard
 class Detecting:
     """How to detect, as the command line has it; times such as ``10ms``."""
 
-    model: str
-    engine: EngineName = "event"
-    policy: PolicyName = "continuous"
-    read_every: str = "10ms"
+    model: ModelOptions
+    engine: EngineOptions
     score: float = 0.3
     start: str = "0"
     end: str | None = None
 
     def options(self) -> DetectionOptions:
         """Raises InputError."""
-        period = microseconds(self.read_every, "--read-every")
+        period = microseconds(self.engine.read_every, "--read-every")
         if period < 1:
-            raise InputError(f"--read-every {self.read_every}: expected 1us or more")
+            raise InputError(f"--read-every {self.engine.read_every}: expected 1us or more")
         if not 0 <= self.score <= 1:
             raise InputError(f"--score {self.score:g}: expected 0 to 1")
-        return DetectionOptions(self.engine, self.policy, read_every=period, score=self.score)
+        return DetectionOptions(self.engine.engine, self.engine.policy, read_every=period, score=self.score)
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """How a video looks: the options of ``render``, in part."""
-
-    view: ViewName = "frame"
-    window: str | None = None
-    fps: float = 30.0
-    scale: int | None = None
-
-
-def load_pipeline(model: str) -> DetectionPipeline:
+def load_detector(model: ModelOptions) -> DetectionPipeline:
     """The pipeline of a model, for one core: with more threads, products this small only wait for each other."""
     import torch
 
     torch.set_num_threads(1)
-    return DetectionPipeline.from_pretrained(model)
+    pipeline: DetectionPipeline = load_pipeline(APP, model)
+    return pipeline
 
 
 class Detection:
@@ -75,8 +71,8 @@ class Detection:
     def __init__(
         self,
         path: Path,
-        taking: Taking,
-        simulated: Simulated,
+        taking: RecordingOptions,
+        simulated: SimulationOptions,
         detecting: Detecting,
         on_progress: Progress | None = None,
     ) -> None:
@@ -85,7 +81,7 @@ class Detection:
         start = microseconds(detecting.start, "--start")
         end = None if detecting.end is None else microseconds(detecting.end, "--end")
         stream, self._lines = open_stream(path, taking, simulated)
-        self.pipeline = load_pipeline(detecting.model)
+        self.pipeline = load_detector(detecting.model)
         if self.pipeline.note is not None:
             self._lines.append(self.pipeline.note)
         self.source = str(path)
@@ -116,7 +112,7 @@ class Detection:
             yield json.dumps(read.to_json(self.pipeline.names), ensure_ascii=False) + "\n"
         yield json.dumps({"counters": self.run.counters().to_json()}) + "\n"
 
-    def report(self, npy: Path | None, mp4: Path | None, drawing: Drawing) -> str:
+    def report(self, npy: Path | None, mp4: Path | None, drawing: VideoOptions) -> str:
         """The table of what was found; `npy` or `mp4` is written on the way. Raises InputError, OutputError."""
         table = Table(self.pipeline.names)
         reads = table.watch(self.run)
@@ -132,7 +128,7 @@ class Detection:
             return ""
         return table.text(self.run.counters())
 
-    def _write_mp4(self, output: Path, reads: Iterator[Prediction], drawing: Drawing) -> str:
+    def _write_mp4(self, output: Path, reads: Iterator[Prediction], drawing: VideoOptions) -> str:
         """A picture a read-out, and a line about it. Raises InputError: no read-outs, bad options; OutputError."""
         period = self.run.options.read_every
         window = max(period, _SHORTEST_WINDOW)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from multiway_core.app import ModelOptions
 from multiway_core.errors import InputError, MultiwayError
 from multiway_core.evaluation import (
     Latency,
@@ -28,9 +29,9 @@ from multiway_event_vision.metrics.detection import TimedBoxes, detection_scores
 from multiway_event_vision.pipeline import DetectionOptions, DetectionPipeline
 from multiway_event_vision.result import Counters, Prediction
 
-from multiway_event_detection.detect import load_pipeline
+from multiway_event_detection.detect import load_detector
 from multiway_event_detection.labelled import checked, labelled_recordings, timed
-from multiway_event_detection.options import Taking
+from multiway_event_detection.options import RecordingOptions
 from multiway_event_detection.taking import open_recording
 
 OnRecording = Callable[[str], None]
@@ -83,9 +84,9 @@ COSTS = (
 def evaluate_recordings(
     recording: Path,
     labels: Path | None,
-    taking: Taking,
+    taking: RecordingOptions,
     *,
-    model: str,
+    model: ModelOptions,
     options: DetectionOptions,
     preset: str,
     limit: int | None = None,
@@ -99,7 +100,7 @@ def evaluate_recordings(
     """
     meter = Meter(seed)
     cases = labelled_recordings(recording, labels)[:limit]
-    pipeline = load_pipeline(model)
+    pipeline = load_detector(model)
     for case, boxes in checked(cases, pipeline.names):
         try:
             stream, _ = open_recording(case.recording, taking, infer_size=True)
@@ -120,7 +121,7 @@ def evaluate_recordings(
             f"{recording}: none of {len(cases)} recordings could be read: {meter.errors[0]['error']}"
         )
     every = f"read every {options.read_every / 1e3:g} ms, {options.engine} engine, {options.policy}"
-    name = f"{model} on {recording.name or recording}, {preset} preset, {every}"
+    name = f"{model.model} on {recording.name or recording}, {preset} preset, {every}"
     scores = _scores(meter.runs, len(pipeline.names), preset)
     metrics = precision_metrics(scores) | meter.costs(meter.runs) | meter.ages(meter.runs)
     groups = {

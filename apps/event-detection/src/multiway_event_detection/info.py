@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from multiway_event_detection.options import Taking
+from multiway_event_detection.options import RecordingOptions
 from multiway_event_detection.taking import Progress, Watched, open_recording
 
 SCHEMA = "multiway.event-detection.info/1"
@@ -57,7 +57,7 @@ class Info:
         return self.path + "\n" + "".join(f"  {name:<12}{value}\n" for name, value in rows)
 
 
-def describe_recording(path: Path, taking: Taking, on_progress: Progress | None = None) -> Info:
+def describe_recording(path: Path, taking: RecordingOptions, on_progress: Progress | None = None) -> Info:
     """Read the recording through once, twice where its sensor's size must be inferred; holds one chunk.
 
     Raises DataError: it cannot be read; InputError: a bad option.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,7 +20,7 @@ from multiway_event_vision.rendering import (
 )
 from multiway_event_vision.times import microseconds
 
-from multiway_event_detection.options import Taking, ViewName
+from multiway_event_detection.options import RecordingOptions, RenderOptions
 from multiway_event_detection.taking import Progress, Watched, open_recording
 
 if TYPE_CHECKING:
@@ -30,24 +29,10 @@ if TYPE_CHECKING:
 LARGEST_SCALE = 16
 
 
-@dataclass(frozen=True)
-class RenderOptions:
-    """As the command line has them; times such as ``10ms``, counted from the first event."""
-
-    view: ViewName = "frame"
-    fps: float = 30.0
-    window: str | None = None
-    start: str = "0"
-    end: str | None = None
-    scale: int = 1
-    decay: str | None = None
-    bin: int | None = None
-
-
 def render_recording(
     path: Path,
     output: Path,
-    taking: Taking,
+    taking: RecordingOptions,
     options: RenderOptions,
     *,
     overwrite: bool = False,

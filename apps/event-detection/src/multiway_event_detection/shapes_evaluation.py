@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final, get_args
 
 import numpy as np
+from multiway_core.app import ModelOptions
 from multiway_core.errors import InputError
 from multiway_core.evaluation import Metric, Report, mean_interval
 from multiway_event_vision.metrics.average_precision import Boxes, CocoScores, coco_scores
@@ -18,7 +19,8 @@ from multiway_event_vision.pipeline import DetectionOptions
 from multiway_event_vision.simulator.shapes import CLASS_NAMES
 from multiway_event_vision.ssla_det.shapes_set import shapes_set
 
-from multiway_event_detection.detect import load_pipeline
+from multiway_event_detection.app import APP
+from multiway_event_detection.detect import load_detector
 from multiway_event_detection.evaluation import (
     LEAST_SCORE,
     Meter,
@@ -28,7 +30,7 @@ from multiway_event_detection.evaluation import (
     precision_metrics,
 )
 from multiway_event_detection.labelled import timed
-from multiway_event_detection.options import BUNDLED_MODEL, PolicyName
+from multiway_event_detection.options import PolicyName
 
 SHAPES: Final = "shapes"
 PERIODS: Final = (1_000, 5_000, 10_000, 50_000)
@@ -42,7 +44,7 @@ _QUICK_RECORDINGS, _QUICK_PERIODS = 4, (10_000, 50_000)
 
 
 def evaluate_shapes(
-    model: str,
+    model: ModelOptions,
     options: DetectionOptions,
     *,
     recordings: int = 20,
@@ -58,11 +60,12 @@ def evaluate_shapes(
     Raises InputError: a model with other classes than shapes.
     """
     meter = Meter(seed)
-    pipeline = load_pipeline(model)
+    pipeline = load_detector(model)
     config = pipeline.model.config
     if config.num_classes != len(CLASS_NAMES) or config.class_names not in ((), CLASS_NAMES):
         raise InputError(
-            f"{model} knows {', '.join(pipeline.names[:6])}; the shapes are {', '.join(CLASS_NAMES)}: give a recording"
+            f"{pipeline.name} knows {', '.join(pipeline.names[:6])}; the shapes are {', '.join(CLASS_NAMES)}: "
+            "give a recording"
         )
     variants = {_title(options): options}
     for period in periods:
@@ -85,7 +88,8 @@ def evaluate_shapes(
         runs = [run for run in meter.runs if title in run.groups]
         groups[title] = precision_metrics(_held_scores(runs)) | _held_ages(runs, seed) | meter.costs(runs)
     return meter.report(
-        f"{model} on {recordings} recordings of simulated shapes, {options.engine} engine; all: {_title(options)}",
+        f"{pipeline.name} on {recordings} recordings of simulated shapes, {options.engine} engine; "
+        f"all: {_title(options)}",
         groups[_title(options)],
         groups,
         lambda run: _held_scores([run]),
@@ -95,7 +99,9 @@ def evaluate_shapes(
 def quick_evaluation() -> Report:
     """The bundled model on a few recordings; about a minute of one core."""
     options = DetectionOptions(read_every=USUAL_PERIOD, score=LEAST_SCORE)
-    return evaluate_shapes(BUNDLED_MODEL, options, recordings=_QUICK_RECORDINGS, periods=_QUICK_PERIODS)
+    return evaluate_shapes(
+        ModelOptions(APP.model), options, recordings=_QUICK_RECORDINGS, periods=_QUICK_PERIODS
+    )
 
 
 def _title(options: DetectionOptions) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,41 +22,29 @@ from multiway_event_vision.simulator import (
 )
 from multiway_event_vision.times import microseconds
 
-from multiway_event_detection.options import EventFormat, sensor_size
+from multiway_event_detection.options import EventFormat, SensorOptions, sensor_size
 from multiway_event_detection.taking import Progress, Watched
 
 SHAPES_NOISE_HZ = 0.5  # as in `shapes_recording`
 
 
-@dataclass(frozen=True)
-class SensorOptions:
-    """The sensor's properties as the command line has them; None is the sensor's own value."""
-
-    threshold: float | None = None
-    threshold_off: float | None = None
-    threshold_sigma: float | None = None
-    noise: float | None = None
-    leak: float | None = None
-    refractory: str | None = None
-    cutoff: float | None = None
-
-    def config(self, **own: float) -> SensorConfig:
-        """As a config; ``own`` stands for what is not given. Raises ConfigError, InputError."""
-        off = self.threshold if self.threshold_off is None else self.threshold_off
-        refractory = None if self.refractory is None else microseconds(self.refractory, "--refractory")
-        given = {
-            "threshold_on": self.threshold,
-            "threshold_off": off,
-            "threshold_sigma": self.threshold_sigma,
-            "noise_hz": self.noise,
-            "leak_hz": self.leak,
-            "refractory_us": refractory,
-            "cutoff_hz": self.cutoff,
-        }
-        for name, value in given.items():
-            if value is not None and not np.isfinite(value):
-                raise InputError(f"{name} {value}: expected a finite number")
-        return SensorConfig(**own | {name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+def sensor_config(options: SensorOptions, **own: float) -> SensorConfig:
+    """As a config; ``own`` stands for what is not given. Raises ConfigError, InputError."""
+    off = options.threshold if options.threshold_off is None else options.threshold_off
+    refractory = None if options.refractory is None else microseconds(options.refractory, "--refractory")
+    given = {
+        "threshold_on": options.threshold,
+        "threshold_off": off,
+        "threshold_sigma": options.threshold_sigma,
+        "noise_hz": options.noise,
+        "leak_hz": options.leak,
+        "refractory_us": refractory,
+        "cutoff_hz": options.cutoff,
+    }
+    for name, value in given.items():
+        if value is not None and not np.isfinite(value):
+            raise InputError(f"{name} {value}: expected a finite number")
+    return SensorConfig(**own | {name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
 def simulate_frames(
@@ -77,7 +64,7 @@ def simulate_frames(
 
     Raises DataError: no readable video or pictures; InputError, ConfigError: bad options; OutputError.
     """
-    config = sensor.config()
+    config = sensor_config(sensor)
     if fps is not None and not 0.01 <= fps <= 1e6:
         raise InputError(f"--fps {fps:g}: expected 0.01 to 1,000,000")
     check_output(output, inputs=[source], overwrite=overwrite)
@@ -130,7 +117,7 @@ def simulate_shapes(
     labels = boxes_path(output)
     for path in (output, labels):
         check_output(path, overwrite=overwrite)
-    stream = Watched(Simulation(scene, sensor.config(noise_hz=SHAPES_NOISE_HZ), seed), on_progress)
+    stream = Watched(Simulation(scene, sensor_config(sensor, noise_hz=SHAPES_NOISE_HZ), seed), on_progress)
     write_events(output, stream, format=format)
     boxes = _boxes(scene, period)
     write_prophesee_boxes(labels, boxes)

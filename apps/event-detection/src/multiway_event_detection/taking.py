@@ -14,12 +14,14 @@ from multiway_event_vision.formats.recording import CHUNK_EVENTS
 from multiway_event_vision.simulator import FlowUpsampled, Simulation
 from multiway_event_vision.sources import is_video, open_source
 
-from multiway_event_detection.options import Taking, sensor_size
+from multiway_event_detection.options import RecordingOptions, SimulationOptions, sensor_size
 
 Progress = Callable[[int], None]
 
 
-def open_recording(path: Path, taking: Taking, *, infer_size: bool = False) -> tuple[Recording, bool]:
+def open_recording(
+    path: Path, taking: RecordingOptions, *, infer_size: bool = False
+) -> tuple[Recording, bool]:
     """(the recording, whether its sensor's size was inferred from its events).
 
     infer_size: infer it, at the cost of one reading, where neither the file nor ``taking`` tells it. Otherwise, and
@@ -43,27 +45,20 @@ def open_recording(path: Path, taking: Taking, *, infer_size: bool = False) -> t
     return opened("infer"), True
 
 
-@dataclass(frozen=True)
-class Simulated:
-    """How events of a video are made, as the command line has it; None is the package's own value."""
-
-    width: int | None = None
-    upsample: int | None = None
-    seed: int | None = None
-
-
-def open_stream(path: Path, taking: Taking, simulated: Simulated) -> tuple[EventStream, list[str]]:
+def open_stream(
+    path: Path, taking: RecordingOptions, simulated: SimulationOptions
+) -> tuple[EventStream, list[str]]:
     """(the events of a recording, a video or a folder of pictures; lines about what was done for it).
 
     Raises DataError: it cannot be read; InputError: an option of the other kind.
     """
     if not is_video(path):
-        if simulated != Simulated():
+        if simulated != SimulationOptions():
             raise InputError(f"--width, --upsample and --seed are for videos and pictures; {path} is neither")
         recording, is_inferred = open_recording(path, taking, infer_size=True)
         size = f"{recording.width}x{recording.height}"
         return recording, [f"no sensor size in {path}; from its events: {size}"] if is_inferred else []
-    if taking != Taking():
+    if taking != RecordingOptions():
         raise InputError(
             f"--size, --time-unit, --columns and --repair are for recordings; {path} has pictures"
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from multiway_core.app import pick_device
+from multiway_core.app import ModelOptions, load_pipeline
 from multiway_core.errors import InputError
 from multiway_core.evaluation import Report, Sample, evaluate
 from multiway_event_vision.events import concatenate
@@ -16,12 +16,13 @@ from multiway_event_vision.simulator import MovingShapes, ShapesConfig
 from multiway_event_vision.time_replayer.clips import Clip, clip_name, hidden_sensor, read_clip, record
 from multiway_event_vision.time_replayer.frame_events import open_frame_events
 from multiway_event_vision.time_replayer.frames import open_frames
-from multiway_event_vision.time_replayer.interpolator import FrameInterpolator
 from multiway_event_vision.time_replayer.methods import BASELINES, Between, Image
 from multiway_event_vision.time_replayer.protocol import fill, gaps, spread
 
-from multiway_frame_interpolation.options import BUNDLED_MODEL, EventsFrom
+from multiway_frame_interpolation.app import APP
+from multiway_frame_interpolation.options import EventsFrom
 
+OURS = ModelOptions(APP.model)
 MOST_FRAMES = 300  # that are read of a video
 SHAPES = "moving shapes"
 _OURS = "timereplayer"
@@ -32,8 +33,7 @@ def evaluate_videos(
     sources: Sequence[Path],
     events: EventsFrom,
     *,
-    model: str = BUNDLED_MODEL,
-    device: str = "auto",
+    model: ModelOptions = OURS,
     skipped: int = 3,
     limit: int = 10,
     width: int = 320,
@@ -46,10 +46,10 @@ def evaluate_videos(
     """
     if skipped < 1 or limit < 1:
         raise InputError(f"--skip {skipped}, --limit {limit}: expected 1 or more")
-    if events.path is not None and len(sources) != 1:
+    if events.events is not None and len(sources) != 1:
         raise InputError(f"--events belong to one video; {len(sources)} are given")
     methods: dict[str, Between] = {
-        _OURS: FrameInterpolator.from_pretrained(model, device=pick_device(device)),
+        _OURS: load_pipeline(APP, model),
         **{name: build() for name, build in BASELINES.items()},
     }
     perceptual, missing = lpips_distance()
@@ -72,7 +72,7 @@ def evaluate_videos(
             for score, function in scores.items()
             for name in methods
         },
-        name=f"{model}, {skipped} frames left out",
+        name=f"{model.model}, {skipped} frames left out",
         seed=events.seed,
         group=lambda sample: sample.name.rsplit(" ", 1)[0],
         on_sample=counted,
@@ -124,16 +124,17 @@ def _clips(sources: Sequence[Path], events: EventsFrom, width: int, fps: float |
         clip = read_clip(
             clip_name(path), open_frames(path, width=width, frames_per_second=fps), max_frames=MOST_FRAMES
         )
-        if events.path is None:
+        if events.events is None:
             yield record(clip, [hidden_sensor([events.seed, number])], seed=events.seed + number)
         else:
             yield _recorded(clip, events)
 
 
 def _recorded(clip: Clip, options: EventsFrom) -> Clip:
-    assert options.path is not None
+    assert options.events is not None
+    offset = options.offset_us()
     recording = open_frame_events(
-        options.path,
+        options.events,
         clip.width,
         clip.height,
         scale=options.scale,
@@ -141,17 +142,15 @@ def _recorded(clip: Clip, options: EventsFrom) -> Clip:
         columns=options.columns,
         repair=options.repair,
     )
-    start, end = int(clip.times_T[0]) - options.offset, int(clip.times_T[-1]) - options.offset
+    start, end = int(clip.times_T[0]) - offset, int(clip.times_T[-1]) - offset
     found = recording.read(start, end + 1)
     if not len(found):
         raise InputError(
-            f"{options.path}: no events from {start} us to {end} us, while the frames last; see --event-offset"
+            f"{options.events}: no events from {start} us to {end} us, while the frames last; see --event-offset"
         )
     # Gaps before the first and after the last event would measure blending.
-    covered = (clip.times_T >= found.t[0] + options.offset - 40_000) & (
-        clip.times_T <= found.t[-1] + options.offset + 40_000
-    )
-    moved = type(found)(found.t + options.offset, found.x, found.y, found.p, found.width, found.height)
+    covered = (clip.times_T >= found.t[0] + offset - 40_000) & (clip.times_T <= found.t[-1] + offset + 40_000)
+    moved = type(found)(found.t + offset, found.x, found.y, found.p, found.width, found.height)
     return Clip(clip.name, clip.frames_THW3[covered], clip.times_T[covered], (concatenate([moved]),))
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from multiway_core.app import pick_device
+from multiway_core.app import ModelOptions, load_pipeline
 from multiway_core.errors import InputError
 from multiway_core.files import check_output
 from multiway_event_vision.events import Events, EventStream, concatenate
@@ -16,61 +15,45 @@ from multiway_event_vision.time_replayer.in_step import Stretches
 from multiway_event_vision.time_replayer.interpolator import FrameInterpolator
 from multiway_event_vision.time_replayer.methods import Image
 
+from multiway_frame_interpolation.app import APP
 from multiway_frame_interpolation.opening import open_stream, open_video
-from multiway_frame_interpolation.options import BUNDLED_MODEL, EventsFrom, FramesFrom
+from multiway_frame_interpolation.options import EventsFrom, FramesFrom, FramesTo
 
 Progress = Callable[[int], None]
 MOST_FACTOR = 1000
 
 
-@dataclass(frozen=True)
-class Making:
-    """How frames are made and written.
-
-    fps: frames a second of a video that is written. overwrite: replace what is at the output already.
-    """
-
-    model: str = BUNDLED_MODEL
-    device: str = "auto"
-    fps: float | None = None
-    overwrite: bool = False
-
-    def interpolator(self) -> FrameInterpolator:
-        """The network. Raises ModelNotFoundError, ConfigError, CheckpointError, InputError."""
-        return FrameInterpolator.from_pretrained(self.model, device=pick_device(self.device))
-
-
 def interpolate(
     source: FramesFrom,
     events: EventsFrom,
-    output: Path,
-    making: Making,
+    target: FramesTo,
+    model: ModelOptions,
     *,
     factor: int | None = None,
     times: Sequence[int] = (),
     on_progress: Progress | None = None,
 ) -> Iterator[str]:
-    """Write `factor` times as many frames, or those of `times` (microseconds), to ``output``; yields lines about them.
+    """Write `factor` times as many frames, or those of `times` (microseconds), to ``target``; yields lines about them.
 
-    ``output`` is a video in .mp4, or a new folder of pictures. Raises InputError: bad options, a time outside the
+    The target is a video in .mp4, or a new folder of pictures. Raises InputError: bad options, a time outside the
     video, events that do not fit; DataError: unreadable frames or events; OutputError.
     """
     if (factor is None) == (not times):
         raise InputError("give --factor or --times: one of them")
     if factor is not None and not 2 <= factor <= MOST_FACTOR:
         raise InputError(f"--factor {factor}: expected 2 to {MOST_FACTOR}")
-    _check_output(output, source.path, events.path, making.overwrite)
+    _check_output(target, source.source, events.events)
     frames = open_video(source)
-    stretches = Stretches(frames.frames(), open_stream(events, frames), offset=events.offset)
-    interpolator = making.interpolator()
+    stretches = Stretches(frames.frames(), open_stream(events, frames), offset=events.offset_us())
+    interpolator = load_pipeline(APP, model)
     made = _every(stretches, interpolator, factor) if factor else _at(stretches, interpolator, times)
-    fps = making.fps or frames.rate * (factor or 1)
+    fps = target.fps or frames.rate * (factor or 1)
     if events.simulate:
         yield "events simulated on these frames: what happened between them is optical flow's guess"
-    count = _write(output, made, fps, making.overwrite, on_progress)
+    count = _write(target, made, fps, on_progress)
     yield f"{count:,} frames of {stretches.frames:,}, from {stretches.used:,} events"
-    if factor is not None and output.suffix.lower() == ".mp4" and making.fps is not None:
-        yield f"at {making.fps / (frames.rate * factor):.3g} of real speed"
+    if factor is not None and target.output.suffix.lower() == ".mp4" and target.fps is not None:
+        yield f"at {target.fps / (frames.rate * factor):.3g} of real speed"
     late = _uncovered(stretches)
     if late:
         yield late
@@ -79,8 +62,8 @@ def interpolate(
 def extrapolate(
     source: FramesFrom,
     events: EventsFrom,
-    output: Path,
-    making: Making,
+    target: FramesTo,
+    model: ModelOptions,
     *,
     start: int | None = None,
     duration: int,
@@ -92,7 +75,7 @@ def extrapolate(
     start, duration, every: microseconds; ``every`` is a quarter of the time between frames unless given. Yields lines.
     Raises as `interpolate`; InputError too where no events follow the frame.
     """
-    _check_output(output, source.path, events.path, making.overwrite)
+    _check_output(target, source.source, events.events)
     frames = open_video(source)
     period = round(1e6 / frames.rate)
     every = every or max(1, period // 4)
@@ -105,16 +88,16 @@ def extrapolate(
         raise InputError(
             "--simulate has nothing to look at after the last frame; give --from, or --events FILE"
         )
-    found = _after(open_stream(events, frames), events.offset, last.t, last.t + duration)
+    found = _after(open_stream(events, frames), events.offset_us(), last.t, last.t + duration)
     if not len(found):
         raise InputError(
             f"no events in the {duration} us after the frame of {last.t} us; nothing tells what happens there"
         )
     times = [last.t + step * every for step in range(duration // every + 1)]
-    interpolator = making.interpolator()
+    interpolator = load_pipeline(APP, model)
     made = zip(interpolator.beyond(last, found, times, longest=2 * period), times, strict=True)
-    fps = making.fps or 1e6 / every
-    count = _write(output, made, fps, making.overwrite, on_progress)
+    fps = target.fps or 1e6 / every
+    count = _write(target, made, fps, on_progress)
     yield f"{count:,} frames from {last.t / 1e6:.6g} s on, from {len(found):,} events"
 
 
@@ -171,17 +154,17 @@ def _after(stream: EventStream, offset: int, start: int, end: int) -> Events:
     return concatenate(parts)
 
 
-def _check_output(output: Path, frames: Path, events: Path | None, overwrite: bool) -> None:
+def _check_output(target: FramesTo, frames: Path, events: Path | None) -> None:
+    output = target.output
     if output.suffix and output.suffix.lower() != ".mp4" and not output.is_dir():
         raise InputError(f"--output {output}: expected a name in .mp4, or a folder")
-    check_output(output, inputs=[frames, events], overwrite=overwrite)
+    check_output(output, inputs=[frames, events], overwrite=target.overwrite)
 
 
 def _write(
-    output: Path,
+    target: FramesTo,
     made: Iterator[tuple[Image, int]],
     fps: float,
-    overwrite: bool,
     on_progress: Progress | None,
 ) -> int:
     def counted() -> Iterator[tuple[Image, int]]:
@@ -190,9 +173,9 @@ def _write(
             if on_progress is not None:
                 on_progress(number)
 
-    if output.suffix.lower() == ".mp4":
-        return write_mp4(output, (image for image, _ in counted()), frames_per_second=fps)
-    return write_folder(output, counted(), overwrite=overwrite)
+    if target.output.suffix.lower() == ".mp4":
+        return write_mp4(target.output, (image for image, _ in counted()), frames_per_second=fps)
+    return write_folder(target.output, counted(), overwrite=target.overwrite)
 
 
 def _uncovered(stretches: Stretches) -> str | None:

@@ -13,18 +13,18 @@ from multiway_frame_interpolation.options import SUB_FRAMES, EventsFrom, FramesF
 
 def open_video(options: FramesFrom) -> Frames:
     """The frames. Raises DataError: nothing that can be read; InputError: bad options."""
-    return open_frames(options.path, width=options.width, frames_per_second=options.fps)
+    return open_frames(options.source, width=options.width, frames_per_second=options.input_fps)
 
 
 def open_stream(options: EventsFrom, frames: Frames) -> EventStream:
     """The events of the same pixels. Raises InputError: none are given, or they do not fit; DataError."""
-    if options.simulate == (options.path is not None):
+    if options.simulate == (options.events is not None):
         raise InputError("a video has no events of its own: give --events FILE, or --simulate; one of them")
-    if options.path is None:
+    if options.events is None:
         sensor = SensorConfig(noise_hz=0.0)
         return Simulation(FlowUpsampled(Grey(frames), SUB_FRAMES), sensor, options.seed)
     return open_frame_events(
-        options.path,
+        options.events,
         frames.width,
         frames.height,
         scale=options.scale,

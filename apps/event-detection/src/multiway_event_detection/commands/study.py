@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from multiway_core.app import progress_bar, write_stdout
+from multiway_core.app import counting, write_stdout
 
 
 def study(
@@ -22,12 +22,6 @@ def study(
     """Compare spiking and recurrent networks: accuracy, losses, step lengths, operations; about half an hour."""
     from multiway_event_detection.study import run_study
 
-    with progress_bar() as progress:
-        bar = progress.add_task("training", total=None)
-        table = run_study(
-            output,
-            seeds=seeds,
-            quick=quick,
-            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
-        )
+    with counting("training") as on_progress:
+        table = run_study(output, seeds=seeds, quick=quick, on_progress=on_progress)
     write_stdout(table)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from multiway_core.app import frame
+from multiway_core.app import ModelOptions, frame
 
+from multiway_event_detection.app import APP
 from multiway_event_detection.demo.events import connect
 from multiway_event_detection.demo.layout import components
 from multiway_event_detection.demo.session import DemoDetector
-from multiway_event_detection.options import BUNDLED_MODEL
 
 __all__ = ["DemoDetector", "build_demo"]
 
@@ -20,9 +20,9 @@ DESCRIPTION = (
 )
 
 
-def build_demo(model: str = BUNDLED_MODEL) -> Any:
+def build_demo(model: str = APP.model, *, device: str = "auto", dtype: str = "auto") -> Any:
     """The demo as Gradio Blocks, with the model loaded. Raises ModelNotFoundError, CheckpointError, ConfigError."""
-    session = DemoDetector(model)
+    session = DemoDetector(ModelOptions(model, device, dtype))
     with frame(TITLE, DESCRIPTION) as blocks:
         connect(session, components(session.models))
     return blocks

@@ -6,11 +6,12 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from multiway_core import hub
+from multiway_core.app import ModelOptions
 from multiway_core.errors import DataError, InputError
 from multiway_event_vision.baselines.dense_cnn import DenseCnn
 from multiway_event_vision.events import Events, EventStream
@@ -21,9 +22,9 @@ from multiway_event_vision.sources import is_video
 
 from multiway_event_detection.demo.beside import Beside, dense_model
 from multiway_event_detection.demo.view import empty_value, packed, read_value
-from multiway_event_detection.detect import load_pipeline
-from multiway_event_detection.options import Taking
-from multiway_event_detection.taking import Simulated, open_stream
+from multiway_event_detection.detect import load_detector
+from multiway_event_detection.options import RecordingOptions, SimulationOptions
+from multiway_event_detection.taking import open_stream
 
 MOST_EVENTS = 600_000  # eight bytes each go to the browser
 MOST_MICROSECONDS = 10_000_000
@@ -35,8 +36,9 @@ _BUNDLED = {"ssla-shapes": "Moving shapes", "ssla-street": "People and vehicles"
 class DemoDetector:
     """Detects in the beginning of recordings and videos."""
 
-    def __init__(self, model: str) -> None:
-        self._pipelines = {model: load_pipeline(model)}
+    def __init__(self, options: ModelOptions) -> None:
+        model = options.model
+        self._options, self._pipelines = options, {model: load_detector(options)}
         self._dense_models: dict[tuple[str, ...], DenseCnn | None] = {}
         bundled = [
             (label, hub.BUNDLED_PREFIX + name) for name, label in _BUNDLED.items() if name in hub.bundled()
@@ -52,13 +54,13 @@ class DemoDetector:
         if model not in [name for _, name in self.models]:
             raise InputError(f"no model {model!r} here")
         if model not in self._pipelines:
-            self._pipelines[model] = load_pipeline(model)
+            self._pipelines[model] = load_detector(replace(self._options, model=model))
         return self._pipelines[model]
 
     def result(self, path: Path, model: str, period: int) -> dict[str, Any]:
         """JSON of the schema `multiway.event-detection/1` of the beginning of an upload."""
         with _without_folder(path):
-            stream, _ = open_stream(path, Taking(), Simulated())
+            stream, _ = open_stream(path, RecordingOptions(), SimulationOptions())
             options = DetectionOptions(read_every=period)
             return self.pipeline(model)(_Beginning(stream), options, source=path.name).to_json()
 
@@ -66,7 +68,7 @@ class DemoDetector:
         """Values of the viewer while read-outs come, the last one with `running` false."""
         with _without_folder(path):
             yield empty_value(f"Opening {path.name} ...")
-            stream, _ = open_stream(path, Taking(), Simulated())
+            stream, _ = open_stream(path, RecordingOptions(), SimulationOptions())
             beginning = _Beginning(stream)
             pipeline = self.pipeline(model)
             run = pipeline.detect(beginning, DetectionOptions(read_every=period, score=LEAST_SCORE))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from multiway_core.app import frame, messages
+from multiway_core.app import ModelOptions, frame, messages
 
+from multiway_frame_interpolation.app import APP
 from multiway_frame_interpolation.demo.session import METHODS, OURS, TRUTH, DemoSession, Shown, Wish
-from multiway_frame_interpolation.options import BUNDLED_MODEL
 
 __all__ = ["DemoSession", "build_demo"]
 
@@ -21,11 +21,11 @@ _SKIPPED = [("1", 1), ("3", 3), ("7", 7), ("none: fill the video's own gaps", 0)
 _COMPARED = [*METHODS, TRUTH]
 
 
-def build_demo(model: str = BUNDLED_MODEL, *, device: str = "auto") -> Any:
+def build_demo(model: str = APP.model, *, device: str = "auto", dtype: str = "auto") -> Any:
     """The demo as Gradio Blocks, with the model loaded. Raises ModelNotFoundError, CheckpointError, ConfigError."""
     import gradio as gr
 
-    session = DemoSession(model, device)
+    session = DemoSession(ModelOptions(model, device, dtype))
     with frame(TITLE, DESCRIPTION) as blocks, gr.Row(equal_height=False):
         with gr.Column(scale=0, min_width=300):
             video = gr.File(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from multiway_core.app import pick_device
+from multiway_core.app import ModelOptions, load_pipeline
 from multiway_core.errors import InputError
 from multiway_event_vision.events import Events
 from multiway_event_vision.metrics.frame_quality import psnr
@@ -18,13 +18,12 @@ from multiway_event_vision.rendering import PolarityFrame, write_mp4
 from multiway_event_vision.time_replayer.clips import Clip, clip_name, hidden_sensor, read_clip, record
 from multiway_event_vision.time_replayer.frame_events import open_frame_events
 from multiway_event_vision.time_replayer.frames import open_frames
-from multiway_event_vision.time_replayer.interpolator import FrameInterpolator
 from multiway_event_vision.time_replayer.methods import BASELINES, Image
 from multiway_event_vision.time_replayer.protocol import Gap
 from numpy.typing import NDArray
 
+from multiway_frame_interpolation.app import APP
 from multiway_frame_interpolation.evaluation import shapes_clip
-from multiway_frame_interpolation.options import BUNDLED_MODEL
 
 MOST_FRAMES, WIDTH = 240, 480
 SLOW_GAPS = 4  # that a slow motion video shows
@@ -65,8 +64,8 @@ class Shown:
 class DemoSession:
     """The network, and the clip that was opened last."""
 
-    def __init__(self, model: str = BUNDLED_MODEL, device: str = "auto") -> None:
-        self.interpolator = FrameInterpolator.from_pretrained(model, device=pick_device(device))
+    def __init__(self, model: ModelOptions) -> None:
+        self.interpolator = load_pipeline(APP, model)
         self._clip = functools.lru_cache(maxsize=2)(_open_clip)
         self._filled = functools.lru_cache(maxsize=4)(self._gap)
 

@@ -50,7 +50,7 @@ RunFolderOption = Annotated[
 ]
 MinutesOption = Annotated[
     float | None,
-    typer.Option("--minutes", min=0.05, help="Stop by then, with a checkpoint and a model."),
+    typer.Option("--minutes", min=0.0, help="Stop by then, with a checkpoint and a model."),
 ]
 HostOption = Annotated[str, typer.Option("--host", help="Address to serve on.")]
 
@@ -98,12 +98,14 @@ class PageOptions:
 def with_groups(function: Callable[..., Any], defaults: Mapping[str, Any]) -> Callable[..., Any]:
     """``function`` as Typer wants it: each parameter whose type is a dataclass replaced by the dataclass's fields.
 
+    The same option in two groups is one option.
+
     Args:
         function: its annotations but the returned type can be evaluated now.
         defaults: by name of a field, the default that replaces an empty string.
 
     Raises:
-        TypeError: two options of one name.
+        TypeError: two different options of one name.
     """
     signature = inspect.signature(function)
     annotations = {
@@ -118,12 +120,12 @@ def with_groups(function: Callable[..., Any], defaults: Mapping[str, Any]) -> Ca
     groups: dict[str, tuple[Any, list[str]]] = {}
 
     def add(name: str, annotation: Any, default: Any) -> None:
-        if name in parameters:
-            raise TypeError(f"{function.__name__}: two options are called {name}")
         default = defaults.get(name, default) if default == "" else default
-        parameters[name] = inspect.Parameter(
+        option = inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default
         )
+        if parameters.setdefault(name, option) != option:
+            raise TypeError(f"{function.__name__}: two options are called {name}")
 
     for name, item in signature.parameters.items():
         kind = hints.get(name)
@@ -139,9 +141,10 @@ def with_groups(function: Callable[..., Any], defaults: Mapping[str, Any]) -> Ca
 
     @functools.wraps(function)
     def call(**values: Any) -> Any:
+        given = {name: values[name] for name in signature.parameters if name not in groups}
         for name, (kind, names) in groups.items():
-            values[name] = kind(**{field: values.pop(field) for field in names})
-        return function(**values)
+            given[name] = kind(**{field: values[field] for field in names})
+        return function(**given)
 
     call.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
     call.__annotations__ = {name: item.annotation for name, item in parameters.items()}
