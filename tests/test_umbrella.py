@@ -1,13 +1,23 @@
 """The umbrella with fake installed apps: one that works, one whose import fails, one that fails at work."""
 
+import contextlib
 import json
+import socket
 import sys
 import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
+import httpx
 import pytest
 from multiway_core.app import installed_apps, run
+from multiway_core.app.serve.hosts import allowed_hosts
+from multiway_core.app.serve.listener import address, listen, server
 
 from multiway.cli import cli
+from multiway.home import build_home
 
 APPS = """
     from multiway_core.app import App
@@ -156,32 +166,92 @@ def test_no_app_at_all(tmp_path, monkeypatch, capfd):
     assert "no app is installed" in err
 
 
+@contextlib.contextmanager
+def serving(application):
+    listening = listen("127.0.0.1", 0)
+    running = server(application)
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        yield address(listening, "127.0.0.1")
+    finally:
+        running.should_exit = True
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+
+
+def opened(url):
+    """The page at ``url``, once the demo behind it is there or has failed."""
+    for _ in range(600):
+        answer = httpx.get(url, follow_redirects=True, timeout=60)
+        if "is being loaded" not in answer.text:
+            return answer
+        time.sleep(0.1)
+    raise AssertionError("the demo was never ready")
+
+
 def test_the_page_of_all_demos_works_though_two_are_broken(three_apps):
     from gradio_client import Client
-    from multiway_core.app import launch
 
-    from multiway.demo import build_demo
+    with serving(build_home(installed_apps())) as url:
+        page = httpx.get(url).text
+        for expected in ("Good app", "Sad app", "broken", "a_dependency_that_is_not_there", "Does good."):
+            assert expected in page
+        failed = opened(f"{url}/sad")
+        assert (failed.status_code, "the model is not there" in failed.text) == (503, True)
+        assert "gradio" in opened(f"{url}/good?try").text
+        assert Client(f"{url}/good/", verbose=False).predict("you", api_name="/greet") == "hello you"
+        assert httpx.get(f"{url}/broken/").status_code == 404
+        assert httpx.get(f"{url}/pictures/good/card.webp").status_code == 404
 
-    blocks = build_demo(installed_apps())
-    labels = [block.label for block in blocks.blocks.values() if type(block).__name__ in ("Tab", "Textbox")]
-    assert {"Good app", "Sad app", "broken"} <= set(labels)
-    values = [block.value for block in blocks.blocks.values() if type(block).__name__ == "Textbox"]
-    assert any("a_dependency_that_is_not_there" in (value or "") for value in values)
-    assert any("the model is not there" in (value or "") for value in values)
-    url = launch(blocks, port=None, block=False)
-    try:
-        assert Client(url, verbose=False).predict("you", api_name="/greet") == "hello you"
-    finally:
-        blocks.close(verbose=False)
+
+def test_a_demo_is_built_when_it_is_opened_and_once(three_apps, monkeypatch):
+    import gradio as gr
+
+    item = next(item for item in installed_apps() if item.name == "good")
+    built = []
+
+    def build():
+        built.append(1)
+        with gr.Blocks() as blocks:
+            gr.Textbox()
+        return blocks
+
+    app = replace(item, app=replace(item.app, demo=build))
+    with serving(build_home([app])) as url:
+        assert httpx.get(url).status_code == 200
+        assert not built
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: opened(f"{url}/good/"), range(4)))
+        assert len(built) == 1
+
+
+def test_the_home_page_answers_to_its_own_names_only(one_app):
+    with serving(build_home(installed_apps(), hosts=allowed_hosts("127.0.0.1", ["my.name"]))) as url:
+        for name, code in (("evil.example", 421), ("localhost:80", 200), ("[::1]:80", 200), ("My.Name", 200)):
+            for path in ("/", "/good/config"):
+                assert httpx.get(url + path, headers={"Host": name}, timeout=60).status_code == code, name
+
+
+def test_a_client_that_never_ends_its_headers_is_closed(one_app, monkeypatch):
+    monkeypatch.setattr("multiway_core.app.serve.listener.HEADER_SECONDS", 0.3)
+    with serving(build_home(installed_apps())) as url:
+        where = ("127.0.0.1", int(url.rpartition(":")[2]))
+        for sent in (b"", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "):
+            with socket.create_connection(where, timeout=10) as client:
+                client.sendall(sent)
+                assert b"200 OK" not in client.recv(1000)
+        with httpx.Client() as client:  # one that pauses between its requests is not
+            assert client.get(url).status_code == 200
+            time.sleep(0.6)
+            assert client.get(url).status_code == 200
 
 
 def test_a_taken_port_is_one_line(one_app, capfd):
-    import socket
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         code, _, err = call(capfd, "demo", "--port", str(port))
     assert code == 2
-    assert f"cannot serve the demo on 127.0.0.1:{port}: the port is taken" in err
+    assert f"cannot serve on 127.0.0.1:{port}: address already in use" in err

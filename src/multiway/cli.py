@@ -22,6 +22,11 @@ cli = typer.Typer(
 AppOption = Annotated[
     list[str] | None, typer.Option("--app", metavar="NAME", help="Only this app; may be given several times.")
 ]
+HostOption = Annotated[str, typer.Option("--host", help="Address to serve on.")]
+AllowHostOption = Annotated[
+    list[str] | None,
+    typer.Option("--allow-host", metavar="NAME", help="Answer requests to this host name as well."),
+]
 
 
 @cli.command()
@@ -44,16 +49,26 @@ def apps(json: JsonOption = False) -> None:
 @cli.command()
 def demo(
     app: AppOption = None,
-    host: Annotated[str, typer.Option("--host", help="Address to serve on.")] = "127.0.0.1",
+    host: HostOption = "127.0.0.1",
     port: Annotated[int | None, typer.Option("--port", help="[default: first free from 7860]")] = None,
     share: Annotated[bool, typer.Option("--share/--no-share", help="Open a public tunnel.")] = False,
+    allow_host: AllowHostOption = None,
 ) -> None:
-    """Open the demos of all installed apps in one page, a tab each."""
-    from multiway_core.app import launch
+    """Open the home page of all installed apps; each app's demo has its own address and loads when it is opened."""
+    from multiway_core.app.serve.hosts import allowed_hosts
+    from multiway_core.app.serve.listener import address, listen, serve_until_interrupted
 
-    from multiway.demo import build_demo
+    from multiway.home import build_home
+    from multiway.home.tunnel import open_tunnel
 
-    launch(build_demo(_chosen(app, "demo")), host, port, share=share)
+    chosen = _chosen(app, "demo")
+    listening = listen(host, port, first=7860)
+    url = address(listening, host)
+    names = allowed_hosts(host, allow_host or ())
+    if share:
+        public = open_tunnel(listening.getsockname()[1])
+        url, names = f"{url} and {public}", (*names, public.split("/")[2])
+    serve_until_interrupted(build_home(chosen, hosts=names), listening, f"The demo is open at {url}")
 
 
 @cli.command()

@@ -12,4 +12,5 @@ APP = App(
     evaluation="multiway_asr.evaluation",
     demo="multiway_asr.demo:build_demo",
     quick_evaluation="multiway_asr.evaluation:quick_evaluation",
+    picture="demo/card.webp",
 )

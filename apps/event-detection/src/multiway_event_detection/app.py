@@ -12,4 +12,5 @@ APP = App(
     evaluation="multiway_event_detection.evaluation",
     demo="multiway_event_detection.demo:build_demo",
     quick_evaluation="multiway_event_detection.shapes_evaluation:quick_evaluation",
+    picture="demo/card.webp",
 )

@@ -12,4 +12,5 @@ APP = App(
     evaluation="multiway_frame_interpolation.evaluation",
     demo="multiway_frame_interpolation.demo:build_demo",
     quick_evaluation="multiway_frame_interpolation.evaluation:quick_evaluation",
+    picture="demo/card.webp",
 )

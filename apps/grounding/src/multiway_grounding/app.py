@@ -12,4 +12,5 @@ APP = App(
     evaluation="multiway_grounding.evaluation",
     demo="multiway_grounding.demo:build_demo",
     quick_evaluation="multiway_grounding.evaluation:quick_evaluation",
+    picture="demo/card.webp",
 )

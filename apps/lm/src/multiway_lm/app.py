@@ -12,4 +12,5 @@ APP = App(
     evaluation="multiway_lm.evaluation",
     demo="multiway_lm.demo:build_demo",
     quick_evaluation="multiway_lm.evaluation:quick_evaluation",
+    picture="demo/card.webp",
 )

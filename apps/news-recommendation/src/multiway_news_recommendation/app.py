@@ -12,4 +12,5 @@ APP = App(
     evaluation="multiway_news_recommendation.evaluation",
     demo="multiway_news_recommendation.demo:build_demo",
     quick_evaluation="multiway_news_recommendation.evaluation:quick_evaluation",
+    picture="viewer/card.webp",
 )

@@ -12,4 +12,5 @@ APP = App(
     evaluation="multiway_ocr.evaluation",
     demo="multiway_ocr.demo:build_demo",
     quick_evaluation="multiway_ocr.evaluation:quick_evaluation",
+    picture="demo/card.webp",
 )

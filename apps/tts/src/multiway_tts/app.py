@@ -12,4 +12,5 @@ APP = App(
     evaluation="multiway_tts.evaluation",
     demo="multiway_tts.demo:build_demo",
     quick_evaluation="multiway_tts.evaluation:quick_evaluation",
+    picture="demo/card.webp",
 )

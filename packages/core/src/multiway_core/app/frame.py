@@ -14,6 +14,7 @@ from multiway_core.app.command import describe, note
 from multiway_core.errors import InputError, MultiwayError
 
 if TYPE_CHECKING:
+    import fastapi
     import gradio
 
 MAX_FILE_SIZE = "20mb"
@@ -28,7 +29,32 @@ _CSS = """
 .mw-header { padding: 0; }
 .mw-header h1 { font-size: 1.5rem; font-weight: 650; margin: 0; letter-spacing: -0.01em; }
 .mw-header p { margin: 2px 0 0; color: var(--body-text-color-subdued); font-size: 0.95rem; }
+.mw-header a { color: var(--link-text-color); font-size: 0.9rem; }
+/* The label of an upload area stands on its first line: what else is in it begins below. */
+.gradio-container .block:has(> label.float) .upload-container .wrap { padding-top: 26px; }
+.gradio-container .upload-container .icon-wrap { height: 18px; margin-bottom: 2px; }
 """
+
+# On a phone one column, as wide as the screen whatever a column asks for (Gradio rewrites media queries in its css).
+# Gradio numbers a gallery's pictures and calls every upload area the same: the script says what each is.
+_HEAD = """<style>
+@media (max-width: 700px) {
+  .gradio-container .row > .column { min-width: 100% !important; flex-grow: 1 !important; }
+  .gradio-container main.app { padding: 12px 8px !important; }
+}
+</style><script>
+new MutationObserver(() => {
+  const name = (part, text) => part.getAttribute("aria-label") !== text && part.setAttribute("aria-label", text);
+  for (const part of document.querySelectorAll(".thumbnail-item:has(.caption-label)")) {
+    name(part, part.querySelector(".caption-label").textContent);
+    part.querySelector("img")?.setAttribute("alt", "");
+  }
+  for (const part of document.querySelectorAll(".upload-container")) {
+    const label = part.parentElement.querySelector("label[data-testid=block-label]");
+    name(part, `${label ? label.textContent.trim() + ": " : ""}${part.innerText.replace(/\\s+/g, " ").trim()}`);
+  }
+}).observe(document.documentElement, { childList: true, subtree: true });
+</script>"""
 
 
 def _gradio() -> Any:
@@ -57,6 +83,28 @@ def frame(title: str, description: str) -> Iterator[gradio.Blocks]:
             apply_default_css=False,
         )
         yield blocks
+
+
+def mount(server: fastapi.FastAPI, blocks: gradio.Blocks, path: str, *, head: str = "") -> None:
+    """Serve ``blocks`` at ``path`` of a FastAPI application, as :func:`launch` serves them alone.
+
+    ``head``: HTML for the page's head. The blocks' own tasks run in the application's lifespan.
+    """
+    gr = _gradio()
+    blocks.queue(max_size=MAX_QUEUE, default_concurrency_limit=1)
+    gr.mount_gradio_app(
+        server,
+        blocks,
+        path,
+        max_file_size=MAX_FILE_SIZE,
+        theme=_theme(gr),
+        css=_CSS,
+        head=_HEAD + head,
+        footer_links=[],
+        ssr_mode=False,
+        show_error=False,
+        run_history=False,
+    )
 
 
 def launch(
@@ -91,6 +139,7 @@ def launch(
             max_file_size=max_file_size,
             theme=_theme(gr),
             css=_CSS,
+            head=_HEAD,
             footer_links=[],
             ssr_mode=False,
             quiet=True,
@@ -155,4 +204,15 @@ def _theme(gr: Any) -> Any:
         radius_size=gr.themes.sizes.radius_md,
         font=list(_SANS),
         font_mono=list(_MONO),
+    ).set(  # The theme's own colours are too pale to be read by everybody (WCAG asks for a contrast of 4.5).
+        body_text_color_subdued="*neutral_600",
+        block_info_text_color="*neutral_600",
+        input_placeholder_color="*neutral_500",
+        block_label_text_color="*primary_700",
+        block_title_text_color="*primary_700",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        checkbox_label_background_fill_selected="*primary_600",
+        color_accent="*primary_600",
+        link_text_color_dark="*primary_300",
     )
