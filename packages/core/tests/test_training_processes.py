@@ -54,6 +54,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory, program: ModuleType) -> Path
     folder = tmp_path_factory.mktemp("alone")
     for optimizer in ("adamw", "muon"):
         program.train(folder / optimizer, dataclasses.replace(program.CONFIG, optimizer=optimizer))
+    for name, config in program.SGD.items():
+        program.train(folder / name, config, sgd=True)
     program.train(folder / "bonus", program.CONFIG, source=program.batches_with_bonus)
     program.train(folder / "bf16", dataclasses.replace(program.CONFIG, precision="bf16"))
     return folder
@@ -81,6 +83,10 @@ def losses(output_dir: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (output_dir / "metrics.jsonl").read_text().splitlines()]
 
 
+def grad_norms(output_dir: Path) -> list[float]:
+    return [json.loads(line)["grad_norm"] for line in (output_dir / "metrics.jsonl").read_text().splitlines()]
+
+
 def test_killed_at_any_moment_and_continued_is_bit_identical(tmp_path: Path) -> None:
     report = json.loads(run(str(PROGRAM), "killed", str(tmp_path)))
     assert report["kills"] >= 3
@@ -90,6 +96,22 @@ def test_killed_at_any_moment_and_continued_is_bit_identical(tmp_path: Path) -> 
     assert_equal(tensors(tmp_path / "whole"), tensors(tmp_path / "killed"))
     assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
     assert not list((tmp_path / "killed" / "checkpoints").glob(".*"))
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize("kind", ["sgd", "clipped"])
+def test_the_gradient_is_the_sum_over_processes(
+    spread: Path, alone: Path, program: ModuleType, parallel: str, kind: str
+) -> None:
+    (norm, *_), (spread_norm, *_) = (grad_norms(alone / kind), grad_norms(spread / f"{parallel}-{kind}"))
+    assert spread_norm == pytest.approx(norm, rel=1e-5)
+    assert norm / 2 < program.CLIP < norm
+    one, many, start = program.make_model(seed=1), program.make_model(seed=2), program.make_model()
+    load_weights_into(one, alone / kind)
+    load_weights_into(many, spread / f"{parallel}-{kind}")
+    for name, first in start.named_parameters():
+        moved, also_moved = (model.get_parameter(name) - first for model in (one, many))
+        torch.testing.assert_close(also_moved, moved, rtol=1e-4, atol=1e-6, msg=name)
 
 
 @pytest.mark.parametrize("kind", ["adamw", "muon", "bonus"])
@@ -127,10 +149,10 @@ def test_sharded_runs_are_one_process(
 
 
 def test_a_sharded_run_in_bf16_is_one_process(spread: Path, alone: Path) -> None:
-    # The first loss is the same; later ones carry last bits of the gradient's norm, which bf16 may magnify.
+    # Blocks are gathered in bfloat16 and gradients summed in float32; one process rounds fewer of the weights.
     one, many = losses(alone / "bf16"), losses(spread / "fsdp-bf16")
-    assert one[0] == pytest.approx(many[0], abs=1e-6)
-    assert one == pytest.approx(many, rel=1e-3)
+    assert one[0] == pytest.approx(many[0], rel=1e-3)
+    assert one == pytest.approx(many, rel=1e-2)
 
 
 def test_a_sharded_run_continues_bit_for_bit(spread: Path) -> None:

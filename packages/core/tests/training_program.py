@@ -22,6 +22,7 @@ from multiway_core.training import BatchSource, Loss, TrainConfig, Trainer
 from torch import nn
 
 VOCABULARY, SIZE, LENGTH = 13, 16, 6
+CLIP = 9.0
 CONFIG = TrainConfig(
     steps=6,
     learning_rate=1e-2,
@@ -72,6 +73,13 @@ class Transformer(nn.Module):
         return logits + self.bonus if with_bonus else logits
 
 
+# Plain, and with a clipping that the gradient's true norm passes and half of it does not.
+SGD = {
+    name: dataclasses.replace(CONFIG, steps=2, clip_norm=norm)
+    for name, norm in {"sgd": 0.0, "clipped": CLIP}.items()
+}
+
+
 def make_model(seed: int = 0) -> Transformer:
     torch.manual_seed(seed)
     return Transformer()
@@ -105,8 +113,12 @@ def train(
     source: BatchSource = batches,
     stop_after_steps: int | None = None,
     seed: int = 0,
+    sgd: bool = False,
 ) -> Trainer:
     trainer = Trainer(make_model(seed), objective, source, config, folder)
+    if sgd:  # AdamW's step does not depend on the gradient's scale; this one does
+        group = {"params": trainer.parameters, "ratio": 1.0}
+        trainer.optimizers = [torch.optim.SGD([group], lr=config.learning_rate)]
     if stop_after_steps is None:
         trainer.fit()
     for _ in range(stop_after_steps or 0):
@@ -171,6 +183,10 @@ def spread(folder: Path) -> None:
     for optimizer in ("adamw", "muon"):
         for config in (ddp, fsdp):
             train(folder / f"{config.parallel}-{optimizer}", dataclasses.replace(config, optimizer=optimizer))
+    for name, config in SGD.items():
+        for parallel in ("ddp", "fsdp"):
+            spread = dataclasses.replace(config, parallel=parallel, accumulation=1)
+            train(folder / f"{parallel}-{name}", spread, sgd=True)
     train(folder / "ddp-bonus", ddp, source=batches_with_bonus)
     train(folder / "fsdp-bf16", dataclasses.replace(fsdp, precision="bf16"))
     for first, second in ((fsdp, fsdp), (ddp, fsdp), (fsdp, ddp)):

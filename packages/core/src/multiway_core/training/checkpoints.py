@@ -135,6 +135,20 @@ def read_state(folder: Path) -> dict[str, Any]:
     return state
 
 
+def require_same_run(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Raises CheckpointError where the checkpoint's run and the one that would continue it differ, naming all."""
+    different = [
+        f"{name} {theirs.get(name)!r} (now {ours.get(name)!r})"
+        for name in sorted(theirs.keys() | ours.keys())
+        if theirs.get(name) != ours.get(name)
+    ]
+    if different:
+        raise CheckpointError(
+            f"{folder} is of a run with another config: {', '.join(different)}; "
+            "continue it with its own config, or train into another folder"
+        )
+
+
 def read_into(folder: Path, groups: Groups, *, spread: bool = False) -> None:
     """Copy a checkpoint's tensors into `groups` in place.
 

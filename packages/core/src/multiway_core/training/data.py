@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -21,11 +21,22 @@ class BatchSource(Protocol):
 
 
 class Prefetch:
-    """This process's shards, step after step, made in a background thread one step ahead."""
+    """This process's shards, step after step, made in a background thread one step ahead.
+
+    pin: into page-locked memory, from which a GPU copies while it computes.
+    """
 
     def __init__(
-        self, source: BatchSource, shards: range, num_shards: int, *, first_step: int, steps: int
+        self,
+        source: BatchSource,
+        shards: range,
+        num_shards: int,
+        *,
+        first_step: int,
+        steps: int,
+        pin: bool = False,
     ) -> None:
+        self.pin = pin
         self.source, self.shards, self.num_shards = source, shards, num_shards
         self.step, self.steps = first_step, steps
 
@@ -47,22 +58,29 @@ class Prefetch:
     def _make(self, step: int) -> list[Any]:
         if step >= self.steps:
             return []
-        return [self.source(step, shard, self.num_shards) for shard in self.shards]
+        batches = [self.source(step, shard, self.num_shards) for shard in self.shards]
+        return _map_tensors(batches, Tensor.pin_memory) if self.pin else batches
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
     """Move every tensor of nested dicts, lists, tuples and dataclasses; anything else stays."""
+    return _map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def _map_tensors(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
+        return function(batch)
     if isinstance(batch, Mapping):
-        return {name: to_device(item, device) for name, item in batch.items()}
+        return {name: _map_tensors(item, function) for name, item in batch.items()}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(to_device(item, device) for item in batch))
+        return type(batch)(*(_map_tensors(item, function) for item in batch))
     if isinstance(batch, list | tuple):
-        return type(batch)(to_device(item, device) for item in batch)
+        return type(batch)(_map_tensors(item, function) for item in batch)
     if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
         fields = {
-            f.name: to_device(getattr(batch, f.name), device) for f in dataclasses.fields(batch) if f.init
+            f.name: _map_tensors(getattr(batch, f.name), function)
+            for f in dataclasses.fields(batch)
+            if f.init
         }
         return dataclasses.replace(batch, **fields)
     return batch

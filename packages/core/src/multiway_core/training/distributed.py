@@ -1,14 +1,8 @@
-"""One process or many: who this process is, what all of them agree on, and how the model is spread over them.
+"""The processes of a run: who this one is, and what all of them agree on.
 
-"ddp" keeps a whole copy of the model in every process and adds the gradients up after the backward pass. It
-needs no wrapper, so an objective may call any method of the model. "fsdp" (FSDP2, `fully_shard`) spreads
-parameters, gradients and optimizer state; an objective must then enter the model through `forward`, or
-through methods announced with `torch.distributed.fsdp.register_fsdp_forward_method`, and the shards of a step
-must use the same parameters.
-
-What is exact: the shards of a step and all randomness in them are the same however many processes there are;
-only the order in which gradients are added can differ. Two processes add as one process with accumulation 2
-does (in fp32 on one kind of CPU the weights are the same bit for bit); more processes agree up to rounding.
+The shards of a step and all randomness in them are the same however many processes there are; only the order in which
+gradients are added can differ. Two processes add as one process with accumulation 2 does (in fp32 on one kind of CPU
+the weights are the same bit for bit); more processes agree up to rounding.
 """
 
 from __future__ import annotations
@@ -16,21 +10,20 @@ from __future__ import annotations
 import atexit
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor
+from torch import Tensor
 
 from multiway_core.errors import ConfigError
 from multiway_core.training.config import Parallel
 
 Value = TypeVar("Value")
+_PREPARATION = timedelta(days=1)
 
 
 class World:
@@ -57,58 +50,18 @@ class World:
         if not dist.is_initialized():
             dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
             atexit.register(_leave)
+        # Data may take the main process hours to prepare; a step that takes so long is a fault.
+        self.patient = dist.new_group(backend="gloo", timeout=_PREPARATION)
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
 
     @property
     def is_main(self) -> bool:
         return self.rank == 0
 
-    def spread(self, model: nn.Module) -> None:
-        """Give every process the first one's weights; with "fsdp" shard them, in place.
-
-        Shards are the items of the model's `nn.ModuleList`s (its blocks) and the rest. A model that the
-        caller has sharded already is left as it is. Weights travel in their own dtype and autocast casts them
-        where it would in one process, so that a sharded run computes the same numbers.
-        """
-        if self.parallel == "none" or isinstance(model, FSDPModule):
-            return
-        for tensor in (*model.parameters(), *model.buffers()):
-            dist.broadcast(tensor.detach(), src=0)
-        if self.parallel == "fsdp":
-            mesh = init_device_mesh(self.device.type, (self.size,))
-            lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-            # A shared block once; a list in a list has no forward of its own, only its items have.
-            shared = dict.fromkeys(block for items in lists for block in items)
-            blocks = [block for block in shared if not isinstance(block, nn.ModuleList | nn.ModuleDict)]
-            for module in (*reversed(blocks), model):  # inner before outer
-                fully_shard(module, mesh=mesh)
-
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Make every gradient the sum over the processes ("fsdp" has averaged them in the backward pass)."""
-        if self.parallel == "fsdp":
-            gradients = [local(p.grad) for p in parameters if p.grad is not None]
-            if gradients:
-                torch._foreach_mul_(gradients, float(self.size))
-        if self.parallel != "ddp":
-            return
-        # A parameter that only some processes used counts as zero in the others; one that none used stays
-        # without a gradient, as in one process.
-        parameters = list(parameters)
-        used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.uint8, device=self.device)
-        dist.all_reduce(used, op=dist.ReduceOp.MAX)
-        for parameter, is_used in zip(parameters, used.tolist(), strict=True):
-            if is_used and parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        for bucket in _buckets([p.grad for p in parameters if p.grad is not None]):
-            flat = torch.cat([gradient.flatten() for gradient in bucket])
-            dist.all_reduce(flat)
-            sizes = [gradient.numel() for gradient in bucket]
-            for gradient, piece in zip(bucket, flat.split(sizes), strict=True):
-                gradient.copy_(piece.view_as(gradient))
-
     def barrier(self) -> None:
-        """Wait for all processes."""
-        self.gather(None)
+        """Wait for all processes, for a day at most."""
+        if self.size > 1:
+            dist.barrier(self.patient)
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
@@ -140,29 +93,6 @@ class World:
         box: list[Any] = [None] * self.size
         dist.all_gather_object(box, value)
         return box
-
-
-def local(tensor: Tensor) -> Tensor:
-    """This process's part of a tensor (all of it, when it is not spread); writes go through."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """The full tensor; with "fsdp" every process must call it."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def _buckets(gradients: list[Tensor], max_elements: int = 8_000_000) -> Iterable[list[Tensor]]:
-    """Groups of one dtype and about 32 MB (fp32), to send few large messages instead of many small ones."""
-    bucket: list[Tensor] = []
-    for gradient in sorted(gradients, key=lambda gradient: str(gradient.dtype)):
-        full = sum(item.numel() for item in bucket) + gradient.numel() > max_elements
-        if bucket and (full or bucket[0].dtype != gradient.dtype):
-            yield bucket
-            bucket = []
-        bucket.append(gradient)
-    if bucket:
-        yield bucket
 
 
 def _leave() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
 from multiway_core.training.config import TrainConfig, learning_rate_ratio
-from multiway_core.training.distributed import local, whole
+from multiway_core.training.replicas import set_local, whole
 
 IsEmbeddingLike = Callable[[str, nn.Parameter, nn.Module], bool]
 
@@ -104,14 +104,8 @@ class ShardedMuon(torch.optim.Muon):
                 alone = torch.optim.Muon([{**group, "params": [matrix]}])
                 alone.state[matrix] = {"momentum_buffer": whole(momentum)}
                 alone.step()
-                _spread(matrix.detach(), parameter)
-                _spread(alone.state[matrix]["momentum_buffer"], momentum)
-
-
-def _spread(tensor: Tensor, target: DTensor) -> None:
-    """Copy this process's part of `tensor`, which all processes hold, into `target`."""
-    parts = distribute_tensor(tensor, target.device_mesh, target.placements, src_data_rank=None)
-    local(target).copy_(local(parts))
+                set_local(parameter.detach(), matrix.detach())
+                set_local(momentum, alone.state[matrix]["momentum_buffer"])
 
 
 def _initial_state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
+
+import torch
 
 from multiway_core.errors import ConfigError
 from multiway_core.training.config import Parallel, Precision, TrainConfig
@@ -58,3 +61,10 @@ class TrainOptions:
             activation_checkpointing=self.activation_checkpointing or config.activation_checkpointing,
             seed=self.seed,
         )
+
+    def model_device(self) -> torch.device:
+        """Where `build` makes the model, as a context: `with options.model_device(): model = ...`.
+
+        With "fsdp" the first process makes it and the others get their shards from it; they need no memory for it.
+        """
+        return torch.device("meta" if self.parallel == "fsdp" and int(os.environ.get("RANK", "0")) else "cpu")

@@ -176,7 +176,9 @@ def _train(job: TrainJob, options: TrainOptions, world: World, started: float) -
         left = max(0.0, started + 60 * options.minutes - time.monotonic())
     result = trainer.fit(stop_after_seconds=left)
     trainer.keep_final_weights()
-    job.model.to("cpu").eval()
+    if not any(parameter.is_meta for parameter in job.model.parameters()):
+        job.model.to("cpu")
+    job.model.eval()
     return result
 
 

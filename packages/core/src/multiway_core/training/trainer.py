@@ -20,11 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from multiway_core.errors import CheckpointError, MultiwayError, OutputError
+from multiway_core.errors import MultiwayError, OutputError
 from multiway_core.training import checkpoints
 from multiway_core.training.config import FREE_ON_RESUME, TrainConfig, learning_rate_at
 from multiway_core.training.data import BatchSource, Prefetch, to_device
-from multiway_core.training.distributed import World, local, whole
+from multiway_core.training.distributed import World
 from multiway_core.training.held_out import BEST, HeldOut, Scores
 from multiway_core.training.interrupts import stop_requests
 from multiway_core.training.metrics import Means, MetricsLog, NoLog
@@ -36,6 +36,7 @@ from multiway_core.training.optimizers import (
     optimizer_tensors,
     set_learning_rate,
 )
+from multiway_core.training.replicas import Replica, local, whole
 
 
 class TrainingDivergedError(MultiwayError):
@@ -84,8 +85,8 @@ class Trainer:
     held_out: the score while it trains.
     embedding_like: which matrices Muon and weight decay leave alone (`is_embedding_like`).
 
-    The caller may compile the objective or the model. With `parallel="ddp"` buffers (such as BatchNorm's) are
-    each process's own, and the first process's are saved.
+    The caller may compile the objective or the model. With "fsdp" a sharded copy is trained, and the model may lie on
+    the meta device in all processes but the first; `keep_final_weights` brings the weights back.
     """
 
     def __init__(
@@ -103,7 +104,9 @@ class Trainer:
         embedding_like: IsEmbeddingLike = is_embedding_like,
     ) -> None:
         self.world = world or World(config.parallel, device)
-        self.model = model.to(self.world.device)
+        self.replica = Replica(model, self.world, config)
+        self.model = model
+        self.bare_model = self.replica.module
         self.objective = objective
         self.batches = batches
         self.config = config
@@ -111,10 +114,6 @@ class Trainer:
         self.on_checkpoint = on_checkpoint
         self.held_out = held_out
         self.scores = Scores(self.output_dir, held_out)
-
-        # torch.compile's wrapper would prefix every name.
-        self.bare_model = getattr(model, "_orig_mod", model)
-        self.world.spread(self.bare_model)
         self.parameters = [p for p in self.bare_model.parameters() if p.requires_grad]
         self.optimizers = build_optimizers(self.bare_model, config, embedding_like)
         self.ema: dict[str, Tensor] = {}
@@ -187,9 +186,8 @@ class Trainer:
         due = self.step % self.held_out.interval(self.config.steps) == 0 or self.step == self.config.steps
         if not due and (not now or self.scores.best(self.step) is not None):
             return
-        with self.ema_weights() as model, torch.no_grad():
-            model.eval()
-            numbers = self.world.from_main(dict(self.held_out.score(model)))
+        with self.ema_weights():
+            numbers = self.world.from_main(dict(self.replica.evaluate(self.held_out.score)))
             self.scores.add(self.step, numbers, due=due)
             if due and self.scores.best(self.step) == self.step:
                 group = {"model": checkpoints.model_tensors(self.bare_model)}
@@ -206,23 +204,24 @@ class Trainer:
             checkpoints.read_into(found[-1], group, spread=self.world.parallel == "fsdp")
         else:
             self._copy_into_model(self.ema)
+        self.replica.collect()
 
     def _train_step(self, shards: list[Any], metrics: Means, votes: Callable[[], tuple[bool, bool]]) -> _Step:
         """One optimizer step. `votes` says whether this process wants to stop and to write a checkpoint."""
         config, device = self.config, self.world.device
         set_learning_rate(self.optimizers, learning_rate_at(self.step, config))
-        self.model.train()
+        self.bare_model.train()
         for parameter in self.parameters:
             parameter.grad = None
 
         # Loss, weight, samples, votes to stop, votes for a checkpoint.
         sums = torch.zeros(5, dtype=torch.float64, device=device)
         for index, batch in enumerate(shards):
-            shard = self.world.rank * config.accumulation + index
-            torch.manual_seed(_seed(config.seed, self.step, shard))
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-                loss = self.objective(self.model, to_device(batch, device))
-            loss.total.backward()
+            torch.manual_seed(_seed(config.seed, self.step, self.world.rank * config.accumulation + index))
+            with self.replica.accumulate(is_last=index == len(shards) - 1):
+                with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+                    loss = self.replica.train(self.objective, to_device(batch, device))
+                loss.total.backward()
             sums[0] += loss.total.detach()
             sums[1] += loss.weight
             sums[2] += loss.samples
@@ -233,9 +232,9 @@ class Trainer:
 
         # What follows is the same in all processes, because it depends on sums over all of them.
         self.world.sum(sums)
-        self.world.sum_gradients(self.parameters)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = whole(torch.nn.utils.get_total_norm(gradients)).to(torch.float64)
+        factor = self.replica.gradient_factor
+        norm = factor * whole(torch.nn.utils.get_total_norm(gradients)).to(torch.float64)
         total, weight, samples, stop_votes, due_votes, norm_of_sum = torch.cat([sums, norm.view(1)]).tolist()
         loss_value = total / weight if weight else float("nan")
         grad_norm = norm_of_sum / weight if weight else float("nan")
@@ -243,7 +242,7 @@ class Trainer:
         applied = math.isfinite(loss_value) and math.isfinite(grad_norm)
         if applied:
             clip = min(1.0, config.clip_norm / (grad_norm + 1e-6)) if config.clip_norm else 1.0
-            torch._foreach_mul_([local(gradient) for gradient in gradients], clip / weight)
+            torch._foreach_mul_([local(gradient) for gradient in gradients], factor * clip / weight)
             for optimizer in self.optimizers:
                 optimizer.step()
             self._update_ema()
@@ -300,11 +299,7 @@ class Trainer:
         # What a checkpoint and the run that continues it must have in common.
         config = json.loads(json.dumps(dataclasses.asdict(self.config)))
         identity = {name: value for name, value in config.items() if name not in FREE_ON_RESUME}
-        return {**identity, "processes * accumulation": self.num_shards}
-
-    @property
-    def num_shards(self) -> int:
-        return self.world.size * self.config.accumulation
+        return {**identity, "processes * accumulation": self.world.size * self.config.accumulation}
 
     def _checkpoint(self) -> None:
         if self.saved_step == self.step:
@@ -340,17 +335,7 @@ class Trainer:
             return
         folder = found[-1]
         state = checkpoints.read_state(folder)
-        theirs, ours = state["config"], self._run_identity()
-        different = [
-            f"{name} {theirs.get(name)!r} (now {ours.get(name)!r})"
-            for name in sorted(theirs.keys() | ours.keys())
-            if theirs.get(name) != ours.get(name)
-        ]
-        if different:
-            raise CheckpointError(
-                f"{folder} is of a run with another config: {', '.join(different)}; "
-                "continue it with its own config, or train into another folder"
-            )
+        checkpoints.require_same_run(folder, state["config"], self._run_identity())
         checkpoints.read_into(folder, self._groups(), spread=self.world.parallel == "fsdp")
         self.scores.read()
         self.step = self.saved_step = state["step"]
@@ -361,7 +346,14 @@ class Trainer:
     def _prefetch(self) -> Prefetch:
         first = self.world.rank * self.config.accumulation
         shards = range(first, first + self.config.accumulation)
-        return Prefetch(self.batches, shards, self.num_shards, first_step=self.step, steps=self.config.steps)
+        return Prefetch(
+            self.batches,
+            shards,
+            self.world.size * self.config.accumulation,
+            first_step=self.step,
+            steps=self.config.steps,
+            pin=self.world.device.type == "cuda",
+        )
 
     def _log(self) -> MetricsLog | NoLog:
         return MetricsLog(self.output_dir, self.step, self.config.steps) if self.world.is_main else NoLog()
