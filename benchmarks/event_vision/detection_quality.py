@@ -34,6 +34,7 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 import torch
 from multiway_core import hub, model_folder
 from multiway_core.evaluation.machine import describe_machine, installed_versions
+from multiway_core.training import Trainer
 from multiway_event_vision.baselines import global_linear_attention, lstm
 from multiway_event_vision.baselines.dense_cnn import DenseCnn, DenseCnnConfig, forward_flops
 from multiway_event_vision.baselines.dense_engine import DenseEngine
@@ -48,7 +49,7 @@ from multiway_event_vision.ssla_det.engines.engine import Engine, Work
 from multiway_event_vision.ssla_det.engines.event import EventEngine
 from multiway_event_vision.ssla_det.engines.micro_batch import MicroBatchEngine
 from multiway_event_vision.ssla_det.model import SslaDet, open_gates
-from multiway_event_vision.ssla_det.recipe import LONGEST_MEMORY, RECIPES, fit
+from multiway_event_vision.ssla_det.recipe import LONGEST_MEMORY, RECIPES, detector_job
 from multiway_event_vision.ssla_det.scoring import score_recordings
 from multiway_event_vision.ssla_det.shapes_set import shapes_set
 
@@ -126,7 +127,11 @@ def train(name: str, steps: int, recordings: Sequence[LabelledRecording], work: 
         teacher = bundled(TEACHER)
     note(f"{name}: training")
     start, done = time.process_time(), (folder / "checkpoints" / f"step-{steps:09d}").exists()
-    finished = fit(model, recordings, [], recipe, folder, teacher=teacher)
+    job = detector_job(model, recordings, recipe.streams, recipe.train, teacher=teacher)
+    trainer = Trainer(job.model, job.objective, job.batches, job.config, folder)
+    finished = trainer.fit().finished
+    trainer.keep_final_weights()
+    model.eval()
     if not done:
         with (folder / "cpu-seconds").open("a") as file:  # one number for each start
             print(round(time.process_time() - start, 1), file=file)

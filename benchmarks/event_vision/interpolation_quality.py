@@ -52,7 +52,7 @@ from multiway_event_vision.time_replayer.frames import open_frames
 from multiway_event_vision.time_replayer.interpolator import BUNDLED, FrameInterpolator
 from multiway_event_vision.time_replayer.methods import BASELINES, Between, EventIntegration, Repeat
 from multiway_event_vision.time_replayer.protocol import Gap, extrapolate, fill, gaps, spread
-from multiway_event_vision.time_replayer.recipe import MOST_FRAMES, TRAINED_SHARE, WIDTH
+from multiway_event_vision.time_replayer.recipe import MAX_FRAMES, TRAINED_SHARE, WIDTH
 
 SKIPPED = (1, 3, 7)
 HELD_OUT_FRAMES = 50
@@ -83,7 +83,7 @@ def rows_of(scene: str, gap: Gap, methods: dict[str, Between], **facts: object) 
 
 def test_clips(options: argparse.Namespace) -> Iterator[Clip]:
     for number, path in enumerate(sorted(options.clips.iterdir())):
-        whole = read_clip(clip_name(path), open_frames(path, width=WIDTH), max_frames=MOST_FRAMES)
+        whole = read_clip(clip_name(path), open_frames(path, width=WIDTH), max_frames=MAX_FRAMES)
         if clip_name(path) in options.held_out:
             part = cut(whole, 0.0, min(1.0, HELD_OUT_FRAMES / len(whole)))
         else:

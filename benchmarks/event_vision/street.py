@@ -3,7 +3,7 @@
     python -m benchmarks.event_vision.street RECORDINGS/evaluation [--model bundled:ssla-street] [--dense FOLDER]
         [--real ../shared/data/events] [--pictures DIR] [--output DIR]
 
-RECORDINGS is what `python -m multiway_event_vision.street.build` wrote. Its labels are a teacher's, not a person's.
+RECORDINGS is what `multiway-event-detection street-dataset` wrote. Its labels are a teacher's, not a person's.
 
 Every detector is asked at the label times, every `--every` ms. "windows": it sees the `--window` ms before each and
 nothing else; the dense network sees 100 ms. "continuous": it runs from the recording's beginning and is never reset.
@@ -47,7 +47,7 @@ from multiway_event_vision.ssla_det.detections import Detections, detect, detect
 from multiway_event_vision.ssla_det.detector import Detector
 from multiway_event_vision.ssla_det.engines.event import EventEngine
 from multiway_event_vision.ssla_det.model import SslaDet
-from multiway_event_vision.street.build import read_recordings
+from multiway_event_vision.street.dataset import read_recordings
 from multiway_event_vision.street.recording import CLASS_NAMES
 
 HAND_LABELS = Path(__file__).with_name("street_labels.json")

@@ -6,7 +6,7 @@
 The weights are YOLOX-nano as its authors export it (one input of 416 x 416 pixels, blue first, 0 to 255; 85 numbers a
 cell, not yet decoded); they are not part of this repository. Besides the whole picture, `--tiles` x `--tiles`
 overlapping parts of it are looked at, since far objects are small; boxes that a part's inner edge cuts are left out.
-Cars, motor cycles, buses and lorries are vehicles. `python -m multiway_event_vision.street.build` takes what comes
+Cars, motor cycles, buses and lorries are vehicles. `multiway-event-detection street-dataset` takes what comes
 out.
 """
 

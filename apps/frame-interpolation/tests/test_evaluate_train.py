@@ -35,7 +35,9 @@ def test_evaluate_true_events(folder, events, model, call, fails):
 
 def test_train_resumes_and_its_model_works(folder, events, tmp_path, call, fails):
     run = tmp_path / "run"
-    code, out, err = call("train", folder, "-o", run, "--preset", "smoke", "--device", "cpu", "--minutes", 0)
+    code, out, err = call(
+        "train", folder, "-o", run, "--preset", "smoke", "--device", "cpu", "--minutes", 0.01
+    )
     assert code == 0, err
     code, out, err = call("train", folder, "-o", run, "--preset", "smoke", "--device", "cpu")
     assert (code, out) == (0, f"{run / 'model'}\n"), err

@@ -16,13 +16,14 @@ from multiway_event_vision.rendering import write_folder
 
 _SCRIPT = """
 import hashlib, json, sys
-from dataclasses import replace
 from pathlib import Path
 import numpy as np
 import torch
+from multiway_core.training import TrainOptions, run
 from multiway_event_vision.baselines.dense_cnn import DenseCnnConfig, build as build_dense
 from multiway_event_vision.recurrent import networks, training as recurrent
-from multiway_event_vision.ssla_det import model as ssla_det, recipe as detection
+from multiway_event_vision.ssla_det import model as ssla_det
+from multiway_event_vision.ssla_det.recipe import RECIPES, detector_job
 from multiway_event_vision.ssla_det.shapes_set import shapes_set
 from multiway_event_vision.time_replayer import recipe as interpolation
 
@@ -32,16 +33,22 @@ def tensors_of(folder):
     return {"file": np.fromfile(folder / "model.safetensors", np.uint8)}
 
 def detector():
-    return tensors_of(detection.train("smoke", folder / "detector", seed=5))
+    return tensors_of(run(RECIPES["smoke"], TrainOptions(folder / "detector", seed=5)).folder)
+
+class Taught:
+    def build(self, options):
+        smoke = RECIPES["smoke"]
+        teacher = build_dense(DenseCnnConfig(num_classes=4), seed=1)
+        model = ssla_det.build(smoke.model, seed=options.seed)
+        config = options.apply(smoke.train)
+        return detector_job(model, shapes_set("train", 2), smoke.streams, config, teacher=teacher)
 
 def detector_with_a_teacher():
-    smoke = detection.RECIPES["smoke"]
-    model, teacher = ssla_det.build(smoke.model, seed=5), build_dense(DenseCnnConfig(num_classes=4), seed=1)
-    detection.fit(model, shapes_set("train", 2), [], smoke, folder / "taught", teacher=teacher, seed=5)
-    return model.state_dict()
+    return tensors_of(run(Taught(), TrainOptions(folder / "taught", seed=5)).folder)
 
 def interpolator():
-    return tensors_of(interpolation.train(folder / "frames", [folder.parent / "clip"], preset="smoke", seed=5))
+    options = TrainOptions(folder / "frames", data=(str(folder.parent / "clip"),), seed=5)
+    return tensors_of(run(interpolation.RECIPES["smoke"], options).folder)
 
 def recurrent_network():
     generator = np.random.default_rng(0)

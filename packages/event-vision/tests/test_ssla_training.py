@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from multiway_core.errors import ConfigError, InputError
+from multiway_core.errors import InputError
+from multiway_core.training import TrainOptions, run
 from multiway_event_vision.events import Events
+from multiway_event_vision.formats import write_events
+from multiway_event_vision.labels import write_prophesee_boxes
 from multiway_event_vision.labels.boxes import Boxes
 from multiway_event_vision.labels.labelled import LabelledRecording, load_recordings, save_recordings
 from multiway_event_vision.simulator.shapes import ShapesConfig
+from multiway_event_vision.ssla_det import checkpoint
 from multiway_event_vision.ssla_det.batches import (
     NOTHING,
     UNKNOWN,
@@ -27,9 +31,10 @@ from multiway_event_vision.ssla_det.inputs import batch_windows, window_of
 from multiway_event_vision.ssla_det.layer import NORM_BIAS, SslaLayer
 from multiway_event_vision.ssla_det.model import build
 from multiway_event_vision.ssla_det.objective import objective
-from multiway_event_vision.ssla_det.recipe import OBJECTIVE, RECIPES, train
+from multiway_event_vision.ssla_det.recipe import OBJECTIVE, RECIPES
 from multiway_event_vision.ssla_det.scoring import score_recordings
 from multiway_event_vision.ssla_det.shapes_set import shapes_set
+from multiway_event_vision.street.recipe import RECIPES as STREET
 
 SMALL = ShapesConfig(width=48, height=40, duration_us=120_000, max_shapes=1, radius=(8, 14))
 
@@ -236,11 +241,45 @@ def test_learns_a_recording_by_heart(recordings: list[LabelledRecording]) -> Non
     assert after > max(0.5, before)
 
 
-def test_the_recipe_stops_goes_on_and_writes_a_model(tmp_path: Path) -> None:
-    folder = train("smoke", tmp_path / "run", seed=3)
+def test_the_recipe_continues_and_writes_a_model(tmp_path: Path) -> None:
+    options = TrainOptions(tmp_path / "run", seed=3)
+    report = run(RECIPES["smoke"], options)
+    folder = report.folder
     assert {path.name for path in folder.iterdir()} >= {"config.json", "model.safetensors"}
-    again = train("smoke", tmp_path / "run", seed=3)  # finished: only written anew
-    assert (again / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
-    with pytest.raises(ConfigError, match="no recipe 'x': there are"):
-        train("x", tmp_path)
+    assert set(report.held_out) == {"ap", "ap50"}
+    first = (folder / "model.safetensors").read_bytes()
+    again = run(RECIPES["smoke"], options)  # finished: only written anew
+    assert (again.folder / "model.safetensors").read_bytes() == first
+    with pytest.raises(InputError, match="makes its recordings itself"):
+        run(RECIPES["smoke"], replace(options, data=("elsewhere",)))
+    with pytest.raises(InputError, match="expected a model folder"):
+        run(RECIPES["smoke"], replace(options, init_from=str(folder / "config.json")))
     assert RECIPES["shapes"].model.num_classes == 4
+
+
+def test_the_street_recipe_trains_its_teacher_first(
+    recordings: list[LabelledRecording], tmp_path: Path
+) -> None:
+    street = tmp_path / "recordings"
+    street.mkdir()
+    for number, recording in enumerate(recordings[:2]):
+        write_events(street / f"{number}.npz", recording.events)
+        labels = replace(recording.boxes, class_id=recording.boxes.class_id % 2)
+        write_prophesee_boxes(street / f"{number}_bbox.npy", labels)
+    recipe = STREET["street"]
+    few = {"streams": 1, "read_outs": 1, "shortest_us": 60_000, "longest_us": 100_000}
+    tiny = replace(
+        recipe,
+        model=replace(PRESETS["ssla-tiny"], num_classes=2, class_names=("person", "vehicle")),
+        streams=replace(recipe.streams, **few),
+        dense_streams=replace(recipe.dense_streams, **few),
+        train=replace(recipe.train, steps=2),
+        dense_train=replace(recipe.dense_train, steps=2),
+        training=4,
+    )
+    options = TrainOptions(tmp_path / "run", data=(str(street),), seed=1)
+    folder = run(tiny, options).folder
+    assert (tmp_path / "run" / "dense" / "checkpoints").is_dir()
+    assert checkpoint.load(folder).config.class_names == ("person", "vehicle")
+    with pytest.raises(InputError, match="folder of recordings"):
+        run(tiny, replace(options, data=()))

@@ -11,7 +11,7 @@ from multiway_core.errors import DataError, InputError
 from multiway_event_vision.events import Events
 from multiway_event_vision.labels import Boxes, write_coco_boxes
 from multiway_event_vision.labels.labelled import LabelledRecording
-from multiway_event_vision.street import build as street_build
+from multiway_event_vision.street import dataset
 from multiway_event_vision.street.recording import LabelConfig, RecordingConfig, are_seen, street_recording
 from multiway_event_vision.street.tracks import TrackConfig, boxes_of, link
 from multiway_event_vision.street.views import ViewConfig, street_views
@@ -166,9 +166,10 @@ def street(tmp_path: Path) -> Path:
 
 
 def test_recordings_are_built_from_videos(street: Path) -> None:
-    written = street_build.build(street, street, street / "out", widths=(80,))
-    assert [file.name for file in written] == ["block-80.npz"]
-    made = street_build.read_recordings(street / "out" / "training")["block-80"]
+    written = list(dataset.build(street, street, street / "out", widths=(80,)))
+    assert [file.name for file, _ in written] == ["block-80.npz"]
+    made = dataset.read_recordings(street / "out" / "training")["block-80"]
+    np.testing.assert_array_equal(made.label_times, written[0][1].label_times)
     events, labels = made.events, made.boxes
     assert (events.width, events.height) == (80, 60)
     assert len(labels) > 10
@@ -192,18 +193,7 @@ def test_equal_seeds_give_equal_recordings(street: Path) -> None:
     ("broken", "message"),
     [("block.avi", "no video block"), ("block.json", "no .json")],
 )
-def test_what_is_missing_is_named(
-    street: Path,
-    broken: str,
-    message: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_is_missing_is_named(street: Path, broken: str, message: str) -> None:
     (street / broken).unlink()
     with pytest.raises(DataError, match=message):
-        street_build.build(street, street, street / "out")
-    monkeypatch.setattr("sys.argv", ["build", str(street), str(street), "-o", str(street / "out")])
-    with pytest.raises(SystemExit) as stop:
-        street_build.main()
-    assert stop.value.code == 2
-    assert capsys.readouterr().err.startswith("error: ")
+        list(dataset.build(street, street, street / "out"))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from multiway_event_vision.ssla_det.config import PRESETS
 from multiway_event_vision.ssla_det.model import build
-from multiway_event_vision.street.recipe import RECIPE, adopt
+from multiway_event_vision.street.recipe import RECIPES, adopt
 
 
 def test_weights_of_another_set_of_classes_are_taken_over_but_for_the_classes() -> None:
@@ -23,5 +23,5 @@ def test_weights_of_another_set_of_classes_are_taken_over_but_for_the_classes() 
 
 
 def test_the_recipe_is_for_people_and_vehicles() -> None:
-    assert RECIPE.model.class_names == ("person", "vehicle")
-    assert RECIPE.model.widths == PRESETS["ssla-s"].widths
+    assert RECIPES["street"].model.class_names == ("person", "vehicle")
+    assert RECIPES["street"].model.widths == PRESETS["ssla-s"].widths

@@ -18,20 +18,20 @@ def train_detector(
     device: str,
     seed: int,
 ) -> Path:
-    """Run ``multiway_event_vision.ssla_det.recipe.train``; the folder of the model that it wrote.
+    """Run a recipe of ``multiway_event_vision.recipes``; the folder of the model that it wrote.
 
     Raises InputError: no such preset or folder, or the training extra is not installed; ConfigError, CheckpointError.
     """
     try:
-        from multiway_event_vision.ssla_det import recipe
+        from multiway_core.training import TrainOptions, choose, run
+        from multiway_event_vision.recipes import RECIPES
     except ModuleNotFoundError as error:
         raise InputError(
             f"training needs {error.name}: pip install 'multiway-event-detection[training]'"
         ) from error
-    if preset not in recipe.RECIPES:
-        raise InputError(f"--preset {preset}: expected {', '.join(recipe.RECIPES)}")
-    start = None if init_from is None else hub.resolve(init_from)
-    if start is not None and not start.is_dir():
-        raise InputError(f"--init-from {init_from}: expected a model folder")
-    where = str(pick_device(device))
-    return recipe.train(preset, output, seed=seed, device=where, minutes=minutes, start=start)
+    if init_from is not None:
+        hub.resolve(init_from)  # before anything is written
+    options = TrainOptions(
+        output, init_from=init_from, seed=seed, minutes=minutes, device=str(pick_device(device))
+    )
+    return run(choose(RECIPES, preset), options).folder

@@ -141,12 +141,15 @@ def train(
     from multiway_core.app import pick_device
 
     try:
-        from multiway_event_vision.time_replayer import recipe
+        from multiway_core.training import TrainOptions, choose
+        from multiway_core.training import run as run_training
+        from multiway_event_vision.time_replayer.recipe import RECIPES
     except ModuleNotFoundError as error:
         raise InputError(f"training needs {error.name}: pip install '{APP.program}[training]'") from error
-    folder = recipe.train(
-        output, clips, preset=preset, minutes=minutes, seed=seed, device=str(pick_device(device))
+    options = TrainOptions(
+        output, tuple(map(str, clips)), seed=seed, minutes=minutes, device=str(pick_device(device))
     )
+    folder = run_training(choose(RECIPES, preset), options).folder
     write_stdout(f"{folder}\n")
 
 

@@ -1,27 +1,20 @@
-"""Training SSLA-Det: streams with several read-outs, the YOLOX losses, a dense network to learn from.
+"""Training SSLA-Det: streams that are read several times, the YOLOX losses, a dense network to learn from.
 
 The detector is the average of the weights at the end. What else is trained with it (`event_classes.py`,
-`distillation.py`) is thrown away.
-
-    python -m multiway_event_vision.ssla_det.recipe --preset shapes --output runs/shapes
-
-A second call goes on where the first was stopped. `runs/shapes/model` is the model folder.
+`distillation.py`) is thrown away. `multiway-event-detection train` runs these recipes.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import torch
 from multiway_core import checkpoint, hub, model_folder
-from multiway_core.errors import ConfigError
-from multiway_core.training import Loss, TrainConfig, Trainer, load_ema_into
+from multiway_core.errors import InputError
+from multiway_core.training import HeldOut, Loss, TrainConfig, TrainJob, TrainOptions
 from torch import nn
 
 from multiway_event_vision.baselines.dense_cnn import DenseCnn, DenseCnnConfig
@@ -47,7 +40,7 @@ LONGEST_MEMORY: Final = 32.0
 
 @dataclass(frozen=True)
 class Recipe:
-    """The numbers of a run."""
+    """SSLA-Det on simulated shapes."""
 
     model: SslaDetConfig
     streams: StreamConfig
@@ -55,9 +48,45 @@ class Recipe:
     training: int
     """Recordings to train on."""
     validation: int
-    """Recordings to judge by, at every checkpoint."""
+    """Recordings that are held out."""
     teacher: str = ""
     """A trained dense network (`baselines/dense_cnn.py`) to learn from, beside the labels: the name of its model."""
+
+    def build(self, options: TrainOptions) -> TrainJob:
+        """The shapes set in `output/data`, and a detector to train on it.
+
+        Raises CheckpointError: `options.init_from` does not fit. InputError: it is no model folder, or data was given.
+        """
+        if options.data:
+            raise InputError("this preset makes its recordings itself; train without data")
+        model = build(self.model, seed=options.seed, longest_memory=LONGEST_MEMORY)
+        if options.init_from is not None:
+            checkpoint.load(model, initial_model(options) / model_folder.WEIGHTS_FILE)
+        teacher = None
+        if self.teacher:
+            teacher = model_folder.load(DenseCnn, DenseCnnConfig, hub.resolve(self.teacher))
+        training, validation = shapes_of(options.output / "data", self.training, self.validation)
+        return detector_job(
+            model, training, self.streams, options.apply(self.train), held_out=validation, teacher=teacher
+        )
+
+
+def shapes_of(
+    folder: Path, training: int, validation: int
+) -> tuple[list[LabelledRecording], list[LabelledRecording]]:
+    """So many recordings of the shapes set to train on, and held out; made once, in `folder`."""
+    return shapes_set("train", training, file=folder / "train.npz"), shapes_set(
+        "validation", validation, label_every_us=50_000, file=folder / "validation.npz"
+    )
+
+
+def initial_model(options: TrainOptions) -> Path:
+    """The folder of `options.init_from`. Raises InputError, ModelNotFoundError."""
+    assert options.init_from is not None
+    folder = hub.resolve(options.init_from)
+    if not folder.is_dir():
+        raise InputError(f"--init-from {options.init_from}: expected a model folder")
+    return folder
 
 
 _TRAIN = TrainConfig(
@@ -70,7 +99,6 @@ _TRAIN = TrainConfig(
     weight_decay=0.01,
     clip_norm=10.0,
     ema_decay=0.998,
-    checkpoint_every_seconds=240,
     keep_checkpoints=1,
 )
 
@@ -91,10 +119,10 @@ RECIPES: Final[dict[str, Recipe]] = {
         validation=2,
     ),
 }
-"""`shapes` is the bundled model's; `smoke` shows within seconds that all parts work together."""
+"""`shapes` is the bundled model's; `smoke` shows within a minute that all parts work together."""
 
 
-class Training(nn.Module):
+class DetectorTraining(nn.Module):
     """A detector and what is thrown away after its training.
 
     teacher: a trained detector on the same grid, which is not changed.
@@ -103,7 +131,7 @@ class Training(nn.Module):
     def __init__(self, detector: Detector, teacher: Detector | None = None) -> None:
         super().__init__()
         self.detector = detector
-        self.teachers = [] if teacher is None else [teacher.eval()]  # a list: it is no part of this module
+        self._teachers = [] if teacher is None else [teacher.eval()]  # a list: it is no part of this module
         self.distillation = None
         if teacher is not None:
             self.distillation = Distillation(
@@ -113,7 +141,7 @@ class Training(nn.Module):
         if isinstance(detector, SslaDet):
             self.event_classes = EventClasses(detector.config.widths, detector.num_classes)
 
-    def loss(self, batch: StreamBatch) -> Loss:
+    def forward(self, batch: StreamBatch) -> Loss:
         """The losses of all read-outs of a batch, and of its events."""
         watch, shown = watchers(len(batch.slices))
         if self.event_classes is not None:
@@ -130,7 +158,7 @@ class Training(nn.Module):
             metrics["events"] = of_events.detach()
         if self.distillation is not None:
             with torch.no_grad():
-                known = self.teachers[0].read_outs(batch.slices)
+                known = self._teachers[0].to(total.device).read_outs(batch.slices)
             distilled = self.distillation.loss(outputs, known)
             total = total + DISTILLED_WEIGHT * distilled
             metrics["distilled"] = distilled.detach()
@@ -139,110 +167,39 @@ class Training(nn.Module):
 
 def training_loss(model: nn.Module, batch: StreamBatch) -> Loss:
     """The objective of the trainer."""
-    assert isinstance(model, Training)
-    return model.loss(batch)
+    loss: Loss = model(batch)
+    return loss
 
 
-def fit(
+def detector_job(
     model: Detector,
-    training: Sequence[LabelledRecording],
-    validation: Sequence[LabelledRecording],
-    recipe: Recipe,
-    output: Path,
+    recordings: Sequence[LabelledRecording],
+    streams: StreamConfig,
+    config: TrainConfig,
     *,
+    export: Callable[[Detector, Path], None] | None = None,
+    held_out: Sequence[LabelledRecording] = (),
     teacher: Detector | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    minutes: float | None = None,
-) -> bool:
-    """Train a detector in place, SSLA-Det or another; it ends with the average of its weights. Whether it is finished.
+    name: str = "",
+) -> TrainJob:
+    """The job of a detector, SSLA-Det or another, on labelled recordings; `export` is SSLA-Det's own unless given.
 
-    `output` holds the trainer's files; a run found there is continued. `teacher` is a trained detector to learn from.
+    The heads that are thrown away are built here, from PyTorch's global generator: seed it before. `teacher` is a
+    trained detector on the same grid to learn from. The held-out score is average precision.
     """
+    write = export or checkpoints.save
 
-    def judge(step: int, _: nn.Module) -> None:
-        if validation:
-            scores = score_recordings(model, validation)
-            print(f"step {step}: AP {scores.ap:.3f}, AP50 {scores.ap50:.3f}", file=sys.stderr, flush=True)
+    def score(training: nn.Module) -> dict[str, float]:
+        assert isinstance(training, DetectorTraining)
+        scores = score_recordings(training.detector, held_out)
+        return {"ap": scores.ap, "ap50": scores.ap50}
 
-    # The maps that are thrown away after training start from the seed too, whatever drew numbers before.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        training_model = Training(model, teacher)
-    trainer = Trainer(
-        training_model,
+    return TrainJob(
+        DetectorTraining(model, teacher),
         training_loss,
-        StreamBatches(training, recipe.streams, seed=seed),
-        replace(recipe.train, seed=seed),
-        output,
-        device=device,
-        on_checkpoint=judge,
-    )
-    result = trainer.fit(None if minutes is None else minutes * 60)
-    load_ema_into(training_model, output)
-    model.eval()
-    return result.finished
-
-
-def train(
-    preset: str,
-    output: Path,
-    *,
-    seed: int = 0,
-    device: str = "cpu",
-    minutes: float | None = None,
-    start: Path | None = None,
-) -> Path:
-    """Make the shapes set, train on it, write the model folder, whose path is returned.
-
-    Args:
-        preset: a name in RECIPES.
-        output: folder for data, checkpoints and the model; a run found there is continued.
-        minutes: stop after so long; the model is written as it is then.
-        start: a model folder whose weights are where training begins.
-
-    Raises:
-        ConfigError: unknown preset. CheckpointError: `output` holds another run, or `start` does not fit.
-    """
-    if preset not in RECIPES:
-        raise ConfigError(f"no recipe {preset!r}: there are {', '.join(RECIPES)}")
-    recipe = RECIPES[preset]
-    training = shapes_set("train", recipe.training, file=output / "data" / "train.npz")
-    validation = shapes_set(
-        "validation", recipe.validation, label_every_us=50_000, file=output / "data" / "validation.npz"
-    )
-    model = build(recipe.model, seed=seed, longest_memory=LONGEST_MEMORY)
-    if start is not None:
-        checkpoint.load(model, start / model_folder.WEIGHTS_FILE)
-    teacher = None
-    if recipe.teacher:
-        teacher = model_folder.load(DenseCnn, DenseCnnConfig, hub.resolve(recipe.teacher), device=device)
-    fit(
-        model,
-        training,
-        validation,
-        recipe,
-        output,
-        teacher=teacher,
-        seed=seed,
-        device=device,
-        minutes=minutes,
-    )
-    checkpoints.save(model, output / "model")
-    return output / "model"
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--preset", choices=sorted(RECIPES), default="shapes")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float)
-    parser.add_argument("--start", type=Path, help="model folder to begin with")
-    options = parser.parse_args()
-    print(
-        train(options.preset, options.output, seed=options.seed, minutes=options.minutes, start=options.start)
+        StreamBatches(recordings, streams, seed=config.seed),
+        config,
+        lambda training, folder: write(training.detector, folder),
+        HeldOut(score) if held_out else None,
+        name,
     )

@@ -1,29 +1,35 @@
-"""How the bundled network is trained: clips, simulated events, stages. Read it from `train`."""
+"""How the bundled network is trained: clips, simulated events, stages. Read it from `Recipe.build`."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from multiway_core import hub
 from multiway_core.errors import InputError
-from multiway_core.training import Loss, TrainConfig, Trainer
+from multiway_core.training import HeldOut, Loss, TrainConfig, TrainJob, TrainOptions
+from torch import nn
 
+from multiway_event_vision.metrics.frame_quality import psnr
 from multiway_event_vision.time_replayer import checkpoint, objective
 from multiway_event_vision.time_replayer.clips import Clip, clip_name, cut, hidden_sensor, read_clip, record
 from multiway_event_vision.time_replayer.config import PRESETS
 from multiway_event_vision.time_replayer.frames import open_frames
+from multiway_event_vision.time_replayer.interpolator import FrameInterpolator
 from multiway_event_vision.time_replayer.model import TimeReplayer
 from multiway_event_vision.time_replayer.objective import Weights
+from multiway_event_vision.time_replayer.protocol import Gap, gaps, spread
 from multiway_event_vision.time_replayer.samples import PairSource, SampleConfig, TripletSource
 
 TRAINED_SHARE = 0.7  # of a clip, from its start; the rest is for judging
-MOST_FRAMES, WIDTH = 300, 320  # that are read of a clip
+MAX_FRAMES, WIDTH = 300, 320  # that are read of a clip
 SENSORS = 3  # that look at each clip
+HELD_OUT_GAPS, HELD_OUT_SKIPPED = 4, 3  # of each clip's rest, and the frames left out in each
 
 _OBJECTIVES: dict[str, Callable[..., Loss]] = {
     "flows": objective.taught,
@@ -46,13 +52,43 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A network of `preset` from nothing."""
+    """A network of `preset`, from random weights unless `TrainOptions.init_from` names a model."""
 
     preset: str
     stages: tuple[Stage, ...]
     weights: Weights = field(default_factory=Weights)
     sub_frames: int = 8
     sensors: int = SENSORS
+
+    def build(self, options: TrainOptions) -> Iterator[TrainJob]:
+        """A job a stage, on the first 70 % of the clips `options.data` (videos, or folders of pictures).
+
+        The rest of each clip is held out: PSNR of frames that were left out. Raises InputError: no clips; DataError: a
+        clip that is unreadable, too short or too small; CheckpointError.
+        """
+        training, held_out = recorded_clips([Path(path) for path in options.data], self, options.seed)
+        model = TimeReplayer(PRESETS[self.preset])
+        if options.init_from is not None:
+            model.load_state_dict(checkpoint.load(hub.resolve(options.init_from)).state_dict())
+        for number, stage in enumerate(self.stages):
+            is_supervised, is_flows = stage.name == "supervised", stage.name == "flows"
+            samples = replace(
+                stage.samples,
+                supervised=is_supervised,
+                bins=model.config.bins,
+                seed=options.seed + number,
+            )
+            yield TrainJob(
+                model.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+                partial(_OBJECTIVES[stage.name], weights=self.weights),
+                (PairSource if is_flows else TripletSource)(training, samples),
+                options.apply(_train_config(stage)),
+                partial(_export, is_flows=is_flows),
+                HeldOut(partial(_held_out_psnr, held_out)) if held_out and not is_flows else None,
+                stage.name,
+            )
+            if is_flows:
+                model.back.load_state_dict(model.ahead.state_dict())
 
 
 _TRIPLETS = SampleConfig(size=128, batch=3, gaps=(2, 4, 8))
@@ -77,68 +113,45 @@ RECIPES = {
 }
 
 
-def train(
-    output: Path,
-    clips: Sequence[Path],
-    *,
-    preset: str = "time-replayer-small",
-    minutes: float | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-) -> Path:
-    """Train on the first 70 % of clips (videos, or folders of pictures), and write the model folder `output/model`.
+def recorded_clips(paths: Sequence[Path], recipe: Recipe, seed: int) -> tuple[list[Clip], list[Gap]]:
+    """The part of each clip to train on, with the events of hidden sensors, and gaps of the rest of all clips.
 
-    A run found in `output` is continued, and its weights are those of an uninterrupted one. `minutes` ends the run
-    early, cleanly, with a checkpoint and a model of what was reached.
-
-    Raises InputError: an unknown preset, no clips; DataError: a clip that is unreadable, too short or too small;
-    CheckpointError: another run in `output`; OutputError.
+    The same for the same seed. Raises InputError, DataError.
     """
-    if preset not in RECIPES:
-        raise InputError(f"unknown preset {preset!r}; there are: {', '.join(RECIPES)}")
-    recipe = RECIPES[preset]
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    recorded = recorded_clips(clips, recipe, seed)
-    torch.manual_seed(seed)
-    model = TimeReplayer(PRESETS[recipe.preset])
-    for number, stage in enumerate(recipe.stages):
-        samples = replace(
-            stage.samples, supervised=stage.name == "supervised", bins=model.config.bins, seed=seed + number
-        )
-        source = PairSource if stage.name == "flows" else TripletSource
-        trainer = Trainer(
-            model.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
-            partial(_OBJECTIVES[stage.name], weights=recipe.weights),
-            source(recorded, samples),
-            _train_config(stage, seed),
-            Path(output) / stage.name,
-            device=device,
-        )
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        is_finished = trainer.fit(stop_after_seconds=left).finished
-        if stage.name == "flows":
-            model.back.load_state_dict(model.ahead.state_dict())
-        if not is_finished:
-            break
-    folder = Path(output) / "model"
-    checkpoint.save(model.to("cpu", memory_format=torch.contiguous_format), folder, dtype=torch.bfloat16)  # type: ignore[call-overload]
-    return folder
-
-
-def recorded_clips(paths: Sequence[Path], recipe: Recipe, seed: int) -> list[Clip]:
-    """The part of each clip to train on, with the events of hidden sensors. The same for the same seed."""
     if not paths:
         raise InputError("no clips to train on; give videos or folders of pictures")
-    found = []
+    found, held_out = [], []
     for number, path in enumerate(paths):
-        whole = read_clip(clip_name(path), open_frames(path, width=WIDTH), max_frames=MOST_FRAMES)
+        whole = read_clip(clip_name(path), open_frames(path, width=WIDTH), max_frames=MAX_FRAMES)
         sensors = [hidden_sensor([seed, number, sensor]) for sensor in range(recipe.sensors)]
         part = cut(whole, 0, TRAINED_SHARE)
         found.append(record(part, sensors, seed=seed + recipe.sensors * number, sub_frames=recipe.sub_frames))
-    return found
+        rest = cut(whole, TRAINED_SHARE, 1)
+        if len(rest) > HELD_OUT_SKIPPED + 1:
+            rest = record(rest, sensors[:1], seed=seed, sub_frames=recipe.sub_frames)
+            held_out += spread(list(gaps(rest, HELD_OUT_SKIPPED)), HELD_OUT_GAPS)
+    return found, held_out
 
 
-def _train_config(stage: Stage, seed: int) -> TrainConfig:
+def _held_out_psnr(held_out: Sequence[Gap], model: nn.Module) -> dict[str, float]:
+    """Mean PSNR (dB) of the middle frames of the gaps."""
+    assert isinstance(model, TimeReplayer)
+    interpolator = FrameInterpolator(model)
+    values = []
+    for gap in held_out:
+        (made,) = interpolator.between(gap.first, gap.second, gap.events, [gap.times[gap.centre]])
+        values.append(psnr(made, gap.truth_THW3[gap.centre]))
+    return {"psnr": float(np.mean(values))}
+
+
+def _export(model: Any, folder: Path, *, is_flows: bool) -> None:
+    """The model folder. A run that ends in its first stage has trained the network for events ahead alone."""
+    if is_flows:
+        model.back.load_state_dict(model.ahead.state_dict())
+    checkpoint.save(model.to(memory_format=torch.contiguous_format), folder, dtype=torch.bfloat16)
+
+
+def _train_config(stage: Stage) -> TrainConfig:
     return TrainConfig(
         steps=stage.steps,
         learning_rate=stage.learning_rate,
@@ -148,7 +161,5 @@ def _train_config(stage: Stage, seed: int) -> TrainConfig:
         weight_decay=0.0,
         clip_norm=0.1,
         precision="bf16",
-        checkpoint_every_seconds=240,
         log_every=25,
-        seed=seed,
     )

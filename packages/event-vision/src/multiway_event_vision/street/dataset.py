@@ -1,7 +1,5 @@
 """Recordings of the people-and-vehicles set from videos and a teacher's boxes.
 
-    python -m multiway_event_vision.street.build VIDEOS BOXES -o OUT [--width 304 ...] [--seed 0]
-
 For every `BOXES/NAME.json` (COCO: images with their time `t` in microseconds, annotations with `bbox` in pixels of the
 video and `score`; categories person and vehicle) the video `VIDEOS/NAME.*` becomes `OUT/SPLIT/NAME-WIDTH.npz`, the
 events, and `OUT/SPLIT/NAME-WIDTH_bbox.npy`, the labels, as Prophesee's tools read them. Widths and split are those of
@@ -10,14 +8,15 @@ events, and `OUT/SPLIT/NAME-WIDTH_bbox.npy`, the labels, as Prophesee's tools re
 
 from __future__ import annotations
 
-import argparse
-import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from multiway_core.errors import DataError, MultiwayError
+from multiway_core.errors import DataError
+from numpy.typing import NDArray
 
+from multiway_event_vision.events import Events
 from multiway_event_vision.formats import open_events, write_events
 from multiway_event_vision.labels import read_coco_boxes, read_prophesee_boxes, write_prophesee_boxes
 from multiway_event_vision.labels.labelled import LabelledRecording
@@ -30,12 +29,11 @@ _LABELS = "_bbox.npy"
 
 def build(
     videos: Path, boxes: Path, output: Path, *, widths: tuple[int, ...] = (), seed: int = 0
-) -> list[Path]:
-    """Write the recordings of all box files and return the event files. Raises DataError, OutputError."""
+) -> Iterator[tuple[Path, LabelledRecording]]:
+    """Write the recordings of all box files; yield each event file and what it holds. Raises DataError, OutputError."""
     teachers = sorted(boxes.glob("*.json"))
     if not teachers:
         raise DataError(f"{boxes}: no .json with boxes in it")
-    written = []
     for teacher in teachers:
         found = sorted(file for file in videos.glob(f"{teacher.stem}.*") if file.suffix != ".json")
         if not found:
@@ -54,15 +52,7 @@ def build(
             target = output / split / f"{teacher.stem}-{width}.npz"
             write_events(target, events)
             write_prophesee_boxes(target.with_name(target.stem + _LABELS), labels)
-            written.append(target)
-            print(
-                f"{target}: {events.width} x {events.height}, {events.duration * 1e-6:.1f} s, {len(events)} events, "
-                + ", ".join(
-                    f"{int((labels.class_id == i).sum())} {name}" for i, name in enumerate(CLASS_NAMES)
-                ),
-                flush=True,
-            )
-    return written
+            yield target, LabelledRecording(events, labels, _label_times(events))
 
 
 def drawn_sensor(seed: int) -> SensorConfig:
@@ -84,29 +74,14 @@ def read_recordings(folder: Path | str) -> dict[str, LabelledRecording]:
     for file in sorted(folder.glob("*.npz")):
         events = open_events(file).read()
         boxes = read_prophesee_boxes(file.with_name(file.stem + _LABELS))
-        every = LabelConfig().every_us
-        found[file.stem] = LabelledRecording(events, boxes, np.arange(every, int(events.t[-1]) + 1, every))
+        found[file.stem] = LabelledRecording(events, boxes, _label_times(events))
     if not found:
-        raise DataError(f"{folder}: no recordings in it; make them with multiway_event_vision.street.build")
+        raise DataError(
+            f"{folder}: no recordings in it; make them with multiway-event-detection street-dataset"
+        )
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("videos", type=Path)
-    parser.add_argument("boxes", type=Path)
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--width", type=int, nargs="*", default=[], help="pixels, for all videos")
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    try:
-        build(given.videos, given.boxes, given.output, widths=tuple(given.width), seed=given.seed)
-    except MultiwayError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-
-
-if __name__ == "__main__":
-    main()
+def _label_times(events: Events) -> NDArray[np.int64]:
+    every = LabelConfig().every_us
+    return np.arange(every, int(events.t[-1]) + 1, every)
