@@ -14,6 +14,7 @@ from multiway_core.app import (
     ModelOptions,
     ReportOptions,
     StopRun,
+    TrainingOptions,
     command_line,
     load_pipeline,
     run,
@@ -22,6 +23,7 @@ from multiway_core.app import (
 )
 from multiway_core.errors import InputError, ModelNotFoundError
 from multiway_core.evaluation import Sample, evaluate
+from typer.main import get_command
 
 
 class Pipeline:
@@ -187,6 +189,125 @@ def test_a_pipeline_without_a_choice_refuses_one():
         load_pipeline(app, ModelOptions(dtype="bfloat16"))
     with pytest.raises(InputError):
         load_pipeline(app, ModelOptions(device="cuda:0"))
+
+
+@dataclass(frozen=True)
+class LineRecipe:
+    """Fits y = 2 x; the smallest recipe there is."""
+
+    steps: int = 4
+    batch_size: int = 8
+
+    def build(self, options):
+        import torch
+        from multiway_core.training import HeldOut, Loss, TrainConfig, TrainJob
+
+        def batches(step, shard, num_shards):
+            return torch.randn(self.batch_size, 1, generator=torch.Generator().manual_seed(step))
+
+        def objective(model, x_B1):
+            error = model(x_B1) - 2 * x_B1
+            return Loss(error.square().sum(), len(x_B1))
+
+        def export(model, folder):
+            (folder / "weights.txt").write_text(f"{model.weight.item():.6f}")
+
+        def score(model):
+            return {"loss": float((model.weight - 2).square())}
+
+        config = options.apply(TrainConfig(steps=self.steps, learning_rate=0.1))
+        facts = {"data": list(options.data), "batch_size": self.batch_size}
+        return TrainJob(
+            torch.nn.Linear(1, 1, bias=False),
+            objective,
+            batches,
+            config,
+            export,
+            HeldOut(score),
+            facts=facts,
+        )
+
+
+@dataclass(frozen=True)
+class Changes:
+    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1)] = None
+    depth: Annotated[int | None, typer.Option("--depth", min=1)] = None
+
+
+def train_cli(recipes):
+    app = App("tiny-task", "T", "D.", cli="x:cli", recipes=recipes)
+    cli = CommandLine(app)
+
+    @cli.command()
+    def train(
+        preset: Annotated[str, typer.Option("--preset")] = "line",
+        *,
+        changes: Changes,
+        options: TrainingOptions,
+    ) -> None:
+        options.train(app, preset, vars(changes))
+
+    @cli.command()
+    def nothing() -> None: ...
+
+    return cli
+
+
+def test_train_runs_a_preset_with_changes_and_resumes(capfd, tmp_path):
+    cli = train_cli({"line": LineRecipe()})
+    run_ = ("train", "--device", "cpu", "-o", str(tmp_path / "run"))
+    code, out, _ = call(cli, capfd, *run_, "--steps", "6", "--data", "a", "--data", "b", "--batch-size", "5")
+    assert code == 0
+    first, score, steps = out.splitlines()
+    assert first == str(tmp_path / "run" / "model")
+    assert score.startswith("held-out loss ")
+    assert steps == "6 steps"
+    assert (tmp_path / "run" / "model" / "weights.txt").is_file()
+    code, out, _ = call(cli, capfd, *run_, "--steps", "6", "--json")
+    report = json.loads(out)
+    assert report["finished"]
+    assert report["steps"] == 6
+    code, out, _ = call(
+        cli,
+        capfd,
+        "train",
+        "--device",
+        "cpu",
+        "-o",
+        str(tmp_path / "b"),
+        "--batch-size",
+        "5",
+        "--data",
+        "x",
+        "--json",
+    )
+    assert (json.loads(out)["data"], json.loads(out)["batch_size"], json.loads(out)["steps"]) == (["x"], 5, 4)
+    code, _, err = call(cli, capfd, *run_, "--no-resume")
+    assert code == 2
+    assert "not to be resumed" in err
+
+
+def test_train_refuses_what_the_recipe_does_not_know(capfd, tmp_path):
+    cli = train_cli({"line": LineRecipe()})
+    code, _, err = call(cli, capfd, "train", "--depth", "3", "-o", str(tmp_path / "r"))
+    assert (code, err) == (2, "multiway-tiny-task: --depth: the preset line has no such thing\n")
+    code, _, err = call(cli, capfd, "train", "--preset", "curve", "-o", str(tmp_path / "r"))
+    assert code == 2
+    assert "there are: line" in err
+    cli = train_cli("a_dependency_that_is_not_there:RECIPES")
+    code, _, err = call(cli, capfd, "train", "-o", str(tmp_path / "r"))
+    assert code == 2
+    assert "training needs a_dependency_that_is_not_there: pip install 'multiway-tiny-task[training]'" in err
+    assert not (tmp_path / "r").exists()
+    options = {name for option in get_command(cli).commands["train"].params for name in option.opts}
+    assert options > {
+        "--data",
+        "--parallel",
+        "--precision",
+        "--accumulation",
+        "--checkpoint-every",
+        "--init-from",
+    }
 
 
 def test_main_runs_the_declared_command_line(cli, capfd, monkeypatch):

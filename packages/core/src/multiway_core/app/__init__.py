@@ -38,6 +38,7 @@ from multiway_core.app.options import (
     SeedOption,
 )
 from multiway_core.app.registry import App, InstalledApp, installed_apps
+from multiway_core.app.training_options import TrainingOptions
 
 __all__ = [
     "App",
@@ -62,6 +63,7 @@ __all__ = [
     "RunFolderOption",
     "SeedOption",
     "StopRun",
+    "TrainingOptions",
     "counting",
     "find_inputs",
     "frame",

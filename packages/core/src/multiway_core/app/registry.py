@@ -37,7 +37,7 @@ class App:
             minute of one core.
         model: what ``--model`` is when it is not given.
         pipeline: class with ``from_pretrained(name, device=..., dtype=...)``, or a function called so.
-        recipes: the presets of ``train`` by name.
+        recipes: the presets of ``train`` by name, a mapping to recipes of :mod:`multiway_core.training`.
         evaluation: the module behind ``evaluate``.
         serve: the operations for ``multiway serve`` and MCP.
         picture: file of the app's package that shows a real result, such as ``"demo/card.png"``.
