@@ -9,8 +9,8 @@ was stopped goes on where it was. Then each model is measured on the same held-o
 kept in `--work`):
 
 * mAP and AP50, read every 50 ms from a scene's beginning to its end, without a reset;
-* operations an event as `ssla_det/cost.py` counts them: of committing it (mean, p50, p99, max), and of read-outs every
-  10 ms, shared out (a dense network's whole forward);
+* operations an event as `ssla_det/cost.py` counts them: of its state updates (mean, p50, p99, max), and of read-outs
+  every 10 ms, shared out (a dense network's whole forward);
 * CPU time an event in slices of 10 ms, and of a read-out (micro-batch engine; SSLA-S also in the event engine).
 
 `--bundled` measures the two bundled models beside them, which were trained for longer (their cards say how).
@@ -53,7 +53,7 @@ from multiway_event_vision.ssla_det.recipe import LONGEST_MEMORY, RECIPES, detec
 from multiway_event_vision.ssla_det.scoring import score_recordings
 from multiway_event_vision.ssla_det.shapes_set import shapes_set
 
-STREAMS, MOST_EVENTS = 2, 12_000
+STREAMS, MAX_EVENTS = 2, 12_000
 """In a training batch, and of each stream: half of the recipe's, so that there are four times the steps in a time."""
 CLASSES = len(CLASS_NAMES)
 SIZE_S = replace(PRESETS["ssla-s"], num_classes=CLASSES)
@@ -110,7 +110,7 @@ def train(name: str, steps: int, recordings: Sequence[LabelledRecording], work: 
     recipe = RECIPES["shapes"]
     recipe = replace(
         recipe,
-        streams=replace(recipe.streams, streams=STREAMS, max_events=MOST_EVENTS),
+        streams=replace(recipe.streams, streams=STREAMS, max_events=MAX_EVENTS),
         train=replace(
             recipe.train,
             steps=steps,
@@ -176,7 +176,7 @@ def measure(
 
         reads, push, read = _run(made, few)
         work_done = Work(
-            sum(engine.work.committed for engine in engines),
+            sum(engine.work.updated for engine in engines),
             sum(engine.work.peeked for engine in engines),
             sum(engine.work.predicted for engine in engines),
         )

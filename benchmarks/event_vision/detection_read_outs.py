@@ -153,7 +153,7 @@ def page(report: dict[str, Any]) -> str:
         "# SSLA-Det in a stream\n",
         f"{machine['cpu']}, one thread, load average {machine['load_average']:.1f}, {report['when']};"
         f" {report['model']}, {report['scenes']} held-out scenes. `benchmarks/event_vision/detection_read_outs.py`.\n",
-        "| policy | mAP | AP50 | mAP, last 200 ms | AP50, last 200 ms | MFLOP an event, commit |",
+        "| policy | mAP | AP50 | mAP, last 200 ms | AP50, last 200 ms | MFLOP an event, state updates |",
         "|---|---|---|---|---|---|",
         *(
             f"| {row['policy']} | {row['ap']:.3f} | {row['ap50']:.3f} | {row['late_ap']:.3f} |"

@@ -185,7 +185,7 @@ def page(report: dict[str, Any]) -> str:
         ]
         lines.append(f"| {title} | {' | '.join(cells)} |")
     for title, key in (
-        ("MFLOP an event, commit, mean", "mean"),
+        ("MFLOP an event, state updates, mean", "mean"),
         ("p50", "p50"),
         ("p99", "p99"),
         ("max", "max"),

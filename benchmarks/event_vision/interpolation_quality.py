@@ -40,6 +40,7 @@ from multiway_event_vision.events import concatenate
 from multiway_event_vision.formats import open_events
 from multiway_event_vision.metrics.frame_quality import psnr, ssim, ssim_luma
 from multiway_event_vision.simulator import Sensor
+from multiway_event_vision.time_replayer.baselines import BASELINES, EventIntegration, Interpolation, Repeat
 from multiway_event_vision.time_replayer.clips import (
     Clip,
     clip_name,
@@ -50,7 +51,6 @@ from multiway_event_vision.time_replayer.clips import (
 )
 from multiway_event_vision.time_replayer.frames import open_frames
 from multiway_event_vision.time_replayer.interpolator import BUNDLED, FrameInterpolator
-from multiway_event_vision.time_replayer.methods import BASELINES, Between, EventIntegration, Repeat
 from multiway_event_vision.time_replayer.protocol import Gap, extrapolate, fill, gaps, spread
 from multiway_event_vision.time_replayer.recipe import MAX_FRAMES, TRAINED_SHARE, WIDTH
 
@@ -65,7 +65,7 @@ def note(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-def rows_of(scene: str, gap: Gap, methods: dict[str, Between], **facts: object) -> Iterator[Row]:
+def rows_of(scene: str, gap: Gap, methods: dict[str, Interpolation], **facts: object) -> Iterator[Row]:
     """A row for every method and frame."""
     for name, frames in fill(gap, methods).items():
         for index, (frame, truth) in enumerate(zip(frames, gap.truth_THW3, strict=True)):
@@ -91,7 +91,9 @@ def test_clips(options: argparse.Namespace) -> Iterator[Clip]:
         yield record(part, [hidden_sensor([options.seed, number])], seed=options.seed + number)
 
 
-def measure_clips(options: argparse.Namespace, methods: dict[str, Between]) -> tuple[list[Row], list[Row]]:
+def measure_clips(
+    options: argparse.Namespace, methods: dict[str, Interpolation]
+) -> tuple[list[Row], list[Row]]:
     between: list[Row] = []
     beyond: list[Row] = []
     for clip in test_clips(options):
@@ -105,14 +107,14 @@ def measure_clips(options: argparse.Namespace, methods: dict[str, Between]) -> t
     return between, beyond
 
 
-def measure_beyond(scene: str, found: list[Gap], most: int, methods: dict[str, Between]) -> list[Row]:
+def measure_beyond(scene: str, found: list[Gap], most: int, methods: dict[str, Interpolation]) -> list[Row]:
     """Integration has the thresholds that fitted the gap before."""
     rows = []
     integration = EventIntegration()
     learned = {name: m for name, m in methods.items() if isinstance(m, FrameInterpolator)}
     chosen = spread(found[1:], most)
     for before, gap in pairwise(found):
-        list(integration.between(before.first, before.second, before.events, ()))
+        list(integration.interpolate(before.first, before.second, before.events, ()))
         if not any(gap is other for other in chosen):
             continue
         made = extrapolate(gap, {"hold": Repeat(), "integration": integration, **learned})
@@ -124,7 +126,7 @@ def measure_beyond(scene: str, found: list[Gap], most: int, methods: dict[str, B
     return rows
 
 
-def measure_slider(folder: Path, methods: dict[str, Between]) -> list[Row]:
+def measure_slider(folder: Path, methods: dict[str, Interpolation]) -> list[Row]:
     clip = read_clip("slider_depth", open_frames(folder / "images"), max_frames=5)
     height, width = clip.frames_THW3.shape[1:3]
     events = open_events(folder / "events.txt", size=(width, height)).read()
@@ -195,7 +197,7 @@ class Sprites:
         return Clip(f"sprites {seed}", frames, times, (concatenate(parts),))
 
 
-def measure_sprites(methods: dict[str, Between], seeds: int) -> list[Row]:
+def measure_sprites(methods: dict[str, Interpolation], seeds: int) -> list[Row]:
     rows = []
     for share in SHARES:
         for seed in range(seeds):
@@ -298,7 +300,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    methods: dict[str, Between] = {name: build() for name, build in BASELINES.items()}
+    methods: dict[str, Interpolation] = {name: build() for name, build in BASELINES.items()}
     methods["timereplayer"] = FrameInterpolator.from_pretrained(options.model)
     if options.supervised:
         methods["supervised"] = FrameInterpolator.from_pretrained(options.supervised)

@@ -54,7 +54,7 @@ HAND_LABELS = Path(__file__).with_name("street_labels.json")
 NO_LABELS = "evt2.raw"  # sparks: whatever is found there is wrong
 SCALES = (1, 2, 4)
 COMPONENT_US = 50_000
-LEAST_PIXELS = 20
+MIN_PIXELS = 20
 AT_ONCE = 2
 WINDOWS = "SSLA-S, windows"
 
@@ -110,7 +110,7 @@ def components(events: Events, times: Sequence[int]) -> Iterator[Boxes]:
         seen_HW = ((count_HW > 0) & (near_HW >= 3)).astype(np.uint8)
         joined_HW = cv2.morphologyEx(seen_HW, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
         _, _, found, _ = cv2.connectedComponentsWithStats(joined_HW)
-        found = found[1:][found[1:, cv2.CC_STAT_AREA] >= LEAST_PIXELS]
+        found = found[1:][found[1:, cv2.CC_STAT_AREA] >= MIN_PIXELS]
         x, y, width, height, area = found.T.astype(np.float64)
         boxes = np.stack([x, y, x + width, y + height], 1)
         label = np.where(height > width, 0, 1)

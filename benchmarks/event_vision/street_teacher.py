@@ -23,7 +23,7 @@ from multiway_event_vision.labels import Boxes, write_coco_boxes
 from multiway_event_vision.street.recording import CLASS_NAMES
 
 CLASS_OF_COCO = {0: 0, 2: 1, 3: 1, 5: 1, 7: 1}
-LEAST_SCORE = 0.12
+MIN_SCORE = 0.12
 OVERLAP, COVERED = 0.5, 0.85  # of a better box of the class: the worse one goes
 STRIDES = (8, 16, 32)
 
@@ -57,7 +57,7 @@ class Yolox:
         ]
         score_AC = found[:, 4:5] * found[:, 5:]
         label = score_AC.argmax(1)
-        keep = (score_AC.max(1) >= LEAST_SCORE) & np.isin(label, list(CLASS_OF_COCO))
+        keep = (score_AC.max(1) >= MIN_SCORE) & np.isin(label, list(CLASS_OF_COCO))
         found, cell, label, score = found[keep], self._cell_A3[keep], label[keep], score_AC.max(1)[keep]
         middle, half = (found[:, :2] + cell[:, :2]) * cell[:, 2:], np.exp(found[:, 2:4]) * cell[:, 2:] / 2
         corners = np.concatenate([middle - half, middle + half], 1) / scale

@@ -5,7 +5,7 @@
 
 Forward, head loss and backward of size S on the same windows of 100 ms (304 x 240 pixels, no two events at one time)
 from the same weights, sides in turn, median of the rounds after one that does not count; CPU seconds of one thread.
-Ours runs as it is trained (commit and peek) and as the released code thins (end-anchored).
+Ours runs as it is trained (state updates and peek) and as the released code thins (end-anchored).
 
 `--ssla` is a checkout of github.com/haohq19/ssla with its Python dependency PyYAML. It needs a GPU for its scan, and
 torch-scatter for pooling: both are replaced here, the scan by ours, which is compiled, and pooling by PyTorch's
@@ -160,7 +160,7 @@ def main() -> None:
     as_released.train()
     as_trained = build(replace(as_released.config, readout="commit-peek", merge_ties=False)).train()
     as_trained.load_state_dict(as_released.state_dict())
-    for name, model in (("thinned as released", as_released), ("commit and peek", as_trained)):
+    for name, model in (("thinned as released", as_released), ("state updates and peek", as_trained)):
         steps[f"ours, {name}, matrix by matrix"] = our_step(model, windows, fold=False)
         steps[f"ours, {name}, folded"] = our_step(model, windows, fold=True)
 

@@ -44,7 +44,7 @@ def test_help_loads_no_framework():
 def test_the_names_are_the_packages():
     from multiway_event_vision import pipeline
     from multiway_event_vision.formats.time_unit import MICROSECONDS_IN
-    from multiway_event_vision.formats.writing import WRITERS
+    from multiway_event_vision.formats.writer import WRITERS
     from multiway_event_vision.metrics.detection import PRESETS
     from multiway_event_vision.pipeline import ENGINES
     from multiway_event_vision.rendering import VIEWS

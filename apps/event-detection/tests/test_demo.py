@@ -15,7 +15,7 @@ from gradio_client import Client, handle_file
 from multiway_core.app import ModelOptions, launch
 from multiway_core.errors import DataError, InputError
 from multiway_event_detection.demo import DemoDetector, build_demo, session
-from multiway_event_detection.demo.beside import Beside
+from multiway_event_detection.demo.dense_baseline import DenseBaseline
 from multiway_event_vision.baselines.dense_cnn import DenseCnn, DenseCnnConfig
 from multiway_event_vision.events import Events
 from multiway_event_vision.formats import open_events, write_events
@@ -46,10 +46,10 @@ def detect(client: Client, path: Path, model: Path, period: int = 50_000):
 def test_a_program_gets_the_pipelines_json(client, recording, model):
     found = detect(client, recording, model)
     pipeline = DetectionPipeline.from_pretrained(str(model))
-    expected = pipeline(open_events(recording), DetectionOptions(read_every=50_000)).to_json()
-    assert found["schema"] == "multiway.event-detection/1"
+    expected = pipeline(open_events(recording), DetectionOptions(period=50_000)).to_json()
+    assert found["schema"] == "multiway.event-detection/2"
     assert found["source"] == "recording.raw"
-    assert found["reads"] == expected["reads"]
+    assert found["predictions"] == expected["predictions"]
 
 
 def test_five_visitors_at_once_each_get_their_own(url, model, tmp_path):
@@ -116,9 +116,9 @@ def test_the_values_grow_to_all_events_and_all_read_outs(detector, recording, mo
     np.testing.assert_array_equal(found["x_p"] & 0x7FFF, events.x)
     np.testing.assert_array_equal(found["x_p"] >> 15, events.p)
     np.testing.assert_array_equal(found["y"], events.y)
-    reads = [read for part in last["parts"] for read in part["reads"]]
+    reads = [read for part in last["parts"] for read in part["predictions"]]
     pipeline = DetectionPipeline.from_pretrained(str(model))
-    options = DetectionOptions(read_every=20_000, score=session.LEAST_SCORE)
+    options = DetectionOptions(period=20_000, score=session.MIN_SCORE)
     expected = list(pipeline.detect(open_events(recording), options))
     assert [t + last["start"] for t, _ in reads] == [read.t for read in expected]
     assert [len(boxes) for _, boxes in reads] == [len(read) for read in expected]
@@ -126,12 +126,12 @@ def test_the_values_grow_to_all_events_and_all_read_outs(detector, recording, mo
 
 
 def test_a_long_recording_is_shown_from_its_beginning(detector, recording, model, monkeypatch):
-    monkeypatch.setattr(session, "MOST_EVENTS", 700)
+    monkeypatch.setattr(session, "MAX_EVENTS", 700)
     last = list(detector.detect(recording, str(model), 20_000))[-1]
     assert len(unpacked(last)) == 700
     assert "the first 700 events" in last["summary"]
-    monkeypatch.setattr(session, "MOST_EVENTS", 10**6)
-    monkeypatch.setattr(session, "MOST_MICROSECONDS", 50_000)
+    monkeypatch.setattr(session, "MAX_EVENTS", 10**6)
+    monkeypatch.setattr(session, "MAX_MICROSECONDS", 50_000)
     assert unpacked(list(detector.detect(recording, str(model), 20_000))[-1])["t"].max() <= 51_000
 
 
@@ -155,7 +155,7 @@ def test_the_dense_network_beside_is_read_at_the_same_times(detector, recording,
     monkeypatch.setattr(detector, "_dense", lambda pipeline: dense)
     last = list(detector.detect(recording, str(model), 50_000))[-1]
     parts = last["parts"]
-    assert [t for p in parts for t, _ in p["reads"]] == [t for p in parts for t, _ in p["beside"]]
+    assert [t for p in parts for t, _ in p["predictions"]] == [t for p in parts for t, _ in p["beside"]]
     assert last["titles"][1].startswith("Dense CNN, ")
     assert "MFLOP a read-out: " in last["titles"][1]
-    assert Beside(dense, 40, 30, 0.5).title.endswith("a read-out")
+    assert DenseBaseline(dense, 40, 30, 0.5).title.endswith("a read-out")

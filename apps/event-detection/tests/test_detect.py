@@ -24,7 +24,7 @@ def pipeline(model):
 
 @pytest.fixture
 def expected(pipeline, recording):
-    options = DetectionOptions(read_every=50_000, score=float(THRESHOLD))
+    options = DetectionOptions(period=50_000, score=float(THRESHOLD))
     return pipeline(open_events(recording), options, source=str(recording))
 
 
@@ -33,7 +33,7 @@ def detect(call, recording, model):
     """`detect` on the recording, read every 50 ms."""
 
     def run_command(*options):
-        base = ("detect", recording, "--model", model, "--read-every", "50ms", "--score", THRESHOLD)
+        base = ("detect", recording, "--model", model, "--period", "50ms", "--score", THRESHOLD)
         return call(*base, *options)
 
     return run_command
@@ -57,8 +57,8 @@ def test_json_lines_are_the_same(detect, expected):
     code, out, _ = detect("--jsonl")
     assert code == 0
     head, *reads, counters = map(json.loads, out.splitlines())
-    assert head["schema"] == "multiway.event-detection/1"
-    assert without_times(head | {"reads": reads} | counters) == without_times(expected.to_json())
+    assert head["schema"] == "multiway.event-detection/2"
+    assert without_times(head | {"predictions": reads} | counters) == without_times(expected.to_json())
 
 
 @pytest.mark.parametrize("engine", ["micro-batch", "window"])
@@ -66,7 +66,7 @@ def test_engines_agree(detect, engine):
     runs = [detect("--json", "--engine", name, "--policy", "sliding") for name in ("event", engine)]
     found = [json.loads(out) for _, out, _ in runs]
     assert found[1]["policy"] == "sliding"
-    for one, other in zip(*(document["reads"] for document in found), strict=True):
+    for one, other in zip(*(document["predictions"] for document in found), strict=True):
         assert [box["label"] for box in one["boxes"]] == [box["label"] for box in other["boxes"]]
         sides = [np.array([box["xyxy"] for box in read["boxes"]]) for read in (one, other)]
         np.testing.assert_allclose(*sides, atol=0.011)
@@ -98,7 +98,7 @@ def test_the_table_says_what_was_found(detect, expected):
 
 
 def test_a_long_table_is_thinned(detect):
-    lines = detect("--read-every", "1ms")[1].splitlines()
+    lines = detect("--period", "1ms")[1].splitlines()
     assert "(one read-out in 16 of 200; --json has all)" in lines
     assert len(lines) < 25
 
@@ -118,7 +118,7 @@ def test_a_video(detect, tmp_path):
 
 def test_a_part_of_the_recording(detect):
     document = json.loads(detect("--json", "--start", "60ms", "--end", "0.1s")[1])
-    assert [read["t_us"] for read in document["reads"]] == [100_000, 150_000]
+    assert [read["t_us"] for read in document["predictions"]] == [100_000, 150_000]
     assert 0 < document["counters"]["events"] < 600
 
 
@@ -130,7 +130,7 @@ def test_events_of_a_video_are_simulated(detect, call, model, tmp_path):
     from multiway_event_vision.rendering import write_mp4
 
     write_mp4(video, frames, frames_per_second=30)
-    base = ("detect", video, "--model", model, "--read-every", "100ms", "--score", "0.4", "--upsample", "2")
+    base = ("detect", video, "--model", model, "--period", "100ms", "--score", "0.4", "--upsample", "2")
     code, out, err = call(*base, "--json")
     assert code == 0
     assert "events simulated, 64 x 48 pixels, 2 frames along optical flow for each of its own" in err
@@ -155,7 +155,7 @@ def test_no_events_and_no_boxes(call, model, tmp_path, recording):
     write_events(empty, Events.empty(40, 30))
     code, out, _ = call("detect", empty, "--model", model, "--json")
     assert code == 0
-    assert json.loads(out)["reads"] == []
+    assert json.loads(out)["predictions"] == []
     assert call("detect", empty, "--model", model)[1] == ""
     assert "no pictures" in call("detect", empty, "--model", model, "--mp4", tmp_path / "a.mp4")[2]
     code, out, _ = call("detect", recording, "--model", model, "--score", "1")
@@ -177,7 +177,7 @@ def test_memory_does_not_grow_with_the_recording(model, call, tmp_path):
     t = np.arange(0, 3 * 3600 * 1_000_000, 1_000_000, dtype=np.int64)
     events = Events.from_arrays(t, t // 1_000_000 % 40, t // 40_000_000 % 30, t // 1_000_000 % 2, 40, 30)
     write_events(tmp_path / "long.npz", events)
-    base = ("detect", tmp_path / "long.npz", "--model", model, "--read-every", "10s", "--score", "0.4")
+    base = ("detect", tmp_path / "long.npz", "--model", model, "--period", "10s", "--score", "0.4")
     assert call(*base, "--npy", tmp_path / "long_bbox.npy")[0] == 0
     assert read_prophesee_boxes(tmp_path / "long_bbox.npy").t[-1] == 3 * 3600 * 1_000_000
     assert threading.active_count() < 10
@@ -206,8 +206,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(recording, model, tmp_path, fa
         ((saved("d.npz", [1, 2], p=np.array([1, 3])),), "polarity"),
         ((seconds,), "look like seconds"),
         ((saved("e.npz", [0, 10**15]),), "are the times microseconds?"),
-        ((recording, "--read-every", "0"), "--read-every 0: expected 1us or more"),
-        ((recording, "--read-every", "soon"), "expected a time such as 10ms"),
+        ((recording, "--period", "0"), "--period 0: expected 1us or more"),
+        ((recording, "--period", "soon"), "expected a time such as 10ms"),
         ((recording, "--score", "1.5"), "--score 1.5: expected 0 to 1"),
         ((recording, "--engine", "magic"), "'magic'"),
         ((recording, "--engine", "window"), "needs the policy window or sliding"),

@@ -24,7 +24,7 @@ NAMES = ["disc", "square", "triangle", "cross"]
 def labels(call, recording, model, tmp_path):
     """The model's own best boxes, as labels: it must get full marks for them."""
     path = tmp_path / "own_bbox.npy"
-    detect = ("detect", recording, "--model", model, "--read-every", "50ms", "--score", "0.55")
+    detect = ("detect", recording, "--model", model, "--period", "50ms", "--score", "0.55")
     assert call(*detect, "--npy", path)[0] == 0
     assert len(read_prophesee_boxes(path)) > 5
     return path
@@ -35,7 +35,7 @@ def evaluate(call, model):
     """`evaluate ... --json`, as a report."""
 
     def run_command(*arguments) -> Report:
-        code, out, err = call("evaluate", *arguments, "--model", model, "--read-every", "50ms", "--json")
+        code, out, err = call("evaluate", *arguments, "--model", model, "--period", "50ms", "--json")
         assert code == 0, err
         return Report.from_json(json.loads(out))
 
@@ -124,7 +124,7 @@ def test_between_read_outs_a_user_has_the_last_one():
 
 
 def test_shapes_need_no_data(model):
-    options = DetectionOptions(read_every=50_000, score=0.001)
+    options = DetectionOptions(period=50_000, score=0.001)
     seen = []
     report = evaluate_shapes(
         ModelOptions(str(model)), options, recordings=1, periods=(50_000, 100_000), on_recording=seen.append

@@ -162,5 +162,5 @@ def test_real_recordings(samples, call):
     code, out, _ = call("info", *(samples / name for name in names), "--json")
     assert code == 0
     found = json.loads(out)["recordings"]
-    assert [item["format"] for item in found] == ["evt2", "aedat4", "dat", "saccades", "es"]
+    assert [item["format"] for item in found] == ["evt2", "aedat4", "dat", "nmnist", "es"]
     assert [item["events"] for item in found] == [521_252, 111_954, 2009, 4325, 473_225]

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from multiway_core.app import ModelOptions
 from multiway_core.errors import DataError, InputError
-from multiway_frame_interpolation.demo.session import METHODS, OURS, TRUTH, DemoSession, Wish, flow_picture
+from multiway_frame_interpolation.demo.session import (
+    METHODS,
+    OURS,
+    TRUTH,
+    DemoSession,
+    GapRequest,
+    flow_picture,
+)
 
 
 @pytest.fixture
@@ -16,7 +23,7 @@ def session(model):
 
 def test_a_frame_left_out_is_made_by_all(session, video, images):
     assert session.gaps(str(video), 3) == 2
-    shown = session.show(Wish(str(video), skipped=3, number=1, position=0.5))
+    shown = session.show(GapRequest(str(video), skipped=3, number=1, position=0.5))
     assert set(shown.frames) == {OURS, TRUTH, *METHODS}
     assert set(shown.psnr) == {OURS, *METHODS}
     assert np.abs(shown.frames[TRUTH].astype(int) - images[6]).mean() < 6  # the video's compression
@@ -27,7 +34,7 @@ def test_a_frame_left_out_is_made_by_all(session, video, images):
 
 
 def test_true_events_need_no_frames_left_out(session, video, events):
-    shown = session.show(Wish(str(video), str(events), skipped=0, number=2, position=0.25))
+    shown = session.show(GapRequest(str(video), str(events), skipped=0, number=2, position=0.25))
     assert TRUTH not in shown.frames
     assert not shown.psnr
     assert shown.summary.startswith("10.0 of 40.0 ms")
@@ -35,7 +42,7 @@ def test_true_events_need_no_frames_left_out(session, video, events):
 
 def test_drawn_shapes_and_their_slow_motion(session):
     assert session.gaps(None, 7) == 3
-    path = session.slow_motion(Wish(skipped=7, number=2), factor=2)
+    path = session.slow_motion(GapRequest(skipped=7, number=2), factor=2)
     assert path.stat().st_size > 500
 
 
@@ -43,9 +50,9 @@ def test_what_cannot_be_shown(session, video, tmp_path):
     with pytest.raises(InputError, match="cannot leave out 30"):
         session.gaps(str(video), 30)
     with pytest.raises(InputError, match="no events of its own"):
-        session.show(Wish(str(video), skipped=0))
+        session.show(GapRequest(str(video), skipped=0))
     with pytest.raises(InputError, match="gap 5 of 2"):
-        session.show(Wish(str(video), skipped=3, number=4))
+        session.show(GapRequest(str(video), skipped=3, number=4))
     with pytest.raises(DataError, match="no such file"):
         session.gaps(str(tmp_path / "none.mp4"), 3)
 

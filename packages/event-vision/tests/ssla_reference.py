@@ -74,7 +74,7 @@ def features(events):
 
 
 def stream_grid(levels, stream, height, width, window=4):
-    """{(cell y, cell x): feature} at the stream's end, by commit and peek."""
+    """{(cell y, cell x): feature} at the stream's end, by state updates and peek."""
     frames = [(math.ceil(height / 2**n), math.ceil(width / 2**n)) for n in range(len(levels))]
     states = [[{} for _ in level] for level in levels]
     counts = [defaultdict(int) for _ in levels]

@@ -268,5 +268,5 @@ def test_real_text_and_saccades():
     digit = open_events(SAMPLES / "sample_nmnist.bin", size=(34, 34))
     events = digit.read()
     events.check()
-    assert (digit.format, len(events)) == ("saccades", 4325)
+    assert (digit.format, len(events)) == ("nmnist", 4325)
     assert 300_000 < events.duration < 316_000  # three moves of a hundred milliseconds

@@ -64,7 +64,7 @@ def same(one, other) -> None:
 
 
 def test_read_outs_are_what_the_engine_sees(pipeline, events):
-    reads = list(pipeline.detect(Chunked(events), DetectionOptions(read_every=20_000, score=0.4)))
+    reads = list(pipeline.detect(Chunked(events), DetectionOptions(period=20_000, score=0.4)))
     assert [read.t for read in reads] == [1_240_000, 1_260_000, 1_280_000, 1_300_000]
     engine = EventEngine(pipeline.model, 26, 37)
     start = 0
@@ -86,7 +86,7 @@ def test_read_outs_are_what_the_engine_sees(pipeline, events):
     [("micro-batch", "continuous"), ("micro-batch", "sliding"), ("window", "window"), ("window", "sliding")],
 )
 def test_engines_and_chunks_agree(pipeline, events, engine, policy):
-    options = DetectionOptions(read_every=15_000, score=0.4, policy=policy, horizon=40_000)
+    options = DetectionOptions(period=15_000, score=0.4, policy=policy, horizon=40_000)
     expected = list(pipeline.detect(Chunked(events), options))
     same(list(pipeline.detect(Chunked(events, 7), replace(options, engine=engine))), expected)
 
@@ -98,7 +98,7 @@ def test_engines_and_chunks_agree(pipeline, events, engine, policy):
 def test_policies_remember_what_they_say(pipeline, policy, remembered):
     """Read every 10 ms, windows of 20 ms: a read-out at a window's end still sees all of it."""
     events = made_events(1500, width=37, height=26, span=40_000, start=200_000, seed=4)
-    options = DetectionOptions(read_every=10_000, score=0.4, policy=policy, horizon=20_000)
+    options = DetectionOptions(period=10_000, score=0.4, policy=policy, horizon=20_000)
     run = pipeline.detect(events, options)
     reads = list(run)
     for read, milliseconds in zip(reads, remembered, strict=True):
@@ -108,7 +108,7 @@ def test_policies_remember_what_they_say(pipeline, policy, remembered):
         found = detect(engine, DetectionConfig(0.4))
         np.testing.assert_allclose(read.score_M, read_out(read.t, alone, found).score_M, atol=1e-5)
     engines = 2 if policy == "sliding" else 1
-    assert run.policy.work.committed.sum() == engines * len(events)
+    assert run.policy.work.updated.sum() == engines * len(events)
     assert run.counters().cost.events == len(events)
     if policy == "sliding":
         assert run.counters().cost.mean > 1.5 * cost_of(CONFIG, run.policy.work).mean
@@ -120,7 +120,7 @@ def test_silence_is_forgotten_by_windows(pipeline):
     both = Events(
         *(np.concatenate([getattr(early, c), getattr(late, c)]) for c in "txyp"), width=37, height=26
     )
-    options = DetectionOptions(read_every=10_000, score=0.4, policy="window", horizon=20_000)
+    options = DetectionOptions(period=10_000, score=0.4, policy="window", horizon=20_000)
     counts = [len(read) for read in pipeline.detect(both, options)]
     assert counts[0] == counts[1] > 1
     assert counts[2:9] == [0] * 7
@@ -128,8 +128,8 @@ def test_silence_is_forgotten_by_windows(pipeline):
 
 
 def test_what_is_read_does_not_depend_on_how_often(pipeline, events):
-    rare = list(pipeline.detect(Chunked(events), DetectionOptions(read_every=20_000, score=0.4)))
-    often = list(pipeline.detect(Chunked(events), DetectionOptions(read_every=4_000, score=0.4)))
+    rare = list(pipeline.detect(Chunked(events), DetectionOptions(period=20_000, score=0.4)))
+    often = list(pipeline.detect(Chunked(events), DetectionOptions(period=4_000, score=0.4)))
     times = {1_240_000, 1_260_000, 1_280_000}
     same([read for read in rare if read.t in times], [read for read in often if read.t in times])
 
@@ -140,7 +140,7 @@ def test_silence_is_read_too_and_ages(pipeline):
     both = Events(
         *(np.concatenate([getattr(events, c), getattr(late, c)]) for c in "txyp"), width=37, height=26
     )
-    reads = list(pipeline.detect(Chunked(both), DetectionOptions(read_every=10_000, score=0.4)))
+    reads = list(pipeline.detect(Chunked(both), DetectionOptions(period=10_000, score=0.4)))
     assert [read.t for read in reads] == [10_000 * n for n in range(1, 11)]
     np.testing.assert_array_equal(reads[3].boxes_M4, reads[0].boxes_M4)
     np.testing.assert_array_equal(reads[3].age_M, reads[0].age_M + 30_000)
@@ -148,7 +148,7 @@ def test_silence_is_read_too_and_ages(pipeline):
 
 
 def test_counters(pipeline, events):
-    run = pipeline.detect(Chunked(events), DetectionOptions(read_every=10_000, score=0.4))
+    run = pipeline.detect(Chunked(events), DetectionOptions(period=10_000, score=0.4))
     assert run.counters().to_json()["us_per_event"] is None
     seen, ages = 0, []
     for number, read in enumerate(run, 1):
@@ -168,13 +168,13 @@ def test_counters(pipeline, events):
 
 
 def test_json_of_the_whole_result(pipeline, events):
-    result = pipeline(Chunked(events), DetectionOptions(read_every=30_000, score=0.4), source="a.raw")
+    result = pipeline(Chunked(events), DetectionOptions(period=30_000, score=0.4), source="a.raw")
     json = result.to_json()
     assert json["schema"] == SCHEMA
     assert (json["source"], json["model"], json["width"], json["height"]) == ("a.raw", "eager", 37, 26)
-    assert (json["read_every_us"], json["engine"], json["policy"]) == (30_000, "event", "continuous")
-    assert [read["t_us"] for read in json["reads"]] == [read.t for read in result.reads]
-    box = json["reads"][0]["boxes"][0]
+    assert (json["period_us"], json["engine"], json["policy"]) == (30_000, "event", "continuous")
+    assert [read["t_us"] for read in json["predictions"]] == [read.t for read in result.reads]
+    box = json["predictions"][0]["boxes"][0]
     assert set(box) == {"xyxy", "label", "class_id", "score", "age_us"}
     assert box["label"] == ("car", "pedestrian")[box["class_id"]]
     boxes = result.reads[0].to_boxes()
@@ -199,7 +199,7 @@ def test_times_that_cannot_be_right(pipeline):
     ("options", "message"),
     [
         ({"engine": "magic"}, "the engine 'magic'; expected one of event, micro-batch, window"),
-        ({"read_every": 0}, "every 0 us"),
+        ({"period": 0}, "every 0 us"),
         ({"policy": "never"}, "the policy 'never'; expected one of continuous, window, sliding"),
         ({"engine": "window"}, "needs the policy window or sliding"),
         ({"score": 1.5}, "a score of 1.5"),
@@ -214,7 +214,7 @@ def test_options_that_cannot_be(options, message):
 
 def test_a_model_folder_and_a_released_checkpoint(pipeline, events, tmp_path):
     checkpoint.save(pipeline.model, tmp_path / "folder")
-    options = DetectionOptions(read_every=30_000, score=0.4)
+    options = DetectionOptions(period=30_000, score=0.4)
     expected = list(pipeline.detect(Chunked(events), options))
     loaded = DetectionPipeline.from_pretrained(str(tmp_path / "folder"))
     assert (loaded.names, loaded.note) == (("car", "pedestrian"), None)

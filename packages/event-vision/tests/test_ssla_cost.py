@@ -48,7 +48,7 @@ def test_percentiles_come_from_the_levels_reached() -> None:
     levels = level_flops(config)
     work = Work(np.array([970, 25, 5]), np.array([0, 3, 2]), predicted=10)
     cost = cost_of(config, work)
-    each = np.repeat(levels.cumsum(), work.committed)
+    each = np.repeat(levels.cumsum(), work.updated)
     assert cost.events == 1000
     assert cost.mean == pytest.approx(each.mean())
     assert (cost.p50, cost.p99) == tuple(np.percentile(each, (50, 99), method="inverted_cdf"))

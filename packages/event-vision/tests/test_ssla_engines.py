@@ -85,8 +85,8 @@ def test_engines_agree_at_every_read_out(
             for mine, right in zip(other.counts, window.state.counts, strict=True):
                 assert torch.equal(mine, right)
             assert torch.equal(other.depth_G, window.state.depth_G)
-    assert micro.work.committed.sum() == event.work.committed.sum() == len(t)
-    assert (micro.work.committed == event.work.committed).all()
+    assert micro.work.updated.sum() == event.work.updated.sum() == len(t)
+    assert (micro.work.updated == event.work.updated).all()
     assert (micro.work.peeked == event.work.peeked).all()
 
 

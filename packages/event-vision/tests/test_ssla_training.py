@@ -1,4 +1,4 @@
-"""Labelled recordings, training streams, the recipe: what a detector is trained on, and that it learns."""
+"""DatasetItem recordings, training streams, the recipe: what a detector is trained on, and that it learns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from multiway_event_vision.ssla_det.batches import (
 )
 from multiway_event_vision.ssla_det.config import PRESETS
 from multiway_event_vision.ssla_det.distillation import Distillation
-from multiway_event_vision.ssla_det.event_classes import EventClasses, watchers
+from multiway_event_vision.ssla_det.event_classes import EventClasses, feature_hooks
 from multiway_event_vision.ssla_det.inputs import batch_windows, window_of
 from multiway_event_vision.ssla_det.layer import NORM_BIAS, SslaLayer
 from multiway_event_vision.ssla_det.model import build
@@ -157,11 +157,11 @@ def test_events_are_labelled_by_the_smallest_box_around_them() -> None:
 def test_maps_of_event_classes_learn_from_known_events() -> None:
     torch.manual_seed(0)
     classes = EventClasses((4, 8), num_classes=2)
-    watch, shown = watchers(1)
+    hook, shown = feature_hooks(1)
     x_MD, label = torch.randn(30, 8), torch.tensor([0, 1, NOTHING, UNKNOWN] * 10)
-    watch[0](0, torch.randn(40, 4), torch.arange(40))
+    hook[0](0, torch.randn(40, 4), torch.arange(40))
     index_M = torch.arange(40)[torch.arange(40) % 4 != 3]  # all but the unknown ones
-    watch[0](1, x_MD, index_M)
+    hook[0](1, x_MD, index_M)
     wanted_M = torch.tensor([0, 1, 2] * 10)
     expected = torch.nn.functional.cross_entropy(classes.maps[0](x_MD), wanted_M)
     torch.testing.assert_close(classes.loss(shown, [label]), expected)

@@ -142,9 +142,9 @@ def test_a_saved_network_makes_the_same_frames(tmp_path):
         for seed, t in ((1, 0), (2, 10_000))
     )
     events, times = random_events(duration=9_999), [0, 2_500, 10_000]
-    made = list(FrameInterpolator(model).between(first, second, events, times))
+    made = list(FrameInterpolator(model).interpolate(first, second, events, times))
     loaded = list(
-        FrameInterpolator.from_pretrained(str(tmp_path / "m")).between(first, second, events, times)
+        FrameInterpolator.from_pretrained(str(tmp_path / "m")).interpolate(first, second, events, times)
     )
     np.testing.assert_array_equal(made, loaded)
     np.testing.assert_array_equal(made[0], first.image_HW3)
@@ -159,15 +159,15 @@ def still_frame(t=0):
 def test_beyond_the_last_frame_long_stretches_are_chained():
     replayer = FrameInterpolator(shaken(TimeReplayer(TINY)))
     events = random_events(duration=30_000)
-    (middle,) = replayer.beyond(still_frame(), events, [10_000])
-    (end,) = replayer.beyond(Frame(middle, 10_000), events.between(10_000, 30_000), [18_000])
-    chained = list(replayer.beyond(still_frame(), events, [0, 10_000, 18_000], longest=10_000))
+    (middle,) = replayer.extrapolate(still_frame(), events, [10_000])
+    (end,) = replayer.extrapolate(Frame(middle, 10_000), events.between(10_000, 30_000), [18_000])
+    chained = list(replayer.extrapolate(still_frame(), events, [0, 10_000, 18_000], longest=10_000))
     np.testing.assert_array_equal(chained, [still_frame().image_HW3, middle, end])
 
 
 def test_a_new_network_holds_the_frame_beyond_the_last_one():
     replayer = FrameInterpolator(TimeReplayer(TINY))
-    (made,) = replayer.beyond(still_frame(), random_events(duration=100), [5_000])
+    (made,) = replayer.extrapolate(still_frame(), random_events(duration=100), [5_000])
     np.testing.assert_array_equal(made, still_frame().image_HW3)
 
 
@@ -175,8 +175,8 @@ def test_what_does_not_go_together_is_refused():
     replayer = FrameInterpolator(TimeReplayer(TINY))
     events = random_events()
     with pytest.raises(InputError, match="between frames of 0 us and 10000 us"):
-        list(replayer.between(still_frame(), still_frame(10_000), events, [10_001]))
+        list(replayer.interpolate(still_frame(), still_frame(10_000), events, [10_001]))
     with pytest.raises(InputError, match="same pixels"):
-        list(replayer.between(still_frame(), still_frame(10_000), Events.empty(12, 20), [5]))
+        list(replayer.interpolate(still_frame(), still_frame(10_000), Events.empty(12, 20), [5]))
     with pytest.raises(InputError, match="must not fall"):
-        list(replayer.beyond(still_frame(), events, [5_000, 4_000]))
+        list(replayer.extrapolate(still_frame(), events, [5_000, 4_000]))

@@ -7,8 +7,8 @@ import pytest
 from multiway_core.errors import DataError, InputError
 from multiway_event_vision.events import Events
 from multiway_event_vision.rendering import write_folder
+from multiway_event_vision.time_replayer.frame_pairs import FramePairs
 from multiway_event_vision.time_replayer.frames import Frame, open_frames
-from multiway_event_vision.time_replayer.in_step import Stretches
 
 
 class Chunked:
@@ -36,7 +36,7 @@ def frames_at(*times):
 @pytest.mark.parametrize("size", [1, 7, 500])
 def test_every_stretch_has_its_events_whatever_the_chunks(size):
     events = some_events()
-    stretches = Stretches(frames_at(100, 150, 151, 700, 2000), Chunked(events, size))
+    stretches = FramePairs(frames_at(100, 150, 151, 700, 2000), Chunked(events, size))
     for first, second, found in stretches:
         np.testing.assert_array_equal(found.t, events.between(first.t, second.t).t)
         np.testing.assert_array_equal(found.x, events.between(first.t, second.t).x)
@@ -46,7 +46,7 @@ def test_every_stretch_has_its_events_whatever_the_chunks(size):
 
 def test_the_clocks_may_differ():
     (found,) = [
-        events for *_, events in Stretches(frames_at(5000, 6000), Chunked(some_events(), 9), offset=5000)
+        events for *_, events in FramePairs(frames_at(5000, 6000), Chunked(some_events(), 9), offset=5000)
     ]
     assert len(found) == 500
     assert found.t[0] >= 5000
@@ -63,7 +63,7 @@ def test_the_clocks_may_differ():
 )
 def test_what_does_not_go_together(frames, events, said):
     with pytest.raises(InputError, match=said):
-        list(Stretches(frames_at(*frames), Chunked(events, 100)))
+        list(FramePairs(frames_at(*frames), Chunked(events, 100)))
 
 
 def test_a_folder_keeps_its_times_and_is_scaled_in_proportion(tmp_path):

@@ -8,13 +8,13 @@ from pathlib import Path
 from multiway_core.files import check_output
 
 from multiway_event_detection.options import EventFormat, RecordingOptions
-from multiway_event_detection.taking import Progress, Watched, open_recording
+from multiway_event_detection.streams import CountedStream, Progress, open_recording
 
 
 def convert_recording(
     path: Path,
     output: Path,
-    taking: RecordingOptions,
+    recording_options: RecordingOptions,
     *,
     format: EventFormat | None = None,
     overwrite: bool = False,
@@ -28,8 +28,8 @@ def convert_recording(
     from multiway_event_vision.formats import write_events, written_start
 
     check_output(output, inputs=[path], overwrite=overwrite)
-    recording, _ = open_recording(path, taking)
-    stream = Watched(recording, on_progress)
+    recording, _ = open_recording(path, recording_options)
+    stream = CountedStream(recording, on_progress)
     write_events(output, stream, format=format)
     if recording.repairs is not None and (recording.repairs.outside or recording.repairs.unsorted):
         yield f"repaired: {recording.repairs}"

@@ -24,20 +24,20 @@ from multiway_event_detection.options import (
     SimulationOptions,
     VideoOptions,
 )
+from multiway_event_detection.streams import CountedStream, Progress, open_stream, time_slice
 from multiway_event_detection.table import Table
-from multiway_event_detection.taking import Progress, Watched, open_stream, stretch
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MOST_SCALE = 16
+MAX_SCALE = 16
 _PLEASANT_WIDTH = 640  # pixels of a video, where the sensor has fewer
 _SHORTEST_WINDOW = 20_000  # microseconds of events in a picture: fewer are hardly seen
 
 
 @dataclass(frozen=True)
-class Detecting:
+class DetectArguments:
     """How to detect, as the command line has it; times such as ``10ms``."""
 
     model: ModelOptions
@@ -48,12 +48,12 @@ class Detecting:
 
     def options(self) -> DetectionOptions:
         """Raises InputError."""
-        period = microseconds(self.engine.read_every, "--read-every")
+        period = microseconds(self.engine.period, "--period")
         if period < 1:
-            raise InputError(f"--read-every {self.engine.read_every}: expected 1us or more")
+            raise InputError(f"--period {self.engine.period}: expected 1us or more")
         if not 0 <= self.score <= 1:
             raise InputError(f"--score {self.score:g}: expected 0 to 1")
-        return DetectionOptions(self.engine.engine, self.engine.policy, read_every=period, score=self.score)
+        return DetectionOptions(self.engine.engine, self.engine.policy, period=period, score=self.score)
 
 
 def load_detector(model: ModelOptions) -> DetectionPipeline:
@@ -71,22 +71,22 @@ class Detection:
     def __init__(
         self,
         path: Path,
-        taking: RecordingOptions,
+        recording_options: RecordingOptions,
         simulated: SimulationOptions,
-        detecting: Detecting,
+        detecting: DetectArguments,
         on_progress: Progress | None = None,
     ) -> None:
         """Raises InputError, DataError: a bad option or recording; ModelNotFoundError, CheckpointError, ConfigError."""
         options = detecting.options()
         start = microseconds(detecting.start, "--start")
         end = None if detecting.end is None else microseconds(detecting.end, "--end")
-        stream, self._lines = open_stream(path, taking, simulated)
+        stream, self._lines = open_stream(path, recording_options, simulated)
         self.pipeline = load_detector(detecting.model)
         if self.pipeline.note is not None:
             self._lines.append(self.pipeline.note)
         self.source = str(path)
         self._stream = stream
-        self._watched = Watched(stretch(stream, start, end), on_progress)
+        self._watched = CountedStream(time_slice(stream, start, end), on_progress)
         self.run: DetectionRun = self.pipeline.detect(self._watched, options)
 
     def remarks(self) -> list[str]:
@@ -97,8 +97,8 @@ class Detection:
         return self._lines
 
     def json(self) -> Iterator[str]:
-        """The JSON document of the schema `multiway.event-detection/1` in pieces."""
-        yield json.dumps(self.run.head(self.source), ensure_ascii=False)[:-1] + ', "reads": ['
+        """The JSON document of the schema `multiway.event-detection/2` in pieces."""
+        yield json.dumps(self.run.head(self.source), ensure_ascii=False)[:-1] + ', "predictions": ['
         separator = "\n"
         for read in self.run:
             yield separator + json.dumps(read.to_json(self.pipeline.names), ensure_ascii=False)
@@ -115,7 +115,7 @@ class Detection:
     def report(self, npy: Path | None, mp4: Path | None, drawing: VideoOptions) -> str:
         """The table of what was found; `npy` or `mp4` is written on the way. Raises InputError, OutputError."""
         table = Table(self.pipeline.names)
-        reads = table.watch(self.run)
+        reads = table.hook(self.run)
         if npy is not None:
             write_prophesee_boxes(npy, (read.to_boxes() for read in reads))
         elif mp4 is not None:
@@ -130,12 +130,12 @@ class Detection:
 
     def _write_mp4(self, output: Path, reads: Iterator[Prediction], drawing: VideoOptions) -> str:
         """A picture a read-out, and a line about it. Raises InputError: no read-outs, bad options; OutputError."""
-        period = self.run.options.read_every
+        period = self.run.options.period
         window = max(period, _SHORTEST_WINDOW)
         if drawing.window is not None:
             window = microseconds(drawing.window, "--window")
         width, height = self._watched.width, self._watched.height
-        scale = drawing.scale or max(1, min(MOST_SCALE, _PLEASANT_WIDTH // width))
+        scale = drawing.scale or max(1, min(MAX_SCALE, _PLEASANT_WIDTH // width))
         latest = LatestEvents(VIEWS[drawing.view](width, height), window)
         images = (self._drawn(latest, read, scale) for read in reads)
         count = write_mp4(output, images, frames_per_second=drawing.fps)

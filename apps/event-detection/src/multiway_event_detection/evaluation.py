@@ -29,13 +29,13 @@ from multiway_event_vision.metrics.detection import TimedBoxes, detection_scores
 from multiway_event_vision.pipeline import DetectionOptions, DetectionPipeline
 from multiway_event_vision.result import Counters, Prediction
 
+from multiway_event_detection.dataset import checked, labelled_recordings, timed
 from multiway_event_detection.detect import load_detector
-from multiway_event_detection.labelled import checked, labelled_recordings, timed
 from multiway_event_detection.options import RecordingOptions
-from multiway_event_detection.taking import open_recording
+from multiway_event_detection.streams import open_recording
 
 OnRecording = Callable[[str], None]
-LEAST_SCORE = 0.001
+MIN_SCORE = 0.001
 """Of detections that average precision counts: all but the hopeless."""
 
 
@@ -62,8 +62,8 @@ class Run:
             return dict.fromkeys(COSTS)
         n = float(counters.events)
         return {
-            "us/event": (1e6 * counters.push_seconds, n),
-            "ms/read-out": (1e3 * counters.read_seconds, float(counters.reads)),
+            "us/event": (1e6 * counters.update_seconds, n),
+            "ms/read-out": (1e3 * counters.predict_seconds, float(counters.reads)),
             "MFLOP/event": (cost.mean * n / 1e6, n),
             "MFLOP/event p99": (cost.p99 * n / 1e6, n),
             "MFLOP/event of peeks": (cost.peeks * n / 1e6, n),
@@ -84,7 +84,7 @@ COSTS = (
 def evaluate_recordings(
     recording: Path,
     labels: Path | None,
-    taking: RecordingOptions,
+    recording_options: RecordingOptions,
     *,
     model: ModelOptions,
     options: DetectionOptions,
@@ -103,7 +103,7 @@ def evaluate_recordings(
     pipeline = load_detector(model)
     for case, boxes in checked(cases, pipeline.names):
         try:
-            stream, _ = open_recording(case.recording, taking, infer_size=True)
+            stream, _ = open_recording(case.recording, recording_options, infer_size=True)
             run = detected(pipeline, stream, options, str(case.recording))
         except MultiwayError as error:
             if len(cases) == 1:
@@ -120,7 +120,7 @@ def evaluate_recordings(
         raise InputError(
             f"{recording}: none of {len(cases)} recordings could be read: {meter.errors[0]['error']}"
         )
-    every = f"read every {options.read_every / 1e3:g} ms, {options.engine} engine, {options.policy}"
+    every = f"read every {options.period / 1e3:g} ms, {options.engine} engine, {options.policy}"
     name = f"{model.model} on {recording.name or recording}, {preset} preset, {every}"
     scores = _scores(meter.runs, len(pipeline.names), preset)
     metrics = precision_metrics(scores) | meter.costs(meter.runs) | meter.ages(meter.runs)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from multiway_event_detection.options import RecordingOptions
-from multiway_event_detection.taking import Progress, Watched, open_recording
+from multiway_event_detection.streams import CountedStream, Progress, open_recording
 
 SCHEMA = "multiway.event-detection.info/1"
 
@@ -57,13 +57,15 @@ class Info:
         return self.path + "\n" + "".join(f"  {name:<12}{value}\n" for name, value in rows)
 
 
-def describe_recording(path: Path, taking: RecordingOptions, on_progress: Progress | None = None) -> Info:
+def describe_recording(
+    path: Path, recording_options: RecordingOptions, on_progress: Progress | None = None
+) -> Info:
     """Read the recording through once, twice where its sensor's size must be inferred; holds one chunk.
 
     Raises DataError: it cannot be read; InputError: a bad option.
     """
-    recording, is_inferred = open_recording(path, taking, infer_size=True)
-    stream = Watched(recording, on_progress)
+    recording, is_inferred = open_recording(path, recording_options, infer_size=True)
+    stream = CountedStream(recording, on_progress)
     first = last = None
     brighter = 0
     for events in stream.chunks():
@@ -76,7 +78,7 @@ def describe_recording(path: Path, taking: RecordingOptions, on_progress: Progre
         format=recording.format,
         width=recording.width,
         height=recording.height,
-        size_from="events" if is_inferred else "file" if taking.size is None else "option",
+        size_from="events" if is_inferred else "file" if recording_options.size is None else "option",
         events=stream.count,
         first_us=first,
         last_us=last,

@@ -60,7 +60,7 @@ class SimulationOptions:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How a detector takes events in and is read; ``read_every`` a time such as ``10ms``."""
+    """How a detector takes events in and is read; ``period`` a time such as ``10ms``."""
 
     engine: Annotated[
         EngineName,
@@ -72,8 +72,8 @@ class EngineOptions:
         PolicyName,
         typer.Option("--policy", help="It remembers for ever, 100 ms anew, or the last 50 to 100 ms."),
     ] = "continuous"
-    read_every: Annotated[
-        str, typer.Option("--read-every", metavar="TIME", help="Between read-outs: 1ms, 500us, 0.1s.")
+    period: Annotated[
+        str, typer.Option("--period", metavar="TIME", help="Between two predictions: 1ms, 500us, 0.1s.")
     ] = "10ms"
 
 

@@ -21,7 +21,7 @@ from multiway_event_vision.rendering import (
 from multiway_event_vision.times import microseconds
 
 from multiway_event_detection.options import RecordingOptions, RenderOptions
-from multiway_event_detection.taking import Progress, Watched, open_recording
+from multiway_event_detection.streams import CountedStream, Progress, open_recording
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +32,7 @@ LARGEST_SCALE = 16
 def render_recording(
     path: Path,
     output: Path,
-    taking: RecordingOptions,
+    recording_options: RecordingOptions,
     options: RenderOptions,
     *,
     overwrite: bool = False,
@@ -53,9 +53,9 @@ def render_recording(
     end = None if options.end is None else microseconds(options.end, "--end")
     if not 1 <= options.scale <= LARGEST_SCALE:
         raise InputError(f"--scale {options.scale}: expected 1 to {LARGEST_SCALE}")
-    recording, _ = open_recording(path, taking, infer_size=True)
+    recording, _ = open_recording(path, recording_options, infer_size=True)
     view = _view(options, recording.width, recording.height)
-    found = pictures(Watched(recording, on_progress), view, window, start=start, end=end)
+    found = pictures(CountedStream(recording, on_progress), view, window, start=start, end=end)
     if kind == "png":
         write_bytes(output, png(_scaled(next(found).image, options.scale)))
         count = 1

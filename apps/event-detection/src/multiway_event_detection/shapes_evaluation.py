@@ -20,16 +20,16 @@ from multiway_event_vision.simulator.shapes import CLASS_NAMES
 from multiway_event_vision.ssla_det.shapes_set import shapes_set
 
 from multiway_event_detection.app import APP
+from multiway_event_detection.dataset import timed
 from multiway_event_detection.detect import load_detector
 from multiway_event_detection.evaluation import (
-    LEAST_SCORE,
+    MIN_SCORE,
     Meter,
     OnRecording,
     Run,
     detected,
     precision_metrics,
 )
-from multiway_event_detection.labelled import timed
 from multiway_event_detection.options import PolicyName
 
 SHAPES: Final = "shapes"
@@ -69,7 +69,7 @@ def evaluate_shapes(
         )
     variants = {_title(options): options}
     for period in periods:
-        variants.setdefault(_title(varied := replace(options, read_every=period)), varied)
+        variants.setdefault(_title(varied := replace(options, period=period)), varied)
     for policy in policies:
         variants.setdefault(_title(varied := replace(options, policy=policy)), varied)
     for number, recording in enumerate(shapes_set("test", recordings, label_every_us=LABEL_EVERY)):
@@ -98,14 +98,14 @@ def evaluate_shapes(
 
 def quick_evaluation() -> Report:
     """The bundled model on a few recordings; about a minute of one core."""
-    options = DetectionOptions(read_every=USUAL_PERIOD, score=LEAST_SCORE)
+    options = DetectionOptions(period=USUAL_PERIOD, score=MIN_SCORE)
     return evaluate_shapes(
         ModelOptions(APP.model), options, recordings=_QUICK_RECORDINGS, periods=_QUICK_PERIODS
     )
 
 
 def _title(options: DetectionOptions) -> str:
-    return f"{options.policy}, read every {options.read_every / 1e3:g} ms"
+    return f"{options.policy}, read every {options.period / 1e3:g} ms"
 
 
 def _last_read(run: Run) -> Iterator[tuple[int, int | None]]:

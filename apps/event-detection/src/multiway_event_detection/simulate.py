@@ -23,7 +23,7 @@ from multiway_event_vision.simulator import (
 from multiway_event_vision.times import microseconds
 
 from multiway_event_detection.options import EventFormat, SensorOptions, sensor_size
-from multiway_event_detection.taking import Progress, Watched
+from multiway_event_detection.streams import CountedStream, Progress
 
 SHAPES_NOISE_HZ = 0.5  # as in `shapes_recording`
 
@@ -78,7 +78,7 @@ def simulate_frames(
     if upsample != 1:
         frames = FlowUpsampled(frames, upsample)
         yield f"{upsample} times as many frames, along optical flow: those in between are a guess"
-    stream = Watched(Simulation(frames, config, seed), on_progress)
+    stream = CountedStream(Simulation(frames, config, seed), on_progress)
     write_events(output, stream, format=format)
     yield _counted(stream)
 
@@ -117,7 +117,9 @@ def simulate_shapes(
     labels = boxes_path(output)
     for path in (output, labels):
         check_output(path, overwrite=overwrite)
-    stream = Watched(Simulation(scene, sensor_config(sensor, noise_hz=SHAPES_NOISE_HZ), seed), on_progress)
+    stream = CountedStream(
+        Simulation(scene, sensor_config(sensor, noise_hz=SHAPES_NOISE_HZ), seed), on_progress
+    )
     write_events(output, stream, format=format)
     boxes = _boxes(scene, period)
     write_prophesee_boxes(labels, boxes)
@@ -136,7 +138,7 @@ def _boxes(scene: MovingShapes, period: int) -> Boxes:
     return Boxes(**{name: np.concatenate([getattr(boxes, name) for boxes in found]) for name in names})
 
 
-def _counted(stream: Watched) -> str:
+def _counted(stream: CountedStream) -> str:
     if not stream.count:
         return "no events: nothing in the pictures changes enough for the thresholds"
     return f"{stream.count:,} events of {stream.width} x {stream.height} pixels"

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from multiway_event_vision.result import Counters, Prediction
 
-MOST_ROWS = 20
-_MOST_BOXES = 4  # of a row
+MAX_ROWS = 20
+_MAX_BOXES = 4  # of a row
 
 
 class Table:
-    """Watches read-outs go by. Holds at most twice `MOST_ROWS` rows, however many there are."""
+    """Watches read-outs go by. Holds at most twice `MAX_ROWS` rows, however many there are."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names
@@ -21,14 +21,14 @@ class Table:
         self._every = 1
         self._rows: list[tuple[int, str]] = []
 
-    def watch(self, reads: Iterable[Prediction]) -> Iterator[Prediction]:
+    def hook(self, reads: Iterable[Prediction]) -> Iterator[Prediction]:
         """The same read-outs."""
         for read in reads:
             for class_id in read.class_M:
                 self.boxes[self.names[class_id]] += 1
             if self.count % self._every == 0:
                 self._rows.append((read.t, self._boxes(read)))
-            if len(self._rows) > MOST_ROWS:
+            if len(self._rows) > MAX_ROWS:
                 self._rows = self._rows[::2]
                 self._every *= 2
             self.count += 1
@@ -52,11 +52,11 @@ class Table:
             return "-"
         parts = []
         for box_4, class_id, score in list(zip(read.boxes_M4, read.class_M, read.score_M, strict=True))[
-            :_MOST_BOXES
+            :_MAX_BOXES
         ]:
             sides = " ".join(f"{side:.0f}" for side in box_4)
             parts.append(f"{self.names[class_id]} {score:.2f} ({sides})")
-        more = len(read) - _MOST_BOXES
+        more = len(read) - _MAX_BOXES
         return "  ".join(parts) + (f"  and {more} more" if more > 0 else "")
 
 
@@ -73,7 +73,7 @@ def _cost(counters: Counters) -> Iterator[str]:
     cost = counters.cost
     yield (
         f"{_number(counters.events, 'event')}: {counters.us_per_event:.2f} us each to take in, "
-        f"{1e3 * counters.read_seconds / counters.reads:.2f} ms a read-out, of one core"
+        f"{1e3 * counters.predict_seconds / counters.reads:.2f} ms a read-out, of one core"
     )
     yield (
         f"MFLOP an event: {cost.mean / 1e6:.3f} mean, {cost.p99 / 1e6:.3f} p99; "

@@ -20,7 +20,13 @@ from multiway_core.app import (
 from multiway_core.errors import InputError
 
 from multiway_frame_interpolation.app import APP
-from multiway_frame_interpolation.options import EventsFrom, FramesFrom, FramesTo, GapReport, RateOption
+from multiway_frame_interpolation.options import (
+    EventOptions,
+    FrameOptions,
+    GapReport,
+    OutputOptions,
+    RateOption,
+)
 
 cli = CommandLine(APP)
 
@@ -34,15 +40,15 @@ def interpolate(
         str | None, typer.Option("--times", metavar="T,T...", help="Frames at these times only: 40ms,0.5s.")
     ] = None,
     *,
-    frames: FramesFrom,
-    target: FramesTo,
-    events: EventsFrom,
+    frames: FrameOptions,
+    target: OutputOptions,
+    events: EventOptions,
     model: ModelOptions,
 ) -> None:
     """Make frames between the frames, at any time: N-fold slow motion, or a higher rate."""
     from multiway_event_vision.times import microseconds
 
-    from multiway_frame_interpolation.making import interpolate as make
+    from multiway_frame_interpolation.interpolation import interpolate as make
 
     wanted = [] if times is None else [microseconds(text, "--times") for text in times.split(",")]
     with counting("making frames") as on_progress:
@@ -64,15 +70,15 @@ def extrapolate(
         typer.Option("--every", metavar="TIME", help="A frame so often. [default: 1/4 of a frame's time]"),
     ] = None,
     *,
-    frames: FramesFrom,
-    target: FramesTo,
-    events: EventsFrom,
+    frames: FrameOptions,
+    target: OutputOptions,
+    events: EventOptions,
     model: ModelOptions,
 ) -> None:
     """Make the frames after a frame, from that frame and the events since then."""
     from multiway_event_vision.times import microseconds
 
-    from multiway_frame_interpolation.making import extrapolate as make
+    from multiway_frame_interpolation.interpolation import extrapolate as make
 
     with counting("making frames") as on_progress:
         made = make(
@@ -99,7 +105,7 @@ def evaluate(
     width: Annotated[int, typer.Option("--width", help="Scale wider frames down to so many pixels.")] = 320,
     input_fps: RateOption = None,
     *,
-    events: EventsFrom,
+    events: EventOptions,
     model: ModelOptions,
     report: GapReport,
 ) -> None:

@@ -13,17 +13,17 @@ from multiway_core.evaluation import Report, Sample, evaluate
 from multiway_event_vision.events import concatenate
 from multiway_event_vision.metrics.frame_quality import lpips_distance, psnr, ssim, ssim_luma
 from multiway_event_vision.simulator import MovingShapes, ShapesConfig
+from multiway_event_vision.time_replayer.baselines import BASELINES, Image, Interpolation
 from multiway_event_vision.time_replayer.clips import Clip, clip_name, hidden_sensor, read_clip, record
 from multiway_event_vision.time_replayer.frame_events import open_frame_events
 from multiway_event_vision.time_replayer.frames import open_frames
-from multiway_event_vision.time_replayer.methods import BASELINES, Between, Image
 from multiway_event_vision.time_replayer.protocol import fill, gaps, spread
 
 from multiway_frame_interpolation.app import APP
-from multiway_frame_interpolation.options import EventsFrom
+from multiway_frame_interpolation.options import EventOptions
 
 OURS = ModelOptions(APP.model)
-MOST_FRAMES = 300  # that are read of a video
+MAX_FRAMES = 300  # that are read of a video
 SHAPES = "moving shapes"
 _OURS = "timereplayer"
 _QUICK_GAPS = 3
@@ -31,7 +31,7 @@ _QUICK_GAPS = 3
 
 def evaluate_videos(
     sources: Sequence[Path],
-    events: EventsFrom,
+    events: EventOptions,
     *,
     model: ModelOptions = OURS,
     skipped: int = 3,
@@ -48,7 +48,7 @@ def evaluate_videos(
         raise InputError(f"--skip {skipped}, --limit {limit}: expected 1 or more")
     if events.events is not None and len(sources) != 1:
         raise InputError(f"--events belong to one video; {len(sources)} are given")
-    methods: dict[str, Between] = {
+    methods: dict[str, Interpolation] = {
         _OURS: load_pipeline(APP, model),
         **{name: build() for name, build in BASELINES.items()},
     }
@@ -98,7 +98,7 @@ def summary(report: Report) -> str:
 
 def quick_evaluation() -> Report:
     """The bundled model on drawn shapes: about a minute of one core."""
-    report, _ = evaluate_videos([], EventsFrom(simulate=True), skipped=7, limit=_QUICK_GAPS)
+    report, _ = evaluate_videos([], EventOptions(simulate=True), skipped=7, limit=_QUICK_GAPS)
     return report
 
 
@@ -110,19 +110,19 @@ def _mean_of(score: Callable[[Image, Image], float], method: str) -> Callable[[A
 
 
 def _samples(
-    sources: Sequence[Path], events: EventsFrom, skipped: int, limit: int, width: int, fps: float | None
+    sources: Sequence[Path], events: EventOptions, skipped: int, limit: int, width: int, fps: float | None
 ) -> Iterator[Sample]:
     for clip in _clips(sources, events, width, fps):
         for gap in spread(list(gaps(clip, skipped)), limit):
             yield Sample(f"{clip.name} {gap.first.t}us", gap, gap.truth_THW3)
 
 
-def _clips(sources: Sequence[Path], events: EventsFrom, width: int, fps: float | None) -> Iterator[Clip]:
+def _clips(sources: Sequence[Path], events: EventOptions, width: int, fps: float | None) -> Iterator[Clip]:
     if not sources:
         yield shapes_clip(events.seed)
     for number, path in enumerate(sources):
         clip = read_clip(
-            clip_name(path), open_frames(path, width=width, frames_per_second=fps), max_frames=MOST_FRAMES
+            clip_name(path), open_frames(path, width=width, frames_per_second=fps), max_frames=MAX_FRAMES
         )
         if events.events is None:
             yield record(clip, [hidden_sensor([events.seed, number])], seed=events.seed + number)
@@ -130,7 +130,7 @@ def _clips(sources: Sequence[Path], events: EventsFrom, width: int, fps: float |
             yield _recorded(clip, events)
 
 
-def _recorded(clip: Clip, options: EventsFrom) -> Clip:
+def _recorded(clip: Clip, options: EventOptions) -> Clip:
     assert options.events is not None
     offset = options.offset_us()
     recording = open_frame_events(

@@ -21,7 +21,7 @@ RateOption = Annotated[
 
 
 @dataclass(frozen=True)
-class FramesFrom:
+class FrameOptions:
     """Where frames come from. input_fps: frames a second, instead of the file's own times. width: scales them down."""
 
     source: Annotated[Path, typer.Argument(metavar="VIDEO|DIR", help="A video, or a folder of pictures.")]
@@ -32,7 +32,7 @@ class FramesFrom:
 
 
 @dataclass(frozen=True)
-class EventsFrom:
+class EventOptions:
     """Where events come from: a recording, or a sensor simulated on the frames themselves.
 
     scale: what the recording's coordinates are multiplied with. offset: time from the frames' zero to the events',
@@ -78,7 +78,7 @@ class EventsFrom:
 
 
 @dataclass(frozen=True)
-class FramesTo:
+class OutputOptions:
     """Where frames go. fps: frames a second of a video that is written."""
 
     output: Annotated[

@@ -1,7 +1,7 @@
 """Detection: a recording in, boxes over time out. The command, the demo, the evaluation and Python users call this.
 
 pipeline = DetectionPipeline.from_pretrained("bundled:ssla-shapes")
-for read_out in pipeline.detect(open_source("recording.raw"), DetectionOptions(read_every=10_000)):
+for read_out in pipeline.detect(open_source("recording.raw"), DetectionOptions(period=10_000)):
     read_out.t, read_out.boxes_M4, read_out.score_M, read_out.class_M, read_out.age_M
 """
 
@@ -31,7 +31,7 @@ from multiway_event_vision.ssla_det.model import SslaDet
 from multiway_event_vision.ssla_det.policies import Policy, PolicyName
 
 BUNDLED_MODEL: Final = "bundled:ssla-shapes"
-MOST_READS: Final = 50_000_000
+MAX_READS: Final = 50_000_000
 """Three hours read every 0.2 milliseconds; more is a time that cannot be right."""
 _PUBLISHED = (".ckpt", ".pt", ".pth")
 _GEN1_NAMES = (
@@ -57,7 +57,7 @@ class DetectionOptions:
     """How far back the network remembers."""
     horizon: int = 100_000
     """Microseconds of a window, for the policies that forget."""
-    read_every: int = 10_000
+    period: int = 10_000
     """Microseconds between read-outs, which come at whole multiples of it."""
     score: float = 0.3
     """Boxes below are left out."""
@@ -76,8 +76,8 @@ class DetectionOptions:
             raise InputError(
                 "the engine window keeps all events that the network remembers: it needs the policy window or sliding"
             )
-        if self.read_every < 1:
-            raise InputError(f"a read-out every {self.read_every} us; expected 1 or more")
+        if self.period < 1:
+            raise InputError(f"a read-out every {self.period} us; expected 1 or more")
         for name, value in (("score", self.score), ("overlap", self.overlap)):
             if not 0 <= value <= 1:
                 raise InputError(f"a {name} of {value:g}; expected 0 to 1")
@@ -96,7 +96,7 @@ class DetectionPipeline:
     def from_pretrained(cls, name: str = BUNDLED_MODEL) -> DetectionPipeline:
         """The model of `bundled:NAME`, a folder, a hub id, or a `.ckpt` of the authors.
 
-        Such a checkpoint runs with commit and peek instead of its own thinning; `note` says so.
+        Such a checkpoint runs with state updates and peek instead of its own thinning; `note` says so.
         Raises ModelNotFoundError, ConfigError, CheckpointError.
         """
         path = hub.resolve(name)
@@ -117,9 +117,7 @@ class DetectionPipeline:
         return DetectionResult(run.head(source), self.names, reads, run.counters())
 
 
-_APPROXIMATION = (
-    "trained with thinning counted from a window's end; run as a stream (commit and peek), an approximation"
-)
+_APPROXIMATION = "trained with thinning counted from a window's end; run as a stream, an approximation"
 
 
 def _streaming(path: Path) -> SslaDet:
@@ -155,7 +153,7 @@ class DetectionRun:
             "classes": list(self.pipeline.names),
             "width": self.stream.width,
             "height": self.stream.height,
-            "read_every_us": self.options.read_every,
+            "period_us": self.options.period,
             "engine": self.options.engine,
             "policy": self.options.policy,
         }
@@ -165,7 +163,7 @@ class DetectionRun:
         work = self.policy.work
         cost = cost_of(self.pipeline.model.config, work)
         if self._counted.events:
-            engines = int(work.committed.sum()) / self._counted.events
+            engines = int(work.updated.sum()) / self._counted.events
             cost = cost.times(engines)
         return replace(self._counted, cost=cost)
 
@@ -173,9 +171,9 @@ class DetectionRun:
         """Yield a read-out every period, also where nothing came in; none of a stream without events.
 
         Holds one chunk and one period of the stream. Raises DataError from the stream; InputError: times that would
-        make more than `MOST_READS` read-outs.
+        make more than `MAX_READS` read-outs.
         """
-        period = self.options.read_every
+        period = self.options.period
         parts = [self.stream] if isinstance(self.stream, Events) else self.stream.chunks()
         chunks = (chunk for chunk in parts if len(chunk))
         first = next(chunks, None)
@@ -192,9 +190,9 @@ class DetectionRun:
 
     def _plausible(self, chunk: Events, start: int) -> Events:
         last = int(chunk.t[-1])
-        if (last - start) // self.options.read_every >= MOST_READS:
+        if (last - start) // self.options.period >= MAX_READS:
             raise InputError(
-                f"the event of {last} us would come after {MOST_READS:,} read-outs; are the times microseconds? Else "
+                f"the event of {last} us would come after {MAX_READS:,} read-outs; are the times microseconds? Else "
                 "read less often"
             )
         return chunk
@@ -212,8 +210,8 @@ class DetectionRun:
         self._counted = replace(
             counted,
             events=counted.events + len(events),
-            push_seconds=counted.push_seconds + pushed - started,
-            read_seconds=counted.read_seconds + time.thread_time() - pushed,
+            update_seconds=counted.update_seconds + pushed - started,
+            predict_seconds=counted.predict_seconds + time.thread_time() - pushed,
         )
         return found
 

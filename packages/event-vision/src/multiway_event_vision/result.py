@@ -17,7 +17,7 @@ from multiway_event_vision.events import Events
 from multiway_event_vision.labels import Boxes
 from multiway_event_vision.ssla_det.cost import Cost
 
-SCHEMA: Final = "multiway.event-detection/1"
+SCHEMA: Final = "multiway.event-detection/2"
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ class Counters:
     """From the first event to the last read-out."""
     reads: int = 0
     boxes: int = 0
-    push_seconds: float = 0.0
+    update_seconds: float = 0.0
     """In which events were taken in."""
-    read_seconds: float = 0.0
+    predict_seconds: float = 0.0
     """In which boxes were read: peeks, head, suppression."""
     newest_age_us: int | None = None
     """Age of the newest box of the last read-out that had boxes."""
@@ -89,12 +89,12 @@ class Counters:
     @property
     def us_per_event(self) -> float | None:
         """Microseconds of CPU time an event, without read-outs."""
-        return 1e6 * self.push_seconds / self.events if self.events else None
+        return 1e6 * self.update_seconds / self.events if self.events else None
 
     @property
     def events_per_second(self) -> float | None:
         """Events worked off in a second of CPU time, read-outs included."""
-        seconds = self.push_seconds + self.read_seconds
+        seconds = self.update_seconds + self.predict_seconds
         return self.events / seconds if seconds > 0 and self.events else None
 
     def to_json(self) -> dict[str, Any]:
@@ -123,9 +123,9 @@ class DetectionResult:
     counters: Counters
 
     def to_json(self) -> dict[str, Any]:
-        """JSON of the schema `multiway.event-detection/1`."""
+        """JSON of the schema `multiway.event-detection/2`."""
         reads = [read.to_json(self.names) for read in self.reads]
-        return self.head | {"reads": reads, "counters": self.counters.to_json()}
+        return self.head | {"predictions": reads, "counters": self.counters.to_json()}
 
 
 def _known(value: float) -> float | None:

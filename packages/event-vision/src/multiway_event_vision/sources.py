@@ -23,7 +23,7 @@ from multiway_event_vision.simulator import (
 VIDEO_ENDINGS: Final = frozenset({".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm", ".wmv"})
 LARGEST_WIDTH: Final = 304
 """Pixels that a wider video is scaled down to unless a width is given: what the sensor of Gen1 has."""
-LEAST_RATE: Final = 160.0
+MIN_RATE: Final = 160.0
 """Frames a second, with those put in along optical flow between a video's own; as the recordings for training."""
 
 
@@ -48,7 +48,7 @@ def open_source(
     """A recording (arguments as `open_events`), or the events of a video or a folder of pictures.
 
     width: pixels that a video is scaled to, its own but at most `LARGEST_WIDTH` unless given. upsample: frames for each
-    of its own, along optical flow; as many as make `LEAST_RATE` unless given, and 1 of a folder. sensor, seed: as
+    of its own, along optical flow; as many as make `MIN_RATE` unless given, and 1 of a folder. sensor, seed: as
     `Simulation`.
 
     Raises DataError: unreadable; InputError: a bad argument, or one that a video or a recording cannot have.
@@ -72,7 +72,7 @@ def open_source(
         if width is None and frames.width > LARGEST_WIDTH:
             frames = Video(path, width=LARGEST_WIDTH)
         if upsample is None:
-            upsample = math.ceil(LEAST_RATE / frames.frames_per_second)
+            upsample = math.ceil(MIN_RATE / frames.frames_per_second)
     if upsample is not None and upsample != 1:
         frames = FlowUpsampled(frames, upsample)
     return Simulation(frames, sensor or SensorConfig(), seed)

@@ -57,12 +57,12 @@ def detect(
     model: ModelOptions,
     engine: EngineOptions,
     drawing: VideoOptions,
-    taking: RecordingOptions,
+    recording_options: RecordingOptions,
     simulated: SimulationOptions,
 ) -> None:
     """Find objects in a recording, at any time of it: boxes with class, score and age."""
-    from multiway_event_detection.detect import Detecting, Detection
-    from multiway_event_detection.writing import write_text_pieces
+    from multiway_event_detection.detect import DetectArguments, Detection
+    from multiway_event_detection.text_output import write_text_pieces
 
     if json + jsonl + (npy is not None) + (mp4 is not None) > 1:
         raise InputError("--json, --jsonl, --npy and --mp4: give one of them")
@@ -70,12 +70,12 @@ def detect(
         raise InputError("--output is for --json and --jsonl; --npy and --mp4 name their file themselves")
     if drawing != VideoOptions() and mp4 is None:
         raise InputError("--view, --window, --fps and --scale are for --mp4")
-    detecting = Detecting(model, engine, score, start, end)
+    detecting = DetectArguments(model, engine, score, start, end)
     for written in (output, npy, mp4):
         if written is not None and os.path.realpath(written) == os.path.realpath(recording):
             raise InputError(f"{written} would replace the recording itself; give another name")
     with counting("detecting") as on_progress:
-        detection = Detection(recording, taking, simulated, detecting, on_progress)
+        detection = Detection(recording, recording_options, simulated, detecting, on_progress)
         if json or jsonl:
             pieces = detection.json() if json else detection.json_lines()
             write_text_pieces(pieces, output, is_live=jsonl)
@@ -105,18 +105,18 @@ def evaluate(
     *,
     model: ModelOptions,
     engine: EngineOptions,
-    taking: RecordingOptions,
+    recording_options: RecordingOptions,
     measure: ReportOptions,
 ) -> None:
     """Measure a model: average precision, operations and time an event, age of the boxes."""
-    from multiway_event_detection.detect import Detecting
-    from multiway_event_detection.evaluation import LEAST_SCORE, evaluate_recordings
+    from multiway_event_detection.detect import DetectArguments
+    from multiway_event_detection.evaluation import MIN_SCORE, evaluate_recordings
     from multiway_event_detection.shapes_evaluation import SHAPES, evaluate_shapes
 
-    options = Detecting(model, engine, LEAST_SCORE).options()
+    options = DetectArguments(model, engine, MIN_SCORE).options()
     with ticking("evaluating") as on_recording:
         if recording == SHAPES:
-            if labels is not None or preset is not None or taking != RecordingOptions():
+            if labels is not None or preset is not None or recording_options != RecordingOptions():
                 raise InputError(
                     f"--labels, --preset and --size ... are for recordings; {SHAPES} bring their labels"
                 )
@@ -127,7 +127,7 @@ def evaluate(
             report = evaluate_recordings(
                 Path(recording),
                 labels,
-                taking,
+                recording_options,
                 model=model,
                 options=options,
                 preset=preset or "coco",

@@ -26,7 +26,7 @@ def info(
     ],
     json: JsonOption = False,
     *,
-    taking: RecordingOptions,
+    recording_options: RecordingOptions,
 ) -> None:
     """Say what recordings hold: format, sensor, events, duration, rate, share of brighter events.
 
@@ -38,7 +38,7 @@ def info(
     for path in recordings:
         try:
             with counting(path.name) as on_progress:
-                described = describe_recording(path, taking, on_progress)
+                described = describe_recording(path, recording_options, on_progress)
         except InputError:  # an option, which holds for all
             raise
         except MultiwayError as error:
@@ -62,14 +62,14 @@ def convert(
     format: FormatOption = None,
     overwrite: OverwriteOption = False,
     *,
-    taking: RecordingOptions,
+    recording_options: RecordingOptions,
 ) -> None:
     """Write a recording in another format, in bounded memory, whole or not at all."""
     from multiway_event_detection.convert import convert_recording
 
     with counting("converting") as on_progress:
         found = convert_recording(
-            recording, output, taking, format=format, overwrite=overwrite, on_progress=on_progress
+            recording, output, recording_options, format=format, overwrite=overwrite, on_progress=on_progress
         )
         lines = list(found)
     APP.note(*lines)
@@ -85,14 +85,14 @@ def render(
     overwrite: OverwriteOption = False,
     *,
     options: RenderOptions,
-    taking: RecordingOptions,
+    recording_options: RecordingOptions,
 ) -> None:
     """Draw a recording as a video, as one picture (the window at --start), or as a folder of pictures."""
     from multiway_event_detection.render import render_recording
 
     with counting("drawing") as on_progress:
         found = render_recording(
-            recording, output, taking, options, overwrite=overwrite, on_progress=on_progress
+            recording, output, recording_options, options, overwrite=overwrite, on_progress=on_progress
         )
         lines = list(found)
     APP.note(*lines)

@@ -66,7 +66,7 @@ def connect(session: DemoDetector, parts: Components) -> None:
 
     example.__annotations__["event"] = gr.SelectData  # Gradio passes the event by this annotation
     parts.gallery.select(example, None, parts.file, api_visibility="private", show_progress="hidden")
-    # The same for programs (gradio_client): one call, JSON of schema multiway.event-detection/1.
+    # The same for programs (gradio_client): one call, JSON of schema multiway.event-detection/2.
     gr.Button(visible=False).click(
         as_json,
         [parts.file, parts.model, parts.period],

@@ -9,9 +9,9 @@ from typing import Any
 
 from multiway_event_vision.sources import VIDEO_ENDINGS
 
+from multiway_event_detection.dataset import RECORDING_ENDINGS
 from multiway_event_detection.demo.examples import example_files, thumbnail
 from multiway_event_detection.demo.view import asset, empty_value
-from multiway_event_detection.labelled import RECORDING_ENDINGS
 
 _PERIODS = [("every 1 ms", 1_000), ("every 5 ms", 5_000), ("every 10 ms", 10_000), ("every 50 ms", 50_000)]
 _USUAL_PERIOD = 10_000

@@ -20,15 +20,15 @@ from multiway_event_vision.pipeline import DetectionOptions, DetectionPipeline, 
 from multiway_event_vision.rendering import CLASS_COLOURS
 from multiway_event_vision.sources import is_video
 
-from multiway_event_detection.demo.beside import Beside, dense_model
-from multiway_event_detection.demo.view import empty_value, packed, read_value
+from multiway_event_detection.demo.dense_baseline import DenseBaseline, dense_model
+from multiway_event_detection.demo.view import empty_value, packed, prediction_value
 from multiway_event_detection.detect import load_detector
 from multiway_event_detection.options import RecordingOptions, SimulationOptions
-from multiway_event_detection.taking import open_stream
+from multiway_event_detection.streams import open_stream
 
-MOST_EVENTS = 600_000  # eight bytes each go to the browser
-MOST_MICROSECONDS = 10_000_000
-LEAST_SCORE = 0.1  # of boxes that go to the browser, which has a slider
+MAX_EVENTS = 600_000  # eight bytes each go to the browser
+MAX_MICROSECONDS = 10_000_000
+MIN_SCORE = 0.1  # of boxes that go to the browser, which has a slider
 _SECONDS_BETWEEN_UPDATES = 0.3
 _BUNDLED = {"ssla-shapes": "Moving shapes", "ssla-street": "People and vehicles"}
 
@@ -58,22 +58,22 @@ class DemoDetector:
         return self._pipelines[model]
 
     def result(self, path: Path, model: str, period: int) -> dict[str, Any]:
-        """JSON of the schema `multiway.event-detection/1` of the beginning of an upload."""
+        """JSON of the schema `multiway.event-detection/2` of the beginning of an upload."""
         with _without_folder(path):
             stream, _ = open_stream(path, RecordingOptions(), SimulationOptions())
-            options = DetectionOptions(read_every=period)
-            return self.pipeline(model)(_Beginning(stream), options, source=path.name).to_json()
+            options = DetectionOptions(period=period)
+            return self.pipeline(model)(_Truncated(stream), options, source=path.name).to_json()
 
     def detect(self, path: Path, model: str, period: int) -> Iterator[dict[str, Any]]:
         """Values of the viewer while read-outs come, the last one with `running` false."""
         with _without_folder(path):
             yield empty_value(f"Opening {path.name} ...")
             stream, _ = open_stream(path, RecordingOptions(), SimulationOptions())
-            beginning = _Beginning(stream)
+            beginning = _Truncated(stream)
             pipeline = self.pipeline(model)
-            run = pipeline.detect(beginning, DetectionOptions(read_every=period, score=LEAST_SCORE))
+            run = pipeline.detect(beginning, DetectionOptions(period=period, score=MIN_SCORE))
             dense = self._dense(pipeline)
-            beside = None if dense is None else Beside(dense, stream.width, stream.height, LEAST_SCORE)
+            beside = None if dense is None else DenseBaseline(dense, stream.width, stream.height, MIN_SCORE)
             title = f"SSLA-Det, {Path(pipeline.name.removeprefix(hub.BUNDLED_PREFIX)).name}"
             value: dict[str, Any] = {
                 "id": secrets.token_hex(8),
@@ -89,7 +89,7 @@ class DemoDetector:
             for read in run:
                 start = value.setdefault("start", read.t - period)
                 part.events.append(read.events)
-                part.reads.append(read_value(read, start))
+                part.reads.append(prediction_value(read, start))
                 if beside is not None:
                     part.beside.append(beside.read(read, start))
                     value["titles"] = [title, beside.title]
@@ -123,7 +123,7 @@ def _with(
     value: dict[str, Any], part: _Part, run: DetectionRun, summary: str, *, running: bool
 ) -> dict[str, Any]:
     """The value with what came since; what was sent before stays as it is."""
-    sent = {"events": packed(part.events, value["start"]), "reads": part.reads, "beside": part.beside}
+    sent = {"events": packed(part.events, value["start"]), "predictions": part.reads, "beside": part.beside}
     return value | {
         "parts": [*value["parts"], sent],
         "counters": run.counters().to_json(),
@@ -143,7 +143,7 @@ def _summary(path: Path, run: DetectionRun, is_cut: bool, seconds: float) -> str
     return " · ".join(parts)
 
 
-class _Beginning:
+class _Truncated:
     """As much of a stream as the demo shows; `is_cut` tells whether there is more."""
 
     def __init__(self, stream: EventStream) -> None:
@@ -152,10 +152,10 @@ class _Beginning:
         self.is_cut = False
 
     def chunks(self, chunk_events: int = CHUNK_EVENTS) -> Iterator[Events]:
-        left, end = MOST_EVENTS, None
+        left, end = MAX_EVENTS, None
         for events in self._stream.chunks(chunk_events):
             if end is None:
-                end = int(events.t[0]) + MOST_MICROSECONDS
+                end = int(events.t[0]) + MAX_MICROSECONDS
             part = events.between(int(events.t[0]), end)[:left]
             left -= len(part)
             if len(part):

@@ -34,7 +34,7 @@ def packed(parts: Sequence[Events], start: int) -> str:
     return base64.b64encode(records.tobytes()).decode("ascii")
 
 
-def read_value(read: Prediction, start: int) -> list[Any]:
+def prediction_value(read: Prediction, start: int) -> list[Any]:
     """[time, [[x1, y1, x2, y2, class, score, age], ...]] of a read-out."""
     boxes = [
         [*(round(float(side), 1) for side in box_4), int(label), round(float(score), 3), int(age)]

@@ -8,7 +8,7 @@ from typing import Any
 from multiway_core.app import ModelOptions, frame, messages
 
 from multiway_frame_interpolation.app import APP
-from multiway_frame_interpolation.demo.session import METHODS, OURS, TRUTH, DemoSession, Shown, Wish
+from multiway_frame_interpolation.demo.session import METHODS, OURS, TRUTH, DemoSession, GapRequest, GapResult
 
 __all__ = ["DemoSession", "build_demo"]
 
@@ -52,7 +52,7 @@ def build_demo(model: str = APP.model, *, device: str = "auto", dtype: str = "au
             film = gr.Video(label="Slow motion", visible=False, autoplay=True, loop=True, elem_id="fi-film")
         with gr.Column(scale=4, min_width=380):
             gallery = gr.Gallery(
-                label="Beside it",
+                label="DenseBaseline it",
                 columns=2,
                 height=720,
                 object_fit="contain",
@@ -85,11 +85,11 @@ def build_demo(model: str = APP.model, *, device: str = "auto", dtype: str = "au
     return blocks
 
 
-def _wish(video: str | None, events: str | None, skipped: int, number: int, position: float) -> Wish:
-    return Wish(video, events, int(skipped), int(number) - 1, float(position))
+def _wish(video: str | None, events: str | None, skipped: int, number: int, position: float) -> GapRequest:
+    return GapRequest(video, events, int(skipped), int(number) - 1, float(position))
 
 
-def _page(shown: Shown, compared: str) -> list[Any]:
+def _page(shown: GapResult, compared: str) -> list[Any]:
     left = compared if compared in shown.frames else "blend"
     captions = {
         name: f"{name}, {shown.psnr[name]:.1f} dB" if name in shown.psnr else name for name in shown.frames
@@ -99,7 +99,7 @@ def _page(shown: Shown, compared: str) -> list[Any]:
     return [(shown.frames[left], shown.frames[OURS]), beside, _table(shown, list(shown.psnr))]
 
 
-def _table(shown: Shown, names: Sequence[str]) -> str:
+def _table(shown: GapResult, names: Sequence[str]) -> str:
     """PSNR of every method, the best one in bold."""
     if not names:
         return f"<p>{shown.summary}. The true frame is not known.</p>"

@@ -15,17 +15,17 @@ from multiway_core.errors import InputError
 from multiway_event_vision.events import Events
 from multiway_event_vision.metrics.frame_quality import psnr
 from multiway_event_vision.rendering import PolarityFrame, write_mp4
+from multiway_event_vision.time_replayer.baselines import BASELINES, Image
 from multiway_event_vision.time_replayer.clips import Clip, clip_name, hidden_sensor, read_clip, record
 from multiway_event_vision.time_replayer.frame_events import open_frame_events
 from multiway_event_vision.time_replayer.frames import open_frames
-from multiway_event_vision.time_replayer.methods import BASELINES, Image
 from multiway_event_vision.time_replayer.protocol import Gap
 from numpy.typing import NDArray
 
 from multiway_frame_interpolation.app import APP
 from multiway_frame_interpolation.evaluation import shapes_clip
 
-MOST_FRAMES, WIDTH = 240, 480
+MAX_FRAMES, WIDTH = 240, 480
 SLOW_GAPS = 4  # that a slow motion video shows
 OURS, TRUTH = "TimeReplayer", "true frame"
 METHODS = {
@@ -37,7 +37,7 @@ METHODS = {
 
 
 @dataclass(frozen=True)
-class Wish:
+class GapRequest:
     """What to show. skipped: frames left out between two that are kept; 0 fills the video's own gaps.
 
     number: of the gap. position: 0 to 1 in it; the nearest frame left out is taken where there are some.
@@ -51,7 +51,7 @@ class Wish:
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class GapResult:
     """Frames by method, the true one where it is known, PSNR in dB by method, pictures of events and flow."""
 
     frames: dict[str, Image]
@@ -77,7 +77,7 @@ class DemoSession:
             raise InputError(f"{clip.name}: {len(clip)} frames cannot leave out {skipped}; choose fewer")
         return count
 
-    def show(self, wish: Wish) -> Shown:
+    def show(self, wish: GapRequest) -> GapResult:
         """One frame of a gap by every method. Raises DataError, InputError."""
         gap, is_simulated = self._filled(replace(wish, position=0.0))
         if gap.times:
@@ -85,16 +85,16 @@ class DemoSession:
             t = gap.times[place]
         else:
             t = gap.first.t + round(wish.position * (gap.second.t - gap.first.t))
-        made = self.interpolator.explain(gap.first, gap.second, gap.events, t)
+        made = self.interpolator.interpolate_one(gap.first, gap.second, gap.events, t)
         frames: dict[str, Image] = {OURS: made.image_HW3}
         for name, method in METHODS.items():
-            (frames[name],) = BASELINES[method]().between(gap.first, gap.second, gap.events, [t])
+            (frames[name],) = BASELINES[method]().interpolate(gap.first, gap.second, gap.events, [t])
         scores: dict[str, float] = {}
         if gap.times:
             truth_HW3 = gap.truth_THW3[place]
             scores = {name: psnr(frame_HW3, truth_HW3) for name, frame_HW3 in frames.items()}
             frames[TRUTH] = truth_HW3
-        return Shown(
+        return GapResult(
             frames,
             scores,
             _events_picture(gap.events),
@@ -103,7 +103,7 @@ class DemoSession:
             f"{'simulated ' if is_simulated else ''}events",
         )
 
-    def slow_motion(self, wish: Wish, *, factor: int = 8) -> Path:
+    def slow_motion(self, wish: GapRequest, *, factor: int = 8) -> Path:
         """A video of the gap and those after it, `factor` times as many frames. Raises as `show`."""
         last = min(self.gaps(wish.video, wish.skipped), wish.number + SLOW_GAPS)
 
@@ -112,14 +112,14 @@ class DemoSession:
                 gap, _ = self._filled(replace(wish, number=number, position=0.0))
                 length = gap.second.t - gap.first.t
                 times = [gap.first.t + round(length * step / factor) for step in range(factor)]
-                yield from self.interpolator.between(gap.first, gap.second, gap.events, times)
+                yield from self.interpolator.interpolate(gap.first, gap.second, gap.events, times)
             yield gap.second.image_HW3
 
         path = Path(tempfile.mkdtemp(prefix="slow-motion-")) / "slow-motion.mp4"
         write_mp4(path, frames(), frames_per_second=25)
         return path
 
-    def _gap(self, wish: Wish) -> tuple[Gap, bool]:
+    def _gap(self, wish: GapRequest) -> tuple[Gap, bool]:
         """(the gap with its events, whether they are simulated)."""
         clip, step = self._clip(wish.video), wish.skipped + 1
         count = self.gaps(wish.video, wish.skipped)
@@ -150,7 +150,7 @@ def _open_clip(video: str | None) -> Clip:
     if video is None:
         return shapes_clip()
     path = Path(video)
-    return read_clip(clip_name(path), open_frames(path, width=WIDTH), max_frames=MOST_FRAMES)
+    return read_clip(clip_name(path), open_frames(path, width=WIDTH), max_frames=MAX_FRAMES)
 
 
 def _events_picture(events: Events) -> Image:

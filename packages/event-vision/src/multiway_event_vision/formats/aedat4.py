@@ -19,8 +19,8 @@ from multiway_event_vision.formats.flatbuffer import Damaged, Table
 from multiway_event_vision.formats.source import Columns, Options, Source, open_binary
 
 MAGIC = b"#!AER-DAT4.0\r\n"
-_LONGEST_HEADER = 16 << 20
-_LARGEST_PACKET = 256 << 20  # unpacked bytes; recorders write some hundred kilobytes
+_MAX_HEADER = 16 << 20
+_MAX_PACKET = 256 << 20  # unpacked bytes; recorders write some hundred kilobytes
 _NONE, _LZ4, _LZ4_HIGH, _ZSTD, _ZSTD_HIGH = range(5)
 _EVENT = np.dtype({"names": ["t", "x", "y", "p"], "formats": ["<i8", "<i2", "<i2", "u1"], "offsets": [0, 8, 10, 12],
                    "itemsize": 16})  # fmt: skip
@@ -33,7 +33,7 @@ def open_aedat4(path: Path, options: Options) -> Source:
         file.seek(len(MAGIC))
         prefix = file.read(4)
         length = int.from_bytes(prefix, "little")
-        if len(prefix) < 4 or length > min(_LONGEST_HEADER, total):
+        if len(prefix) < 4 or length > min(_MAX_HEADER, total):
             raise DataError(f"{path}: its header is cut or damaged")
         head = prefix + file.read(length)
     try:
@@ -120,7 +120,7 @@ def _unpacker(path: Path, compression: int) -> Any:
 
 def _unpack_lz4(data: bytes) -> bytes:
     decompressor = lz4.frame.LZ4FrameDecompressor()
-    unpacked = decompressor.decompress(data, max_length=_LARGEST_PACKET)
+    unpacked = decompressor.decompress(data, max_length=_MAX_PACKET)
     if not decompressor.eof:
         raise Damaged("cut, or larger than any packet")
     return bytes(unpacked)
@@ -129,9 +129,9 @@ def _unpack_lz4(data: bytes) -> bytes:
 def _unpack_zstd(zstandard: Any, data: bytes) -> bytes:
     try:
         reader = zstandard.ZstdDecompressor().stream_reader(data)
-        unpacked = reader.read(_LARGEST_PACKET + 1)
+        unpacked = reader.read(_MAX_PACKET + 1)
     except zstandard.ZstdError as error:
         raise Damaged(str(error)) from error
-    if len(unpacked) > _LARGEST_PACKET:
+    if len(unpacked) > _MAX_PACKET:
         raise Damaged("larger than any packet")
     return bytes(unpacked)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from multiway_event_vision.events import Events, check_size
 from multiway_event_vision.formats.native_decoders import decode_dat, library
-from multiway_event_vision.formats.percent_header import header_size, read_percent_header
+from multiway_event_vision.formats.prophesee_header import header_size, read_percent_header
 from multiway_event_vision.formats.source import (
     Columns,
     Options,

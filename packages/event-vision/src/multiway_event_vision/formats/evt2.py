@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from multiway_event_vision.events import Events
 from multiway_event_vision.formats.evt_header import check_addressable, evt_header
 from multiway_event_vision.formats.native_decoders import NativeEvt2Decoder, library
-from multiway_event_vision.formats.percent_header import header_size
+from multiway_event_vision.formats.prophesee_header import header_size
 from multiway_event_vision.formats.source import Columns, Options, Source, record_blocks, whole_records
 from multiway_event_vision.formats.unwrap import Unwrapper, running_count
 

@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multiway_event_vision.formats.native_decoders import NativeEvt3Decoder, library
-from multiway_event_vision.formats.percent_header import header_size
+from multiway_event_vision.formats.prophesee_header import header_size
 from multiway_event_vision.formats.source import Columns, Options, Source, record_blocks, whole_records
 from multiway_event_vision.formats.unwrap import Unwrapper, running_count
 
 ADDRESS_Y, ADDRESS_X, VECTOR_BASE, VECTOR_12, VECTOR_8, TIME_LOW, TIME_HIGH = 0, 2, 3, 4, 5, 6, 8
 TIME_BITS = 12
 _TOLERANCE = 256  # of 4096 us: steps back by more than a second are a new round of the 16.8 seconds
-_LARGEST_X = 0xFFFF  # a vector's start moves on beyond any sensor where no new one is set
+_MAX_X = 0xFFFF  # a vector's start moves on beyond any sensor where no new one is set
 _ADVANCE = np.zeros(16, np.int64)
 _ADVANCE[[VECTOR_12, VECTOR_8]] = 12, 8
 
@@ -75,7 +75,7 @@ class Evt3Decoder:
         bits = np.unpackbits(mask_E.astype("<u2").view(np.uint8), bitorder="little")  # 16 a word
         at_bit = np.flatnonzero(bits.view(bool))
         of_word = at_bit >> 4
-        x_of_bit = np.minimum(x_E[of_word] + (at_bit & 15), _LARGEST_X).astype(np.uint16)
+        x_of_bit = np.minimum(x_E[of_word] + (at_bit & 15), _MAX_X).astype(np.uint16)
         return Columns(t_E[of_word], x_of_bit, y_E[of_word], p_E[of_word])
 
     def _times(

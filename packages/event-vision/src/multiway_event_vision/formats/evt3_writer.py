@@ -23,10 +23,10 @@ from multiway_event_vision.formats.evt3 import (
 from multiway_event_vision.formats.evt_header import check_addressable, evt_header
 
 VECTOR_WIDTH = 12
-LEAST_EVENTS = 3  # two words for a vector: from three events on it is the shorter
+MIN_EVENTS = 3  # two words for a vector: from three events on it is the shorter
 # Upper times that readers meet while nothing happens: at most half a round apart, so that rounds can be counted.
-_LONGEST_STEP = 1 << (TIME_BITS - 1)
-_LONGEST_GAP = 1 << 16  # in such steps, 6.4 days
+_MAX_STEP = 1 << (TIME_BITS - 1)
+_MAX_GAP = 1 << 16  # in such steps, 6.4 days
 
 
 def write_evt3(path: Path, chunks: Iterable[Events], size: tuple[int, int], *, vectors: bool = True) -> None:
@@ -59,8 +59,8 @@ class _Encoder:
 
         high_G = t_G >> TIME_BITS
         rise_G = np.diff(high_G, prepend=high_G[0] - 1 if self._t is None else self._t >> TIME_BITS)
-        highs_G = -(-rise_G // _LONGEST_STEP)
-        if highs_G.max() > _LONGEST_GAP:
+        highs_G = -(-rise_G // _MAX_STEP)
+        if highs_G.max() > _MAX_GAP:
             raise InputError(
                 f"{rise_G.max() << TIME_BITS} us without an event are too long for EVT3; write npz"
             )
@@ -81,7 +81,7 @@ class _Encoder:
         of_group = np.repeat(np.arange(len(first_G)), highs_G)
         from_last = np.repeat(np.cumsum(highs_G), highs_G) - 1 - np.arange(len(of_group))
         at_high = (at_low_G - has_low_G)[of_group] - from_last
-        words_N[at_high] = TIME_HIGH << 12 | (high_G[of_group] - from_last * _LONGEST_STEP) & 0xFFF
+        words_N[at_high] = TIME_HIGH << 12 | (high_G[of_group] - from_last * _MAX_STEP) & 0xFFF
 
         self._t, self._y = int(t_G[-1]), int(y_G[-1])
         return words_N
@@ -99,8 +99,8 @@ class _Encoder:
         starts = np.concatenate([[True], ~is_same])
         # Groups too small for a vector fall apart into single events.
         sizes = np.diff(np.concatenate([np.flatnonzero(starts), [count]]))
-        starts |= np.repeat(sizes < LEAST_EVENTS, sizes)
+        starts |= np.repeat(sizes < MIN_EVENTS, sizes)
         first_G = np.flatnonzero(starts)
         sizes_G = np.diff(np.concatenate([first_G, [count]]))
         mask_G = np.bitwise_or.reduceat(1 << (events.x - column * VECTOR_WIDTH), first_G)
-        return first_G, sizes_G >= LEAST_EVENTS, mask_G
+        return first_G, sizes_G >= MIN_EVENTS, mask_G

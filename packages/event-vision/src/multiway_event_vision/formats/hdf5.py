@@ -19,12 +19,12 @@ from multiway_core.errors import DataError
 from multiway_core.files import atomic_write
 
 from multiway_event_vision.events import LARGEST_SENSOR, Events, check_size
-from multiway_event_vision.formats.names import COLUMN_NAMES, column_of
+from multiway_event_vision.formats.column_names import COLUMN_NAMES, column_of
 from multiway_event_vision.formats.source import Columns, Options, Source
 from multiway_event_vision.formats.time_unit import named_unit
 
 _ROWS = 1 << 17
-_MOST_OBJECTS = 10_000
+_MAX_OBJECTS = 10_000
 _CHUNK_ROWS = 1 << 16
 _ECF = 36559
 _FILTER_NAMES = {
@@ -109,7 +109,7 @@ def _find(path: Path, file: h5py.File) -> dict[str, str]:
             column = column_of(last)
             if column is not None and item.dtype.kind in "iufb" and item.ndim == 1:
                 groups.setdefault(group, {}).setdefault(column, name)
-        return True if seen > _MOST_OBJECTS else None
+        return True if seen > _MAX_OBJECTS else None
 
     file.visititems(visit)
     whole = {group: found for group, found in groups.items() if set(found) == set(COLUMN_NAMES)}

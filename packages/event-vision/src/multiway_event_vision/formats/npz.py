@@ -20,7 +20,7 @@ from multiway_core.files import atomic_write
 from numpy.lib import format as npy
 
 from multiway_event_vision.events import Events, check_size
-from multiway_event_vision.formats.names import COLUMN_NAMES, find_columns
+from multiway_event_vision.formats.column_names import COLUMN_NAMES, find_columns
 from multiway_event_vision.formats.source import BLOCK_RECORDS, Columns, Options, Source
 from multiway_event_vision.formats.time_unit import named_unit
 

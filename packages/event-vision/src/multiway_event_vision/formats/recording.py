@@ -10,13 +10,13 @@ import numpy as np
 from multiway_core.errors import InputError
 
 from multiway_event_vision.events import Events
-from multiway_event_vision.formats.screen import Repairs, screened
 from multiway_event_vision.formats.source import Columns, Source
 from multiway_event_vision.formats.time_unit import TimeUnit
+from multiway_event_vision.formats.validation import Repairs, validated
 
 CHUNK_EVENTS = 1 << 18
 _TYPES = (np.int64, np.uint16, np.uint16, np.uint8)
-_MOST_EXPECTED = 1 << 32  # a header may promise anything; memory is taken as it is filled
+_MAX_EXPECTED = 1 << 32  # a header may promise anything; memory is taken as it is filled
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Recording:
             raise InputError(f"chunks of {chunk_events} events; expected 1 or more")
         if self.repairs is not None:
             self.repairs.outside = self.repairs.unsorted = 0
-        for events in screened(
+        for events in validated(
             self.path, self.source, (self.width, self.height), self.time_unit, self.repairs
         ):
             for low in range(0, len(events), chunk_events):
@@ -74,7 +74,7 @@ class _Growing:
 
     def __init__(self, expected: int) -> None:
         self._count = 0
-        self._columns = Columns(*(np.empty(min(expected, _MOST_EXPECTED), dtype) for dtype in _TYPES))
+        self._columns = Columns(*(np.empty(min(expected, _MAX_EXPECTED), dtype) for dtype in _TYPES))
 
     def add(self, events: Events) -> None:
         end = self._count + len(events)

@@ -1,7 +1,7 @@
 """What a format's reader hands over: the header's facts and a way to run through the raw columns.
 
 The readers know bytes only. Whether times are in order, pixels on the sensor and polarities two-valued is judged
-for all of them alike in `screen.py`.
+for all of them alike in `validation.py`.
 """
 
 from __future__ import annotations

@@ -19,11 +19,11 @@ from multiway_core.files import atomic_write
 from numpy.typing import NDArray
 
 from multiway_event_vision.events import Events, check_size
-from multiway_event_vision.formats.names import COLUMN_NAMES, find_columns
+from multiway_event_vision.formats.column_names import COLUMN_NAMES, find_columns
 from multiway_event_vision.formats.source import Columns, Options, Source, open_binary
 
 _BLOCK_BYTES = 1 << 20
-_LONGEST_LINE = 4096
+_MAX_LINE = 4096
 _BLANKS = bytes.maketrans(b",;\t\r", b"    ")
 _SIZE = re.compile(rb"width\D{1,3}(\d{1,5})\D{1,10}height\D{1,3}(\d{1,5})", re.IGNORECASE)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -62,7 +62,7 @@ def _read_head(
     rows: list[list[float]] = []
     skipped = 0
     with open_binary(path) as file:
-        while len(rows) < _ROWS_TO_JUDGE and (raw := file.readline(_LONGEST_LINE)):
+        while len(rows) < _ROWS_TO_JUDGE and (raw := file.readline(_MAX_LINE)):
             line = raw.removeprefix(_BYTE_ORDER_MARK) if not skipped and not rows else raw
             words = line.translate(_BLANKS).split()
             is_comment = line[:1] in (b"#", b"%")
@@ -136,14 +136,14 @@ def _blocks(path: Path, skip_lines: int) -> Iterator[tuple[int, bytes]]:
     """(number of its first line, whole lines) of the file behind its first `skip_lines`."""
     with open_binary(path) as file:
         for _ in range(skip_lines):
-            file.readline(_LONGEST_LINE)
+            file.readline(_MAX_LINE)
         number, rest = skip_lines + 1, b""
         while read := file.read(_BLOCK_BYTES):
             if number == 1 and not rest:
                 read = read.removeprefix(_BYTE_ORDER_MARK)
             data = rest + read
             end = data.rfind(b"\n") + 1
-            if not end and len(data) > _BLOCK_BYTES + _LONGEST_LINE:
+            if not end and len(data) > _BLOCK_BYTES + _MAX_LINE:
                 raise DataError(
                     f"{path}:{number}: a line of more than {_BLOCK_BYTES} bytes; expected four numbers"
                 )

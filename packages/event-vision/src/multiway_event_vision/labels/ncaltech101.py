@@ -9,7 +9,7 @@ from multiway_core.errors import DataError, InputError
 
 from multiway_event_vision.labels.boxes import Boxes
 
-_LEAST_NUMBERS = 10
+_MIN_NUMBERS = 10
 _LEFT, _TOP, _RIGHT, _BOTTOM = 2, 3, 4, 7  # of four corners x, y, from the upper left one clockwise
 
 
@@ -20,11 +20,11 @@ def read_ncaltech101_boxes(path: Path | str, class_id: int) -> Boxes:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()[: 2 * _LEAST_NUMBERS]
+        data = path.read_bytes()[: 2 * _MIN_NUMBERS]
     except OSError as error:
         raise DataError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-    if len(data) < 2 * _LEAST_NUMBERS:
-        raise DataError(f"{path}: {len(data)} bytes; expected at least {_LEAST_NUMBERS} numbers of two bytes")
+    if len(data) < 2 * _MIN_NUMBERS:
+        raise DataError(f"{path}: {len(data)} bytes; expected at least {_MIN_NUMBERS} numbers of two bytes")
     numbers = np.frombuffer(data, "<i2").astype(np.float32)
     left, top = numbers[_LEFT], numbers[_TOP]
     try:

@@ -1,4 +1,4 @@
-"""One time step of the three neurons that the study compares (He et al. 2020, arXiv 2005.02183, sections 2.1 and 2.2).
+"""One time step of the three neurons that are compared (He et al. 2020, arXiv 2005.02183, sections 2.1 and 2.2).
 
 The steps do not know whether their input came from a matrix or from a convolution: all shapes are alike.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 class LifConfig:
     """A leaky integrate-and-fire neuron.
 
-    decay: what is left of the potential after a step, exp(-dt / tau); the study's scripts keep 0.3 at every dt.
+    decay: what is left of the potential after a step, exp(-dt / tau); the paper's scripts keep 0.3 at every dt.
     width: half width `a` of the rectangle that stands for the derivative of the spike.
     """
 

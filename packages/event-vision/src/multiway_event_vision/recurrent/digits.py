@@ -53,7 +53,7 @@ def digits(*, seed: int = 0, most: int | None = None) -> EventSet:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise InputError(
-            "the digits are those of scikit-learn: pip install 'multiway-event-vision[study]'"
+            "the digits are those of scikit-learn: pip install 'multiway-event-vision[snn-rnn]'"
         ) from error
     pictures, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(seed).permutation(len(labels))[:most]

@@ -72,7 +72,7 @@ class EventSet:
                 return cls(**{name: file[name] for name in cls.__dataclass_fields__})
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise DataError(
-                f"{path} is not a set of recordings as the study writes them; delete it to make it anew"
+                f"{path} is not a set of recordings as this package writes them; delete it to make it anew"
             ) from error
 
 

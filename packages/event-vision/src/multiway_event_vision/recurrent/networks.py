@@ -1,4 +1,4 @@
-"""The networks of the study: spiking, recurrent, LSTM, and a control without memory; dense or convolutional.
+"""The networks that are compared: spiking, recurrent, LSTM, and a control without memory; dense or convolutional.
 
     dense          SNN: hidden - classes            RNN, LSTM: hidden - hidden - linear read-out
     convolutional  C1 - AP2 - C2 - AP2 - hidden - the same; in the SNN average pools are LIF layers too

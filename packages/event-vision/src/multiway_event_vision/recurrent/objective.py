@@ -1,7 +1,7 @@
-"""The two losses that the study crosses with all networks; T steps, B samples, K classes.
+"""The two losses that are crossed with all networks; T steps, B samples, K classes.
 
 "rate" averages what the network says over time, as spiking networks are read (He et al. 2020, equation of the loss
-of SNNs) and as the study proposes for RNNs too. "last" asks at the last step only, as is common for RNNs. Both are the
+of SNNs) and as the paper proposes for RNNs too. "last" asks at the last step only, as is common for RNNs. Both are the
 mean squared error against one-hot labels. Classes are read as the loss reads them.
 """
 

@@ -1,4 +1,4 @@
-"""Results of the study as JSON, as tables and as a plot."""
+"""Results of the comparison as JSON, as tables and as a plot."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from multiway_core.errors import DataError, InputError
 from multiway_core.evaluation.machine import describe_machine, installed_versions
 from multiway_core.files import write_bytes
 
+from multiway_event_vision.recurrent.comparison import NATIVE_US, Cell, ComparisonConfig, Result
 from multiway_event_vision.recurrent.gestures import BEST_WITHOUT_ORDER
 from multiway_event_vision.recurrent.networks import KINDS
 from multiway_event_vision.recurrent.objective import LOSSES
-from multiway_event_vision.recurrent.study import NATIVE_US, Cell, Result, StudyConfig
 
 SCHEMA = "multiway.event-vision.snn-rnn/1"
 _NAMES = {"snn": "SNN", "rnn": "RNN", "lstm": "LSTM", "memoryless": "no memory"}
 _COLOURS = {"snn": "#c8803a", "rnn": "#1f3a68", "lstm": "#4f8a5b", "memoryless": "#999999"}
 
 
-def save(results: Sequence[Result], config: StudyConfig, path: Path) -> None:
+def save(results: Sequence[Result], config: ComparisonConfig, path: Path) -> None:
     """Write all results so far. Raises OutputError."""
     document = {
         "schema": SCHEMA,
@@ -40,16 +40,16 @@ def save(results: Sequence[Result], config: StudyConfig, path: Path) -> None:
     write_bytes(path, (json.dumps(document, indent=1) + "\n").encode())
 
 
-def load(path: Path, config: StudyConfig) -> list[Result]:
+def load(path: Path, config: ComparisonConfig) -> list[Result]:
     """Results of an earlier, interrupted run with the same config. Raises DataError, InputError: another config."""
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         results = [Result(**row | {"cell": Cell(**row["cell"])}) for row in document["results"]]
         earlier = document["config"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} does not hold results of the study; choose another folder") from error
+        raise DataError(f"{path} does not hold results of the comparison; choose another folder") from error
     if earlier != json.loads(json.dumps(asdict(config))):
-        raise InputError(f"{path} is of a study with other settings; choose another folder")
+        raise InputError(f"{path} is of a comparison with other settings; choose another folder")
     return results
 
 
@@ -61,7 +61,7 @@ def accuracy_text(results: Sequence[Result]) -> str:
     return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
 
 
-def tables(results: Sequence[Result], config: StudyConfig) -> str:
+def tables(results: Sequence[Result], config: ComparisonConfig) -> str:
     """Markdown: accuracy by step length, on both sets, of both forms; then parameters and operations."""
 
     def of(**wanted: object) -> list[Result]:
@@ -114,7 +114,9 @@ def tables(results: Sequence[Result], config: StudyConfig) -> str:
 def check_plot() -> None:
     """Raises InputError: matplotlib is not installed."""
     if find_spec("matplotlib") is None:
-        raise InputError("the study's plot needs matplotlib: pip install 'multiway-event-vision[study]'")
+        raise InputError(
+            "the comparison's plot needs matplotlib: pip install 'multiway-event-vision[snn-rnn]'"
+        )
 
 
 def plot(results: Sequence[Result], path: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from multiway_event_vision.events import EventStream
 from multiway_event_vision.rendering.views import View
 
-MOST_PICTURES = 1_000_000  # nine hours at 30 a second; more is a time that cannot be right
+MAX_PICTURES = 1_000_000  # nine hours at 30 a second; more is a time that cannot be right
 
 
 class Picture(NamedTuple):
@@ -28,7 +28,7 @@ def pictures(
     """Yield a picture of every `window` microseconds, from `start` to the last event, those without events too.
 
     start, end: microseconds after the first event; events from `end` on are left out. Holds one chunk and the view.
-    Raises InputError: a window or a stretch that is not positive, nothing in it, or more than `MOST_PICTURES`;
+    Raises InputError: a window or a stretch that is not positive, nothing in it, or more than `MAX_PICTURES`;
     DataError from the stream.
     """
     if window <= 0:
@@ -44,9 +44,9 @@ def pictures(
             begin, stop = first + start, first + start + window
         is_over = end is not None and int(chunk.t[-1]) >= first + end
         chunk = chunk.between(first + start, int(chunk.t[-1]) + 1 if end is None else first + end)
-        if len(chunk) and chunk.t[-1] - (first + start) >= MOST_PICTURES * window:
+        if len(chunk) and chunk.t[-1] - (first + start) >= MAX_PICTURES * window:
             raise InputError(
-                f"windows of {window} us make more than {MOST_PICTURES:,} pictures up to the event of "
+                f"windows of {window} us make more than {MAX_PICTURES:,} pictures up to the event of "
                 f"{chunk.t[-1]} us; give a longer window or an end"
             )
         while len(chunk):

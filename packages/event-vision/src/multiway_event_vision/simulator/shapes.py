@@ -21,7 +21,7 @@ from multiway_event_vision.simulator.simulation import Simulation
 
 CLASS_NAMES = ("disc", "square", "triangle", "cross")
 _WAVES = 10  # that make up the ground
-_LONGEST_WAVE, _SHORTEST_WAVE = 80.0, 14.0  # pixels
+_MAX_WAVE, _SHORTEST_WAVE = 80.0, 14.0  # pixels
 _CROSS_ARM = 0.36  # half the width of a cross's arms, in radii
 _NOISE_HZ = 0.5  # of the sensor that looks at it
 _DARKEST, _BRIGHTEST = 0.02, 0.98
@@ -84,7 +84,7 @@ class MovingShapes:
         generator = np.random.default_rng(seed)
         count = int(generator.integers(config.min_shapes, config.max_shapes + 1))
         self.shapes = [self._drawn(generator) for _ in range(count)]
-        lengths_W = np.exp(generator.uniform(np.log(_SHORTEST_WAVE), np.log(_LONGEST_WAVE), _WAVES))
+        lengths_W = np.exp(generator.uniform(np.log(_SHORTEST_WAVE), np.log(_MAX_WAVE), _WAVES))
         direction_W = generator.uniform(0, 2 * np.pi, _WAVES)
         self._wave_x_W = 2 * np.pi * np.cos(direction_W) / lengths_W
         self._wave_y_W = 2 * np.pi * np.sin(direction_W) / lengths_W

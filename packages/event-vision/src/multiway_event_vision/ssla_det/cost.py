@@ -2,7 +2,7 @@
 
 A product of a vector with an (m, n) matrix is m (2n - 1) operations; a sigmoid 4 an element, LayerNorm 8 d + 1, SiLU 5;
 index work, sorting and suppression are free, batch norm is folded into the convolution before it. An event's cost
-depends on how many levels commit it and nothing else; spaces outside of the frame are counted as if they were there.
+depends on how many levels process it and nothing else; spaces outside of the frame are counted as if they were there.
 
 The mean hides that a box is fresh only behind a peek, so peeks are counted beside it.
 """
@@ -28,7 +28,7 @@ class Cost:
 
     events: int
     mean: float
-    """Of committing an event."""
+    """Of the state updates of an event."""
     p50: float
     p99: float
     max: float
@@ -37,7 +37,7 @@ class Cost:
     head: float
     """Of the head, as often as it ran, shared out over the events."""
     worst: float
-    """Of an event that is committed at every level, with the head: what a fresh box after each event would cost."""
+    """Of an event that passes every level, with the head: what a fresh box after each event would cost."""
 
     def times(self, engines: float) -> Cost:
         """The cost of an event that several engines take in, as if they did alike with it."""
@@ -89,12 +89,12 @@ def cost_of(
     levels = level_flops(config, folded=folded, layer_flops=layer_flops)
     head = head_flops(config.widths[-1], config.num_classes)
     of_depth = levels.cumsum()  # strictly ascending, so percentiles follow from counts
-    events = int(work.committed.sum())
+    events = int(work.updated.sum())
     worst = float(of_depth[-1] + head)
     if events == 0:
         nan = float("nan")
         return Cost(0, nan, nan, nan, nan, nan, nan, worst)
-    reached = work.committed.cumsum()
+    reached = work.updated.cumsum()
 
     def percentile(share: float) -> float:
         return float(of_depth[np.searchsorted(reached, share * events)])
@@ -102,10 +102,10 @@ def cost_of(
     remaining = levels[::-1].cumsum()[::-1]  # of a peek that begins at a level
     return Cost(
         events=events,
-        mean=float(work.committed @ of_depth) / events,
+        mean=float(work.updated @ of_depth) / events,
         p50=percentile(0.50),
         p99=percentile(0.99),
-        max=float(of_depth[np.flatnonzero(work.committed)[-1]]),
+        max=float(of_depth[np.flatnonzero(work.updated)[-1]]),
         peeks=float(work.peeked @ remaining) / events,
         head=work.predicted * head / events,
         worst=worst,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from multiway_event_vision.ssla_det.batches import NOTHING, UNKNOWN
-from multiway_event_vision.ssla_det.commit import Watch
+from multiway_event_vision.ssla_det.state_update import FeatureHook
 
 
 class EventClasses(nn.Module):
@@ -45,11 +45,11 @@ class EventClasses(nn.Module):
         return total / len(self.maps)
 
 
-def watchers(slices: int) -> tuple[list[Watch], list[list[tuple[Tensor, Tensor]]]]:
+def feature_hooks(slices: int) -> tuple[list[FeatureHook], list[list[tuple[Tensor, Tensor]]]]:
     """(what to give to `SslaDet.read_outs`, what it will have shown: ``[slice][level]``)."""
     shown: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(slices)]
 
-    def of_slice(number: int) -> Watch:
+    def of_slice(number: int) -> FeatureHook:
         return lambda level, x_MD, index_M: shown[number].append((x_MD, index_M))
 
     return [of_slice(number) for number in range(slices)], shown

@@ -20,7 +20,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from multiway_event_vision.ssla_det.commit import Watch, Weights, commit
 from multiway_event_vision.ssla_det.config import SslaDetConfig
 from multiway_event_vision.ssla_det.detector import Detector, SslaDetOutputs
 from multiway_event_vision.ssla_det.head import YoloxHead
@@ -28,6 +27,7 @@ from multiway_event_vision.ssla_det.inputs import EventBatch
 from multiway_event_vision.ssla_det.layer import NORM_BIAS, SslaLayer
 from multiway_event_vision.ssla_det.peek import peek, stale_cells
 from multiway_event_vision.ssla_det.state import StreamState
+from multiway_event_vision.ssla_det.state_update import FeatureHook, Weights, update_state
 from multiway_event_vision.ssla_det.window import end_anchored
 
 
@@ -67,18 +67,18 @@ class SslaDet(Detector):
         return self._predict([grid_GD], [active_G], batch)
 
     def read_outs(
-        self, slices: Sequence[EventBatch], *, fold: bool = True, watch: Sequence[Watch] | None = None
+        self, slices: Sequence[EventBatch], *, fold: bool = True, hook: Sequence[FeatureHook] | None = None
     ) -> SslaDetOutputs:
         """As :meth:`Detector.read_outs`: states go on from slice to slice, and gradients back.
 
-        watch: of each slice, is shown the features of its events behind each level.
+        hook: of each slice, is shown the features of its events behind each level.
         """
         weights = self.weights(fold=fold)
         first = slices[0]
         state = self.initial_state(first.height, first.width, first.streams)
         grids, active = [], []
         for number, batch in enumerate(slices):
-            state, _ = commit(self.config, weights, batch, state, watch=watch[number] if watch else None)
+            state, _ = update_state(self.config, weights, batch, state, hook=hook[number] if hook else None)
             grids.append(peek(self.config, weights, state))
             active.append(state.depth_G > 0)
         return self._predict(grids, active, first)

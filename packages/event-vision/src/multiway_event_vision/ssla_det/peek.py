@@ -1,7 +1,7 @@
 """Peek: at a read-out, each grid cell's newest event is taken to the grid, and no state keeps a trace of it.
 
-Thinning holds most events back, so committed features are old. An event that waits before level l goes through the
-layers of levels l and up as the next one of the spaces that it touches. Peeks do not see each other.
+Thinning holds most events back, so the features on the grid are old. An event that waits before level l goes through
+the layers of levels l and up as the next one of the spaces that it touches. Peeks do not see each other.
 
 Legend: M chains, G cells of the grid, D width.
 """
@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from multiway_event_vision.ssla_det.commit import Weights
 from multiway_event_vision.ssla_det.config import SslaDetConfig
 from multiway_event_vision.ssla_det.spaces import Place
 from multiway_event_vision.ssla_det.state import StreamState
+from multiway_event_vision.ssla_det.state_update import Weights
 
 
 def peek(config: SslaDetConfig, weights: Weights, state: StreamState) -> Tensor:
@@ -48,7 +48,7 @@ def peek_cells(
 def stale_cells(config: SslaDetConfig, state: StreamState) -> Tensor:
     """bool [G], cells whose feature may have changed since the last read-out (one stream).
 
-    An event changes its own cell, and at each level above 0 that committed it the states that events up to twice the
+    An event changes its own cell, and at each level above 0 that processed it the states that events up to twice the
     radius of a space away look at: cells so far away peek anew. All others would find what they found before.
     """
     rows, columns = config.frame(config.num_levels - 1, state.height, state.width)
@@ -56,6 +56,6 @@ def stale_cells(config: SslaDetConfig, state: StreamState) -> Tensor:
     stale_11HW = fresh_11HW > 0
     for level in range(1, config.num_levels):
         reach = -(-(config.space_size - 1) // 2 ** (config.num_levels - 1 - level))
-        committed = (fresh_11HW > level).float()
-        stale_11HW = stale_11HW | (max_pool2d(committed, 2 * reach + 1, 1, reach) > 0)
+        updated = (fresh_11HW > level).float()
+        stale_11HW = stale_11HW | (max_pool2d(updated, 2 * reach + 1, 1, reach) > 0)
     return stale_11HW.flatten()

@@ -26,7 +26,7 @@ from multiway_event_vision.ssla_det.config import PRESETS as SIZES
 from multiway_event_vision.ssla_det.config import SslaDetConfig
 from multiway_event_vision.ssla_det.detector import Detector
 from multiway_event_vision.ssla_det.distillation import Distillation
-from multiway_event_vision.ssla_det.event_classes import EventClasses, watchers
+from multiway_event_vision.ssla_det.event_classes import EventClasses, feature_hooks
 from multiway_event_vision.ssla_det.model import SslaDet, build
 from multiway_event_vision.ssla_det.objective import ObjectiveConfig, objective
 from multiway_event_vision.ssla_det.scoring import score_recordings
@@ -143,10 +143,10 @@ class DetectorTraining(nn.Module):
 
     def forward(self, batch: StreamBatch) -> Loss:
         """The losses of all read-outs of a batch, and of its events."""
-        watch, shown = watchers(len(batch.slices))
+        hook, shown = feature_hooks(len(batch.slices))
         if self.event_classes is not None:
             assert isinstance(self.detector, SslaDet)
-            outputs = self.detector.read_outs(batch.slices, watch=watch)
+            outputs = self.detector.read_outs(batch.slices, hook=hook)
         else:
             outputs = self.detector.read_outs(batch.slices)
         losses = objective(outputs, batch.targets, stride=self.detector.stride, config=OBJECTIVE)

@@ -18,7 +18,7 @@ from multiway_event_vision.ssla_det.inputs import NEVER
 
 @dataclass
 class StreamState:
-    """State of B streams behind the events committed so far."""
+    """State of B streams behind the events so far."""
 
     streams: int
     height: int
@@ -33,7 +33,7 @@ class StreamState:
     """[level - 1] (G, D of that level's input): where a grid cell's newest event waits before that level, its feature;
     the last entry, one behind the last level, is the grid itself."""
     depth_G: Tensor
-    """int64, how many levels committed a grid cell's newest event; 0 = it never had one."""
+    """int64, how many levels processed a grid cell's newest event; 0 = it never had one."""
     pixel_G: Tensor
     """int64, pixel y · W + x of that event in its stream."""
     time_G: Tensor

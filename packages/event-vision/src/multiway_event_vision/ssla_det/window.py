@@ -10,12 +10,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from multiway_event_vision.ssla_det.commit import Weights, place_of, run_level
 from multiway_event_vision.ssla_det.config import SslaDetConfig
 from multiway_event_vision.ssla_det.inputs import EventBatch
 from multiway_event_vision.ssla_det.pooling import merge_ties, pool
 from multiway_event_vision.ssla_det.spaces import Place
 from multiway_event_vision.ssla_det.state import StreamState
+from multiway_event_vision.ssla_det.state_update import Weights, place_of, run_level
 from multiway_event_vision.ssla_det.temporal_dropout import keep_from_end
 
 

@@ -15,7 +15,7 @@ from multiway_event_vision.formats.source import Columns, Source
 from multiway_event_vision.formats.time_unit import TimeUnit
 
 _SCALES = (32, 64, 128, 2, 4, 8, 16)  # Time Lens' data sets have 32, CBMNet's 128
-_LARGEST_SCALE = 1024
+_MAX_SCALE = 1024
 
 
 def open_frame_events(
@@ -33,8 +33,8 @@ def open_frame_events(
     The other arguments are those of `open_events`. Raises InputError: the sensor, or the first events, are of another
     size (the message tells a scale that would fit); DataError as `open_events`.
     """
-    if not 1 <= scale <= _LARGEST_SCALE:
-        raise InputError(f"coordinates multiplied by {scale}; expected 1 to {_LARGEST_SCALE}")
+    if not 1 <= scale <= _MAX_SCALE:
+        raise InputError(f"coordinates multiplied by {scale}; expected 1 to {_MAX_SCALE}")
     recording = open_events(path, size=(width, height), time_unit=time_unit, columns=columns, repair=repair)
     if scale > 1:
         recording = replace(recording, source=_divided(recording.source, scale))

@@ -17,15 +17,15 @@ from torch import Tensor
 
 from multiway_event_vision.events import Events
 from multiway_event_vision.time_replayer import checkpoint
+from multiway_event_vision.time_replayer.baselines import Image, position, to_image
 from multiway_event_vision.time_replayer.frames import Frame
-from multiway_event_vision.time_replayer.methods import Image, position, to_image
 from multiway_event_vision.time_replayer.model import Synthesis, TimeReplayer
 from multiway_event_vision.time_replayer.voxel_grid import reversed_grid, voxel_grid
 
 BUNDLED = "bundled:time-replayer-small"
 
 
-class Explained(NamedTuple):
+class InterpolatedFrame(NamedTuple):
     """A frame with what it was made of: flows to both neighbours (H, W, 2) in pixels, the first one's share (H, W)."""
 
     image_HW3: Image
@@ -46,17 +46,19 @@ class FrameInterpolator:
         """A bundled model, a folder, or a hub id. Raises ModelNotFoundError, ConfigError, CheckpointError."""
         return cls(checkpoint.load(hub.resolve(name), device=device))
 
-    def between(self, first: Frame, second: Frame, events: Events, times: Sequence[int]) -> Iterator[Image]:
+    def interpolate(
+        self, first: Frame, second: Frame, events: Events, times: Sequence[int]
+    ) -> Iterator[Image]:
         """Yield the frames at `times` (microseconds, first.t to second.t); `events` are those between the two.
 
         Each is made from the two frames and all events, not from other made ones: errors do not add up. At a frame's
         own time it is that frame. Raises InputError: frames or sensor of different sizes, or a time outside.
         """
         for t in times:
-            yield self.explain(first, second, events, t).image_HW3
+            yield self.interpolate_one(first, second, events, t).image_HW3
 
-    def explain(self, first: Frame, second: Frame, events: Events, t: int) -> Explained:
-        """The frame at one time, and what it was made of. Raises InputError as `between`."""
+    def interpolate_one(self, first: Frame, second: Frame, events: Events, t: int) -> InterpolatedFrame:
+        """The frame at one time, and what it was made of. Raises InputError as `interpolate`."""
         _check(first, events)
         if second.image_HW3.shape != first.image_HW3.shape:
             raise InputError(
@@ -69,18 +71,20 @@ class FrameInterpolator:
             still_HW2 = np.zeros((height, width, 2), np.float32)
             is_first = t == first.t
             image_HW3 = first.image_HW3 if is_first else second.image_HW3
-            return Explained(image_HW3, still_HW2, still_HW2, np.full((height, width), is_first, np.float32))
+            return InterpolatedFrame(
+                image_HW3, still_HW2, still_HW2, np.full((height, width), is_first, np.float32)
+            )
         before_BNHW = self._grid(reversed_grid(self._voxels(events, first.t, t)))
         after_BNHW = self._grid(self._voxels(events, t, second.t))
         made = self._made(first, second, before_BNHW, after_BNHW, position(first, second, t), has_second=True)
-        return Explained(
+        return InterpolatedFrame(
             _image(made),
             made.refined_to_first_B2HW[0].permute(1, 2, 0).cpu().numpy(),
             made.refined_to_second_B2HW[0].permute(1, 2, 0).cpu().numpy(),
             made.visibility_B1HW[0, 0].cpu().numpy(),
         )
 
-    def beyond(
+    def extrapolate(
         self, last: Frame, events: Events, times: Sequence[int], *, longest: int | None = None
     ) -> Iterator[Image]:
         """Yield the frames at `times` after the last frame, in order, from that frame and the events since then.

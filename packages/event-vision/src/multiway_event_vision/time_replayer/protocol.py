@@ -14,9 +14,9 @@ from multiway_core.errors import InputError
 from numpy.typing import NDArray
 
 from multiway_event_vision.events import Events
+from multiway_event_vision.time_replayer.baselines import Extrapolation, Image, Interpolation
 from multiway_event_vision.time_replayer.clips import Clip
 from multiway_event_vision.time_replayer.frames import Frame
-from multiway_event_vision.time_replayer.methods import Between, Beyond, Image
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,17 +54,19 @@ def gaps(clip: Clip, skipped: int) -> Iterator[Gap]:
         )
 
 
-def fill(gap: Gap, methods: Mapping[str, Between]) -> dict[str, list[Image]]:
+def fill(gap: Gap, methods: Mapping[str, Interpolation]) -> dict[str, list[Image]]:
     """The frames of every method in a gap."""
     return {
-        name: list(method.between(gap.first, gap.second, gap.events, gap.times))
+        name: list(method.interpolate(gap.first, gap.second, gap.events, gap.times))
         for name, method in methods.items()
     }
 
 
-def extrapolate(gap: Gap, methods: Mapping[str, Beyond]) -> dict[str, list[Image]]:
+def extrapolate(gap: Gap, methods: Mapping[str, Extrapolation]) -> dict[str, list[Image]]:
     """The same frames, made without the second one."""
-    return {name: list(method.beyond(gap.first, gap.events, gap.times)) for name, method in methods.items()}
+    return {
+        name: list(method.extrapolate(gap.first, gap.events, gap.times)) for name, method in methods.items()
+    }
 
 
 def spread(gaps: Sequence[Gap], most: int) -> list[Gap]:

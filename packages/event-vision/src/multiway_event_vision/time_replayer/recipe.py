@@ -139,7 +139,7 @@ def _held_out_psnr(held_out: Sequence[Gap], model: nn.Module) -> dict[str, float
     interpolator = FrameInterpolator(model)
     values = []
     for gap in held_out:
-        (made,) = interpolator.between(gap.first, gap.second, gap.events, [gap.times[gap.centre]])
+        (made,) = interpolator.interpolate(gap.first, gap.second, gap.events, [gap.times[gap.centre]])
         values.append(psnr(made, gap.truth_THW3[gap.centre]))
     return {"psnr": float(np.mean(values))}
 

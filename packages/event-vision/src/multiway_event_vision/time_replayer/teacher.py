@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from multiway_event_vision.time_replayer.baselines import dis_flow
 from multiway_event_vision.time_replayer.clips import Clip
-from multiway_event_vision.time_replayer.methods import dis_flow
 
 
 class ChainedFlow:

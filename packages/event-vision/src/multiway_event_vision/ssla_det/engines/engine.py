@@ -33,8 +33,8 @@ Array = NDArray[np.generic]
 class Work:
     """What an engine did since it began, for the count of operations (`cost.py`)."""
 
-    committed: NDArray[np.int64]
-    """[level] events whose last committed level it is."""
+    updated: NDArray[np.int64]
+    """[level] events whose last level it is."""
     peeked: NDArray[np.int64]
     """[level] chains of peeks that began at this level."""
     predicted: int = 0
@@ -46,7 +46,7 @@ class Work:
 
     def add(self, other: Work) -> None:
         """Count what another did, too."""
-        self.committed += other.committed
+        self.updated += other.updated
         self.peeked += other.peeked
         self.predicted += other.predicted
 

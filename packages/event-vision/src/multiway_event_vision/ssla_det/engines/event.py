@@ -45,13 +45,13 @@ class EventEngine(Engine):
         if self._machine is None and self.native and native.available():
             self._machine = event_native.Machine(self.model.config, self.weights, self.state)
         if self._machine is not None:
-            self._machine.run(events, self.work.committed)
+            self._machine.run(events, self.work.updated)
             return
         for t, pixel, on in zip(events.t.tolist(), events.pixel.tolist(), events.on.tolist(), strict=True):
-            self.work.committed[self._commit(t, pixel, on) - 1] += 1
+            self.work.updated[self._update(t, pixel, on) - 1] += 1
 
-    def _commit(self, t: int, pixel: int, on: bool) -> int:
-        """Take one event in; returns how many levels committed it."""
+    def _update(self, t: int, pixel: int, on: bool) -> int:
+        """Take one event in; returns how many levels processed it."""
         config, state = self.model.config, self.state
         before = int(state.previous[pixel])
         state.previous[pixel] = t

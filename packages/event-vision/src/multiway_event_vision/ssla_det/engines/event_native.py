@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from multiway_event_vision.ssla_det import native
-from multiway_event_vision.ssla_det.commit import Weights
 from multiway_event_vision.ssla_det.config import SslaDetConfig
 from multiway_event_vision.ssla_det.inputs import EventArrays
 from multiway_event_vision.ssla_det.layer import LayerWeights
 from multiway_event_vision.ssla_det.projections import FoldedProjection
 from multiway_event_vision.ssla_det.state import StreamState
+from multiway_event_vision.ssla_det.state_update import Weights
 
 
 class Machine:
@@ -38,12 +38,12 @@ class Machine:
                 words += self._layer(layer, hidden)
         self._record = np.array(words, np.int64)
 
-    def run(self, events: EventArrays, committed: NDArray[np.int64]) -> None:
-        """Take events in; `committed` [levels] counts them by the last level that they reached."""
+    def run(self, events: EventArrays, updated: NDArray[np.int64]) -> None:
+        """Take events in; `updated` [levels] counts them by the last level that they reached."""
         t, pixel = np.ascontiguousarray(events.t), np.ascontiguousarray(events.pixel)
         on = np.ascontiguousarray(events.on).view(np.uint8)
         arrays: list[Any] = [self._record, t, pixel, on]
-        self._function(*(a.ctypes.data for a in arrays), len(events), committed.ctypes.data)
+        self._function(*(a.ctypes.data for a in arrays), len(events), updated.ctypes.data)
 
     def _layer(self, layer: LayerWeights, hidden: Tensor) -> list[int]:
         assert isinstance(layer.projection, FoldedProjection)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from multiway_event_vision.ssla_det.commit import commit
 from multiway_event_vision.ssla_det.engines.engine import Engine
 from multiway_event_vision.ssla_det.inputs import EventArrays, EventBatch, event_features
+from multiway_event_vision.ssla_det.state_update import update_state
 
 
 class MicroBatchEngine(Engine):
@@ -26,7 +26,7 @@ class MicroBatchEngine(Engine):
             height=self.height,
             width=self.width,
         )
-        self.state, depth_N = commit(
+        self.state, depth_N = update_state(
             self.model.config,
             self.weights,
             batch,
@@ -34,4 +34,4 @@ class MicroBatchEngine(Engine):
             in_place=True,
             fused=self.native,
         )
-        self.work.committed += np.bincount(depth_N.numpy() - 1, minlength=len(self.work.committed))
+        self.work.updated += np.bincount(depth_N.numpy() - 1, minlength=len(self.work.updated))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from multiway_event_vision.ssla_det.commit import commit
 from multiway_event_vision.ssla_det.engines.engine import Engine
 from multiway_event_vision.ssla_det.inputs import EventArrays, batch_windows
+from multiway_event_vision.ssla_det.state_update import update_state
 
 
 class WindowEngine(Engine):
@@ -33,5 +33,5 @@ class WindowEngine(Engine):
         batch = batch_windows(
             [window], height=self.height, width=self.width, dtype=self.state.waiting[0].dtype
         )
-        self.state, depth_N = commit(self.model.config, self.weights, batch, self.state)
-        self.work.committed += np.bincount(depth_N.numpy() - 1, minlength=len(self.work.committed))
+        self.state, depth_N = update_state(self.model.config, self.weights, batch, self.state)
+        self.work.updated += np.bincount(depth_N.numpy() - 1, minlength=len(self.work.updated))

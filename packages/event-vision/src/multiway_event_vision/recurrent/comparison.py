@@ -1,6 +1,6 @@
-"""The study: every network with both losses, at several step lengths, over seeds; one result a cell of the table.
+"""The comparison of He et al. (2020): every network with both losses, at several step lengths, over seeds.
 
-The number of steps stays when their length changes, as in the study's scripts, so short steps also see less of a
+The number of steps stays when their length changes, as in the paper's scripts, so short steps also see less of a
 recording. Data, order of batches and initial weights depend on seeds alone.
 """
 
@@ -24,7 +24,7 @@ from multiway_event_vision.recurrent.gestures import gestures
 from multiway_event_vision.recurrent.networks import KINDS, Kind, NetworkConfig, build
 from multiway_event_vision.recurrent.objective import LOSSES, Loss
 from multiway_event_vision.recurrent.operations import operations
-from multiway_event_vision.recurrent.training import TrainingConfig, accuracy, batch_of, train
+from multiway_event_vision.recurrent.recipe import TrainingConfig, accuracy, batch_of, train
 
 DataName = Literal["digits", "gestures"]
 Form = Literal["dense", "conv"]
@@ -34,8 +34,8 @@ _TEST_SHARE = 0.2
 
 
 @dataclass(frozen=True)
-class StudyConfig:
-    """Sizes of the study. Published: 512 hidden units; (64, 128) channels before 256; 100 passes."""
+class ComparisonConfig:
+    """Sizes of the comparison. Published: 512 hidden units; (64, 128) channels before 256; 100 passes."""
 
     seeds: int = 3
     steps: int = 15
@@ -56,9 +56,9 @@ class StudyConfig:
         if min(self.seeds, self.steps, self.shrink, *self.digit_steps_us) < 1:
             raise ConfigError(f"{self}: seeds, steps and their lengths must be at least 1")
 
-    def quick(self) -> StudyConfig:
+    def quick(self) -> ComparisonConfig:
         """A minute's worth: one seed, a part of the data, narrow networks."""
-        return StudyConfig(
+        return ComparisonConfig(
             seeds=1,
             digit_steps_us=(5_000,),
             hidden=32,
@@ -96,7 +96,7 @@ class Result:
     cpu_seconds: float
 
 
-def cells(config: StudyConfig) -> Iterator[Cell]:
+def cells(config: ComparisonConfig) -> Iterator[Cell]:
     """All runs, seed after seed and dense before convolutional, so that an early end leaves whole tables."""
     native = NATIVE_US
     for seed in range(config.seeds):
@@ -114,10 +114,10 @@ def cells(config: StudyConfig) -> Iterator[Cell]:
                 yield Cell("gestures", "conv", kind, loss, native["gestures"], seed)
 
 
-class Study:
+class Comparison:
     """Data sets in `folder` (made when they are not there), and the runs on them. Raises DataError, InputError."""
 
-    def __init__(self, config: StudyConfig, folder: Path) -> None:
+    def __init__(self, config: ComparisonConfig, folder: Path) -> None:
         self.config = config
         self.sets = {
             "digits": _kept(folder / f"digits-{config.digits or 'all'}.npz", self._digits),

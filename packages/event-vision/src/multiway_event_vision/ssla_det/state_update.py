@@ -1,4 +1,4 @@
-"""Commit: events run through the levels and move the states, one in four of a cell on to the next level.
+"""State update: events run through the levels and move the states, one in four of a cell on to the next level.
 
 A level's result for an event depends on events before it only, so computing level after level over a whole slice
 gives what computing event after event gives, as long as spaces see the same order and thinning looks backwards only.
@@ -25,7 +25,7 @@ Weights = Sequence[Sequence[LayerWeights]]
 """``[level][layer]``; a baseline's layers have the same `advance`, `peek` and `frozen`."""
 
 
-Watch = Callable[[int, Tensor, Tensor], None]
+FeatureHook = Callable[[int, Tensor, Tensor], None]
 """Called with a level, the features x_MD behind it and the numbers int64 [M] of the events that they belong to."""
 
 
@@ -52,7 +52,7 @@ def run_level(
     return x_MC, moved
 
 
-def commit(
+def update_state(
     config: SslaDetConfig,
     weights: Weights,
     batch: EventBatch,
@@ -60,13 +60,13 @@ def commit(
     *,
     in_place: bool = False,
     fused: bool = True,
-    watch: Watch | None = None,
+    hook: FeatureHook | None = None,
 ) -> tuple[StreamState, Tensor]:
-    """(the state behind these events, how many levels committed each event: int64 [N]).
+    """(the state behind these events, how many levels processed each event: int64 [N]).
 
     The given state is not changed (its `previous` belongs to `event_features`), so gradients flow through all of it;
     `in_place` takes over the memory of its `hidden`, which is most of it. `fused=False` keeps to PyTorch.
-    `watch` is shown each level's features.
+    `hook` is called with each level's features.
     """
     if len(batch.t_N) == 0:
         return state, batch.t_N
@@ -88,8 +88,8 @@ def commit(
         x_MC, hidden[level] = run_level(
             weights[level], x_MC, place, state.hidden[level], in_place=in_place, fused=fused
         )
-        if watch is not None:
-            watch(level, x_MC, index_M)
+        if hook is not None:
+            hook(level, x_MC, index_M)
     arrived = newest_N[index_M]
     waiting[-1] = waiting[-1].index_copy(0, cell_N[index_M[arrived]], x_MC[arrived])
 

@@ -1,4 +1,4 @@
-"""The command `study`."""
+"""The command ``snn-rnn``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from multiway_core.app import counting, write_stdout
 
 
-def study(
+def snn_rnn(
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="DIR", help="Data, results, table and plot; goes on there."),
@@ -20,8 +20,8 @@ def study(
     ] = False,
 ) -> None:
     """Compare spiking and recurrent networks: accuracy, losses, step lengths, operations; about half an hour."""
-    from multiway_event_detection.study import run_study
+    from multiway_event_detection.snn_rnn import run_comparison
 
     with counting("training") as on_progress:
-        table = run_study(output, seeds=seeds, quick=quick, on_progress=on_progress)
+        table = run_comparison(output, seeds=seeds, quick=quick, on_progress=on_progress)
     write_stdout(table)

@@ -8,15 +8,15 @@ from multiway_core.errors import DataError, InputError
 from multiway_event_vision.events import Events
 from multiway_event_vision.metrics.frame_quality import psnr
 from multiway_event_vision.simulator import SensorConfig
-from multiway_event_vision.time_replayer.clips import Clip, cut, hidden_sensor, read_clip, record
-from multiway_event_vision.time_replayer.frames import Frame
-from multiway_event_vision.time_replayer.methods import (
+from multiway_event_vision.time_replayer.baselines import (
     BASELINES,
     EventIntegration,
     OpticalFlow,
     Repeat,
     fitted_thresholds,
 )
+from multiway_event_vision.time_replayer.clips import Clip, cut, hidden_sensor, read_clip, record
+from multiway_event_vision.time_replayer.frames import Frame
 from multiway_event_vision.time_replayer.protocol import extrapolate, fill, gaps, spread
 
 
@@ -60,7 +60,7 @@ def test_thresholds_are_found_from_events(clip):
 def test_integration_beyond_the_last_frame_beats_holding_it(clip):
     (gap,) = gaps(clip, 7)
     integration = EventIntegration()
-    list(integration.between(gap.first, gap.second, gap.events, ()))
+    list(integration.interpolate(gap.first, gap.second, gap.events, ()))
     made = extrapolate(gap, {"hold": Repeat(), "integration": integration})
     assert psnr(made["integration"][3], gap.truth_THW3[3]) > psnr(made["hold"][3], gap.truth_THW3[3]) + 3
 
@@ -68,7 +68,7 @@ def test_integration_beyond_the_last_frame_beats_holding_it(clip):
 @pytest.mark.parametrize("name", list(BASELINES))
 def test_frames_at_the_ends_are_the_frames(clip, name):
     (gap,) = gaps(clip, 7)
-    made = list(BASELINES[name]().between(gap.first, gap.second, gap.events, [gap.first.t, gap.second.t]))
+    made = list(BASELINES[name]().interpolate(gap.first, gap.second, gap.events, [gap.first.t, gap.second.t]))
     assert psnr(made[0], gap.first.image_HW3) > 45
     assert psnr(made[1], gap.second.image_HW3) > 45
 
@@ -76,7 +76,7 @@ def test_frames_at_the_ends_are_the_frames(clip, name):
 def test_optical_flow_is_mixed_as_super_slomo_does():
     first, second = (Frame(np.full((20, 24, 3), value, np.uint8), t) for value, t in ((10, 0), (50, 100)))
     method = OpticalFlow(lambda a, b: np.zeros((20, 24, 2), np.float32))
-    (made,) = method.between(first, second, Events.empty(24, 20), [25])
+    (made,) = method.interpolate(first, second, Events.empty(24, 20), [25])
     assert (made == 20).all()
 
 

@@ -24,14 +24,14 @@ _WHOLE = -1  # the time of a label that holds for the whole recording
 
 
 @dataclass(frozen=True)
-class Labelled:
+class DatasetItem:
     """A recording and where its labels are."""
 
     recording: Path
     labels: Path
 
 
-def labelled_recordings(recording: Path, labels: Path | None) -> list[Labelled]:
+def labelled_recordings(recording: Path, labels: Path | None) -> list[DatasetItem]:
     """A file with its labels, or a folder's recordings (searched through) with theirs.
 
     Labels of `x_td.dat` or `x.raw` are `x_bbox.npy` or `x.json` beside it, or in the same place below the folder
@@ -45,12 +45,12 @@ def labelled_recordings(recording: Path, labels: Path | None) -> list[Labelled]:
             )
         if not labels.is_file():
             raise InputError(f"--labels {labels}: no such file")
-        return [Labelled(recording, labels)]
+        return [DatasetItem(recording, labels)]
     if labels is not None and not labels.is_dir():
         raise InputError(f"--labels {labels}: {recording} is a folder, so expected a folder of labels too")
     files = sorted(file for file in recording.rglob("*") if file.suffix.lower() in RECORDING_ENDINGS)
     found = [
-        Labelled(file, label)
+        DatasetItem(file, label)
         for file in files
         if (label := _labels_of(file, (labels or recording) / file.parent.relative_to(recording))) is not None
     ]
@@ -68,7 +68,7 @@ def _labels_of(recording: Path, folder: Path) -> Path | None:
     return next((p for name in names if (p := folder / name).is_file() and p != recording), None)
 
 
-def read_labels(case: Labelled, class_names: Sequence[str]) -> Boxes:
+def read_labels(case: DatasetItem, class_names: Sequence[str]) -> Boxes:
     """The labels of a recording. Those of N-Caltech101 hold for all of it: `timed` gives them its end.
 
     COCO's categories go to the model's classes of their names; N-Caltech101's class is the name of the recording's
@@ -92,7 +92,7 @@ def read_labels(case: Labelled, class_names: Sequence[str]) -> Boxes:
     raise InputError(f"{case.labels}: expected labels ({KNOWN})")
 
 
-def _place(name: str, class_names: Sequence[str], case: Labelled) -> int:
+def _place(name: str, class_names: Sequence[str], case: DatasetItem) -> int:
     if name not in class_names:
         raise InputError(
             f"{case.labels}: the class {name!r} is none of the model's: {', '.join(class_names[:8])}"
@@ -109,7 +109,7 @@ def timed(boxes: Boxes, end: int) -> TimedBoxes:
     return TimedBoxes(t, corners_N4, boxes.class_id.astype(np.int64))
 
 
-def checked(cases: Sequence[Labelled], class_names: Sequence[str]) -> Iterator[tuple[Labelled, Boxes]]:
+def checked(cases: Sequence[DatasetItem], class_names: Sequence[str]) -> Iterator[tuple[DatasetItem, Boxes]]:
     """Every case with its labels. Raises DataError, InputError at a class that the model does not have."""
     for case in cases:
         boxes = read_labels(case, class_names)

@@ -10,23 +10,23 @@ from multiway_core.errors import InputError
 from multiway_core.files import check_output
 from multiway_event_vision.events import Events, EventStream, concatenate
 from multiway_event_vision.rendering import write_folder, write_mp4
+from multiway_event_vision.time_replayer.baselines import Image
+from multiway_event_vision.time_replayer.frame_pairs import FramePairs
 from multiway_event_vision.time_replayer.frames import Frame
-from multiway_event_vision.time_replayer.in_step import Stretches
 from multiway_event_vision.time_replayer.interpolator import FrameInterpolator
-from multiway_event_vision.time_replayer.methods import Image
 
 from multiway_frame_interpolation.app import APP
-from multiway_frame_interpolation.opening import open_stream, open_video
-from multiway_frame_interpolation.options import EventsFrom, FramesFrom, FramesTo
+from multiway_frame_interpolation.inputs import open_stream, open_video
+from multiway_frame_interpolation.options import EventOptions, FrameOptions, OutputOptions
 
 Progress = Callable[[int], None]
-MOST_FACTOR = 1000
+MAX_FACTOR = 1000
 
 
 def interpolate(
-    source: FramesFrom,
-    events: EventsFrom,
-    target: FramesTo,
+    source: FrameOptions,
+    events: EventOptions,
+    target: OutputOptions,
     model: ModelOptions,
     *,
     factor: int | None = None,
@@ -40,11 +40,11 @@ def interpolate(
     """
     if (factor is None) == (not times):
         raise InputError("give --factor or --times: one of them")
-    if factor is not None and not 2 <= factor <= MOST_FACTOR:
-        raise InputError(f"--factor {factor}: expected 2 to {MOST_FACTOR}")
+    if factor is not None and not 2 <= factor <= MAX_FACTOR:
+        raise InputError(f"--factor {factor}: expected 2 to {MAX_FACTOR}")
     _check_output(target, source.source, events.events)
     frames = open_video(source)
-    stretches = Stretches(frames.frames(), open_stream(events, frames), offset=events.offset_us())
+    stretches = FramePairs(frames.frames(), open_stream(events, frames), offset=events.offset_us())
     interpolator = load_pipeline(APP, model)
     made = _every(stretches, interpolator, factor) if factor else _at(stretches, interpolator, times)
     fps = target.fps or frames.rate * (factor or 1)
@@ -60,9 +60,9 @@ def interpolate(
 
 
 def extrapolate(
-    source: FramesFrom,
-    events: EventsFrom,
-    target: FramesTo,
+    source: FrameOptions,
+    events: EventOptions,
+    target: OutputOptions,
     model: ModelOptions,
     *,
     start: int | None = None,
@@ -95,21 +95,23 @@ def extrapolate(
         )
     times = [last.t + step * every for step in range(duration // every + 1)]
     interpolator = load_pipeline(APP, model)
-    made = zip(interpolator.beyond(last, found, times, longest=2 * period), times, strict=True)
+    made = zip(interpolator.extrapolate(last, found, times, longest=2 * period), times, strict=True)
     fps = target.fps or 1e6 / every
     count = _write(target, made, fps, on_progress)
     yield f"{count:,} frames from {last.t / 1e6:.6g} s on, from {len(found):,} events"
 
 
-def _every(stretches: Stretches, interpolator: FrameInterpolator, factor: int) -> Iterator[tuple[Image, int]]:
+def _every(
+    stretches: FramePairs, interpolator: FrameInterpolator, factor: int
+) -> Iterator[tuple[Image, int]]:
     for first, second, events in stretches:
         times = [first.t + round((second.t - first.t) * step / factor) for step in range(factor)]
-        yield from zip(interpolator.between(first, second, events, times), times, strict=True)
+        yield from zip(interpolator.interpolate(first, second, events, times), times, strict=True)
     yield second.image_HW3, second.t
 
 
 def _at(
-    stretches: Stretches, interpolator: FrameInterpolator, times: Sequence[int]
+    stretches: FramePairs, interpolator: FrameInterpolator, times: Sequence[int]
 ) -> Iterator[tuple[Image, int]]:
     wanted = sorted(set(times))
     start: int | None = None
@@ -119,7 +121,7 @@ def _at(
             raise _outside(wanted[0], start, None)
         now = [t for t in wanted if first.t <= t <= second.t]
         wanted = wanted[len(now) :]
-        yield from zip(interpolator.between(first, second, events, now), now, strict=True)
+        yield from zip(interpolator.interpolate(first, second, events, now), now, strict=True)
         if not wanted:
             return
     raise _outside(wanted[-1], start or 0, second.t)
@@ -154,7 +156,7 @@ def _after(stream: EventStream, offset: int, start: int, end: int) -> Events:
     return concatenate(parts)
 
 
-def _check_output(target: FramesTo, frames: Path, events: Path | None) -> None:
+def _check_output(target: OutputOptions, frames: Path, events: Path | None) -> None:
     output = target.output
     if output.suffix and output.suffix.lower() != ".mp4" and not output.is_dir():
         raise InputError(f"--output {output}: expected a name in .mp4, or a folder")
@@ -162,7 +164,7 @@ def _check_output(target: FramesTo, frames: Path, events: Path | None) -> None:
 
 
 def _write(
-    target: FramesTo,
+    target: OutputOptions,
     made: Iterator[tuple[Image, int]],
     fps: float,
     on_progress: Progress | None,
@@ -178,7 +180,7 @@ def _write(
     return write_folder(target.output, counted(), overwrite=target.overwrite)
 
 
-def _uncovered(stretches: Stretches) -> str | None:
+def _uncovered(stretches: FramePairs) -> str | None:
     """A line where the events start late or end early; the frames there are blended from their neighbours."""
     first, last = stretches.first_event, stretches.last_event
     if first is None or last is None or stretches.begin is None or stretches.end is None:

@@ -16,14 +16,14 @@ from multiway_event_vision.formats.evt2 import open_evt2
 from multiway_event_vision.formats.evt3 import open_evt3
 from multiway_event_vision.formats.evt_header import evt_version
 from multiway_event_vision.formats.hdf5 import open_hdf5
+from multiway_event_vision.formats.nmnist import looks_like_nmnist, open_nmnist
 from multiway_event_vision.formats.npz import open_npz
-from multiway_event_vision.formats.percent_header import read_percent_header
+from multiway_event_vision.formats.prophesee_header import read_percent_header
 from multiway_event_vision.formats.recording import Recording
-from multiway_event_vision.formats.saccades import looks_like_saccades, open_saccades
-from multiway_event_vision.formats.screen import Repairs
 from multiway_event_vision.formats.source import Options, Source, open_binary
 from multiway_event_vision.formats.text import looks_like_text, open_text
 from multiway_event_vision.formats.time_unit import MICROSECONDS_IN, TimeUnit
+from multiway_event_vision.formats.validation import Repairs
 
 Opener = Callable[[Path, Options], Source]
 _MAGIC: tuple[tuple[bytes, Opener], ...] = (
@@ -90,8 +90,8 @@ def _source(path: Path, options: Options) -> Source:
     if path.suffix.lower() == ".dat":
         return open_dat(path, options)
     # Nothing marks these files: their records must make sense, or their name must promise it.
-    if path.suffix.lower() == ".bin" or looks_like_saccades(head, path.stat().st_size):
-        return open_saccades(path, options)
+    if path.suffix.lower() == ".bin" or looks_like_nmnist(head, path.stat().st_size):
+        return open_nmnist(path, options)
     raise DataError(f"{path}: of no known format; {KNOWN}")
 
 

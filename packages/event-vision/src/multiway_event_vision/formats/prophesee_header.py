@@ -11,7 +11,7 @@ from multiway_event_vision.events import LARGEST_SENSOR
 from multiway_event_vision.formats.source import open_binary
 
 LONGEST_LINE = 4096
-MOST_LINES = 1000
+MAX_LINES = 1000
 # Cameras that do not write their size: the plug-in's name or the generation tells it.
 _SIZE_OF_SENSOR = {"gen31": (640, 480), "gen3": (640, 480), "genx320": (320, 320), "gen4": (1280, 720)}
 _SIZE_OF_SENSOR |= {"imx636": (1280, 720), "imx646": (1280, 720)}
@@ -20,11 +20,11 @@ _SIZE_OF_SENSOR |= {"imx636": (1280, 720), "imx646": (1280, 720)}
 def read_percent_header(path: Path) -> tuple[dict[str, str], int]:
     """(keys in lower case -> values, number of header bytes). A line `% end` closes the header.
 
-    Raises DataError: unreadable, or more than `MOST_LINES` lines.
+    Raises DataError: unreadable, or more than `MAX_LINES` lines.
     """
     header: dict[str, str] = {}
     with open_binary(path) as file:
-        for _ in range(MOST_LINES):
+        for _ in range(MAX_LINES):
             start = file.tell()
             line = file.readline(LONGEST_LINE)
             # Data may begin with a percent sign, but hardly with a whole line of printable text.
@@ -34,7 +34,7 @@ def read_percent_header(path: Path) -> tuple[dict[str, str], int]:
             if key.lower() == "end":
                 return header, file.tell()
             header.setdefault(key.lower(), value.strip())
-    raise DataError(f"{path}: a header of more than {MOST_LINES} lines; expected data after a few")
+    raise DataError(f"{path}: a header of more than {MAX_LINES} lines; expected data after a few")
 
 
 def header_size(header: dict[str, str]) -> tuple[int, int] | None:

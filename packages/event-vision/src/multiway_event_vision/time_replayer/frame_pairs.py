@@ -11,10 +11,10 @@ from multiway_core.errors import InputError
 from multiway_event_vision.events import Events, EventStream, concatenate
 from multiway_event_vision.time_replayer.frames import Frame
 
-MOST_EVENTS = 50_000_000  # of one stretch
+MAX_EVENTS = 50_000_000  # of one stretch
 
 
-class Stretches:
+class FramePairs:
     """Yields (frame, next frame, the events from one to the other); counts the events.
 
     offset: microseconds to add to every event's time, to have the frames' clock.
@@ -41,9 +41,9 @@ class Stretches:
                 if chunk is None:
                     break
                 parts.append(chunk[int(np.searchsorted(chunk.t, frame.t)) :])
-                if sum(map(len, parts)) > MOST_EVENTS:
+                if sum(map(len, parts)) > MAX_EVENTS:
                     raise InputError(
-                        f"more than {MOST_EVENTS:,} events between the frames of {frame.t} us and {following.t} us; "
+                        f"more than {MAX_EVENTS:,} events between the frames of {frame.t} us and {following.t} us; "
                         "check the times' unit"
                     )
             held = concatenate(parts)

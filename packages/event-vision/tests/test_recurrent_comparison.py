@@ -1,4 +1,4 @@
-"""Frames, data sets, networks, losses, counts of operations, and the study as a whole in a few seconds."""
+"""Frames, data sets, networks, losses, counts of operations, and the comparison as a whole in a few seconds."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import torch
 from multiway_core.errors import ConfigError, DataError, InputError
 from multiway_event_vision.events import Events
 from multiway_event_vision.recurrent import report
+from multiway_event_vision.recurrent.comparison import Cell, Comparison, ComparisonConfig, Result, cells
 from multiway_event_vision.recurrent.event_set import EventSet
 from multiway_event_vision.recurrent.frames import event_frames
 from multiway_event_vision.recurrent.gestures import CLASSES, DURATION_US, Blob, gestures
 from multiway_event_vision.recurrent.networks import KINDS, Kind, NetworkConfig, Outputs, build
 from multiway_event_vision.recurrent.objective import objective, scores
 from multiway_event_vision.recurrent.operations import operations
-from multiway_event_vision.recurrent.study import Cell, Result, Study, StudyConfig, cells
-from multiway_event_vision.recurrent.training import TrainingConfig, accuracy, train
+from multiway_event_vision.recurrent.recipe import TrainingConfig, accuracy, train
 
 
 def test_frames_hold_each_event_in_its_step_and_channel() -> None:
@@ -156,19 +156,19 @@ def test_training_learns_what_order_alone_tells(kind: Kind) -> None:
     assert accuracy(network, frames, labels, "last", batch_size=7) == 1.0
 
 
-def test_a_study_goes_on_where_it_was_stopped_and_reports(tmp_path: Path) -> None:
-    config = StudyConfig(
+def test_a_comparison_goes_on_where_it_was_stopped_and_reports(tmp_path: Path) -> None:
+    config = ComparisonConfig(
         seeds=2, steps=4, digit_steps_us=(5_000,), hidden=4, channels=(), digits=20, gestures_each=2, passes=1
     )
-    study = Study(config, tmp_path)
+    comparison = Comparison(config, tmp_path)
     wanted = list(cells(config))
     assert len(wanted) == len(set(wanted)) == 2 * 2 * 4 * 2
-    results = [study.run(cell) for cell in wanted[:3]]
+    results = [comparison.run(cell) for cell in wanted[:3]]
     report.save(results, config, tmp_path / "results.json")
     found = report.load(tmp_path / "results.json", config)
     assert found == results
-    assert study.run(wanted[0]).accuracy == results[0].accuracy
-    assert study.run(wanted[0]).train_loss == results[0].train_loss
+    assert comparison.run(wanted[0]).accuracy == results[0].accuracy
+    assert comparison.run(wanted[0]).train_loss == results[0].train_loss
     with pytest.raises(InputError, match="other settings"):
         report.load(tmp_path / "results.json", replace(config, hidden=5))
     (tmp_path / "results.json").write_text("[]")
@@ -177,7 +177,7 @@ def test_a_study_goes_on_where_it_was_stopped_and_reports(tmp_path: Path) -> Non
 
 
 def test_the_table_has_means_and_spreads(tmp_path: Path) -> None:
-    config = StudyConfig(digit_steps_us=(5_000,))
+    config = ComparisonConfig(digit_steps_us=(5_000,))
     results = [
         Result(Cell("digits", "dense", "snn", "rate", 5_000, seed), value, 0.0, 100, 2e6, 1e3, 5e4, 0.1, 1.0)
         for seed, value in enumerate((0.9, 0.94))
@@ -199,14 +199,14 @@ def test_what_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="must be positive"):
         TrainingConfig(passes=0)
     with pytest.raises(ConfigError, match="at least 1"):
-        StudyConfig(seeds=0)
+        ComparisonConfig(seeds=0)
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     from multiway_event_vision.recurrent.digits import digits
 
     with pytest.raises(
-        InputError, match=r"those of scikit-learn: pip install 'multiway-event-vision\[study\]'"
+        InputError, match=r"those of scikit-learn: pip install 'multiway-event-vision\[snn-rnn\]'"
     ):
         digits()
     monkeypatch.setattr(report, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"needs matplotlib: pip install 'multiway-event-vision\[study\]'"):
+    with pytest.raises(InputError, match=r"needs matplotlib: pip install 'multiway-event-vision\[snn-rnn\]'"):
         report.check_plot()

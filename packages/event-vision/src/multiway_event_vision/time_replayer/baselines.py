@@ -22,18 +22,20 @@ _BLACK = 0.01  # added to an intensity of 0 to 1 before the logarithm
 _THRESHOLDS = (0.01, 1.0)  # that a fit may find
 
 
-class Between(Protocol):
+class Interpolation(Protocol):
     """Frames between two frames."""
 
-    def between(self, first: Frame, second: Frame, events: Events, times: Sequence[int]) -> Iterator[Image]:
+    def interpolate(
+        self, first: Frame, second: Frame, events: Events, times: Sequence[int]
+    ) -> Iterator[Image]:
         """Yield the frames at `times` (microseconds, between the two); `events` are those from one to the other."""
         ...
 
 
-class Beyond(Protocol):
+class Extrapolation(Protocol):
     """Frames after the last frame."""
 
-    def beyond(self, last: Frame, events: Events, times: Sequence[int]) -> Iterator[Image]:
+    def extrapolate(self, last: Frame, events: Events, times: Sequence[int]) -> Iterator[Image]:
         """Yield the frames at `times`, in order, none before `last`; `events` are those since then."""
         ...
 
@@ -41,13 +43,15 @@ class Beyond(Protocol):
 class Repeat:
     """The nearer of the two frames; after the last one, that."""
 
-    def between(self, first: Frame, second: Frame, events: Events, times: Sequence[int]) -> Iterator[Image]:
-        """See `Between`."""
+    def interpolate(
+        self, first: Frame, second: Frame, events: Events, times: Sequence[int]
+    ) -> Iterator[Image]:
+        """See `Interpolation`."""
         for t in times:
             yield first.image_HW3 if 2 * t <= first.t + second.t else second.image_HW3
 
-    def beyond(self, last: Frame, events: Events, times: Sequence[int]) -> Iterator[Image]:
-        """See `Beyond`."""
+    def extrapolate(self, last: Frame, events: Events, times: Sequence[int]) -> Iterator[Image]:
+        """See `Extrapolation`."""
         for _ in times:
             yield last.image_HW3
 
@@ -55,8 +59,10 @@ class Repeat:
 class Blend:
     """The mean of both frames, the nearer one counting more."""
 
-    def between(self, first: Frame, second: Frame, events: Events, times: Sequence[int]) -> Iterator[Image]:
-        """See `Between`."""
+    def interpolate(
+        self, first: Frame, second: Frame, events: Events, times: Sequence[int]
+    ) -> Iterator[Image]:
+        """See `Interpolation`."""
         for t in times:
             share = position(first, second, t)
             yield to_image((1 - share) * first.image_HW3 + share * second.image_HW3)
@@ -83,8 +89,10 @@ class OpticalFlow:
 
     estimate: FlowEstimator = dis_flow
 
-    def between(self, first: Frame, second: Frame, events: Events, times: Sequence[int]) -> Iterator[Image]:
-        """See `Between`."""
+    def interpolate(
+        self, first: Frame, second: Frame, events: Events, times: Sequence[int]
+    ) -> Iterator[Image]:
+        """See `Interpolation`."""
         grey = [cv2.cvtColor(frame.image_HW3, cv2.COLOR_RGB2GRAY) for frame in (first, second)]
         ahead_HW2 = self.estimate(grey[0], grey[1])  # type: ignore[arg-type]
         back_HW2 = self.estimate(grey[1], grey[0])  # type: ignore[arg-type]
@@ -102,8 +110,10 @@ class EventIntegration:
 
     thresholds: tuple[float, float] = field(default=(0.2, 0.2))
 
-    def between(self, first: Frame, second: Frame, events: Events, times: Sequence[int]) -> Iterator[Image]:
-        """See `Between`."""
+    def interpolate(
+        self, first: Frame, second: Frame, events: Events, times: Sequence[int]
+    ) -> Iterator[Image]:
+        """See `Interpolation`."""
         self.thresholds = fitted_thresholds(first, second, events)
         for t in times:
             before_HW = self._change(events.between(first.t, t))
@@ -112,8 +122,8 @@ class EventIntegration:
             made = (1 - share) * _brightened(first, before_HW) + share * _brightened(second, -after_HW)
             yield to_image(255 * made)
 
-    def beyond(self, last: Frame, events: Events, times: Sequence[int]) -> Iterator[Image]:
-        """See `Beyond`."""
+    def extrapolate(self, last: Frame, events: Events, times: Sequence[int]) -> Iterator[Image]:
+        """See `Extrapolation`."""
         for t in times:
             yield to_image(255 * _brightened(last, self._change(events.between(last.t, t))))
 
@@ -161,7 +171,7 @@ def _brightened(frame: Frame, change_HW: NDArray[np.float64]) -> NDArray[np.floa
     return (frame.image_HW3 / 255 + _BLACK) * np.exp(change_HW)[..., None] - _BLACK
 
 
-BASELINES: dict[str, Callable[[], Between]] = {
+BASELINES: dict[str, Callable[[], Interpolation]] = {
     "repeat": Repeat,
     "blend": Blend,
     "dis": OpticalFlow,

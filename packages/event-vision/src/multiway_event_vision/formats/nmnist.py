@@ -18,35 +18,35 @@ from multiway_event_vision.formats.unwrap import running_count
 RECORD_BYTES = 5
 OVERFLOW_ROW = 240
 _OVERFLOW_US = 1 << 13
-_LEAST_RECORDS = 20  # fewer could be in order by chance
+_MIN_RECORDS = 20  # fewer could be in order by chance
 
 
-def looks_like_saccades(head: bytes, file_bytes: int) -> bool:
+def looks_like_nmnist(head: bytes, file_bytes: int) -> bool:
     """Whether a file without any mark can be one: whole records whose times never go back."""
     records = len(head) // RECORD_BYTES
-    if file_bytes % RECORD_BYTES or records < _LEAST_RECORDS:
+    if file_bytes % RECORD_BYTES or records < _MIN_RECORDS:
         return False
-    columns = SaccadeDecoder()(np.frombuffer(head, f"V{RECORD_BYTES}", records))
+    columns = NmnistDecoder()(np.frombuffer(head, f"V{RECORD_BYTES}", records))
     if len(columns.t) < records // 2:
         return False
     is_row = columns.x.max() < OVERFLOW_ROW and columns.y.max() < OVERFLOW_ROW
     return bool(is_row and (np.diff(columns.t) >= 0).all() and columns.t[-1] > columns.t[0])
 
 
-def open_saccades(path: Path, options: Options) -> Source:
+def open_nmnist(path: Path, options: Options) -> Source:
     """Raises DataError: a cut record."""
     count = whole_records(path, 0, RECORD_BYTES, options.repair)
 
     def columns() -> Iterator[Columns]:
-        decode = SaccadeDecoder()
+        decode = NmnistDecoder()
         for records in record_blocks(path, 0, f"V{RECORD_BYTES}", count):
             yield decode(records)
 
     usual = "34x34 for N-MNIST, 240x180 for N-Caltech101"
-    return Source("saccades", columns, usual_sizes=usual, expected_events=count)
+    return Source("nmnist", columns, usual_sizes=usual, expected_events=count)
 
 
-class SaccadeDecoder:
+class NmnistDecoder:
     """Decodes records block by block; counts the overflows so far."""
 
     def __init__(self) -> None:

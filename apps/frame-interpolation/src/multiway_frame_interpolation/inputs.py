@@ -8,15 +8,15 @@ from multiway_event_vision.simulator import FlowUpsampled, SensorConfig, Simulat
 from multiway_event_vision.time_replayer.frame_events import open_frame_events
 from multiway_event_vision.time_replayer.frames import Frames, Grey, open_frames
 
-from multiway_frame_interpolation.options import SUB_FRAMES, EventsFrom, FramesFrom
+from multiway_frame_interpolation.options import SUB_FRAMES, EventOptions, FrameOptions
 
 
-def open_video(options: FramesFrom) -> Frames:
+def open_video(options: FrameOptions) -> Frames:
     """The frames. Raises DataError: nothing that can be read; InputError: bad options."""
     return open_frames(options.source, width=options.width, frames_per_second=options.input_fps)
 
 
-def open_stream(options: EventsFrom, frames: Frames) -> EventStream:
+def open_stream(options: EventOptions, frames: Frames) -> EventStream:
     """The events of the same pixels. Raises InputError: none are given, or they do not fit; DataError."""
     if options.simulate == (options.events is not None):
         raise InputError("a video has no events of its own: give --events FILE, or --simulate; one of them")

@@ -32,7 +32,7 @@ class Repairs:
         return f"{self.outside} events off the sensor left out, {self.unsorted} put in order of time"
 
 
-def screened(
+def validated(
     path: Path, source: Source, size: tuple[int, int], unit: TimeUnit | None, repairs: Repairs | None
 ) -> Iterator[Events]:
     """Yield the events of `source` block by block. With `repairs`, repair and count; else raise.

@@ -13,7 +13,7 @@ from multiway_event_vision.result import Prediction
 from multiway_event_vision.simulator.shapes import CLASS_NAMES
 from multiway_event_vision.ssla_det.detections import DetectionConfig, detect
 
-from multiway_event_detection.demo.view import read_value
+from multiway_event_detection.demo.view import prediction_value
 
 MODEL = "shapes-dense-cnn"
 
@@ -26,7 +26,7 @@ def dense_model(names: tuple[str, ...]) -> DenseCnn | None:
     return model_folder.load(DenseCnn, DenseCnnConfig, folder)
 
 
-class Beside:
+class DenseBaseline:
     """Follows a run: takes in the events of its read-outs, and is read when it is."""
 
     def __init__(self, model: DenseCnn, width: int, height: int, score: float) -> None:
@@ -44,7 +44,7 @@ class Beside:
         self._seconds += time.thread_time() - started
         self._events += len(read.events)
         self._reads += 1
-        return read_value(read_out(read.t, read.events, found), start)
+        return prediction_value(read_out(read.t, read.events, found), start)
 
     @property
     def title(self) -> str:

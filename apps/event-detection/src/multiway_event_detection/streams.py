@@ -20,7 +20,7 @@ Progress = Callable[[int], None]
 
 
 def open_recording(
-    path: Path, taking: RecordingOptions, *, infer_size: bool = False
+    path: Path, recording_options: RecordingOptions, *, infer_size: bool = False
 ) -> tuple[Recording, bool]:
     """(the recording, whether its sensor's size was inferred from its events).
 
@@ -28,12 +28,16 @@ def open_recording(
     for a file that is bad in another way, raises DataError; InputError for a bad option.
     """
     size: tuple[int, int] | Literal["infer"] | None = None
-    if taking.size is not None:
-        size = "infer" if taking.size == "infer" else sensor_size(taking.size)
+    if recording_options.size is not None:
+        size = "infer" if recording_options.size == "infer" else sensor_size(recording_options.size)
 
     def opened(size: tuple[int, int] | Literal["infer"] | None) -> Recording:
         return open_events(
-            path, size=size, time_unit=taking.time_unit, columns=taking.columns, repair=taking.repair
+            path,
+            size=size,
+            time_unit=recording_options.time_unit,
+            columns=recording_options.columns,
+            repair=recording_options.repair,
         )
 
     try:
@@ -46,7 +50,7 @@ def open_recording(
 
 
 def open_stream(
-    path: Path, taking: RecordingOptions, simulated: SimulationOptions
+    path: Path, recording_options: RecordingOptions, simulated: SimulationOptions
 ) -> tuple[EventStream, list[str]]:
     """(the events of a recording, a video or a folder of pictures; lines about what was done for it).
 
@@ -55,10 +59,10 @@ def open_stream(
     if not is_video(path):
         if simulated != SimulationOptions():
             raise InputError(f"--width, --upsample and --seed are for videos and pictures; {path} is neither")
-        recording, is_inferred = open_recording(path, taking, infer_size=True)
+        recording, is_inferred = open_recording(path, recording_options, infer_size=True)
         size = f"{recording.width}x{recording.height}"
         return recording, [f"no sensor size in {path}; from its events: {size}"] if is_inferred else []
-    if taking != RecordingOptions():
+    if recording_options != RecordingOptions():
         raise InputError(
             f"--size, --time-unit, --columns and --repair are for recordings; {path} has pictures"
         )
@@ -73,7 +77,7 @@ def open_stream(
 
 
 @dataclass(frozen=True)
-class _Stretch:
+class _TimeSlice:
     """A part of ``stream``."""
 
     stream: EventStream
@@ -101,15 +105,15 @@ class _Stretch:
                 return
 
 
-def stretch(stream: EventStream, start: int, end: int | None) -> EventStream:
+def time_slice(stream: EventStream, start: int, end: int | None) -> EventStream:
     """The events with start <= time after the first one < end, in microseconds. Raises InputError."""
     if end is not None and end <= start:
         raise InputError(f"--start {start} us, --end {end} us: expected the start before the end")
-    return stream if start == 0 and end is None else _Stretch(stream, start, end)
+    return stream if start == 0 and end is None else _TimeSlice(stream, start, end)
 
 
 @dataclass
-class Watched:
+class CountedStream:
     """``stream``, with the events counted as they go by."""
 
     stream: EventStream
