@@ -12,21 +12,17 @@ Prints one table in Markdown and writes it, and one JSON file.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
 from multiway_blocks.kernels.decode_attention import decode_attention
 from multiway_blocks.kernels.skinny_gemm import skinny_gemm
-from multiway_core.evaluation.machine import describe_machine, installed_versions
 from torch import Tensor
 from torch.nn import functional
 
@@ -41,18 +37,6 @@ PRODUCTS = (
 ROWS = (1, 8)
 HEADS, HEAD_DIM = 12, 64
 CACHED = (300, 2000)
-
-
-def best_seconds(candidates: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """CPU seconds of each candidate's best round, the rounds interleaved after one to warm up."""
-    best = dict.fromkeys(candidates, float("inf"))
-    for number in range(ROUNDS + 1):
-        for name, candidate in candidates.items():
-            start = time.process_time()
-            candidate()
-            if number:
-                best[name] = min(best[name], time.process_time() - start)
-    return best
 
 
 def reading(tensors: list[Tensor]) -> Callable[[], object]:
@@ -71,7 +55,8 @@ def measured(
         name: (lambda candidate=candidate: [candidate(place) for place in range(calls)])
         for name, candidate in candidates.items()
     }
-    seconds = best_seconds(runs | {"floor": reading(tensors)})
+    rounds = harness.in_turn(runs | {"floor": reading(tensors)}, ROUNDS)
+    seconds = {name: min(found) for name, found in rounds.items()}
     return {
         "operation": operation,
         "shape": shape,
@@ -131,27 +116,34 @@ def attentions(dtype: torch.dtype) -> list[dict[str, Any]]:
 
 
 def table(lines: list[dict[str, Any]]) -> str:
-    rows = [
-        "| operation | shape | type | MB | floor µs | kernel µs | GB/s | floor/kernel | PyTorch µs | faster by |",
-        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|",
+    columns = [
+        "operation",
+        "shape",
+        "type",
+        "MB",
+        "floor µs",
+        "kernel µs",
+        "GB/s",
+        "floor/kernel",
+        "PyTorch µs",
+        "faster by",
     ]
-    for line in lines:
-        us = line["us"]
-        rows.append(
-            f"| {line['operation']} | {line['shape']} | {line['dtype']} | {line['bytes'] / 1e6:.2f} "
-            f"| {us['floor']:.0f} | {us['kernel']:.0f} | {line['gigabytes_per_second']:.1f} "
-            f"| {line['floor_share']:.0%} | {us['pytorch']:.0f} | {line['speedup']:.2f}x |"
+    rows = [
+        (
+            line["operation"], line["shape"], line["dtype"], f"{line['bytes'] / 1e6:.2f}",
+            f"{line['us']['floor']:.0f}", f"{line['us']['kernel']:.0f}", f"{line['gigabytes_per_second']:.1f}",
+            f"{line['floor_share']:.0%}", f"{line['us']['pytorch']:.0f}", f"{line['speedup']:.2f}x",
         )
-    return "\n".join(rows)
+        for line in lines
+    ]  # fmt: skip
+    return harness.table(columns, rows, numbers_from=3)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "core_blocks")
+    parser = harness.parser(__doc__, "core_blocks")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
     with torch.inference_mode():
         lines = [
             line
@@ -160,24 +152,18 @@ def main() -> None:
             for line in part(dtype)
         ]
     report: dict[str, Any] = {
-        "schema": "multiway.benchmark.decoding-kernels/1",
-        "started_at": started_at,
-        "command": "python -m benchmarks.core_blocks.decoding_kernels",
-        "machine": describe_machine() | {"threads": 1, "load_average": os.getloadavg()[0]},
-        "versions": installed_versions(),
+        **harness.provenance("decoding-kernels"),
         "rounds": ROUNDS,
         "lines": lines,
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "decoding-kernels.json").write_text(json.dumps(report, indent=1) + "\n")
     page = (
         "# Kernels of the decoding step\n\n"
         f"One thread of {report['machine']['cpu']}, torch {torch.__version__}, best of {ROUNDS} interleaved rounds in "
-        f"CPU time, seed 0, {started_at}; `{report['command']}`. The floor is PyTorch's sum over the same memory.\n\n"
+        f"CPU time, seed 0, {harness.STARTED_AT}; `{report['command']}`. The floor is PyTorch's sum over the same "
+        "memory.\n\n"
         f"{table(lines)}\n"
     )
-    (options.output / "decoding-kernels.md").write_text(page)
-    print(page)
+    harness.save(options.output, "decoding-kernels", report, page)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,9 @@ import os
 import statistics
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
@@ -118,15 +119,12 @@ def spread(values: list[float]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.parser(__doc__, "core_blocks")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--layers", type=int, default=48)
     parser.add_argument("--embedding", type=float, default=5.0)
     parser.add_argument("--rates", type=float, nargs="+", default=[3e-3, 1e-2, 3e-2])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "core_blocks")
     options = parser.parse_args()
     torch.set_num_threads(1)
     text = CharacterText()
@@ -189,12 +187,7 @@ def report(result: dict[str, Any], text: CharacterText, options: argparse.Namesp
         + "\n\n".join(section(setup, cells, text) for setup, cells in setups.items())
         + "\n"
     )
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "depth-stability.json").write_text(
-        json.dumps(result, indent=1) + "\n", encoding="utf-8"
-    )
-    (options.output / "depth-stability.md").write_text(page, encoding="utf-8")
-    print(page, flush=True)
+    harness.save(options.output, "depth-stability", result, page)
 
 
 if __name__ == "__main__":

@@ -11,21 +11,18 @@ Prints one table in Markdown and writes it, and one JSON file.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import time
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
 from multiway_blocks.moe import Experts, Gate, MixtureOfExperts
 from multiway_blocks.transformer import Context
-from multiway_core.evaluation.machine import describe_machine, installed_versions
 from torch import Tensor, nn
 
 ROUNDS = 5
@@ -80,21 +77,15 @@ def measured(num_experts: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "core_blocks")
+    parser = harness.parser(__doc__, "core_blocks")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
     with torch.inference_mode():
         lines = [measured(count) for count in EXPERTS]
-    machine = describe_machine() | {"threads": 1, "load_average": os.getloadavg()[0]}
+    machine = harness.machine()
     report: dict[str, Any] = {
-        "schema": "multiway.benchmark.moe-dispatch/1",
-        "started_at": started_at,
-        "command": "python -m benchmarks.core_blocks.moe_dispatch",
-        "machine": machine,
-        "versions": installed_versions(),
+        **harness.provenance("moe-dispatch"),
         "rounds": ROUNDS,
         "sizes": {"tokens": TOKENS, "hidden_size": HIDDEN, "inner_size": INNER},
         "lines": lines,
@@ -114,12 +105,9 @@ def main() -> None:
         "# Dispatch of a mixture of experts\n\n"
         f"{TOKENS} tokens of {HIDDEN}, experts of {INNER}, two a token, float32. One thread of {machine['cpu']} at "
         f"a load of {machine['load_average']:.0f}, torch {torch.__version__}, medians of {ROUNDS} interleaved rounds "
-        f"in CPU time, seed 0, {started_at}; `{report['command']}`.\n\n" + "\n".join(rows) + "\n"
+        f"in CPU time, seed 0, {harness.STARTED_AT}; `{report['command']}`.\n\n" + "\n".join(rows) + "\n"
     )
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "moe-dispatch.json").write_text(json.dumps(report, indent=1) + "\n")
-    (options.output / "moe-dispatch.md").write_text(page)
-    print(page)
+    harness.save(options.output, "moe-dispatch", report, page)
 
 
 if __name__ == "__main__":

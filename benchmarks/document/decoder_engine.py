@@ -25,9 +25,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
@@ -293,21 +294,18 @@ NAMES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = harness.parser(__doc__, "document")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--dtypes", nargs="+", default=["float32", "bfloat16"], choices=["float32", "bfloat16"]
     )
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "document")
     parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help="keep the model here, or use the one that is here")
     options = parser.parse_args()
     if options.worker:
         work(options.worker, options.folder, getattr(torch, options.dtypes[0]))
         return
-    from multiway_core.evaluation.machine import describe_machine, installed_versions
 
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
         if not (folder / "config.json").is_file():
@@ -315,30 +313,24 @@ def main() -> None:
         parameters = count_parameters(folder)
         results = {dtype: compare(folder, dtype, options.rounds) for dtype in options.dtypes}
     report: dict[str, Any] = {
-        "schema": "multiway.benchmark.decoder-engine/1",
-        "started_at": started_at,
-        "command": f"python -m benchmarks.document.decoder_engine --rounds {options.rounds}",
+        **harness.provenance("decoder-engine"),
         "parameters": parameters,
         "sizes": SIZES,
         "new_tokens": NEW_TOKENS,
         "clock": "CPU seconds of one thread",
-        "machine": describe_machine() | {"threads": 1, "load_average": os.getloadavg()[0]},
-        "versions": installed_versions(),
         "results": results,
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "decoder-engine.json").write_text(json.dumps(report, indent=1) + "\n")
     page = (
         "# KOSMOS-2.5: our engine and the class of `transformers`\n\n"
         f"{parameters / 1e6:.0f} M parameters, random weights, {NUM_PATCHES} patches and {NUM_QUERIES} image "
         f"embeddings a page, {NEW_TOKENS} new tokens; one thread, CPU time, medians of {options.rounds} rounds in "
         "turn, ratios taken round by round; "
         f"{report['machine']['cpu']}, torch {torch.__version__}, transformers "
-        f"{report['versions']['transformers']}, {started_at}. The ratio is transformers' time over ours (for the peak "
+        f"{report['versions']['transformers']}, {harness.STARTED_AT}. "
+        "The ratio is transformers' time over ours (for the peak "
         "resident set: ours over theirs). Both wrote the same tokens in float32.\n\n" + table(results) + "\n"
     )
-    (options.output / "decoder-engine.md").write_text(page)
-    print(page)
+    harness.save(options.output, "decoder-engine", report, page)
 
 
 if __name__ == "__main__":

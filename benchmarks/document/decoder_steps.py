@@ -13,16 +13,15 @@ Both must write the same tokens in float32, or the run fails.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import os
 import statistics
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
@@ -158,19 +157,16 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = harness.parser(__doc__, "document")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--new-tokens", type=int, default=12)
     parser.add_argument(
         "--dtypes", nargs="+", default=["float32", "bfloat16"], choices=["float32", "bfloat16"]
     )
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "document")
     parser.add_argument("--folder", type=Path, help="keep the model here, or use the one that is here")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    from multiway_core.evaluation.machine import describe_machine, installed_versions
 
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
     with tempfile.TemporaryDirectory() as scratch, torch.inference_mode():
         folder = options.folder or Path(scratch)
         if not (folder / "config.json").is_file():
@@ -183,29 +179,22 @@ def main() -> None:
             for line in compare(folder, getattr(torch, dtype), options.rounds, options.new_tokens)
         ]
     report: dict[str, Any] = {
-        "schema": "multiway.benchmark.decoder-steps/1",
-        "started_at": started_at,
-        "command": f"python -m benchmarks.document.decoder_steps --rounds {options.rounds}",
+        **harness.provenance("decoder-steps"),
         "parameters": parameters,
         "cached_tokens": CACHED,
         "new_tokens": options.new_tokens,
         "seed": 1,
         "clock": "CPU seconds of one thread",
-        "machine": describe_machine() | {"threads": 1, "load_average": os.getloadavg()[0]},
-        "versions": installed_versions(),
         "lines": lines,
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "decoder-steps.json").write_text(json.dumps(report, indent=1) + "\n")
     page = (
         "# KOSMOS-2.5: a decoding step of ours and of the class of `transformers`\n\n"
         f"{parameters / 1e6:.0f} M parameters, random weights, {CACHED} cached tokens; one thread of "
         f"{report['machine']['cpu']}, CPU time, medians of {options.rounds} rounds in turn, torch {torch.__version__}, "
-        f"transformers {report['versions']['transformers']}, {started_at}; `{report['command']}`. "
+        f"transformers {report['versions']['transformers']}, {harness.STARTED_AT}; `{report['command']}`. "
         f"{'Both wrote the same tokens.' if all(line['same_tokens'] for line in lines) else ''}\n\n{table(lines)}\n"
     )
-    (options.output / "decoder-steps.md").write_text(page)
-    print(page)
+    harness.save(options.output, "decoder-steps", report, page)
 
 
 if __name__ == "__main__":

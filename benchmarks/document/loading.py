@@ -24,9 +24,10 @@ import sys
 import tempfile
 import threading
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
@@ -170,12 +171,11 @@ def table(medians: dict[str, dict[str, dict[str, float]]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = harness.parser(__doc__, "document")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--scratch", type=Path, help="where to put 5.5 GB for a while; default: the system's choice"
     )
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "document")
     parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--dtype", choices=DTYPES, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -185,9 +185,7 @@ def main() -> None:
         answers.write(json.dumps(work(options.worker, options.scratch, options.dtype)) + "\n")
         answers.flush()
         return
-    from multiway_core.evaluation.machine import describe_machine, installed_versions
 
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
     folder = Path(tempfile.mkdtemp(prefix="kosmos-2.5-", dir=options.scratch))
     try:
         writer = [
@@ -209,26 +207,20 @@ def main() -> None:
         for dtype, sides in taken.items()
     }
     report = {
-        "schema": "multiway.benchmark.loading/1",
-        "started_at": started_at,
+        **harness.provenance("loading"),
         "bytes": size,
         "shards": shards,
         "rounds": options.rounds,
-        "machine": describe_machine() | {"threads": 1, "load_average": os.getloadavg()[0]},
-        "versions": installed_versions(),
         "medians": medians,
         "runs": taken,
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "loading.json").write_text(json.dumps(report, indent=1) + "\n")
     page = (
         "# Loading KOSMOS-2.5 at its full size\n\n"
         f"{size / 1e9:.2f} GB of float32 in {shards} shards, random weights; medians of {options.rounds} fresh "
-        f"processes a side in turn, one thread; {report['machine']['cpu']}, {started_at}. "
+        f"processes a side in turn, one thread; {report['machine']['cpu']}, {harness.STARTED_AT}. "
         "`touch` reads every weight once.\n\n" + table(medians) + "\n"
     )
-    (options.output / "loading.md").write_text(page)
-    print(page)
+    harness.save(options.output, "loading", report, page)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ Writes ``ocr-engines.json`` and ``ocr-engines.md``; the latter ends with each ta
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -20,14 +19,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from benchmarks import harness
 
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "MKL_NUM_THREADS"), "1")
 os.environ.update(THREADS)
 
-from multiway_core.evaluation.machine import describe_machine, installed_versions  # noqa: E402
 from multiway_core.files import write_text  # noqa: E402
 
 from benchmarks.document.ocr_pages import FACTOR, SETS, Case, cases, rendered_lines  # noqa: E402
@@ -116,7 +115,7 @@ def well_formed(answer: dict[str, Any]) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = harness.parser(__doc__, "document")
     parser.add_argument("--pages", type=int, default=6, help="pages a set")
     parser.add_argument(
         "--rapidocr-pages", type=int, default=2, help="pages a set for RapidOCR, ~10 CPU-s each"
@@ -131,9 +130,8 @@ def main() -> None:
     parser.add_argument(
         "--fresh", action="store_true", help="run the peers even where the cache has their answer"
     )
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "document")
     options = parser.parse_args()
-    started, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    started = time.monotonic()
     limits = {"rapidocr": options.rapidocr_pages, "multiway-full": options.full_pages}
 
     engines, left_out = {}, []
@@ -204,13 +202,10 @@ def main() -> None:
             if chosen:
                 summary.setdefault(set_name, {})[name] = summarise(chosen)
     report = {
-        "schema": "multiway.benchmark.ocr-engines/1",
-        "started_at": started_at,
+        **harness.provenance("ocr-engines"),
         "wall_seconds": time.monotonic() - started,
         "pages_not_begun": skipped,
         "options": {"model": options.model, "pages": options.pages, "seed": options.seed},
-        "machine": describe_machine() | {"threads": 1, "load_average": os.getloadavg()[0]},
-        "versions": installed_versions(),
         "engines": {
             name: {"version": engine.version, "startup_cpu_seconds": engine.startup_cpu_seconds}
             for name, engine in engines.items()
@@ -221,10 +216,8 @@ def main() -> None:
         "summary": summary,
         "rows": rows,
     }
-    write_text(options.output / "ocr-engines.json", json.dumps(report, indent=1) + "\n")
     page = report_markdown(report)
-    write_text(options.output / "ocr-engines.md", page)
-    print(page)
+    harness.save(options.output, "ocr-engines", report, page)
 
 
 if __name__ == "__main__":

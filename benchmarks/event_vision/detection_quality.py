@@ -29,11 +29,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks import harness
+
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
 from multiway_core import hub, model_folder
-from multiway_core.evaluation.machine import describe_machine, installed_versions
+from multiway_core.evaluation.machine import installed_versions
 from multiway_core.training import Trainer
 from multiway_event_vision.baselines import global_linear_attention, lstm
 from multiway_event_vision.baselines.dense_cnn import DenseCnn, DenseCnnConfig, forward_flops
@@ -254,12 +256,9 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.parser(__doc__, "event_vision")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--work", type=Path, default=Path("runs/event-detection-quality"))
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/event_vision"))
     parser.add_argument("--train", choices=sorted(MODELS), nargs="+", help="only train these")
     parser.add_argument("--models", choices=sorted(MODELS), nargs="+", default=list(MODELS))
     parser.add_argument(
@@ -290,7 +289,7 @@ def main() -> None:
 def write(rows: Sequence[Row], scenes: int, options: argparse.Namespace) -> None:
     report = {
         "when": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "machine": describe_machine() | {"load_average": os.getloadavg()[0]},
+        "machine": harness.machine(),
         "versions": installed_versions(),
         "test_scenes": scenes,
         "rows": [asdict(row) for row in rows],
@@ -302,10 +301,7 @@ def write(rows: Sequence[Row], scenes: int, options: argparse.Namespace) -> None
         f" {scenes} held-out scenes of 400 ms, each read 8 times; operations and times from {options.costs} of them."
         f" Seed 0. `benchmarks/event_vision/detection_quality.py`, weights folded, float32.\n\n{table(rows)}\n"
     )
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "event-detection-quality.json").write_text(json.dumps(report, indent=1) + "\n")
-    (options.output / "event-detection-quality.md").write_text(page)
-    print(page)
+    harness.save(options.output, "event-detection-quality", report, page)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ Held-out scenes of the shapes set, 128 x 96 pixels, 400 ms, one after the other 
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
 import time
@@ -22,12 +20,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
+from benchmarks import harness
+
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import numpy as np
 import torch
 from multiway_core import hub
-from multiway_core.evaluation.machine import describe_machine, installed_versions
+from multiway_core.evaluation.machine import installed_versions
 from multiway_event_vision.events import Events
 from multiway_event_vision.metrics.average_precision import Boxes, CocoScores, coco_scores
 from multiway_event_vision.simulator.shapes import MovingShapes, shapes_recording
@@ -172,14 +172,11 @@ def page(report: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.parser(__doc__, "event_vision")
     parser.add_argument("--model", default="bundled:ssla-shapes")
     parser.add_argument(
         "--scenes", type=int, default=30, help="for the policies; a sixth of them for the periods"
     )
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/event_vision"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = checkpoint.load(hub.resolve(options.model))
@@ -188,16 +185,14 @@ def main() -> None:
         scenes.append((MovingShapes(HELD_OUT, seed=seed), shapes_recording(seed, HELD_OUT)[0]))
     report = {
         "when": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "machine": describe_machine() | {"load_average": os.getloadavg()[0]},
+        "machine": harness.machine(),
         "versions": installed_versions(),
         "model": Path(options.model.removeprefix("bundled:")).name,
         "scenes": options.scenes,
         "policies": policies(model, scenes),
         "periods": periods(model, scenes[: max(1, options.scenes // 6)]),
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "event-detection-read-outs.json").write_text(json.dumps(report, indent=1) + "\n")
-    (options.output / "event-detection-read-outs.md").write_text(page(report))
+    harness.save(options.output, "event-detection-read-outs", report, page(report))
     print(page(report))
 
 

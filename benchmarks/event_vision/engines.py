@@ -19,21 +19,21 @@ CPU times, because other work may share the machine; the median of the repeats, 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import numpy as np
 import torch
-from multiway_core.evaluation.machine import describe_machine, installed_versions
+from multiway_core.evaluation.machine import installed_versions
 from multiway_event_vision.ssla_det.config import PRESETS
 from multiway_event_vision.ssla_det.cost import cost_of, thinned_flops
 from multiway_event_vision.ssla_det.engines.engine import Engine
@@ -205,13 +205,12 @@ def page(report: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.parser(__doc__, "event_vision")
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
         "--models", nargs="+", default=["ssla-s", "ssla-b", "ssla-m", "ssla-l"], choices=list(PRESETS)
     )
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "event_vision")
     options = parser.parse_args()
     torch.set_num_threads(1)
     stream = draw_stream(options.events)
@@ -227,16 +226,14 @@ def write(runs: dict[str, list[dict[str, Any]]], options: argparse.Namespace) ->
     """The report of the repeats so far."""
     report = {
         "when": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "machine": describe_machine() | {"load_average": os.getloadavg()[0]},
+        "machine": harness.machine(),
         "versions": installed_versions(),
         "events": options.events,
         "repeats": len(runs[options.models[0]]),
         "results": {name: middle(found) for name, found in runs.items()},
         "runs": runs,
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "event-engines.json").write_text(json.dumps(report, indent=1) + "\n")
-    (options.output / "event-engines.md").write_text(page(report))
+    harness.save(options.output, "event-engines", report, page(report))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -30,12 +29,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from benchmarks import harness
+
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import cv2
 import numpy as np
 import torch
-from multiway_core.evaluation.machine import describe_machine, installed_versions
+from multiway_core.evaluation.machine import installed_versions
 from multiway_event_vision.events import concatenate
 from multiway_event_vision.formats import open_events
 from multiway_event_vision.metrics.frame_quality import psnr, ssim, ssim_luma
@@ -287,7 +288,7 @@ def page(report: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.parser(__doc__, "event_vision")
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--model", default=BUNDLED)
     parser.add_argument("--supervised")
@@ -296,7 +297,6 @@ def main() -> None:
     parser.add_argument("--gaps", type=int, default=6)
     parser.add_argument("--sprites", type=int, default=4)
     parser.add_argument("--seed", type=int, default=100)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "event_vision")
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -307,7 +307,7 @@ def main() -> None:
     between, beyond = measure_clips(options, methods)
     report = {
         "when": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "machine": describe_machine() | {"load_average": os.getloadavg()[0]},
+        "machine": harness.machine(),
         "versions": installed_versions(),
         "command": f"python -m {__spec__.name} --gaps {options.gaps} --sprites {options.sprites}",
         "seed": options.seed,
@@ -318,9 +318,7 @@ def main() -> None:
         "slider": measure_slider(options.slider, methods) if options.slider else [],
         "sprites": measure_sprites(methods, options.sprites),
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "interpolation-quality.json").write_text(json.dumps(report, indent=1) + "\n")
-    (options.output / "interpolation-quality.md").write_text(page(report))
+    harness.save(options.output, "interpolation-quality", report, page(report))
 
 
 if __name__ == "__main__":

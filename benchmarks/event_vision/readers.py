@@ -22,9 +22,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 os.environ.update(dict.fromkeys(("RAYON_NUM_THREADS", "POLARS_MAX_THREADS"), "1"))
@@ -276,7 +277,7 @@ def table(runs: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = harness.parser(__doc__, "event_vision")
     parser.add_argument("--megabytes", type=int, default=200, help="size of the DAT file")
     parser.add_argument("--rounds", type=int, default=3)
     scenes = ("shapes", "scattered")
@@ -285,7 +286,6 @@ def main() -> None:
     parser.add_argument(
         "--scratch", type=Path, help="where the recordings lie for a while; default: the system's choice"
     )
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "event_vision")
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -294,18 +294,15 @@ def main() -> None:
         return
     from importlib.metadata import version
 
-    from multiway_core.evaluation.machine import describe_machine, installed_versions
+    from multiway_core.evaluation.machine import installed_versions
 
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
     runs = measure(options.megabytes, options.rounds, options.scratch, options.recordings, options.formats)
-    machine = describe_machine() | {"load_average": os.getloadavg()[0]}
+    machine = harness.machine()
     sides = {side for formats in runs.values() for made in formats.values() for side in made["sides"]}
     peers = [peer for peer in ("expelliarmus", "evt3", "evlib") if peer in sides]
     versions = installed_versions() | {peer: version(peer) for peer in peers}
     report = {
-        "schema": "multiway.benchmark.event-readers/1",
-        "started_at": started_at,
-        "machine": machine,
+        **harness.provenance("event-readers"),
         "versions": versions,
         "megabytes": options.megabytes,
         "runs": runs,
@@ -314,15 +311,12 @@ def main() -> None:
     load = f"{machine['load_average']:.1f}"
     text = (
         f"# Readers of event recordings\n\n{events:,} events in DAT and EVT, {options.megabytes} MB "
-        f"as DAT; {machine['cpu']}, one thread, shared with other work (load {load}), {started_at}; "
+        f"as DAT; {machine['cpu']}, one thread, shared with other work (load {load}), {harness.STARTED_AT}; "
         f"{', '.join(f'{peer} {versions[peer]}' for peer in peers)}. Best of {options.rounds} rounds. Ours checks "
         "every event, the peers none. Whole is compared with whole, chunks with chunks. Peak memory is above that of "
         f"the process with all loaded.\n\n{table(runs)}\n"
     )
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "event-readers.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (options.output / "event-readers.md").write_text(text, encoding="utf-8")
-    print(text)
+    harness.save(options.output, "event-readers", report, text)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ the same factor), because the network was trained on objects of 16 to 80 pixels.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -28,6 +27,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
@@ -294,9 +295,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.parser(__doc__)
     parser.add_argument("recordings", type=Path)
     parser.add_argument("--model", default="bundled:ssla-street")
     parser.add_argument(
@@ -335,9 +334,7 @@ def main() -> None:
     text = table(result)
     print(text)
     if given.output is not None:
-        given.output.mkdir(parents=True, exist_ok=True)
-        (given.output / "event-street.json").write_text(json.dumps(result, indent=1) + "\n")
-        (given.output / "event-street.md").write_text(text)
+        harness.save(given.output, "event-street", result, text)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ out.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,8 @@ import numpy as np
 import onnxruntime
 from multiway_event_vision.labels import Boxes, write_coco_boxes
 from multiway_event_vision.street.recording import CLASS_NAMES
+
+from benchmarks import harness
 
 CLASS_OF_COCO = {0: 0, 2: 1, 3: 1, 5: 1, 7: 1}
 MIN_SCORE = 0.12
@@ -105,9 +106,7 @@ def is_same(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.parser(__doc__)
     parser.add_argument("videos", type=Path)
     parser.add_argument("boxes", type=Path)
     parser.add_argument("--weights", type=Path, required=True)

@@ -14,24 +14,22 @@ torch-scatter for pooling: both are replaced here, the scan by ours, which is co
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
 import time
 import types
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import numpy as np
 import torch
-from multiway_core.evaluation.machine import describe_machine, installed_versions
 from multiway_event_vision.kernels.segmented_scan import segmented_scan
 from multiway_event_vision.ssla_det.assignment import Targets
 from multiway_event_vision.ssla_det.checkpoint import from_published
@@ -137,14 +135,13 @@ def measure(steps: dict[str, Step], rounds: int) -> dict[str, dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = harness.parser(__doc__, "event_vision")
     parser.add_argument("--events", type=int, default=3000, help="of a window")
     parser.add_argument("--windows", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--ssla", type=Path, help="the authors' repository; their side is left out without it"
     )
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "event_vision")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -164,14 +161,10 @@ def main() -> None:
         steps[f"ours, {name}, matrix by matrix"] = our_step(model, windows, fold=False)
         steps[f"ours, {name}, folded"] = our_step(model, windows, fold=True)
 
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
     sides = measure(steps, options.rounds)
-    machine = describe_machine() | {"load_average": os.getloadavg()[0]}
+    machine = harness.machine()
     report = {
-        "schema": "multiway.benchmark.event-training-step/1",
-        "started_at": started_at,
-        "machine": machine,
-        "versions": installed_versions(),
+        **harness.provenance("event-training-step"),
         "events": options.events,
         "windows": options.windows,
         "sides": sides,
@@ -191,15 +184,10 @@ def main() -> None:
     text = (
         f"# Training step of SSLA-Det\n\nSize S, {options.windows} windows of {options.events:,} events on {WIDTH} x "
         f"{HEIGHT} pixels; {machine['cpu']}, one thread, CPU time, shared with other work (load "
-        f"{machine['load_average']:.1f}), {started_at}; median of {options.rounds} rounds, sides in turn "
+        f"{machine['load_average']:.1f}), {harness.STARTED_AT}; median of {options.rounds} rounds, sides in turn "
         "(`benchmarks/event_vision/training_step.py`).\n\n" + "\n".join(lines) + "\n"
     )
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "event-training-step.json").write_text(
-        json.dumps(report, indent=1) + "\n", encoding="utf-8"
-    )
-    (options.output / "event-training-step.md").write_text(text, encoding="utf-8")
-    print(text)
+    harness.save(options.output, "event-training-step", report, text)
 
 
 if __name__ == "__main__":

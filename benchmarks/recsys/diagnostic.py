@@ -11,15 +11,14 @@ over 40 other readers. `static` is the same portal without drift and births, whe
 from __future__ import annotations
 
 import argparse
-import json
 import os
-from pathlib import Path
 from typing import Any
+
+from benchmarks import harness
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from multiway_core.files import write_text
 
 from benchmarks.recsys.quality import CHAIN_LENGTH, DORMANCY, load_world
 
@@ -77,11 +76,8 @@ def markdown(result: dict[str, dict[str, dict[str, list[float]]]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.parser(__doc__, "recsys")
     parser.add_argument("--seeds", type=int, default=3, help="at least 2")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "recsys")
     options = parser.parse_args()
     result: dict[str, dict[str, dict[str, list[float]]]] = {}
     for world in ("portal", "static"):
@@ -89,10 +85,8 @@ def main() -> None:
             for name, values in measure(world, seed).items():
                 for column, value in values.items():
                     result.setdefault(world, {}).setdefault(name, {}).setdefault(column, []).append(value)
-    write_text(options.output / "news-diagnostic.json", json.dumps(result, indent=1) + "\n")
     page = markdown(result)
-    write_text(options.output / "news-diagnostic.md", page)
-    print(page)
+    harness.save(options.output, "news-diagnostic", result, page)
 
 
 if __name__ == "__main__":

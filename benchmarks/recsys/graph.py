@@ -29,10 +29,11 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 
@@ -377,7 +378,7 @@ def table(runs: dict[int, dict[str, dict[str, Any]]], made: dict[str, Any]) -> s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = harness.parser(__doc__, "recsys")
     parser.add_argument("--edges", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument(
@@ -387,7 +388,6 @@ def main() -> None:
     parser.add_argument(
         "--scratch", type=Path, help="where the logs lie for a while; default: the system's choice"
     )
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "recsys")
     parser.add_argument(
         "--add", action="store_true", help="keep what the report in --output holds of other sizes and sides"
     )
@@ -399,7 +399,6 @@ def main() -> None:
         answers.write(json.dumps(work(options.worker, options.scratch, options.budget)) + "\n")
         answers.flush()
         return
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
     runs: dict[int, dict[str, dict[str, Any]]] = {}
     if options.add:
         earlier = json.loads((options.output / "news-graph.json").read_text(encoding="utf-8"))
@@ -408,26 +407,20 @@ def main() -> None:
         sides = [side for side in options.sides if side not in PEERS or edges <= options.peer_edges]
         for side, run in measure(edges, sides, options.budget, options.scratch):
             runs.setdefault(edges, {})[side] = run
-            write_report(runs, options.output, started_at)
+            write_report(runs, options.output)
     print((options.output / "news-graph.md").read_text(encoding="utf-8"))
 
 
-def write_report(runs: dict[int, dict[str, dict[str, Any]]], output: Path, started_at: str) -> None:
+def write_report(runs: dict[int, dict[str, dict[str, Any]]], output: Path) -> None:
     """Both files, after every measurement: the larger sizes take long."""
-    from multiway_core.evaluation.machine import describe_machine, installed_versions
 
     runs = {size: {side: runs[size][side] for side in SIDES if side in runs[size]} for size in sorted(runs)}
     made = summary(runs)
     report = {
-        "schema": "multiway.benchmark.news-graph/1",
-        "started_at": started_at,
-        "machine": describe_machine() | {"threads": 1, "load_average": os.getloadavg()[0]},
-        "versions": installed_versions(),
+        **harness.provenance("news-graph"),
         **made,
         "runs": {str(size): sides for size, sides in runs.items()},
     }
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "news-graph.json").write_text(json.dumps(report, indent=1) + "\n")
     growth = ", ".join(
         f"{SIDES[side]} {value:.2f}" for side, value in made["growth_exponent"].items() if value is not None
     )
@@ -437,14 +430,14 @@ def write_report(runs: dict[int, dict[str, dict[str, Any]]], output: Path, start
     page = (
         "# Click graph and long chains\n\n"
         f"Generated logs, vectors of {WIDTH} numbers; every line a fresh process, one thread, seconds of CPU; "
-        f"{report['machine']['cpu']}, shared with other work (load {loads}), {started_at}. "
+        f"{report['machine']['cpu']}, shared with other work (load {loads}), {harness.STARTED_AT}. "
         f"*~Italics*: extrapolated in proportion from the nodes done within at most {budget:.0f} CPU-s. "
         "Peak RSS counts the process, its log, and what it touched of mapped files: vectors, and sorted runs where "
         "streamed.\n\n"
         + table(runs, made)
         + f"\n\nGrowth exponent (log CPU seconds over log edges): {growth or 'needs two sizes'}.\n"
     )
-    (output / "news-graph.md").write_text(page)
+    harness.save(output, "news-graph", report, page)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from benchmarks import harness
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
@@ -461,9 +463,7 @@ def _spread(value: list[float | None]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.parser(__doc__, "recsys")
     parser.add_argument("--worlds", nargs="+", default=["portal"], choices=[*SIMULATED, *REAL])
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--seeds", type=int, default=5)
@@ -475,7 +475,6 @@ def main() -> None:
     parser.add_argument("--msweb", type=Path, help="folder with anonymous-msweb.data and .test")
     parser.add_argument("--movielens", type=Path, help="folder with u.data and u.item, or RecBole's ml-100k")
     parser.add_argument("--cells", type=Path, default=Path("build/news-quality"))
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/recsys"))
     parser.add_argument("--report", action="store_true", help="only write the report of the cells there are")
     options = parser.parse_args()
     started = time.monotonic()

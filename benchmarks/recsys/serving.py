@@ -16,16 +16,14 @@ Wall times grow when other work shares the cores, so CPU milliseconds stand besi
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
 import os
 import sys
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
@@ -196,22 +194,20 @@ def table(report: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = harness.parser(__doc__, "recsys")
     parser.add_argument("--model", default="bundled:news-portal")
     parser.add_argument("--news", type=int, default=100_000)
     parser.add_argument("--readers", type=int, default=4_000)
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--seed", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "recsys")
     options = parser.parse_args()
 
     import torch
-    from multiway_core.evaluation.machine import describe_machine, installed_versions, peak_rss_bytes
+    from multiway_core.evaluation.machine import peak_rss_bytes
     from multiway_recsys.serving.index import NewsIndex
     from multiway_recsys.serving.rules import Rules
 
     torch.set_num_threads(1)
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
     note("catalogue")
     recommender, seconds = catalogue(options.model, options.news, options.readers, options.seed)
     config = recommender.model.config
@@ -241,8 +237,7 @@ def main() -> None:
     recommender._indices[key] = NewsIndex(index.vectors_Nd, index.rows_N, approximate=False)
     latency["exact"]["score"] = latencies(recommender, histories, rules, "score")
     report = {
-        "schema": "multiway.benchmark.news-serving/1",
-        "started_at": started_at,
+        **harness.provenance("news-serving"),
         "model": name,
         "news_in_index": len(index),
         "vector_size": index.vectors_Nd.shape[1],
@@ -256,21 +251,17 @@ def main() -> None:
         "two_processes": both,
         "recall": recall,
         "seed": options.seed,
-        "machine": describe_machine() | {"threads": 1, "load_average": os.getloadavg()[0]},
-        "versions": installed_versions(),
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "news-serving.json").write_text(json.dumps(report, indent=1) + "\n")
     steps = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
     page = (
         "# Serving news recommendations\n\n"
         f"{len(index):,} simulated news in the index ({index.vectors_Nd.shape[1]} numbers each), {name}, "
         f"{len(histories)} requests of simulated readers ({lengths[some].mean():.0f} clicks on average), top {TOP}; "
-        f"one thread, {report['machine']['cpu']}, load average {report['machine']['load_average']:.1f}, {started_at}. "
+        f"one thread, {report['machine']['cpu']}, load average {report['machine']['load_average']:.1f}, "
+        f"{harness.STARTED_AT}. "
         f"Made once, in CPU seconds: {steps}.\n\n" + table(report) + "\n"
     )
-    (options.output / "news-serving.md").write_text(page)
-    print(page)
+    harness.save(options.output, "news-serving", report, page)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from benchmarks import harness
+
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import numpy as np
@@ -255,9 +257,7 @@ def worker(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.parser(__doc__, "recsys")
     parser.add_argument("--glory", type=Path, help="checkout of tinyrolls/GLORY")
     parser.add_argument("--glocim", type=Path, help="checkout of EdwinWang37/GLoCIM")
     parser.add_argument("--batch-size", type=int, default=32)
@@ -265,7 +265,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="measured steps behind one to warm up")
     parser.add_argument("--small-steps", type=int, default=20)
     parser.add_argument("--only", nargs="*", help="parts of names of sides to measure")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "recsys")
     parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker is not None:
@@ -326,10 +325,8 @@ def write(results: list[dict[str, Any]], options: argparse.Namespace) -> None:
         "machine": describe_machine(),
         "results": results,
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "news-training.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     table = "\n".join(lines) + "\n"
-    (options.output / "news-training.md").write_text(table, encoding="utf-8")
+    harness.save(options.output, "news-training", content, table)
     print(table)
 
 

@@ -18,12 +18,13 @@ Needs, beside the workspace, `pip install silero-vad resemblyzer faster-whisper 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
@@ -163,9 +164,7 @@ def words_of(name: str, language: str) -> Words | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.parser(__doc__)
     parser.add_argument("sets", type=Path, nargs="+")
     parser.add_argument("--words", required=True, help="whisper:FOLDER, pocketsphinx or none")
     parser.add_argument("--language", default="en")

@@ -18,7 +18,6 @@ A folder a set is made in SETS, each once. Nothing of it belongs into the reposi
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import re
@@ -31,6 +30,8 @@ import soundfile
 from multiway_core.files import write_text
 from multiway_speech.audio import SoundFile, read
 from multiway_speech.result import Segment, Transcript
+
+from benchmarks import harness
 
 RATE = 16_000
 AUDIO = frozenset({".wav", ".flac", ".mp3", ".ogg"})
@@ -170,9 +171,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.parser(__doc__)
     parser.add_argument("--output", type=Path, required=True)
     for name in ("ljspeech", "librivox", "digits", "ami", "cities", "clips"):
         parser.add_argument(f"--{name}", type=Path)

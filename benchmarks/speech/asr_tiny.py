@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from benchmarks import harness
+
 RATE = 16_000
 TEXTS, VOICES, NAMES = 35, 15, 100
 Row = dict[str, Any]
@@ -93,9 +95,7 @@ def make_names(options: argparse.Namespace) -> list[Row]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.parser(__doc__)
     parser.add_argument(
         "--corpus", type=Path, required=True, help="what multiway_speech.vibevoice_asr.corpus wrote"
     )

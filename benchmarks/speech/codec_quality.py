@@ -19,7 +19,6 @@ training left out (`multiway_speech.speech_tokenizer.corpus`), ``--lj`` of a spe
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gzip
 import io
@@ -33,6 +32,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
@@ -231,9 +232,7 @@ def table(rows: list[Row]) -> tuple[list[Row], str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.parser(__doc__)
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--whisper", type=Path, help="folder of Whisper's model; not needed with --plain")
     parser.add_argument("--model", default="bundled:codec-tiny")

@@ -12,7 +12,6 @@ of ``align``: it is compared without stress only, and differences of notation co
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import sys
@@ -27,7 +26,9 @@ from multiway_speech.pronunciation.derived import derive
 from multiway_speech.pronunciation.letter_to_sound import letter_to_sound
 from multiway_speech.pronunciation.lexicon import look_up
 from multiway_speech.pronunciation.train import held_out, measure
-from multiway_speech.speech_tokenizer.teachers import Phones
+from multiway_speech.speech_tokenizer.teachers import Phonemizer
+
+from benchmarks import harness
 
 Pronounce = Callable[[str], tuple[str, ...]]
 
@@ -59,14 +60,14 @@ def g2p_en() -> Pronounce | None:
 def espeak() -> Pronounce | None:
     """espeak-ng, American."""
     try:
-        letters = Phones("en-us", tie=False)
+        letters = Phonemizer("en-us", tie=False)
     except InputError:
         return None
     return lambda word: tuple(phones_of(list(letters(word))))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = harness.parser(__doc__)
     parser.add_argument("--words", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)

@@ -32,12 +32,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import harness
+
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import numpy as np
 import soundfile
 import torch
-from multiway_core.evaluation.machine import describe_machine, installed_versions
 from multiway_speech.audio import SoundFile
 from multiway_speech.speech_tokenizer.config import ACOUSTIC
 from multiway_speech.speech_tokenizer.folder import load
@@ -163,11 +164,10 @@ def table(rows: list[Row]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = harness.parser(__doc__, "speech")
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--official-minutes", type=float, default=3)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "speech")
     parser.add_argument("--hear", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -196,13 +196,9 @@ def main() -> None:
 def write(rows: list[Row], folder: Path) -> None:
     """Both files, with what earlier runs measured."""
     report: Row = {
-        "schema": "multiway.benchmark.speech-hour/1",
-        "machine": describe_machine() | {"threads": 1},
-        "versions": installed_versions(),
+        **harness.provenance("speech-hour"),
         "rows": rows,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "speech-hour.json").write_text(json.dumps(report, indent=1) + "\n")
     runs = ", ".join(
         f"`{command}` ({at})" for at, command in sorted({(r["started_at"], r["command"]) for r in rows})
     )
@@ -211,7 +207,7 @@ def write(rows: list[Row], folder: Path) -> None:
         f"Pieces of 10 s from a WAV file, float32, one thread of {report['machine']['cpu']}, torch {torch.__version__}."
         f" Memory is resident memory in MiB. Runs: {runs}.\n\n{table(rows)}\n"
     )
-    (folder / "speech-hour.md").write_text(page)
+    harness.save(folder, "speech-hour", report, page)
 
 
 if __name__ == "__main__":

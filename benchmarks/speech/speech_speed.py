@@ -40,6 +40,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import harness
+
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
@@ -394,8 +396,6 @@ def table(report: Row) -> str:
 
 def write(report: Row, folder: Path) -> None:
     """Both files, with what earlier runs measured."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "speech-speed.json").write_text(json.dumps(report, indent=1) + "\n")
     runs = sorted({(line["started_at"], line["command"]) for line in report["lines"] + report["memory"]})
     rounds = sorted({len(line["rounds"]) for line in report["lines"]})
     page = (
@@ -406,18 +406,17 @@ def write(report: Row, folder: Path) -> None:
         + ", ".join(f"`{command}` ({started_at})" for started_at, command in runs)
         + f".\n\n{table(report)}\n"
     )
-    (folder / "speech-speed.md").write_text(page)
+    harness.save(folder, "speech-speed", report, page)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = harness.parser(__doc__, "speech")
     parser.add_argument("--parts", nargs="+", default=["codec", "head", "speaking", "memory"])
     parser.add_argument(
         "--dtypes", nargs="+", default=["float32", "bfloat16"], choices=["float32", "bfloat16"]
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--frames", type=int, default=6)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "speech")
     parser.add_argument("--remember", choices=["ours", "theirs"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -425,15 +424,12 @@ def main() -> None:
     if options.remember:
         print(json.dumps(remember(options.remember, options.folder)))
         return
-    from multiway_core.evaluation.machine import describe_machine, installed_versions
 
     now = datetime.now(UTC).isoformat(timespec="seconds")
     command = "python -m " + " ".join([__spec__.name, *sys.argv[1:]])
     report: Row = {
-        "schema": "multiway.benchmark.speech-speed/1",
+        **harness.provenance("speech-speed"),
         "clock": "CPU seconds of one thread",
-        "machine": describe_machine() | {"threads": 1},
-        "versions": installed_versions(),
         "lines": [],
         "memory": [],
     }

@@ -17,7 +17,6 @@ Shape suffixes: B batch, N frames, R rows of both contexts, D latent size, E hid
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable
 from itertools import pairwise
@@ -37,6 +36,8 @@ from multiway_speech.vibevoice.phone_tokenizer import new_tokenizer
 from multiway_speech.vibevoice.pipeline import SpeechOptions, TtsPipeline
 from multiway_speech.vibevoice.sequences import SequenceConfig, Sequences
 from torch import Tensor, nn
+
+from benchmarks import harness
 
 BINS, WIDEST = 64, 4.0
 """Bins of equal width over so many deviations on both sides."""
@@ -126,7 +127,7 @@ def speak(pipeline: TtsPipeline, texts: list[tuple[str, str]], folder: Path, opt
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = harness.parser(__doc__)
     parser.add_argument("--model", default="bundled:tts-tiny")
     parser.add_argument("--corpus", type=Path, required=True, help="what vibevoice.corpus wrote")
     parser.add_argument("--out", type=Path, required=True)

@@ -10,7 +10,6 @@ truth.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 from datetime import UTC, datetime
@@ -21,6 +20,8 @@ import numpy as np
 from multiway_core.evaluation.machine import describe_machine
 from multiway_speech.audio import SoundFile, read
 from multiway_speech.turn_times import turn_times
+
+from benchmarks import harness
 
 RATE = 16_000
 GAPS = ((0.15, 0.3), (0.3, 0.6))
@@ -68,9 +69,7 @@ def errors(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.parser(__doc__)
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--sentences", type=int, default=60, help="of each folder")
     parser.add_argument("--seed", type=int, default=0)
@@ -98,7 +97,6 @@ def main() -> None:
             lines.append(f"| {gap[0]}-{gap[1]} | {turns} | {len(off)} | {shown}")
     print("\n".join(lines))
     if options.output:
-        options.output.mkdir(parents=True, exist_ok=True)
         report = {
             "sentences": len(known),
             "seed": options.seed,
@@ -106,8 +104,7 @@ def main() -> None:
             "date": datetime.now(UTC).strftime("%Y-%m-%d"),
             "machine": describe_machine(),
         }
-        (options.output / "turn-times.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        (options.output / "turn-times.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        harness.save(options.output, "turn-times", report, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,6 @@ The work is cut in cells (a system with a seed); one that the folder --work hold
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import os
@@ -40,12 +39,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import harness
+
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
 from multiway_blocks.bitlinear import BitLinear
 from multiway_blocks.text_decoder import CausalLM
-from multiway_core.evaluation.machine import describe_machine, installed_versions
 from multiway_core.training import Loss, TrainConfig, Trainer
 from multiway_text.bitdistill.examples import NO_TARGET, Batch, Batches, Example, batch
 from multiway_text.bitdistill.objective import BitDistillation
@@ -335,10 +335,8 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser = harness.parser(__doc__, "text")
     parser.add_argument("data", type=Path)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "text")
     parser.add_argument("--work", type=Path, default=Path("runs/bitdistill-small"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--test-lines", type=int, help="the first so many; all unless given")
@@ -360,20 +358,16 @@ def main() -> None:
             found[system].append(cell)
             print(system, seed, cell, flush=True)
         report = {
-            "schema": "multiway.benchmark.bitdistill-small/2",
+            **harness.provenance("bitdistill-small", 2),
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": f"python -m benchmarks.text.bitdistill_small DATA --seeds {options.seeds}"
             + (f" --test-lines {options.test_lines}" if options.test_lines else ""),
-            "machine": describe_machine() | {"threads": 1, "load_average": os.getloadavg()[0]},
-            "versions": installed_versions(),
             "test_texts": len(task.test),
             "cpu_minutes": sum(cell["cpu_seconds"] for cells in found.values() for cell in cells) / 60,
             "costs": costs(systems),
             "cells": found,
         }
-        options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "bitdistill-small.json").write_text(json.dumps(report, indent=1) + "\n")
-        (options.output / "bitdistill-small.md").write_text(markdown(report))
+        harness.save(options.output, "bitdistill-small", report, markdown(report))
 
 
 if __name__ == "__main__":

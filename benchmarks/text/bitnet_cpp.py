@@ -26,7 +26,6 @@ import statistics
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +34,13 @@ from multiway_blocks.bitlinear import TernaryLinear
 from multiway_blocks.int8 import Int8Linear
 from multiway_blocks.kernels.int8_linear import layout
 from multiway_core import checkpoint
-from multiway_core.evaluation.machine import describe_machine, installed_versions
+from multiway_core.evaluation.machine import describe_machine
 from multiway_text import gguf
 from multiway_text.bitnet.config import BITNET_2B_4T
 from multiway_text.bitnet.model import BitNet
 from torch import Tensor, nn
+
+from benchmarks import harness
 
 Q6_K, Q6_K_BLOCK = 14, (256, 210)  # GGML's number, weights and bytes of a block
 FILES = {"Q6_K": ("q6_k.gguf", 30), "float16": ("f16.gguf", 30), "Q6_K, one layer": ("q6_k-1.gguf", 1)}
@@ -269,12 +270,11 @@ def summary(rounds: list[dict[str, dict[str, float]]], threads: int) -> tuple[li
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = harness.parser(__doc__, "text")
     parser.add_argument("--llama-bench", type=Path)
     parser.add_argument("--work", type=Path)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "text")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -285,29 +285,22 @@ def main() -> None:
     subprocess.run(
         [sys.executable, "-m", __spec__.name, "--worker", "files", "--work", str(options.work)], check=True
     )
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
     rounds = {threads: measured(options, threads) for threads in options.threads}
     found = {threads: summary(rounds[threads], threads) for threads in options.threads}
     machine = describe_machine()
     report = {
-        "schema": "multiway.benchmark.bitnet-cpp/2",
-        "started_at": started_at,
-        "machine": machine | {"load_average": os.getloadavg()[0]},
-        "versions": installed_versions(),
+        **harness.provenance("bitnet-cpp", 2),
         "rounds": rounds,
         "medians": {threads: lines for threads, (lines, _) in found.items()},
     }
     page = (
         f"# BitNet 2B4T beside bitnet.cpp\n\n{machine['cpu']}, {machine['cores']} cores, a load of "
         f"{os.getloadavg()[0]:.1f}; medians of {options.rounds} interleaved rounds ({OWN_TOKENS} and {TOKENS} tokens), "
-        f"random weights, seed 0, {started_at}. One thread in CPU time, more in wall time.\n\n"
+        f"random weights, seed 0, {harness.STARTED_AT}. One thread in CPU time, more in wall time.\n\n"
         + "\n\n".join(table for _, table in found.values())
         + "\n"
     )
-    print(page)
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "bitnet-cpp.json").write_text(json.dumps(report, indent=1) + "\n")
-    (options.output / "bitnet-cpp.md").write_text(page)
+    harness.save(options.output, "bitnet-cpp", report, page)
     return None
 
 

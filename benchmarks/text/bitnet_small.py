@@ -15,7 +15,6 @@ The number is nats a byte on held-out text. The curve of b1.58 is written too: i
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import statistics
@@ -23,6 +22,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
@@ -149,11 +150,8 @@ def texts(paths: Sequence[Path]) -> tuple[Tensor, Tensor]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.parser(__doc__, "text")
     parser.add_argument("texts", type=Path, nargs="+")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "text")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=600)
     options = parser.parse_args()
@@ -205,9 +203,7 @@ def report(
         lines.append(f"| {name} | {statistics.mean(values):.3f} | {each} | {gap:+.3f} |")
     halves = ", ".join(f"{value:.3f}" for value in curve)
     lines += ["", f"b1.58 half-way and at the end, seed by seed: {halves}."]
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "bitnet-small.md").write_text("\n".join(lines) + "\n")
-    (options.output / "bitnet-small.json").write_text(json.dumps({**found, "curve": curve}, indent=2) + "\n")
+    harness.save(options.output, "bitnet-small", {**found, "curve": curve}, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -9,31 +9,27 @@ bits), and by the same matrix with rows of 8 bits. Prints one table in Markdown 
 
 from __future__ import annotations
 
-import argparse
-import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from multiway_blocks.bitlinear import quantize_rows
 from multiway_blocks.int8 import Int8Linear
 from multiway_blocks.kernels.int8_linear import layout
-from multiway_core.evaluation.machine import describe_machine, installed_versions
 from multiway_text import gguf, gguf_tokenizer
 from multiway_text.llama import checkpoint
 from torch import Tensor
+
+from benchmarks import harness
 
 AT_ONCE = 512
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = harness.parser(__doc__, "text")
     parser.add_argument("model", type=Path)
     parser.add_argument("text", type=Path)
     parser.add_argument("--tokens", type=int, default=2048)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "text")
     options = parser.parse_args()
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
     model = checkpoint.load(options.model, dtype=torch.float32)
     text = options.text.read_text(errors="replace")[: 8 * options.tokens]
     encoded = gguf_tokenizer.read_vocabulary(gguf.read(options.model)).encode(text)
@@ -84,22 +80,16 @@ def main() -> None:
     table = "\n".join(rows)
     page = (
         f"# An output matrix of one byte a weight\n\n{options.model.stem} on {len(hidden_NE)} tokens of "
-        f"{options.text.name}, {started_at}.\n\n{table}\n"
+        f"{options.text.name}, {harness.STARTED_AT}.\n\n{table}\n"
     )
-    print(page)
     report = {
-        "schema": "multiway.benchmark.int8-head/1",
-        "started_at": started_at,
+        **harness.provenance("int8-head"),
         "model": options.model.name,
         "text": options.text.name,
         "tokens": len(hidden_NE),
-        "machine": describe_machine(),
-        "versions": installed_versions(),
         "lines": lines,
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "int8-head.json").write_text(json.dumps(report, indent=1) + "\n")
-    (options.output / "int8-head.md").write_text(page)
+    harness.save(options.output, "int8-head", report, page)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ after --minutes of CPU time no new cell is begun.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import time
@@ -25,10 +24,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import harness
+
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
-from multiway_core.evaluation.machine import describe_machine, installed_versions
 from multiway_core.training import Loss, Trainer, load_ema_into
 from multiway_text.latent_lm import recipe
 from multiway_text.latent_lm.config import LatentLMConfig, TokenizerConfig
@@ -260,10 +260,7 @@ def count(model: nn.Module) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "text")
+    parser = harness.parser(__doc__, "text")
     parser.add_argument("--work", type=Path, default=Path("runs/latent-lm-digits"))
     parser.add_argument("--minutes", type=float, default=20.0, help="of CPU time, after which no cell begins")
     options = parser.parse_args()
@@ -284,17 +281,12 @@ def main() -> None:
         study.cell(f"DiT, seed {seed}", lambda seed=seed: study.run_dit(seed))
         study.cell(f"VQ tokens, seed {seed}", lambda seed=seed: study.run_vq(seed))
     report = {
-        "schema": "multiway.benchmark.latent-lm-digits/1",
+        **harness.provenance("latent-lm-digits"),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": "python -m benchmarks.text.latent_lm_digits",
-        "machine": describe_machine() | {"threads": 1, "load_average": os.getloadavg()[0]},
-        "versions": installed_versions(),
         "sizes": {"tokenizer_steps": TOKENIZER_STEPS, "steps": STEPS, "batch": BATCH, "held_out": HELD_OUT},
         "cells": study.cells,
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "latent-lm-digits.json").write_text(json.dumps(report, indent=1) + "\n")
-    (options.output / "latent-lm-digits.md").write_text(markdown(report))
+    harness.save(options.output, "latent-lm-digits", report, markdown(report))
     print(markdown(report))
 
 

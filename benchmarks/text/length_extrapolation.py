@@ -13,14 +13,14 @@ One thread. Prints one table in Markdown and writes it, and one JSON file.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import statistics
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
@@ -129,12 +129,9 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.parser(__doc__, "text")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "text")
     options = parser.parse_args()
     torch.set_num_threads(1)
     text = CharacterText()
@@ -168,11 +165,7 @@ def report(rows: list[dict[str, Any]], text: CharacterText, options: argparse.Na
         table(rows),
         "",
     ]
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "length-extrapolation.json").write_text(
-        json.dumps(result, indent=1) + "\n", encoding="utf-8"
-    )
-    (options.output / "length-extrapolation.md").write_text("\n".join(lines), encoding="utf-8")
+    harness.save(options.output, "length-extrapolation", result, "\n".join(lines))
     print(table(rows))
 
 

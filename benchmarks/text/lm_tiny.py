@@ -11,7 +11,6 @@ also asked beyond those taught.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -20,12 +19,14 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks import harness
+
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
 from multiway_blocks.text_decoder import CausalLM
 from multiway_core import hub
-from multiway_core.evaluation.machine import describe_machine, installed_versions
+from multiway_core.evaluation.machine import installed_versions
 from multiway_core.generation import GenerationConfig, generate
 from multiway_text.bitdistill import evaluate, prompts, recipe
 from multiway_text.bitdistill.answers import SYSTEM, Teacher
@@ -53,12 +54,9 @@ def speed(model: CausalLM, tokenizer: Tokenizer, tokens: int = 64) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.parser(__doc__, "text")
     parser.add_argument("teacher", type=Path)
     parser.add_argument("--model", default="bundled:lm-tiny")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "text")
     parser.add_argument("--limit", type=int, default=200)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -105,7 +103,7 @@ def main() -> None:
         ours.append(speed(student, small))
         theirs.append(speed(teacher, tokenizer))
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-    machine = describe_machine() | {"load_average": os.getloadavg()[0]}
+    machine = harness.machine()
     lines = [
         "# lm-tiny",
         "",

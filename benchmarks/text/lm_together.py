@@ -9,20 +9,17 @@ shapes of 2B4T with random weights. Wall time, medians of interleaved rounds.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
-from multiway_core.evaluation.machine import describe_machine, installed_versions
+from multiway_core.evaluation.machine import describe_machine
 from multiway_text.language_model import LanguageModel
 from multiway_text.sampling import SamplingOptions
 
+from benchmarks import harness
 from benchmarks.text.bitnet_cpp import build
 
 COUNTS = (1, 2, 4, 8)
@@ -81,14 +78,12 @@ def large() -> Callable[[int, bool], float]:
 
 @torch.inference_mode()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = harness.parser(__doc__, "text")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "text")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
     small = LanguageModel.from_pretrained("bundled:lm-tiny")
     found = {
         "lm-tiny": rounds(lambda count, together: tokens_a_second(small, count, together), options.rounds),
@@ -99,7 +94,7 @@ def main() -> None:
         "# Several answers at once",
         "",
         f"{machine['cpu']}, {options.threads} thread{'s' * (options.threads > 1)}, a load of {os.getloadavg()[0]:.1f}; "
-        f"medians of {options.rounds} interleaved rounds, seeds 0 and 1, {started_at}; "
+        f"medians of {options.rounds} interleaved rounds, seeds 0 and 1, {harness.STARTED_AT}; "
         f"`python -m benchmarks.text.lm_together --threads {options.threads}`.",
         "",
         "| model | answers | one after the other, tokens/s | together, tokens/s | faster by |",
@@ -109,17 +104,12 @@ def main() -> None:
         for count, (apart, together) in counts.items():
             lines.append(f"| {name} | {count} | {apart:.0f} | {together:.0f} | {together / apart:.2f}x |")
     report = {
-        "schema": "multiway.benchmark.lm-together/1",
-        "started_at": started_at,
-        "machine": machine | {"load_average": os.getloadavg()[0]},
-        "versions": installed_versions(),
+        **harness.provenance("lm-together"),
         "threads": options.threads,
         "tokens_a_second": found,
     }
     print("\n".join(lines))
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "lm-together.json").write_text(json.dumps(report, indent=1) + "\n")
-    (options.output / "lm-together.md").write_text("\n".join(lines) + "\n")
+    harness.save(options.output, "lm-together", report, "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

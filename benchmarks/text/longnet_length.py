@@ -26,15 +26,15 @@ import subprocess
 import sys
 import sysconfig
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
 from multiway_blocks.dilated import dilated_attend
-from multiway_core.evaluation.machine import describe_machine, installed_versions
 from multiway_text.longnet.config import LONGNET_125M, LongNetConfig
 from multiway_text.longnet.model import LongNet
 from torch import Tensor, nn
@@ -216,10 +216,9 @@ def page_of(report: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = harness.parser(__doc__, "text")
     parser.add_argument("--parts", default="time,million")
     parser.add_argument("--stream", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "text")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.stream:
@@ -228,20 +227,13 @@ def main() -> None:
     where = options.output / "longnet-length.json"
     report: dict[str, Any] = json.loads(where.read_text()) if where.exists() else {}
     report |= {
-        "schema": "multiway.benchmark.longnet-length/1",
-        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": "python -m benchmarks.text.longnet_length",
-        "machine": describe_machine() | {"threads": 1, "load_average": os.getloadavg()[0]},
-        "versions": installed_versions(),
+        **harness.provenance("longnet-length"),
     }
     for name, measure in (("time", times), ("million", million)):
         if name in options.parts.split(","):
             report[name] = measure()
-    options.output.mkdir(parents=True, exist_ok=True)
-    where.write_text(json.dumps(report, indent=1) + "\n")
     page = page_of(report)
-    (options.output / "longnet-length.md").write_text(page)
-    print(page)
+    harness.save(options.output, "longnet-length", report, page)
 
 
 if __name__ == "__main__":

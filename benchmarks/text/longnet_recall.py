@@ -15,18 +15,15 @@ One thread, CPU time. Prints one table in Markdown and writes it, and one JSON f
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import time
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
-from multiway_core.evaluation.machine import describe_machine, installed_versions
 from multiway_text.longnet.config import LongNetConfig
 from multiway_text.longnet.model import LongNet
 from torch import Tensor, nn
@@ -118,12 +115,10 @@ def accuracy(model: LongNet, window: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = harness.parser(__doc__, "text")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "text")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
     cells: list[dict[str, Any]] = []
     for seed in map(int, options.seeds.split(",")):
         for kind in BRANCHES:
@@ -134,11 +129,7 @@ def main() -> None:
                 {"kind": kind, "seed": seed, "accuracy": scores, "cpu_seconds": seconds, "losses": losses}
             )
     report: dict[str, Any] = {
-        "schema": "multiway.benchmark.longnet-recall/1",
-        "started_at": started_at,
-        "command": f"python -m benchmarks.text.longnet_recall --seeds {options.seeds}",
-        "machine": describe_machine() | {"threads": 1, "load_average": os.getloadavg()[0]},
-        "versions": installed_versions(),
+        **harness.provenance("longnet-recall"),
         "training": {"phases": PHASES, "rate": RATE},
         "cells": cells,
     }
@@ -157,13 +148,10 @@ def main() -> None:
         f"One of {TOPICS} topics (chance {100 / TOPICS:.1f} %), {SCORED} unseen sequences of {LONG} tokens, some 500 "
         "far questions each. Training by (sequences, tokens of one, steps): "
         + "; ".join(f"{kind} {', '.join(map(str, phases))}" for kind, phases in PHASES.items())
-        + f". One thread of {report['machine']['cpu']}, {started_at}; "
+        + f". One thread of {report['machine']['cpu']}, {harness.STARTED_AT}; "
         f"`{report['command']}`.\n\n" + "\n".join(rows) + "\n"
     )
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "longnet-recall.json").write_text(json.dumps(report, indent=1) + "\n")
-    (options.output / "longnet-recall.md").write_text(page)
-    print(page)
+    harness.save(options.output, "longnet-recall", report, page)
 
 
 if __name__ == "__main__":

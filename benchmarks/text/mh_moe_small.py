@@ -14,7 +14,6 @@ quarter of a fair share of the held-out text. The work is cut in cells (a system
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -25,10 +24,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import harness
+
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
-from multiway_core.evaluation.machine import describe_machine, installed_versions
 from multiway_text.mh_moe import processor, recipe
 from multiway_text.mh_moe.config import MHMoEConfig
 from multiway_text.mh_moe.model import MHMoE
@@ -165,10 +165,7 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "text")
+    parser = harness.parser(__doc__, "text")
     parser.add_argument("--work", type=Path, default=Path("runs/mh-moe-small"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=600)
@@ -188,20 +185,15 @@ def main() -> None:
             cells[f"{name}, seed {seed}"] = json.loads(path.read_text())
             print(name, seed, cells[f"{name}, seed {seed}"], flush=True)
     report = {
-        "schema": "multiway.benchmark.mh-moe-small/1",
+        **harness.provenance("mh-moe-small"),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": f"python -m benchmarks.text.mh_moe_small --seeds {options.seeds} --steps {options.steps}",
-        "machine": describe_machine() | {"threads": 1, "load_average": os.getloadavg()[0]},
-        "versions": installed_versions(),
         "steps": options.steps,
         "train_bytes": len(train),
         "held_out_bytes": len(held_out),
         "systems": {name: sizes_of(name) for name in MIXTURES},
         "cells": cells,
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "mh-moe-small.json").write_text(json.dumps(report, indent=1) + "\n")
-    (options.output / "mh-moe-small.md").write_text(markdown(report))
+    harness.save(options.output, "mh-moe-small", report, markdown(report))
     print(markdown(report))
 
 

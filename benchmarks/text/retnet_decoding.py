@@ -12,22 +12,20 @@ One thread. Prints one table in Markdown and writes it, and one JSON file.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
 from multiway_blocks.retention import RetentionState
 from multiway_blocks.text_decoder import CausalLM
-from multiway_core.evaluation.machine import describe_machine, installed_versions
 from multiway_text.magneto.config import MagnetoConfig
 from multiway_text.magneto.model import Magneto
 from multiway_text.retnet.config import RetNetConfig
@@ -112,20 +110,15 @@ def measured(rounds: int) -> tuple[dict[str, int], list[dict[str, Any]]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.parser(__doc__, "text")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "text")
     options = parser.parse_args()
     torch.set_num_threads(1)
     parameters, lines = measured(options.rounds)
     result = {
-        "schema": "multiway.benchmark.retnet-decoding/1",
+        **harness.provenance("retnet-decoding"),
         "parameters": parameters,
         "lines": lines,
-        "machine": describe_machine() | {"load_average": os.getloadavg()[0]},
-        "versions": installed_versions(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     rows = [
@@ -147,12 +140,7 @@ def main() -> None:
         f" rounds of {STEPS} steps in CPU time, {result['date']}; `python -m benchmarks.text.retnet_decoding --rounds"
         f" {options.rounds}`.\n\n" + "\n".join(rows) + "\n"
     )
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "retnet-decoding.json").write_text(
-        json.dumps(result, indent=1) + "\n", encoding="utf-8"
-    )
-    (options.output / "retnet-decoding.md").write_text(page, encoding="utf-8")
-    print(page)
+    harness.save(options.output, "retnet-decoding", result, page)
 
 
 if __name__ == "__main__":

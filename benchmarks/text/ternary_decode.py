@@ -14,16 +14,12 @@ Prints one table in Markdown and writes it, and one JSON file.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import os
 import statistics
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,10 +28,11 @@ from multiway_blocks.causal import token_positions
 from multiway_blocks.linear import project
 from multiway_blocks.norm import RMSNorm
 from multiway_blocks.transformer import Context
-from multiway_core.evaluation.machine import describe_machine, installed_versions
 from multiway_text.bitnet.config import BITNET_2B_4T
 from multiway_text.bitnet.model import BitNet, new_layer
 from torch import Tensor, nn
+
+from benchmarks import harness
 
 ROUNDS = 9
 LAYERS = 4
@@ -221,34 +218,25 @@ def summary(lines: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = harness.parser(__doc__, "text")
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "text")
     options = parser.parse_args()
     torch.manual_seed(0)
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
     with torch.inference_mode():
         lines = [line for threads in options.threads for line in measured(threads)]
     report: dict[str, Any] = {
-        "schema": "multiway.benchmark.ternary-decode/1",
-        "started_at": started_at,
-        "command": f"python -m benchmarks.text.ternary_decode --threads {' '.join(map(str, options.threads))}",
-        "machine": describe_machine() | {"load_average": os.getloadavg()[0]},
-        "versions": installed_versions(),
+        **harness.provenance("ternary-decode"),
         "rounds": ROUNDS,
         "lines": lines,
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "ternary-decode.json").write_text(json.dumps(report, indent=1) + "\n")
     page = (
         "# Ternary products at the shapes of BitNet b1.58 2B4T\n\n"
         f"{report['machine']['cpu']}, torch {torch.__version__}, at a load of {os.getloadavg()[0]:.1f} on "
         f"{report['machine']['cores']} cores; medians of {ROUNDS} interleaved rounds, one thread in CPU time, more "
-        f"in wall time; random weights, seed 0, {started_at}; `{report['command']}`.\n\n"
+        f"in wall time; random weights, seed 0, {harness.STARTED_AT}; `{report['command']}`.\n\n"
         f"{table(lines)}\n\n{summary(lines)}\n"
     )
-    (options.output / "ternary-decode.md").write_text(page)
-    print(page)
+    harness.save(options.output, "ternary-decode", report, page)
 
 
 if __name__ == "__main__":

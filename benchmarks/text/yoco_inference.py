@@ -13,16 +13,15 @@ Markdown and writes it, and one JSON file; contexts that are not asked for keep 
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
 import statistics
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
@@ -31,7 +30,6 @@ from multiway_blocks.linear import Linear
 from multiway_blocks.norm import RMSNorm
 from multiway_blocks.retention import RetentionState
 from multiway_blocks.transformer import Context
-from multiway_core.evaluation.machine import describe_machine, installed_versions
 from multiway_core.generation import StaticKVCache
 from multiway_text.yoco.config import YocoConfig
 from multiway_text.yoco.model import Yoco, cross_layer
@@ -206,14 +204,12 @@ def _merged(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[dic
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = harness.parser(__doc__, "text")
     parser.add_argument("--contexts", default=",".join(map(str, CONTEXTS)))
     parser.add_argument("--decode-contexts", default=",".join(map(str, DECODE_CONTEXTS)))
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "text")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
     with torch.inference_mode():
         yoco, transformer = Yoco(SIZES).eval(), Transformer(SIZES).eval()
         warm = torch.zeros(1, 512, dtype=torch.long)
@@ -226,11 +222,7 @@ def main() -> None:
         before = json.loads(where.read_text())
         lines, decoded = _merged(before["prefill"], lines), _merged(before["decoding"], decoded)
     report: dict[str, Any] = {
-        "schema": "multiway.benchmark.yoco-inference/1",
-        "started_at": started_at,
-        "command": "python -m benchmarks.text.yoco_inference",
-        "machine": describe_machine() | {"threads": 1, "load_average": os.getloadavg()[0]},
-        "versions": installed_versions(),
+        **harness.provenance("yoco-inference"),
         "sizes": {
             name: getattr(SIZES, name)
             for name in (
@@ -246,10 +238,7 @@ def main() -> None:
         "decoding": decoded,
     }
     page = page_of(report)
-    options.output.mkdir(parents=True, exist_ok=True)
-    where.write_text(json.dumps(report, indent=1) + "\n")
-    (options.output / "yoco-inference.md").write_text(page)
-    print(page)
+    harness.save(options.output, "yoco-inference", report, page)
 
 
 if __name__ == "__main__":

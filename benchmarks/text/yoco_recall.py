@@ -15,15 +15,15 @@ Markdown and writes it, and the JSON file.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
 import statistics
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
@@ -31,7 +31,6 @@ import torch
 from multiway_blocks.causal import token_positions
 from multiway_blocks.norm import RMSNorm
 from multiway_blocks.transformer import Context
-from multiway_core.evaluation.machine import describe_machine, installed_versions
 from multiway_text.llama.config import LlamaConfig
 from multiway_text.llama.model import Llama
 from multiway_text.yoco.config import YocoConfig
@@ -192,19 +191,15 @@ def page_of(report: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = harness.parser(__doc__, "text")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "text")
     options = parser.parse_args()
     torch.set_num_threads(1)
     where = options.output / "yoco-recall.json"
     report: dict[str, Any] = json.loads(where.read_text()) if where.exists() else {"cells": []}
     report |= {
-        "schema": "multiway.benchmark.yoco-recall/1",
+        **harness.provenance("yoco-recall"),
         "started_at": report.get("started_at", datetime.now(UTC).isoformat(timespec="seconds")),
-        "command": f"python -m benchmarks.text.yoco_recall --seeds {options.seeds}",
-        "machine": describe_machine() | {"threads": 1, "load_average": os.getloadavg()[0]},
-        "versions": installed_versions(),
         "training": {
             "steps": STEPS,
             "batch": BATCH,

@@ -34,9 +34,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
@@ -315,7 +316,6 @@ def in_process(work: str, size: str, dtype: str, folder: Path, rounds: int, side
 
 def measure(part: str, size: str, dtype: str, scratch: Path | None, rounds: int) -> dict[str, Any]:
     """One part of the results about one size in one data type."""
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
     folder = Path(tempfile.mkdtemp(prefix="kosmos-2-", dir=scratch))
     try:
         in_file = "float32" if part == "loading" else dtype
@@ -329,7 +329,7 @@ def measure(part: str, size: str, dtype: str, scratch: Path | None, rounds: int)
                     values[name].append(in_process("loading", size, dtype, folder, rounds, name))
     finally:
         shutil.rmtree(folder)
-    return values | {"started_at": started_at, "rounds": rounds, "load_average": os.getloadavg()[0]}
+    return values | {"started_at": harness.STARTED_AT, "rounds": rounds, "load_average": os.getloadavg()[0]}
 
 
 def rows_of(size: str, dtype: str, parts: dict[str, Any]) -> list[str]:
@@ -387,15 +387,12 @@ def loading_rows(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = harness.parser(__doc__, "vision_language")
     parser.add_argument("--sizes", nargs="+", default=["mid", "full"], choices=list(DTYPES))
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--scratch", type=Path, help="where to put 3.4 GB for a while; default: the system's choice"
-    )
-    parser.add_argument(
-        "--output", type=Path, default=Path(__file__).parents[1] / "results" / "vision_language"
     )
     for hidden in ("--work", "--dtype", "--side"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
@@ -414,17 +411,14 @@ def main() -> None:
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
         return
-    from multiway_core.evaluation.machine import describe_machine, installed_versions
 
     file = options.output / "grounding-speed.json"
     options.output.mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {"results": {}}
     report |= {
-        "schema": "multiway.benchmark.grounding-speed/1",
+        **harness.provenance("grounding-speed"),
         "mid": MID,
         "clock": "CPU seconds of one thread",
-        "machine": describe_machine() | {"threads": 1},
-        "versions": installed_versions(),
     }
     for part in options.parts:
         for size in options.sizes:
@@ -433,8 +427,7 @@ def main() -> None:
                 report["results"].setdefault(size, {}).setdefault(dtype, {})[part] = measured
                 file.write_text(json.dumps(report, indent=1) + "\n")
     page = render(report)
-    (options.output / "grounding-speed.md").write_text(page)
-    print(page)
+    harness.save(options.output, "grounding-speed", report, page)
 
 
 def render(report: dict[str, Any]) -> str:

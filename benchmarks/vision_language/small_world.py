@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
 import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
@@ -147,12 +147,7 @@ def main(
     markdown: Callable[[dict[str, Any]], str],
 ) -> None:
     """The command line of a small run: trains, measures, writes ``name``.json and ``name``.md."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--output", type=Path, default=Path(__file__).parents[1] / "results" / "vision_language"
-    )
+    parser = harness.parser(description, "vision_language")
     parser.add_argument("--work", type=Path, default=Path("runs") / name, help="checkpoints of the stages")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="factor on all numbers of steps")
@@ -160,8 +155,5 @@ def main(
     torch.set_num_threads(1)
     options.work.mkdir(parents=True, exist_ok=True)
     results = run(Stages(options.work, options.seed, options.scale))
-    machine = {"processor": platform.processor() or platform.machine(), "load": os.getloadavg(), "threads": 1}
-    record = {"seed": options.seed, "scale": options.scale, "machine": machine, **results}
-    (options.output / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
-    (options.output / f"{name}.md").write_text(markdown(record))
-    print(markdown(record))
+    record = {"seed": options.seed, "scale": options.scale, **harness.provenance(name), **results}
+    harness.save(options.output, name, record, markdown(record))

@@ -30,9 +30,10 @@ def available_cores() -> int:
 
 
 def describe_machine() -> dict[str, Any]:
-    """CPU model, core count, memory in bytes, operating system and, when torch is loaded, GPU names."""
+    """CPU model and instruction set, cores, memory in bytes, system and, when torch is loaded, GPU names."""
     machine: dict[str, Any] = {
         "cpu": _cpu_model(),
+        "instruction_set": instruction_set(),
         "cores": available_cores(),
         "memory_bytes": _memory_bytes(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -55,14 +56,33 @@ def installed_versions() -> dict[str, str]:
     return dict(sorted(versions.items()))
 
 
+def instruction_set() -> str:
+    """The widest vector instructions that matter for speed here: "AMX", "AVX-512", "AVX2", or the architecture.
+
+    Orders of contenders change between them, so a measurement names it. What the machine has: variables such as
+    ``ONEDNN_MAX_CPU_ISA`` may keep a library from using it.
+    """
+    flags = set(_cpu_info("flags").split())
+    for flag, name in (("amx_tile", "AMX"), ("avx512f", "AVX-512"), ("avx2", "AVX2")):
+        if flag in flags:
+            return name
+    return platform.machine() or "unknown"
+
+
 def _cpu_model() -> str:
+    return _cpu_info("model name") or platform.processor() or platform.machine() or "unknown"
+
+
+def _cpu_info(field: str) -> str:
+    """The first value of a field of /proc/cpuinfo; empty where there is none."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.lower().startswith("model name"):
-                return line.partition(":")[2].strip()
+            name, _, value = line.partition(":")
+            if name.strip().lower() == field:
+                return value.strip()
     except OSError:
         pass
-    return platform.processor() or platform.machine() or "unknown"
+    return ""
 
 
 def _memory_bytes() -> int | None:
