@@ -49,6 +49,23 @@ def test_interval_is_seeded_and_chunking_does_not_break_it(monkeypatch):
     assert chunked == whole  # the generator draws the same numbers in any chunking
 
 
+def test_bootstrap_is_that_of_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    random = np.random.default_rng(1)
+    top, bottom = random.random(50), random.random(50)
+    theirs = stats.bootstrap(
+        (top, bottom),
+        lambda a, b, axis: a.sum(axis=axis) / b.sum(axis=axis),
+        paired=True,
+        method="percentile",
+        n_resamples=2000,
+        rng=np.random.default_rng(5),
+    ).confidence_interval
+    ours = mean_interval(top, bottom, seed=5)
+    np.testing.assert_allclose((ours.low, ours.high), (theirs.low, theirs.high), rtol=1e-12)
+    assert mean_interval(top, np.eye(50)[0], seed=5).high < np.inf  # most resamples have no denominator
+
+
 def test_pooled_rate_is_not_the_mean_of_rates():
     interval = mean_interval([1, 0], [1, 99])
     assert interval.mean == pytest.approx(0.01)

@@ -4,6 +4,10 @@ Fields may be `bool`, `int`, `float`, `str`, `Path`, an `Enum` (by value), `Lite
 `tuple[X, ...]`, `tuple[X, Y]`, `list[X]`, `dict[str, X]`, and unions of these (`X | None`). A field with a
 default may be absent from the JSON. Checks that need more than a type belong in `__post_init__`: a
 `ValueError` from there is reported with the path of the object.
+
+Why not a library: for a plain dataclass pydantic and msgspec ignore unknown keys, which are most often misspelled ones.
+pydantic reads "1" and true as integers, and its strict mode refuses JSON's lists as tuples and objects as dataclasses;
+msgspec takes infinities and no `Path`. Each config class of each package would have to be written for the library.
 """
 
 from __future__ import annotations
