@@ -28,10 +28,10 @@ HOPS = ((1, 2), (3, 8), (9, 12), (13, CHAIN_LENGTH))
 
 def measure(world_name: str, seed: int) -> dict[str, Any]:
     """Mean AUCs of each set, and the centred one by dormancy."""
+    from multiway_recsys.feature_extraction import click_structure
     from multiway_recsys.glocim.config import PRESETS
     from multiway_recsys.glocim.features import Features
     from multiway_recsys.graph import ChainConfig
-    from multiway_recsys.recipe import click_structure
     from multiway_recsys.simulator.diagnostic import chain_nodes, diagnose
 
     world = load_world(world_name, seed, argparse.Namespace())

@@ -226,14 +226,16 @@ def run_cell(name: str, world: World, seed: int, work: Path) -> dict[str, Rankin
     if name in BASELINES:
         return {"test": evaluate_ranking(baseline_scores(name, world), world.test)}
     import torch
-    from multiway_recsys.fitting import FitConfig, fit
+    from multiway_core import training
+    from multiway_core.training import TrainJob, TrainOptions
+    from multiway_recsys.feature_extraction import ClickStructure, click_structure, with_clicks
     from multiway_recsys.glocim.config import PRESETS
     from multiway_recsys.glocim.features import Features
     from multiway_recsys.glocim.model import Glocim
     from multiway_recsys.glocim.scoring import score_behaviors
     from multiway_recsys.graph import random_chains, shuffled_chains
     from multiway_recsys.periods import Period, Stretch, held_out, stretches
-    from multiway_recsys.recipe import ClickStructure, click_structure, with_clicks
+    from multiway_recsys.recipe import Recipe
 
     torch.set_num_threads(1)
     preset, changes, treatment = MODELS[name]
@@ -263,16 +265,16 @@ def run_cell(name: str, world: World, seed: int, work: Path) -> dict[str, Rankin
     share = min(1.0, most / sum(len(stretch.behaviors) for stretch in taught))
     torch.manual_seed(seed)
     model = Glocim(config)
+
+    class Cell(Recipe):
+        def build(self, options: TrainOptions) -> TrainJob:
+            periods = [period(stretch, share) for stretch in taught], [period(part, 1.0) for part in judging]
+            return self.job(model, *periods, options, lambda trained, folder: None)
+
     cpu = time.process_time()
-    fitted = fit(
-        model,
-        [period(stretch, share) for stretch in taught],
-        [period(stretch, 1.0) for stretch in judging],
-        work,
-        FitConfig(epochs=epochs, **RUN),  # type: ignore[arg-type]
-        seed=seed,
-    )
+    report = training.run(Cell(config, epochs=epochs, **RUN), TrainOptions(work, seed=seed))  # type: ignore[arg-type]
     cpu = time.process_time() - cpu
+    scores = {step: row["AUC"] for step, row in json.loads((work / "held_out.json").read_text()).items()}
     later, test = clicks_of(world.test_graph, treatment), _from_one(world.test)
     found: dict[str, Any] = {
         "test": evaluate_ranking(score_behaviors(model, later, test), test),
@@ -284,8 +286,8 @@ def run_cell(name: str, world: World, seed: int, work: Path) -> dict[str, Rankin
         )
     found["training"] = {
         "cpu_seconds": round(cpu, 1),
-        "step": fitted.step,
-        "judged": {str(step): round(value, 5) for step, value in fitted.judged.items()},
+        "steps": report.steps,
+        "held_out_auc": {step: round(value, 5) for step, value in scores.items()},
         "parameters": model.parameter_count(),
     }
     return found

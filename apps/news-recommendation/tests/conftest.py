@@ -19,26 +19,31 @@ class World:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
-    from multiway_recsys import recipe
+    from multiway_core import training
+    from multiway_core.training import TrainOptions
     from multiway_recsys.data.mind import MindData
-    from multiway_recsys.fitting import FitConfig
     from multiway_recsys.glocim.config import PRESETS
+    from multiway_recsys.recipe import Recipe
     from multiway_recsys.serving.folder import About
     from multiway_recsys.simulator import PortalConfig, own_texts, simulate, write_portal
 
     folder = tmp_path_factory.mktemp("world")
     portal = simulate(PortalConfig(num_users=150, communities=4, seed=3), own_texts(900, seed=1))
     write_portal(folder / "portal", portal)
-    model = recipe.train(
-        MindData(portal.news, portal.splits["train"]),
-        folder / "run",
-        config=replace(
-            PRESETS["glocim-small"], num_heads=2, head_dim=8, attention_hidden_size=16, category_dim=8
+    model = training.run(
+        Recipe(
+            replace(
+                PRESETS["glocim-small"], num_heads=2, head_dim=8, attention_hidden_size=16, category_dim=8
+            ),
+            epochs=1,
+            batch_size=64,
+            evaluations=1,
+            log=MindData(portal.news, portal.splits["train"]),
+            latest=MindData(portal.news, portal.splits["test"]),
+            about=About(simulated=True, source="tiny", max_age_days=6.0),
         ),
-        recipe=FitConfig(epochs=1, batch_size=64, evaluations=1),
-        latest=MindData(portal.news, portal.splits["test"]),
-        about=About(simulated=True, source="tiny", max_age_days=6.0),
-    )
+        TrainOptions(folder / "run"),
+    ).folder
     return World(folder / "portal", model)
 
 

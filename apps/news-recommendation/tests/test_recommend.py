@@ -225,8 +225,9 @@ def test_train_and_prepare(world, call, tmp_path, reader):
     arguments = ["train", "--data", world.portal, "--output", tmp_path / "run", "--epochs", "0.05"]
     code, out, err = call(*arguments, "--preset", "nrms-small")
     assert code == 0
-    model = out.splitlines()[-1]
+    model = out.splitlines()[0]
     assert "AUC" in err
+    assert "held-out AUC" in out
     code, out, _ = call("recommend", "--user", reader, "--model", model, "--explain", "--top", 2)
     assert code == 0
     assert "simulated portal" in out
@@ -235,11 +236,15 @@ def test_train_and_prepare(world, call, tmp_path, reader):
     assert (tmp_path / "run" / "model" / "serving" / "vectors.safetensors").is_file()
     assert call("recommend", "--user", reader, "--model", model, "--top", 2)[0] == 0
     for wrong, message in (
-        (["--preset", "gpt"], "--preset gpt: there are nrms"),
-        (["--init-from", tmp_path / "nowhere"], "no such folder"),
+        (["--data", world.portal, "--preset", "gpt"], "unknown preset 'gpt'; there are: nrms"),
+        (
+            ["--data", world.portal, "--init-from", tmp_path / "nowhere"],
+            "neither an existing path nor a hub id",
+        ),
         (["--data", tmp_path / "nowhere"], "is no folder"),
+        ([], "one MIND folder, and 0 were given; see --data"),
     ):
-        code, _, err = call("train", "--data", world.portal, "--output", tmp_path / "other", *wrong)
+        code, _, err = call("train", "--output", tmp_path / "other", *wrong)
         assert code == 2
         assert message in err
         assert len(err.splitlines()) == 1

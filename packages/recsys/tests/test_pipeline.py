@@ -7,15 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from multiway_core import training
 from multiway_core.errors import CheckpointError, InputError, ModelNotFoundError
-from multiway_recsys import recipe
+from multiway_core.training import TrainOptions
 from multiway_recsys.data.mind import MindData
 from multiway_recsys.data.tables import Ragged
-from multiway_recsys.fitting import FitConfig
 from multiway_recsys.glocim.config import PRESETS
 from multiway_recsys.glocim.scoring import score_behaviors
 from multiway_recsys.glocim.statistics import ClickStatistics
 from multiway_recsys.pipeline import NEW_READER, NewsRecommender
+from multiway_recsys.recipe import Recipe
 from multiway_recsys.serving.folder import About, Readers
 from multiway_recsys.serving.rules import DAY, Rules
 from multiway_recsys.simulator import PortalConfig, own_texts, simulate
@@ -30,14 +31,18 @@ def portal():
 
 @pytest.fixture(scope="module")
 def folder(portal, tmp_path_factory):
-    return recipe.train(
-        MindData(portal.news, portal.splits["train"]),
-        tmp_path_factory.mktemp("run"),
-        config=TINY,
-        recipe=FitConfig(epochs=1, batch_size=64, evaluations=1),
-        latest=MindData(portal.news, portal.splits["test"]),
-        about=About(simulated=True, source="tiny", max_age_days=6.0),
-    )
+    return training.run(
+        Recipe(
+            TINY,
+            epochs=1,
+            batch_size=64,
+            evaluations=1,
+            log=MindData(portal.news, portal.splits["train"]),
+            latest=MindData(portal.news, portal.splits["test"]),
+            about=About(simulated=True, source="tiny", max_age_days=6.0),
+        ),
+        TrainOptions(tmp_path_factory.mktemp("run")),
+    ).folder
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ APP = App(
     model="bundled:news-portal",
     cli="multiway_news_recommendation.cli:cli",
     pipeline="multiway_recsys.pipeline:NewsRecommender",
+    recipes="multiway_recsys.recipe:RECIPES",
     evaluation="multiway_news_recommendation.evaluation",
     demo="multiway_news_recommendation.demo:build_demo",
     quick_evaluation="multiway_news_recommendation.evaluation:quick_evaluation",

@@ -10,15 +10,16 @@ from multiway_core.app import (
     CommandLine,
     DeviceOption,
     JsonOption,
-    MinutesOption,
     ModelOptions,
     ReportOptions,
-    RunFolderOption,
     SeedOption,
+    TrainingOptions,
     counting,
+    load_pipeline,
     write_json,
     write_stdout,
 )
+from multiway_core.errors import InputError
 
 from multiway_news_recommendation.app import APP
 from multiway_news_recommendation.options import LogFormat, RecommendOptions, Split, TextFeatures
@@ -137,41 +138,27 @@ def predict(
 
 @cli.command()
 def train(
-    data: DataOption,
-    output: RunFolderOption = Path("training"),
     preset: Annotated[
-        str, typer.Option("--preset", help="nrms, naml, lstur, glory or glocim; with -small for a CPU.")
+        str,
+        typer.Option("--preset", help="nrms, naml, lstur, glory or glocim; with -small for a CPU; or smoke."),
     ] = "glocim-small",
     text: Annotated[
-        TextFeatures, typer.Option("--text", help="News vectors of presets that take given ones.")
-    ] = "tfidf",
+        TextFeatures | None,
+        typer.Option("--text", help="News vectors of presets that take given ones.", show_default="tfidf"),
+    ] = None,
     epochs: Annotated[
         float | None, typer.Option("--epochs", min=0.01, help="Passes over the clicks.")
     ] = None,
-    minutes: MinutesOption = None,
-    init_from: Annotated[
-        Path | None, typer.Option("--init-from", metavar="DIR", help="Fine-tune this model folder.")
-    ] = None,
     skip_bad_rows: SkipOption = False,
-    device: DeviceOption = "auto",
-    seed: SeedOption = 0,
+    *,
+    options: TrainingOptions,
 ) -> None:
-    """Train a recommender on the train split of a folder and write it as a model folder for --model."""
-    from multiway_news_recommendation.train import train_recommender
+    """Train a recommender on the train split of a MIND folder (--data) and write it as a model folder for --model.
 
-    folder = train_recommender(
-        data,
-        output,
-        preset=preset,
-        text=text,
-        epochs=epochs,
-        minutes=minutes,
-        init_from=init_from,
-        skip_bad_rows=skip_bad_rows,
-        device=device,
-        seed=seed,
-    )
-    write_stdout(f"{folder}\n")
+    The presets smoke and news-portal (the bundled model) simulate their own portal and need no --data.
+    """
+    changes = {"text": text, "epochs": epochs, "skip_bad_rows": skip_bad_rows or None}
+    options.train(APP, preset, changes)
 
 
 @cli.command()
@@ -180,9 +167,10 @@ def prepare(
     device: DeviceOption = "auto",
 ) -> None:
     """Keep the vectors of all news and the index over them beside a model, so that it starts at once."""
-    from multiway_news_recommendation.train import prepare_model
-
-    write_stdout(f"{prepare_model(model, device)}\n")
+    if not model.is_dir():
+        raise InputError(f"{model}: no such folder; give one that train wrote")
+    load_pipeline(APP, ModelOptions(str(model), device)).store(model)
+    write_stdout(f"{model / 'serving'}\n")
 
 
 @cli.command()

@@ -19,6 +19,7 @@ from multiway_core.errors import InputError
 from numpy.typing import NDArray
 
 from multiway_recsys.data.tables import NO_NEWS, Behaviors, News, Ragged
+from multiway_recsys.feature_extraction import click_structure, renumbered, with_clicks, with_texts
 from multiway_recsys.glocim.model import EncodedNews
 from multiway_recsys.glocim.scoring import score_behaviors, user_vectors
 from multiway_recsys.serving import folder as folders
@@ -150,8 +151,6 @@ class NewsRecommender:
 
         Raises InputError, also where the model keeps nothing to turn texts into features.
         """
-        from multiway_recsys.recipe import renumbered, with_texts
-
         if self.parts.text is None:
             raise InputError(f"{self.name} keeps nothing to turn other texts into features")
         news = renumbered(news, self.news)
@@ -427,7 +426,6 @@ class NewsRecommender:
 
 
 def _with_clicks_of(parts: TrainedRecommender, behaviors: Behaviors) -> TrainedRecommender:
-    from multiway_recsys.recipe import click_structure, with_clicks  # training is not needed to serve
 
     order = np.lexsort((behaviors.times, behaviors.users))
     lengths, users = behaviors.histories.lengths[order], behaviors.users[order]

@@ -1,7 +1,7 @@
 """Percentile bootstrap of a (weighted) mean over samples.
 
-The intervals are those of `scipy.stats.bootstrap` (paired, percentile), as a test says, bit for bit. SciPy is no dependency
-of this package, takes more than a second to import, and gives infinities where a resample's denominators sum to 0.
+The intervals are those of `scipy.stats.bootstrap` (paired, percentile); a test compares them. SciPy is no dependency of
+this package, takes more than a second to import, and gives infinities where a resample's denominators sum to 0.
 """
 
 from __future__ import annotations

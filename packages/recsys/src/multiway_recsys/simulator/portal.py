@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multiway_recsys.data.tables import Behaviors, News, Ragged
+from multiway_recsys.data.tables import NO_NEWS, Behaviors, News, Ragged
 from multiway_recsys.simulator.config import SPLITS, PortalConfig
 from multiway_recsys.simulator.impressions import Shown, show
 from multiway_recsys.simulator.press import DAY, EPOCH, publish
@@ -58,6 +58,43 @@ class Portal:
     def until(self, split: str) -> int:
         """The time, in seconds since 1970, from which on the split's impressions are logged."""
         return EPOCH + self.config.windows(split)[0][0] * DAY
+
+    def last_season(self) -> tuple[News, Behaviors]:
+        """The test log with news and clicks of the last season only, and its readers: a fraction of the files."""
+        news, log = self.news, self.splits["test"]
+        assert news.published is not None
+        kept = news.published >= EPOCH + self.config.train_seasons * self.config.season_days * DAY
+        kept[0] = True  # the padding
+        kept[log.candidates.values] = True
+        rows = np.flatnonzero(kept)
+        number_of = np.where(kept, np.cumsum(kept) - 1, NO_NEWS).astype(np.int32)
+        histories = Ragged.from_rows(
+            [
+                number_of[row][number_of[row] != NO_NEWS]
+                for row in map(log.histories.__getitem__, range(len(log)))
+            ]
+        )
+        present, readers = np.unique(log.users, return_inverse=True)
+        candidates = Ragged(number_of[log.candidates.values], log.candidates.offsets)
+        return (
+            replace(
+                news,
+                ids=tuple(news.ids[row] for row in rows),
+                titles=tuple(news.titles[row] for row in rows),
+                abstracts=tuple(news.abstracts[row] for row in rows),
+                categories=news.categories[rows],
+                subcategories=news.subcategories[rows],
+                entities=news.entities.take(rows),
+                published=news.published[rows],
+            ),
+            replace(
+                log,
+                users=readers.astype(np.int32),
+                user_ids=tuple(log.user_ids[user] for user in present),
+                histories=histories,
+                candidates=candidates,
+            ),
+        )
 
 
 def simulate(config: PortalConfig, bank: TextBank) -> Portal:
