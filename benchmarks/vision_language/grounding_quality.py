@@ -7,8 +7,8 @@ Every row answers the same phrases, those of `multiway-grounding evaluate bundle
 
 * location tokens: what the command does.
 * no location tokens: the same network, but the box is that of the cell which the phrase's end points at.
-* detector: the towers and cells after the recipe's first stage, which knew names only; it finds the name in the phrase.
-* teacher: the CenterNet that the place tower comes from, at 512 pixels; photographs only.
+* detector: backbones and cells after the recipe's first stage, which knew names only; it finds the phrase's name.
+* published detector: CenterNet by itself, at 512 pixels; photographs only.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ import torch
 import yaml
 from multiway_core.evaluation import mean_interval
 from multiway_core.evaluation.machine import describe_machine
-from multiway_grounding.cases import Case, from_photographs, from_scenes
 from multiway_grounding.evaluation import held_out_scenes
+from multiway_grounding.phrase_samples import Case, from_photographs, from_scenes
 from multiway_vision_language import prompts
 from multiway_vision_language.datasets import read_yolo
 from multiway_vision_language.kosmos2_small.checkpoint import load_pretrained
 from multiway_vision_language.kosmos2_small.detector import NameDetector, load_names
-from multiway_vision_language.kosmos2_small.teachers import CenterNet, load_place_tower
+from multiway_vision_language.kosmos2_small.published_backbones import CenterNetDetector, load_centernet
 from multiway_vision_language.metrics import auc, box_iou, centre_box, largest_object, random_object
 from multiway_vision_language.pictures import open_picture
 from multiway_vision_language.pipeline import GroundingPipeline
@@ -70,7 +70,7 @@ def without_tokens(pipeline: GroundingPipeline) -> Callable[[Case], Answer]:
     @torch.inference_mode()
     def answer(case: Case) -> Answer:
         images = pipeline.features(open_picture(case.picture))
-        batch = processor.batch([processor.prompt(prompts.place_of(case.phrase).tagged)])
+        batch = processor.batch([processor.prompt(prompts.locate_phrase(case.phrase).tagged)])
         states = model.hidden(
             batch.tokens_BT, batch.valid_BT, images=images, image_slots_BT=batch.image_slots_BT
         )
@@ -101,7 +101,7 @@ def detector(folder: Path) -> Callable[[Case], Answer]:
 
 
 def teacher(graph: Path, classes: list[str]) -> Callable[[Case], Answer]:
-    found = CenterNet(load_place_tower(graph), classes, min_score=0.0, most=100)
+    found = CenterNetDetector(load_centernet(graph), classes, min_score=0.0, max_detections=100)
 
     def answer(case: Case) -> Answer:
         boxes = found(open_picture(case.picture).image)

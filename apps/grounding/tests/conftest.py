@@ -18,7 +18,7 @@ def save_tiny_model(folder, **changes):
     """A model folder; ``changes`` are of the configuration."""
     folder.mkdir()
     torch.manual_seed(0)
-    model = Kosmos2(tiny.tiny_config(tiny.train_pieces(folder), **changes))
+    model = Kosmos2(tiny.tiny_config(tiny.train_vocabulary(folder), **changes))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     checkpoint.save(model, folder)

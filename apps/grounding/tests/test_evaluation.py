@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from multiway_core.errors import DataError, InputError
-from multiway_grounding.cases import ABSENT, Case, from_photographs, from_scenes
 from multiway_grounding.evaluation import Files, evaluate_cases, evaluate_task
-from multiway_grounding.words import CIDER
+from multiway_grounding.phrase_samples import ABSENT, Case, from_photographs, from_scenes
+from multiway_grounding.text_evaluation import CIDER
 from multiway_vision_language import metrics
 from multiway_vision_language.datasets import read_yolo
 from multiway_vision_language.locations import LocationGrid

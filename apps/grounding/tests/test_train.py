@@ -20,8 +20,9 @@ def rows(photo):
 def test_a_model_is_fine_tuned_and_used(rows, photo, model, tmp_path, call):
     arguments = ["train", "--data", rows, "--init-from", model, "-o", tmp_path / "run", "--batch-size", "1"]
     code, out, err = call(*arguments, "--epochs", "2", "--learning-rate", "1e-3", "--device", "cpu")
-    assert (code, out) == (0, f"{tmp_path / 'run' / 'model'}\n"), err
-    code, out, _ = call("locate", photo, "a snowman", "--model", out.strip(), "--json")
+    folder = out.splitlines()[0]
+    assert (code, folder) == (0, str(tmp_path / "run" / "model")), err
+    code, out, _ = call("locate", photo, "a snowman", "--model", folder, "--json")
     assert code == 0
     assert json.loads(out)["entities"][0]["boxes"]
 
@@ -36,11 +37,21 @@ def test_what_is_wrong_is_one_line(rows, model, tmp_path, call):
         (["--data", tmp_path / "no.jsonl", "--init-from", model], "no.jsonl"),
         (["--data", rows, "--init-from", tmp_path / "no-model"], "no model"),
         (["--data", rows, "--init-from", model, "--epochs", "0"], "--epochs"),
-        (["--preset", "grounding-small"], "--preset grounding-small needs --assets DIR"),
-        (["--preset", "grounding-small", "--assets", tmp_path / "no"], "no such folder"),
-        (["--preset", "large", "--assets", tmp_path], "no recipe 'large': there are grounding-small, smoke"),
+        (["--preset", "grounding-small"], "pre-training needs --data DIR"),
+        (["--preset", "grounding-small", "--data", tmp_path / "no"], "no such folder"),
+        (["--preset", "large"], "unknown preset 'large'; there are: fine-tune, grounding-small,"),
+        (["--preset", "grounding-small", "--epochs", "2"], "--epochs: the preset grounding-small has no"),
     ):
         code, out, err = call("train", *arguments, "-o", tmp_path / "run")
         assert (code, out) == (2, ""), arguments
         assert message in err
         assert len(err.splitlines()) == 1
+
+
+def test_smoke_needs_no_data(tmp_path, call):
+    code, out, err = call("train", "--preset", "smoke", "--steps", 3, "-o", tmp_path / "run", "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["finished"]
+    assert report["held_out_before"]["loss"] > 0
+    assert (tmp_path / "run" / "model" / "config.json").is_file()

@@ -27,7 +27,7 @@ tiny = importlib.import_module("packages.vision-language.tests.tiny_kosmos2")
 
 @pytest.fixture(scope="module")
 def generator(tmp_path_factory) -> Kosmos2Generator:
-    pieces = tiny.train_pieces(tmp_path_factory.mktemp("pieces"))
+    pieces = tiny.train_vocabulary(tmp_path_factory.mktemp("pieces"))
     config = tiny.tiny_config(pieces)
     torch.manual_seed(0)
     model = Kosmos2(config)

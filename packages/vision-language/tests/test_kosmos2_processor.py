@@ -23,7 +23,7 @@ tiny = importlib.import_module("packages.vision-language.tests.tiny_kosmos2")
 
 @pytest.fixture(scope="module")
 def pieces(tmp_path_factory) -> TextTokenizer:
-    return tiny.train_pieces(tmp_path_factory.mktemp("pieces"))
+    return tiny.train_vocabulary(tmp_path_factory.mktemp("pieces"))
 
 
 @pytest.fixture(scope="module")

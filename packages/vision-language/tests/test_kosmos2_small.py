@@ -1,8 +1,10 @@
-"""The small grounding network: towers, cells, pointer, training, and the bundled model on scenes it has not seen."""
+"""The small grounding network: backbones, cells, pointer, training, and the bundled model on scenes it has not seen."""
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +13,18 @@ import pytest
 import torch
 from multiway_core.errors import CheckpointError, InputError
 from multiway_core.tokenization import TextTokenizer
+from multiway_core.training import TrainOptions, run
 from multiway_vision_language.kosmos2.config import TextConfig, TokenConfig
+from multiway_vision_language.kosmos2_small import recipe
+from multiway_vision_language.kosmos2_small.backbones import CenterNet, Convolution, EfficientNetLite0
 from multiway_vision_language.kosmos2_small.batches import GroundingBatch, pack
 from multiway_vision_language.kosmos2_small.checkpoint import load_pretrained, save
 from multiway_vision_language.kosmos2_small.config import CellConfig, SmallConfig
-from multiway_vision_language.kosmos2_small.looks import look_at, read_looks, write_looks
+from multiway_vision_language.kosmos2_small.feature_cache import (
+    extract_features,
+    read_features,
+    write_features,
+)
 from multiway_vision_language.kosmos2_small.model import Kosmos2Small, spread, surest_boxes
 from multiway_vision_language.kosmos2_small.objective import (
     Training,
@@ -25,10 +34,9 @@ from multiway_vision_language.kosmos2_small.objective import (
     training_loss,
     word_losses,
 )
-from multiway_vision_language.kosmos2_small.pieces import train_pieces
 from multiway_vision_language.kosmos2_small.processor import SmallProcessor
-from multiway_vision_language.kosmos2_small.teachers import load_name_tower, load_place_tower
-from multiway_vision_language.kosmos2_small.towers import Convolution
+from multiway_vision_language.kosmos2_small.published_backbones import load_centernet, load_efficientnet_lite0
+from multiway_vision_language.kosmos2_small.vocabulary import train_vocabulary
 from multiway_vision_language.metrics.boxes import box_iou
 from multiway_vision_language.pipeline import GroundingPipeline
 from multiway_vision_language.scenes.compose import Material, compose
@@ -56,7 +64,7 @@ def pieces(tmp_path_factory: pytest.TempPathFactory) -> Path:
         '{"1": ["a red ball beside a very old yellow coin", "the quick brown fox jumps over a dog"]}'
     )
     path = folder / "sentencepiece.bpe.model"
-    train_pieces(
+    train_vocabulary(
         captions,
         ["ball", "coin", "zebra", "kiwi", "wolf", "juice", "quilt"],
         replace(TOKENS, num_text_tokens=60),
@@ -179,11 +187,11 @@ def test_a_task_among_others_is_what_it_is_alone(model: Kosmos2Small, processor:
 
 
 def test_looks_round_trip(model: Kosmos2Small, tmp_path: Path) -> None:
-    looks = look_at(model, scenes(3))
-    write_looks(looks, tmp_path / "looks.safetensors")
-    again = read_looks(tmp_path / "looks.safetensors")
-    assert all(torch.equal(one, other) for one, other in zip(looks.towers, again.towers, strict=True))
-    assert [scene.things for scene in again.scenes] == [scene.things for scene in looks.scenes]
+    cached = extract_features(model, scenes(3))
+    write_features(cached, tmp_path / "cached.safetensors")
+    again = read_features(tmp_path / "cached.safetensors")
+    assert all(torch.equal(one, other) for one, other in zip(cached.backbones, again.backbones, strict=True))
+    assert [scene.things for scene in again.scenes] == [scene.things for scene in cached.scenes]
 
 
 def test_it_learns_a_batch(processor: SmallProcessor) -> None:
@@ -191,11 +199,11 @@ def test_it_learns_a_batch(processor: SmallProcessor) -> None:
     training = Training(Kosmos2Small(CONFIG), ["ball", "coin"])
     nn.init.normal_(training.model.text.token_embedding.weight, std=0.125)
     nn.init.normal_(training.model.slot.weight, std=0.02)
-    bias = training.model.places.class_scores.bias
+    bias = training.model.centernet.class_scores.bias
     assert bias is not None
     nn.init.constant_(bias, -10.0)  # an untrained tower is sure of nothing
     made = scenes(3)
-    looks = look_at(training.model, made).rows(slice(0, 3))
+    cached = extract_features(training.model, made).rows(slice(0, 3))
     tasks = [
         [
             Task(f"<grounding><phrase>the {thing.name}</phrase>", boxes_text([thing.box]))
@@ -204,9 +212,11 @@ def test_it_learns_a_batch(processor: SmallProcessor) -> None:
         + [Task("<grounding><phrase>the wolf</phrase>", "</s>")]
         for scene in made
     ]
-    batch = GroundingBatch(looks, pack(processor, tasks, 120))
+    batch = GroundingBatch(cached, pack(processor, tasks, 120))
     parameters = [
-        own for name, own in training.named_parameters() if "names.b" not in name and "places" not in name
+        own
+        for name, own in training.named_parameters()
+        if "efficientnet.b" not in name and "centernet" not in name
     ]
     optimizer = torch.optim.AdamW(parameters, lr=3e-3)
     losses = []
@@ -216,15 +226,15 @@ def test_it_learns_a_batch(processor: SmallProcessor) -> None:
         loss.total.backward()
         optimizer.step()
         losses.append({name: float(value.detach()) for name, value in loss.metrics.items()})
-    # The towers are untrained, so only what does not need to see is learnt well: the boxes' sizes, the words.
+    # The backbones are untrained, so only what does not need to see is learnt well: the boxes' sizes, the words.
     assert losses[-1]["box"] < 0.75 * losses[0]["box"]
     assert losses[-1]["presence"] < 0.5 * losses[0]["presence"]
     # Only cells: no words, no pointing.
-    assert set(training_loss(training, GroundingBatch(looks, None)).metrics) == {"box", "name", "background"}
+    assert set(training_loss(training, GroundingBatch(cached, None)).metrics) == {"box", "name", "background"}
 
 
 def test_phrases_that_are_absent_have_no_cells(model: Kosmos2Small, processor: SmallProcessor) -> None:
-    features, keys, boxes = model.encode(look_at(model, scenes(1)).rows(slice(0, 1)).towers)
+    features, keys, boxes = model.encode(extract_features(model, scenes(1)).rows(slice(0, 1)).backbones)
     packed = pack(processor, [[Task("<grounding><phrase>the wolf</phrase>", "</s>")]], 60)
     losses = word_losses(model, keys, boxes, features.embeddings_BQE, packed)
     assert losses["phrase_pointing"] == 0
@@ -234,7 +244,7 @@ def test_phrases_that_are_absent_have_no_cells(model: Kosmos2Small, processor: S
 def test_too_few_words_for_the_pieces_are_told(tmp_path: Path) -> None:
     (tmp_path / "captions.json").write_text('{"1": ["a ball"]}')
     with pytest.raises(InputError, match="too few"):
-        train_pieces(tmp_path / "captions.json", ["ball"], TOKENS, tmp_path / "pieces")
+        train_vocabulary(tmp_path / "captions.json", ["ball"], TOKENS, tmp_path / "pieces")
 
 
 def test_model_folder_round_trip(model: Kosmos2Small, pieces: Path, tmp_path: Path) -> None:
@@ -248,13 +258,13 @@ def test_model_folder_round_trip(model: Kosmos2Small, pieces: Path, tmp_path: Pa
 def test_teachers_of_another_kind_are_told(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match="not EfficientNet-lite0"):
-        load_name_tower(tmp_path / "other.pth")
+        load_efficientnet_lite0(tmp_path / "other.pth")
     (tmp_path / "graph.json").write_text('{"weightsManifest": []}')
     with pytest.raises(CheckpointError, match="not the CenterNet"):
-        load_place_tower(tmp_path / "graph.json")
+        load_centernet(tmp_path / "graph.json")
     (tmp_path / "graph.json").write_text("[]")
     with pytest.raises(CheckpointError, match=r"not a TensorFlow\.js graph"):
-        load_place_tower(tmp_path / "graph.json")
+        load_centernet(tmp_path / "graph.json")
 
 
 def test_the_bundled_model_finds_what_it_has_not_seen() -> None:
@@ -276,3 +286,45 @@ def test_the_bundled_model_finds_what_it_has_not_seen() -> None:
         missing += [entity.present for entity in found.entities[len(single) :]]
     assert np.mean(hits) >= 0.5
     assert np.mean(there) > np.mean(missing) + 0.25
+
+
+def test_pretraining_runs_its_stages_and_scores_held_out_scenes(
+    monkeypatch, pieces: Path, tmp_path: Path
+) -> None:
+    assets = tmp_path / "assets"
+    (assets / "photos" / "coco").mkdir(parents=True)
+    words = "a red ball beside a very old yellow coin, a wolf drinks juice on a quilt with a kiwi and a zebra"
+    (assets / "photos" / "coco" / "captions.json").write_text(json.dumps({"1": [words]}))
+    (assets / "photos" / "coco" / "classes.txt").write_text(
+        "\n".join(["ball", "coin", *(f"class {index}" for index in range(78))])
+    )
+    ball = np.full((50, 50, 4), 255, np.uint8)
+    monkeypatch.setattr(
+        recipe, "training_cutouts", lambda folder: ({"ball": [ball], "coin": [ball]}, {"ball": [ball]})
+    )
+    monkeypatch.setattr(recipe, "coco_photos", lambda folder: [])
+    monkeypatch.setattr(recipe, "imagenet_photos", lambda folder, detector: [])
+    monkeypatch.setattr(recipe, "background_pictures", lambda folder: [])
+    monkeypatch.setattr(recipe, "load_efficientnet_lite0", lambda path: EfficientNetLite0())
+    monkeypatch.setattr(recipe, "load_centernet", lambda path: CenterNet())
+    monkeypatch.setattr(recipe, "object_names", lambda: ["ball", "coin"])
+    monkeypatch.setattr(recipe, "SCENES_PER_FILE", 4)
+    monkeypatch.setattr(recipe, "HELD_OUT_SCENES", 2)
+    monkeypatch.setattr(recipe, "train_vocabulary", lambda *rest: shutil.copyfile(pieces, rest[-1]))
+    smoke = recipe.RECIPES["grounding-small-smoke"]
+    own = replace(smoke, model=CONFIG, scenes=8, batch_size=2)
+    report = run(own, TrainOptions(tmp_path / "run", data=(str(assets),)))
+    assert report.finished
+    assert {"loss", "box", "presence"} <= set(report.held_out)
+    assert len(list((tmp_path / "run" / "features").glob("*"))) == 2
+    assert load_pretrained(str(tmp_path / "run" / "detector"))[0].config == CONFIG
+    first, _ = load_pretrained(str(report.folder))
+    # It begins again with the trained weights, and keeps their vocabulary.
+    again = run(
+        own, TrainOptions(tmp_path / "again", data=(str(assets),), init_from=str(report.folder), steps=1)
+    )
+    second, _ = load_pretrained(str(again.folder))
+    distance = (second.slot.weight - first.slot.weight).norm() / first.slot.weight.norm()
+    assert 0 < distance < 0.2
+    with pytest.raises(InputError, match="--data DIR"):
+        run(own, TrainOptions(tmp_path / "none"))

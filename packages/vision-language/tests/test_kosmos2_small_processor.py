@@ -14,7 +14,7 @@ tiny = importlib.import_module("packages.vision-language.tests.tiny_kosmos2")
 
 
 def test_signs_stand_at_their_words(tmp_path):
-    pieces = tiny.train_pieces(tmp_path)
+    pieces = tiny.train_vocabulary(tmp_path)
     tokens = replace(GROUNDING_SMALL.tokens, num_text_tokens=pieces.vocab_size - len(pieces.special))
     processor = SmallProcessor(replace(GROUNDING_SMALL, tokens=tokens), pieces)
     tagged = (
@@ -28,7 +28,7 @@ def test_signs_stand_at_their_words(tmp_path):
 
 
 def test_pixels_are_those_of_the_picture(tmp_path):
-    processor = SmallProcessor(GROUNDING_SMALL, tiny.train_pieces(tmp_path))
+    processor = SmallProcessor(GROUNDING_SMALL, tiny.train_vocabulary(tmp_path))
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8))
     pixels = processor.pixels([picture])
     assert pixels.shape == (1, 3, 256, 256)

@@ -12,7 +12,7 @@ import torch
 from multiway_core.errors import CheckpointError, InputError, ModelNotFoundError
 from multiway_vision_language import pipeline as pipeline_module
 from multiway_vision_language import prompts
-from multiway_vision_language.answers import whole_places
+from multiway_vision_language.answers import close_truncated_boxes
 from multiway_vision_language.kosmos2 import checkpoint
 from multiway_vision_language.kosmos2.model import Kosmos2
 from multiway_vision_language.pictures import open_picture
@@ -28,7 +28,7 @@ PHRASES = ["a snowman", "the red bus", "grass", "two puppies", " spaces  kept "]
 def save_model(folder, **changes):
     folder.mkdir()
     torch.manual_seed(0)
-    model = Kosmos2(tiny.tiny_config(tiny.train_pieces(folder), **changes))
+    model = Kosmos2(tiny.tiny_config(tiny.train_vocabulary(folder), **changes))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     checkpoint.save(model, folder)
@@ -139,7 +139,7 @@ def test_present_of_a_model_that_does_not_is_a_verification(pipeline, photo):
     features = pipeline.features(open_picture(photo))
 
     def score(cells) -> float:
-        start = processor.prompt(prompts.words_for(cells).tagged)
+        start = processor.prompt(prompts.describe_box(cells).tagged)
         words = processor.encode("grass")
         batch = processor.batch([[*start, *words]])
         with torch.inference_mode():
@@ -341,14 +341,14 @@ def test_places_that_the_length_limit_cut_are_closed(pipeline):
     tokens = pipeline.generator.tokens
     cell, comma = tokens.first_location, tokens.delimiter
     whole = [tokens.object, cell, cell + 1, comma, cell, cell + 2]
-    assert whole_places([*whole, tokens.object_end], tokens) == [*whole, tokens.object_end]
+    assert close_truncated_boxes([*whole, tokens.object_end], tokens) == [*whole, tokens.object_end]
     for cut in (3, 4, 5):
-        assert whole_places(whole[:cut], tokens) == [*whole[:3], tokens.object_end]
-    assert whole_places(whole, tokens) == [*whole, tokens.object_end]
+        assert close_truncated_boxes(whole[:cut], tokens) == [*whole[:3], tokens.object_end]
+    assert close_truncated_boxes(whole, tokens) == [*whole, tokens.object_end]
     word = tokens.first_text
-    assert whole_places([word, *whole], tokens) == [word, *whole, tokens.object_end]
-    assert whole_places([word, tokens.object, cell], tokens) == [word]
-    assert whole_places([word, word], tokens) == [word, word]
+    assert close_truncated_boxes([word, *whole], tokens) == [word, *whole, tokens.object_end]
+    assert close_truncated_boxes([word, tokens.object, cell], tokens) == [word]
+    assert close_truncated_boxes([word, word], tokens) == [word, word]
 
 
 def test_boxes_that_repeat_end_the_answer(pipeline, photo, monkeypatch):

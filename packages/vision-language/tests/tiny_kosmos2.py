@@ -19,7 +19,7 @@ LINES = [
 ] * 10
 
 
-def train_pieces(folder: Path) -> TextTokenizer:
+def train_vocabulary(folder: Path) -> TextTokenizer:
     """A unigram vocabulary of at most 120 pieces, written to ``folder`` under the published name."""
     target = folder / TOKENIZER_FILE
     with target.open("wb") as stream:

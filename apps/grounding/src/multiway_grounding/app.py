@@ -5,11 +5,12 @@ from multiway_core.app import App
 APP = App(
     name="grounding",
     title="Multiway Grounding",
-    description="Find what words name in pictures, and put pictures into words, on this machine.",
+    description="Phrase grounding with absence detection, grounded captions, visual question answering.",
     model="bundled:grounding-small",
     cli="multiway_grounding.cli:cli",
     pipeline="multiway_vision_language.pipeline:GroundingPipeline",
     evaluation="multiway_grounding.evaluation",
+    recipes="multiway_vision_language.kosmos2_small.recipe:RECIPES",
     demo="multiway_grounding.demo:build_demo",
     quick_evaluation="multiway_grounding.evaluation:quick_evaluation",
     picture="demo/card.webp",

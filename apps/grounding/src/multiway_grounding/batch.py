@@ -105,7 +105,7 @@ def start_worker(options: BatchOptions, one_thread: bool) -> Callable[[tuple[Job
 def _do(loader: ModelLoader, work: tuple[Job, Path | None]) -> Grounding:
     from multiway_vision_language.pictures import open_picture
 
-    from multiway_grounding.show import save_annotated
+    from multiway_grounding.render import save_annotated
 
     job, file = work
     picture = open_picture(job.source)

@@ -3,9 +3,10 @@
 from multiway_core.app import CommandLine
 
 from multiway_grounding.app import APP
+from multiway_grounding.commands.evaluate import evaluate
 from multiway_grounding.commands.picture import ask, caption, describe, locate, prompt
 from multiway_grounding.commands.results import batch, export
-from multiway_grounding.commands.study import evaluate, train
+from multiway_grounding.commands.train import train
 
 cli = CommandLine(APP)
 for command in (caption, locate, describe, ask, prompt, batch, export, evaluate, train):

@@ -13,9 +13,15 @@ from multiway_core.errors import InputError
 from multiway_core.evaluation import Report, Sample, evaluate
 
 from multiway_grounding.app import APP
-from multiway_grounding.cases import Case, from_expressions, from_photographs, from_scenes, from_sentences
-from multiway_grounding.scores import presence_metrics, recall_metrics, referring_metrics, with_presence
-from multiway_grounding.words import evaluate_answers, evaluate_captions, evaluate_descriptions
+from multiway_grounding.metrics import presence_metrics, recall_metrics, referring_metrics, with_presence
+from multiway_grounding.phrase_samples import (
+    Case,
+    from_expressions,
+    from_photographs,
+    from_scenes,
+    from_sentences,
+)
+from multiway_grounding.text_evaluation import evaluate_answers, evaluate_captions, evaluate_descriptions
 
 if TYPE_CHECKING:
     from multiway_vision_language.datasets import DetectionSample

@@ -53,7 +53,7 @@ def read_answer(
     return Answer(tagged, parsed.text, entities, own, problems)
 
 
-def whole_places(ids: Sequence[int], tokens: TokenConfig) -> list[int]:
+def close_truncated_boxes(ids: Sequence[int], tokens: TokenConfig) -> list[int]:
     """The ids, with an ``<object>`` that the length limit cut closed behind its last whole box, or left out."""
     kept = list(ids)
     if tokens.object not in kept:

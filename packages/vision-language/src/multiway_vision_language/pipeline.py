@@ -14,7 +14,8 @@ from multiway_core.errors import InputError
 from multiway_core.generation import StepEvent
 
 from multiway_vision_language import presence, prompts
-from multiway_vision_language.answers import Answer, read_answer, whole_places
+from multiway_vision_language.answers import Answer, close_truncated_boxes, read_answer
+from multiway_vision_language.auto_model import load_pretrained
 from multiway_vision_language.grounded_text import GROUNDING, PHRASE, PHRASE_END, Phrase, build
 from multiway_vision_language.kosmos2.generation import Decoding, Kosmos2Generator, Prefix
 from multiway_vision_language.kosmos2.model import ImageFeatures
@@ -22,7 +23,6 @@ from multiway_vision_language.locations import Cells
 from multiway_vision_language.pictures import Picture, PictureSource, open_picture
 from multiway_vision_language.prompts import Prompt
 from multiway_vision_language.result import XYXY, Entity, Grounding
-from multiway_vision_language.systems import load_generator
 
 BUNDLED_MODEL = "bundled:grounding-small"
 CACHED_PICTURES = 32
@@ -67,7 +67,8 @@ class GroundingPipeline:
         """
         if dtype is None:
             dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
-        return cls(name, load_generator(name, revision=revision, dtype=dtype, device=device))
+        model, processor = load_pretrained(name, revision=revision, dtype=dtype, device=device)
+        return cls(name, Kosmos2Generator(model, processor))
 
     @property
     def knows_absence(self) -> bool:
@@ -99,7 +100,7 @@ class GroundingPipeline:
             raise InputError("phrases are a list; give [phrase] for a single one")
         if not phrases:
             raise InputError("there is no phrase to look for; give one or more")
-        asked = [prompts.place_of(phrase, before) for phrase in phrases]
+        asked = [prompts.locate_phrase(phrase, before) for phrase in phrases]
         opened = open_picture(picture)
         prefix = self._read(opened, GROUNDING)
         entities: list[Entity] = []
@@ -131,7 +132,7 @@ class GroundingPipeline:
         Raises :class:`InputError`: the box has no area or reaches outside the picture.
         """
         opened = open_picture(picture)
-        return self._write(opened, prompts.words_for(self.snap(opened, box, frame=frame)), on_partial)
+        return self._write(opened, prompts.describe_box(self.snap(opened, box, frame=frame)), on_partial)
 
     def ask(
         self,
@@ -142,7 +143,9 @@ class GroundingPipeline:
         on_partial: OnPartial | None = None,
     ) -> Grounding:
         """The answer to a question, with the places of what it names if ``grounded``."""
-        return self._write(open_picture(picture), prompts.answer_to(question, grounded=grounded), on_partial)
+        return self._write(
+            open_picture(picture), prompts.answer_question(question, grounded=grounded), on_partial
+        )
 
     def prompt(
         self, picture: PictureSource, tagged: str, *, on_partial: OnPartial | None = None
@@ -229,7 +232,7 @@ class GroundingPipeline:
             grounded="<" in prompt.tagged,
         )
         (written,) = self.generator.write(prefix, decoding, report if on_partial else None)
-        whole = whole_places(written.ids, self.generator.tokens)
+        whole = close_truncated_boxes(written.ids, self.generator.tokens)
         answer = read_answer(processor, picture, prompt, whole, written)
         entities = self._with_presence(picture, answer)
         result = self._result(picture, answer.text, entities, answer.tagged)
@@ -250,7 +253,7 @@ class GroundingPipeline:
             max_new_tokens=room, block_scope="text", grammar=True, stop_after=(tokens.object_end,)
         )
         answers = [
-            read_answer(processor, picture, prompt, whole_places(written.ids, tokens), written)
+            read_answer(processor, picture, prompt, close_truncated_boxes(written.ids, tokens), written)
             for prompt, written in zip(asked, self.generator.write(rows, decoding), strict=True)
         ]
         if not self.knows_absence:

@@ -32,7 +32,7 @@ def verified(
 
     Args:
         prefix: one row: the picture and ``<grounding>``.
-        phrases: words that :func:`prompts.place_of` takes.
+        phrases: words that :func:`prompts.locate_phrase` takes.
         cells: the box of each.
     """
     encode = generator.processor.encode

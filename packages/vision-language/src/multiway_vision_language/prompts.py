@@ -42,7 +42,7 @@ def caption(*, detailed: bool = False, grounded: bool = True) -> Prompt:
     return Prompt(f"{start}An image of", max_new_tokens=96)
 
 
-def place_of(phrase: str, before: str = "") -> Prompt:
+def locate_phrase(phrase: str, before: str = "") -> Prompt:
     """Where the phrase is; ``before`` is its sentence up to it, if it comes from one.
 
     Raises InputError: it is empty, longer than ``MAX_PHRASE``, or holds a ``<``, which begins a tag.
@@ -54,13 +54,13 @@ def place_of(phrase: str, before: str = "") -> Prompt:
     return Prompt(GROUNDING + build(parts), max_new_tokens=32)
 
 
-def words_for(cells: Cells) -> Prompt:
+def describe_box(cells: Cells) -> Prompt:
     """What lies between two cells of the location grid."""
     return Prompt(GROUNDING + build([Phrase("It", (cells,)), " is"]))
 
 
-def answer_to(question: str, *, grounded: bool = True) -> Prompt:
-    """An answer to a question about the picture. Raises InputError as :func:`place_of` does."""
+def answer_question(question: str, *, grounded: bool = True) -> Prompt:
+    """An answer to a question about the picture. Raises InputError as :func:`locate_phrase` does."""
     _require_words(question, "question", MAX_QUESTION)
     text = f"{GROUNDING if grounded else ''}Question: {question} Answer:"
     return Prompt(text, opening=len(text))

@@ -14,8 +14,8 @@ SaveOption = Annotated[
     Path | None,
     typer.Option("--save", metavar="FILE", help="Write the picture with its boxes: .png, .jpg or .webp."),
 ]
-PlainOption = Annotated[bool, typer.Option("--plain", help="Words only, without places.")]
-DetailedOption = Annotated[bool, typer.Option("--detailed", help="Several sentences.")]
+PlainOption = Annotated[bool, typer.Option("--plain", help="Text only, without boxes.")]
+DetailedOption = Annotated[bool, typer.Option("--detailed", help="A caption of several sentences.")]
 BoxOption = Annotated[
     str | None, typer.Option("--box", metavar="X1,Y1,X2,Y2", help="Left, top, right, bottom.")
 ]
@@ -25,6 +25,9 @@ FrameOption = Annotated[
 ThresholdOption = Annotated[
     float,
     typer.Option(
-        "--threshold", min=0.0, max=1.0, help="Least 'present' of a phrase that gets boxes; 0 for all."
+        "--threshold",
+        min=0.0,
+        max=1.0,
+        help="Minimum probability of presence for a phrase to get boxes; 0 keeps all.",
     ),
 ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
-from multiway_core.app import JsonOption, ModelLoader, ModelOptions
+from multiway_core.app import JsonOption, ModelLoader, ModelOptions, write_json, write_stdout
 from multiway_core.errors import InputError
 
 from multiway_grounding.app import APP
@@ -30,11 +31,9 @@ def caption(
     *,
     model: ModelOptions,
 ) -> None:
-    """Say what a picture shows, and where what is named stands."""
-    from multiway_grounding.single import ground
-
+    """Caption a picture, with boxes for the phrases of the caption."""
     request = Request("caption", detailed=detailed, grounded=not plain)
-    ground(image, request, ModelLoader(APP, model), json=json, save=save)
+    _ground(image, request, ModelLoader(APP, model), json=json, save=save)
 
 
 def locate(
@@ -46,11 +45,9 @@ def locate(
     *,
     model: ModelOptions,
 ) -> None:
-    """Find phrases in a picture; each is looked for by itself."""
-    from multiway_grounding.single import ground
-
+    """Phrase grounding: a box for each phrase, or "not present"."""
     request = Request("locate", phrases=tuple(phrases), threshold=threshold)
-    ground(image, request, ModelLoader(APP, model), json=json, save=save)
+    _ground(image, request, ModelLoader(APP, model), json=json, save=save)
 
 
 def describe(
@@ -62,13 +59,11 @@ def describe(
     *,
     model: ModelOptions,
 ) -> None:
-    """Say what is inside a box."""
-    from multiway_grounding.single import ground
-
+    """Describe the region inside a box."""
     if box is None:
-        raise InputError("--box X1,Y1,X2,Y2 is missing: left, top, right, bottom of the place to describe")
+        raise InputError("--box X1,Y1,X2,Y2 is missing: left, top, right, bottom of the region to describe")
     request = Request("describe", box=parse_box(box), frame=frame)
-    ground(image, request, ModelLoader(APP, model), json=json, save=save)
+    _ground(image, request, ModelLoader(APP, model), json=json, save=save)
 
 
 def ask(
@@ -80,11 +75,9 @@ def ask(
     *,
     model: ModelOptions,
 ) -> None:
-    """Answer a question about a picture, and show where what is named stands."""
-    from multiway_grounding.single import ground
-
+    """Visual question answering, with boxes for the phrases of the answer."""
     request = Request("ask", text=question, grounded=not plain)
-    ground(image, request, ModelLoader(APP, model), json=json, save=save)
+    _ground(image, request, ModelLoader(APP, model), json=json, save=save)
 
 
 def prompt(
@@ -97,7 +90,23 @@ def prompt(
     *,
     model: ModelOptions,
 ) -> None:
-    """Let the model continue any text."""
-    from multiway_grounding.single import ground
+    """Continue any text with the model's tags."""
+    _ground(image, Request("prompt", text=text), ModelLoader(APP, model), json=json, save=save)
 
-    ground(image, Request("prompt", text=text), ModelLoader(APP, model), json=json, save=save)
+
+def _ground(image: Path, request: Request, loader: ModelLoader, *, json: bool, save: Path | None) -> None:
+    """Open, run, print. Raises InputError, OutputError; StopRun when the model cannot be loaded."""
+    from multiway_vision_language.pictures import open_picture
+
+    from multiway_grounding.render import as_text, require_picture_file, save_annotated
+
+    if save is not None:
+        require_picture_file(save)
+    picture = open_picture(image)
+    result = request.run(loader(), picture)
+    if save is not None:
+        save_annotated(picture, result, save)
+    if json:
+        write_json(result.to_json())
+    else:
+        write_stdout(as_text(result))

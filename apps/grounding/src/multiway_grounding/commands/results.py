@@ -30,11 +30,13 @@ def batch(
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="FILE.jsonl", help="One line a picture; what is there stays."),
+        typer.Option(
+            "--output", "-o", metavar="FILE.jsonl", help="One line per picture; an interrupted run resumes."
+        ),
     ],
-    task: Annotated[Task, typer.Option("--task", help="What to ask of every picture.")] = "caption",
+    task: Annotated[Task, typer.Option("--task", help="The task for every picture.")] = "caption",
     phrase: Annotated[
-        list[str] | None, typer.Option("--phrase", help="locate: what to find; may be given several times.")
+        list[str] | None, typer.Option("--phrase", help="locate: a phrase; may be given several times.")
     ] = None,
     threshold: ThresholdOption = 0.5,
     box: BoxOption = None,
@@ -46,12 +48,12 @@ def batch(
         Path | None, typer.Option("--save", metavar="DIR", help="A folder for the annotated pictures.")
     ] = None,
     jobs: JobsOption = 1,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin the file anew.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
     *,
     model: ModelOptions,
 ) -> None:
-    """Ask the same of many pictures, or each row's own; one bad picture costs only itself.
+    """Run one task on many pictures, or each row's own task; a bad picture does not stop the others.
 
     Exit code 0: all done. 1: some failed (named on standard error); a second call tries them again. 2: none done.
     """
@@ -75,7 +77,7 @@ def batch(
 def export(
     results: Annotated[
         list[Path],
-        typer.Argument(metavar="RESULTS...", help="What --json or batch wrote: JSON or JSON lines."),
+        typer.Argument(metavar="RESULTS...", help="Output of --json or batch: JSON or JSON lines."),
     ],
     output: Annotated[
         Path,
@@ -86,8 +88,11 @@ def export(
         bool, typer.Option("--overwrite", help="Replace a folder that is not empty, with all in it.")
     ] = False,
 ) -> None:
-    """Write results as files of other tools: COCO, YOLO, VOC, Label Studio, CSV."""
-    from multiway_grounding.exporting import export_results
+    """Export results as COCO, YOLO, VOC, Label Studio or CSV."""
+    from multiway_vision_language.export import write
 
-    count = export_results(results, format, output, overwrite=overwrite)
-    APP.note(f"{count} results written to {output}")
+    from multiway_grounding.results_file import read_results
+
+    found = [result for path in results for result in read_results(path)]
+    write(found, format, output, overwrite=overwrite)
+    APP.note(f"{len(found)} results written to {output}")

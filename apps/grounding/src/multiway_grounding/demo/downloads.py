@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from multiway_core.files import write_bytes
 from multiway_vision_language.export import write
 
-from multiway_grounding.show import annotated_bytes
+from multiway_grounding.render import annotated_bytes
 
 if TYPE_CHECKING:
     from multiway_vision_language.pictures import Picture

@@ -15,8 +15,8 @@ from multiway_grounding.demo.downloads import Archive, json_lines, write_downloa
 from multiway_grounding.demo.layout import BatchComponents, Components
 from multiway_grounding.demo.session import DemoGrounder
 from multiway_grounding.demo.view import card, empty_value, error_card
+from multiway_grounding.render import remarks
 from multiway_grounding.request import Request, parse_box
-from multiway_grounding.show import remarks
 
 HIDDEN: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 

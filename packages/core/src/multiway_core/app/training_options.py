@@ -60,7 +60,7 @@ class TrainingOptions:
 
         Args:
             changes: fields of the recipe; None leaves the preset's value. ``schedule``, ``learning_rate`` and
-                ``warmup_steps`` are those of its ``train``.
+                ``warmup_steps`` are those of its ``train`` where the recipe itself has none.
 
         Raises:
             InputError: the app's training extra is not installed.
@@ -74,10 +74,10 @@ class TrainingOptions:
             raise InputError(f"training needs {error.name}: pip install '{app.program}[training]'") from error
         recipe: Any = training.choose(recipes, preset)
         given = {name: value for name, value in (changes or {}).items() if value is not None}
-        numbers = {
-            name: given.pop(name) for name in ("schedule", "learning_rate", "warmup_steps") if name in given
-        }
-        unknown = sorted(set(given) - {field.name for field in dataclasses.fields(recipe)})
+        fields = {field.name for field in dataclasses.fields(recipe)}
+        of_train = [name for name in ("schedule", "learning_rate", "warmup_steps") if name not in fields]
+        numbers = {name: given.pop(name) for name in of_train if name in given}
+        unknown = sorted(set(given) - fields)
         if unknown:
             raise InputError(f"--{unknown[0].replace('_', '-')}: the preset {preset} has no such thing")
         if numbers:

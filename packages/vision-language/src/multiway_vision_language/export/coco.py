@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from multiway_vision_language.export.places import boxes_in, file_name, merged, phrases_of
+from multiway_vision_language.export.annotations import boxes_in, file_name, merged, phrases_of
 from multiway_vision_language.result import XYXY, Grounding
 
 

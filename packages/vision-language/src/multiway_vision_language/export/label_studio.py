@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
+from multiway_vision_language.export.annotations import boxes_in, file_name, is_url, merged, phrases_of
 from multiway_vision_language.export.coco import dumps
-from multiway_vision_language.export.places import boxes_in, file_name, is_url, merged, phrases_of
 from multiway_vision_language.export.voc import xml_legal
 from multiway_vision_language.result import Grounding
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from multiway_vision_language.export.annotations import boxes_in, file_name
 from multiway_vision_language.export.coco import bbox_fields, dumps
-from multiway_vision_language.export.places import boxes_in, file_name
 from multiway_vision_language.result import Grounding
 
 

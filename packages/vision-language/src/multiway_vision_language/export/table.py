@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from multiway_vision_language.export.places import boxes_in, file_name
+from multiway_vision_language.export.annotations import boxes_in, file_name
 from multiway_vision_language.result import Grounding
 
 COLUMNS = (

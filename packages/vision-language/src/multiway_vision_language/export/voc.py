@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from xml.sax.saxutils import escape
 
-from multiway_vision_language.export.places import boxes_in, file_name, label_paths, merged
+from multiway_vision_language.export.annotations import boxes_in, file_name, label_paths, merged
 from multiway_vision_language.result import XYXY, Grounding
 
 # What XML 1.0 cannot hold, not even escaped.

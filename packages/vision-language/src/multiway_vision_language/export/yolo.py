@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from multiway_vision_language.export.places import boxes_in, label_paths, merged, phrases_of
+from multiway_vision_language.export.annotations import boxes_in, label_paths, merged, phrases_of
 from multiway_vision_language.result import Grounding
 
 

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from multiway_vision_language.kosmos2_small.looks import Looks, read_looks
-from multiway_vision_language.kosmos2_small.model import TowerFeatures
+from multiway_vision_language.kosmos2_small.feature_cache import CachedFeatures, read_features
+from multiway_vision_language.kosmos2_small.model import BackboneFeatures
 from multiway_vision_language.kosmos2_small.processor import SmallProcessor
 from multiway_vision_language.scenes.tasks import END, Task, make_tasks
 
@@ -40,9 +40,9 @@ class PackedTasks(NamedTuple):
 class GroundingBatch(NamedTuple):
     """What a training step sees."""
 
-    looks: Looks
+    features: CachedFeatures
     packed: PackedTasks | None
-    """None in the stage without words."""
+    """None in the stage without text."""
 
 
 def pack(processor: SmallProcessor, tasks: Sequence[Sequence[Task]], budget: int) -> PackedTasks:
@@ -79,26 +79,26 @@ class GroundingBatches:
     """The trainer's source: the batch of a step, the same whenever it is asked for.
 
     Attributes:
-        folder: files of looks.
+        folder: files of the feature cache.
         steps: of the run; tasks become harder over its first sixth (`level` of :func:`make_tasks`).
-        words: whether there are tasks at all.
+        with_text: whether there are tasks at all.
     """
 
     folder: Path
     processor: SmallProcessor
     names: Sequence[str]
     photo_names: Sequence[str]
-    strange_words: Sequence[str]
-    pictures: int
+    unknown_nouns: Sequence[str]
+    batch_size: int
     steps: int
-    words: bool = True
+    with_text: bool = True
     budget: int = 180
     seed: int = 0
 
     def __post_init__(self) -> None:
         self.files = sorted(self.folder.glob("*.safetensors"))
         self._group = -1
-        self._mixed: list[Looks] = []
+        self._mixed: list[CachedFeatures] = []
         self._order: list[tuple[int, int]] = []
 
     def level(self, step: int) -> int:
@@ -108,38 +108,38 @@ class GroundingBatches:
 
     def __call__(self, step: int, shard: int, num_shards: int) -> GroundingBatch:
         rng = random.Random(f"{self.seed}/{step}/{shard}/{num_shards}")
-        looks = self._draw(step * num_shards + shard)
-        if not self.words:
-            return GroundingBatch(looks, None)
+        cached = self._draw(step * num_shards + shard)
+        if not self.with_text:
+            return GroundingBatch(cached, None)
         tasks = [
-            make_tasks(scene, self.names, self.photo_names, self.level(step), rng, self.strange_words)
-            for scene in looks.scenes
+            make_tasks(scene, self.names, self.photo_names, self.level(step), rng, self.unknown_nouns)
+            for scene in cached.scenes
         ]
-        return GroundingBatch(looks, pack(self.processor, tasks, self.budget))
+        return GroundingBatch(cached, pack(self.processor, tasks, self.budget))
 
-    def _draw(self, batch: int) -> Looks:
+    def _draw(self, batch: int) -> CachedFeatures:
         """Batch ``batch`` of a walk through all files, a few of which are mixed with one another at a time."""
         if not self._mixed:
             self._mix(0)
-        per_group = len(self._order) // self.pictures
+        per_group = len(self._order) // self.batch_size
         group, place = divmod(batch, per_group)
         if group != self._group:
             self._mix(group)
-        picked = self._order[place * self.pictures : (place + 1) * self.pictures]
+        picked = self._order[place * self.batch_size : (place + 1) * self.batch_size]
         parts = [self._mixed[file].rows([row]) for file, row in picked]
-        columns = zip(*(part.towers for part in parts), strict=True)
-        towers = TowerFeatures(*(torch.cat(column) for column in columns))
-        return Looks(towers, [scene for part in parts for scene in part.scenes])
+        columns = zip(*(part.backbones for part in parts), strict=True)
+        backbones = BackboneFeatures(*(torch.cat(column) for column in columns))
+        return CachedFeatures(backbones, [scene for part in parts for scene in part.scenes])
 
     def _mix(self, group: int) -> None:
         rng = random.Random(f"{self.seed}/{group}")
         self._group = group
-        self._mixed = [read_looks(path) for path in rng.choices(self.files, k=_FILES_AT_ONCE)]
+        self._mixed = [read_features(path) for path in rng.choices(self.files, k=_FILES_AT_ONCE)]
         # Photographs on which nothing is named have nothing to teach.
         self._order = [
             (file, row)
-            for file, looks in enumerate(self._mixed)
-            for row, scene in enumerate(looks.scenes)
+            for file, cached in enumerate(self._mixed)
+            for row, scene in enumerate(cached.scenes)
             if scene.things or scene.label
         ]
         rng.shuffle(self._order)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from multiway_core import checkpoint, config, files, hub
+from multiway_core.tensor_names import Rule, RuleTable
 from multiway_core.tokenization import TextTokenizer
 
 from multiway_vision_language.kosmos2.checkpoint import TOKENIZER_FILE
@@ -16,6 +17,15 @@ from multiway_vision_language.kosmos2_small.model import Kosmos2Small
 from multiway_vision_language.kosmos2_small.processor import SmallProcessor
 
 MODEL_TYPE = "kosmos-2-small"
+NAMES = RuleTable(
+    [
+        Rule("names.{rest*}", "efficientnet.{rest*}"),
+        Rule("places.{rest*}", "centernet.{rest*}"),
+        Rule("cells.from_places.{x}", "cells.from_centernet.{x}"),
+        Rule("{rest*}", "{rest*}"),
+    ]
+)
+"""Tensor names of the model file, and ours."""
 LARGEST_FILE = 16_000_000
 """Bytes; a larger model is written in several files."""
 _FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", TOKENIZER_FILE)
@@ -36,14 +46,14 @@ def load_pretrained(
     own = config.from_dict(SmallConfig, written, where=str(path))
     with checkpoint.on_meta():
         model = Kosmos2Small(own)
-    checkpoint.load(model, folder, dtype=dtype, device=device)
+    checkpoint.load(model, folder, rules=NAMES, dtype=dtype, device=device)
     return model.to(device).eval(), SmallProcessor(own, TextTokenizer.from_folder(folder / TOKENIZER_FILE))
 
 
 def save(model: Kosmos2Small, tokens: Path, folder: Path, *, dtype: torch.dtype = torch.bfloat16) -> None:
     """Write the model folder; ``tokens`` is the SentencePiece file."""
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(model, folder, dtype=dtype, max_shard_bytes=LARGEST_FILE)
+    checkpoint.save(model, folder, rules=NAMES, dtype=dtype, max_shard_bytes=LARGEST_FILE)
     text = json.dumps({"model_type": MODEL_TYPE, **config.to_dict(model.config)}, indent=2)
     files.write_text(folder / "config.json", text + "\n")
     shutil.copyfile(tokens, folder / TOKENIZER_FILE)

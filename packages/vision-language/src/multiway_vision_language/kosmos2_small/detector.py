@@ -1,4 +1,4 @@
-"""The same towers and cells as a detector of known names, without any words: what training's first stage gives.
+"""The same backbones and cells as a detector of known names, without any words: what training's first stage gives.
 
 It is the baseline that the whole network is compared with: equal in size but for the decoder, deaf to relations.
 """
@@ -32,7 +32,7 @@ class NameDetector:
     @torch.inference_mode()
     def find(self, pixels_BCHW: Tensor, name: str) -> tuple[NormalBox, float]:
         """The box of the cell that is surest of a name, and how sure it is. ``pixels``: of one picture, 0 to 255."""
-        _, keys_BNK, boxes_BN4 = self.model.encode(self.model.look(pixels_BCHW))
+        _, keys_BNK, boxes_BN4 = self.model.encode(self.model.extract_features(pixels_BCHW))
         chances_N = self.names(keys_BNK[0]).softmax(-1)[:, self.names.numbers[name]]
         cell = int(chances_N.argmax())
         left, top, right, bottom = (boxes_BN4[0, cell] / self.model.grid_size).tolist()

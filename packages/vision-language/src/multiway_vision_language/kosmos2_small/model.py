@@ -1,10 +1,10 @@
-"""Kosmos-2 in small: two convolutional towers, pooled cells as image slots, and a pointer for location tokens.
+"""Kosmos-2 in small: two convolutional backbones, pooled cells as image slots, and a pointer for location tokens.
 
-    pixels -> NameTower, PlaceTower -> CellEncoder -> 32 x 32 cells (key, box) -> pooled: 64 image slots
+    pixels -> EfficientNetLite0, CenterNet -> CellEncoder -> 32 x 32 cells (key, box) -> pooled: 64 image slots
     slots, tokens -> Magneto decoder (Kosmos-2's) -> words by the tied embedding, locations by LocationPointer
 
 The token language, the prompts and the decoder are Kosmos-2's. What differs (the published architecture, trained from
-nothing at this size, stays at the prior over locations): towers that already see, a grid of slots instead of learned
+nothing at this size, stays at the prior over locations): backbones that already see, a grid of slots instead of learned
 queries, and location tokens that are not written from memory: the decoder's state picks cells, every cell knows a box
 that it lies in, and the corners of those boxes are the distribution over location tokens.
 
@@ -20,22 +20,27 @@ import torch
 from torch import Tensor, nn
 
 from multiway_vision_language.kosmos2.model import ImageFeatures, Kosmos2, TextModel
+from multiway_vision_language.kosmos2_small.backbones import (
+    CenterNet,
+    Convolution,
+    EfficientNetLite0,
+    InvertedResidual,
+)
 from multiway_vision_language.kosmos2_small.config import CellConfig, SmallConfig
-from multiway_vision_language.kosmos2_small.towers import Convolution, NameTower, PlaceTower
 
-# Class scores of the place tower at which its box counts for nothing by itself, and for all.
+# Class scores of CenterNet at which its box counts for nothing by itself, and for all.
 _UNSURE, _SURE = 0.05, 0.15
 
 
-class TowerFeatures(NamedTuple):
-    """What the frozen part of the towers gives; training computes it once a picture."""
+class BackboneFeatures(NamedTuple):
+    """What the frozen part of the backbones gives; training computes it once a picture."""
 
-    middle_BCHW: Tensor
-    """(B, 112, G/2, G/2) of the name tower."""
-    places_BCHW: Tensor
-    """(B, 128 + 80, G, G): features and class logits of the place tower."""
+    efficientnet_BCHW: Tensor
+    """(B, 112, G/2, G/2) of EfficientNet-lite0."""
+    centernet_BCHW: Tensor
+    """(B, 128 + 80, G, G): features and class logits of CenterNet."""
     boxes_BCHW: Tensor
-    """(B, 4, G, G): the place tower's box (left, top, right, bottom in grid units) for each cell."""
+    """(B, 4, G, G): CenterNet's box (left, top, right, bottom in grid units) for each cell."""
 
 
 class CellBlock(nn.Module):
@@ -54,23 +59,23 @@ class CellBlock(nn.Module):
 
 
 class CellEncoder(nn.Module):
-    """Both towers' features, brought to the location grid and mixed."""
+    """Both backbones' features, brought to the location grid and mixed."""
 
     def __init__(self, config: CellConfig) -> None:
         super().__init__()
         size = config.hidden_size
-        self.from_places = Convolution(PlaceTower.channels + PlaceTower.num_classes + 4, size)
-        self.from_middle = Convolution(NameTower.middle_channels, size)
-        self.from_last = Convolution(NameTower.last_channels, size)
+        self.from_centernet = Convolution(CenterNet.channels + CenterNet.num_classes + 4, size)
+        self.from_middle = Convolution(EfficientNetLite0.middle_channels, size)
+        self.from_last = Convolution(EfficientNetLite0.last_channels, size)
         self.blocks = nn.ModuleList(CellBlock(size) for _ in range(config.num_blocks))
         self.norm = nn.GroupNorm(1, size)
 
-    def forward(self, towers: TowerFeatures, last_BCHW: Tensor) -> Tensor:
-        """``last``: what the name tower makes of its middle. -> (B, F, G, G)."""
-        grid = towers.places_BCHW.shape[-2:]
-        distances = _distances(towers.boxes_BCHW)
-        x_BCHW = self.from_places(torch.cat([towers.places_BCHW, distances], dim=1))
-        for coarse in (self.from_middle(towers.middle_BCHW), self.from_last(last_BCHW)):
+    def forward(self, backbones: BackboneFeatures, last_BCHW: Tensor) -> Tensor:
+        """``last``: what EfficientNet-lite0 makes of its middle. -> (B, F, G, G)."""
+        grid = backbones.centernet_BCHW.shape[-2:]
+        distances = _distances(backbones.boxes_BCHW)
+        x_BCHW = self.from_centernet(torch.cat([backbones.centernet_BCHW, distances], dim=1))
+        for coarse in (self.from_middle(backbones.efficientnet_BCHW), self.from_last(last_BCHW)):
             x_BCHW = x_BCHW + nn.functional.interpolate(
                 coarse, size=grid, mode="bilinear", align_corners=False
             )
@@ -154,7 +159,7 @@ class LocationPointer(nn.Module):
 
 
 def surest_boxes(scores_BCHW: Tensor, sides_B4HW: Tensor) -> Tensor:
-    """Of every 2x2 cells of the place tower, the box of the one that is surest of a class, in grid units.
+    """Of every 2x2 cells of CenterNet, the box of the one that is surest of a class, in grid units.
 
     ``sides``: distances in pixels from a cell's corner; a cell is 4 pixels wide, the grid's 8. (B, 4, H / 2, W / 2).
     """
@@ -178,35 +183,45 @@ class Kosmos2Small(Kosmos2):
         self.config = config
         tokens, cells, width = config.tokens, config.cells, config.text.hidden_size
         self.grid_size = tokens.grid_size
-        self.names = NameTower()
-        self.places = PlaceTower()
+        self.efficientnet = EfficientNetLite0()
+        self.centernet = CenterNet()
         self.cells = CellEncoder(cells)
         self.key = Convolution(cells.hidden_size, cells.key_size)
-        # What the place tower is sure of need not be learnt again: each of its classes has a key.
-        self.class_keys = Convolution(PlaceTower.num_classes, cells.key_size, bias=False)
-        # Four distances to the sides of the cell's box, and whether the place tower's own box is the better one.
+        # What CenterNet is sure of need not be learnt again: each of its classes has a key.
+        self.class_keys = Convolution(CenterNet.num_classes, cells.key_size, bias=False)
+        # Four distances to the sides of the cell's box, and whether CenterNet's own box is the better one.
         self.sides = Convolution(cells.hidden_size, 5)
-        pooled = cells.hidden_size + cells.key_size + NameTower.last_channels
+        pooled = cells.hidden_size + cells.key_size + EfficientNetLite0.last_channels
         self.slot = nn.Linear(pooled, width)
         self.slot_positions = nn.Parameter(0.02 * torch.randn(config.num_queries, width))
         self.text = TextModel(config.text, tokens.pad)
         self.pointer = LocationPointer(width, cells.key_size, tokens.grid_size)
 
-    def look(self, pixels_BCHW: Tensor) -> TowerFeatures:
-        """The towers' published parts, which training leaves as they are. Pixels are 0 to 255."""
-        features_BCHW, scores_BCHW, sides_BCHW = self.places(pixels_BCHW)
-        # The place tower's cells are half as wide as the grid's.
+    def freeze_backbones(self) -> None:
+        """Leave the backbones' published weights as they are, but for EfficientNet-lite0's last blocks."""
+        classifier = self.efficientnet
+        for frozen in (self.centernet, classifier.stem, *classifier.blocks[: classifier.num_middle]):
+            frozen.requires_grad_(False)
+        for block in classifier.blocks:
+            assert isinstance(block, InvertedResidual)
+            # The gradient of a depthwise filter takes as long as all the rest on a CPU.
+            block.filter.weight.requires_grad_(False)
+
+    def extract_features(self, pixels_BCHW: Tensor) -> BackboneFeatures:
+        """The backbones' published parts, which training leaves as they are. Pixels are 0 to 255."""
+        features_BCHW, scores_BCHW, sides_BCHW = self.centernet(pixels_BCHW)
+        # CenterNet's cells are half as wide as the grid's.
         pooled = [nn.functional.avg_pool2d(features_BCHW, 2), nn.functional.max_pool2d(scores_BCHW, 2)]
         boxes_BCHW = surest_boxes(scores_BCHW, sides_BCHW)
-        return TowerFeatures(self.names.middle(pixels_BCHW), torch.cat(pooled, dim=1), boxes_BCHW)
+        return BackboneFeatures(self.efficientnet.middle(pixels_BCHW), torch.cat(pooled, dim=1), boxes_BCHW)
 
-    def encode(self, towers: TowerFeatures) -> tuple[ImageFeatures, Tensor, Tensor]:
+    def encode(self, backbones: BackboneFeatures) -> tuple[ImageFeatures, Tensor, Tensor]:
         """-> image features, keys of cells (B, N, K), their boxes in grid units (B, N, 4)."""
-        last_BCHW = self.names.last(towers.middle_BCHW)
-        cells_BCHW = self.cells(towers, last_BCHW)
-        class_scores_BCHW = towers.places_BCHW[:, PlaceTower.channels :].sigmoid()
+        last_BCHW = self.efficientnet.last(backbones.efficientnet_BCHW)
+        cells_BCHW = self.cells(backbones, last_BCHW)
+        class_scores_BCHW = backbones.centernet_BCHW[:, CenterNet.channels :].sigmoid()
         keys_BCHW = self.key(cells_BCHW) + self.class_keys(class_scores_BCHW)
-        boxes_BN4 = self._boxes(self.sides(cells_BCHW), towers.boxes_BCHW, class_scores_BCHW)
+        boxes_BN4 = self._boxes(self.sides(cells_BCHW), backbones.boxes_BCHW, class_scores_BCHW)
         side = self.config.slots_per_side
         pooled = [
             nn.functional.adaptive_avg_pool2d(cells_BCHW, side),
@@ -223,7 +238,7 @@ class Kosmos2Small(Kosmos2):
         x, y = _cell_middles(self.grid_size, sides_B5HW)
         left, top, right, bottom = sides_B5HW[:, :4].float().clamp(max=4.0).exp().unbind(1)
         own_B4HW = torch.stack([x - left, y - top, x + right, y + bottom], dim=1)
-        # Where the place tower is sure of one of its classes, its box stands: it has seen more photographs than we have
+        # Where CenterNet is sure of one of its classes, its box stands: it has seen more photographs than we have
         # boxes to learn from.
         surest_B1HW = class_scores_BCHW.amax(dim=1, keepdim=True).float()
         sure_B1HW = ((surest_B1HW - _UNSURE) / (_SURE - _UNSURE)).clamp(0, 1)
@@ -234,7 +249,7 @@ class Kosmos2Small(Kosmos2):
     def encode_images(self, pixels_BCHW: Tensor) -> ImageFeatures:
         """Pixels 0 to 255, float (B, 3, H, W) -> slots and cells."""
         pixels_BCHW = pixels_BCHW.to(self.device, self.text.token_embedding.weight.dtype)
-        return self.encode(self.look(pixels_BCHW))[0]
+        return self.encode(self.extract_features(pixels_BCHW))[0]
 
     def logits(self, hidden_BTE: Tensor, images: ImageFeatures | None = None) -> Tensor:
         """(B, T, E) -> (B, T, V). Without pictures no location is likely."""

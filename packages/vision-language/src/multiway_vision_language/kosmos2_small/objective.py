@@ -273,15 +273,15 @@ def training_loss(training: nn.Module, batch: GroundingBatch) -> Loss:
     """The objective of the trainer, for both stages."""
     assert isinstance(training, Training)
     model = training.model
-    features, keys_BNK, boxes_BN4 = model.encode(batch.looks.towers)
-    losses = cell_losses(keys_BNK, boxes_BN4, training.names, batch.looks.scenes, model.grid_size)
+    features, keys_BNK, boxes_BN4 = model.encode(batch.features.backbones)
+    losses = cell_losses(keys_BNK, boxes_BN4, training.names, batch.features.scenes, model.grid_size)
     weights = _CELLS_ONLY
     if batch.packed is not None:
         losses |= word_losses(model, keys_BNK, boxes_BN4, features.embeddings_BQE, batch.packed)
         weights = _WITH_WORDS
     total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
     metrics = {name: loss.detach() for name, loss in losses.items()}
-    return Loss(total, 1.0, metrics, samples=len(batch.looks.scenes))
+    return Loss(total, 1.0, metrics, samples=len(batch.features.scenes))
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pictures and tagged text for the small network: Kosmos-2's, but for what its towers expect of pixels."""
+"""Pictures and tagged text for the small network: Kosmos-2's, but for what its backbones expect of pixels."""
 
 from __future__ import annotations
 

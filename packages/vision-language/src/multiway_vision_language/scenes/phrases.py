@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from multiway_vision_language.locations import NormalBox
+from multiway_vision_language.scenes.english import SYNONYMS, plural, with_article
 from multiway_vision_language.scenes.scene import Scene, Thing, by_name
-from multiway_vision_language.scenes.words import SYNONYMS, plural, with_article
 
 Kind = Literal["single", "several", "color", "relation"]
 

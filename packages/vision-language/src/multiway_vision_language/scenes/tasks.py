@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from multiway_vision_language.grounded_text import GROUNDING, PHRASE, PHRASE_END, object_tags
 from multiway_vision_language.locations import LocationGrid, NormalBox
+from multiway_vision_language.scenes.english import number, plural, with_article
 from multiway_vision_language.scenes.phrases import (
     Expression,
     absent_phrases,
@@ -21,7 +22,6 @@ from multiway_vision_language.scenes.phrases import (
     relations,
 )
 from multiway_vision_language.scenes.scene import Scene, Thing
-from multiway_vision_language.scenes.words import number, plural, with_article
 
 END = "</s>"
 _GRID = LocationGrid()
@@ -47,12 +47,12 @@ def make_tasks(
     photo_names: Sequence[str],
     level: int,
     rng: random.Random,
-    strange_words: Sequence[str] = (),
+    unknown_nouns: Sequence[str] = (),
 ) -> list[Task]:
     """Tasks of a scene in random order.
 
     ``names``: of things that any scene could show, ``photo_names`` of those that are named in photographs, from which
-    absent phrases are made; ``strange_words``: that no cut-out shows, and hardly any photograph. ``level``: 1 for
+    absent phrases are made; ``unknown_nouns``: that no cut-out shows, and hardly any photograph. ``level``: 1 for
     single things, 2 adds groups and captions, 3 relations and questions.
     """
     tasks = [
@@ -69,8 +69,8 @@ def make_tasks(
 
     pool = photo_names if scene.is_photo and rng.random() < 0.6 else names
     missing = absent_phrases(scene, pool, 3, rng) + _wrong_color(scene, rng)
-    if strange_words:
-        strange = rng.sample(strange_words, rng.choice([0, 1, 2]))
+    if unknown_nouns:
+        strange = rng.sample(unknown_nouns, rng.choice([0, 1, 2]))
         missing += [rng.choice([f"the {word}", with_article(word), word]) for word in strange]
     tasks += [Task(f"{GROUNDING}{PHRASE}{phrase}{PHRASE_END}", END) for phrase in missing]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from multiway_core.errors import InputError
 from multiway_core.evaluation import Interval, Metric, Report
 
-from multiway_grounding.cases import Case
+from multiway_grounding.phrase_samples import Case
 
 if TYPE_CHECKING:
     from multiway_vision_language.locations import LocationGrid

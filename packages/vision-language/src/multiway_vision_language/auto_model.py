@@ -1,4 +1,4 @@
-"""A model's name -> the network that its folder says it is, ready to write."""
+"""A model's name -> the network that its folder's ``model_type`` says it is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from multiway_core import config, hub
 from multiway_core.errors import CheckpointError
 
 from multiway_vision_language.kosmos2 import checkpoint as kosmos2
-from multiway_vision_language.kosmos2.generation import Kosmos2Generator
+from multiway_vision_language.kosmos2.model import Kosmos2
+from multiway_vision_language.kosmos2.processor import Kosmos2Processor
 from multiway_vision_language.kosmos2_small import checkpoint as kosmos2_small
 
 LOADERS = {
@@ -17,10 +18,14 @@ LOADERS = {
 """``model_type`` of a folder's ``config.json`` -> what loads model and processor."""
 
 
-def load_generator(
-    name: str, *, revision: str | None, dtype: torch.dtype, device: torch.device | str
-) -> Kosmos2Generator:
-    """The model ``name`` (``bundled:NAME``, a folder, or a hub id) with its processor.
+def load_pretrained(
+    name: str,
+    *,
+    revision: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> tuple[Kosmos2, Kosmos2Processor]:
+    """The model ``name`` (``bundled:NAME``, a folder, or a hub id) and its processor, in evaluation mode.
 
     Raises :class:`ModelNotFoundError`, :class:`ConfigError` or :class:`CheckpointError`.
     """
@@ -30,4 +35,4 @@ def load_generator(
     kind = config.read_json(path).get("model_type") if path.is_file() else kosmos2.MODEL_TYPE
     if kind not in LOADERS:
         raise CheckpointError(f"{path}: model_type is {kind!r}; there are: {', '.join(LOADERS)}")
-    return Kosmos2Generator(*LOADERS[kind](name, revision=revision, dtype=dtype, device=device))
+    return LOADERS[kind](name, revision=revision, dtype=dtype, device=device)

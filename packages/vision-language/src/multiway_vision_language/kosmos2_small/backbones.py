@@ -1,9 +1,8 @@
-"""Two small convolutional towers that already see: one knows what things are called, the other where they stand.
+"""Two small convolutional backbones with published weights: a classifier and a detector.
 
-`NameTower` is EfficientNet-lite0 (Tan & Le 2019, without squeeze-and-excite), trained on ImageNet's 1,000 classes.
-`PlaceTower` is a CenterNet (Zhou et al. 2019) on MobileNetV3 (Howard et al. 2019), trained on COCO's 80 classes. Their
-published weights come with batch norm folded into the convolutions, so no norm is left here. Both pad as TensorFlow
-does ("SAME"), which the weights expect.
+`EfficientNetLite0` (Tan & Le 2019, without squeeze-and-excite) was trained on ImageNet's 1,000 classes. `CenterNet`
+(Zhou et al. 2019) on MobileNetV3 (Howard et al. 2019) was trained on COCO's 80 classes. Batch norm is folded into the
+convolutions, so no norm is left here. Both pad as TensorFlow does ("SAME"), which the weights expect.
 
 Shape suffixes: B batch, C channels, H height, W width. Sides must be multiples of 32.
 """
@@ -116,10 +115,10 @@ _NAME_BLOCKS = (
 )
 
 
-class NameTower(nn.Module):
+class EfficientNetLite0(nn.Module):
     """EfficientNet-lite0 up to its last block: features at strides 16 and 32.
 
-    The published network expects pixels as ``(x - 127) / 128``; that is done here, so both towers take 0 to 255.
+    The published network expects pixels as ``(x - 127) / 128``; that is done here, so both backbones take 0 to 255.
     """
 
     middle_channels, last_channels = 112, 320
@@ -199,7 +198,7 @@ def _doubled(x: Tensor) -> Tensor:
     return torch.stack([x, (x + following) / 2], dim=-1).flatten(-2)
 
 
-class PlaceTower(nn.Module):
+class CenterNet(nn.Module):
     """CenterNet on MobileNetV3: features, scores of 80 classes and distances to the box's sides, at stride 4."""
 
     channels, num_classes = 128, 80

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from multiway_core.errors import DataError, InputError
+from multiway_core.training import TrainOptions, run
+from multiway_vision_language.auto_model import load_pretrained
 from multiway_vision_language.datasets.samples import GroundingSample, TruePhrase
-from multiway_vision_language.kosmos2 import checkpoint, finetuning
+from multiway_vision_language.kosmos2 import checkpoint, recipe
 from multiway_vision_language.kosmos2.generation import Decoding, Kosmos2Generator
 from multiway_vision_language.kosmos2.model import Kosmos2
 from multiway_vision_language.kosmos2.processor import Kosmos2Processor
@@ -24,7 +26,7 @@ tiny = importlib.import_module("packages.vision-language.tests.tiny_kosmos2")
 
 @pytest.fixture(scope="module")
 def processor(tmp_path_factory) -> Kosmos2Processor:
-    pieces = tiny.train_pieces(tmp_path_factory.mktemp("pieces"))
+    pieces = tiny.train_vocabulary(tmp_path_factory.mktemp("pieces"))
     return Kosmos2Processor(tiny.tiny_config(pieces), pieces)
 
 
@@ -179,11 +181,14 @@ def start(processor, tmp_path) -> Path:
     return folder
 
 
+def train(output: Path, data: Path, start: Path, fine_tuning: recipe.FineTuning) -> Path:
+    return run(fine_tuning, TrainOptions(output, data=(str(data),), init_from=str(start))).folder
+
+
 def test_a_run_learns_four_captions_with_their_boxes(processor, start, tmp_path) -> None:
     data = make_scenes(tmp_path)
-    folder = finetuning.train(
-        tmp_path / "run", data=data, init_from=str(start), epochs=90, learning_rate=5e-3, batch_size=4
-    )
+    fine_tuning = recipe.FineTuning(epochs=90, learning_rate=5e-3, batch_size=4)
+    folder = train(tmp_path / "run", data, start, fine_tuning)
     model, again = checkpoint.load_pretrained(str(folder))
     generator = Kosmos2Generator(model, again)
     images = [Image.open(tmp_path / f"{index}.png") for index in range(4)]
@@ -204,16 +209,16 @@ def test_a_run_learns_four_captions_with_their_boxes(processor, start, tmp_path)
 def test_another_data_file_in_the_same_run_is_refused(processor, start, tmp_path) -> None:
     data = make_scenes(tmp_path)
     output = tmp_path / "run"
-    finetuning.train(output, data=data, init_from=str(start), epochs=1, batch_size=4)
+    train(output, data, start, recipe.FineTuning(epochs=1, batch_size=4))
     data.write_text(data.read_text().replace("An image", "The image"))
     with pytest.raises(InputError, match="not what the run"):
-        finetuning.train(output, data=data, init_from=str(start), epochs=1, batch_size=4)
+        train(output, data, start, recipe.FineTuning(epochs=1, batch_size=4))
 
 
 def test_a_caption_longer_than_the_model_is_refused(processor, tmp_path) -> None:
     short = replace(processor.config, text=replace(processor.config.text, max_positions=16))
     with pytest.raises(DataError, match="the model has room for 16"):
-        finetuning.CaptionBatches(
+        recipe.CaptionBatches(
             [sample("a fire by a field of grass")],
             Kosmos2Processor(short, processor.tokenizer),
             batch_size=1,
@@ -223,7 +228,7 @@ def test_a_caption_longer_than_the_model_is_refused(processor, tmp_path) -> None
 
 def test_batches_are_a_function_of_the_step(processor, tmp_path) -> None:
     samples = read_captions(make_scenes(tmp_path))
-    one, two = (finetuning.CaptionBatches(samples, processor, batch_size=3, seed=1) for _ in range(2))
+    one, two = (recipe.CaptionBatches(samples, processor, batch_size=3, seed=1) for _ in range(2))
     for step in (0, 5, 2):
         assert torch.equal(one(step, 0, 2).pixels_BCHW, two(step, 0, 2).pixels_BCHW)
     epoch = np.concatenate([one(0, shard, 4).tokens.tokens_BT.shape[:1] for shard in range(4)])
@@ -232,13 +237,43 @@ def test_batches_are_a_function_of_the_step(processor, tmp_path) -> None:
 
 def test_frozen_tower_stays(processor, start, tmp_path) -> None:
     data = make_scenes(tmp_path)
-    folder = finetuning.train(
-        tmp_path / "run", data=data, init_from=str(start), epochs=3, batch_size=4, freeze_tower=True,
-        learning_rate=1e-2,
-    )  # fmt: skip
+    frozen = recipe.FineTuning(epochs=3, batch_size=4, freeze_vision=True, learning_rate=1e-2)
+    folder = train(tmp_path / "run", data, start, frozen)
     before, after = checkpoint.load(start), checkpoint.load(folder)
     same = {
         name: torch.equal(a, dict(after.named_parameters())[name]) for name, a in before.named_parameters()
     }
     assert all(equal for name, equal in same.items() if name.startswith("vision."))
+    assert not all(same.values())
+
+
+def test_captions_are_held_out_where_there_are_twenty(processor, start, tmp_path) -> None:
+    rows = make_scenes(tmp_path).read_text().splitlines()
+    data = write_rows(tmp_path, (rows * 5)[:20])
+    report = run(
+        recipe.FineTuning(epochs=2, batch_size=4, learning_rate=5e-3),
+        TrainOptions(tmp_path / "run", data=(str(data),), init_from=str(start)),
+    )
+    assert report.facts == {"captions": 19, "held_out_captions": 1}
+    assert report.held_out["loss"] < report.held_out_before["loss"]
+
+
+def test_the_bundled_model_is_fine_tuned(tmp_path) -> None:
+    data = make_scenes(tmp_path)
+    name = "bundled:grounding-small"
+    report = run(
+        recipe.FineTuning(epochs=8, batch_size=4, learning_rate=1e-3),
+        TrainOptions(tmp_path / "run", data=(str(data),), init_from=name),
+    )
+    before, processor = load_pretrained(name)
+    after, again = load_pretrained(str(report.folder))
+    batch = recipe.CaptionBatches(read_captions(data), processor, batch_size=4, seed=0)(0, 0, 1)
+    with torch.no_grad():
+        old, new = (recipe.caption_objective(model, batch).total for model in (before, after))
+    assert new < 0.8 * old
+    assert again.encode("a red bus") == processor.encode("a red bus")
+    same = {
+        name: torch.equal(tensor, after.state_dict()[name]) for name, tensor in before.state_dict().items()
+    }
+    assert all(equal for name, equal in same.items() if name.startswith("centernet."))
     assert not all(same.values())

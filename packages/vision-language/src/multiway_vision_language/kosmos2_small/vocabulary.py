@@ -16,7 +16,7 @@ from sentencepiece import SentencePieceTrainer
 
 from multiway_vision_language.kosmos2.config import TokenConfig
 from multiway_vision_language.scenes.colors import COLORS
-from multiway_vision_language.scenes.words import SYNONYMS, plural
+from multiway_vision_language.scenes.english import SYNONYMS, plural
 
 _CONTROL_PIECES = 3
 _NO_THINGS = (
@@ -35,7 +35,7 @@ _OPENINGS = (
 )  # fmt: skip
 
 
-def strange_words(captions: Path, names: Sequence[str]) -> list[str]:
+def unknown_nouns(captions: Path, names: Sequence[str]) -> list[str]:
     """Words that captions use of things (behind an article, three times or more) and that belong to no name.
 
     Asked for in a scene they are not there, or hardly ever; so a model learns to say that of words it does not know.
@@ -61,7 +61,7 @@ def _read(captions: Path) -> list[str]:
         raise InputError(f"{captions}: no captions ({error})") from error
 
 
-def train_pieces(captions: Path, names: Sequence[str], tokens: TokenConfig, path: Path) -> None:
+def train_vocabulary(captions: Path, names: Sequence[str], tokens: TokenConfig, path: Path) -> None:
     """Write a SentencePiece file with as many pieces as ``tokens`` has ids. Words lose their case.
 
     ``captions``: JSON object of lists of captions. Raises :class:`InputError`.

