@@ -116,12 +116,12 @@ def test_the_values_grow_to_all_events_and_all_read_outs(detector, recording, mo
     np.testing.assert_array_equal(found["x_p"] & 0x7FFF, events.x)
     np.testing.assert_array_equal(found["x_p"] >> 15, events.p)
     np.testing.assert_array_equal(found["y"], events.y)
-    reads = [read for part in last["parts"] for read in part["predictions"]]
+    predictions = [read for part in last["parts"] for read in part["predictions"]]
     pipeline = DetectionPipeline.from_pretrained(str(model))
     options = DetectionOptions(period=20_000, score=session.MIN_SCORE)
     expected = list(pipeline.detect(open_events(recording), options))
-    assert [t + last["start"] for t, _ in reads] == [read.t for read in expected]
-    assert [len(boxes) for _, boxes in reads] == [len(read) for read in expected]
+    assert [t + last["start"] for t, _ in predictions] == [read.t for read in expected]
+    assert [len(boxes) for _, boxes in predictions] == [len(read) for read in expected]
     assert "2,000 events in 0.22 s · 40 × 30 pixels · 11 read-outs in" in last["summary"]
 
 

@@ -49,11 +49,11 @@ def test_events_and_boxes_at_any_microsecond(tab, url, recording, events, model,
     assert tab.inner_text("#events-view .play") == "Play"
     # The recording's grid of read-outs begins at 0, and so does the bar.
     pipeline = DetectionPipeline.from_pretrained(str(model))
-    reads = list(pipeline.detect(open_events(recording), DetectionOptions(score=0.1)))
+    predictions = list(pipeline.detect(open_events(recording), DetectionOptions(score=0.1)))
     tab.evaluate("() => { document.querySelector('#events-view .score').value = 0.1; }")
     for now in (95_000, 103_217, 200_000):
         tab.evaluate(SEEK, now)
-        read = max((read for read in reads if read.t <= now), key=lambda read: read.t)
+        read = max((read for read in predictions if read.t <= now), key=lambda read: read.t)
         assert tab.locator("#events-view .pane").first.locator(".box").count() == len(read)
         title = tab.locator("#events-view .pane").first.locator(".box").first.get_attribute("title")
         old = (read.age_M[0] + now - read.t) / 1000

@@ -56,9 +56,9 @@ def test_json_is_the_pipelines_result(detect, expected, tmp_path):
 def test_json_lines_are_the_same(detect, expected):
     code, out, _ = detect("--jsonl")
     assert code == 0
-    head, *reads, counters = map(json.loads, out.splitlines())
+    head, *predictions, counters = map(json.loads, out.splitlines())
     assert head["schema"] == "multiway.event-detection/2"
-    assert without_times(head | {"predictions": reads} | counters) == without_times(expected.to_json())
+    assert without_times(head | {"predictions": predictions} | counters) == without_times(expected.to_json())
 
 
 @pytest.mark.parametrize("engine", ["micro-batch", "window"])
@@ -78,7 +78,7 @@ def test_npy_is_a_label_file(detect, expected, tmp_path):
     assert np.load(file).dtype.names == ("t", "x", "y", "w", "h", "class_id", "track_id", "class_confidence")
     boxes = read_prophesee_boxes(file)
     for name in ("t", "x", "width", "class_id", "confidence"):
-        parts = [getattr(read.to_boxes(), name) for read in expected.reads]
+        parts = [getattr(read.to_boxes(), name) for read in expected.predictions]
         np.testing.assert_array_equal(getattr(boxes, name), np.concatenate(parts))
     assert set(boxes.t) == {50_000, 100_000, 150_000, 200_000, 250_000} & set(boxes.t)
     assert (boxes.x + boxes.width).max() <= 40
@@ -89,9 +89,9 @@ def test_the_table_says_what_was_found(detect, expected):
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].split()[:2] == ["0.050000", "s"]
-    best = expected.reads[0]
+    best = expected.predictions[0]
     assert f"{expected.names[best.class_M[0]]} {best.score_M[0]:.2f} (" in lines[0]
-    total = sum(len(read) for read in expected.reads)
+    total = sum(len(read) for read in expected.predictions)
     assert any(line.startswith(f"5 read-outs, {total:,} boxes: ") for line in lines)
     assert "2,000 events: " in out
     assert "MFLOP an event" in out
@@ -114,6 +114,50 @@ def test_a_video(detect, tmp_path):
     assert sizes == [160, 120]
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 5
     capture.release()
+
+
+def test_all_outputs_of_one_run(detect, expected, tmp_path):
+    files = [tmp_path / name for name in ("a.json", "a_bbox.npy", "a.mp4")]
+    options = ("--json", "-o", files[0], "--npy", files[1], "--mp4", files[2])
+    code, out, err = detect(*options)
+    assert (code, out) == (0, f"{files[0]}\n")
+    assert "5 pictures, each with 50,000 us of events" in err
+    assert without_times(json.loads(files[0].read_text())) == without_times(expected.to_json())
+    assert len(read_prophesee_boxes(files[1])) == sum(len(read) for read in expected.predictions)
+    capture = cv2.VideoCapture(str(files[2]))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 5
+    capture.release()
+    kept = files[1].read_bytes()
+    code, out, err = detect(*options)
+    assert (code, out) == (2, "")
+    assert "a.json exists; give another name, or --overwrite" in err
+    assert detect(*options, "--overwrite", "--score", "1")[0] == 0
+    assert files[1].read_bytes() != kept
+    lines = detect("--jsonl", "--npy", tmp_path / "b.npy")[1].splitlines()
+    assert len(lines) == len(expected.predictions) + 2
+
+
+def test_a_video_that_cannot_be_leaves_no_other_output(detect, tmp_path):
+    code, out, _ = detect("--json", "--npy", tmp_path / "a.npy", "--mp4", tmp_path / "a.mp4", "--fps", "nan")
+    assert (code, out, [p.name for p in tmp_path.iterdir()]) == (2, "", ["recording.raw"])
+
+
+def test_device_and_dtype(detect, expected):
+    """float64 on the CPU gives the same boxes; what an engine cannot do is one line."""
+    code, out, err = detect("--json", "--dtype", "float32", "--device", "cpu", "--engine", "micro-batch")
+    assert (code, err) == (0, "")
+    found = json.loads(out)["predictions"]
+    assert [len(p["boxes"]) for p in found] == [len(p) for p in expected.predictions]
+    for options, message in (
+        (("--device", "cuda"), "the engine event runs on the CPU"),
+        (("--device", "cuda", "--engine", "micro-batch"), "CUDA devices"),
+        (("--device", "abacus", "--engine", "micro-batch"), "expected cpu, cuda"),
+        (("--dtype", "bfloat16"), "detectors run in float32 or float64"),
+        (("--dtype", "int8"), "expected float32"),
+    ):
+        code, out, err = detect(*options)
+        assert (code, out) == (2, "")
+        assert message in err or "CUDA" in message
 
 
 def test_a_part_of_the_recording(detect):
@@ -217,7 +261,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(recording, model, tmp_path, fa
         ((recording, "-o", tmp_path / "a.json"), "--output is for --json and --jsonl"),
         ((recording, "--view", "surface"), "are for --mp4"),
         ((recording, "--width", "10"), "are for videos and pictures"),
-        ((recording, "--json", "-o", recording), "would replace the recording itself"),
+        ((recording, "--json", "-o", recording), "would replace the input"),
         ((recording, "--json", "-o", recording / "a"), "cannot write"),
         ((recording, "--npy", recording / "a"), "cannot write"),
         ((recording, "--mp4", tmp_path / "a.mp4", "--fps", "nan"), "nan frames a second"),

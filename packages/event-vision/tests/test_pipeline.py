@@ -64,11 +64,11 @@ def same(one, other) -> None:
 
 
 def test_read_outs_are_what_the_engine_sees(pipeline, events):
-    reads = list(pipeline.detect(Chunked(events), DetectionOptions(period=20_000, score=0.4)))
-    assert [read.t for read in reads] == [1_240_000, 1_260_000, 1_280_000, 1_300_000]
+    predictions = list(pipeline.detect(Chunked(events), DetectionOptions(period=20_000, score=0.4)))
+    assert [read.t for read in predictions] == [1_240_000, 1_260_000, 1_280_000, 1_300_000]
     engine = EventEngine(pipeline.model, 26, 37)
     start = 0
-    for read in reads:
+    for read in predictions:
         engine.push_events(events.between(start, read.t))
         found = detect(engine, DetectionConfig(0.4))
         start = read.t
@@ -78,7 +78,7 @@ def test_read_outs_are_what_the_engine_sees(pipeline, events):
         np.testing.assert_array_equal(read.age_M, read.t - found.time_M.numpy()[kept])
         assert len(read) > 3
         assert read.age_M.min() >= 0
-    assert sum(len(read.events) for read in reads) == len(events)
+    assert sum(len(read.events) for read in predictions) == len(events)
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,8 @@ def test_policies_remember_what_they_say(pipeline, policy, remembered):
     events = made_events(1500, width=37, height=26, span=40_000, start=200_000, seed=4)
     options = DetectionOptions(period=10_000, score=0.4, policy=policy, horizon=20_000)
     run = pipeline.detect(events, options)
-    reads = list(run)
-    for read, milliseconds in zip(reads, remembered, strict=True):
+    predictions = list(run)
+    for read, milliseconds in zip(predictions, remembered, strict=True):
         alone = events.between(read.t - 1000 * milliseconds, read.t)
         engine = EventEngine(pipeline.model, 26, 37)
         engine.push_events(alone)
@@ -140,11 +140,11 @@ def test_silence_is_read_too_and_ages(pipeline):
     both = Events(
         *(np.concatenate([getattr(events, c), getattr(late, c)]) for c in "txyp"), width=37, height=26
     )
-    reads = list(pipeline.detect(Chunked(both), DetectionOptions(period=10_000, score=0.4)))
-    assert [read.t for read in reads] == [10_000 * n for n in range(1, 11)]
-    np.testing.assert_array_equal(reads[3].boxes_M4, reads[0].boxes_M4)
-    np.testing.assert_array_equal(reads[3].age_M, reads[0].age_M + 30_000)
-    assert len(reads[3].events) == 0
+    predictions = list(pipeline.detect(Chunked(both), DetectionOptions(period=10_000, score=0.4)))
+    assert [read.t for read in predictions] == [10_000 * n for n in range(1, 11)]
+    np.testing.assert_array_equal(predictions[3].boxes_M4, predictions[0].boxes_M4)
+    np.testing.assert_array_equal(predictions[3].age_M, predictions[0].age_M + 30_000)
+    assert len(predictions[3].events) == 0
 
 
 def test_counters(pipeline, events):
@@ -155,7 +155,7 @@ def test_counters(pipeline, events):
         seen += len(read.events)
         ages += read.age_M.tolist()
         counters = run.counters()
-        assert (counters.events, counters.reads) == (seen, number)
+        assert (counters.events, counters.predictions) == (seen, number)
         assert counters.newest_age_us == read.age_M.min()
     assert counters.boxes == len(ages)
     assert counters.mean_age_us == pytest.approx(np.mean(ages))
@@ -173,13 +173,13 @@ def test_json_of_the_whole_result(pipeline, events):
     assert json["schema"] == SCHEMA
     assert (json["source"], json["model"], json["width"], json["height"]) == ("a.raw", "eager", 37, 26)
     assert (json["period_us"], json["engine"], json["policy"]) == (30_000, "event", "continuous")
-    assert [read["t_us"] for read in json["predictions"]] == [read.t for read in result.reads]
+    assert [read["t_us"] for read in json["predictions"]] == [read.t for read in result.predictions]
     box = json["predictions"][0]["boxes"][0]
     assert set(box) == {"xyxy", "label", "class_id", "score", "age_us"}
     assert box["label"] == ("car", "pedestrian")[box["class_id"]]
-    boxes = result.reads[0].to_boxes()
-    np.testing.assert_allclose(boxes.x + boxes.width, result.reads[0].boxes_M4[:, 2], rtol=1e-6)
-    np.testing.assert_array_equal(boxes.confidence, result.reads[0].score_M)
+    boxes = result.predictions[0].to_boxes()
+    np.testing.assert_allclose(boxes.x + boxes.width, result.predictions[0].boxes_M4[:, 2], rtol=1e-6)
+    np.testing.assert_array_equal(boxes.confidence, result.predictions[0].score_M)
 
 
 def test_no_events_no_read_outs(pipeline):

@@ -9,6 +9,7 @@ APP = App(
     model="bundled:ssla-shapes",
     cli="multiway_event_detection.cli:cli",
     pipeline="multiway_event_vision.pipeline:DetectionPipeline",
+    recipes="multiway_event_vision.recipes:RECIPES",
     evaluation="multiway_event_detection.evaluation",
     demo="multiway_event_detection.demo:build_demo",
     quick_evaluation="multiway_event_detection.shapes_evaluation:quick_evaluation",

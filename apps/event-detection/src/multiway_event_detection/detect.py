@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from multiway_core.app import ModelOptions, load_pipeline
 from multiway_core.errors import InputError
+from multiway_core.files import check_output
 from multiway_event_vision.formats import Recording
-from multiway_event_vision.labels import write_prophesee_boxes
+from multiway_event_vision.labels import prophesee_box_writer
 from multiway_event_vision.pipeline import DetectionOptions, DetectionPipeline, DetectionRun
-from multiway_event_vision.rendering import VIEWS, LatestEvents, draw_boxes, write_mp4
-from multiway_event_vision.result import Prediction
+from multiway_event_vision.rendering import VIEWS, LatestEvents, draw_boxes, mp4_writer
+from multiway_event_vision.result import Counters, Prediction
 from multiway_event_vision.times import microseconds
 
 from multiway_event_detection.app import APP
 from multiway_event_detection.options import (
+    EngineName,
     EngineOptions,
     RecordingOptions,
     SimulationOptions,
@@ -26,14 +29,11 @@ from multiway_event_detection.options import (
 )
 from multiway_event_detection.streams import CountedStream, Progress, open_stream, time_slice
 from multiway_event_detection.table import Table
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from multiway_event_detection.text_output import text_writer
 
 MAX_SCALE = 16
-_PLEASANT_WIDTH = 640  # pixels of a video, where the sensor has fewer
-_SHORTEST_WINDOW = 20_000  # microseconds of events in a picture: fewer are hardly seen
+_COMFORTABLE_WIDTH = 640  # pixels of a video, where the sensor has fewer
+_MIN_WINDOW = 20_000  # microseconds of events in a picture: fewer are hardly seen
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,52 @@ class DetectArguments:
         return DetectionOptions(self.engine.engine, self.engine.policy, period=period, score=self.score)
 
 
-def load_detector(model: ModelOptions) -> DetectionPipeline:
-    """The pipeline of a model, for one core: with more threads, products this small only wait for each other."""
+@dataclass(frozen=True)
+class DetectOutputs:
+    """What `detect` writes; any of them together, but JSON in one form. `output`: the file of the JSON."""
+
+    json: bool = False
+    jsonl: bool = False
+    output: Path | None = None
+    npy: Path | None = None
+    mp4: Path | None = None
+    video: VideoOptions = field(default_factory=VideoOptions)
+
+    def check(self, recording: Path, *, overwrite: bool) -> None:
+        """Raises InputError: options that do not go together, or a file that would be replaced."""
+        if self.json and self.jsonl:
+            raise InputError("--json and --jsonl: give one of them")
+        if self.output is not None and not (self.json or self.jsonl):
+            raise InputError("--output is for --json and --jsonl; --npy and --mp4 name their file themselves")
+        if self.video != VideoOptions() and self.mp4 is None:
+            raise InputError("--view, --window, --fps and --scale are for --mp4")
+        files = [path for path in (self.output, self.npy, self.mp4) if path is not None]
+        if len({path.resolve() for path in files}) < len(files):
+            raise InputError("--output, --npy and --mp4 name the same file; give each its own")
+        for path in files:
+            check_output(path, inputs=[recording], overwrite=overwrite)
+
+
+def load_detector(model: ModelOptions, engine: EngineName = "event") -> DetectionPipeline:
+    """The pipeline of a model, for one core: with more threads, products this small only wait for each other.
+
+    Raises InputError: the engine does not run on the device; ModelNotFoundError, CheckpointError, ConfigError.
+    """
     import torch
 
     torch.set_num_threads(1)
+    if engine == "event":
+        if model.device not in ("auto", "cpu"):
+            raise InputError(
+                f"--device {model.device}: the engine event runs on the CPU; give --engine micro-batch or window"
+            )
+        model = replace(model, device="cpu")
     pipeline: DetectionPipeline = load_pipeline(APP, model)
     return pipeline
 
 
 class Detection:
-    """A recording opened and a model loaded; one of its outputs can be written, once."""
+    """A recording opened and a model loaded; its outputs can be written once."""
 
     def __init__(
         self,
@@ -81,13 +116,13 @@ class Detection:
         start = microseconds(detecting.start, "--start")
         end = None if detecting.end is None else microseconds(detecting.end, "--end")
         stream, self._lines = open_stream(path, recording_options, simulated)
-        self.pipeline = load_detector(detecting.model)
+        self.pipeline = load_detector(detecting.model, detecting.engine.engine)
         if self.pipeline.note is not None:
             self._lines.append(self.pipeline.note)
         self.source = str(path)
         self._stream = stream
-        self._watched = CountedStream(time_slice(stream, start, end), on_progress)
-        self.run: DetectionRun = self.pipeline.detect(self._watched, options)
+        self._counted = CountedStream(time_slice(stream, start, end), on_progress)
+        self.run: DetectionRun = self.pipeline.detect(self._counted, options)
 
     def remarks(self) -> list[str]:
         """Lines about what was done, when the output is written."""
@@ -96,56 +131,104 @@ class Detection:
             return [f"repaired: {repairs}", *self._lines]
         return self._lines
 
-    def json(self) -> Iterator[str]:
-        """The JSON document of the schema `multiway.event-detection/2` in pieces."""
-        yield json.dumps(self.run.head(self.source), ensure_ascii=False)[:-1] + ', "predictions": ['
-        separator = "\n"
-        for read in self.run:
-            yield separator + json.dumps(read.to_json(self.pipeline.names), ensure_ascii=False)
-            separator = ",\n"
-        yield f'\n], "counters": {json.dumps(self.run.counters().to_json())}}}\n'
+    def write(self, outputs: DetectOutputs) -> str:
+        """Run the detector once, write all outputs whole or none; the text for standard output.
 
-    def json_lines(self) -> Iterator[str]:
-        """The same a line at a time: what stands before the read-outs, each of them, the counters."""
-        yield json.dumps(self.run.head(self.source), ensure_ascii=False) + "\n"
-        for read in self.run:
-            yield json.dumps(read.to_json(self.pipeline.names), ensure_ascii=False) + "\n"
-        yield json.dumps({"counters": self.run.counters().to_json()}) + "\n"
-
-    def report(self, npy: Path | None, mp4: Path | None, drawing: VideoOptions) -> str:
-        """The table of what was found; `npy` or `mp4` is written on the way. Raises InputError, OutputError."""
+        Raises InputError: bad options, or no predictions for a video; OutputError, DataError.
+        """
         table = Table(self.pipeline.names)
-        reads = table.hook(self.run)
-        if npy is not None:
-            write_prophesee_boxes(npy, (read.to_boxes() for read in reads))
-        elif mp4 is not None:
-            self._lines.append(self._write_mp4(mp4, reads, drawing))
-        else:
-            for _ in reads:
-                pass
+        with ExitStack() as stack:
+            sinks: list[Callable[[Prediction], None]] = [table.add]
+            document = None
+            if outputs.json or outputs.jsonl:
+                add = stack.enter_context(text_writer(outputs.output, is_live=outputs.jsonl))
+                document = (JsonLines if outputs.jsonl else JsonDocument)(add, self.pipeline.names)
+                document.begin(self.run.head(self.source))
+                sinks.append(document.add)
+            if outputs.npy is not None:
+                add_boxes = stack.enter_context(prophesee_box_writer(outputs.npy))
+                sinks.append(lambda prediction: add_boxes(prediction.to_boxes()))
+            if outputs.mp4 is not None:
+                sinks.append(self._video(stack, outputs.mp4, outputs.video))
+            for prediction in self.run:
+                for sink in sinks:
+                    sink(prediction)
+            if document is not None:
+                document.end(self.run.counters())
+        if outputs.mp4 is not None:
+            self._lines.append(self._about_video(table.count, outputs.video))
+        if document is not None:
+            return "" if outputs.output is None else f"{outputs.output}\n"
         if not table.count:
             self._lines.append(f"{self.source}: no events in it, so nothing was detected")
             return ""
         return table.text(self.run.counters())
 
-    def _write_mp4(self, output: Path, reads: Iterator[Prediction], drawing: VideoOptions) -> str:
-        """A picture a read-out, and a line about it. Raises InputError: no read-outs, bad options; OutputError."""
-        period = self.run.options.period
-        window = max(period, _SHORTEST_WINDOW)
-        if drawing.window is not None:
-            window = microseconds(drawing.window, "--window")
-        width, height = self._watched.width, self._watched.height
-        scale = drawing.scale or max(1, min(MAX_SCALE, _PLEASANT_WIDTH // width))
-        latest = LatestEvents(VIEWS[drawing.view](width, height), window)
-        images = (self._drawn(latest, read, scale) for read in reads)
-        count = write_mp4(output, images, frames_per_second=drawing.fps)
-        noun = "picture" if count == 1 else "pictures"
-        return f"{count:,} {noun}, each with {window:,} us of events, at {period * drawing.fps / 1e6:.3g} of real speed"
+    def _video(self, stack: ExitStack, output: Path, video: VideoOptions) -> Callable[[Prediction], None]:
+        """What draws a prediction and adds it to the video. Raises InputError: bad options; OutputError."""
+        names, width, height = self.pipeline.names, self._counted.width, self._counted.height
+        scale = video.scale or max(1, min(MAX_SCALE, _COMFORTABLE_WIDTH // width))
+        latest = LatestEvents(VIEWS[video.view](width, height), self._window(video))
+        add = stack.enter_context(mp4_writer(output, frames_per_second=video.fps))
 
-    def _drawn(self, latest: LatestEvents, read: Prediction, scale: int) -> NDArray[np.uint8]:
-        names = self.pipeline.names
-        captions = [
-            f"{names[label]} {score:.2f}" for label, score in zip(read.class_M, read.score_M, strict=True)
-        ]
-        image = latest.picture(read.events, read.t)
-        return draw_boxes(image, read.boxes_M4, read.class_M, captions, scale=scale)
+        def draw(prediction: Prediction) -> None:
+            captions = [
+                f"{names[label]} {score:.2f}"
+                for label, score in zip(prediction.class_M, prediction.score_M, strict=True)
+            ]
+            image_HW3 = latest.picture(prediction.events, prediction.t)
+            add(draw_boxes(image_HW3, prediction.boxes_M4, prediction.class_M, captions, scale=scale))
+
+        return draw
+
+    def _window(self, video: VideoOptions) -> int:
+        if video.window is not None:
+            return microseconds(video.window, "--window")
+        return max(self.run.options.period, _MIN_WINDOW)
+
+    def _about_video(self, count: int, video: VideoOptions) -> str:
+        noun, speed = "picture" if count == 1 else "pictures", self.run.options.period * video.fps / 1e6
+        return (
+            f"{count:,} {noun}, each with {self._window(video):,} us of events, at {speed:.3g} of real speed"
+        )
+
+
+class JsonDocument:
+    """The JSON document of the schema `multiway.event-detection/2`, piece by piece."""
+
+    def __init__(self, write: Callable[[str], None], names: Sequence[str]) -> None:
+        self._write, self._names = write, names
+        self._separator = "\n"
+
+    def begin(self, head: Mapping[str, Any]) -> None:
+        """What stands before the predictions."""
+        self._write(_json(head)[:-1] + ', "predictions": [')
+
+    def add(self, prediction: Prediction) -> None:
+        """One prediction."""
+        self._write(self._separator + _json(prediction.to_json(self._names)))
+        self._separator = ",\n"
+
+    def end(self, counters: Counters) -> None:
+        """What stands behind them."""
+        self._write(f'\n], "counters": {_json(counters.to_json())}}}\n')
+
+
+class JsonLines(JsonDocument):
+    """The same a line at a time: what stands before the predictions, each of them, the counters."""
+
+    def begin(self, head: Mapping[str, Any]) -> None:
+        """The first line."""
+        self._write(_json(head) + "\n")
+
+    def add(self, prediction: Prediction) -> None:
+        """A line."""
+        self._write(_json(prediction.to_json(self._names)) + "\n")
+
+    def end(self, counters: Counters) -> None:
+        """The last line."""
+        self._write(_json({"counters": counters.to_json()}) + "\n")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

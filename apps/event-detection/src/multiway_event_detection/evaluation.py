@@ -63,7 +63,7 @@ class Run:
         n = float(counters.events)
         return {
             "us/event": (1e6 * counters.update_seconds, n),
-            "ms/read-out": (1e3 * counters.predict_seconds, float(counters.reads)),
+            "ms/read-out": (1e3 * counters.predict_seconds, float(counters.predictions)),
             "MFLOP/event": (cost.mean * n / 1e6, n),
             "MFLOP/event p99": (cost.p99 * n / 1e6, n),
             "MFLOP/event of peeks": (cost.peeks * n / 1e6, n),
@@ -100,7 +100,7 @@ def evaluate_recordings(
     """
     meter = Meter(seed)
     cases = labelled_recordings(recording, labels)[:limit]
-    pipeline = load_detector(model)
+    pipeline = load_detector(model, options.engine)
     for case, boxes in checked(cases, pipeline.names):
         try:
             stream, _ = open_recording(case.recording, recording_options, infer_size=True)
@@ -138,23 +138,23 @@ def detected(
     """Detect in `stream`; labels are the caller's to fill in."""
     wall, cpu = time.perf_counter(), time.process_time()
     run = pipeline.detect(stream, options)
-    reads = list(run)
+    predictions = list(run)
     seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
     nothing = TimedBoxes(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0, np.int64))
-    times = np.array([read.t for read in reads], np.int64)
-    ages = np.concatenate([read.age_M for read in reads]) if reads else times
-    return Run(name, nothing, found_boxes(reads), ages, times, run.counters(), seconds, cpu_seconds)
+    times = np.array([read.t for read in predictions], np.int64)
+    ages = np.concatenate([read.age_M for read in predictions]) if predictions else times
+    return Run(name, nothing, found_boxes(predictions), ages, times, run.counters(), seconds, cpu_seconds)
 
 
-def found_boxes(reads: Sequence[Prediction]) -> TimedBoxes:
+def found_boxes(predictions: Sequence[Prediction]) -> TimedBoxes:
     """All boxes of the read-outs."""
-    if not reads:
+    if not predictions:
         return TimedBoxes(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0))
     return TimedBoxes(
-        np.repeat([read.t for read in reads], [len(read) for read in reads]),
-        np.concatenate([read.boxes_M4 for read in reads]).astype(np.float64),
-        np.concatenate([read.class_M for read in reads]),
-        np.concatenate([read.score_M for read in reads]).astype(np.float64),
+        np.repeat([read.t for read in predictions], [len(read) for read in predictions]),
+        np.concatenate([read.boxes_M4 for read in predictions]).astype(np.float64),
+        np.concatenate([read.class_M for read in predictions]),
+        np.concatenate([read.score_M for read in predictions]).astype(np.float64),
     )
 
 

@@ -60,7 +60,7 @@ def evaluate_shapes(
     Raises InputError: a model with other classes than shapes.
     """
     meter = Meter(seed)
-    pipeline = load_detector(model)
+    pipeline = load_detector(model, options.engine)
     config = pipeline.model.config
     if config.num_classes != len(CLASS_NAMES) or config.class_names not in ((), CLASS_NAMES):
         raise InputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from multiway_event_vision.result import Counters, Prediction
 
@@ -12,7 +12,7 @@ _MAX_BOXES = 4  # of a row
 
 
 class Table:
-    """Watches read-outs go by. Holds at most twice `MAX_ROWS` rows, however many there are."""
+    """Sums up predictions. Holds at most twice `MAX_ROWS` rows, however many there are."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names
@@ -21,18 +21,16 @@ class Table:
         self._every = 1
         self._rows: list[tuple[int, str]] = []
 
-    def hook(self, reads: Iterable[Prediction]) -> Iterator[Prediction]:
-        """The same read-outs."""
-        for read in reads:
-            for class_id in read.class_M:
-                self.boxes[self.names[class_id]] += 1
-            if self.count % self._every == 0:
-                self._rows.append((read.t, self._boxes(read)))
-            if len(self._rows) > MAX_ROWS:
-                self._rows = self._rows[::2]
-                self._every *= 2
-            self.count += 1
-            yield read
+    def add(self, prediction: Prediction) -> None:
+        """Count it, and keep a row if it is among those that are shown."""
+        for class_id in prediction.class_M:
+            self.boxes[self.names[class_id]] += 1
+        if self.count % self._every == 0:
+            self._rows.append((prediction.t, self._boxes(prediction)))
+        if len(self._rows) > MAX_ROWS:
+            self._rows = self._rows[::2]
+            self._every *= 2
+        self.count += 1
 
     def text(self, counters: Counters) -> str:
         """The table, one line after another."""
@@ -73,7 +71,7 @@ def _cost(counters: Counters) -> Iterator[str]:
     cost = counters.cost
     yield (
         f"{_number(counters.events, 'event')}: {counters.us_per_event:.2f} us each to take in, "
-        f"{1e3 * counters.predict_seconds / counters.reads:.2f} ms a read-out, of one core"
+        f"{1e3 * counters.predict_seconds / counters.predictions:.2f} ms a read-out, of one core"
     )
     yield (
         f"MFLOP an event: {cost.mean / 1e6:.3f} mean, {cost.p99 / 1e6:.3f} p99; "

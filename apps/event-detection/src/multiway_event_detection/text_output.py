@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -12,23 +13,19 @@ from multiway_core.files import atomic_write
 _AT_ONCE = 1 << 20
 
 
-def write_text_pieces(pieces: Iterable[str], output: Path | None, *, is_live: bool) -> None:
-    """Write the pieces to `output`, or print them: each as it comes if `is_live`, else all when there are no more.
+@contextmanager
+def text_writer(output: Path | None, *, is_live: bool) -> Iterator[Callable[[str], None]]:
+    """Yield a function that adds text to `output`, or to standard output: at once if `is_live`, else at the end.
 
-    Memory holds one of them. Raises OutputError, and whatever making a piece raises: then no file is written, and
-    nothing printed unless `is_live`.
+    Memory holds one piece. Raises OutputError. After an exception in the block no file is written, and nothing was
+    printed unless `is_live`.
     """
-    if output is not None:
-        with atomic_write(output) as file:
-            for piece in pieces:
-                file.write(piece.encode("utf-8", errors="replace"))
-    elif is_live:
-        for piece in pieces:
-            write_stdout(piece)
-    else:
-        with TemporaryFile() as spool:
-            for piece in pieces:
-                spool.write(piece.encode("utf-8", errors="replace"))
-            spool.seek(0)
-            for data in iter(lambda: spool.read(_AT_ONCE), b""):
+    if output is None and is_live:
+        yield write_stdout
+        return
+    with TemporaryFile() if output is None else atomic_write(output) as file:
+        yield lambda text: (file.write(text.encode("utf-8", errors="replace")), None)[1]
+        if output is None:
+            file.seek(0)
+            for data in iter(lambda: file.read(_AT_ONCE), b""):
                 write_stdout(data)

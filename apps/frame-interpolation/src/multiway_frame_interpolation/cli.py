@@ -9,15 +9,11 @@ from typing import Annotated
 import typer
 from multiway_core.app import (
     CommandLine,
-    DeviceOption,
-    MinutesOption,
     ModelOptions,
-    RunFolderOption,
-    SeedOption,
+    TrainingOptions,
     counting,
     write_stdout,
 )
-from multiway_core.errors import InputError
 
 from multiway_frame_interpolation.app import APP
 from multiway_frame_interpolation.options import (
@@ -132,31 +128,17 @@ def evaluate(
 
 @cli.command()
 def train(
-    clips: Annotated[
-        list[Path], typer.Argument(metavar="VIDEO|DIR...", help="Clips; their first 70 % are used.")
-    ],
-    output: RunFolderOption,
     preset: Annotated[
         str, typer.Option("--preset", help="time-replayer-small, time-replayer-small-supervised, smoke.")
     ] = "time-replayer-small",
-    minutes: MinutesOption = None,
-    device: DeviceOption = "auto",
-    seed: SeedOption = 0,
+    *,
+    training: TrainingOptions,
 ) -> None:
-    """Train on videos, without frames between as truth; a run that was stopped goes on where it was."""
-    from multiway_core.app import pick_device
+    """Train on --data, videos or folders of pictures, without frames between as truth.
 
-    try:
-        from multiway_core.training import TrainOptions, choose
-        from multiway_core.training import run as run_training
-        from multiway_event_vision.time_replayer.recipe import RECIPES
-    except ModuleNotFoundError as error:
-        raise InputError(f"training needs {error.name}: pip install '{APP.program}[training]'") from error
-    options = TrainOptions(
-        output, tuple(map(str, clips)), seed=seed, minutes=minutes, device=str(pick_device(device))
-    )
-    folder = run_training(choose(RECIPES, preset), options).folder
-    write_stdout(f"{folder}\n")
+    The first 70 % of each clip are trained on, the rest is held out.
+    """
+    training.train(APP, preset)
 
 
 cli.add_demo(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
+import torch
 from multiway_core import hub
 from multiway_core.errors import InputError
 
@@ -93,16 +94,26 @@ class DetectionPipeline:
         self.names = model.config.names
 
     @classmethod
-    def from_pretrained(cls, name: str = BUNDLED_MODEL) -> DetectionPipeline:
+    def from_pretrained(
+        cls,
+        name: str = BUNDLED_MODEL,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> DetectionPipeline:
         """The model of `bundled:NAME`, a folder, a hub id, or a `.ckpt` of the authors.
 
-        Such a checkpoint runs with state updates and peek instead of its own thinning; `note` says so.
-        Raises ModelNotFoundError, ConfigError, CheckpointError.
+        Such a checkpoint runs as a stream instead of with its own thinning; `note` says so. device: the event engine
+        needs "cpu". dtype: float32 (also for None) or float64.
+        Raises InputError: another dtype; ModelNotFoundError, ConfigError, CheckpointError.
         """
+        if dtype not in (None, torch.float32, torch.float64):
+            raise InputError(f"detectors run in float32 or float64, not in {dtype}: their states are sums")
         path = hub.resolve(name)
-        if path.is_file() and path.suffix in _PUBLISHED:
-            return cls(_streaming(path), name, note=f"{name}: {_APPROXIMATION}")
-        return cls(checkpoint.load(path), name)
+        is_published = path.is_file() and path.suffix in _PUBLISHED
+        model = _streaming(path) if is_published else checkpoint.load(path)
+        note = f"{name}: {_APPROXIMATION}" if is_published else None
+        return cls(model.to(device, dtype or torch.float32), name, note=note)
 
     def detect(self, stream: Events | EventStream, options: DetectionOptions | None = None) -> DetectionRun:
         """A run over `stream`, to be iterated once."""
@@ -113,8 +124,8 @@ class DetectionPipeline:
     ) -> DetectionResult:
         """The whole result in memory. Raises as iterating a `DetectionRun`."""
         run = self.detect(stream, options)
-        reads = list(run)
-        return DetectionResult(run.head(source), self.names, reads, run.counters())
+        predictions = list(run)
+        return DetectionResult(run.head(source), self.names, predictions, run.counters())
 
 
 _APPROXIMATION = "trained with thinning counted from a window's end; run as a stream, an approximation"
@@ -224,7 +235,7 @@ class DetectionRun:
         self._counted = replace(
             counted,
             duration_us=t - self._first,
-            reads=counted.reads + 1,
+            predictions=counted.predictions + 1,
             boxes=boxes,
             newest_age_us=int(read.age_M.min()) if len(read) else counted.newest_age_us,
             mean_age_us=self._age_sum / boxes if boxes else None,
@@ -234,8 +245,9 @@ class DetectionRun:
 
 def read_out(t: int, events: Events, found: Detections) -> Prediction:
     """What was found at `t` microseconds, clipped to the sensor of `events`; boxes with nothing on it are left out."""
-    assert found.time_M is not None
     edges = np.array([events.width, events.height] * 2, np.float32)
+    found = found.cpu()
+    assert found.time_M is not None
     boxes_M4 = found.boxes_M4.numpy().astype(np.float32).clip(0, edges)
     seen_M = (boxes_M4[:, 2:] > boxes_M4[:, :2]).all(axis=1)
     return Prediction(

@@ -39,7 +39,7 @@ class Prediction:
         return len(self.score_M)
 
     def to_json(self, names: Sequence[str]) -> dict[str, Any]:
-        """One element of the result's `reads`."""
+        """One element of the result's `predictions`."""
         return {
             "t_us": self.t,
             "boxes": [
@@ -74,7 +74,7 @@ class Counters:
     events: int = 0
     duration_us: int = 0
     """From the first event to the last read-out."""
-    reads: int = 0
+    predictions: int = 0
     boxes: int = 0
     update_seconds: float = 0.0
     """In which events were taken in."""
@@ -119,13 +119,13 @@ class DetectionResult:
     head: dict[str, Any]
     """Schema, source, model, sensor and options: what the JSON has before its read-outs."""
     names: tuple[str, ...]
-    reads: list[Prediction]
+    predictions: list[Prediction]
     counters: Counters
 
     def to_json(self) -> dict[str, Any]:
         """JSON of the schema `multiway.event-detection/2`."""
-        reads = [read.to_json(self.names) for read in self.reads]
-        return self.head | {"predictions": reads, "counters": self.counters.to_json()}
+        predictions = [read.to_json(self.names) for read in self.predictions]
+        return self.head | {"predictions": predictions, "counters": self.counters.to_json()}
 
 
 def _known(value: float) -> float | None:

@@ -1,20 +1,18 @@
-"""``detect``, ``evaluate`` and ``train``."""
+"""``detect``, ``evaluate``, ``train`` and ``street-dataset``."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from multiway_core.app import (
-    DeviceOption,
     JsonOption,
-    MinutesOption,
     ModelOptions,
+    OverwriteOption,
     ReportOptions,
-    RunFolderOption,
     SeedOption,
+    TrainingOptions,
     counting,
     ticking,
     write_stdout,
@@ -53,35 +51,23 @@ def detect(
     mp4: Annotated[
         Path | None, typer.Option("--mp4", metavar="FILE", help="Write a video, a picture a read-out.")
     ] = None,
+    overwrite: OverwriteOption = False,
     *,
     model: ModelOptions,
     engine: EngineOptions,
-    drawing: VideoOptions,
+    video: VideoOptions,
     recording_options: RecordingOptions,
     simulated: SimulationOptions,
 ) -> None:
     """Find objects in a recording, at any time of it: boxes with class, score and age."""
-    from multiway_event_detection.detect import DetectArguments, Detection
-    from multiway_event_detection.text_output import write_text_pieces
+    from multiway_event_detection.detect import DetectArguments, Detection, DetectOutputs
 
-    if json + jsonl + (npy is not None) + (mp4 is not None) > 1:
-        raise InputError("--json, --jsonl, --npy and --mp4: give one of them")
-    if output is not None and not (json or jsonl):
-        raise InputError("--output is for --json and --jsonl; --npy and --mp4 name their file themselves")
-    if drawing != VideoOptions() and mp4 is None:
-        raise InputError("--view, --window, --fps and --scale are for --mp4")
-    detecting = DetectArguments(model, engine, score, start, end)
-    for written in (output, npy, mp4):
-        if written is not None and os.path.realpath(written) == os.path.realpath(recording):
-            raise InputError(f"{written} would replace the recording itself; give another name")
+    outputs = DetectOutputs(json, jsonl, output, npy, mp4, video)
+    outputs.check(recording, overwrite=overwrite)
+    arguments = DetectArguments(model, engine, score, start, end)
     with counting("detecting") as on_progress:
-        detection = Detection(recording, recording_options, simulated, detecting, on_progress)
-        if json or jsonl:
-            pieces = detection.json() if json else detection.json_lines()
-            write_text_pieces(pieces, output, is_live=jsonl)
-            text = "" if output is None else f"{output}\n"
-        else:
-            text = detection.report(npy, mp4, drawing)
+        detection = Detection(recording, recording_options, simulated, arguments, on_progress)
+        text = detection.write(outputs)
     APP.note(*detection.remarks())
     write_stdout(text)
 
@@ -139,22 +125,44 @@ def evaluate(
 
 
 def train(
-    output: RunFolderOption = Path("training"),
     preset: Annotated[
-        str, typer.Option("--preset", help="shapes (the bundled model's), or smoke (a minute).")
+        str,
+        typer.Option(
+            "--preset",
+            help="shapes, street (--data: a folder of street-dataset), shapes-dense-cnn, or smoke (a minute).",
+        ),
     ] = "shapes",
-    minutes: MinutesOption = None,
-    init_from: Annotated[
-        str | None,
-        typer.Option("--init-from", metavar="MODEL", help="Begin with the weights of this model."),
+    *,
+    training: TrainingOptions,
+) -> None:
+    """Train a detector, and write a model folder for --model. All presets but street simulate their recordings."""
+    if training.init_from is not None:
+        from multiway_core import hub
+
+        hub.resolve(training.init_from)  # before anything is written
+    training.train(APP, preset)
+
+
+def street_dataset(
+    videos: Annotated[Path, typer.Argument(metavar="VIDEOS", help="Folder of videos NAME.*.")],
+    boxes: Annotated[Path, typer.Argument(metavar="BOXES", help="Folder of a detector's NAME.json (COCO).")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Recordings and labels.")],
+    width: Annotated[
+        list[int] | None,
+        typer.Option("--width", min=16, help="Pixels, of all videos; may be given several times."),
     ] = None,
-    device: DeviceOption = "auto",
     seed: SeedOption = 0,
 ) -> None:
-    """Train a detector on simulated recordings, and write a model folder for --model."""
-    from multiway_event_detection.training import train_detector
+    """Simulate recordings of people and vehicles from videos, labelled by the boxes of a detector of pictures."""
+    from multiway_event_vision.street import dataset
 
-    folder = train_detector(
-        output, preset=preset, minutes=minutes, init_from=init_from, device=device, seed=seed
-    )
-    write_stdout(f"{folder}\n")
+    for path, made in dataset.build(videos, boxes, output, widths=tuple(width or ()), seed=seed):
+        counts = [int((made.boxes.class_id == i).sum()) for i in range(len(dataset.CLASS_NAMES))]
+        objects = ", ".join(
+            f"{count} {name}" for count, name in zip(counts, dataset.CLASS_NAMES, strict=True)
+        )
+        events = made.events
+        write_stdout(
+            f"{path}: {events.width} x {events.height}, {events.duration * 1e-6:.1f} s, {len(events)} events, "
+            f"{objects}\n"
+        )

@@ -89,7 +89,7 @@ class DemoDetector:
             for read in run:
                 start = value.setdefault("start", read.t - period)
                 part.events.append(read.events)
-                part.reads.append(prediction_value(read, start))
+                part.predictions.append(prediction_value(read, start))
                 if beside is not None:
                     part.beside.append(beside.read(read, start))
                     value["titles"] = [title, beside.title]
@@ -115,7 +115,7 @@ class _Part:
     """What came since the viewer was last given something."""
 
     events: list[Events] = field(default_factory=list)
-    reads: list[Any] = field(default_factory=list)
+    predictions: list[Any] = field(default_factory=list)
     beside: list[Any] = field(default_factory=list)
 
 
@@ -123,7 +123,11 @@ def _with(
     value: dict[str, Any], part: _Part, run: DetectionRun, summary: str, *, running: bool
 ) -> dict[str, Any]:
     """The value with what came since; what was sent before stays as it is."""
-    sent = {"events": packed(part.events, value["start"]), "predictions": part.reads, "beside": part.beside}
+    sent = {
+        "events": packed(part.events, value["start"]),
+        "predictions": part.predictions,
+        "beside": part.beside,
+    }
     return value | {
         "parts": [*value["parts"], sent],
         "counters": run.counters().to_json(),
@@ -138,7 +142,7 @@ def _summary(path: Path, run: DetectionRun, is_cut: bool, seconds: float) -> str
         f"{path.name}{', events simulated' if is_video(path) else ''}: {'the first ' if is_cut else ''}"
         f"{counters.events:,} events in {counters.duration_us / 1e6:.2f} s",
         f"{run.stream.width} × {run.stream.height} pixels",
-        f"{counters.reads:,} read-outs in {seconds:.1f} s",
+        f"{counters.predictions:,} read-outs in {seconds:.1f} s",
     ]
     return " · ".join(parts)
 

@@ -14,7 +14,7 @@ const LARGEST_HEIGHT = 0.56; // of the page's, for the picture
 let shown = null; // the id of the run on the screen
 let taken = 0; // parts of it that were taken in
 let events = null; // { t, x, y, p, count }
-let reads = [[], []]; // of the detector, and of the one beside it
+let predictions = [[], []]; // of the detector, and of the one beside it
 let now = 0; // microseconds from the first event on
 let follows = true; // the newest events while they come in
 let playing = null;
@@ -43,8 +43,8 @@ function take(part) {
     events.y[events.count + i] = data.getUint16(8 * i + 6, true);
   }
   events.count += length;
-  reads[0].push(...part.reads);
-  reads[1].push(...part.beside);
+  predictions[0].push(...part.predictions);
+  predictions[1].push(...part.beside);
 }
 
 function firstNotBefore(times, count, t) {
@@ -149,7 +149,7 @@ function show() {
   panes.forEach((pane, place) => {
     if (pane.hidden) return;
     paint(pane.querySelector("canvas"));
-    const found = placeBoxes(pane, reads[place]);
+    const found = placeBoxes(pane, predictions[place]);
     if (place === 0) newest = found;
   });
   const length = windowLength();
@@ -177,7 +177,7 @@ function begin(value) {
   shown = value.id;
   taken = 0;
   events = emptyEvents();
-  reads = [[], []];
+  predictions = [[], []];
   now = 0;
   follows = true;
   stop();
@@ -196,7 +196,7 @@ function draw() {
     element.querySelectorAll("figcaption")[place].textContent = title;
   });
   for (; taken < value.parts.length; taken += 1) take(value.parts[taken]);
-  const last = reads[0].length ? reads[0][reads[0].length - 1][0] : 0;
+  const last = predictions[0].length ? predictions[0][predictions[0].length - 1][0] : 0;
   find(".time").max = Math.max(last, 1);
   const counters = value.counters || {};
   count("us", number(counters.us_per_event, 2));

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from tokenize import TokenError
@@ -58,20 +59,31 @@ def read_prophesee_boxes(path: Path | str) -> Boxes:
         raise DataError(f"{path}: {error}") from error
 
 
-def write_prophesee_boxes(path: Path | str, boxes: Boxes | Iterable[Boxes]) -> None:
-    """Write `boxes`, of which many may follow one another in time, as Prophesee's tools read them.
+def write_prophesee_boxes(path: Path | str, boxes: Boxes) -> None:
+    """Write `boxes` as Prophesee's tools read them. Raises OutputError."""
+    with prophesee_box_writer(path) as add:
+        add(boxes)
 
-    Memory holds one of many at once. Raises OutputError.
+
+@contextmanager
+def prophesee_box_writer(path: Path | str) -> Iterator[Callable[[Boxes], None]]:
+    """Yield a function that adds boxes, in order of time, to a label file that is whole when the block ends.
+
+    Memory holds those of one call. Raises OutputError.
     """
     count = 0
     with TemporaryFile() as spool, atomic_write(Path(path)) as file:
-        for part in (boxes,) if isinstance(boxes, Boxes) else boxes:
-            records = np.zeros(len(part), _RECORD)
+
+        def add(boxes: Boxes) -> None:
+            nonlocal count
+            records = np.zeros(len(boxes), _RECORD)
             for field, name in zip(_RECORD.names or (), _NAMES, strict=True):
-                values = getattr(part, name)
+                values = getattr(boxes, name)
                 records[field] = np.maximum(values, 0) if name == "track_id" else values
             spool.write(records.tobytes())
-            count += len(part)
+            count += len(boxes)
+
+        yield add
         spool.seek(0)
         head = {"descr": np.lib.format.dtype_to_descr(_RECORD), "fortran_order": False, "shape": (count,)}
         np.lib.format.write_array_header_1_0(file, head)

@@ -3,7 +3,7 @@
 from multiway_event_vision.rendering.folder import png, write_folder
 from multiway_event_vision.rendering.overlay import CLASS_COLOURS, LatestEvents, draw_boxes
 from multiway_event_vision.rendering.pictures import Picture, pictures
-from multiway_event_vision.rendering.video import write_mp4
+from multiway_event_vision.rendering.video import mp4_writer, write_mp4
 from multiway_event_vision.rendering.views import (
     VIEWS,
     EventCount,
@@ -24,6 +24,7 @@ __all__ = [
     "View",
     "VoxelSlice",
     "draw_boxes",
+    "mp4_writer",
     "pictures",
     "png",
     "write_folder",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,21 +19,38 @@ _QUALITY = "18"  # x264's constant rate factor; thin coloured lines suffer above
 def write_mp4(path: Path, images: Iterable[NDArray[np.uint8]], *, frames_per_second: float = 30.0) -> int:
     """Write (height, width, 3) uint8 pictures of one size as H.264 and return their number; memory holds a few.
 
+    Raises as `mp4_writer`.
+    """
+    count = 0
+    with mp4_writer(path, frames_per_second=frames_per_second) as add:
+        for image_HW3 in images:
+            add(image_HW3)
+            count += 1
+    return count
+
+
+@contextmanager
+def mp4_writer(
+    path: Path, *, frames_per_second: float = 30.0
+) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
+    """Yield a function that adds a (height, width, 3) uint8 picture to an H.264 video, whole when the block ends.
+
     An odd width or height, which the format does not have, is filled up by repeating the last column or row.
     Raises InputError: no picture, one of another size, or a rate outside 0.1 to 1000; OutputError.
     """
     if not 0.1 <= frames_per_second <= 1000:
         raise InputError(f"{frames_per_second:g} frames a second; expected 0.1 to 1000")
     rate = Fraction(frames_per_second).limit_denominator(1001)
-    count = 0
+    size: tuple[int, ...] | None = None
     with atomic_write(path) as file:
         try:
             with av.open(file, "w", format="mp4") as container:
                 stream = container.add_stream("libx264", rate=rate)
                 stream.pix_fmt = "yuv420p"
                 stream.options = {"crf": _QUALITY, "preset": "veryfast"}
-                size: tuple[int, ...] | None = None
-                for image_HW3 in images:
+
+                def add(image_HW3: NDArray[np.uint8]) -> None:
+                    nonlocal size
                     if size is None:
                         size = image_HW3.shape
                         stream.height, stream.width = size[0] + size[0] % 2, size[1] + size[1] % 2
@@ -41,10 +59,10 @@ def write_mp4(path: Path, images: Iterable[NDArray[np.uint8]], *, frames_per_sec
                     even_HW3 = np.pad(image_HW3, ((0, size[0] % 2), (0, size[1] % 2), (0, 0)), mode="edge")
                     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even_HW3), format="rgb24")
                     container.mux(stream.encode(frame))
-                    count += 1
-                if not count:
+
+                yield add
+                if size is None:
                     raise InputError("no pictures to make a video of")
                 container.mux(stream.encode())
         except av.FFmpegError as error:
             raise OutputError(f"cannot write {path}: the video encoder says: {error}") from error
-    return count

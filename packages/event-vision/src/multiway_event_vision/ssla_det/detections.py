@@ -49,11 +49,17 @@ class Detections:
     time_M: Tensor | None = None
     """int64 microseconds, the newest event of the cell that each came from; None for a whole window."""
 
+    def cpu(self) -> Detections:
+        """The same on the CPU."""
+        time_M = None if self.time_M is None else self.time_M.cpu()
+        return Detections(self.boxes_M4.cpu(), self.score_M.cpu(), self.label_M.cpu(), time_M)
+
 
 def detect(engine: Predictor, config: DetectionConfig | None = None) -> Detections:
     """What the engine sees as of the last event pushed."""
     grid, outputs = engine.predict()
-    centre_A2 = centres(grid.rows, grid.columns, engine.model.stride)[grid.active_G]
+    device = grid.feature_GD.device
+    centre_A2 = centres(grid.rows, grid.columns, engine.model.stride, device)[grid.active_G]
     return _select(outputs, centre_A2, engine.model.stride, config, grid.time_G[grid.active_G])
 
 

@@ -9,7 +9,7 @@ Legend: N events.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -59,6 +59,11 @@ class EventBatch:
     streams: int
     height: int
     width: int
+
+    def to(self, device: torch.device) -> EventBatch:
+        """The same on a device."""
+        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **tensors)  # type: ignore[arg-type]
 
 
 def check_events(

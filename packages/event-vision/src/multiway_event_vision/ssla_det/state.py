@@ -24,7 +24,7 @@ class StreamState:
     height: int
     width: int
     previous: Tensor
-    """(B · H · W,) int64, time of each pixel's last event in microseconds, or NEVER."""
+    """(B · H · W,) int64 on the CPU, time of each pixel's last event in microseconds, or NEVER."""
     hidden: list[list[Tensor]]
     """``[level][layer]`` (P, D), the states of the spaces."""
     counts: list[Tensor]
@@ -67,7 +67,7 @@ class StreamState:
             streams=streams,
             height=height,
             width=width,
-            previous=numbers(cells[0], NEVER),
+            previous=torch.full((cells[0],), NEVER, dtype=torch.int64),
             hidden=[
                 [features(cells[level], d) for _, d, _ in config.layers(level)]
                 for level in range(config.num_levels)

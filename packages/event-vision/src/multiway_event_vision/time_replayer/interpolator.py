@@ -37,14 +37,24 @@ class InterpolatedFrame(NamedTuple):
 class FrameInterpolator:
     """Makes frames between two frames, and after the last one."""
 
-    def __init__(self, model: TimeReplayer) -> None:
-        self.model = model.eval()
+    def __init__(self, model: TimeReplayer, *, dtype: torch.dtype | None = None) -> None:
+        """dtype: of the networks' matrix products and convolutions (autocast); frames are warped in float32."""
+        self.model, self.dtype = model.eval(), dtype or torch.float32
         self.device = next(model.parameters()).device
 
     @classmethod
-    def from_pretrained(cls, name: str = BUNDLED, *, device: torch.device | str = "cpu") -> FrameInterpolator:
-        """A bundled model, a folder, or a hub id. Raises ModelNotFoundError, ConfigError, CheckpointError."""
-        return cls(checkpoint.load(hub.resolve(name), device=device))
+    def from_pretrained(
+        cls,
+        name: str = BUNDLED,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> FrameInterpolator:
+        """A bundled model, a folder, or a hub id; dtype: of the networks' products, float32 unless given.
+
+        Raises ModelNotFoundError, ConfigError, CheckpointError.
+        """
+        return cls(checkpoint.load(hub.resolve(name), device=device), dtype=dtype)
 
     def interpolate(
         self, first: Frame, second: Frame, events: Events, times: Sequence[int]
@@ -123,7 +133,9 @@ class FrameInterpolator:
         ]
         position_B = torch.tensor([share], device=self.device)
         has_second_B = torch.tensor([has_second], device=self.device)
-        made: Synthesis = self.model(*frames, before, after, position_B, has_second_B)
+        is_low = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype if is_low else None, enabled=is_low):
+            made: Synthesis = self.model(*frames, before, after, position_B, has_second_B)
         return made
 
 

@@ -85,10 +85,8 @@ class Engine(ABC):
         if self.height < 1 or self.width < 1:
             raise InputError(f"a sensor needs at least 1x1 pixels, not {self.width}x{self.height}")
         like = self.model.head.classes.weight
-        if like.dtype not in (torch.float32, torch.float64) or not like.is_cpu:
-            raise InputError(
-                f"engines run in float32 or float64 on the CPU; this model is {like.dtype} on {like.device}"
-            )
+        if like.dtype not in (torch.float32, torch.float64):
+            raise InputError(f"engines run in float32 or float64; this model is in {like.dtype}")
         self.model.eval()
         self.weights = [[layer.frozen() for layer in level] for level in self.model.weights()]
         self.reset()
@@ -139,7 +137,7 @@ class Engine(ABC):
             self._grid_GD[arrived] = state.waiting[-1][arrived]
             cell_M, x_MD = peek_cells(config, self.weights, state, stale_G)
             self._grid_GD[cell_M] = x_MD
-            levels = np.bincount(state.depth_G[cell_M].numpy(), minlength=config.num_levels)
+            levels = np.bincount(state.depth_G[cell_M].cpu().numpy(), minlength=config.num_levels)
             self.work.peeked += levels
             state.fresh_G.zero_()
         rows, columns = self.model.config.frame(self.model.config.num_levels - 1, self.height, self.width)

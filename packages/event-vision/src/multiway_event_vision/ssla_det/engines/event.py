@@ -33,6 +33,8 @@ class EventEngine(Engine):
     def __post_init__(self) -> None:
         if self.model.layer is not SslaLayer:
             raise InputError("the event engine is for SSLA-Det's own layer; use the micro-batch engine")
+        if not self.model.head.classes.weight.is_cpu:
+            raise InputError("the event engine runs on the CPU; use the micro-batch engine elsewhere")
         super().__post_init__()
         self._numpy_layers = [[_NumpyLayer.of(layer) for layer in level] for level in self.weights]
         self._machine: event_native.Machine | None = None

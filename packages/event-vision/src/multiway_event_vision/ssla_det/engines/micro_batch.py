@@ -25,7 +25,7 @@ class MicroBatchEngine(Engine):
             streams=1,
             height=self.height,
             width=self.width,
-        )
+        ).to(self.state.depth_G.device)
         self.state, depth_N = update_state(
             self.model.config,
             self.weights,
@@ -34,4 +34,4 @@ class MicroBatchEngine(Engine):
             in_place=True,
             fused=self.native,
         )
-        self.work.updated += np.bincount(depth_N.numpy() - 1, minlength=len(self.work.updated))
+        self.work.updated += np.bincount(depth_N.cpu().numpy() - 1, minlength=len(self.work.updated))

@@ -32,6 +32,6 @@ class WindowEngine(Engine):
         self._slices = [window]
         batch = batch_windows(
             [window], height=self.height, width=self.width, dtype=self.state.waiting[0].dtype
-        )
+        ).to(self.state.depth_G.device)
         self.state, depth_N = update_state(self.model.config, self.weights, batch, self.state)
-        self.work.updated += np.bincount(depth_N.numpy() - 1, minlength=len(self.work.updated))
+        self.work.updated += np.bincount(depth_N.cpu().numpy() - 1, minlength=len(self.work.updated))
