@@ -7,7 +7,6 @@ import pytest
 import torch
 from multiway_core.errors import InputError
 from multiway_event_vision.metrics.frame_quality import LARGEST_PSNR, psnr, ssim, ssim_luma
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 
 def pair(seed=0, height=40, width=53):
@@ -22,6 +21,8 @@ def tensors(*frames):
 
 
 def test_psnr_is_torchmetrics():
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
     frame, truth = pair()
     assert psnr(frame, truth) == pytest.approx(
         float(peak_signal_noise_ratio(*tensors(frame, truth), data_range=255.0)), abs=1e-4
@@ -30,6 +31,8 @@ def test_psnr_is_torchmetrics():
 
 
 def peer_ssim(frame, truth):
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     """torchmetrics' map without its border, where it makes up what lies outside; Wang et al. leave that out too."""
     _, whole = structural_similarity_index_measure(
         *tensors(frame, truth), sigma=1.5, kernel_size=11, data_range=255.0, return_full_image=True

@@ -15,7 +15,6 @@ from multiway_recsys.metrics.slices import (
     last_activity,
     slice_scores,
 )
-from sklearn.metrics import ndcg_score, roc_auc_score
 
 
 def impressions(sizes: list[int], seed: int = 0, *, ctr: float = 0.3) -> Behaviors:
@@ -57,6 +56,8 @@ def plain_metrics(labels: list[int], scores: list[float]) -> tuple[float, float,
 
 @pytest.mark.parametrize("levels", [2, 5, 10**6])
 def test_all_metrics_equal_the_definitions(levels: int):
+    from sklearn.metrics import ndcg_score, roc_auc_score
+
     random = np.random.default_rng(levels)
     behaviors = impressions(random.integers(1, 40, 60).tolist())
     scores = (random.integers(0, levels, len(behaviors.candidates.values)) / 7).astype(np.float32)

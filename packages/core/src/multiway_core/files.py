@@ -140,7 +140,11 @@ def replace_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def _exchange(one: Path, other: Path) -> None:
-    """Let two folders of one file system change names."""
+    """Let two folders of one file system change names.
+
+    Python has no call for it. Two renames leave a moment in which a killed process leaves no folder of that name, so
+    Linux's ``renameat2`` is called where it is there.
+    """
     if sys.platform == "linux":
         renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
         if renameat2 is not None:
