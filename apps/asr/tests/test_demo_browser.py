@@ -117,9 +117,11 @@ def test_a_bad_file_is_a_message_in_the_page(open_tab, url, tmp_path, keep) -> N
 
 
 def test_examples_are_one_click_away(open_tab, url) -> None:
-    from multiway_asr.demo.examples import example_files
+    from multiway_asr.app import APP
+    from multiway_asr.transcriber import SUFFIXES
+    from multiway_core.app import repository_examples
 
-    files = example_files()
+    files = repository_examples(APP, SUFFIXES)
     if not files:
         pytest.skip("the examples lie in the repository")
     tab = open_page(open_tab, url)

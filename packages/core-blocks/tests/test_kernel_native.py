@@ -58,7 +58,7 @@ def test_processes_that_build_at_once_all_get_a_library(source: Path) -> None:
 def test_damaged_library_is_built_again(source: Path) -> None:
     compiler = native._find_compiler()
     assert compiler is not None
-    library = native._cache_folder() / f"operation-{native._key(source, compiler)}.so"
+    library = native.private_cache_folder("kernels") / f"operation-{native._key(source, compiler)}.so"
     library.write_bytes(b"not a library")
     built = native.load(source)
     assert built is not None
@@ -67,7 +67,7 @@ def test_damaged_library_is_built_again(source: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="POSIX permissions")
 def test_nothing_is_loaded_from_a_folder_that_others_can_write(source: Path) -> None:
-    native._cache_folder().chmod(0o777)
+    native.private_cache_folder("kernels").chmod(0o777)
     assert native.load(source) is None
     assert cached(source) == []
 

@@ -139,6 +139,25 @@ def replace_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def private_cache_folder(name: str) -> Path:
+    """``$XDG_CACHE_HOME/multiway/<name>`` (else below ``~/.cache``), which nobody but this user can enter.
+
+    Raises OSError, RuntimeError: it cannot be made, is a link or another user's, or could be written by others.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    folder = (Path(base) if base else Path.home() / ".cache") / "multiway" / name
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if hasattr(os, "getuid"):
+        for part in (folder.parent, folder):  # who owns the parent can exchange the folder
+            status = part.lstat()
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+                raise PermissionError(f"{part} is another user's")
+            if part == folder and status.st_mode & 0o022:  # others may have put files there
+                raise PermissionError(f"{part} can be written by another user")
+            part.chmod(0o700)
+    return folder
+
+
 def _exchange(one: Path, other: Path) -> None:
     """Let two folders of one file system change names.
 

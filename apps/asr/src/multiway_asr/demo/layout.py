@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from multiway_core.app import repository_examples
+
+from multiway_asr.app import APP
 from multiway_asr.batch import Format
-from multiway_asr.demo.examples import example_files
 from multiway_asr.demo.view import asset, view_value
 from multiway_asr.transcriber import SUFFIXES
 
@@ -61,7 +63,7 @@ def components() -> Components:
             with gr.Row():
                 examples = [
                     (path, gr.Button(f"Example: {path.stem}", size="sm", elem_id=f"asr-example-{path.stem}"))
-                    for path in example_files()
+                    for path in repository_examples(APP, SUFFIXES)
                 ]
             context = gr.Textbox(
                 label="Context: names and terms that are spoken",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from multiway_core.app import examples_folder
 from multiway_event_vision.events import Events, by_time
 from multiway_event_vision.formats import open_events, write_events
 from multiway_event_vision.rendering import PolarityFrame, write_mp4
 from multiway_event_vision.simulator import MovingShapes, SensorConfig, ShapesConfig, Simulation, Video
 from numpy.typing import NDArray
+
+from multiway_event_detection.app import APP
 
 _SHAPES = ShapesConfig(duration_us=800_000)
 _CROWD = ShapesConfig(width=192, height=144, duration_us=600_000, min_shapes=5, max_shapes=6)
@@ -22,8 +24,7 @@ _SEED = 3_000_000  # beyond the scenes of the training, validation and test spli
 
 def example_files() -> list[tuple[Path, str]]:
     """(file, caption) of recordings of moving shapes and a video of some, made where they are not there yet."""
-    folder = Path(tempfile.gettempdir()) / "multiway-event-detection-examples"
-    folder.mkdir(exist_ok=True)
+    folder = examples_folder(APP)
     makers: dict[str, tuple[str, Callable[[Path], object]]] = {
         "shapes.raw": ("Shapes", lambda path: _record(path, _SHAPES, _SEED + 4)),
         "crowd.raw": ("Crowd", lambda path: _record(path, _CROWD, _SEED + 1)),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from multiway_core import hub
+from multiway_core.app import examples_folder
 from multiway_core.files import atomic_write
 from PIL import Image, ImageDraw
+
+from multiway_grounding.app import APP
 
 _DRAWN_AT = 2  # times as large, then reduced: smooth edges
 _SIZE = (640, 420)
@@ -30,8 +32,7 @@ class Example:
 
 def examples() -> list[Example]:
     """A few pictures, copied to where Gradio may serve them from."""
-    folder = Path(tempfile.gettempdir()) / "multiway-grounding-examples"
-    folder.mkdir(exist_ok=True)
+    folder = examples_folder(APP)
     garden = folder / "garden.png"
     if not garden.is_file():
         image = Image.new("RGB", (_SIZE[0] * _DRAWN_AT, _SIZE[1] * _DRAWN_AT), "white")

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from multiway_ocr.demo.examples import example_files, thumbnail
+from multiway_core.app import repository_examples
+
+from multiway_ocr.app import APP
 from multiway_ocr.demo.view import asset, view_value
 from multiway_ocr.reader import SUFFIXES, Engine
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _ENGINE_LABELS = {"fast": "Fast: one pass over the lines", "full": "Full: autoregressive decoder"}
 _TASKS = [("Lines with boxes", "ocr"), ("Markdown", "markdown")]
@@ -86,11 +91,11 @@ def components(engines: Sequence[Engine]) -> Components:
             with gr.Row():
                 read = gr.Button("Read", variant="primary", elem_id="ocr-read")
                 stop = gr.Button("Stop", elem_id="ocr-stop", min_width=70, scale=0)
-            examples = example_files()
+            examples = repository_examples(APP, SUFFIXES)
             gallery = None
             if examples:
                 gallery = gr.Gallery(
-                    [(thumbnail(path), path.stem.replace("_", " ").replace("-", " ")) for path in examples],
+                    [(_thumbnail(path), path.stem.replace("_", " ").replace("-", " ")) for path in examples],
                     label="Examples",
                     columns=2,
                     height=230,
@@ -126,3 +131,11 @@ def components(engines: Sequence[Engine]) -> Components:
             for name in FORMATS
         ]
     return Components(file, page, engine, task, read, stop, examples, gallery, view, markdown, downloads)
+
+
+def _thumbnail(path: Path) -> Image.Image:
+    from multiway_document.pages import open_pages
+
+    image = next(iter(open_pages(path, pages="1", dpi=50))).image
+    image.thumbnail((300, 300))
+    return image

@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from multiway_core.files import private_cache_folder
+
 Key = TypeVar("Key")
 
 logger = logging.getLogger(__name__)
@@ -49,7 +51,7 @@ def load(source: Path) -> ctypes.CDLL | None:
         if compiler is None:
             logger.debug("no C++ compiler found: %s is not built", source.name)
             return None
-        folder = _cache_folder()
+        folder = private_cache_folder("kernels")  # what lies there is executed
         library = folder / f"{source.parent.name}-{_key(source, compiler)}.so"
         if library.exists():
             try:
@@ -90,18 +92,6 @@ def _find_compiler() -> str | None:
     """The compiler of `$CXX` if that is set, else the first of the usual names on the search path."""
     names = (os.environ["CXX"],) if os.environ.get("CXX") else ("c++", "g++", "clang++")
     return next((path for name in names if (path := shutil.which(name))), None)
-
-
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    folder = (Path(base) if base else Path.home() / ".cache") / "multiway" / "kernels"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # What lies here is executed, so nobody else may be able to put a file here.
-    if hasattr(os, "getuid"):
-        status = folder.stat()
-        if status.st_uid != os.getuid() or status.st_mode & 0o022:
-            raise RuntimeError(f"{folder} can be written by another user")
-    return folder
 
 
 def _key(source: Path, compiler: str) -> str:

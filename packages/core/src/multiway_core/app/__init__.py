@@ -17,6 +17,7 @@ from multiway_core.app.command import (
     write_stdout,
 )
 from multiway_core.app.command_line import CommandLine
+from multiway_core.app.examples import examples_folder, repository_examples
 from multiway_core.app.frame import frame, launch, messages
 from multiway_core.app.inputs import Input, find_inputs, is_done, plan_outputs
 from multiway_core.app.model import ModelLoader, load_pipeline
@@ -65,6 +66,7 @@ __all__ = [
     "StopRun",
     "TrainingOptions",
     "counting",
+    "examples_folder",
     "find_inputs",
     "frame",
     "installed_apps",
@@ -77,6 +79,7 @@ __all__ = [
     "pick_dtype",
     "plan_outputs",
     "progress_bar",
+    "repository_examples",
     "run",
     "run_jobs",
     "ticking",

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from multiway_core.app.command import describe, note
+from multiway_core.app.examples import private_folder
 from multiway_core.errors import InputError, MultiwayError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 MAX_FILE_SIZE = "20mb"
 MAX_QUEUE = 64
 _CACHE_SECONDS = 3600
+_ATTEMPTS = 3
 # Local fonts only: a demo must look the same without a network.
 _SANS = ("system-ui", "-apple-system", "Segoe UI", "Cantarell", "DejaVu Sans", "sans-serif")
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "DejaVu Sans Mono", "monospace")
@@ -61,6 +63,10 @@ def _gradio() -> Any:
     """Gradio, imported late (it takes seconds) and with everything that calls home switched off before."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if not os.environ.get(
+        "GRADIO_TEMP_DIR"
+    ):  # its own choice is a folder that any user of the machine can take first
+        os.environ["GRADIO_TEMP_DIR"] = str(private_folder("gradio"))
     try:
         import gradio
     except ImportError as error:
@@ -104,6 +110,7 @@ def mount(server: fastapi.FastAPI, blocks: gradio.Blocks, path: str, *, head: st
         ssr_mode=False,
         show_error=False,
         run_history=False,
+        allowed_paths=[str(private_folder("examples"))],
     )
 
 
@@ -120,7 +127,7 @@ def launch(
     """Serve ``blocks`` and return the address; with ``block`` only after Ctrl-C.
 
     Requests wait in a queue of ``max_queue`` and one runs at a time (the model already uses all cores);
-    larger uploads than ``max_file_size`` are refused. Only Gradio's own cache is served, no other folder.
+    larger uploads than ``max_file_size`` are refused. Only Gradio's own cache and the examples are served.
 
     Args:
         port: None takes the first free one from 7860 on.
@@ -131,24 +138,31 @@ def launch(
     """
     gr = _gradio()
     blocks.queue(max_size=max_queue, default_concurrency_limit=1)
-    try:
-        _, local, public = blocks.launch(
-            server_name=host,
-            server_port=port,
-            share=share,
-            max_file_size=max_file_size,
-            theme=_theme(gr),
-            css=_CSS,
-            head=_HEAD,
-            footer_links=[],
-            ssr_mode=False,
-            quiet=True,
-            show_error=False,
-            prevent_thread_lock=True,
-        )
-    except (OSError, ValueError) as error:
-        where = host if port is None else f"{host}:{port}"
-        raise InputError(f"cannot serve the demo on {where}: {describe_os(error)}") from error
+    no_proxy_for_loopback()
+    where = host if port is None else f"{host}:{port}"
+    for attempt in range(_ATTEMPTS):
+        try:
+            _, local, public = blocks.launch(
+                server_name=host,
+                server_port=port,
+                share=share,
+                max_file_size=max_file_size,
+                theme=_theme(gr),
+                css=_CSS,
+                head=_HEAD,
+                footer_links=[],
+                ssr_mode=False,
+                quiet=True,
+                show_error=False,
+                prevent_thread_lock=True,
+                allowed_paths=[str(private_folder("examples"))],
+            )
+            break
+        except (OSError, ValueError) as error:
+            blocks.close(verbose=False)
+            slow = "localhost is not accessible" in str(error)  # Gradio asks its own page once
+            if not slow or attempt == _ATTEMPTS - 1:
+                raise InputError(f"cannot serve the demo on {where}: {describe_os(error)}") from error
     note(f"The demo is open at {local}" + (f" and {public}" if public else "") + "  (Ctrl-C ends it)")
     if block:
         try:
@@ -158,9 +172,19 @@ def launch(
     return local
 
 
+def no_proxy_for_loopback() -> None:
+    """Let requests of this process to this machine go past ``HTTP_PROXY``."""
+    for variable in ("NO_PROXY", "no_proxy"):
+        hosts = [host for host in os.environ.get(variable, "").split(",") if host]
+        hosts += [host for host in ("localhost", "127.0.0.1", "::1") if host not in hosts]
+        os.environ[variable] = ",".join(hosts)
+
+
 def describe_os(error: Exception) -> str:
     """The reason of a failed launch without Gradio's advice about its own parameters."""
     text = getattr(error, "strerror", None) or str(error)
+    if "localhost is not accessible" in text:
+        return "the page does not answer on this machine (a firewall, a proxy, or too much load)"
     if "Cannot find empty port" in text:
         return "the port is taken; give another --port"
     return text.splitlines()[0].lower()

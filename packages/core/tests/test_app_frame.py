@@ -1,0 +1,108 @@
+"""Where demos keep files, and how they start behind a proxy or on a slow machine."""
+
+import os
+import socket
+import stat
+import sys
+
+import httpx
+import pytest
+from multiway_core import files
+from multiway_core.app import App, examples_folder, frame, launch, repository_examples
+from multiway_core.app.examples import private_folder
+from multiway_core.errors import InputError
+
+APP = App("tiny-task", "Tiny", "Does little.", cli="x:cli")
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "multiway"
+
+
+def test_examples_lie_in_a_folder_of_this_user_alone(cache):
+    folder = examples_folder(APP)
+    assert folder == cache / "examples" / "tiny-task"
+    assert [mode(path) for path in (folder, folder.parent, cache)] == [0o700] * 3
+    cache.joinpath("examples").chmod(0o755)
+    assert mode(examples_folder(APP).parent) == 0o700
+
+
+def test_a_planted_link_or_a_stranger_s_folder_is_not_used(cache, tmp_path, monkeypatch):
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    cache.mkdir(parents=True)
+    (cache / "examples").symlink_to(victim)
+    folder = examples_folder(APP)
+    assert victim not in (folder, *folder.parents)
+    assert mode(folder.parent) == 0o700
+    assert list(victim.iterdir()) == []
+    (cache / "open").mkdir()
+    (cache / "open").chmod(0o777)
+    assert cache not in private_folder("open").parents
+    monkeypatch.setattr(files.os, "getuid", lambda: tmp_path.stat().st_uid + 1)
+    assert cache not in private_folder("strange").parents
+
+
+def test_the_repository_s_examples_are_copied(cache, tmp_path, monkeypatch):
+    package = tmp_path / "apps" / "tiny-task" / "src" / "multiway_tiny_task"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (tmp_path / "examples").mkdir()
+    for name in ("b.png", "a.PNG", "c.txt"):
+        (tmp_path / "examples" / name).write_text(name)
+    monkeypatch.syspath_prepend(str(package.parent))
+    found = repository_examples(APP, {".png"})
+    sys.modules.pop("multiway_tiny_task", None)
+    assert found == [cache / "examples" / "tiny-task" / name for name in ("a.PNG", "b.png")]
+    assert found[0].read_text() == "a.PNG"
+
+
+def page():
+    with frame("Tiny", "Does little.") as blocks:
+        pass
+    return blocks
+
+
+def test_gradio_s_files_are_private(cache, monkeypatch):
+    monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
+    page()
+    assert os.environ["GRADIO_TEMP_DIR"] == str(cache / "gradio")
+    assert mode(cache / "gradio") == 0o700
+
+
+def test_a_demo_starts_behind_a_proxy_that_is_not_there(cache, monkeypatch):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        for variable in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(variable, f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        monkeypatch.setenv("NO_PROXY", "example.org")
+        monkeypatch.delenv("no_proxy", raising=False)
+        blocks = page()
+        url = launch(blocks, block=False)
+        try:
+            assert httpx.get(url, trust_env=False).status_code == 200
+        finally:
+            blocks.close(verbose=False)
+    assert os.environ["NO_PROXY"] == "example.org,localhost,127.0.0.1,::1"
+    monkeypatch.setenv("no_proxy", "")  # restored behind the test
+
+
+def test_a_page_that_answers_late_is_asked_again_and_no_tunnel_is_advised(cache, monkeypatch):
+    import gradio
+
+    answers = [False, True]
+    monkeypatch.setattr(gradio.networking, "url_ok", lambda url: answers.pop(0))
+    blocks = page()
+    url = launch(blocks, block=False)
+    assert httpx.get(url, trust_env=False).status_code == 200
+    blocks.close(verbose=False)
+    monkeypatch.setattr(gradio.networking, "url_ok", lambda url: False)
+    with pytest.raises(InputError, match="does not answer on this machine") as error:
+        launch(page(), block=False)
+    assert "share" not in str(error.value)
