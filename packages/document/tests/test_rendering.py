@@ -10,6 +10,7 @@ import string
 import cv2
 import numpy as np
 import pytest
+from multiway_core.errors import OutputError
 from multiway_document.alphabet import ALPHABET, is_known
 from multiway_document.rendering import degrade as degradations
 from multiway_document.rendering import pool as pools
@@ -251,16 +252,12 @@ def test_lengths_follow_the_mixture_within_the_bounds():
         )
 
 
-def test_the_command_tells_bad_options_and_unwritable_folders(tmp_path, capsys, monkeypatch):
-    with pytest.raises(SystemExit) as stopped:
-        pools.main(["--output", str(tmp_path), "--min-characters", "9", "--max-characters", "3"])
-    assert stopped.value.code == 2
-    monkeypatch.setattr(FontLibrary, "discover", classmethod(lambda cls: FontLibrary([])))
-    monkeypatch.setattr(TextSource, "discover", classmethod(lambda cls, split: TextSource()))
+def test_an_unwritable_folder_is_one_line(tmp_path, sampler):
     (tmp_path / "file").write_text("", "utf-8")
-    with pytest.raises(SystemExit) as stopped:
-        pools.main(["--output", str(tmp_path / "file" / "pool"), "--lines", "2"])
-    assert stopped.value.code == 2
-    assert "cannot write the shard" in capsys.readouterr().err
-    pools.main(["--output", str(tmp_path / "pool"), "--lines", "3", "--max-characters", "9"])
-    assert len(pools.LinePool(tmp_path / "pool")) == 3
+    rng = np.random.default_rng(0)
+    with pytest.raises(OutputError, match=r"cannot write the shard to .*pool: Not a directory"):
+        pools.write_shard(tmp_path / "file" / "pool", 0, sampler, rng, 2)
+    pools.write_shard(tmp_path / "pool", 0, sampler, rng, 3, max_characters=9)
+    written = pools.LinePool(tmp_path / "pool")
+    assert len(written) == 3
+    assert all(len(pools.decode(class_ids)) <= 9 for _, class_ids in (written[i] for i in range(3)))

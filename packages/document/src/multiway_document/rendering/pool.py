@@ -5,23 +5,19 @@ row), and ``shard_0007.index.npz`` with ``widths`` and ``lengths`` (int32, one a
 (uint16, the texts one after the other; class ``i`` is ``ALPHABET[i - 1]``). The index is written last, so a
 shard without it is one still being made.
 
-``python -m multiway_document.rendering.pool --output DIR --lines 20000 --shard 0 --seed 0`` writes one shard.
+`multiway-ocr train` writes the shards that are missing.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
+from multiway_core.errors import OutputError
 
 from multiway_document.alphabet import ALPHABET
-from multiway_document.rendering.fonts import FontLibrary
 from multiway_document.rendering.lines import LINE_HEIGHT, LineSampler
-from multiway_document.rendering.text import TextSource
 
 _CLASS_OF = {character: i for i, character in enumerate(ALPHABET, start=1)}
 # Share of the lines, and the least and most characters: short strings keep the reader honest about single
@@ -55,7 +51,7 @@ def write_shard(
     folder: Path, shard: int, sampler: LineSampler, rng: np.random.Generator, lines: int, *,
     min_characters: int = 1, max_characters: int = 90, clean_share: float = 0.2,
 ) -> Path:  # fmt: skip
-    """Render ``lines`` lines into one shard and return the path of its index."""
+    """Render ``lines`` lines into one shard; the path of its index. Raises OutputError if it cannot be written."""
     images, widths, texts = [], [], []
     for _ in range(lines):
         low, high = draw_length_range(rng, min_characters, max_characters)
@@ -63,20 +59,22 @@ def write_shard(
         images.append(line.image.reshape(-1))
         widths.append(line.image.shape[1])
         texts.append(encode(line.text))
-    folder.mkdir(parents=True, exist_ok=True)
     index = folder / f"shard_{shard:04d}.index.npz"
     lengths = np.array([len(text) for text in texts], np.int32)
     temporary = [folder / f".{index.name}.{os.getpid()}{suffix}" for suffix in (".npy", ".npz")]
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         np.save(temporary[0], np.concatenate(images))
         np.savez(
             temporary[1], widths=np.array(widths, np.int32), lengths=lengths, class_ids=np.concatenate(texts)
         )
         temporary[0].replace(folder / f"shard_{shard:04d}.pixels.npy")
         temporary[1].replace(index)
+    except OSError as error:
+        raise OutputError(f"cannot write the shard to {folder}: {error.strerror or error}") from error
     finally:
-        for path in temporary:
-            path.unlink(missing_ok=True)
+        for path in filter(Path.is_file, temporary):
+            path.unlink()
     return index
 
 
@@ -111,40 +109,3 @@ class LinePool:
         k = i - self._starts[shard]
         image = pixels[pixel_starts[k] : pixel_starts[k + 1]].reshape(LINE_HEIGHT, -1)
         return image, class_ids[text_starts[k] : text_starts[k + 1]]
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="multiway_document.rendering.pool", description="Write one shard of lines."
-    )
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--lines", type=int, default=20_000)
-    parser.add_argument("--shard", type=int, default=0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--split", choices=("train", "held_out"), default="train")
-    parser.add_argument("--min-characters", type=int, default=1)
-    parser.add_argument("--max-characters", type=int, default=90)
-    parser.add_argument(
-        "--clean-share", type=float, default=0.2, help="share of lines without any degradation"
-    )
-    options = parser.parse_args(arguments)
-    if not 1 <= options.min_characters <= options.max_characters or options.lines < 1:
-        parser.error("need 1 <= --min-characters <= --max-characters and --lines >= 1")
-    cv2.setNumThreads(1)
-    sampler = LineSampler(
-        FontLibrary.discover().split(options.split), TextSource.discover(split=options.split)
-    )
-    rng = np.random.default_rng([options.seed, options.shard])
-    try:
-        index = write_shard(
-            options.output, options.shard, sampler, rng, options.lines,
-            min_characters=options.min_characters, max_characters=options.max_characters,
-            clean_share=options.clean_share,
-        )  # fmt: skip
-    except OSError as error:
-        parser.exit(2, f"cannot write the shard to {options.output}: {error.strerror or error}\n")
-    print(index, file=sys.stdout)
-
-
-if __name__ == "__main__":
-    main()
