@@ -1,6 +1,6 @@
 """``python -m multiway_lm`` is ``multiway-lm``."""
 
-from multiway_lm.cli import main
+from multiway_lm.app import APP
 
 if __name__ == "__main__":
-    main()
+    APP.main()

@@ -9,16 +9,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from multiway_core.app import ModelOptions, load_pipeline
 from multiway_core.errors import InputError
 from multiway_core.evaluation import describe_machine, peak_rss_bytes
 
-from multiway_lm.model import load_model
+from multiway_lm.app import APP
 
 SCHEMA = "multiway.lm.bench/1"
 
 
 def bench_model(
-    name: str, *, prompt: int, tokens: int, batch: int, repeats: int, device: str, dtype: str
+    options: ModelOptions, *, prompt: int, tokens: int, batch: int, repeats: int
 ) -> dict[str, Any]:
     """Medians over ``repeats`` rounds; reading, writing and the output matrix take turns in each round.
 
@@ -27,7 +28,7 @@ def bench_model(
     """
     import torch
 
-    model = load_model(name, device, dtype)
+    model = load_pipeline(APP, options)
     network = model.network
     if prompt + tokens > model.max_positions:
         raise InputError(
@@ -67,7 +68,7 @@ def bench_model(
     first, second, third = map(statistics.median, (read, wrote, head))
     return {
         "schema": SCHEMA,
-        "model": name,
+        "model": options.model,
         "prompt_tokens": prompt,
         "new_tokens": tokens,
         "batch": batch,

@@ -7,10 +7,11 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from multiway_core.app import note, write_stdout
+from multiway_core.app import ModelOptions, load_pipeline, note, write_stdout
 from multiway_core.errors import InputError
 
-from multiway_lm.model import CHAT_TEMPERATURE, Sampling, load_model
+from multiway_lm.app import APP
+from multiway_lm.sampling import CHAT_TEMPERATURE, Sampling
 
 if TYPE_CHECKING:
     from multiway_text.language_model import LanguageModel
@@ -32,16 +33,16 @@ class Conversation:
         return [*head, *self.turns]
 
 
-def talk(name: str, sampling: Sampling, *, system: str | None, device: str, dtype: str) -> None:
+def talk(options: ModelOptions, sampling: Sampling, *, system: str | None) -> None:
     """Converse on standard input and output until its end, /quit, or Ctrl-C at the prompt."""
-    model = load_model(name, device, dtype)
+    model = load_pipeline(APP, options)
     if model.chat_template is None:
-        raise InputError(f"{name} has no chat format; use: multiway-lm generate")
-    options = sampling.options(model.recommended_sampling, temperature=CHAT_TEMPERATURE)
+        raise InputError(f"{options.model} has no chat format; use: multiway-lm generate")
+    chosen = sampling.options(model.recommended_sampling, temperature=CHAT_TEMPERATURE)
     conversation = Conversation(system)
     interactive = sys.stdin.isatty()
     if interactive:
-        note(f"{name}. {HELP}")
+        note(f"{options.model}. {HELP}")
         _enable_history()
     while True:
         line = _ask("> " if interactive else "")
@@ -51,7 +52,7 @@ def talk(name: str, sampling: Sampling, *, system: str | None, device: str, dtyp
             if not _obey(line, conversation):
                 return
         elif line.strip():
-            _answer(model, options, conversation, line.strip())
+            _answer(model, chosen, conversation, line.strip())
 
 
 def _enable_history() -> None:

@@ -7,11 +7,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from multiway_core.app import ModelOptions, load_pipeline
 from multiway_core.data_files import get, read_text
 from multiway_core.errors import DataError
 from multiway_core.evaluation import Ratio, Report, Sample, evaluate
 
-from multiway_lm.model import BUNDLED_MODEL, load_model
+from multiway_lm.app import APP
 
 if TYPE_CHECKING:
     from multiway_text.language_model import LanguageModel
@@ -37,32 +38,30 @@ QUICK = [
 def evaluate_files(
     task: str,
     paths: Sequence[str],
-    name: str,
+    options: ModelOptions,
     *,
     field: str = "text",
     window: int | None = None,
     stride: int | None = None,
     limit: int | None = None,
     seed: int = 0,
-    device: str = "auto",
-    dtype: str = "auto",
     on_sample: Callable[[dict[str, Any]], None] | None = None,
 ) -> Report:
     """``perplexity`` of documents, or ``choice``: JSONL of questions. Raises InputError, DataError."""
     if task == "choice":
         return choice_report(
-            load_model(name, device, dtype), _limited(read_choices(paths), limit), seed, on_sample
+            load_pipeline(APP, options), _limited(read_choices(paths), limit), seed, on_sample
         )
     from multiway_text.documents import TextFiles
 
     source = TextFiles(paths, field=field)
-    model = load_model(name, device, dtype)
+    model = load_pipeline(APP, options)
     samples = (Sample(document.name, document.text, None) for document in _limited(source, limit))
     return evaluate(
         samples,
         lambda text: model.score(text, window=window, stride=stride),
         {"bits_per_byte": _bits_per_byte, "nats_per_token": _nats_per_token},
-        name=f"perplexity of {name}",
+        name=f"perplexity of {options.model}",
         seed=seed,
         on_sample=on_sample,
     )
@@ -138,7 +137,7 @@ def quick_rows() -> list[dict[str, Any]]:
 
 def quick_evaluation() -> Report:
     """The bundled model on them; chance is a quarter."""
-    return choice_report(load_model(BUNDLED_MODEL, "cpu"), quick_rows(), 0)
+    return choice_report(load_pipeline(APP, ModelOptions(device="cpu")), quick_rows(), 0)
 
 
 def _limited(items: Any, limit: int | None) -> Iterator[Any]:

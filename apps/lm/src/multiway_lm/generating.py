@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json as json_module
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multiway_core.app import write_stdout
+from multiway_core.app import ModelOptions, load_pipeline, write_json, write_stdout
 from multiway_core.data_files import read_text
 from multiway_core.errors import InputError
 
-from multiway_lm.model import CHAT_TEMPERATURE, Sampling, load_model
+from multiway_lm.app import APP
+from multiway_lm.sampling import CHAT_TEMPERATURE, Sampling
 
 if TYPE_CHECKING:
     from multiway_text.language_model import Completion
@@ -52,18 +52,16 @@ def is_file(argument: str) -> bool:
 
 def generate_text(
     text: str,
-    name: str,
+    options: ModelOptions,
     sampling: Sampling,
     *,
     chat: bool | None,
     system: str | None,
     answers: int,
     json: bool,
-    device: str,
-    dtype: str,
 ) -> None:
     """Load the model and print its answers: as they come for one, one after the other for several."""
-    model = load_model(name, device, dtype)
+    model = load_pipeline(APP, options)
     if chat is None:
         chat = model.chat_template is not None
     if system is not None and not chat:
@@ -72,17 +70,17 @@ def generate_text(
     if system is not None:
         prompt = [{"role": "system", "content": system}, *prompt]
     warm = CHAT_TEMPERATURE if chat or answers > 1 else 0.0
-    options = sampling.options(model.recommended_sampling, temperature=warm)
+    chosen = sampling.options(model.recommended_sampling, temperature=warm)
     if json:
-        found = model.generate(prompt, options, answers=answers)
-        write_stdout(json_module.dumps(as_json(name, text, found), ensure_ascii=False, indent=2) + "\n")
+        found = model.generate(prompt, chosen, answers=answers)
+        write_json(as_json(options.model, text, found))
     elif answers == 1:
-        for piece in model.stream(prompt, options):
+        for piece in model.stream(prompt, chosen):
             if piece.text:
                 write_stdout(piece.text)
         write_stdout("\n")
     else:
-        for number, answer in enumerate(model.generate(prompt, options, answers=answers), 1):
+        for number, answer in enumerate(model.generate(prompt, chosen, answers=answers), 1):
             write_stdout(f"--- {number}\n{answer.text}\n")
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from multiway_core import hub
-from multiway_core.app import note
 from multiway_core.errors import InputError
 
-from multiway_lm.model import PROGRAM
+from multiway_lm.app import APP
 
 COST = (
     "rounding a model to ternary weights after its training destroys it: expect perplexities in the thousands and "
@@ -57,7 +56,7 @@ def quantize(
         from multiway_text.llama import gguf_export, ternary
 
         if format == "packed":
-            note(f"{PROGRAM}: {COST}")
+            APP.note(COST)
             llama_checkpoint.save(ternary.quantize(network), output, dtype=torch.bfloat16)
         else:
             gguf_export.save(network, output, kind or "q8_0", metadata=_words_metadata(file, words))

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from multiway_core.app import note
+from multiway_core.app import ModelOptions, load_pipeline
 from multiway_core.errors import InputError
 
-from multiway_lm.model import load_model
+from multiway_lm.app import APP
 
 if TYPE_CHECKING:
     from multiway_text.documents import Document
@@ -22,7 +22,7 @@ SCHEMA = "multiway.lm.score/1"
 
 def score_files(
     paths: Sequence[str],
-    name: str,
+    options: ModelOptions,
     *,
     field: str,
     window: int | None,
@@ -30,8 +30,6 @@ def score_files(
     limit: int | None,
     tokens: bool,
     json: bool,
-    device: str,
-    dtype: str,
 ) -> tuple[Any, int]:
     """Score documents; the table as text or the JSON object, and how many failed.
 
@@ -40,7 +38,7 @@ def score_files(
     from multiway_text.scoring import perplexity
 
     source = documents(paths, field)  # before the model is loaded: a wrong path shows at once
-    model = load_model(name, device, dtype)
+    model = load_pipeline(APP, options)
     rows: list[dict[str, Any]] = []
     log_prob, counted, size, failed = 0.0, 0, 0, 0
     reason = "there is no document in them"
@@ -54,7 +52,7 @@ def score_files(
                 raise
             failed += 1
             reason = f"{document.name}: {error}"
-            note(f"multiway-lm: {reason}")
+            APP.note(reason)
             continue
         rows.append(row_of(document.name, result, tokens))
         log_prob, counted, size = (
@@ -73,7 +71,7 @@ def score_files(
         "bits_per_byte": -log_prob / math.log(2) / size,
     }
     if json:
-        return {"schema": SCHEMA, "model": name, "total": total, "documents": rows}, failed
+        return {"schema": SCHEMA, "model": options.model, "total": total, "documents": rows}, failed
     return table([*rows, {"name": "all", **total}]), failed
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import socket
 
-from multiway_core.app import note
+from multiway_core.app import ModelOptions, load_pipeline, note
 from multiway_core.errors import InputError
 
-from multiway_lm.model import load_model
+from multiway_lm.app import APP
 
 KEY_VARIABLE = "MULTIWAY_LM_API_KEY"
 _GRACE_SECONDS = 5
 
 
 def serve(
-    model: str,
+    model: ModelOptions,
     *,
     host: str,
     port: int,
@@ -25,8 +25,6 @@ def serve(
     max_tokens: int,
     max_bytes: int,
     api_key: str | None,
-    device: str,
-    dtype: str,
 ) -> None:
     """Serve until Ctrl-C. Raises InputError where the address cannot be used."""
     import uvicorn
@@ -35,13 +33,13 @@ def serve(
 
     listening = _listen(host, port)  # before the model is loaded: a taken port shows at once
     with listening:
-        loaded = load_model(model, device, dtype)
+        loaded = load_pipeline(APP, model)
         api_key = api_key or os.environ.get(KEY_VARIABLE) or None
         if api_key is None and host not in ("127.0.0.1", "::1", "localhost"):
             note(f"multiway-lm: {host} is reachable from elsewhere, and no key is asked for (--api-key)")
         app = build_server(
             loaded,
-            name=name or model,
+            name=name or model.model,
             max_concurrency=max_concurrency,
             max_queue=max_queue,
             max_tokens=max_tokens,
@@ -52,7 +50,9 @@ def serve(
             app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS
         )
         where = f"[{host}]" if ":" in host else host
-        note(f"{name or model} is served at http://{where}:{listening.getsockname()[1]}/v1  (Ctrl-C ends it)")
+        note(
+            f"{name or model.model} is served at http://{where}:{listening.getsockname()[1]}/v1  (Ctrl-C ends it)"
+        )
         uvicorn.Server(settings).run(sockets=[listening])
 
 

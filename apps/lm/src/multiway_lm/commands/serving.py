@@ -1,19 +1,15 @@
-"""The commands that open a port: serve, demo."""
+"""The command that serves the API."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 import typer
-from multiway_core.app import DeviceOption, DtypeOption
-
-from multiway_lm.commands.options import ModelOption
-from multiway_lm.model import BUNDLED_MODEL
+from multiway_core.app import HostOption, ModelOptions
 
 
 def serve(
-    model: ModelOption = BUNDLED_MODEL,
-    host: Annotated[str, typer.Option("--host", help="Address to serve on.")] = "127.0.0.1",
+    host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
     name: Annotated[
         str | None, typer.Option("--name", help="What clients call the model. \\[default: as --model]")
@@ -34,8 +30,8 @@ def serve(
         str | None,
         typer.Option("--api-key", help="Ask clients for it. \\[default: $MULTIWAY_LM_API_KEY, else none]"),
     ] = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
+    *,
+    model: ModelOptions,
 ) -> None:
     """Serve completions and chat over HTTP, in the form of the OpenAI API."""
     from multiway_lm.serving import serve as run_server
@@ -50,22 +46,4 @@ def serve(
         max_tokens=max_tokens,
         max_bytes=max_bytes,
         api_key=api_key,
-        device=device,
-        dtype=dtype,
     )
-
-
-def demo(
-    model: ModelOption = BUNDLED_MODEL,
-    host: Annotated[str, typer.Option("--host", help="Address to serve on.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option("--port", help="\\[default: first free from 7860]")] = None,
-    share: Annotated[bool, typer.Option("--share/--no-share", help="Open a public tunnel.")] = False,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-) -> None:
-    """Open the demo page in this machine's browser."""
-    from multiway_core.app import launch
-
-    from multiway_lm.demo import build_demo
-
-    launch(build_demo(model, device=device, dtype=dtype), host, port, share=share)

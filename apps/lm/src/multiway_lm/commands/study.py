@@ -10,26 +10,24 @@ from typing import Annotated, Any, Literal
 import typer
 from multiway_core.app import (
     DeviceOption,
-    DtypeOption,
     JsonOption,
+    MinutesOption,
+    ModelOptions,
+    ReportOptions,
+    RunFolderOption,
     SeedOption,
+    load_pipeline,
     pick_device,
-    progress_bar,
+    ticking,
+    write_json,
     write_stdout,
 )
 from multiway_core.errors import InputError
 
-from multiway_lm.commands.options import ModelOption
-from multiway_lm.model import BUNDLED_MODEL
+from multiway_lm.app import APP
 
 FieldOption = Annotated[
     str, typer.Option("--field", help="Where the text is in rows of .jsonl and .parquet files.")
-]
-OutputOption = Annotated[
-    Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the run; a second call goes on.")
-]
-MinutesOption = Annotated[
-    float | None, typer.Option("--minutes", min=0.05, help="Stop by then, with a checkpoint and a model.")
 ]
 
 
@@ -47,54 +45,38 @@ def evaluate(
             help='Texts; for choice .jsonl rows {"context": ..., "choices": [...], "answer": 0}.',
         ),
     ] = None,
-    model: ModelOption = BUNDLED_MODEL,
     field: FieldOption = "text",
     window: Annotated[int | None, typer.Option("--window", help="perplexity: tokens seen at once.")] = None,
     stride: Annotated[
         int | None, typer.Option("--stride", help="perplexity: tokens a window moves on.")
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many.")] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Also write report.json, .md and .png."),
-    ] = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    seed: SeedOption = 0,
-    json: JsonOption = False,
+    *,
+    model: ModelOptions,
+    report: ReportOptions,
 ) -> None:
     """Measure a model on your files: bits per byte, or accuracy beside chance, with intervals."""
     from multiway_lm.evaluation import choice_report, evaluate_files, quick_rows
-    from multiway_lm.model import load_model
 
     if task == "bundled":
         if paths:
             raise InputError("bundled takes no files")
-        report = choice_report(load_model(model, device, dtype), quick_rows(), seed)
+        found = choice_report(load_pipeline(APP, model), quick_rows(), report.seed)
     else:
         if not paths:
             raise InputError(f"{task} needs files")
-        with progress_bar() as progress:
-            bar = progress.add_task("measuring", total=None)
-            report = evaluate_files(
+        with ticking("measuring") as on_sample:
+            found = evaluate_files(
                 task,
                 paths,
                 model,
                 field=field,
                 window=window,
                 stride=stride,
-                limit=limit,
-                seed=seed,
-                device=device,
-                dtype=dtype,
-                on_sample=lambda row: progress.advance(bar),
+                limit=report.limit,
+                seed=report.seed,
+                on_sample=on_sample,
             )
-    if output is not None:
-        report.save(output)
-    if json:
-        write_stdout(json_module.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n")
-    else:
-        write_stdout(report.to_markdown())
+    report.publish(found)
 
 
 def train(
@@ -108,7 +90,7 @@ def train(
     preset: Annotated[
         str, typer.Option("--preset", help="tiny, small, or smoke (half a minute, to see that all works).")
     ] = "tiny",
-    output: OutputOption = Path("training"),
+    output: RunFolderOption = Path("training"),
     field: FieldOption = "text",
     arch: Annotated[
         str | None, typer.Option("--arch", help="The network: bitnet, llama, retnet, yoco, ...")
@@ -207,7 +189,7 @@ def distill(
         str, typer.Option("--teacher", metavar="MODEL", help="A LLaMA-like chat model: .gguf file, folder.")
     ],
     method: Annotated[Literal["bitdistill"], typer.Option("--method")] = "bitdistill",
-    output: OutputOption = Path("distilling"),
+    output: RunFolderOption = Path("distilling"),
     prompts: Annotated[
         Path | None,
         typer.Option(
@@ -249,14 +231,13 @@ def quantize(
     from multiway_lm import quantizing
 
     result = quantizing.quantize(model, output, format=format, kind=kind, check=check or [], field=field)
-    write_stdout(json_module.dumps(result, indent=2) + "\n" if json else quantizing.as_lines(result))
+    write_json(result) if json else write_stdout(quantizing.as_lines(result))
 
 
 def bench(
     what: Annotated[
         Literal["model", "kernels"], typer.Argument(help="A model, or the kernels it runs on.")
     ] = "model",
-    model: ModelOption = BUNDLED_MODEL,
     prompt: Annotated[int, typer.Option("--prompt", min=1, help="Tokens to read.")] = 64,
     tokens: Annotated[int, typer.Option("--tokens", min=1, help="Tokens to write.")] = 32,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Rows at once.")] = 1,
@@ -265,9 +246,9 @@ def bench(
         list[str] | None, typer.Option("--kernel", help="kernels: only this one; several times for more.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="kernels: small shapes, few rounds.")] = False,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
     json: JsonOption = False,
+    *,
+    model: ModelOptions,
 ) -> None:
     """Tokens a second of reading and writing, memory, the output matrix's share; or the kernels, one by one."""
     from multiway_lm import bench as measuring
@@ -275,7 +256,5 @@ def bench(
     if what == "kernels":
         write_stdout(measuring.bench_kernels(only=kernel or [], quick=quick, as_json=json))
         return
-    result = measuring.bench_model(
-        model, prompt=prompt, tokens=tokens, batch=batch, repeats=repeats, device=device, dtype=dtype
-    )
-    write_stdout(json_module.dumps(result, indent=2) + "\n" if json else measuring.as_table(result))
+    result = measuring.bench_model(model, prompt=prompt, tokens=tokens, batch=batch, repeats=repeats)
+    write_json(result) if json else write_stdout(measuring.as_table(result))

@@ -7,7 +7,7 @@ from typing import Any
 
 from multiway_lm.demo.session import Session
 from multiway_lm.demo.view import asset, tokens_value
-from multiway_lm.model import CHAT_TEMPERATURE
+from multiway_lm.sampling import CHAT_TEMPERATURE
 
 QUESTIONS = ["What is the capital of France?", "Name three colours.", "Why do birds sing?"]
 BEGINNINGS = ["Once upon a time, there was a", "The three largest planets are", "To make tea, first"]

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from multiway_core.errors import MultiwayError
 from starlette.concurrency import run_in_threadpool
 
-from multiway_lm.model import CHAT_TEMPERATURE
+from multiway_lm.sampling import CHAT_TEMPERATURE
 from multiway_lm.server import errors
 from multiway_lm.server.answers import Answer, Style, usage
 from multiway_lm.server.engine import MAX_CONCURRENCY, MAX_QUEUE, Engine, Job

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from multiway_core.evaluation import Report
 
 ModelOption = Annotated[
-    str, typer.Option("--model", "-m", help="bundled:NAME, a folder, or a hub id.", show_default=True)
+    str, typer.Option("--model", "-m", help="bundled:NAME, a file or folder, or a hub id.", show_default=True)
 ]
 DeviceOption = Annotated[
     str, typer.Option("--device", help="cpu, cuda, cuda:N, or auto (cuda where there is one).")
