@@ -26,10 +26,9 @@ PACKAGES = [
 def main() -> None:
     pages = site_pages()
     for source, target in pages.items():
-        if not source.is_relative_to(ROOT / "docs"):
-            text = rewrite_links(source, source.read_text(encoding="utf-8"), pages)
-            with mkdocs_gen_files.open(target, "w") as file:
-                file.write(text)
+        text = rewrite_links(source, source.read_text(encoding="utf-8"), pages)
+        with mkdocs_gen_files.open(target, "w") as file:
+            file.write(text)
     reference = [line for package in PACKAGES for line in write_reference(package)]
     with mkdocs_gen_files.open("SUMMARY.md", "w") as file:
         file.write("\n".join([*navigation(pages), "* API reference", *reference]) + "\n")
