@@ -45,7 +45,7 @@ CONFIG = Kosmos25Config(
 def folder(tmp_path_factory):
     """A model folder as training writes it."""
     reader = Reader(CONFIG)
-    reader.reset_parameters(seed=6)  # one of those with which the decoder does not end at once
+    reader.reset_parameters(seed=0)  # one of those with which the decoder does not end at once
     with torch.no_grad():  # so that what is written depends on what was read
         for parameter in reader.kosmos.text.decoder.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.4)
