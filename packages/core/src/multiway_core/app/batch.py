@@ -1,4 +1,8 @@
-"""Many independent jobs, in this process or in several; one that fails or dies takes no other with it."""
+"""Many independent jobs, in this process or in several; one that fails or dies takes no other with it.
+
+Not joblib's loky: when one of its workers is killed, every job that still waits fails too (TerminatedWorkerError; ten
+of twelve in a trial). Pebble fails only that one, but cannot say how a worker that does not even start has ended.
+"""
 
 from __future__ import annotations
 
