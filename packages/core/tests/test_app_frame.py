@@ -8,9 +8,19 @@ import sys
 import httpx
 import pytest
 from multiway_core import files
-from multiway_core.app import App, examples_folder, frame, launch, repository_examples
+from multiway_core.app import (
+    App,
+    download_buttons,
+    examples_folder,
+    frame,
+    launch,
+    named_as_uploaded,
+    repository_examples,
+    run_and_stop,
+    viewer,
+)
 from multiway_core.app.examples import private_folder
-from multiway_core.errors import InputError
+from multiway_core.errors import CheckpointError, DataError, InputError
 
 APP = App("tiny-task", "Tiny", "Does little.", cli="x:cli")
 
@@ -61,6 +71,32 @@ def test_the_repository_s_examples_are_copied(cache, tmp_path, monkeypatch):
     sys.modules.pop("multiway_tiny_task", None)
     assert found == [cache / "examples" / "tiny-task" / name for name in ("a.PNG", "b.png")]
     assert found[0].read_text() == "a.PNG"
+
+
+def test_an_error_names_an_upload_as_its_owner_does(tmp_path):
+    path = tmp_path / "scan.png"
+    with pytest.raises(DataError, match=r"^scan\.png: line 3"), named_as_uploaded(path):
+        raise DataError(f"{path}: line 3")
+    with pytest.raises(CheckpointError, match=str(path)), named_as_uploaded(path):
+        raise CheckpointError(f"{path} is no model")
+
+
+def test_a_page_of_shared_parts(cache, tmp_path, monkeypatch):
+    viewer_files = tmp_path / "multiway_tiny_task" / "viewer"
+    viewer_files.mkdir(parents=True)
+    (viewer_files.parent / "__init__.py").write_text("")
+    for ending in ("html", "css", "js"):
+        (viewer_files / f"list.{ending}").write_text(ending)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with frame("Tiny", "Does little.") as blocks:
+        view = viewer(APP, [1], "tiny-list", name="list")
+        run, stop = run_and_stop("Run", "tiny-batch-run")
+        buttons = download_buttons({"csv": "CSV", "json": "JSON"}, "tiny", min_width=90)
+    sys.modules.pop("multiway_tiny_task", None)
+    assert (view.value, view.html_template, view.css_template, view.js_on_load) == ([1], "html", "css", "js")
+    assert [part.elem_id for part in (run, stop)] == ["tiny-batch-run", "tiny-batch-stop"]
+    assert [button.elem_id for button in buttons] == ["tiny-get-csv", "tiny-get-json"]
+    assert all(part in blocks.blocks.values() for part in (view, run, stop, *buttons))
 
 
 def page():

@@ -5,10 +5,9 @@ from __future__ import annotations
 import html
 import time
 from collections import Counter
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from multiway_core.app import ModelLoader, ModelOptions, frame, messages
+from multiway_core.app import ModelLoader, ModelOptions, frame, messages, viewer
 from multiway_core.errors import InputError
 
 from multiway_news_recommendation.app import APP
@@ -95,14 +94,7 @@ def _fill(session: DemoSession) -> None:
                 elem_id="news-clicks",
             )
         with gr.Column(scale=7, min_width=560):
-            viewer = gr.HTML(
-                value=view,
-                html_template=_asset("viewer.html"),
-                css_template=_asset("viewer.css"),
-                js_on_load=_asset("viewer.js"),
-                apply_default_css=False,
-                elem_id="news-view",
-            )
+            shown_list = viewer(APP, view, "news-view")
 
     @messages
     def chosen(user: str | None) -> str:
@@ -116,7 +108,7 @@ def _fill(session: DemoSession) -> None:
     def as_json(user: str, text: str, top: float, with_chains: bool) -> dict[str, Any]:
         return session.document(user or None, text, int(top), with_chains)
 
-    inputs, outputs = [reader, typed, chains, diversity], [viewer, shown]
+    inputs, outputs = [reader, typed, chains, diversity], [shown_list, shown]
     options: dict[str, Any] = {
         "api_visibility": "private",
         "show_progress": "hidden",
@@ -307,7 +299,3 @@ def _colour(part: str) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _asset(name: str) -> str:
-    return (resources.files("multiway_news_recommendation") / "viewer" / name).read_text(encoding="utf-8")

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from multiway_core.app import example_gallery, run_and_stop, viewer
 from multiway_event_vision.sources import VIDEO_ENDINGS
 
+from multiway_event_detection.app import APP
 from multiway_event_detection.dataset import RECORDING_ENDINGS
 from multiway_event_detection.demo.examples import example_files, thumbnail
-from multiway_event_detection.demo.view import asset, empty_value
+from multiway_event_detection.demo.view import empty_value
 
 _PERIODS = [("every 1 ms", 1_000), ("every 5 ms", 5_000), ("every 10 ms", 10_000), ("every 50 ms", 50_000)]
 _USUAL_PERIOD = 10_000
@@ -40,17 +42,11 @@ def components(models: Sequence[tuple[str, str]]) -> Components:
     with gr.Row(equal_height=False):
         with gr.Column(scale=0, min_width=340):
             examples = example_files()
-            gallery = gr.Gallery(
+            gallery = example_gallery(
                 [(thumbnail(path), caption) for path, caption in examples],
-                label="Examples",
-                show_label=False,
+                "events-examples",
                 columns=3,
                 height=125,
-                object_fit="cover",
-                allow_preview=False,
-                interactive=False,
-                buttons=[],
-                elem_id="events-examples",
             )
             with gr.Tabs():
                 with gr.Tab("Recording"):
@@ -79,17 +75,8 @@ def components(models: Sequence[tuple[str, str]]) -> Components:
             period = gr.Dropdown(
                 _PERIODS, value=_USUAL_PERIOD, label="Boxes are read", elem_id="events-period"
             )
-            with gr.Row():
-                detect = gr.Button("Detect", variant="primary", elem_id="events-detect")
-                stop = gr.Button("Stop", elem_id="events-stop", min_width=70, scale=0)
+            detect, stop = run_and_stop("Detect", "events-detect")
         with gr.Column(scale=7, min_width=320):
-            view = gr.HTML(
-                value=empty_value(),
-                html_template=asset("viewer.html"),
-                css_template=asset("viewer.css"),
-                js_on_load=asset("viewer.js"),
-                apply_default_css=False,
-                elem_id="events-view",
-            )
+            view = viewer(APP, empty_value(), "events-view")
     paths = [path for path, _ in examples]
     return Components(gr.State(None), file, video, model, period, detect, stop, paths, gallery, view)

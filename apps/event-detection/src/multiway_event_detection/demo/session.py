@@ -5,14 +5,13 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from multiway_core import hub
-from multiway_core.app import ModelOptions
-from multiway_core.errors import DataError, InputError
+from multiway_core.app import ModelOptions, named_as_uploaded
+from multiway_core.errors import InputError
 from multiway_event_vision.baselines.dense_cnn import DenseCnn
 from multiway_event_vision.events import Events, EventStream
 from multiway_event_vision.formats.recording import CHUNK_EVENTS
@@ -59,14 +58,14 @@ class DemoDetector:
 
     def result(self, path: Path, model: str, period: int) -> dict[str, Any]:
         """JSON of the schema `multiway.event-detection/2` of the beginning of an upload."""
-        with _without_folder(path):
+        with named_as_uploaded(path):
             stream, _ = open_stream(path, RecordingOptions(), SimulationOptions())
             options = DetectionOptions(period=period)
             return self.pipeline(model)(_Truncated(stream), options, source=path.name).to_json()
 
     def detect(self, path: Path, model: str, period: int) -> Iterator[dict[str, Any]]:
         """Values of the viewer while read-outs come, the last one with `running` false."""
-        with _without_folder(path):
+        with named_as_uploaded(path):
             yield empty_value(f"Opening {path.name} ...")
             stream, _ = open_stream(path, RecordingOptions(), SimulationOptions())
             beginning = _Truncated(stream)
@@ -167,12 +166,3 @@ class _Truncated:
             if len(part) < len(events):
                 self.is_cut = True
                 return
-
-
-@contextmanager
-def _without_folder(path: Path) -> Iterator[None]:
-    """Errors about an upload name the file as its owner knows it, not where this machine keeps it."""
-    try:
-        yield
-    except (DataError, InputError) as error:
-        raise type(error)(str(error).replace(str(path), path.name)) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,8 +42,3 @@ def prediction_value(read: Prediction, start: int) -> list[Any]:
         )
     ]
     return [read.t - start, boxes]
-
-
-def asset(name: str) -> str:
-    """A file of the viewer."""
-    return (resources.files("multiway_event_detection") / "viewer" / name).read_text(encoding="utf-8")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from multiway_core.app import example_gallery, run_and_stop, viewer
 from multiway_vision_language.pictures import SUFFIXES
 
+from multiway_grounding.app import APP
 from multiway_grounding.demo.downloads import DOWNLOADS
 from multiway_grounding.demo.examples import Example, examples
-from multiway_grounding.demo.view import asset, empty_value
+from multiway_grounding.demo.view import empty_value
 
 CHOICES = {
     "locate": "Find phrases",
@@ -80,17 +82,11 @@ def components(*, knows_absence: bool) -> Components:
                 height=140,
                 elem_id="ground-file",
             )
-            gallery = gr.Gallery(
+            gallery = example_gallery(
                 [(str(example.path), example.caption) for example in offered],
-                label="Examples",
-                show_label=False,
+                "ground-examples",
                 columns=3,
                 height=110,
-                object_fit="cover",
-                allow_preview=False,
-                interactive=False,
-                buttons=[],
-                elem_id="ground-examples",
             )
             task = gr.Dropdown(
                 [(label, key) for key, label in CHOICES.items()],
@@ -122,18 +118,9 @@ def components(*, knows_absence: bool) -> Components:
             )
             text = gr.Textbox(label="Question", lines=2, visible=False, elem_id="ground-text")
             places = gr.Checkbox(True, label="with places", visible=False, elem_id="ground-places")
-            with gr.Row():
-                run = gr.Button("Run", variant="primary", elem_id="ground-run")
-                stop = gr.Button("Stop", elem_id="ground-stop", min_width=70, scale=0)
+            run, stop = run_and_stop("Run", "ground-run")
         with gr.Column(scale=7, min_width=320):
-            view = gr.HTML(
-                value=empty_value(),
-                html_template=asset("viewer.html"),
-                css_template=asset("viewer.css"),
-                js_on_load=asset("viewer.js"),
-                apply_default_css=False,
-                elem_id="ground-view",
-            )
+            view = viewer(APP, empty_value(), "ground-view")
             with gr.Row(elem_id="ground-downloads"):
                 downloads = [
                     gr.DownloadButton(
@@ -178,21 +165,12 @@ def batch_components() -> BatchComponents:
                 elem_id="ground-batch-phrases",
             )
             text = gr.Textbox(label="Question", lines=2, visible=False, elem_id="ground-batch-text")
-            with gr.Row():
-                run = gr.Button("Run", variant="primary", elem_id="ground-batch-run")
-                stop = gr.Button("Stop", elem_id="ground-batch-stop", min_width=70, scale=0)
+            run, stop = run_and_stop("Run", "ground-batch-run")
         with gr.Column(scale=7, min_width=320):
             status = gr.HTML(
                 "", apply_default_css=False, css_template=_STATUS_CSS, elem_id="ground-batch-status"
             )
-            cards = gr.HTML(
-                value=[],
-                html_template="<div class='cards'></div>",
-                css_template=asset("cards.css"),
-                js_on_load=asset("cards.js"),
-                apply_default_css=False,
-                elem_id="ground-batch-cards",
-            )
+            cards = viewer(APP, [], "ground-batch-cards", name="cards")
             with gr.Row():
                 downloads = [
                     gr.DownloadButton(

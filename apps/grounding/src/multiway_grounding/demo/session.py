@@ -6,12 +6,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multiway_core.app import ModelLoader
+from multiway_core.app import ModelLoader, named_as_uploaded
 from multiway_core.errors import InputError
 
 from multiway_grounding.demo.view import picture_value, result_value
@@ -35,7 +34,7 @@ class DemoGrounder:
         """The picture of an upload, under the name that its owner knows. Raises InputError."""
         from multiway_vision_language.pictures import open_picture
 
-        with _without_folder(path):
+        with named_as_uploaded(path):
             return replace(open_picture(path), source=path.name)
 
     def preview(self, path: Path) -> dict[str, Any]:
@@ -132,12 +131,3 @@ def while_running(
 
 class _Stopped(Exception):
     """Nobody waits for the result any more."""
-
-
-@contextmanager
-def _without_folder(path: Path) -> Iterator[None]:
-    """Errors about an upload name the file as its owner knows it, not where this machine keeps it."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(str(error).replace(str(path), path.name)) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from multiway_vision_language.drawing import annotated, colour
@@ -85,10 +84,6 @@ def data_uri(image: Image.Image, side: int = _SHOWN_SIDE) -> str:
     buffer = io.BytesIO()
     shown.save(buffer, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def asset(name: str) -> str:
-    return (resources.files("multiway_grounding") / "viewer" / name).read_text(encoding="utf-8")
 
 
 def _entity(entity: Entity, index: int, waiting: bool) -> dict[str, Any]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from multiway_core.app import viewer
+
+from multiway_lm.app import APP
 from multiway_lm.demo.session import Session
-from multiway_lm.demo.view import asset, tokens_value
+from multiway_lm.demo.view import tokens_value
 from multiway_lm.sampling import CHAT_TEMPERATURE
 
 QUESTIONS = ["What is the capital of France?", "Name three colours.", "Why do birds sing?"]
@@ -65,14 +68,14 @@ def components(session: Session) -> Components:
                 continuation = gr.Textbox(
                     label="Continuation", lines=5, max_lines=12, elem_id="lm-continuation"
                 )
-                prompt_tokens = _tokens(gr, "lm-prompt-tokens", "Its tokens appear here.")
+                prompt_tokens = _tokens("lm-prompt-tokens", "Its tokens appear here.")
             with gr.Tab("Score", elem_id="lm-tab-score"):
                 text = gr.Textbox(
                     label="Text to be judged", lines=5, max_lines=12, value=SENTENCES[0], elem_id="lm-text"
                 )
                 judge = gr.Button("Score", variant="primary", elem_id="lm-judge")
                 gr.Examples(SENTENCES, text, label="Texts")
-                text_tokens = _tokens(gr, "lm-text-tokens", "Press Score: unlikely tokens turn red.")
+                text_tokens = _tokens("lm-text-tokens", "Press Score: unlikely tokens turn red.")
         with gr.Column(scale=0, min_width=270):
             system = gr.Textbox(
                 label="System message",
@@ -142,16 +145,9 @@ def _chat(gr: Any, session: Session) -> list[Any]:
             stop = gr.Button("Stop", scale=0, min_width=80, elem_id="lm-stop")
             reset = gr.Button("Reset", scale=0, min_width=80, elem_id="lm-reset")
         gr.Examples(QUESTIONS, message, label="Questions")
-        tokens = _tokens(gr, "lm-chat-tokens", "The tokens of the answer appear here.")
+        tokens = _tokens("lm-chat-tokens", "The tokens of the answer appear here.")
     return [chat, message, send, stop, reset, tokens]
 
 
-def _tokens(gr: Any, name: str, note: str) -> Any:
-    return gr.HTML(
-        value=tokens_value(note=note),
-        html_template=asset("tokens.html"),
-        css_template=asset("tokens.css"),
-        js_on_load=asset("tokens.js"),
-        apply_default_css=False,
-        elem_id=name,
-    )
+def _tokens(name: str, note: str) -> Any:
+    return viewer(APP, tokens_value(note=note), name, name="tokens")

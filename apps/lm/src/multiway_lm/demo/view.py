@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,7 +26,3 @@ def tokens_value(
         "growing": growing,
         "note": note,
     }
-
-
-def asset(name: str) -> str:
-    return (resources.files("multiway_lm") / "viewer" / name).read_text(encoding="utf-8")

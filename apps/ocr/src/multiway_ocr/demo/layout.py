@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multiway_core.app import repository_examples
+from multiway_core.app import download_buttons, example_gallery, repository_examples, run_and_stop, viewer
 
 from multiway_ocr.app import APP
-from multiway_ocr.demo.view import asset, view_value
+from multiway_ocr.demo.view import view_value
 from multiway_ocr.reader import SUFFIXES, Engine
 
 if TYPE_CHECKING:
@@ -88,32 +88,19 @@ def components(engines: Sequence[Engine]) -> Components:
                 visible=engines[0] == "full",
                 elem_id="ocr-task",
             )
-            with gr.Row():
-                read = gr.Button("Read", variant="primary", elem_id="ocr-read")
-                stop = gr.Button("Stop", elem_id="ocr-stop", min_width=70, scale=0)
+            read, stop = run_and_stop("Read", "ocr-read")
             examples = repository_examples(APP, SUFFIXES)
             gallery = None
             if examples:
-                gallery = gr.Gallery(
+                gallery = example_gallery(
                     [(_thumbnail(path), path.stem.replace("_", " ").replace("-", " ")) for path in examples],
-                    label="Examples",
+                    "ocr-examples",
                     columns=2,
                     height=230,
-                    object_fit="cover",
-                    allow_preview=False,
-                    interactive=False,
-                    buttons=[],
-                    elem_id="ocr-examples",
+                    show_label=True,
                 )
         with gr.Column(scale=7, min_width=560):
-            view = gr.HTML(
-                value=view_value(),
-                html_template=asset("viewer.html"),
-                css_template=asset("viewer.css"),
-                js_on_load=asset("viewer.js"),
-                apply_default_css=False,
-                elem_id="ocr-view",
-            )
+            view = viewer(APP, view_value(), "ocr-view")
         with gr.Column(scale=3, min_width=300):
             markdown = gr.HTML(
                 value="",
@@ -124,12 +111,7 @@ def components(engines: Sequence[Engine]) -> Components:
             )
     with gr.Row(elem_id="ocr-downloads"):
         gr.HTML("Download", css_template=_LABEL_CSS, apply_default_css=False, min_width=80)
-        downloads = [
-            gr.DownloadButton(
-                _FORMAT_LABELS[name], size="sm", interactive=False, min_width=90, elem_id=f"ocr-get-{name}"
-            )
-            for name in FORMATS
-        ]
+        downloads = download_buttons({name: _FORMAT_LABELS[name] for name in FORMATS}, "ocr", min_width=90)
     return Components(file, page, engine, task, read, stop, examples, gallery, view, markdown, downloads)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from multiway_core.app import named_as_uploaded
 from multiway_core.errors import InputError
 
 from multiway_ocr.demo.view import data_uri, summary_of, view_value
@@ -36,7 +36,7 @@ class DemoReader:
 
     def document(self, path: Path, task: Task, engine: Engine, number: int) -> Document:
         """One page of an upload, read without streaming."""
-        with _without_folder(path):
+        with named_as_uploaded(path):
             self._image(path, number)  # refuses pages that are too large
             document = self.reader(task, engine, number).document(path)
         return replace(document, source=path.name)
@@ -45,7 +45,7 @@ class DemoReader:
         """How many pages the file has, and the viewer's value for one of them, not yet read."""
         from multiway_document.pages import count_pages
 
-        with _without_folder(path):
+        with named_as_uploaded(path):
             count = count_pages(path)
             image = self._image(path, number)
         summary = f"Page {number} of {count}" if count > 1 else ""
@@ -57,7 +57,7 @@ class DemoReader:
         """Viewer values while lines arrive; the last one comes with the document and its exporter."""
         from multiway_document.result import Document, Line, Page
 
-        with _without_folder(path):
+        with named_as_uploaded(path):
             image = self._image(path, number)
         picture = data_uri(image)
         reader = self.reader(task, engine, number)
@@ -96,12 +96,3 @@ class DemoReader:
                 )
             return source.image
         raise InputError(f"there is no page {number}")
-
-
-@contextmanager
-def _without_folder(path: Path) -> Iterator[None]:
-    """Errors about an upload name the file as its owner knows it, not where this machine keeps it."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(str(error).replace(str(path), path.name)) from error

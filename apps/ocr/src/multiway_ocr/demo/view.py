@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -69,7 +68,3 @@ def data_uri(image: Image.Image) -> str:
     buffer = io.BytesIO()
     shown.save(buffer, "JPEG", quality=82)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def asset(name: str) -> str:
-    return (resources.files("multiway_ocr") / "viewer" / name).read_text(encoding="utf-8")

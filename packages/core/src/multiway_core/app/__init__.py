@@ -17,6 +17,13 @@ from multiway_core.app.command import (
     write_stdout,
 )
 from multiway_core.app.command_line import CommandLine
+from multiway_core.app.demo_parts import (
+    download_buttons,
+    example_gallery,
+    named_as_uploaded,
+    run_and_stop,
+    viewer,
+)
 from multiway_core.app.examples import examples_folder, repository_examples
 from multiway_core.app.frame import frame, launch, messages
 from multiway_core.app.inputs import Input, find_inputs, is_done, plan_outputs
@@ -66,6 +73,8 @@ __all__ = [
     "StopRun",
     "TrainingOptions",
     "counting",
+    "download_buttons",
+    "example_gallery",
     "examples_folder",
     "find_inputs",
     "frame",
@@ -74,6 +83,7 @@ __all__ = [
     "launch",
     "load_pipeline",
     "messages",
+    "named_as_uploaded",
     "note",
     "pick_device",
     "pick_dtype",
@@ -81,8 +91,10 @@ __all__ = [
     "progress_bar",
     "repository_examples",
     "run",
+    "run_and_stop",
     "run_jobs",
     "ticking",
+    "viewer",
     "write_json",
     "write_stdout",
 ]
