@@ -1,10 +1,11 @@
 import functools
+import json
 import os
 import signal
 import time
 
 import pytest
-from multiway_core.app import StopRun, run_jobs
+from multiway_core.app import App, BatchLog, StopRun, run_jobs
 from multiway_core.errors import InputError
 
 
@@ -95,6 +96,28 @@ def test_leaving_early_ends_the_workers():
     outcomes.close()
     assert first.value[0] == "a done"
     assert time.monotonic() - started < 30
+
+
+def test_a_log_tells_failures_and_sums_up(capfd, tmp_path):
+    app = App("tiny-task", "T", "D.", cli="x:cli")
+    log = BatchLog(app, [("none/*.png", "nothing matches")])
+    jobs = ["a", "bad", "crash"]
+    found = dict(log.results(jobs, _start, names=["a.png", "bad.png", "c.png"], processes=2, title="working"))
+    assert found[0][0] == "a done"
+    assert (found[1], found[2]) == (None, None)
+    log.summarize(tmp_path, 1, 2, as_json=False)
+    err = capfd.readouterr().err.splitlines()
+    assert err[0] == "multiway-tiny-task: none/*.png: nothing matches"
+    assert sorted(err[1:3]) == [
+        "multiway-tiny-task: bad.png is broken",
+        "multiway-tiny-task: c.png: the worker process was killed (SIGKILL)",
+    ]
+    assert err[3] == f"multiway-tiny-task: 1 written to {tmp_path}, 2 were there already, 3 failed"
+    log.summarize(tmp_path, [{"source": "a.png"}], [], as_json=True)
+    summary = json.loads(capfd.readouterr().out)
+    assert summary["done"] == [{"source": "a.png"}]
+    assert summary["failed"][0] == {"source": "none/*.png", "error": "nothing matches"}
+    assert [log.exit_code(1), log.exit_code(0), BatchLog(app).exit_code(0)] == [1, 2, 0]
 
 
 def test_nothing_to_do():

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multiway_core.app import (
+    BatchLog,
     Input,
     ModelLoader,
     ModelOptions,
     plan_outputs,
-    progress_bar,
-    run_jobs,
-    write_json,
 )
 
 from multiway_grounding.app import APP
@@ -53,44 +51,23 @@ def batch(arguments: Sequence[str], request: Request, options: BatchOptions) -> 
     model cannot be loaded.
     """
     jobs, problems = find_jobs(arguments, request)
-    failed = list(problems)
-    for name, reason in problems:
-        _note_failure(name, reason)
+    log = BatchLog(APP, problems)
     if not jobs:
         return 2
     results = ResultsFile(options.output, overwrite=options.overwrite)
     pictures = _picture_files(jobs, options.save)
     waiting = [index for index, job in enumerate(jobs) if (options.model.model, job.key) not in results.done]
     work = [(jobs[index], pictures[index]) for index in waiting]
-    written = 0
     start = functools.partial(start_worker, options, options.processes > 1)
-    with progress_bar(enabled=len(work) > 1) as progress:
-        bar = progress.add_task("pictures", total=len(work))
-        for outcome in run_jobs(work, start, processes=options.processes):
-            job, _ = work[outcome.index]
-            if outcome.error is not None:
-                failed.append((job.source, outcome.error))
-                _note_failure(job.source, outcome.error)
-            else:
-                results.add(outcome.value, job.request.to_json())
-                written += 1
-            progress.advance(bar)
+    names = [job.source for job, _ in work]
+    written = 0
+    for index, result in log.results(work, start, names=names, processes=options.processes, title="pictures"):
+        if result is not None:
+            results.add(result, work[index][0].request.to_json())
+            written += 1
     skipped = len(jobs) - len(work)
-    if options.summary:
-        summary = {
-            "output": str(options.output),
-            "done": written,
-            "skipped": skipped,
-            "failed": [{"source": source, "error": reason} for source, reason in failed],
-        }
-        write_json(summary)
-    else:
-        there = f", {skipped} were there already" if skipped else ""
-        wrong = f", {len(failed)} failed" if failed else ""
-        APP.note(f"{written} written to {options.output}{there}{wrong}")
-    if not failed:
-        return 0
-    return 1 if written + skipped else 2
+    log.summarize(options.output, written, skipped, as_json=options.summary)
+    return log.exit_code(written + skipped)
 
 
 def start_worker(options: BatchOptions, one_thread: bool) -> Callable[[tuple[Job, Path | None]], Grounding]:
@@ -120,7 +97,3 @@ def _picture_files(jobs: Sequence[Job], folder: Path | None) -> list[Path | None
         return [None] * len(jobs)
     inputs = [Input(Path(job.source), Path(Path(job.source).name)) for job in jobs]
     return [*plan_outputs(inputs, folder, ".png")]
-
-
-def _note_failure(name: str, reason: str) -> None:
-    APP.note(reason if name in reason else f"{name}: {reason}")

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import functools
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from multiway_core.app import (
+    BatchLog,
     Input,
     find_inputs,
     is_done,
-    note,
     plan_outputs,
-    progress_bar,
-    run_jobs,
     write_stdout,
 )
 from multiway_core.errors import InputError
 from multiway_core.files import write_bytes
 
+from multiway_ocr.app import APP
 from multiway_ocr.reader import SUFFIXES, Format, Reader, ReadOptions, warnings
 
 # What stands between the results of several inputs on standard output; json becomes one array.
 _SEPARATORS: dict[Format, bytes] = {"text": b"\f", "jsonl": b"", "markdown": b"\n"}
-PROGRAM = "multiway-ocr"
 
 
 @dataclass(frozen=True)
@@ -70,38 +67,34 @@ def read(
 
         parse_page_ranges(options.pages)  # once for all inputs, before any work
     inputs, problems = find_inputs(arguments, SUFFIXES, exclude=output)
-    failed = [(argument, reason) for argument, reason in problems]
-    for argument, reason in failed:
-        note(f"{PROGRAM}: {argument}: {reason}")
+    log = BatchLog(APP, problems)
     if output is None:
-        done = _to_stdout(inputs, options, format, jobs, failed)
+        done = _to_stdout(inputs, options, format, jobs, log)
     else:
-        done = _to_folder(inputs, options, format, output, jobs, overwrite, failed, summary)
-    if not failed:
-        return 0
-    return 1 if done else 2
+        done = _to_folder(inputs, options, format, output, jobs, overwrite, log, summary)
+    return log.exit_code(done)
 
 
 def _to_stdout(
-    inputs: Sequence[Input], options: ReadOptions, format: Format, jobs: int, failed: list[tuple[str, str]]
+    inputs: Sequence[Input], options: ReadOptions, format: Format, jobs: int, log: BatchLog
 ) -> int:
     if len(inputs) > 1 and format not in _SEPARATORS and format != "json":
         raise InputError(f"--format {format} of {len(inputs)} inputs needs --output DIR")
     if format == "pdf" and sys.stdout.isatty():
         raise InputError("--format pdf is binary: give --output DIR, or redirect standard output")
     if len(inputs) == 1 and format == "text":
-        return _stream_text(inputs[0], options, failed)
+        return _stream_text(inputs[0], options, log)
     printer = _Printer(format, len(inputs))
 
     def finish(index: int, result: Result | None) -> None:
         printer.put(index, result.data if result is not None else None)
 
-    done = _run([Job(item.path, None) for item in inputs], options, format, jobs, failed, finish)
+    done = _run([Job(item.path, None) for item in inputs], options, format, jobs, log, finish)
     printer.close()
     return done
 
 
-def _stream_text(item: Input, options: ReadOptions, failed: list[tuple[str, str]]) -> int:
+def _stream_text(item: Input, options: ReadOptions, log: BatchLog) -> int:
     """Print one input line by line as it is read: the same bytes as the text export, only sooner."""
     from multiway_document.export.markup import printable
     from multiway_document.result import Document, Line, Page
@@ -119,10 +112,9 @@ def _stream_text(item: Input, options: ReadOptions, failed: list[tuple[str, str]
             elif isinstance(event, Document):
                 if len(lines) > 2 and lines[-2] == 0:
                     write_stdout("\n")
-                for warning in warnings(event):
-                    note(f"{PROGRAM}: {warning}")
+                APP.note(*warnings(event))
     except InputError as error:
-        _fail(item.path, str(error), failed)
+        log.fail(str(item.path), str(error))
         return 0
     return 1
 
@@ -141,7 +133,7 @@ def _to_folder(
     output: Path,
     jobs: int,
     overwrite: bool,
-    failed: list[tuple[str, str]],
+    log: BatchLog,
     summary: bool,
 ) -> int:
     from multiway_document.export import EXTENSIONS
@@ -155,20 +147,13 @@ def _to_folder(
         if result is not None:
             written.append(waiting[index])
 
-    _run(waiting, options, format, jobs, failed, finish)
+    _run(waiting, options, format, jobs, log, finish)
     skipped = [job for job in planned if job not in waiting]
-    if summary:
-        data = {
-            "output": str(output),
-            "done": [{"source": str(job.source), "output": str(job.output)} for job in written],
-            "skipped": [{"source": str(job.source), "output": str(job.output)} for job in skipped],
-            "failed": [{"source": source, "error": reason} for source, reason in failed],
-        }
-        write_stdout(json.dumps(data, ensure_ascii=False, indent=2) + "\n")
-    else:
-        there = f", {len(skipped)} were there already" if skipped else ""
-        wrong = f", {len(failed)} failed" if failed else ""
-        note(f"{PROGRAM}: {len(written)} written to {output}{there}{wrong}")
+    done, there = (
+        [{"source": str(job.source), "output": str(job.output)} for job in group]
+        for group in (written, skipped)
+    )
+    log.summarize(output, done, there, as_json=summary)
     return len(written) + len(skipped)
 
 
@@ -181,25 +166,21 @@ def _run(
     options: ReadOptions,
     format: Format,
     processes: int,
-    failed: list[tuple[str, str]],
+    log: BatchLog,
     finish: Callable[[int, Result | None], None],
 ) -> int:
     """Do the jobs; returns how many succeeded. ``finish`` gets every result, None for a failure."""
     start = functools.partial(start_worker, options, format, processes > 1)
+    names = [str(job.source) for job in jobs]
+    show = not sys.stdout.isatty()
     done = 0
-    with progress_bar(enabled=len(jobs) > 1 and not sys.stdout.isatty()) as progress:
-        task = progress.add_task("reading", total=len(jobs))
-        for outcome in run_jobs(jobs, start, processes=processes):
-            source = jobs[outcome.index].source
-            if outcome.error is not None:
-                _fail(source, outcome.error, failed)
-                finish(outcome.index, None)
-            else:
-                for warning in outcome.value.warnings:
-                    note(f"{PROGRAM}: {warning}")
-                done += 1
-                finish(outcome.index, outcome.value)
-            progress.advance(task)
+    for index, result in log.results(
+        jobs, start, names=names, processes=processes, title="reading", show=show
+    ):
+        if result is not None:
+            APP.note(*result.warnings)
+            done += 1
+        finish(index, result)
     return done
 
 
@@ -221,12 +202,6 @@ def _do(reader: Reader, format: Format, job: Job) -> Result:
         return Result(data, warnings(document))
     write_bytes(job.output, data)
     return Result(None, warnings(document))
-
-
-def _fail(source: Path, reason: str, failed: list[tuple[str, str]]) -> None:
-    name = str(source)
-    failed.append((name, reason))
-    note(f"{PROGRAM}: {reason}" if name in reason else f"{PROGRAM}: {name}: {reason}")
 
 
 class _Printer:

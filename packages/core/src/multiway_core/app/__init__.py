@@ -5,6 +5,7 @@ dtype is chosen, so that ``--help`` answers at once.
 """
 
 from multiway_core.app.batch import Outcome, StopRun, run_jobs
+from multiway_core.app.batch_log import BatchLog
 from multiway_core.app.command import (
     counting,
     note,
@@ -50,6 +51,7 @@ from multiway_core.app.training_options import TrainingOptions
 
 __all__ = [
     "App",
+    "BatchLog",
     "CommandLine",
     "DeviceOption",
     "DtypeOption",
