@@ -25,7 +25,7 @@ from multiway_speech.pronunciation.align import phones_of
 from multiway_speech.pronunciation.derived import derive
 from multiway_speech.pronunciation.letter_to_sound import letter_to_sound
 from multiway_speech.pronunciation.lexicon import look_up
-from multiway_speech.pronunciation.train import held_out, measure
+from multiway_speech.pronunciation.recipe import held_out, measure
 from multiway_speech.speech_tokenizer.teachers import Phonemizer
 
 from benchmarks import harness

@@ -114,7 +114,9 @@ def call(call_app, model_folder):
     run = call_app(cli, "multiway-asr")
 
     def caller(command, *arguments):
-        model = [] if command == "train" or "--hypotheses" in arguments else ["--model", model_folder]
+        model = (
+            [] if command in ("train", "data") or "--hypotheses" in arguments else ["--model", model_folder]
+        )
         return run(command, *(model if "--model" not in arguments else []), *arguments)
 
     return caller

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from gradio_client import Client, handle_file
-from multiway_core.app import launch
+from multiway_core.app import ModelOptions, launch
 from multiway_core.errors import InputError
 from multiway_speech.result import Segment, Transcript
 
@@ -83,7 +83,7 @@ def session(model_folder):
     from multiway_asr.demo.session import DemoSession
     from multiway_asr.transcriber import Transcriber
 
-    return DemoSession(Transcriber(str(model_folder), "cpu"))
+    return DemoSession(Transcriber(ModelOptions(str(model_folder))))
 
 
 def test_segments_stream_into_the_view(session, say, talk, monkeypatch) -> None:

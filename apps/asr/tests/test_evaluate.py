@@ -265,20 +265,37 @@ def test_without_the_extra_it_says_what_is_missing(call, clips, monkeypatch) -> 
     assert "pip install 'multiway-asr[evaluation]' (meeteval needs a C++ compiler)" in err
 
 
-def test_train_is_the_recipes(call, monkeypatch) -> None:
-    import types
+def test_train_runs_the_recipe(call, monkeypatch, tmp_path) -> None:
+    from dataclasses import replace
 
-    from multiway_speech import vibevoice_asr
+    from multiway_speech.vibevoice_asr import recipe
 
-    given: list[list[str]] = []
-    recipe = types.ModuleType("multiway_speech.vibevoice_asr.train")
-    recipe.main = given.append  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, recipe.__name__, recipe)
-    monkeypatch.setattr(vibevoice_asr, "train", recipe, raising=False)
-    assert call("train", "--corpus", "c.npz", "--help")[0] == 0
-    assert given == [["--corpus", "c.npz", "--help"]]
-    monkeypatch.setitem(sys.modules, recipe.__name__, None)
-    monkeypatch.delattr(vibevoice_asr, "train")
-    code, _, err = call("train")
+    small = replace(recipe.RECIPES["smoke"], conversations=8, held_out=2, pseudo_conversations=8)
+    monkeypatch.setitem(recipe.RECIPES, "smoke", small)
+    arguments = ("train", "--preset", "smoke", "--output", tmp_path / "run", "--steps", 1, "--text-steps", 0)
+    code, out, err = call(*arguments, "--learning-rate", 1e-4, "--speaker-weight", 1)
+    assert code == 0, err
+    assert out.splitlines()[0] == str(tmp_path / "run" / "model")
+    assert "held-out answer" in out
+    assert (tmp_path / "run" / "model" / "whisper-pieces.json").is_file()
+    assert "no such folder" in call("train", "--data", tmp_path / "x", "--output", tmp_path / "y")[2]
+    assert (
+        "unknown preset 'huge'; there are: tiny, smoke"
+        in call("train", "--preset", "huge", "--output", "y")[2]
+    )
+    monkeypatch.setitem(sys.modules, "multiway_core.training", None)
+    code, _, err = call("train", "--output", tmp_path / "z")
     assert code == 2
-    assert "training needs multiway_speech.vibevoice_asr.train: pip install 'multiway-asr[training]'" in err
+    assert "training needs multiway_core.training: pip install 'multiway-asr[training]'" in err
+
+
+def test_sentences_of_brown_and_made_ones(call, tmp_path) -> None:
+    (tmp_path / "brown").mkdir()
+    tagged = "The/at weather/nn was/bedz fine/jj in/in the/at morning/nn ./."
+    (tmp_path / "brown" / "ca01").write_text(tagged + "\n")
+    (tmp_path / "cmudict.dict").write_text("zambrana Z AE0 M\nmorning M AO1 R\n")
+    out = tmp_path / "sentences.txt"
+    arguments = ("--brown", tmp_path / "brown", "--cmudict", tmp_path / "cmudict.dict", "--output", out)
+    code, printed, err = call("data", "sentences", *arguments, "--count", 5)
+    assert (code, printed) == (0, f"{out}\n1 sentences of Brown, 4 made\n"), err
+    assert len(out.read_text().splitlines()) == 5

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from multiway_core.app import ModelOptions
 from multiway_speech.result import Transcript
 
 from apps.asr.tests.conftest import FIRST, SAID, SECOND
@@ -34,7 +35,7 @@ def test_segments_are_printed_while_they_are_written(say, talk, model_folder, mo
     say()
     shown: list[str] = []
     monkeypatch.setattr(batch, "write_stdout", shown.append)
-    transcriber = Transcriber(str(model_folder))
+    transcriber = Transcriber(ModelOptions(str(model_folder)))
     arguments = {"formats": [batch.Format.TXT], "output": None, "resume": False}
     assert batch.transcribe_all([str(talk)], transcriber, TranscribeOptions(), **arguments) == 0
     assert shown == SHOWN.splitlines(keepends=True)
@@ -184,7 +185,9 @@ def test_a_disk_that_fills_up_later_leaves_the_partial_files(
     monkeypatch.setattr(incremental_writer, "write_text", full_after_the_first)
     arguments = {"formats": [batch.Format.TXT], "output": tmp_path / "out", "resume": False}
     with pytest.raises(OutputError, match="no space left on device"):
-        batch.transcribe_all([str(talk)], Transcriber(str(model_folder)), TranscribeOptions(), **arguments)
+        batch.transcribe_all(
+            [str(talk)], Transcriber(ModelOptions(str(model_folder))), TranscribeOptions(), **arguments
+        )
     assert (tmp_path / "out" / "talk.partial.txt").read_text() == SHOWN.splitlines(keepends=True)[0]
     assert "talk.partial.txt: partial, the first 1 segment, until 0:00:00.50" in capsys.readouterr().err
 

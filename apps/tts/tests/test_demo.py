@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("brief")
 
 @pytest.fixture(scope="module")
 def session(folder, brief):
-    return Session(load_synthesizer(str(folder), "cpu"))
+    return Session(load_synthesizer(str(folder)))
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_examples_can_be_spoken(session) -> None:
 
 
 def test_a_model_without_voices(voiceless_folder) -> None:
-    session = Session(load_synthesizer(str(voiceless_folder), "cpu"))
+    session = Session(load_synthesizer(str(voiceless_folder)))
     assert session.choices() == [MODELS_CHOICE, OWN]
     synthesis = session.prepare("Speaker 1: Hi.\nSpeaker 2: Ho.", choice(voices=(MODELS_CHOICE,) * 4))
     assert {part.source for part in synthesis.cast.parts} == {"chosen by the model"}

@@ -235,11 +235,39 @@ def test_what_is_missing_is_named(call, folder, texts, tmp_path, monkeypatch, fa
     assert "pip install 'multiway-tts[wer]'" in refused("--recognizer", "base")
 
 
-def test_train_is_the_recipe(call, monkeypatch) -> None:
-    given = []
-    recipe = types.SimpleNamespace(main=given.extend)
-    monkeypatch.setitem(sys.modules, "multiway_speech.vibevoice.train", recipe)
-    assert call("train", "--output", "runs/x", "--steps", 5, "--help")[0] == 0
-    assert given == ["--output", "runs/x", "--steps", "5", "--help"]
-    monkeypatch.setitem(sys.modules, "multiway_speech.vibevoice.train", None)
-    assert "pip install 'multiway-tts[training]'" in call("train")[2]
+@pytest.mark.usefixtures("brief")
+def test_train_runs_the_recipes(call, monkeypatch, tmp_path) -> None:
+    arguments = ("train", "--preset", "smoke", "--output", tmp_path / "run", "--steps", 1, "--seed", 3)
+    code, out, err = call(*arguments, "--voice", "anna=middle", "--weight", "low=2", "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["model"] == str(tmp_path / "run" / "model")
+    assert set(report["held_out"]) == {"frame", "right"}
+    assert [path.stem for path in (tmp_path / "run" / "model" / "voices").iterdir()] == ["anna"]
+    codec = (
+        "train",
+        "--preset",
+        "codec-smoke",
+        "--output",
+        tmp_path / "codec",
+        "--steps",
+        1,
+        "--batch-size",
+        2,
+    )
+    code, out, err = call(*codec)
+    assert code == 0, err
+    assert "held-out mel" in out
+    assert (
+        "--batch-size: the preset tiny has no such thing"
+        in call("train", "--batch-size", 2, "--output", "x")[2]
+    )
+    assert "expected NAME=VOICE" in call("train", "--voice", "anna", "--output", "x")[2]
+    monkeypatch.setitem(sys.modules, "multiway_core.training", None)
+    assert "pip install 'multiway-tts[training]'" in call("train", "--output", "x")[2]
+
+
+def test_data_needs_what_it_names(call, tmp_path) -> None:
+    made = ("data", "synthesize", "--sentences", tmp_path / "x.txt", "-o", tmp_path / "made", "--minutes", 1)
+    assert "no such file or folder" in call(*made)[2]
+    assert "--kokoro-voices DIR is needed" in call(*made, "--voice", "af_heart")[2]

@@ -24,9 +24,9 @@ def slow(self, *arguments):
 SpeechGenerator.stream = slow
 """
 MAIN = """
-from multiway_tts.cli import main
+from multiway_tts.app import APP
 sys.argv[0] = "multiway-tts"
-main()
+APP.main()
 """
 
 

@@ -14,7 +14,7 @@ from multiway_tts.realtime import RealtimeSynthesizer
 
 @pytest.fixture(scope="module")
 def speaker(realtime_folder):
-    found = load_synthesizer(str(realtime_folder), "cpu")
+    found = load_synthesizer(str(realtime_folder))
     assert isinstance(found, RealtimeSynthesizer)
     return found
 

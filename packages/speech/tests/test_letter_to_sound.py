@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from multiway_speech.pronunciation import graphones, ngram, train
+from multiway_speech.pronunciation import graphones, ngram, recipe
 from multiway_speech.pronunciation.letter_to_sound import LetterToSound, letter_to_sound, save
 
 WORDS = [
@@ -142,7 +142,7 @@ def test_bundled_model_reads_invented_words(word: str, phones: str) -> None:
 
 
 def test_bundled_model_on_words_that_it_has_not_seen() -> None:
-    result = train.measure(letter_to_sound, train.held_out(150))
+    result = recipe.measure(letter_to_sound, recipe.held_out(150))
     assert result["phone_error_rate"] < 0.16
     assert result["word_error_rate_without_stress"] < 0.48
 
@@ -152,11 +152,12 @@ def test_held_out_words_go_by_their_stems() -> None:
         ("accept", "accepts", "accepted", "accepting"),
         ("walk", "walks", "walked", "walker", "walk's"),
     ):
-        assert len({train.is_held_out(word) for word in family}) == 1
-    words = train.dictionary()
-    assert 0.04 < sum(map(train.is_held_out, words)) / len(words) < 0.06
+        assert len({recipe.is_held_out(word) for word in family}) == 1
+    words = recipe.dictionary()
+    assert 0.04 < sum(map(recipe.is_held_out, words)) / len(words) < 0.06
 
 
-def test_distance() -> None:
-    assert train.distance(tuple("kitten"), tuple("sitting")) == 3
-    assert train.distance((), ("K",)) == 1
+def test_errors_are_edits() -> None:
+    rates = recipe.measure(lambda word: tuple("sitting"), {"x": [tuple("kitten"), tuple("kittens")]})
+    assert (rates["phone_error_rate"], rates["word_error_rate"]) == (0.5, 1.0)  # 3 of 6, of the nearest
+    assert recipe.measure(lambda word: (), {"x": [("K",)]})["phone_error_rate"] == 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import torch
 from multiway_core import hub
 from multiway_core.errors import InputError
 from multiway_core.tokenization import TextTokenizer
+from multiway_core.training import TrainOptions, run
+from multiway_speech.audio import SoundArray
 from multiway_speech.language_model import LanguageModelConfig
 from multiway_speech.speech_tokenizer.config import SpectrumConfig, SpeechTokenizerConfig
 from multiway_speech.vibevoice_asr import checkpoint, folder, sentences
@@ -25,8 +28,10 @@ from multiway_speech.vibevoice_asr.mixtures import GRID, HELD_OUT_VOICES, Pool, 
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
 from multiway_speech.vibevoice_asr.objective import IGNORED, AsrObjective, AsrTrainingModel
 from multiway_speech.vibevoice_asr.output import parse_output
+from multiway_speech.vibevoice_asr.pipeline import AsrPipeline, TranscriptionOptions
 from multiway_speech.vibevoice_asr.prompt import request
-from multiway_speech.vibevoice_asr.pseudo_features import PseudoFeatures, TextSpeakers
+from multiway_speech.vibevoice_asr.pseudo_features import PseudoFeatures, TextSpeakers, read_phones
+from multiway_speech.vibevoice_asr.recipe import RECIPES, Recipe
 from multiway_speech.vibevoice_asr.speaker_encoder import SpeakerEncoderConfig
 from multiway_speech.vibevoice_asr.vocabulary import FIXED, TOKENS, train_tokenizer, write_answer
 from multiway_speech.vibevoice_asr.whisper import Whisper
@@ -277,7 +282,7 @@ def test_text_is_heard_as_frames(corpus, tokenizer, tmp_path) -> None:
         ),
         corpus.samples,
     )
-    speakers = TextSpeakers(tmp_path / "phones.jsonl", corpus_with_schwa)
+    speakers = TextSpeakers(read_phones(tmp_path / "phones.jsonl"), corpus_with_schwa)
     made_up = PseudoFeatures(speakers, Features([real]), count=5, seed=0)
     for place, entry in enumerate(made_up.entries):
         frames = made_up.frames(place)
@@ -317,3 +322,35 @@ def test_the_bundled_model_brings_the_notices_of_those_whose_weights_it_has() ->
     folder = hub.resolve("bundled:asr-tiny")
     assert "Copyright (c) 2022 OpenAI" in (folder / "whisper.LICENSE").read_text()
     assert "Apache License" in (folder / "speaker-encoder.LICENSE").read_text()
+
+
+def test_the_smoke_recipe_runs_offline_in_two_stages_and_its_model_transcribes(tmp_path: Path) -> None:
+    recipe = replace(RECIPES["smoke"], conversations=12, held_out=3, pseudo_conversations=12)
+    report = run(recipe, TrainOptions(tmp_path / "run", steps=2))
+    assert report.finished
+    assert (tmp_path / "run" / "text" / "checkpoints").is_dir()  # the stages
+    assert (tmp_path / "run" / "speech" / "checkpoints").is_dir()
+    assert report.facts["conversations"] == 12
+    assert 0 < report.held_out["answer"] < 10
+    bundled, ours = checkpoint.load(hub.resolve("bundled:asr-tiny")), checkpoint.load(report.folder)
+    assert ours.semantic.pieces == bundled.semantic.pieces
+    assert ours.speaker.linear.weight.equal(bundled.speaker.linear.weight)
+    pipeline = AsrPipeline.from_pretrained(str(report.folder))
+    pipeline(
+        SoundArray(np.random.default_rng(0).normal(size=16_000) * 0.1, 16_000),
+        TranscriptionOptions(max_new_tokens=8),
+    )
+    data = (str(tmp_path / "run" / "data" / "corpus.npz"),)
+    again = run(recipe, TrainOptions(tmp_path / "more", data=data, init_from=str(report.folder), steps=1))
+    assert not (tmp_path / "more" / "text").exists()
+    assert again.held_out_before["answer"] == pytest.approx(report.held_out["answer"], rel=0.1)
+
+
+def test_training_data_that_is_missing_is_told(tmp_path: Path) -> None:
+    for data, message in (
+        ((), "nothing to train on"),
+        ((str(tmp_path / "x"),), "no such folder"),
+        ((f"asterisk={tmp_path}",), "no list of the prompts' texts"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run(Recipe(), TrainOptions(tmp_path / "run", data=data))

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 import torch
 from multiway_core import config as configs
-from multiway_core.errors import InputError
-from multiway_core.training import TrainConfig
+from multiway_core.errors import ConfigError, InputError
+from multiway_core.training import TrainConfig, TrainJob, TrainOptions, TrainReport, run
 from multiway_speech.mel import mean_filters
 from multiway_speech.speech_tokenizer import corpus as corpora
 from multiway_speech.speech_tokenizer.adversarial import (
@@ -29,8 +29,8 @@ from multiway_speech.speech_tokenizer.folder import load, save
 from multiway_speech.speech_tokenizer.initialization import initialize
 from multiway_speech.speech_tokenizer.model import AcousticTokenizer
 from multiway_speech.speech_tokenizer.objective import CodecObjective
+from multiway_speech.speech_tokenizer.recipe import RECIPES, Recipe, new_model, tokenizer_of
 from multiway_speech.speech_tokenizer.spectral import hann
-from multiway_speech.speech_tokenizer.train import new_model, train
 
 SMALL = replace(
     TINY_25HZ,
@@ -99,7 +99,7 @@ def test_the_transform_of_a_sound_gives_the_sound_back(tokenizer) -> None:
 
 def test_the_first_weights_are_already_close(corpus) -> None:
     config = replace(SMALL, latent_size=64, widths=(20, 40, 80), layer_scale=1e-6)
-    model, objective = new_model(config, seed=0), CodecObjective(sampled=False)
+    model, objective = new_model(config), CodecObjective(sampled=False)
     crops = corpora.Crops(corpus, batch_size=4, length=640 * 10, weights={"made": 0.0})
     with torch.no_grad():
         before = objective(model, crops(0, 0, 1)).metrics
@@ -112,7 +112,7 @@ def test_the_first_weights_are_already_close(corpus) -> None:
         spread = model.encode(torch.stack(waves)[:, None])[:, 2:-3].std().item()  # without the silent ends
     assert spread == pytest.approx(1, abs=0.25)
     with pytest.raises(ValueError, match="do not fit"):
-        initialize(new_model(SMALL, seed=0), [])
+        initialize(new_model(SMALL), [])
 
 
 def test_filters_cover_the_spectrum() -> None:
@@ -183,8 +183,25 @@ def test_what_is_no_corpus(tmp_path) -> None:
         corpora.collect([("x", tmp_path)])
 
 
+class Fixed:
+    """A recipe of one job."""
+
+    def __init__(self, job: TrainJob) -> None:
+        self.job = job
+
+    def build(self, options: TrainOptions) -> TrainJob:
+        return self.job
+
+
+def train(model, crops, config, output, objective) -> TrainReport:
+    def export(trained, path) -> None:
+        save(tokenizer_of(trained), path)
+
+    return run(Fixed(TrainJob(model, objective, crops, config, export)), TrainOptions(output))
+
+
 def test_training_lowers_the_loss_and_writes_a_model(corpus, tmp_path) -> None:
-    model = new_model(SMALL, seed=0)
+    model = new_model(SMALL)
     crops = corpora.Crops(corpus, batch_size=4, length=640 * 10, weights={})
     config = TrainConfig(steps=20, learning_rate=3e-3, ema_decay=0.9, precision="bf16", log_every=1)
     objective = CodecObjective()
@@ -240,11 +257,11 @@ def test_each_side_of_the_contest_is_trained_by_its_own_losses() -> None:
 
 
 def test_against_an_adversary_only_the_decoder_changes(corpus, tmp_path) -> None:
-    model = new_model(SMALL, seed=0)
+    model = new_model(SMALL)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     config = TrainConfig(steps=2, learning_rate=1e-3, log_every=1, seed=0)
     crops = corpora.Crops(corpus, batch_size=2, length=3840, weights={})
-    result = train(model, crops, config, tmp_path, AdversarialObjective())
+    result = train(TokenizerWithDiscriminators(model), crops, config, tmp_path, AdversarialObjective())
     assert result.finished
     changed = {
         name.split(".")[0] for name, tensor in model.state_dict().items() if not tensor.equal(before[name])
@@ -253,3 +270,33 @@ def test_against_an_adversary_only_the_decoder_changes(corpus, tmp_path) -> None
     assert set(load(tmp_path / "model").state_dict()) == set(before)
     row = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert {"discriminator", "generator", "feature_matching", "mel"} <= set(row["metrics"])
+
+
+def test_the_smoke_recipe_runs_offline_resumes_and_is_scored(tmp_path) -> None:
+    recipe = replace(RECIPES["smoke"], crop_seconds=0.4)
+    part = run(recipe, TrainOptions(tmp_path / "run", steps=2, seed=1))
+    assert part.finished
+    model = load(part.folder)
+    assert model.config == recipe.config
+    assert 0 < part.held_out["mel"] < 10
+    assert part.facts["clips"] > 20
+    with pytest.raises(ConfigError, match="needs a trained tokenizer"):
+        run(RECIPES["adversarial"], TrainOptions(tmp_path / "other", data=(str(tmp_path / "x.npz"),)))
+    data = (str(tmp_path / "run" / "data" / "corpus.npz"),)
+    further = replace(recipe, adversarial=True, batch_size=2)
+    last = run(further, TrainOptions(tmp_path / "last", data=data, init_from=str(part.folder), steps=1))
+    again = load(last.folder)
+    encoder, before = again.encoder.state_dict(), model.encoder.state_dict()
+    assert all(tensor.equal(before[name]) for name, tensor in encoder.items())
+    assert not again.decoder.head.weight.equal(model.decoder.head.weight)
+
+
+def test_data_that_cannot_be_meant_is_told(tmp_path) -> None:
+    for data, message in (((), "nothing to train on"), (("made",), "expected GROUP=FOLDER")):
+        with pytest.raises(InputError, match=message):
+            run(Recipe(), TrainOptions(tmp_path / "run", data=data))
+    with pytest.raises(ConfigError, match="use ddp"):
+        Recipe().build(TrainOptions(tmp_path / "run", parallel="fsdp"))
+    (tmp_path / "bad.npz").write_bytes(b"PK nothing")
+    with pytest.raises(InputError, match="not a corpus"):
+        corpora.load(tmp_path / "bad.npz")

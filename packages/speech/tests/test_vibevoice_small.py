@@ -9,6 +9,7 @@ import pytest
 import torch
 from multiway_core.errors import ConfigError, InputError
 from multiway_core.tokenization import TextTokenizer
+from multiway_core.training import TrainOptions, run
 from multiway_speech.language_model import LanguageModelConfig
 from multiway_speech.script import Turn, parse_script
 from multiway_speech.speech_tokenizer.config import TINY_25HZ
@@ -23,8 +24,8 @@ from multiway_speech.vibevoice.objective import TtsObjective, read_batch
 from multiway_speech.vibevoice.phone_tokenizer import as_text, new_tokenizer
 from multiway_speech.vibevoice.pipeline import TtsPipeline
 from multiway_speech.vibevoice.prompt import PromptWriter
+from multiway_speech.vibevoice.recipe import RECIPES, save_voices
 from multiway_speech.vibevoice.sequences import NONE, SequenceConfig, Sequences, collate, make_row
-from multiway_speech.vibevoice.train import save_voices
 
 TOKENS = TINY.tokens
 CONFIG = replace(
@@ -318,3 +319,19 @@ def test_a_voice_that_is_not_there(pipeline):
 def test_words_that_nobody_can_say(pipeline):
     with pytest.raises(InputError, match="nothing to say"):
         pipeline("你好，世界。")
+
+
+def test_the_smoke_recipe_runs_offline_and_its_model_speaks(tmp_path):
+    recipe = replace(RECIPES["smoke"], dtype="bfloat16")
+    report = run(recipe, TrainOptions(tmp_path / "run", steps=2))
+    assert report.finished
+    assert report.facts["sentences_without_alignment"] == 0
+    assert 0 < report.held_out["frame"] < 3
+    assert 0 <= report.held_out["right"] <= 1
+    pipeline = TtsPipeline.from_pretrained(str(report.folder))
+    assert pipeline.voices() == ("low", "high")
+    speech = pipeline("high: I see.")
+    assert len(speech.samples) > 0
+    data = (str(tmp_path / "run" / "data" / "corpus.npz"),)
+    again = run(recipe, TrainOptions(tmp_path / "more", data=data, init_from=str(report.folder), steps=1))
+    assert again.held_out_before["frame"] == pytest.approx(report.held_out["frame"], rel=0.05)

@@ -1,6 +1,6 @@
 """``python -m multiway_asr`` is ``multiway-asr``."""
 
-from multiway_asr.cli import main
+from multiway_asr.app import APP
 
 if __name__ == "__main__":
-    main()
+    APP.main()

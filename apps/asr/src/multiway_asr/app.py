@@ -5,10 +5,11 @@ from multiway_core.app import App
 APP = App(
     name="asr",
     title="Multiway ASR",
-    description="Who said what and when in recordings and videos, on this machine: text, subtitles, scores.",
+    description="Speaker-attributed transcripts of recordings and videos: text, subtitles, scores, on this machine.",
     model="bundled:asr-tiny",
     cli="multiway_asr.cli:cli",
     pipeline="multiway_speech.vibevoice_asr.pipeline:AsrPipeline",
+    recipes="multiway_speech.vibevoice_asr.recipe:RECIPES",
     evaluation="multiway_asr.evaluation",
     demo="multiway_asr.demo:build_demo",
     quick_evaluation="multiway_asr.evaluation:quick_evaluation",

@@ -11,10 +11,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multiway_core.app import find_inputs, is_done, note, plan_outputs, progress_bar, write_stdout
+from multiway_core.app import find_inputs, is_done, plan_outputs, progress_bar, write_stdout
 from multiway_core.errors import InputError, OutputError
 
-from multiway_asr.transcriber import PROGRAM, SUFFIXES, TranscribeOptions, Transcriber
+from multiway_asr.app import APP
+from multiway_asr.transcriber import SUFFIXES, TranscribeOptions, Transcriber
 
 if TYPE_CHECKING:
     from multiway_speech.result import Segment, Transcript
@@ -76,7 +77,7 @@ def transcribe_all(
     failed = 0
     for argument, reason in problems:
         failed += 1
-        note(f"{PROGRAM}: {argument}: {reason}")
+        APP.note(f"{argument}: {reason}")
     if output is None and len(inputs) > 1 and formats[0] not in (Format.TXT, Format.JSON):
         raise InputError(f"--format {formats[0]} of {len(inputs)} recordings needs --output DIR")
     plans = {
@@ -102,14 +103,14 @@ def transcribe_all(
         except InputError as error:
             failed += 1
             name, reason = str(job.source), str(error)
-            note(f"{PROGRAM}: {reason}" if job.source.name in reason else f"{PROGRAM}: {name}: {reason}")
+            APP.note(reason if job.source.name in reason else f"{name}: {reason}")
     if printer is not None:
         printer.close()
     skipped = len(jobs) - len(waiting)
     if output is not None:
         there = f", {skipped} were there already" if skipped else ""
         wrong = f", {failed} failed" if failed else ""
-        note(f"{PROGRAM}: {done} written to {output}{there}{wrong}")
+        APP.note(f"{done} written to {output}{there}{wrong}")
     if not failed:
         return 0
     return 1 if done or skipped else 2
@@ -141,10 +142,10 @@ def _keep(files: IncrementalWriter, error: BaseException) -> None:
         kept = files.abandon()
     except OutputError as failure:
         if not isinstance(error, OutputError):
-            note(f"{PROGRAM}: {failure}")
+            APP.note(str(failure))
         return
     if kept is not None:
-        note(f"{PROGRAM}: {kept}")
+        APP.note(kept)
 
 
 def _follow(
@@ -176,9 +177,9 @@ def _follow(
                     on_segment(event)
     seconds = time.perf_counter() - started
     for problem in transcript.problems:
-        note(f"{PROGRAM}: {path}: {problem}")
-    note(
-        f"{PROGRAM}: {path}: {transcript.duration:.1f} s, {_counted(len(transcript.segments), 'segment')}, "
+        APP.note(f"{path}: {problem}")
+    APP.note(
+        f"{path}: {transcript.duration:.1f} s, {_counted(len(transcript.segments), 'segment')}, "
         f"{_counted(len(transcript.speakers), 'speaker')}, in {seconds:.1f} s "
         f"(RTF {seconds / max(transcript.duration, 1e-3):.2f})"
     )

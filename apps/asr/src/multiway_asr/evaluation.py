@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from multiway_core.app import ModelOptions
 from multiway_core.errors import DataError, InputError
 from multiway_core.evaluation import Report, Sample, evaluate
 from multiway_core.files import write_text
@@ -16,7 +17,7 @@ from multiway_speech.result import Transcript
 
 from multiway_asr.metrics import Hypothesis, ScoringOptions, metrics, texts
 from multiway_asr.references import SECONDS_FILE, Annotation, read_annotations, read_seconds, read_terms
-from multiway_asr.transcriber import BUNDLED_MODEL, SUFFIXES, TranscribeOptions, Transcriber
+from multiway_asr.transcriber import SUFFIXES, TranscribeOptions, Transcriber
 
 __all__ = ["ScoringOptions", "evaluate_sets", "quick_evaluation", "write_report"]
 
@@ -187,6 +188,6 @@ def quick_evaluation() -> Report:
     """The bundled model on the repository's example recordings. Raises InputError where they are not there."""
     if not any(EXAMPLES.glob("*.flac")):
         raise InputError("the example recordings are not installed; they lie in the repository")
-    transcriber = Transcriber(BUNDLED_MODEL, "cpu")
+    transcriber = Transcriber(ModelOptions(device="cpu"))
     report, _ = evaluate_sets([EXAMPLES / "speech.stm"], transcriber, ScoringOptions())
     return report

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from multiway_core.app import StopRun, pick_device, pick_dtype
-from multiway_core.errors import InputError, MultiwayError
+from multiway_core.app import ModelLoader, ModelOptions
+from multiway_core.errors import InputError
+
+from multiway_asr.app import APP
 
 if TYPE_CHECKING:
     from multiway_speech.result import Segment, Transcript
 
-PROGRAM = "multiway-asr"
-BUNDLED_MODEL = "bundled:asr-tiny"
 _SOUND = (
     ".wav",
     ".flac",
@@ -57,24 +56,10 @@ class TranscribeOptions:
 class Transcriber:
     """Transcribes files with one pipeline, which is loaded when it is first asked for."""
 
-    def __init__(self, model: str = BUNDLED_MODEL, device: str = "auto", dtype: str = "auto") -> None:
-        self.model = model
-        self._device, self._dtype = device, dtype
-        self._pipeline: Any = None
-        self._lock = threading.Lock()  # the demo's visitors come in threads
-
-    def pipeline(self) -> Any:
-        """The ``AsrPipeline``; raises StopRun when it cannot be loaded (then nothing can be transcribed)."""
-        with self._lock:
-            if self._pipeline is None:
-                device, dtype = pick_device(self._device), pick_dtype(self._dtype)
-                from multiway_speech.vibevoice_asr.pipeline import AsrPipeline
-
-                try:
-                    self._pipeline = AsrPipeline.from_pretrained(self.model, device=device, dtype=dtype)
-                except MultiwayError as error:
-                    raise StopRun(str(error)) from error
-        return self._pipeline
+    def __init__(self, model: ModelOptions | None = None) -> None:
+        self.pipeline = ModelLoader(APP, model)
+        """Called, it gives the ``AsrPipeline``, or raises StopRun when that cannot be loaded."""
+        self.model = self.pipeline.model
 
     def max_seconds(self, context: str = "") -> float:
         """Seconds that the model hears in one pass, before any room for what it writes."""

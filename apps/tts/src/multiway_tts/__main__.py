@@ -1,6 +1,6 @@
 """``python -m multiway_tts`` is ``multiway-tts``."""
 
-from multiway_tts.cli import main
+from multiway_tts.app import APP
 
 if __name__ == "__main__":
-    main()
+    APP.main()

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from multiway_core import hub
+from multiway_core.app import ModelOptions, load_pipeline
 from multiway_core.errors import DataError, InputError
 from multiway_core.evaluation import Ratio, Report, Sample, evaluate
 from multiway_core.files import write_text
 
 from multiway_tts import scorers
-from multiway_tts.model import BUNDLED_MODEL, DEFAULT_KEY, load_synthesizer, speech_options
+from multiway_tts.app import APP
+from multiway_tts.model import DEFAULT_KEY, speech_options
 from multiway_tts.synthesis import Synthesis
 from multiway_tts.texts import TextItem, recording_of, shuffled_texts
 from multiway_tts.voice_assignment import SpeakerVoice, VoiceAssignment
@@ -37,7 +39,7 @@ BUNDLED_RECOGNIZER = "asr-tiny"
 class EvaluationOptions:
     """What to measure and how; the options of the command."""
 
-    model: str = BUNDLED_MODEL
+    model: ModelOptions = field(default_factory=ModelOptions)
     recognizer: str | None = None
     language: str = "en"
     reference: Path | None = None
@@ -48,8 +50,6 @@ class EvaluationOptions:
     guidance: float | None = None
     steps: int | None = None
     seed: int = 0
-    device: str = "auto"
-    dtype: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -127,11 +127,7 @@ def evaluate_texts(
     if options.reference is not None and not options.reference.is_dir():
         raise InputError(f"--reference {options.reference}: no such folder")
     found = Scorers(options)
-    synthesizer = (
-        None
-        if options.reference is not None
-        else load_synthesizer(options.model, options.device, options.dtype)
-    )
+    synthesizer = None if options.reference is not None else load_pipeline(APP, options.model)
     voices = _voices(items, synthesizer)
     known = _known_voices(found, options, synthesizer, voices)
     samples = [
@@ -159,7 +155,7 @@ def evaluate_texts(
         samples,
         predict,
         _metrics(found, known, spoken=synthesizer is not None),
-        name=f"speech of {options.model if synthesizer is not None else options.reference}"
+        name=f"speech of {synthesizer.name if synthesizer is not None else options.reference}"
         + (f", transcribed by {options.recognizer}" if options.recognizer else ""),
         seed=options.seed,
         group=lambda sample: sample.input.voice or "the model's choice",
@@ -216,7 +212,10 @@ def _heard(
     samples = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32)
     if options.output is not None:
         _keep(
-            samples, synthesis, options.output / "audio" / f"{Path(target.item.name).name}.wav", options.model
+            samples,
+            synthesis,
+            options.output / "audio" / f"{Path(target.item.name).name}.wav",
+            synthesizer.name,
         )
     assert synthesis.speech is not None
     return found.score(
@@ -302,4 +301,4 @@ def quick_evaluation() -> Report:
     """
     recognizer = hub.BUNDLED_PREFIX + BUNDLED_RECOGNIZER if BUNDLED_RECOGNIZER in hub.bundled() else None
     items = [TextItem(f"{index:04}", text) for index, text in enumerate(QUICK, 1)]
-    return evaluate_texts(items, EvaluationOptions(recognizer=recognizer, device="cpu"))
+    return evaluate_texts(items, EvaluationOptions(ModelOptions(device="cpu"), recognizer=recognizer))

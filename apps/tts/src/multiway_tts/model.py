@@ -1,4 +1,4 @@
-"""The model that a run speaks with: VibeVoice, or VibeVoice-Realtime behind the same three methods."""
+"""The text-to-speech model of a run: VibeVoice, or VibeVoice-Realtime behind the same interface."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from multiway_core.app import pick_device, pick_dtype
-
 if TYPE_CHECKING:
+    import torch
     from multiway_speech.script import Script
     from multiway_speech.vibevoice.pipeline import Speech, SpeechOptions, SpeechPiece
 
-BUNDLED_MODEL = "bundled:tts-tiny"
-PROGRAM = "multiway-tts"
 DEFAULT_KEY = "multiway"
 """Of the watermark: known to everybody, so that everybody can look for it."""
 
 
 class Synthesizer(Protocol):
-    """What commands, demo and evaluation need of a pipeline."""
+    """What commands, demo and evaluation need of a pipeline: a name, a rate, defaults, voices, a stream of sound."""
 
     name: str
 
@@ -50,9 +47,10 @@ class Synthesizer(Protocol):
         ...
 
 
-def load_synthesizer(name: str = BUNDLED_MODEL, device: str = "auto", dtype: str = "auto") -> Synthesizer:
+def load_synthesizer(
+    name: str, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+) -> Synthesizer:
     """``bundled:NAME``, a folder or a hub id. Raises ModelNotFoundError, CheckpointError, ConfigError, InputError."""
-    chosen_device, chosen_dtype = pick_device(device), pick_dtype(dtype)
     from multiway_core import config, hub
     from multiway_speech.vibevoice.pipeline import TtsPipeline
     from multiway_speech.vibevoice_realtime.checkpoint import MODEL_TYPE
@@ -63,10 +61,8 @@ def load_synthesizer(name: str = BUNDLED_MODEL, device: str = "auto", dtype: str
 
         from multiway_tts.realtime import RealtimeSynthesizer
 
-        return RealtimeSynthesizer(
-            RealtimePipeline.from_pretrained(name, device=chosen_device, dtype=chosen_dtype)
-        )
-    return TtsPipeline.from_pretrained(name, device=chosen_device, dtype=chosen_dtype)
+        return RealtimeSynthesizer(RealtimePipeline.from_pretrained(name, device=device, dtype=dtype))
+    return TtsPipeline.from_pretrained(name, device=device, dtype=dtype)
 
 
 def speech_options(

@@ -14,7 +14,7 @@ from multiway_core import config, hub
 from multiway_core.errors import InputError, MultiwayError
 from multiway_speech.audio import SoundArray, SoundFile, read
 
-from multiway_tts.model import PROGRAM
+from multiway_tts.app import APP
 
 RATE = 16_000
 GE2E_DBFS = -30.0
@@ -163,7 +163,7 @@ def _asr(name: str) -> Recognizer:
 
 
 def _missing(extra: str, error: ModuleNotFoundError) -> InputError:
-    return InputError(f"this judge needs {error.name}: pip install '{PROGRAM}[{extra}]'")
+    return InputError(f"this score needs {error.name}: pip install '{APP.program}[{extra}]'")
 
 
 def word_errors(heard: str, text: str) -> tuple[int, int]:

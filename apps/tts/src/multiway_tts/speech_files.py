@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multiway_core.app import note, write_stdout
+from multiway_core.app import ModelOptions, load_pipeline, note, write_stdout
 from multiway_core.app.command import INTERRUPTED
 from multiway_core.errors import InputError, MultiwayError, OutputError
 from multiway_core.files import write_text
 
+from multiway_tts.app import APP
 from multiway_tts.disclaimer import Disclaimer, with_disclaimer
 from multiway_tts.manifest import Manifest, manifest_of, model_hash, write_beside
-from multiway_tts.model import PROGRAM, load_synthesizer, speech_options
+from multiway_tts.model import speech_options
 from multiway_tts.synthesis import Synthesis
 from multiway_tts.voice_assignment import assign_voices, names_in_scripts, read_assignments
 
@@ -76,20 +77,21 @@ def check_destination(request: SpeakRequest) -> None:
         raise InputError("--stream writes raw sound: send it to a player, such as | aplay -f S16_LE -r RATE")
 
 
-def speak(text: str, model: str, request: SpeakRequest, *, device: str, dtype: str, as_json: bool) -> int:
+def speak(text: str, model: ModelOptions, request: SpeakRequest, *, as_json: bool) -> int:
     """Speak a script and write what was asked for; the exit code: 1 if the model did not manage all of it.
 
     Raises InputError, OutputError (what was spoken until then is kept), SystemExit when interrupted.
     """
     check_destination(request)
-    synthesizer = load_synthesizer(model, device, dtype)
+    synthesizer = load_pipeline(APP, model)
     synthesis = prepared(text, synthesizer, request)
     for remark in synthesis.cast.remarks:
-        note(f"{PROGRAM}: {remark}")
+        APP.note(remark)
     from multiway_speech.audio_writer import Provenance
 
-    provenance = Provenance.now(model, watermarked=request.key is not None)
-    manifest = perform(synthesis, request, provenance, model_hash(model) if "json" in request.side else None)
+    name = model.model or APP.model
+    provenance = Provenance.now(name, watermarked=request.key is not None)
+    manifest = perform(synthesis, request, provenance, model_hash(name) if "json" in request.side else None)
     if as_json:
         write_stdout(manifest.dumps())
     told = (
@@ -97,7 +99,7 @@ def speak(text: str, model: str, request: SpeakRequest, *, device: str, dtype: s
     )
     note(f"{request.output or 'streamed'}: {told}")
     for problem in manifest.problems:
-        note(f"{PROGRAM}: {problem}")
+        APP.note(problem)
     return 0 if manifest.complete else 1
 
 
@@ -205,12 +207,12 @@ def _keep(
                 writer.close(complete=False).unlink(missing_ok=True)
         kept = ""
     if stopped:
-        note(f"{PROGRAM}: interrupted{kept}")
+        APP.note(f"interrupted{kept}")
         raise SystemExit(INTERRUPTED) from None
     if isinstance(error, InputError) and kept:
         raise InputError(f"{reason}{kept}") from error
     if gone and kept:
-        note(f"{PROGRAM}: {reason}{kept}")
+        APP.note(f"{reason}{kept}")
 
 
 def _forget_partial(request: SpeakRequest) -> None:

@@ -1,16 +1,14 @@
-"""The commands about models: evaluate, train."""
+"""The command that measures."""
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from multiway_core.app import DeviceOption, DtypeOption, JsonOption, SeedOption, progress_bar, write_stdout
+from multiway_core.app import ModelOptions, ReportOptions, progress_bar
 
-from multiway_tts.commands.options import CfgOption, ModelOption, StepsOption
-from multiway_tts.model import BUNDLED_MODEL
+from multiway_tts.commands.options import CfgOption, StepsOption
 
 
 def evaluate(
@@ -50,27 +48,18 @@ def evaluate(
         bool, typer.Option("--similarity", help="Cosine of speaker embeddings (GE2E).")
     ] = False,
     mos: Annotated[bool, typer.Option("--mos", help="Naturalness as DistillMOS estimates it.")] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="DIR", help="Also write audio/, rows.jsonl, report.json, .md and .png."
-        ),
-    ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many texts.")] = None,
     cfg: CfgOption = None,
     steps: StepsOption = None,
-    model: ModelOption = BUNDLED_MODEL,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    seed: SeedOption = 0,
-    json: JsonOption = False,
+    *,
+    report: ReportOptions,
+    model: ModelOptions,
 ) -> None:
     """Speak texts and measure, with intervals: word and character error rates of a recognizer, beside those against
-    shuffled texts, speaker similarity, naturalness, speed."""
+    shuffled texts, speaker similarity, naturalness, speed. --output also keeps audio/ and rows.jsonl."""
     from multiway_tts.evaluation import EvaluationOptions, evaluate_texts
     from multiway_tts.texts import read_texts
 
-    items = read_texts(texts)[:limit]
+    items = read_texts(texts)[: report.limit]
     options = EvaluationOptions(
         model=model,
         recognizer=recognizer,
@@ -79,24 +68,12 @@ def evaluate(
         recordings=recordings,
         similarity=similarity,
         mos=mos,
-        output=output,
+        output=report.output,
         guidance=cfg,
         steps=steps,
-        seed=seed,
-        device=device,
-        dtype=dtype,
+        seed=report.seed,
     )
     with progress_bar() as progress:
         bar = progress.add_task("measuring", total=len(items))
-        report = evaluate_texts(items, options, on_item=lambda: progress.advance(bar))
-    if json:
-        write_stdout(json_module.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n")
-    else:
-        write_stdout(report.to_markdown())
-
-
-def train(context: typer.Context) -> None:
-    """Train a model of your own; its options: train --help."""
-    from multiway_tts.training import train as run_recipe
-
-    run_recipe(context.args)
+        found = evaluate_texts(items, options, on_item=lambda: progress.advance(bar))
+    report.publish(found)

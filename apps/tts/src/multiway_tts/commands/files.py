@@ -7,26 +7,25 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from multiway_core.app import DeviceOption, JsonOption, note, write_stdout
+from multiway_core.app import CommandLine, JsonOption, ModelOption, ModelOptions, note, write_stdout
 from multiway_core.errors import InputError
 
-from multiway_tts.commands.options import ConsentOption, KeyOption, ModelOption
-from multiway_tts.model import BUNDLED_MODEL, DEFAULT_KEY, PROGRAM
+from multiway_tts.app import APP
+from multiway_tts.commands.options import ConsentOption, KeyOption
+from multiway_tts.model import DEFAULT_KEY
 
-voices = typer.Typer(
-    help="List the model's voices, or make a voice file of a recording.", add_completion=False
-)
-watermark = typer.Typer(help="Look for watermarks.", no_args_is_help=True, add_completion=False)
+voices = CommandLine(APP, help="List the model's voices, or make a voice file of a recording.")
+watermark = CommandLine(APP, help="Detect watermarks.")
 
 
-@voices.callback(invoke_without_command=True)
-def list_voices(context: typer.Context, model: ModelOption = BUNDLED_MODEL, json: JsonOption = False) -> None:
+@voices.callback(invoke_without_command=True, no_args_is_help=False)
+def list_voices(context: typer.Context, model: ModelOption = APP.model, json: JsonOption = False) -> None:
     """The names of the model's voices, a line each; a script may call them: "Emma: Hello."."""
     if context.invoked_subcommand is not None:
         return
     from multiway_tts.voice_files import voice_names
 
-    names = voice_names(model)
+    names = voice_names(ModelOptions(model, "cpu"))
     if json:
         write_stdout(json_module.dumps({"model": model, "voices": list(names)}, ensure_ascii=False) + "\n")
         return
@@ -47,13 +46,13 @@ def make(
         Path, typer.Option("--output", "-o", metavar="FILE", help="Voice file (.safetensors).")
     ],
     consent: ConsentOption = False,
-    model: ModelOption = BUNDLED_MODEL,
-    device: DeviceOption = "auto",
+    *,
+    model: ModelOptions,
 ) -> None:
     """Encode a recording once; then: speak ... --voice 1=FILE. A voice file belongs to the model that made it."""
     from multiway_tts.voice_files import make_voice
 
-    make_voice(recording, output, model, consent=consent, device=device)
+    make_voice(recording, output, model, consent=consent)
     write_stdout(f"{output}\n")
 
 
@@ -74,7 +73,7 @@ def detect(
         try:
             results.append((path, watermark_detection.detect_watermark(path, watermark_key)))
         except InputError as error:
-            note(f"{PROGRAM}: {error}")
+            APP.note(str(error))
     if not results:
         raise typer.Exit(2)
     if json:

@@ -6,12 +6,6 @@ from typing import Annotated
 
 import typer
 
-ModelOption = Annotated[
-    str,
-    typer.Option(
-        "--model", "-m", help="bundled:NAME, a folder, or a hub id such as microsoft/VibeVoice-1.5B."
-    ),
-]
 KeyOption = Annotated[
     str,
     typer.Option(

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from multiway_core.app import DeviceOption, DtypeOption, JsonOption, SeedOption
+from multiway_core.app import JsonOption, ModelOptions, SeedOption
 from multiway_core.errors import InputError
 
-from multiway_tts.commands.options import CfgOption, ConsentOption, KeyOption, ModelOption, StepsOption
-from multiway_tts.model import BUNDLED_MODEL, DEFAULT_KEY
+from multiway_tts.commands.options import CfgOption, ConsentOption, KeyOption, StepsOption
+from multiway_tts.model import DEFAULT_KEY
 
 
 def speak(
@@ -56,10 +56,9 @@ def speak(
     cfg: CfgOption = None,
     steps: StepsOption = None,
     seed: SeedOption = 0,
-    model: ModelOption = BUNDLED_MODEL,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
     json: JsonOption = False,
+    *,
+    model: ModelOptions,
 ) -> None:
     """Speak a script: lines "Speaker 1: words" or "Emma: words", \\[pause:500ms], or plain text.
 
@@ -85,6 +84,6 @@ def speak(
         steps,
     )
     check_destination(request)
-    code = speak_script(read_script(script), model, request, device=device, dtype=dtype, as_json=json)
+    code = speak_script(read_script(script), model, request, as_json=json)
     if code:
         raise typer.Exit(code)

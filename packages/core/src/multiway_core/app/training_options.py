@@ -67,7 +67,7 @@ class TrainingOptions:
             ConfigError: no such preset. And what :func:`multiway_core.training.run` raises.
         """
         try:
-            from multiway_core import training
+            import multiway_core.training as training
 
             recipes = app.load("recipes")
         except ModuleNotFoundError as error:

@@ -34,6 +34,8 @@ _IPA = {
 }  # fmt: skip
 """Each letter of the teachers' alphabet -> CMUdict's phone (``DX``, a flap: T or D)."""
 _PAIRS = {"aɪ": "AY", "aʊ": "AW", "eɪ": "EY", "oʊ": "OW", "əʊ": "OW", "ɔɪ": "OY", "tʃ": "CH", "dʒ": "JH"}
+IPA_OF = {phone: letter for letter, phone in reversed(_IPA.items())}
+"""CMUdict's phones -> the first of the letters that stand for them; a diphthong is Kokoro's letter."""
 _STRESS = frozenset("ˈˌ")
 _LENGTHENING = frozenset("ː\u0329ʲ\u0303")
 

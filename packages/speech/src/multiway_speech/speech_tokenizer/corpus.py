@@ -1,7 +1,5 @@
 """Training speech in memory: folders of sound files -> 16-bit samples, split by what is said, cut into batches.
 
-    python -m multiway_speech.speech_tokenizer.corpus --out corpus.npz kokoro=made/kokoro allison=sounds/en_US
-
 A folder with a ``manifest.jsonl`` (see ``synthesize``) has texts; elsewhere the file's name inside the folder stands
 for the text, as in Asterisk's prompts, where all languages say the same under one name.
 
@@ -10,9 +8,7 @@ Shape suffixes: B batch, T samples.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +18,9 @@ import torch
 from multiway_core.errors import InputError
 from torch import Tensor
 
+from multiway_speech import corpus_file
 from multiway_speech.audio import TARGET_DBFS, SoundFile, read
+from multiway_speech.speech_tokenizer.synthesize import MANIFEST, read_manifest
 
 RATE = 16_000
 HELD_OUT_OF = 20
@@ -87,27 +85,20 @@ def collect(folders: Sequence[tuple[str, Path]]) -> Corpus:
 
 
 def _files(folder: Path) -> list[tuple[Path, str]]:
-    manifest = folder / "manifest.jsonl"
-    if manifest.is_file():
-        entries = [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
-        return [(folder / entry["file"], entry["text"]) for entry in entries]
+    if (folder / MANIFEST).is_file():
+        return [(folder / entry["file"], entry["text"]) for entry in read_manifest(folder)]
     files = sorted(file for file in folder.rglob("*") if file.suffix in SUFFIXES and file.stat().st_size)
     return [(file, file.relative_to(folder).with_suffix("").as_posix()) for file in files]
 
 
 def save(corpus: Corpus, path: Path) -> None:
     """Write ``PATH.npz``."""
-    index = json.dumps([[clip.group, clip.key, clip.start, clip.length, clip.rms] for clip in corpus.clips])
-    np.savez(path, samples=corpus.samples, index=np.frombuffer(index.encode(), dtype=np.uint8))
+    corpus_file.save(path, corpus.clips, corpus.samples)
 
 
 def load(path: Path) -> Corpus:
     """Read what :func:`save` wrote. Raises InputError."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; make it with multiway_speech.speech_tokenizer.corpus")
-    with np.load(path, allow_pickle=False) as arrays:
-        index = json.loads(arrays["index"].tobytes().decode())
-        return Corpus(tuple(Clip(*entry) for entry in index), arrays["samples"])
+    return Corpus(*corpus_file.load(path, Clip))
 
 
 @dataclass(frozen=True)
@@ -150,22 +141,3 @@ class Crops:
             crop = waveform[at : at + self.length] * 10 ** (rng.uniform(-8, 4) / 20)
             row[: len(crop)] = crop
         return torch.from_numpy(batch_BT)[:, None]
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Collect folders of speech into one file.")
-    parser.add_argument("folders", nargs="+", metavar="GROUP=FOLDER")
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args(arguments)
-    pairs = [(group, Path(folder)) for group, _, folder in (item.partition("=") for item in options.folders)]
-    corpus = collect(pairs)
-    save(corpus, options.out)
-    for group in dict.fromkeys(group for group, _ in pairs):
-        for held_out in (False, True):
-            clips = [clip for clip in corpus.part(held_out=held_out) if clip.group == group]
-            minutes = sum(clip.length for clip in clips) / RATE / 60
-            print(f"{group}: {len(clips)} clips, {minutes:.1f} min{' held out' if held_out else ''}")
-
-
-if __name__ == "__main__":
-    main()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from multiway_core import checkpoint, config, hub
 from multiway_core.model_folder import CONFIG_FILE
+from torch import Tensor, nn
 
 from multiway_speech.speech_tokenizer.config import SpeechTokenizerConfig
 from multiway_speech.speech_tokenizer.model import AcousticTokenizer
@@ -16,9 +19,16 @@ MAX_FILE_BYTES = 15_000_000
 
 def save(tokenizer: AcousticTokenizer, folder: Path, *, dtype: torch.dtype | None = None) -> None:
     """Write config and tensors, as ``dtype`` if given. Raises OutputError."""
+    write(tokenizer, tokenizer.config, folder, dtype)
+
+
+def write(
+    tensors: nn.Module | Mapping[str, Tensor], model_config: Any, folder: Path, dtype: torch.dtype | None
+) -> None:
+    """Write the files that every model folder of ours has. Raises OutputError."""
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(tokenizer, folder, dtype=dtype, max_shard_bytes=MAX_FILE_BYTES)
-    config.save(tokenizer.config, folder / CONFIG_FILE)
+    checkpoint.save(tensors, folder, dtype=dtype, max_shard_bytes=MAX_FILE_BYTES)
+    config.save(model_config, folder / CONFIG_FILE)
 
 
 def load(

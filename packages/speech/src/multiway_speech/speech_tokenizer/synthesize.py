@@ -1,29 +1,36 @@
-"""Make synthetic training speech: sentences of a text file, spoken by the teachers, as 16 kHz FLAC files.
+"""Synthetic training speech: sentences read by a teacher, as 16 kHz FLAC files with the times of their phones.
 
-``python -m multiway_speech.speech_tokenizer.synthesize --sentences brown.txt --kokoro-voices kokoro/voices \
---voices af_heart am_michael bf_emma bm_george --out corpus/kokoro --minutes 30``
-
-Which sentence each voice reads follows from the seed alone. The command may be stopped and started again: it goes on
-behind the last finished file. ``manifest.jsonl`` in the folder has a line a file: ``file``, ``text``, ``voice``,
-``seconds``, and when each phone was said: ``symbols``, ``start`` of the first and ``ends`` of all, in seconds.
+Which sentence each voice reads follows from the seed alone. ``manifest.jsonl`` in the folder has a line a file:
+``file``, ``text``, ``voice``, ``seconds``, and when each phone was said: ``symbols``, ``start`` of the first and
+``ends`` of all, in seconds. The command is ``multiway-tts data synthesize``.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import soundfile
+from multiway_core.errors import InputError
 
 from multiway_speech.audio import SoundArray, read
-from multiway_speech.speech_tokenizer.teachers import Kokoro, Piper
+from multiway_speech.speech_tokenizer.teachers import SynthesizedSpeech
 
 RATE = 16_000
+MANIFEST = "manifest.jsonl"
 _PLAIN = re.compile(r"[A-Z][A-Za-z ,'\-]+[.?!]")
+
+
+class Teacher(Protocol):
+    """A synthesizer that tells when each phone is said."""
+
+    rate: int
+
+    def __call__(self, text: str, voice: str) -> SynthesizedSpeech: ...
 
 
 def brown_sentences(folder: Path) -> list[str]:
@@ -45,43 +52,45 @@ def plan(sentences: Sequence[str], voices: Sequence[str], seed: int) -> list[tup
     return [(voices[at % len(voices)], sentence) for at, sentence in enumerate(order)]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument(
-        "--sentences", type=Path, required=True, help="a sentence a line, or the folder of Brown"
-    )
-    parser.add_argument("--voices", nargs="+", default=["joe"], help="'joe' is Piper's, all others Kokoro's")
-    parser.add_argument("--kokoro-voices", type=Path, help="folder of Kokoro's style tables (npm kokoro-js)")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, required=True, help="of speech")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-    source: Path = options.sentences
-    sentences = brown_sentences(source) if source.is_dir() else source.read_text("utf-8").splitlines()
-    teacher = Piper() if options.voices == ["joe"] else Kokoro(options.kokoro_voices)
-    options.out.mkdir(parents=True, exist_ok=True)
-    manifest = options.out / "manifest.jsonl"
-    done = (
-        [json.loads(line) for line in manifest.read_text("utf-8").splitlines()] if manifest.exists() else []
-    )
-    seconds = sum(entry["seconds"] for entry in done)
+def synthesize(
+    teacher: Teacher,
+    sentences: Sequence[str],
+    voices: Sequence[str],
+    folder: Path,
+    *,
+    seconds: float,
+    seed: int = 0,
+) -> float:
+    """Let a teacher read until the folder has so many seconds of speech, or all sentences are read; the seconds there.
+
+    An interrupted call resumes behind the last whole file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = folder / MANIFEST
+    done = read_manifest(folder) if manifest.exists() else []
+    total = sum(float(entry["seconds"]) for entry in done)
     with manifest.open("a", encoding="utf-8") as lines:
-        for number, (voice, text) in enumerate(plan(sentences, options.voices, options.seed)):
+        for number, (voice, text) in enumerate(plan(sentences, voices, seed)):
             if number < len(done):
                 continue
-            if seconds >= options.minutes * 60:
+            if total >= seconds:
                 break
             name = f"{voice}-{number:05d}.flac"
-            reading = teacher(text, voice)
-            waveform = read(SoundArray(reading.waveform, teacher.rate), RATE, max_seconds=60)
-            soundfile.write(options.out / name, waveform, RATE, subtype="PCM_16")
-            seconds += len(waveform) / RATE
-            entry = {"file": name, "text": text, "voice": voice, "seconds": round(len(waveform) / RATE, 3)}
-            entry |= {"symbols": reading.symbols, "start": reading.start, "ends": reading.ends}
+            speech = teacher(text, voice)
+            waveform = read(SoundArray(speech.waveform, teacher.rate), RATE, max_seconds=60)
+            soundfile.write(folder / name, waveform, RATE, subtype="PCM_16")
+            length = len(waveform) / RATE
+            total += length
+            entry = {"file": name, "text": text, "voice": voice, "seconds": round(length, 3)}
+            entry |= {"symbols": speech.symbols, "start": speech.start, "ends": speech.ends}
             lines.write(json.dumps(entry, ensure_ascii=False) + "\n")
             lines.flush()
-    print(f"{seconds / 60:.1f} min in {options.out}")
+    return total
 
 
-if __name__ == "__main__":
-    main()
+def read_manifest(folder: Path) -> list[dict[str, Any]]:
+    """The entries that :func:`synthesize` wrote. Raises InputError if there are none."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise InputError(f"{folder}: no {MANIFEST}; make it with multiway-tts data synthesize")
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]

@@ -1,7 +1,5 @@
 """Training speech for a model that reads along: latents of the codec, and how many frames each phone lasts.
 
-    python -m multiway_speech.vibevoice.corpus --out tts.npz kokoro=made/kokoro joe=made/joe
-
 The folders are those that ``speech_tokenizer.synthesize`` writes: its manifests tell when each phone was said.
 
 Shape suffixes: N frames of all clips, F frames of a clip, D latent size, T samples.
@@ -9,25 +7,23 @@ Shape suffixes: N frames of all clips, F frames of a clip, D latent size, T samp
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from multiway_core.errors import InputError
 from torch import Tensor
 
+from multiway_speech import corpus_file
 from multiway_speech.audio import TARGET_DBFS, SoundFile, read
 from multiway_speech.pronunciation.align import align_sentence
 from multiway_speech.pronunciation.english import EnglishPronouncer
 from multiway_speech.pronunciation.phones import BOUNDARY
-from multiway_speech.speech_tokenizer import folder as tokenizer_folder
 from multiway_speech.speech_tokenizer.corpus import Clip
 from multiway_speech.speech_tokenizer.model import AcousticTokenizer
+from multiway_speech.speech_tokenizer.synthesize import read_manifest
 
 SILENCE_BEFORE, SILENCE_AFTER = 0.08, 0.2
 """Seconds that are left of a synthesizer's silence around a sentence."""
@@ -50,8 +46,8 @@ class Utterance:
     text: str
     start: int
     length: int
-    symbols: list[str]
-    frames: list[int]
+    symbols: Sequence[str]
+    frames: Sequence[int]
 
     @property
     def held_out(self) -> bool:
@@ -101,13 +97,7 @@ def collect(folders: Sequence[tuple[str, Path]], tokenizer: AcousticTokenizer) -
     latents: list[np.ndarray] = []
     start, skipped = 0, 0
     for group, folder in folders:
-        manifest = folder / "manifest.jsonl"
-        if not manifest.is_file():
-            raise InputError(
-                f"{folder}: no manifest.jsonl; make it with multiway_speech.speech_tokenizer.synthesize"
-            )
-        for line in manifest.read_text("utf-8").splitlines():
-            entry = json.loads(line)
+        for entry in read_manifest(folder):
             spoken = align_sentence(entry, pronounce)
             if spoken is None or not 0.5 <= entry["seconds"] <= MAX_SECONDS:
                 skipped += 1
@@ -128,40 +118,9 @@ def collect(folders: Sequence[tuple[str, Path]], tokenizer: AcousticTokenizer) -
 
 def save(corpus: SpeechCorpus, path: Path) -> None:
     """Write ``PATH.npz``."""
-    index = json.dumps([list(asdict(utterance).values()) for utterance in corpus.utterances])
-    np.savez(path, latents=corpus.latents_ND, index=np.frombuffer(index.encode(), dtype=np.uint8))
+    corpus_file.save(path, corpus.utterances, corpus.latents_ND)
 
 
 def load(path: Path) -> SpeechCorpus:
     """Read what :func:`save` wrote. Raises InputError."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; make it with multiway_speech.vibevoice.corpus")
-    with np.load(path, allow_pickle=False) as arrays:
-        index = json.loads(arrays["index"].tobytes().decode())
-        names = [field.name for field in fields(Utterance)]
-        items = tuple(Utterance(**dict(zip(names, entry, strict=True))) for entry in index)
-        return SpeechCorpus(items, arrays["latents"])
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description="Encode spoken sentences for the training of a speaking model."
-    )
-    parser.add_argument("folders", nargs="+", metavar="GROUP=FOLDER")
-    parser.add_argument("--tokenizer", default="bundled:codec-tiny")
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args(arguments)
-    pairs = [(group, Path(folder)) for group, _, folder in (item.partition("=") for item in options.folders)]
-    tokenizer = tokenizer_folder.load(options.tokenizer)
-    corpus, skipped = collect(pairs, tokenizer)
-    save(corpus, options.out)
-    for voice in dict.fromkeys(item.voice for item in corpus.utterances):
-        for held_out in (False, True):
-            items = [item for item in corpus.part(held_out=held_out) if item.voice == voice]
-            minutes = sum(item.length for item in items) / tokenizer.config.frame_rate / 60
-            print(f"{voice}: {len(items)} sentences, {minutes:.1f} min{' held out' if held_out else ''}")
-    print(f"{skipped} sentences without an alignment left out")
-
-
-if __name__ == "__main__":
-    main()
+    return SpeechCorpus(*corpus_file.load(path, Utterance))

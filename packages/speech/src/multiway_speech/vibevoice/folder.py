@@ -1,16 +1,10 @@
 """A model of ours as a folder: ``config.json``, safetensors in files small enough for a repository, tokenizer, voices.
 
-    python -m multiway_speech.vibevoice.folder runs/tts/model tts-tiny
-
-writes a trained model as it is bundled: in bfloat16, with its voices, without the codec, which is bundled by itself.
 Published models have layouts of their own, which ``checkpoint`` reads and writes.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,11 +14,9 @@ from multiway_core.model_folder import CONFIG_FILE
 from multiway_core.tokenization import TOKENIZER_FILE
 
 from multiway_speech.speech_tokenizer import folder as tokenizer_folder
-from multiway_speech.speech_tokenizer.folder import MAX_FILE_BYTES
-from multiway_speech.vibevoice.config import TINY, VibeVoiceConfig
+from multiway_speech.vibevoice.config import VibeVoiceConfig
 from multiway_speech.vibevoice.model import VibeVoice
 from multiway_speech.vibevoice.phone_tokenizer import new_tokenizer
-from multiway_speech.vibevoice.voices import VOICE_FOLDER, Voice
 
 _CODEC = ("acoustic.{rest*}",)
 
@@ -39,12 +31,10 @@ def save(model: VibeVoice, folder: Path, *, dtype: torch.dtype | None = None) ->
 
     Raises OutputError.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = model.state_dict()
     if model.config.codec:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("acoustic.")}
-    checkpoint.save(tensors, folder, dtype=dtype, max_shard_bytes=MAX_FILE_BYTES)
-    config.save(model.config, folder / CONFIG_FILE)
+    tokenizer_folder.write(tensors, model.config, folder, dtype)
     files.write_text(folder / TOKENIZER_FILE, new_tokenizer().to_str(pretty=True) + "\n")
 
 
@@ -67,21 +57,3 @@ def load(
             )
     checkpoint.load(model, folder, dtype=dtype, device=device, optional=_CODEC if own.codec else ())
     return model.to(device).eval()
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Write a trained model as it is bundled.")
-    parser.add_argument("model", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--codec", default=TINY.codec)
-    parser.add_argument("--first-voices", nargs="*", default=[], help="given out first, in this order")
-    options = parser.parse_args(arguments)
-    model = load(options.model)
-    model.config = replace(model.config, codec=options.codec, voices=tuple(options.first_voices))
-    save(model, options.out, dtype=torch.bfloat16)
-    for path in sorted((options.model / VOICE_FOLDER).glob("*.safetensors")):
-        Voice.load(path, model.config.acoustic.latent_size).save(options.out / VOICE_FOLDER / path.name)
-
-
-if __name__ == "__main__":
-    main()

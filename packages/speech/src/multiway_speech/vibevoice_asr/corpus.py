@@ -1,25 +1,22 @@
 """Spoken sentences with what is said, by whom, and from when to when: what conversations are mixed from.
 
-    python -m multiway_speech.vibevoice_asr.corpus --out corpus.npz --manifests made/kokoro made/joe made/many \
-        --asterisk sounds/en_US_f_Allison core-sounds-en.txt.gz --digits free-spoken-digit-dataset/recordings
-
 Shape suffixes: T samples.
 """
 
 from __future__ import annotations
 
-import argparse
 import gzip
-import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from multiway_core.errors import InputError
 
+from multiway_speech import corpus_file
 from multiway_speech.audio import SoundFile, read
+from multiway_speech.speech_tokenizer.synthesize import read_manifest
 from multiway_speech.vibevoice_asr.sentences import DIGITS, is_held_out
 
 RATE = 16_000
@@ -79,8 +76,7 @@ def clean(text: str) -> str:
 
 def from_manifest(folder: Path) -> Iterator[tuple[Utterance, np.ndarray]]:
     """What ``synthesize`` made."""
-    for line in (folder / "manifest.jsonl").read_text("utf-8").splitlines():
-        entry = json.loads(line)
+    for entry in read_manifest(folder):
         text = clean(entry["text"])
         if not entry["ends"] or re.search(r"\d", text):
             continue
@@ -169,7 +165,7 @@ def collect(sources: Sequence[Iterator[tuple[Utterance, np.ndarray]]]) -> Corpus
         for utterance, waveform in source:
             if not 0.2 <= utterance.seconds <= LONGEST or np.abs(waveform).max() < 0.01:
                 continue
-            utterances.append(Utterance(**{**asdict(utterance), "start": start}))
+            utterances.append(replace(utterance, start=start))
             samples.append((waveform * 32767).round().clip(-32768, 32767).astype(np.int16))
             start += len(waveform)
     if not utterances:
@@ -179,43 +175,32 @@ def collect(sources: Sequence[Iterator[tuple[Utterance, np.ndarray]]]) -> Corpus
 
 def save(corpus: Corpus, path: Path) -> None:
     """Write ``PATH.npz``."""
-    index = json.dumps([asdict(utterance) for utterance in corpus.utterances])
-    np.savez(path, samples=corpus.samples, index=np.frombuffer(index.encode(), dtype=np.uint8))
+    corpus_file.save(path, corpus.utterances, corpus.samples)
 
 
 def load(path: Path) -> Corpus:
     """Read what :func:`save` wrote. Raises InputError."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; make it with multiway_speech.vibevoice_asr.corpus")
-    with np.load(path, allow_pickle=False) as arrays:
-        entries = json.loads(arrays["index"].tobytes().decode())
-        utterances = (
-            Utterance(**{**entry, "phones": tuple(entry["phones"]), "ends": tuple(entry["ends"])})
-            for entry in entries
-        )
-        return Corpus(tuple(utterances), arrays["samples"])
+    return Corpus(*corpus_file.load(path, Utterance))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Collect spoken sentences with their texts into one file.")
-    parser.add_argument("--manifests", type=Path, nargs="*", default=[], help="folders of synthesize")
-    parser.add_argument("--asterisk", type=Path, nargs=2, metavar=("FOLDER", "TEXTS.gz"))
-    parser.add_argument("--digits", type=Path, help="recordings of the Free Spoken Digit Dataset")
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args(arguments)
-    sources = [from_manifest(folder) for folder in options.manifests]
-    if options.asterisk:
-        sources.append(from_asterisk(*options.asterisk))
-    if options.digits:
-        sources.append(from_digits(options.digits))
-    corpus = collect(sources)
-    save(corpus, options.out)
-    for voice in sorted({utterance.voice for utterance in corpus.utterances}):
-        own = [utterance for utterance in corpus.utterances if utterance.voice == voice]
-        minutes = sum(utterance.seconds for utterance in own) / 60
-        held_out = sum(utterance.held_out for utterance in own)
-        print(f"{voice}: {len(own)} utterances, {minutes:.1f} min, {held_out} held out")
+def sources_of(data: Sequence[str]) -> list[Iterator[tuple[Utterance, np.ndarray]]]:
+    """Readers for ``FOLDER`` (of ``multiway-tts data synthesize``), ``asterisk=FOLDER`` and ``digits=FOLDER``.
 
-
-if __name__ == "__main__":
-    main()
+    A folder of Asterisk's prompts also holds their list of texts, ``*.txt.gz``. Raises InputError.
+    """
+    found: list[Iterator[tuple[Utterance, np.ndarray]]] = []
+    for item in data:
+        kind, sign, name = item.partition("=")
+        folder = Path(name if sign else item)
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder")
+        if kind == "asterisk" and sign:
+            texts = sorted(folder.glob("*.txt.gz"))
+            if not texts:
+                raise InputError(f"{folder}: no list of the prompts' texts (*.txt.gz)")
+            found.append(from_asterisk(folder, texts[0]))
+        elif kind == "digits" and sign:
+            found.append(from_digits(folder))
+        else:
+            found.append(from_manifest(folder))
+    return found

@@ -1,7 +1,5 @@
 """Mixed conversations as the frozen acoustic encoder hears them: made once, read from disk in training.
 
-    python -m multiway_speech.vibevoice_asr.features --corpus corpus.npz --out features --parts 6 --count 400 --seed 1
-
 A part holds ``frames.npy``, float16 (frames, 64), ``labels.npy``, uint8 (frames, 2), the phone at the middle of
 each half of a frame, and ``index.jsonl`` with a conversation a line.
 
@@ -10,7 +8,6 @@ Shape suffixes: T samples, F frames, D numbers of a frame.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,9 +19,8 @@ from multiway_core.errors import InputError
 from torch import Tensor, nn
 
 from multiway_speech.speech_tokenizer import folder
-from multiway_speech.vibevoice_asr import corpus as corpora
 from multiway_speech.vibevoice_asr.corpus import SILENCE
-from multiway_speech.vibevoice_asr.mixtures import Mixture, Pool, Segment, make_mixture
+from multiway_speech.vibevoice_asr.mixtures import Mixture, Segment
 
 PHONES = (SILENCE, *"abdefhijklmnopstuvwzæðŋɑɔəɛɜɡɪɹʃʊʌʒθɾɫʔ", "?")
 """The last stands for all others."""
@@ -97,9 +93,7 @@ class Features:
         self._of: list[int] = []
         for number, path in enumerate(folders):
             if not (path / "index.jsonl").is_file():
-                raise InputError(
-                    f"{path}: no index.jsonl; make it with multiway_speech.vibevoice_asr.features"
-                )
+                raise InputError(f"{path}: no index.jsonl in it: no conversations")
             self._frames.append(np.load(path / "frames.npy", mmap_mode="r"))
             self._labels.append(np.load(path / "labels.npy", mmap_mode="r"))
             for line in (path / "index.jsonl").read_text("utf-8").splitlines():
@@ -148,37 +142,3 @@ def write(path: Path, mixtures: Iterator[Mixture], extractor: FeatureExtractor) 
     lines = [json.dumps(asdict(entry), ensure_ascii=False) for entry in entries]
     (path / "index.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return start
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description="Encode mixed conversations for the training of the small ASR."
-    )
-    parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--codec", default="bundled:codec-tiny")
-    parser.add_argument("--out", type=Path, required=True, help="folder; parts are made in it, 0, 1, ...")
-    parser.add_argument("--parts", type=int, default=1)
-    parser.add_argument("--count", type=int, default=500, help="conversations in a part")
-    parser.add_argument("--part", default="train", choices=("train", "texts", "voices"))
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    pool = Pool(corpora.load(options.corpus), options.part)
-    extractor = FeatureExtractor(options.codec).eval()
-    for part in range(options.parts):
-        path = options.out / str(part)
-        if (path / "index.jsonl").is_file():
-            continue
-        mixtures = (
-            make_mixture(pool, np.random.default_rng((options.seed, part, number)))
-            for number in range(options.count)
-        )
-        frames = write(path, mixtures, extractor)
-        print(
-            f"{path}: {options.count} conversations, {frames / extractor.config.frame_rate / 60:.1f} min",
-            flush=True,
-        )
-
-
-if __name__ == "__main__":
-    main()

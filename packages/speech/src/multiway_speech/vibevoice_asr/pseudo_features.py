@@ -9,7 +9,6 @@ Shape suffixes: F frames, P phones, A acoustic numbers.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 from collections import defaultdict
@@ -17,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from multiway_core.errors import InputError
 
 from multiway_speech.speech_tokenizer.synthesize import brown_sentences
-from multiway_speech.vibevoice_asr import corpus as corpora
 from multiway_speech.vibevoice_asr.corpus import SILENCE, Corpus, clean, spread
 from multiway_speech.vibevoice_asr.features import (
     ACOUSTIC,
@@ -43,13 +42,24 @@ from multiway_speech.vibevoice_asr.sentences import is_held_out, made_sentence, 
 _RIDGE = 10.0
 
 
+Sentence = tuple[str, Sequence[str]]
+"""A text and its phones."""
+
+
+def read_phones(path: Path) -> list[Sentence]:
+    """What :func:`write_phones` wrote. Raises InputError."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; make it with multiway-asr data phones")
+    entries = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return [(entry["text"], entry["phones"]) for entry in entries]
+
+
 class TextSpeakers:
     """Sentences with phones as the speakers of planned conversations."""
 
-    def __init__(self, path: Path, corpus: Corpus, num_voices: int = 8) -> None:
-        """``path``: what :func:`write_phones` wrote; ``corpus`` tells how long each phone lasts."""
-        entries = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-        self.sentences: list[tuple[str, list[str]]] = [(entry["text"], entry["phones"]) for entry in entries]
+    def __init__(self, sentences: Sequence[Sentence], corpus: Corpus, num_voices: int = 8) -> None:
+        """``sentences``: texts with their phones; ``corpus`` tells how long each phone lasts."""
+        self.sentences = sentences
         self.voices = [str(number) for number in range(num_voices)]
         self.chances = np.full(num_voices, 1 / num_voices)
         self.words = sorted({word for text, _ in self.sentences for word in rare_words(text)})
@@ -174,25 +184,16 @@ def write_phones(texts: Sequence[str], path: Path) -> None:
                 lines.write(json.dumps({"text": text, "phones": kept}, ensure_ascii=False) + "\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Phones of sentences that the small ASR reads in training.")
-    parser.add_argument("--brown", type=Path, required=True)
-    parser.add_argument("--cmudict", type=Path, required=True)
-    parser.add_argument("--corpus", type=Path, required=True, help="whose held-out sentences are left out")
-    parser.add_argument("--made", type=int, default=12_000, help="sentences with names, numbers, times")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=30)
-    options = parser.parse_args(arguments)
-    rng = random.Random(options.seed)
-    plain = brown_sentences(options.brown)
-    names = [name for name in rare_names(options.cmudict, plain) if not is_held_out(name)]
-    new_voices = {u.text for u in corpora.load(options.corpus).utterances if u.voice in HELD_OUT_VOICES}
-    texts = [clean(text) for text in plain] + [made_sentence(rng, names) for _ in range(options.made)]
+def write_training_phones(
+    brown: Path, cmudict: Path, corpus: Corpus, out: Path, *, made: int = 12_000, seed: int = 30
+) -> int:
+    """Write phones of Brown's sentences and ``made`` ones, without those held out in ``corpus``; how many there are."""
+    rng = random.Random(seed)
+    plain = brown_sentences(brown)
+    names = [name for name in rare_names(cmudict, plain) if not is_held_out(name)]
+    new_voices = {u.text for u in corpus.utterances if u.voice in HELD_OUT_VOICES}
+    texts = [clean(text) for text in plain] + [made_sentence(rng, names) for _ in range(made)]
     kept = [text for text in dict.fromkeys(texts) if not is_held_out(text) and text not in new_voices]
     rng.shuffle(kept)
-    write_phones(kept, options.out)
-    print(f"{len(kept)} sentences in {options.out}")
-
-
-if __name__ == "__main__":
-    main()
+    write_phones(kept, out)
+    return len(kept)

@@ -1,14 +1,11 @@
 """Sentences for the synthesizers: rare names, digits, times and short lines of dialogue, among those of Brown.
 
-    python -m multiway_speech.vibevoice_asr.sentences --brown brown --cmudict cmudict.dict --out sentences.txt
-
 Names are words of the CMU Pronouncing Dictionary that the Brown corpus does not have. One name in twenty is kept for
 evaluation, by a hash of the name: such names are in ``held_out_names`` and in no sentence made here.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import random
 import re
@@ -145,25 +142,16 @@ def made_sentence(rng: random.Random, names: Sequence[str]) -> str:
     return sentence[0].upper() + sentence[1:]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--brown", type=Path, required=True)
-    parser.add_argument("--cmudict", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=4000)
-    parser.add_argument("--plain", type=float, default=0.6, help="share of Brown's sentences")
-    parser.add_argument("--seed", type=int, default=20)
-    options = parser.parse_args(arguments)
-    rng = random.Random(options.seed)
-    plain = brown_sentences(options.brown)
-    names = [name for name in rare_names(options.cmudict, plain) if not is_held_out(name)]
-    chosen = rng.sample(plain, min(len(plain), round(options.count * options.plain)))
-    made = [made_sentence(rng, names) for _ in range(options.count - len(chosen))]
+def write_sentences(
+    brown: Path, cmudict: Path, out: Path, *, count: int = 4000, plain_share: float = 0.6, seed: int = 20
+) -> tuple[int, int]:
+    """Write a sentence a line; how many are of Brown, and how many were made."""
+    rng = random.Random(seed)
+    plain = brown_sentences(brown)
+    names = [name for name in rare_names(cmudict, plain) if not is_held_out(name)]
+    chosen = rng.sample(plain, min(len(plain), round(count * plain_share)))
+    made = [made_sentence(rng, names) for _ in range(count - len(chosen))]
     lines = chosen + made
     rng.shuffle(lines)
-    options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(f"{len(chosen)} sentences of Brown, {len(made)} made with {len(names)} names, in {options.out}")
-
-
-if __name__ == "__main__":
-    main()
+    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return len(chosen), len(made)

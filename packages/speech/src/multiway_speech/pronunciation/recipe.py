@@ -1,12 +1,10 @@
-"""Trains and measures the letter-to-sound model on CMUdict: ``python -m multiway_speech.pronunciation.train``.
+"""Training and measuring of the letter-to-sound model on CMUdict: ``multiway-tts data letter-to-sound``.
 
 Every twentieth word stem is held out with all its words (``cat``, ``cats``, ``cat's``): the model sees none of them.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import re
 import time
@@ -15,8 +13,10 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from rapidfuzz.distance import Levenshtein
+
 from multiway_speech.pronunciation import graphones, ngram
-from multiway_speech.pronunciation.letter_to_sound import LetterToSound, save
+from multiway_speech.pronunciation.letter_to_sound import save
 from multiway_speech.pronunciation.lexicon import entries
 from multiway_speech.pronunciation.phones import bare
 
@@ -76,16 +76,6 @@ def train(out: Path, order: int = ORDER, threshold: float = THRESHOLD) -> None:
     print(f"{len(model)} n-grams kept, {out.stat().st_size} bytes", flush=True)
 
 
-def distance(a: tuple[str, ...], b: tuple[str, ...]) -> int:
-    """Insertions, deletions and substitutions between two sequences."""
-    row = list(range(len(b) + 1))
-    for i, left in enumerate(a, 1):
-        above, row = row, [i]
-        for j, right in enumerate(b, 1):
-            row.append(min(above[j - 1] + (left != right), above[j] + 1, row[j - 1] + 1))
-    return row[-1]
-
-
 def measure(
     pronounce: Callable[[str], tuple[str, ...]], words: dict[str, list[tuple[str, ...]]]
 ) -> dict[str, float]:
@@ -102,7 +92,7 @@ def measure(
     }
     for name, form in forms.items():
         errors = [
-            min((distance(form(said[word]), form(variant)), len(variant)) for variant in variants)
+            min((Levenshtein.distance(form(said[word]), form(variant)), len(variant)) for variant in variants)
             for word, variants in words.items()
         ]
         result["phone_error_rate" + name] = sum(e for e, _ in errors) / sum(n for _, n in errors)
@@ -117,20 +107,3 @@ def held_out(count: int | None = None) -> dict[str, list[tuple[str, ...]]]:
     if count is not None and count < len(names):
         names = sorted(random.Random(0).sample(names, count))
     return {word: words[word] for word in names}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--order", type=int, default=ORDER)
-    parser.add_argument(
-        "--threshold", type=float, default=THRESHOLD, help="nats per million that an n-gram must save"
-    )
-    parser.add_argument("--words", type=int, default=2000, help="held-out words to measure on")
-    args = parser.parse_args()
-    train(args.out, args.order, args.threshold)
-    print(json.dumps(measure(LetterToSound(args.out.read_bytes()), held_out(args.words))))
-
-
-if __name__ == "__main__":
-    main()
