@@ -108,10 +108,14 @@ def ours(folder: Path, dtype: torch.dtype) -> Callable[[int], Round]:
             start = time.process_time()
             embeddings = model.embed_images(patches)
             encoded = time.process_time()
-            cache = model.new_cache(batch, NUM_QUERIES + 3 + 1 + NEW_TOKENS)
+            cache = model.text.new_cache(batch, NUM_QUERIES + 3 + 1 + NEW_TOKENS)
             first = model.prefill(embeddings, suffix, cache)
             output = generate(
-                model.decode, first, cache, config, on_step=lambda event: stamps.append(time.process_time())
+                model.text.decode,
+                first,
+                cache,
+                config,
+                on_step=lambda event: stamps.append(time.process_time()),
             )
         return result(encoded - start, start, stamps, [row.tolist() for row in output.tokens])
 

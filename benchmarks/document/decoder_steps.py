@@ -51,14 +51,18 @@ class Ours:
 
         pad = self.model.config.tokens.pad
         config = GenerationConfig(max_new_tokens=new_tokens, eos_token_ids=(), pad_token_id=pad)
-        cache = self.model.new_cache(len(token_B1), CACHED + 1 + new_tokens)
+        cache = self.model.text.new_cache(len(token_B1), CACHED + 1 + new_tokens)
         for layer, (key, value) in enumerate(filled):
             cache.update(layer, key, value)
         cache.advance(torch.ones(len(token_B1), CACHED, dtype=torch.bool))
         times: list[float] = []
-        first = self.model.decode(token_B1, cache)
+        first = self.model.text.decode(token_B1, cache)
         output = generate(
-            self.model.decode, first, cache, config, on_step=lambda event: times.append(time.process_time())
+            self.model.text.decode,
+            first,
+            cache,
+            config,
+            on_step=lambda event: times.append(time.process_time()),
         )
         return times, [row.tolist() for row in output.tokens]
 

@@ -72,10 +72,10 @@ def plainly_written(reader: Reader, tokenizer: TextTokenizer, line: np.ndarray, 
     patches, _ = line_patches([line])
     embeddings = model.embed_images(patches.padded(CONFIG.vision.max_patches))
     prompt = torch.tensor([line_prompt(TOKENS, line.shape[1])])
-    cache = model.new_cache(1, CONFIG.num_queries + 3 + prompt.shape[1] + limit)
+    cache = model.text.new_cache(1, CONFIG.num_queries + 3 + prompt.shape[1] + limit)
     ends = (tokenizer.encode("\n")[0], TOKENS.eos)
     config = GenerationConfig(max_new_tokens=limit, eos_token_ids=ends, pad_token_id=TOKENS.pad)
-    output = generate(model.decode, model.prefill(embeddings, prompt, cache), cache, config)
+    output = generate(model.text.decode, model.prefill(embeddings, prompt, cache), cache, config)
     return tokenizer.decode(output.tokens[0].tolist())
 
 

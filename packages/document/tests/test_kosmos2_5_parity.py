@@ -160,10 +160,10 @@ def test_64_greedy_tokens_with_cache(published) -> None:
             eos_token_id=None,
             pad_token_id=1,
         )[0, tokens.shape[1] :]
-        cache = ours.new_cache(1, tokens.shape[1] + 64)
+        cache = ours.text.new_cache(1, tokens.shape[1] + 64)
         first = ours.prefill(ours.embed_images(patches), suffix, cache)
         config = GenerationConfig(max_new_tokens=64, eos_token_ids=(), pad_token_id=TOKENS.pad)
-        output = generate(ours.decode, first, cache, config)
+        output = generate(ours.text.decode, first, cache, config)
     assert output.tokens[0].tolist() == expected.tolist()
 
 
@@ -198,9 +198,9 @@ def test_bfloat16_is_as_near_to_the_truth_as_theirs(published) -> None:
             wanted = logits_of(exact, torch.float32)
             by_theirs = logits_of(theirs, torch.bfloat16)
             at_once = ours(patches, suffix)[0, -12:].double()
-            cache = ours.new_cache(1, tokens.shape[1])
+            cache = ours.text.new_cache(1, tokens.shape[1])
             steps = [ours.prefill(ours.embed_images(patches), suffix[:, :1], cache)]
-            steps += [ours.decode(suffix[:, t : t + 1], cache) for t in range(1, 12)]
+            steps += [ours.text.decode(suffix[:, t : t + 1], cache) for t in range(1, 12)]
         errors["theirs"].append(by_theirs - wanted)
         errors["at once"].append(at_once - wanted)
         errors["step by step"].append(torch.cat(steps).double() - wanted)
@@ -257,9 +257,9 @@ def test_left_padded_batch_equals_single_runs(published) -> None:
 
     def run(rows: list[int], suffix: torch.Tensor):
         embeddings = ours.embed_images(Patches(*(part[rows] for part in patches)))
-        cache = ours.new_cache(len(rows), ours.config.num_queries + 3 + suffix.shape[1] + 20)
+        cache = ours.text.new_cache(len(rows), ours.config.num_queries + 3 + suffix.shape[1] + 20)
         first = ours.prefill(embeddings, suffix, cache)
-        return first, generate(ours.decode, first, cache, config)
+        return first, generate(ours.text.decode, first, cache, config)
 
     with torch.no_grad():
         first_batch, batch = run([0, 1, 2], padded)

@@ -162,10 +162,10 @@ def test_an_answer_is_what_follows_the_whole_prompt_in_one_prefill(published, pa
     picture = processor.batch([processor.picture(page)])
     for question in QUESTIONS:
         prompt = processor.left_padded([processor.chat_prompt(question)])
-        cache = model.new_cache(1, CONFIG.num_queries + 3 + prompt.shape[1] + 12)
+        cache = model.text.new_cache(1, CONFIG.num_queries + 3 + prompt.shape[1] + 12)
         first = model.prefill(model.embed_images(picture), prompt, cache)
         config = GenerationConfig(max_new_tokens=12, eos_token_ids=(TOKENS.eos,), pad_token_id=TOKENS.pad)
-        output = generate(model.decode, first, cache, config, text_guard(processor))
+        output = generate(model.text.decode, first, cache, config, text_guard(processor))
         expected = processor.tokenizer.decode(output.tokens[0].tolist()).strip()
         assert published.ask(page, question, max_new_tokens=12) == expected
 
@@ -176,10 +176,10 @@ def test_prefix_then_prompt_gives_the_logits_of_one_prefill(published, page) -> 
     embeddings = model.embed_images(processor.batch([processor.picture(page)]))
     prompt = processor.left_padded([processor.chat_prompt("Who?")])
     length = CONFIG.num_queries + 3 + prompt.shape[1]
-    at_once, in_parts = model.new_cache(1, length), model.new_cache(1, length)
+    at_once, in_parts = model.text.new_cache(1, length), model.text.new_cache(1, length)
     expected = model.prefill(embeddings, prompt, at_once)
     model.prefill(embeddings, processor.left_padded([[]]), in_parts)
-    torch.testing.assert_close(model.decode(prompt, in_parts), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model.text.decode(prompt, in_parts), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("questions", [[], [""], ["Who?", "  "]])

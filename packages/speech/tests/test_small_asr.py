@@ -249,7 +249,7 @@ def test_training_states_are_the_decoder_s_own(features, tokenizer) -> None:
     frames_NE = model.hear(batch.frames_ND.float(), batch.words_NK)
     _, top_BTE, _ = model.states(batch, frames_NE)
     x_BTE = model.language_model.embed(batch.tokens_BT, batch.tokens_BT == TOKENS.frame, frames_NE)
-    expected_BTE = model.language_model(x_BTE, batch.valid_BT)
+    expected_BTE = model.language_model.decoder(x_BTE, batch.valid_BT)
     torch.testing.assert_close(top_BTE[batch.valid_BT], expected_BTE[batch.valid_BT], atol=1e-5, rtol=1e-4)
 
 

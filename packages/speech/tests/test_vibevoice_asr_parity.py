@@ -104,7 +104,7 @@ def test_frames_logits_and_greedy_tokens(published) -> None:
     )[:, 16:]
     cache = ours.language_model.new_cache(2, 40)
     first = ours.language_model.logits(
-        ours.language_model.prefill(ours.embed_prompt(inputs["input_ids"], frames), valid, cache)
+        ours.language_model.read(ours.embed_prompt(inputs["input_ids"], frames), valid, cache)
     )
     config = GenerationConfig(max_new_tokens=20, eos_token_ids=(98,), pad_token_id=98)
     output = generate(ours.language_model.decode, first, cache, config)

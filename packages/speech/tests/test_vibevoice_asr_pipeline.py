@@ -65,14 +65,14 @@ def say(model, tiny_tokenizer, monkeypatch):
 
         def prefilled(x, valid, cache):
             start()
-            return LanguageModel.prefill(model.language_model, x, valid, cache)
+            return LanguageModel.read(model.language_model, x, valid, cache)
 
         def logits(hidden):
             scores = torch.zeros(*hidden.shape[:-1], 320)
             scores[..., ids.pop(0)] = 50.0
             return scores
 
-        monkeypatch.setattr(model.language_model, "prefill", prefilled)
+        monkeypatch.setattr(model.language_model, "read", prefilled)
         monkeypatch.setattr(model.language_model, "logits", logits)
 
     return sayer

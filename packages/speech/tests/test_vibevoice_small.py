@@ -194,7 +194,7 @@ def test_training_sees_the_states_of_generation(model, tokenizer, monkeypatch):
         x = model.language_model.embed(whole, is_frame, model.acoustic_connector(heard))
         places = [len(prompt) + i for i, token in enumerate(tokens) if token in set(reading.tolist())]
         x[0, places] = model.embed_phones(reading[None])[0]
-        hidden = model.language_model(x, torch.ones_like(is_frame))
+        hidden = model.language_model.decoder(x, torch.ones_like(is_frame))
     before = [len(prompt) + i - 1 for i, token in enumerate(tokens) if token == TOKENS.frame]
     torch.testing.assert_close(hidden[0, before], torch.cat(states), atol=1e-5, rtol=1e-4)
 

@@ -73,12 +73,12 @@ def test_pictures_come_to_their_slots_as_in_a_loop_over_tokens(generator: Kosmos
         vectors, slots = [], iter(())
         for token in of_row:
             slot = next(slots, None)
-            vectors.append(model.text.token_embedding.weight[token] if slot is None else slot)
+            vectors.append(model.text.embedding.weight[token] if slot is None else slot)
             if token == processor.tokens.image:
                 slots = iter(next(remaining))
         x = torch.stack(vectors)[None] * math.sqrt(WIDTH)
         hidden = model.text.decoder(x, torch.ones(1, len(of_row), dtype=torch.bool))
-        logits = hidden @ model.text.token_embedding.weight.T
+        logits = hidden @ model.text.embedding.weight.T
         torch.testing.assert_close(together[row, -len(of_row) :], logits[0], atol=1e-10, rtol=0)
 
 
@@ -91,7 +91,7 @@ def test_token_by_token_equals_the_whole(generator: Kosmos1Generator) -> None:
     rows, length = batch.tokens_BT.shape
     placed = torch.zeros(rows, length, WIDTH, dtype=torch.float64)
     placed = placed.masked_scatter(batch.image_slots_BT[..., None], images.embeddings_BQE.flatten(0, 1))
-    cache = model.new_cache(rows, length)
+    cache = model.text.new_cache(rows, length)
     parts = []
     for stop in range(1, length + 1):
         part = slice(stop - 1, stop)
@@ -278,7 +278,7 @@ def test_it_starts_with_images_of_the_size_of_words() -> None:
     objective.reset_parameters(again, seed=0)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     images = model.encode_images(torch.randn(4, 3, 32, 32)).embeddings_BQE.detach()
-    ratio = float(images.std() / model.text.token_embedding.weight.detach().std())
+    ratio = float(images.std() / model.text.embedding.weight.detach().std())
     assert 0.3 < ratio < 3
     logits = model(torch.randint(4, 120, (2, 12)), torch.ones(2, 12, dtype=torch.bool)).detach()
     assert 0.3 < float(logits.std()) < 3

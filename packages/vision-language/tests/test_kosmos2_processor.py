@@ -155,7 +155,7 @@ def test_model_folder_by_its_name(pieces, processor, tmp_path) -> None:
     pieces.engine.save(tmp_path)
     loaded, again = checkpoint.load_pretrained(str(tmp_path), dtype=torch.bfloat16)
     assert again.prompt("a fire") == processor.prompt("a fire")
-    assert loaded.text.token_embedding.weight.dtype == torch.bfloat16
+    assert loaded.text.embedding.weight.dtype == torch.bfloat16
     assert not loaded.training
 
 

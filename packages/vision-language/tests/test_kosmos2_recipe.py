@@ -167,7 +167,7 @@ def start(processor, tmp_path) -> Path:
     torch.manual_seed(0)
     model = Kosmos2(processor.config)
     with torch.no_grad():
-        model.text.token_embedding.weight.mul_(processor.config.text.hidden_size**-0.5)
+        model.text.embedding.weight.mul_(processor.config.text.hidden_size**-0.5)
         # As from a trained tower: patches outweigh their positions, and image rows are as large as tokens.
         model.vision.positions.weight.mul_(0.1)
         model.vision.patch_embedding.weight.mul_(3)

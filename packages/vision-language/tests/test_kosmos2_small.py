@@ -77,7 +77,7 @@ def pieces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model() -> Kosmos2Small:
     torch.manual_seed(0)
     made = Kosmos2Small(CONFIG)
-    nn.init.normal_(made.text.token_embedding.weight, std=0.125)
+    nn.init.normal_(made.text.embedding.weight, std=0.125)
     return made.eval()
 
 
@@ -174,7 +174,7 @@ def test_a_task_among_others_is_what_it_is_alone(model: Kosmos2Small, processor:
 
     def states(packed):  # type: ignore[no-untyped-def]
         with torch.no_grad():
-            return model.text(
+            return model.text.hidden(
                 packed.tokens_BT, packed.valid_BT, image_embeddings_BQE=slots,
                 image_slots_BT=packed.image_slots_BT, branches_BT=packed.branches_BT,
             )[0]  # fmt: skip
@@ -197,7 +197,7 @@ def test_looks_round_trip(model: Kosmos2Small, tmp_path: Path) -> None:
 def test_it_learns_a_batch(processor: SmallProcessor) -> None:
     torch.manual_seed(0)
     training = Training(Kosmos2Small(CONFIG), ["ball", "coin"])
-    nn.init.normal_(training.model.text.token_embedding.weight, std=0.125)
+    nn.init.normal_(training.model.text.embedding.weight, std=0.125)
     nn.init.normal_(training.model.slot.weight, std=0.02)
     bias = training.model.centernet.class_scores.bias
     assert bias is not None

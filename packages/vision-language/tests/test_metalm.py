@@ -54,7 +54,7 @@ def test_without_spans_it_is_a_causal_language_model_like_gpt2(model: MetaLM) ->
     )
     peer = GPT2LMHeadModel(config).double().eval()
     state = {
-        "transformer.wte.weight": model.token_embedding.weight,
+        "transformer.wte.weight": model.embedding.weight,
         "transformer.wpe.weight": model.positions.table[:64],
     }
     parts = {"transformer.ln_f": model.decoder.norm}
@@ -103,9 +103,9 @@ def test_span_tokens_are_replaced_not_added(model: MetaLM) -> None:
     ids = tokens(1, 6)
     spans = [[(0, 5)]]
     hidden = model.encode_spans(ids, spans)
-    x = torch.cat([hidden[None], model.token_embedding(ids[:, 5:])], dim=1)
+    x = torch.cat([hidden[None], model.embedding(ids[:, 5:])], dim=1)
     x = x + model.positions(torch.arange(6)[None])
-    direct = model.decoder(x, torch.ones(1, 6, dtype=torch.bool)) @ model.token_embedding.weight.T
+    direct = model.decoder(x, torch.ones(1, 6, dtype=torch.bool)) @ model.embedding.weight.T
     torch.testing.assert_close(model(ids, spans=spans), direct, atol=1e-12, rtol=0)
 
 
@@ -247,7 +247,7 @@ def test_the_connector_starts_with_the_size_of_embeddings() -> None:
         objective.reset_parameters(again, seed=0)
         assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
         spread = float(model.encode_spans(tokens(2, 12), [[(0, 9)], [(2, 9)]]).detach().std())
-        assert 0.3 < spread / float(model.token_embedding.weight.detach().std()) < 3
+        assert 0.3 < spread / float(model.embedding.weight.detach().std()) < 3
 
 
 @torch.no_grad()
@@ -293,9 +293,9 @@ def test_presets_have_the_published_sizes() -> None:
     def millions(*modules) -> float:
         return sum(p.numel() for module in modules for p in module.parameters()) / 1e6
 
-    assert millions(language.decoder, language.token_embedding) == pytest.approx(1300, rel=0.02)
+    assert millions(language.decoder, language.embedding) == pytest.approx(1300, rel=0.02)
     assert millions(language.encoder) == pytest.approx(366, rel=0.05)
-    assert millions(vision.decoder, vision.token_embedding) == pytest.approx(353, rel=0.01)
+    assert millions(vision.decoder, vision.embedding) == pytest.approx(353, rel=0.01)
     with pytest.raises(ConfigError, match="multiple of patch_size"):
         EncoderConfig(image_size=100, patch_size=16)
 

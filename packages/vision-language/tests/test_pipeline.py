@@ -179,7 +179,7 @@ def test_what_a_text_names_is_asked_for_as_locate_would(pipeline, absence, photo
     assert silent.entities == ()
     assert silent.problems == ("the phrase 'grass' has no box",)
     # With the words of the two answers exchanged the same model says that it is there.
-    weight, tokens = absence.generator.model.text.token_embedding.weight, absence.generator.tokens
+    weight, tokens = absence.generator.model.text.embedding.weight, absence.generator.tokens
     pair, exchanged = [tokens.object, tokens.eos], [tokens.eos, tokens.object]
     with torch.no_grad():
         weight[pair] = weight[exchanged]

@@ -39,7 +39,7 @@ class FullEngine:
             self.model.embed_images(self._patches(picture)), self._tokens(prompt), cache
         )
         guard = text_guard(processor) if markdown else ocr_guard(processor)
-        steps = stream(self.model.decode, first, cache, self._config(room), guard)
+        steps = stream(self.model.text.decode, first, cache, self._config(room), guard)
 
         lines: list[Line] = []
         written: list[int] = []
@@ -86,9 +86,9 @@ class FullEngine:
         answers = []
         for prompt in prompts:
             cache.truncate(prefix)
-            first = self.model.decode(self._tokens(prompt), cache)
+            first = self.model.text.decode(self._tokens(prompt), cache)
             guard = text_guard(self.processor)
-            output = generate(self.model.decode, first, cache, self._config(max_new_tokens), guard)
+            output = generate(self.model.text.decode, first, cache, self._config(max_new_tokens), guard)
             answers.append(self.processor.tokenizer.decode(output.tokens[0].tolist()).strip())
         return answers
 
@@ -105,14 +105,14 @@ class FullEngine:
         return self.model.config.num_queries + 3
 
     def _cache(self, prompt: int, new_tokens: int) -> StaticKVCache:
-        return self.model.new_cache(1, self._prefix_length + prompt + new_tokens)
+        return self.model.text.new_cache(1, self._prefix_length + prompt + new_tokens)
 
     def _patches(self, picture: Picture) -> Patches:
-        weight = self.model.text.token_embedding.weight
+        weight = self.model.text.embedding.weight
         return self.processor.batch([picture]).to(weight.device, weight.dtype)
 
     def _tokens(self, prompt: Sequence[int]) -> torch.Tensor:
-        return self.processor.left_padded([prompt]).to(self.model.text.token_embedding.weight.device)
+        return self.processor.left_padded([prompt]).to(self.model.text.embedding.weight.device)
 
     def _config(self, max_new_tokens: int) -> GenerationConfig:
         tokens = self.processor.tokens

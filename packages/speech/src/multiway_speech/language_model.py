@@ -6,11 +6,12 @@ Shape suffixes: B batch, T tokens, E hidden size, V vocabulary, F frames, D late
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-import torch
 from multiway_blocks.gated_decoder import GatedDecoder
-from multiway_blocks.linear import Linear, project
+from multiway_blocks.linear import Linear
 from multiway_blocks.norm import RMSNorm
+from multiway_blocks.text_decoder import CausalLM
 from multiway_core.errors import InputError
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
@@ -46,14 +47,12 @@ class LanguageModelConfig:
             raise ValueError(f"hidden_size {self.hidden_size} is not divisible by num_heads {self.num_heads}")
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(CausalLM):
     """Embedding, decoder, and the output matrix."""
 
     def __init__(self, config: LanguageModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.decoder = GatedDecoder(
+        new_decoder = partial(
+            GatedDecoder,
             hidden_size=config.hidden_size,
             num_layers=config.num_layers,
             num_heads=config.num_heads,
@@ -63,12 +62,14 @@ class LanguageModel(nn.Module):
             rope_theta=config.rope_theta,
             eps=config.norm_eps,
         )
-        self.output = None if config.tied else Linear(config.hidden_size, config.vocab_size, bias=False)
-
-    @property
-    def output_matrix_VE(self) -> Tensor:
-        """The matrix that makes logits of hidden states."""
-        return self.embedding.weight if self.output is None else self.output.weight
+        super().__init__(
+            config.vocab_size,
+            config.hidden_size,
+            new_decoder,
+            tied=config.tied,
+            max_positions=config.max_positions,
+        )
+        self.config = config
 
     def embed(
         self, tokens_BT: Tensor, speech_BT: Tensor | None = None, frames_NE: Tensor | None = None
@@ -87,37 +88,16 @@ class LanguageModel(nn.Module):
             )
         return x_BTE.masked_scatter(speech_BT[..., None], frames_NE.to(x_BTE.dtype))
 
-    def forward(self, x_BTE: Tensor, valid_BT: Tensor, cache: StaticKVCache | None = None) -> Tensor:
-        """Hidden states (B, T, E) of new inputs behind what the cache holds; ``valid`` is False at padding."""
-        return self.decoder(x_BTE, valid_BT, cache)
-
-    def new_cache(self, batch_size: int, max_length: int) -> StaticKVCache:
-        """An empty cache. Raises :class:`InputError` beyond the model's ``max_positions``."""
-        if max_length > self.config.max_positions:
-            raise InputError(
-                f"{max_length} positions are needed, and the model has {self.config.max_positions}; shorten the input"
-            )
-        return self.decoder.new_cache(batch_size, max_length, self.embedding.weight)
-
-    def prefill(self, x_BTE: Tensor, valid_BT: Tensor, cache: StaticKVCache) -> Tensor:
-        """Read a prompt into the cache piece by piece: the hidden state (B, E) of its last position."""
+    def read(self, x_BTE: Tensor, valid_BT: Tensor, cache: StaticKVCache) -> Tensor:
+        """Read inputs into the cache piece by piece: the hidden state (B, E) of their last position."""
         pieces = zip(x_BTE.split(PREFILL_TOKENS, dim=1), valid_BT.split(PREFILL_TOKENS, dim=1), strict=True)
         for piece_BTE, piece_valid_BT in pieces:
-            hidden_BTE = self(piece_BTE, piece_valid_BT, cache)
+            hidden_BTE = self.decoder(piece_BTE, piece_valid_BT, cache)
         return hidden_BTE[:, -1]
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(..., E) -> (..., V)."""
-        return project(hidden, self.output_matrix_VE)
 
     def logits_of(self, hidden: Tensor, tokens_C: Tensor) -> Tensor:
         """Logits (..., C) of a few tokens only, without reading the rest of the output matrix."""
         return hidden @ self.output_matrix_VE[tokens_C].T
-
-    def decode(self, tokens_BT: Tensor, cache: StaticKVCache) -> Tensor:
-        """One step of the decode loop of ``multiway_core.generation``: logits (B, V) behind the last token."""
-        valid_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
-        return self.logits(self(self.embedding(tokens_BT), valid_BT, cache)[:, -1])
 
 
 class Connector(nn.Module):

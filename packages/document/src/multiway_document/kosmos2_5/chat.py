@@ -147,7 +147,7 @@ def chat_objective(model: nn.Module, batch: ChatBatch) -> Loss:
     with torch.no_grad():
         features = model.encode(batch.patches)
     tokens_BT, places_BT, segments_BT = model.prompt(batch.suffix)
-    hidden_BTE = model.text(
+    hidden_BTE = model.text.hidden(
         tokens_BT,
         image_embeddings_BQE=model.resampler(features, batch.patches.multiplicity_BN),
         image_places_BT=places_BT,

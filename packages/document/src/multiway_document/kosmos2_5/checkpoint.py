@@ -24,7 +24,7 @@ MODEL_TYPE = "kosmos-2.5"
 
 _SHARED_NAMES = (
     # (name behind the text prefix, ours)
-    ("embed_tokens.weight", "text.token_embedding.weight"),
+    ("embed_tokens.weight", "text.embedding.weight"),
     ("segment_emb.weight", "text.segment_embedding.weight"),
     ("layers.{layer}.self_attn.q_proj.{kind}", "text.decoder.layers.{layer}.attention.query.{kind}"),
     ("layers.{layer}.self_attn.k_proj.{kind}", "text.decoder.layers.{layer}.attention.key.{kind}"),

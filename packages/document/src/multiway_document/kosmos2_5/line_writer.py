@@ -76,7 +76,7 @@ class LineWriter:
 
     def _read(self, lines: Sequence[NDArray[np.uint8]]) -> list[LineReading]:
         model = self.model
-        weight = model.text.token_embedding.weight
+        weight = model.text.embedding.weight
         patches, steps_B = line_patches(lines)
         patches = patches.padded(model.config.vision.max_patches).to(weight.device, weight.dtype)
         features_BNE = model.encode(patches)
@@ -87,7 +87,7 @@ class LineWriter:
             [line_prompt(model.config.tokens, line.shape[1]) for line in lines], device=weight.device
         )
         longest = max(len(draft.text) for draft in drafts) + MAX_EXTRA_CHARACTERS + 2
-        cache = model.new_cache(len(lines), model.config.num_queries + 3 + prompts_BT.shape[1] + longest)
+        cache = model.text.new_cache(len(lines), model.config.num_queries + 3 + prompts_BT.shape[1] + longest)
         first_BV = model.prefill(model.resampler(features_BNE, patches.multiplicity_BN), prompts_BT, cache)
         prefix = cache.length
         agree, scores, confidences = self._judge([draft.text for draft in drafts], first_BV, cache)
@@ -186,7 +186,7 @@ class LineWriter:
         )
 
     def _verify(self, tokens_BT: Tensor, cache: StaticKVCache) -> Tensor:
-        return self.model.text.logits(self.model.text(tokens_BT, cache=cache)).float()
+        return self.model.text.logits(self.model.text.hidden(tokens_BT, cache=cache)).float()
 
     def _tokens(self, text: str) -> list[int]:
         return [self._ids[character] for character in text]

@@ -9,13 +9,14 @@ size, V vocabulary.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from multiway_blocks.decoder import Decoder
-from multiway_blocks.linear import project
 from multiway_blocks.position import SinusoidalPositions
 from multiway_blocks.resampler import Resampler
+from multiway_blocks.text_decoder import CausalLM
 from multiway_blocks.vision import VisionEncoder
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
@@ -72,20 +73,12 @@ def new_vision_encoder(config: VisionConfig) -> VisionEncoder:
     )
 
 
-class TextModel(nn.Module):
+class TextModel(CausalLM):
     """Token, position and segment embeddings, the causal decoder, and logits by the tied embedding matrix."""
 
     def __init__(self, config: TextConfig, pad_token_id: int) -> None:
-        super().__init__()
-        self.pad_token_id = pad_token_id
-        self.scale = math.sqrt(config.hidden_size) if config.scale_embedding else 1.0
-        self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.segment_embedding = nn.Embedding(2, config.hidden_size)  # 0 text, 1 image
-        self.positions = SinusoidalPositions(
-            config.max_positions + FIRST_POSITION, config.hidden_size, zero_row=pad_token_id
-        )
-        self.dropout = nn.Dropout(config.dropout)
-        self.decoder = Decoder(
+        new_decoder = partial(
+            Decoder,
             hidden_size=config.hidden_size,
             num_layers=config.num_layers,
             num_heads=config.num_heads,
@@ -94,28 +87,39 @@ class TextModel(nn.Module):
             eps=config.norm_eps,
             dropout=config.dropout,
         )
+        super().__init__(config.vocab_size, config.hidden_size, new_decoder)
+        self.pad_token_id = pad_token_id
+        self.scale = math.sqrt(config.hidden_size) if config.scale_embedding else 1.0
+        self.segment_embedding = nn.Embedding(2, config.hidden_size)  # 0 text, 1 image
+        self.positions = SinusoidalPositions(
+            config.max_positions + FIRST_POSITION, config.hidden_size, zero_row=pad_token_id
+        )
+        self.dropout = nn.Dropout(config.dropout)
 
-    def forward(
+    def hidden(
         self,
         tokens_BT: Tensor,
+        valid_BT: Tensor | None = None,
+        cache: StaticKVCache | None = None,
         *,
         image_embeddings_BQE: Tensor | None = None,
         image_places_BT: Tensor | None = None,
         segments_BT: Tensor | None = None,
-        cache: StaticKVCache | None = None,
     ) -> Tensor:
         """Hidden states (B, T, E) of new tokens behind what the cache holds.
 
         ``image_places`` (B, T) bool marks the placeholders whose embeddings are replaced by ``image_embeddings``, in
-        row-major order; ``segments`` (B, T) int64 is 1 from ``<image>`` to ``</image>``. Padding is on the left.
+        row-major order; ``segments`` (B, T) int64 is 1 from ``<image>`` to ``</image>``. Padding is on the left, and is
+        what has the pad token's id unless ``valid`` says it.
         """
-        valid_BT = tokens_BT != self.pad_token_id
+        if valid_BT is None:
+            valid_BT = tokens_BT != self.pad_token_id
         counts_BT, end = valid_BT.cumsum(dim=1), tokens_BT.shape[1]
         if cache is not None:
             counts_BT, end = counts_BT + cache.num_valid_B[:, None], end + cache.length
         positions_BT = torch.where(valid_BT, counts_BT + (FIRST_POSITION - 1), self.pad_token_id)
 
-        x_BTE = self.token_embedding(tokens_BT)
+        x_BTE = self.embed(tokens_BT)
         if image_embeddings_BQE is not None and image_places_BT is not None:
             x_BTE = x_BTE.masked_scatter(
                 image_places_BT[..., None], image_embeddings_BQE.to(x_BTE.dtype).flatten(0, 1)
@@ -125,10 +129,6 @@ class TextModel(nn.Module):
         segment = self.segment_embedding
         x_BTE = self.dropout(x_BTE + (segment.weight[0] if segments_BT is None else segment(segments_BT)))
         return self.decoder(x_BTE, valid_BT, cache)
-
-    def logits(self, x: Tensor) -> Tensor:
-        """(..., E) -> (..., V)."""
-        return project(x, self.token_embedding.weight)
 
 
 class Kosmos25(nn.Module):
@@ -184,7 +184,7 @@ class Kosmos25(nn.Module):
     def forward(self, patches: Patches, suffix_BT: Tensor) -> Tensor:
         """Teacher-forced logits (B, Q + 3 + T, V) for pictures with a prompt and its answer behind them."""
         tokens_BT, places_BT, segments_BT = self.prompt(suffix_BT)
-        hidden_BTE = self.text(
+        hidden_BTE = self.text.hidden(
             tokens_BT,
             image_embeddings_BQE=self.embed_images(patches),
             image_places_BT=places_BT,
@@ -192,23 +192,10 @@ class Kosmos25(nn.Module):
         )
         return self.text.logits(hidden_BTE)
 
-    def new_cache(self, batch_size: int, max_length: int) -> StaticKVCache:
-        """An empty cache for ``max_length`` tokens a row, image included."""
-        text, weight = self.config.text, self.text.token_embedding.weight
-        return StaticKVCache(
-            text.num_layers,
-            batch_size,
-            text.num_heads,
-            text.hidden_size // text.num_heads,
-            max_length,
-            dtype=weight.dtype,
-            device=weight.device,
-        )
-
     def prefill(self, image_embeddings_BQE: Tensor, suffix_BT: Tensor, cache: StaticKVCache) -> Tensor:
         """Read pictures and prompt into an empty cache; float logits (B, V) of the first token to write."""
         tokens_BT, places_BT, segments_BT = self.prompt(suffix_BT)
-        hidden_BTE = self.text(
+        hidden_BTE = self.text.hidden(
             tokens_BT,
             image_embeddings_BQE=image_embeddings_BQE,
             image_places_BT=places_BT,
@@ -216,7 +203,3 @@ class Kosmos25(nn.Module):
             cache=cache,
         )
         return self.text.logits(hidden_BTE[:, -1]).float()
-
-    def decode(self, tokens_BT: Tensor, cache: StaticKVCache) -> Tensor:
-        """Read further tokens (text segment) behind the cache; float logits (B, V) of the next one."""
-        return self.text.logits(self.text(tokens_BT, cache=cache)[:, -1]).float()

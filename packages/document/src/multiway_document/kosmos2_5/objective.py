@@ -47,11 +47,11 @@ class Reader(nn.Module):
         for table in (self.kosmos.vision.positions.row, self.kosmos.vision.positions.column):
             nn.init.normal_(table.weight, std=0.3)
         hidden = config.text.hidden_size
-        nn.init.normal_(self.kosmos.text.token_embedding.weight, std=hidden**-0.5)
+        nn.init.normal_(self.kosmos.text.embedding.weight, std=hidden**-0.5)
         nn.init.normal_(self.kosmos.text.segment_embedding.weight, std=0.02)
         nn.init.normal_(self.kosmos.resampler.latents, std=0.02)
         nn.init.orthogonal_(self.kosmos.resampler.projection.weight, gain=hidden**0.5)
-        _smooth_locations(self.kosmos.text.token_embedding.weight, config.tokens)
+        _smooth_locations(self.kosmos.text.embedding.weight, config.tokens)
 
 
 def _smooth_locations(table_VE: Tensor, tokens: TokenConfig) -> None:

@@ -74,7 +74,7 @@ def rule_table(layout: Layout, own: VibeVoiceConfig) -> RuleTable:
     ]
     if own.text.tied:
         return RuleTable(rules, dropped=("lm_head.weight",))
-    return RuleTable([*rules, Rule("lm_head.weight", "language_model.output.weight")])
+    return RuleTable([*rules, Rule("lm_head.weight", "language_model.head.weight")])
 
 
 def head_rules(layout: Layout, published: str, ours: str) -> list[Rule]:

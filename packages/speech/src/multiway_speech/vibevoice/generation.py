@@ -176,7 +176,7 @@ class SpeechGenerator:
         tokens_BT, valid_BT = tokens_BT.to(device), valid_BT.to(device)
         cache = model.language_model.new_cache(len(prompts), longest + config.max_frames)
         x_BTE = model.embed_prompt(tokens_BT, voices_ND)
-        model.language_model.prefill(x_BTE[:, :-1], valid_BT[:, :-1], cache)
+        model.language_model.read(x_BTE[:, :-1], valid_BT[:, :-1], cache)
         if config.guidance != 1:
             cache.select(torch.arange(len(prompts)).repeat(2))
             forgotten = torch.zeros(2 * len(prompts), cache.length, dtype=torch.bool, device=device)
@@ -189,7 +189,7 @@ class SpeechGenerator:
         guided = cache.batch_size > len(x_BE)
         x_R1E = x_BE.repeat(2 if guided else 1, 1)[:, None]
         valid_R1 = torch.ones(len(x_R1E), 1, dtype=torch.bool, device=x_BE.device)
-        hidden_RE = self.model.language_model(x_R1E, valid_R1, cache)[:, -1]
+        hidden_RE = self.model.language_model.decoder(x_R1E, valid_R1, cache)[:, -1]
         return (hidden_RE[: len(x_BE)], hidden_RE[len(x_BE) :]) if guided else (hidden_RE, None)
 
     def _correct_second_context(self, cache: StaticKVCache, chosen_B: Tensor) -> None:

@@ -88,5 +88,5 @@ class VibeVoice(nn.Module):
 
     def forward(self, tokens_BT: Tensor, valid_BT: Tensor, voices_ND: Tensor | None = None) -> Tensor:
         """Logits (B, T, V) of a whole sequence; see :meth:`embed_prompt`."""
-        hidden_BTE = self.language_model(self.embed_prompt(tokens_BT, voices_ND), valid_BT)
+        hidden_BTE = self.language_model.decoder(self.embed_prompt(tokens_BT, voices_ND), valid_BT)
         return self.language_model.logits(hidden_BTE)

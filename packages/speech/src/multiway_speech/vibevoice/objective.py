@@ -108,4 +108,4 @@ def read_batch(
     if len(batch.written_RT):
         written_NE = model.embed_phones(batch.written_RT)[batch.written_valid_RT]
         x_BTE = x_BTE.masked_scatter(batch.written_BT[..., None], written_NE.to(x_BTE.dtype))
-    return model.language_model(x_BTE, batch.valid_BT), learnt_ND
+    return model.language_model.decoder(x_BTE, batch.valid_BT), learnt_ND

@@ -50,16 +50,16 @@ def rule_table(layout: Layout, own: VibeVoiceAsrConfig) -> RuleTable:
             *connector_rules("model.acoustic_connector.", "acoustic_connector.", connector),
             *connector_rules("model.semantic_connector.", "semantic_connector.", connector),
             *language_model_rules("model.language_model.", "language_model."),
-            Rule("lm_head.weight", "language_model.output.weight"),
+            Rule("lm_head.weight", "language_model.head.weight"),
         ]
     else:
         rules = [
             *_hugging_face(own, ""),
             *language_model_rules("language_model.model.", "language_model."),
-            Rule("language_model.lm_head.weight", "language_model.output.weight"),
+            Rule("language_model.lm_head.weight", "language_model.head.weight"),
             *_hugging_face(own, "model."),
             *language_model_rules("model.language_model.", "language_model."),
-            Rule("lm_head.weight", "language_model.output.weight"),
+            Rule("lm_head.weight", "language_model.head.weight"),
         ]
     if not own.text.tied:
         return RuleTable(rules, dropped=_UNUSED)

@@ -102,5 +102,5 @@ class VibeVoiceAsr(nn.Module):
 
     def forward(self, tokens_BT: Tensor, valid_BT: Tensor, frames_NE: Tensor) -> Tensor:
         """Logits (B, T, V) of a whole sequence."""
-        hidden_BTE = self.language_model(self.embed_prompt(tokens_BT, frames_NE), valid_BT)
+        hidden_BTE = self.language_model.decoder(self.embed_prompt(tokens_BT, frames_NE), valid_BT)
         return self.language_model.logits(hidden_BTE)

@@ -187,7 +187,7 @@ class AsrPipeline:
         prompt_BT = prompt_T[None].to(language_model.embedding.weight.device)
         cache = language_model.new_cache(1, len(prompt_T) + limit)
         x_BTE = self.model.embed_prompt(prompt_BT, frames_FE)
-        hidden_BE = language_model.prefill(x_BTE, torch.ones_like(prompt_BT, dtype=torch.bool), cache)
+        hidden_BE = language_model.read(x_BTE, torch.ones_like(prompt_BT, dtype=torch.bool), cache)
         first_BV = language_model.logits(hidden_BE)
         reason = yield from self._continue(first_BV, cache, limit, 0.0, reader)
         for temperature in RETRY_TEMPERATURES:
@@ -199,7 +199,7 @@ class AsrPipeline:
             if not prefix or len(prefix) >= limit:
                 break
             prefix_BT = torch.tensor([prefix], device=prompt_BT.device)
-            hidden_BE = language_model.prefill(
+            hidden_BE = language_model.read(
                 language_model.embed(prefix_BT), torch.ones_like(prefix_BT, dtype=torch.bool), cache
             )
             again_BV = language_model.logits(hidden_BE)

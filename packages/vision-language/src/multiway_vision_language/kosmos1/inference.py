@@ -61,7 +61,7 @@ class Kosmos1Generator(Kosmos2Generator):
         pictures = formats.pictures_of(documents)
         images = self.model.encode_images(self.processor.pixels(pictures)) if pictures else None
         batch = self.processor.batch(suffixes).to(self.model.device)
-        cache = self.model.new_cache(len(suffixes), prefix.cache.length + batch.tokens_BT.shape[1])
+        cache = self.model.text.new_cache(len(suffixes), prefix.cache.length + batch.tokens_BT.shape[1])
         cache.copy_from(prefix.cache, torch.zeros(len(suffixes), dtype=torch.long))
         hidden_BTE = self.model.hidden(
             batch.tokens_BT, batch.valid_BT, images=images, image_slots_BT=batch.image_slots_BT, cache=cache

@@ -35,7 +35,7 @@ def reset_parameters(model: Kosmos1, seed: int) -> None:
                 parameter.mul_(2**-0.5)
             if name.endswith((".value.weight", ".output.weight", ".up.weight", ".down.weight")):
                 parameter.mul_(gain)
-    nn.init.normal_(model.text.token_embedding.weight, std=hidden**-0.5)
+    nn.init.normal_(model.text.embedding.weight, std=hidden**-0.5)
     patches = model.vision.patch_embedding.weight
     nn.init.normal_(patches, std=patches[0].numel() ** -0.5)
     nn.init.normal_(model.vision.positions.weight, std=0.02)

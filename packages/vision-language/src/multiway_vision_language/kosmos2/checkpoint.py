@@ -29,7 +29,7 @@ _HUB_FILES = ("*.json", "*.safetensors", TOKENIZER_FILE)
 
 # (name behind the prefix, ours)
 _TEXT_NAMES = (
-    ("embed_tokens.weight", "text.token_embedding.weight"),
+    ("embed_tokens.weight", "text.embedding.weight"),
     ("layers.{layer}.self_attn.q_proj.{kind}", "text.decoder.layers.{layer}.attention.query.{kind}"),
     ("layers.{layer}.self_attn.k_proj.{kind}", "text.decoder.layers.{layer}.attention.key.{kind}"),
     ("layers.{layer}.self_attn.v_proj.{kind}", "text.decoder.layers.{layer}.attention.value.{kind}"),

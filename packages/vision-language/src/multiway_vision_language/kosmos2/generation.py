@@ -127,7 +127,7 @@ class Kosmos2Generator:
         given = 0 if images is None else len(images.embeddings_BQE)
         if wanted != given:
             raise InputError(f"the prompts have places for {wanted} pictures, but {given} are given")
-        cache = self.model.new_cache(len(prompts), batch.tokens_BT.shape[1] + room)
+        cache = self.model.text.new_cache(len(prompts), batch.tokens_BT.shape[1] + room)
         hidden_BTE = self.model.hidden(
             batch.tokens_BT, batch.valid_BT, images=images, image_slots_BT=batch.image_slots_BT, cache=cache
         )
@@ -235,7 +235,7 @@ class Kosmos2Generator:
             torch.arange(len(suffixes)) if len(prefix) > 1 else torch.zeros(len(suffixes), dtype=torch.long)
         )
         length = more.tokens_BT.shape[1] + room
-        cache = self.model.new_cache(len(suffixes), prefix.cache.length + length)
+        cache = self.model.text.new_cache(len(suffixes), prefix.cache.length + length)
         cache.copy_from(prefix.cache, rows)
         images = self._looked_at(prefix.images)
         if images is not None:

@@ -9,14 +9,15 @@ E hidden size of the decoder, V vocabulary.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from multiway_blocks.causal import branch_positions
 from multiway_blocks.decoder import Decoder
-from multiway_blocks.linear import project
 from multiway_blocks.position import SinusoidalPositions, XPos
 from multiway_blocks.resampler import Resampler
+from multiway_blocks.text_decoder import CausalLM
 from multiway_blocks.vision_transformer import VisionTransformer
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
@@ -56,50 +57,50 @@ def new_vision_tower(config: VisionConfig) -> VisionTransformer:
     )
 
 
-class TextModel(nn.Module):
+class TextModel(CausalLM):
     """Token and position embeddings, the causal decoder, and logits by the tied embedding matrix."""
 
     def __init__(self, config: TextConfig, pad_token_id: int) -> None:
-        super().__init__()
-        self.pad_token_id = pad_token_id
-        self.scale = math.sqrt(config.hidden_size) if config.scale_embedding else 1.0
-        self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.positions: SinusoidalPositions | None = None
-        rotary = None
-        if config.position_code == "xpos":
-            rotary = XPos(config.hidden_size // config.num_heads)
-        else:
-            self.positions = SinusoidalPositions(
-                config.max_positions + FIRST_POSITION, config.hidden_size, zero_row=pad_token_id
-            )
-        self.dropout = nn.Dropout(config.dropout)
-        self.decoder = Decoder(
+        xpos = config.position_code == "xpos"
+        new_decoder = partial(
+            Decoder,
             hidden_size=config.hidden_size,
             num_layers=config.num_layers,
             num_heads=config.num_heads,
             inner_size=config.inner_size,
             sub_norm=True,
             attention_sub_norm=True,
-            rotary=rotary,
+            rotary=XPos(config.hidden_size // config.num_heads) if xpos else None,
             eps=config.norm_eps,
             dropout=config.dropout,
         )
+        super().__init__(config.vocab_size, config.hidden_size, new_decoder)
+        self.pad_token_id = pad_token_id
+        self.scale = math.sqrt(config.hidden_size) if config.scale_embedding else 1.0
+        self.positions: SinusoidalPositions | None = None
+        if not xpos:
+            self.positions = SinusoidalPositions(
+                config.max_positions + FIRST_POSITION, config.hidden_size, zero_row=pad_token_id
+            )
+        self.dropout = nn.Dropout(config.dropout)
 
-    def forward(
+    def hidden(
         self,
         tokens_BT: Tensor,
-        valid_BT: Tensor,
+        valid_BT: Tensor | None = None,
+        cache: StaticKVCache | None = None,
         *,
         image_embeddings_BQE: Tensor | None = None,
         image_slots_BT: Tensor | None = None,
         branches_BT: Tensor | None = None,
-        cache: StaticKVCache | None = None,
     ) -> Tensor:
         """Hidden states (B, T, E) of new tokens behind what the cache holds.
 
         ``branches``: as of :class:`multiway_blocks.decoder.Decoder`; the other arguments as of :class:`Kosmos2`.
         """
-        x_BTE = self.token_embedding(tokens_BT)
+        if valid_BT is None:
+            valid_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
+        x_BTE = self.embed(tokens_BT)
         if image_embeddings_BQE is not None and image_slots_BT is not None:
             x_BTE = x_BTE.masked_scatter(
                 image_slots_BT[..., None], image_embeddings_BQE.to(x_BTE.dtype).flatten(0, 1)
@@ -112,10 +113,6 @@ class TextModel(nn.Module):
             positions_BT = torch.where(valid_BT, positions_BT + FIRST_POSITION, self.pad_token_id)
             x_BTE = x_BTE + self.positions(positions_BT, end=end + FIRST_POSITION).to(x_BTE.dtype)
         return self.decoder(self.dropout(x_BTE), valid_BT, cache, branches_BT=branches_BT)
-
-    def logits(self, x: Tensor) -> Tensor:
-        """(..., E) -> (..., V)."""
-        return project(x, self.token_embedding.weight)
 
 
 class Kosmos2(nn.Module):
@@ -134,11 +131,11 @@ class Kosmos2(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.text.token_embedding.weight.device
+        return self.text.embedding.weight.device
 
     def encode_images(self, pixels_BCHW: Tensor) -> ImageFeatures:
         """Pictures from the processor, float (B, 3, H, W), which take the weights' device and dtype here."""
-        pixels_BCHW = pixels_BCHW.to(self.device, self.text.token_embedding.weight.dtype)
+        pixels_BCHW = pixels_BCHW.to(self.device, self.text.embedding.weight.dtype)
         return ImageFeatures(self.resampler(self.vision(pixels_BCHW)))
 
     def hidden(
@@ -152,7 +149,7 @@ class Kosmos2(nn.Module):
         cache: StaticKVCache | None = None,
     ) -> Tensor:
         """Hidden states (B, T, E), of which :meth:`logits` makes the prediction; arguments as of :meth:`forward`."""
-        return self.text(
+        return self.text.hidden(
             tokens_BT,
             valid_BT,
             image_embeddings_BQE=None if images is None else images.embeddings_BQE,
@@ -188,16 +185,3 @@ class Kosmos2(nn.Module):
             tokens_BT, valid_BT, images=images, image_slots_BT=image_slots_BT, cache=cache
         )
         return self.logits(hidden_BTE, images)
-
-    def new_cache(self, batch_size: int, max_length: int) -> StaticKVCache:
-        """An empty cache for ``max_length`` tokens a row, image slots included."""
-        text, weight = self.config.text, self.text.token_embedding.weight
-        return StaticKVCache(
-            text.num_layers,
-            batch_size,
-            text.num_heads,
-            text.hidden_size // text.num_heads,
-            max_length,
-            dtype=weight.dtype,
-            device=weight.device,
-        )

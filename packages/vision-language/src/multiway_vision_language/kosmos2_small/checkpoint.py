@@ -20,6 +20,7 @@ MODEL_TYPE = "kosmos-2-small"
 NAMES = RuleTable(
     [
         Rule("names.{rest*}", "efficientnet.{rest*}"),
+        Rule("text.token_embedding.weight", "text.embedding.weight"),
         Rule("places.{rest*}", "centernet.{rest*}"),
         Rule("cells.from_places.{x}", "cells.from_centernet.{x}"),
         Rule("{rest*}", "{rest*}"),

@@ -248,7 +248,7 @@ class Kosmos2Small(Kosmos2):
 
     def encode_images(self, pixels_BCHW: Tensor) -> ImageFeatures:
         """Pixels 0 to 255, float (B, 3, H, W) -> slots and cells."""
-        pixels_BCHW = pixels_BCHW.to(self.device, self.text.token_embedding.weight.dtype)
+        pixels_BCHW = pixels_BCHW.to(self.device, self.text.embedding.weight.dtype)
         return self.encode(self.extract_features(pixels_BCHW))[0]
 
     def logits(self, hidden_BTE: Tensor, images: ImageFeatures | None = None) -> Tensor:

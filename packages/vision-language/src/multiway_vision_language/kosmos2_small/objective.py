@@ -185,7 +185,7 @@ def word_losses(
     first = tokens.first_location
     # On CPUs without fast bfloat16 units the decoder still gains by it; the convolutions do not.
     with torch.autocast(slots_BQE.device.type, torch.bfloat16, enabled=model.training):
-        states_BTE = model.text(
+        states_BTE = model.text.hidden(
             packed.tokens_BT,
             packed.valid_BT,
             image_embeddings_BQE=slots_BQE,

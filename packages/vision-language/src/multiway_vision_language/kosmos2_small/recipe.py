@@ -245,7 +245,7 @@ def new_model(assets: Path, config: SmallConfig, seed: int) -> Kosmos2Small:
     )
     model.centernet = load_centernet(assets / "human-models" / "models" / "centernet.json")
     width = config.text.hidden_size
-    nn.init.normal_(model.text.token_embedding.weight, std=width**-0.5)
+    nn.init.normal_(model.text.embedding.weight, std=width**-0.5)
     nn.init.normal_(model.slot.weight, std=0.02)
     nn.init.normal_(model.sides.weight, std=0.005)
     with torch.no_grad():

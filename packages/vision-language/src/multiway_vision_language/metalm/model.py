@@ -9,11 +9,13 @@ Shape suffixes: B rows, T tokens, S spans of the whole batch, L tokens of a span
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from multiway_blocks.decoder import Decoder
-from multiway_blocks.linear import project
 from multiway_blocks.position import SinusoidalPositions
+from multiway_blocks.text_decoder import CausalLM
 from multiway_core.errors import InputError
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
@@ -40,17 +42,13 @@ def check_spans(spans: Spans, rows: int, tokens: int) -> None:
             end = stop
 
 
-class MetaLM(nn.Module):
+class MetaLM(CausalLM):
     """The whole network."""
 
     def __init__(self, config: MetaLMConfig) -> None:
-        super().__init__()
-        self.config = config
         decoder, encoder = config.decoder, config.encoder
-        self.token_embedding = nn.Embedding(config.vocab_size, decoder.hidden_size)
-        self.positions = SinusoidalPositions(decoder.max_positions, decoder.hidden_size)
-        self.dropout = nn.Dropout(decoder.dropout)
-        self.decoder = Decoder(
+        new_decoder = partial(
+            Decoder,
             hidden_size=decoder.hidden_size,
             num_layers=decoder.num_layers,
             num_heads=decoder.num_heads,
@@ -59,6 +57,10 @@ class MetaLM(nn.Module):
             eps=decoder.norm_eps,
             dropout=decoder.dropout,
         )
+        super().__init__(config.vocab_size, decoder.hidden_size, new_decoder)
+        self.config = config
+        self.positions = SinusoidalPositions(decoder.max_positions, decoder.hidden_size)
+        self.dropout = nn.Dropout(decoder.dropout)
         self.encoder = SpanEncoder(encoder, config.vocab_size)
         self.connector: nn.Module
         if config.connector == "linear":
@@ -111,17 +113,17 @@ class MetaLM(nn.Module):
             if flag and length < needed:
                 raise InputError(f"a span with a picture needs at least {needed} tokens, got {length}")
 
-    def forward(
+    def hidden(
         self,
         tokens_BT: Tensor,
         valid_BT: Tensor | None = None,
-        spans: Spans | None = None,
+        cache: StaticKVCache | None = None,
         *,
+        spans: Spans | None = None,
         pixels_PCHW: Tensor | None = None,
         picture_spans: Sequence[Sequence[bool]] | None = None,
-        cache: StaticKVCache | None = None,
     ) -> Tensor:
-        """Logits (B, T, V) of the token behind each place, given all before it.
+        """Hidden states (B, T, E) at each place, given all before it.
 
         Args:
             tokens_BT: int64; in spans, the text to encode, and any id at the patches of a picture.
@@ -136,7 +138,7 @@ class MetaLM(nn.Module):
         """
         if valid_BT is None:
             valid_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
-        x_BTE = self.token_embedding(tokens_BT)
+        x_BTE = self.embed(tokens_BT)
         if spans is not None:
             check_spans(spans, *tokens_BT.shape)
             if any(spans):
@@ -147,24 +149,17 @@ class MetaLM(nn.Module):
         if cache is not None:
             position_BT, end = position_BT + cache.num_valid_B[:, None], end + cache.length
         x_BTE = self.dropout(x_BTE + self.positions(position_BT, end=end).to(x_BTE.dtype))
-        return project(self.decoder(x_BTE, valid_BT, cache), self.token_embedding.weight)
+        return self.decoder(x_BTE, valid_BT, cache)
 
-    def decode(self, tokens_BT: Tensor, cache: StaticKVCache) -> Tensor:
-        """Read further causal tokens behind the cache; float logits (B, V) of the next one (for ``generate``)."""
-        return self(tokens_BT, cache=cache)[:, -1].float()
-
-    def new_cache(self, batch_size: int, max_length: int) -> StaticKVCache:
-        """An empty cache for ``max_length`` tokens a row, spans included."""
-        decoder, weight = self.config.decoder, self.token_embedding.weight
-        return StaticKVCache(
-            decoder.num_layers,
-            batch_size,
-            decoder.num_heads,
-            decoder.hidden_size // decoder.num_heads,
-            max_length,
-            dtype=weight.dtype,
-            device=weight.device,
-        )
+    def forward(
+        self,
+        tokens_BT: Tensor,
+        valid_BT: Tensor | None = None,
+        spans: Spans | None = None,
+        **more: Any,
+    ) -> Tensor:
+        """Logits (B, T, V) of the token behind each place; arguments as of :meth:`hidden`."""
+        return self.logits(self.hidden(tokens_BT, valid_BT, spans=spans, **more))
 
 
 def span_mask(spans: Spans, tokens_BT: Tensor) -> Tensor:
