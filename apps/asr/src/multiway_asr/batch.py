@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multiway_core.app import find_inputs, is_done, plan_outputs, progress_bar, write_stdout
+from multiway_core.app import BatchLog, find_inputs, is_done, plan_outputs, progress_bar, write_stdout
 from multiway_core.errors import InputError, OutputError
 
 from multiway_asr.app import APP
@@ -74,10 +74,7 @@ def transcribe_all(
     if output is not None and output.exists() and not output.is_dir():
         raise InputError(f"--output {output}: is a file; give a folder")
     inputs, problems = find_inputs(arguments, SUFFIXES, exclude=output)
-    failed = 0
-    for argument, reason in problems:
-        failed += 1
-        APP.note(f"{argument}: {reason}")
+    log = BatchLog(APP, problems)
     if output is None and len(inputs) > 1 and formats[0] not in (Format.TXT, Format.JSON):
         raise InputError(f"--format {formats[0]} of {len(inputs)} recordings needs --output DIR")
     plans = {
@@ -101,19 +98,13 @@ def transcribe_all(
                 _write(job, transcriber, options)
             done += 1
         except InputError as error:
-            failed += 1
-            name, reason = str(job.source), str(error)
-            APP.note(reason if job.source.name in reason else f"{name}: {reason}")
+            log.fail(str(job.source), str(error))
     if printer is not None:
         printer.close()
     skipped = len(jobs) - len(waiting)
     if output is not None:
-        there = f", {skipped} were there already" if skipped else ""
-        wrong = f", {failed} failed" if failed else ""
-        APP.note(f"{done} written to {output}{there}{wrong}")
-    if not failed:
-        return 0
-    return 1 if done or skipped else 2
+        log.summarize(output, done, skipped)
+    return log.exit_code(done + skipped)
 
 
 def _print(job: Job, transcriber: Transcriber, options: TranscribeOptions, printer: _Printer) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from multiway_core.app import ModelOptions, ReportOptions, progress_bar
+from multiway_core.app import ModelOptions, ReportOptions, ticking
 from multiway_core.errors import InputError
 
 from multiway_asr.app import APP
@@ -67,8 +67,7 @@ def evaluate(
             "--context, --max-speakers and --window are for transcribing; with --hypotheses that is done"
         )
     system: Transcriber | Path = Transcriber(model) if hypotheses is None else hypotheses
-    with progress_bar() as progress:
-        bar = progress.add_task("transcribing" if hypotheses is None else "scoring", total=None)
+    with ticking("transcribing" if hypotheses is None else "scoring") as on_sample:
         found, scored = evaluate_sets(
             data,
             system,
@@ -77,7 +76,7 @@ def evaluate(
             use_terms=terms,
             limit=report.limit,
             seed=report.seed,
-            on_sample=lambda row: progress.advance(bar),
+            on_sample=on_sample,
         )
     if report.output is not None:
         write_report(found, scored, report.output)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from multiway_core.app import repository_examples
+from multiway_core.app import download_buttons, repository_examples, run_and_stop, viewer
 
 from multiway_asr.app import APP
 from multiway_asr.batch import Format
-from multiway_asr.demo.view import asset, view_value
+from multiway_asr.demo.view import view_value
 from multiway_asr.transcriber import SUFFIXES
 
 _FORMAT_LABELS = {
@@ -80,25 +80,10 @@ def components() -> Components:
                 label="Most speakers (0: all)",
                 elem_id="asr-speakers",
             )
-            with gr.Row():
-                transcribe = gr.Button("Transcribe", variant="primary", elem_id="asr-transcribe")
-                stop = gr.Button("Stop", elem_id="asr-stop", min_width=70, scale=0)
+            transcribe, stop = run_and_stop("Transcribe", "asr-transcribe")
         with gr.Column(scale=4, min_width=320):
-            view = gr.HTML(
-                value=view_value(),
-                html_template=asset("viewer.html"),
-                css_template=asset("viewer.css"),
-                js_on_load=asset("viewer.js"),
-                apply_default_css=False,
-                padding=False,
-                elem_id="asr-view",
-            )
+            view = viewer(APP, view_value(), "asr-view", padding=False)
             with gr.Row(elem_id="asr-downloads"):
                 gr.HTML("Download", css_template=_LABEL_CSS, apply_default_css=False, min_width=80)
-                downloads = [
-                    gr.DownloadButton(
-                        label, size="sm", interactive=False, min_width=70, elem_id=f"asr-get-{name}"
-                    )
-                    for name, label in _FORMAT_LABELS.items()
-                ]
+                downloads = download_buttons(_FORMAT_LABELS, "asr", min_width=70)
     return Components(file, microphone, context, speakers, transcribe, stop, examples, view, downloads)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from multiway_core.errors import InputError
+from multiway_core.app import named_as_uploaded
 from multiway_speech.result import Segment, Transcript
 
 from multiway_asr.context import checked_context
@@ -37,7 +36,7 @@ class DemoSession:
 
     def transcript(self, path: Path, context: str, max_speakers: float | None) -> Transcript:
         """Without streaming, for programs. Raises InputError."""
-        with _without_folder(path):
+        with named_as_uploaded(path):
             options = self._options(self._waveform(path).duration, context, max_speakers)
             return self._transcriber.transcript(path, options)
 
@@ -50,7 +49,7 @@ class DemoSession:
         segments: list[Segment] = []
         started = updated = time.monotonic()
         yield view_value(sound, working=True, summary="Listening ..."), None
-        with _without_folder(path):
+        with named_as_uploaded(path):
             for event in self._transcriber.stream(path, options):
                 if isinstance(event, Segment):
                     segments.append(event)
@@ -74,7 +73,7 @@ class DemoSession:
                     yield value, transcript
 
     def _waveform(self, path: Path) -> Waveform:
-        with _without_folder(path):
+        with named_as_uploaded(path):
             return read_waveform(path, MAX_SECONDS)
 
     def _options(self, seconds: float, context: str, max_speakers: float | None) -> TranscribeOptions:
@@ -82,12 +81,3 @@ class DemoSession:
         once = ROOM * self._max_seconds
         window = min(WINDOW, once) if seconds > once else None
         return TranscribeOptions(text, int(max_speakers) if max_speakers else None, window)
-
-
-@contextmanager
-def _without_folder(path: Path) -> Iterator[None]:
-    """Errors about an upload name the file as its owner knows it, not where this machine keeps it."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(str(error).replace(str(path), path.name)) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from importlib import resources
 from typing import Any
 
 from multiway_speech.result import Segment, Transcript
@@ -47,8 +46,3 @@ def summary_of(transcript: Transcript, seconds: float) -> str:
             transcript.model,
         ]
     )
-
-
-def asset(name: str) -> str:
-    """A file of the viewer."""
-    return (resources.files("multiway_asr") / "viewer" / name).read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from multiway_core.app import ModelOptions, ReportOptions, progress_bar
+from multiway_core.app import ModelOptions, ReportOptions, ticking
 
 from multiway_tts.commands.options import CfgOption, StepsOption
 
@@ -73,7 +73,6 @@ def evaluate(
         steps=steps,
         seed=report.seed,
     )
-    with progress_bar() as progress:
-        bar = progress.add_task("measuring", total=len(items))
-        found = evaluate_texts(items, options, on_item=lambda: progress.advance(bar))
+    with ticking("measuring", len(items)) as on_item:
+        found = evaluate_texts(items, options, on_item=on_item)
     report.publish(found)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from multiway_core.app import CommandLine, JsonOption, ModelOption, ModelOptions, note, write_stdout
+from multiway_core.app import (
+    CommandLine,
+    JsonOption,
+    ModelOption,
+    ModelOptions,
+    note,
+    write_json,
+    write_stdout,
+)
 from multiway_core.errors import InputError
 
 from multiway_tts.app import APP
@@ -27,7 +34,7 @@ def list_voices(context: typer.Context, model: ModelOption = APP.model, json: Js
 
     names = voice_names(ModelOptions(model, "cpu"))
     if json:
-        write_stdout(json_module.dumps({"model": model, "voices": list(names)}, ensure_ascii=False) + "\n")
+        write_json({"model": model, "voices": list(names)})
         return
     write_stdout("".join(f"{name}\n" for name in names))
     if not names:
@@ -78,7 +85,7 @@ def detect(
         raise typer.Exit(2)
     if json:
         rows = [watermark_detection.as_json(path, found) for path, found in results]
-        write_stdout(json_module.dumps(rows, ensure_ascii=False, indent=2) + "\n")
+        write_json(rows)
     else:
         write_stdout("".join(watermark_detection.as_line(path, found) + "\n" for path, found in results))
     if len(results) < len(files) or not all(any(part.marked for part in found) for _, found in results):

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from multiway_core.app import download_buttons, viewer
+
+from multiway_tts.app import APP
 from multiway_tts.demo.examples import EXAMPLES
 from multiway_tts.demo.session import FILES, LONGEST, Session
-from multiway_tts.demo.view import asset, editor_value, empty_value
+from multiway_tts.demo.view import editor_value, empty_value
 
 SPEAKERS = 4
 LABELS = {"wav": "Sound (wav)", "srt": "Subtitles (srt)", "vtt": "Subtitles (vtt)", "json": "Manifest (json)"}
@@ -43,7 +46,9 @@ def components(session: Session) -> Components:
 
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=320):
-            editor = _html(gr, "editor", editor_value(EXAMPLES["Two speakers"], session.voices), "tts-editor")
+            editor = viewer(
+                APP, editor_value(EXAMPLES["Two speakers"], session.voices), "tts-editor", name="editor"
+            )
             with gr.Row():
                 examples = {
                     name: gr.Button(name, size="sm", min_width=110, elem_classes="tts-example")
@@ -64,14 +69,9 @@ def components(session: Session) -> Components:
             with gr.Row():
                 speak = gr.Button("Speak", variant="primary", elem_id="tts-speak")
                 stop = gr.Button("Stop", scale=0, min_width=90, elem_id="tts-stop")
-            player = _html(gr, "player", empty_value(), "tts-player")
+            player = viewer(APP, empty_value(), "tts-player", name="player")
             with gr.Row():
-                downloads = [
-                    gr.DownloadButton(
-                        LABELS[kind], size="sm", interactive=False, min_width=120, elem_id=f"tts-get-{kind}"
-                    )
-                    for kind in FILES
-                ]
+                downloads = download_buttons({kind: LABELS[kind] for kind in FILES}, "tts", min_width=120)
         with gr.Column(scale=0, min_width=300):
             disclaimer = gr.Radio(
                 [("before it", "prefix"), ("behind it", "suffix"), ("not at all", "none")],
@@ -122,15 +122,4 @@ def components(session: Session) -> Components:
         seed,
         guidance,
         steps,
-    )
-
-
-def _html(gr: Any, name: str, value: dict[str, Any], elem_id: str) -> Any:
-    return gr.HTML(
-        value=value,
-        html_template=asset(f"{name}.html"),
-        css_template=asset(f"{name}.css"),
-        js_on_load=asset(f"{name}.js"),
-        apply_default_css=False,
-        elem_id=elem_id,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -61,10 +60,6 @@ def coded(samples: np.ndarray) -> str:
     from multiway_tts.speech_files import pcm
 
     return base64.b64encode(pcm(samples)).decode("ascii")
-
-
-def asset(name: str) -> str:
-    return (resources.files("multiway_tts") / "viewer" / name).read_text(encoding="utf-8")
 
 
 def _indices(manifest: Manifest) -> list[int]:

@@ -45,7 +45,7 @@ class BatchLog:
                 progress.advance(bar)
 
     def summarize(
-        self, output: Path, done: int | list[Any], skipped: int | list[Any], *, as_json: bool
+        self, output: Path, done: int | list[Any], skipped: int | list[Any], *, as_json: bool = False
     ) -> None:
         """Say what was done and what was there already: in a line on standard error, or as JSON."""
         if as_json:

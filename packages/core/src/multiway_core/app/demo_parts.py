@@ -61,7 +61,7 @@ def example_gallery(
     )
 
 
-def download_buttons(labels: Mapping[str, str], prefix: str, *, min_width: int) -> list[Any]:
+def download_buttons(labels: Mapping[Any, str], prefix: str, *, min_width: int) -> list[Any]:
     """A button a file format, pressed when there is something to download: ``<prefix>-get-<name>``."""
     import gradio as gr
 
