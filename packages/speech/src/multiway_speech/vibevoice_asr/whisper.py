@@ -1,12 +1,15 @@
-"""Whisper tiny whole, as the semantic tokenizer of a small VibeVoice-ASR: sound -> words and their times.
+"""Whisper as the semantic tokenizer of a small VibeVoice-ASR: audio -> words with timestamps.
+
+Why it is our own code: `transformers` takes windows of exactly 30 s, and has no fast attention with word timestamps;
+faster-whisper does not give the attention weights, and wants the whole vocabulary.
 
 VibeVoice's semantic tokenizer is trained with a decoder that predicts the transcript and is then thrown away (arXiv
 2508.19205, section 2.1). Here the decoder is kept: a few hours of speech do not teach a small language model to read
-the encoder's columns, and words it can copy. When a word is said is where the decoder looked as it wrote it: dynamic
-time warping over the weights of some of its heads, as in Whisper's own word timestamps.
+the encoder's output, but it can copy words. Word timestamps are Whisper's own: dynamic time warping over the
+cross-attention weights of its alignment heads.
 
-Longer sound is cut into windows of 30 s that overlap; near a cut, each window tells the words whose middle is on its
-side. So memory is constant, and words do not depend on the pieces in which the sound comes.
+Longer audio is cut into overlapping windows of 30 s; near a cut, each window contributes the words whose middle is on
+its side. Memory is constant, and words do not depend on how the audio is split into pieces.
 
 Shape suffixes: T samples or tokens, N columns, C hidden size, H heads, D head size, V vocabulary, A aligning heads.
 """
