@@ -28,7 +28,6 @@ from multiway_vision_language.kosmos2_small.feature_cache import (
 from multiway_vision_language.kosmos2_small.model import Kosmos2Small, spread, surest_boxes
 from multiway_vision_language.kosmos2_small.objective import (
     Training,
-    generalized_iou,
     middle_cells,
     near_cells,
     training_loss,
@@ -44,6 +43,7 @@ from multiway_vision_language.scenes.folder import open_scenes
 from multiway_vision_language.scenes.scene import Scene
 from multiway_vision_language.scenes.tasks import Task, boxes_text
 from torch import nn
+from torchvision import ops
 
 TOKENS = TokenConfig(num_text_tokens=300)
 CONFIG = SmallConfig(
@@ -159,7 +159,7 @@ def test_generalized_iou_against_hand() -> None:
     boxes = torch.tensor([[0.0, 0, 2, 2], [0, 0, 1, 1], [0, 0, 2, 2]])
     others = torch.tensor([[0.0, 0, 2, 2], [2, 0, 3, 1], [1, 1, 3, 3]])
     expected = torch.tensor([1.0, -1 / 3, 1 / 7 - 2 / 9])
-    torch.testing.assert_close(generalized_iou(boxes, others), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(1 - ops.generalized_box_iou_loss(boxes, others), expected, atol=1e-5, rtol=0)
 
 
 def test_a_task_among_others_is_what_it_is_alone(model: Kosmos2Small, processor: SmallProcessor) -> None:

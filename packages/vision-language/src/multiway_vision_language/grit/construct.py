@@ -13,15 +13,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
+from torchvision import ops
+
 from multiway_vision_language.grit.chunks import Span, noun_chunks, outermost
 from multiway_vision_language.grit.records import MIN_SCORE, GritRecord, ScoredBox
-from multiway_vision_language.metrics.boxes import box_iou
 
 if TYPE_CHECKING:
     from spacy.language import Language
 
 MAX_OVERLAP = 0.6
-"""IoU from which on the weaker of two boxes goes. The paper gives no number; this one is ours."""
+"""IoU above which the weaker of two boxes goes. The paper gives no number; this one is ours."""
 
 
 class Proposer(Protocol):
@@ -53,7 +55,7 @@ def construct(
         proposer: finds boxes for noun chunks.
         language: a spaCy model, such as :func:`load_language` gives.
         min_score: a box must score higher.
-        max_overlap: IoU from which on the weaker of two boxes goes, whichever chunks they belong to.
+        max_overlap: IoU above which the weaker of two boxes goes, whichever chunks they belong to.
     """
     chunks = noun_chunks(language(caption))
     if not chunks:
@@ -78,9 +80,9 @@ def construct(
 
 
 def suppress(rows: Sequence[ScoredBox], max_overlap: float = MAX_OVERLAP) -> list[ScoredBox]:
-    """Non-maximum suppression: from the best score down, a box goes that overlaps with a kept one that much."""
-    kept: list[ScoredBox] = []
-    for row in sorted(rows, key=lambda row: -row.score):
-        if all(box_iou(row.box, other.box) < max_overlap for other in kept):
-            kept.append(row)
-    return kept
+    """Non-maximum suppression, the best score first: a box goes that overlaps with a better one more than that."""
+    if not rows:
+        return []
+    boxes = torch.tensor([row.box for row in rows], dtype=torch.float64)
+    scores = torch.tensor([row.score for row in rows], dtype=torch.float64)
+    return [rows[index] for index in ops.nms(boxes, scores, max_overlap).tolist()]

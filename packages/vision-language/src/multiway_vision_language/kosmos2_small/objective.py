@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from multiway_core.training import Loss
 from torch import Tensor, nn
+from torchvision import ops
 
 from multiway_vision_language.kosmos2_small.batches import IGNORED, GroundingBatch, PackedTasks
 from multiway_vision_language.kosmos2_small.model import Kosmos2Small
@@ -90,17 +91,6 @@ def cell_targets(scenes: Sequence[Scene], names: NameTable, grid_size: int) -> C
     return CellTargets(boxes_BN4, names_BN, background_BN)
 
 
-def generalized_iou(boxes: Tensor, targets: Tensor) -> Tensor:
-    """(..., 4) each -> (...)."""
-    corners = torch.maximum(boxes[..., :2], targets[..., :2]), torch.minimum(boxes[..., 2:], targets[..., 2:])
-    both = (corners[1] - corners[0]).clamp(min=0).prod(-1)
-    own, theirs = ((box[..., 2:] - box[..., :2]).prod(-1) for box in (boxes, targets))
-    either = own + theirs - both + 1e-6
-    outer = torch.minimum(boxes[..., :2], targets[..., :2]), torch.maximum(boxes[..., 2:], targets[..., 2:])
-    hull = (outer[1] - outer[0]).prod(-1) + 1e-6
-    return both / either - (hull - either) / hull
-
-
 def cell_losses(
     keys_BNK: Tensor, boxes_BN4: Tensor, names: NameTable, scenes: Sequence[Scene], grid_size: int
 ) -> dict[str, Tensor]:
@@ -113,7 +103,7 @@ def cell_losses(
         names(keys_BNK[empty]), torch.full((len(weights),), len(names.numbers)), reduction="none"
     )
     return {
-        "box": (1 - generalized_iou(boxes_BN4[things], targets.boxes_BN4[things])).mean(),
+        "box": ops.generalized_box_iou_loss(boxes_BN4[things], targets.boxes_BN4[things], reduction="mean"),
         "name": nn.functional.cross_entropy(names(keys_BNK[things]), targets.names_BN[things]),
         "background": (background * weights).sum() / weights.sum().clamp(min=1.0),
     }

@@ -18,13 +18,13 @@ import torch
 from multiway_core.errors import CheckpointError
 from PIL import Image
 from torch import Tensor, nn
+from torchvision import ops
 
 from multiway_vision_language.kosmos2_small.backbones import CenterNet, EfficientNetLite0
 from multiway_vision_language.locations import NormalBox
-from multiway_vision_language.metrics.boxes import box_iou
 
 _NORM_EPS = 1e-3
-_MOST_SHARED = 0.55  # area of two detections over that of both
+_MAX_OVERLAP = 0.55  # IoU of two detections
 
 
 def load_efficientnet_lite0(path: Path) -> EfficientNetLite0:
@@ -163,17 +163,18 @@ class CenterNetDetector:
         scores_CHW = scores_BCHW[0].sigmoid()
         peaks = scores_CHW * (scores_CHW == nn.functional.max_pool2d(scores_CHW, 3, 1, 1))
         values, places = peaks.flatten().topk(self.max_detections)
-        cells = self.size // 4
-        found: list[tuple[str, NormalBox, float]] = []
-        for value, place in zip(values.tolist(), places.tolist(), strict=True):
-            kind, cell = divmod(place, cells * cells)
-            y, x = divmod(cell, cells)
-            left, top, right, bottom = sides_B4HW[0, :, y, x].tolist()
-            corners = (4 * x - left, 4 * y - top, 4 * x + right, 4 * y + bottom)
-            a, b, c, d = (min(1.0, max(0.0, corner / self.size)) for corner in corners)
-            box = (a, b, c, d)
-            if value < self.min_score:
-                break
-            if c > a and d > b and all(box_iou(box, other) < _MOST_SHARED for _, other, _ in found):
-                found.append((self.classes[kind], box, value))
-        return found
+        kinds, cells = places // (self.size // 4) ** 2, places % (self.size // 4) ** 2
+        y, x = cells // (self.size // 4), cells % (self.size // 4)
+        left, top, right, bottom = sides_B4HW[0, :, y, x]
+        corners = torch.stack([4 * x - left, 4 * y - top, 4 * x + right, 4 * y + bottom], dim=1)
+        boxes_N4 = (corners / self.size).clamp(0, 1)
+        areas_N = (boxes_N4[:, 2:] - boxes_N4[:, :2]).prod(1)
+        kept = (values >= self.min_score) & (areas_N > 0)
+        boxes_N4, values, kinds = boxes_N4[kept], values[kept], kinds[kept]
+        chosen = ops.nms(boxes_N4, values, _MAX_OVERLAP).tolist()
+        rows, scores, names = (
+            boxes_N4.tolist(),
+            values.tolist(),
+            [self.classes[kind] for kind in kinds.tolist()],
+        )
+        return [(names[index], tuple(rows[index]), scores[index]) for index in chosen]
