@@ -209,7 +209,7 @@ def test_train_and_use(call, tmp_path) -> None:
     rows = [" ".join(str((i + j) % 7) for j in range(40)) for i in range(40)]
     (tmp_path / "data.jsonl").write_text("\n".join(json.dumps({"text": row}) for row in rows))
     run = ("--steps", 8, "--length", 64, "--batch-size", 2, "--vocab-size", 270, "-o", tmp_path / "run")
-    code, out, _ = call("train", tmp_path / "data.jsonl", "--arch", "bitnet", *run, "--json")
+    code, out, _ = call("train", "--data", tmp_path / "data.jsonl", "--arch", "bitnet", *run, "--json")
     assert code == 0
     numbers = json.loads(out)
     assert numbers["steps"] == 8
@@ -219,7 +219,7 @@ def test_train_and_use(call, tmp_path) -> None:
     assert code == 0
     assert call("generate", "1 2 3", "--model", tmp_path / "x.gguf", "--max-tokens", 3)[0] == 0
     code, _, _ = call(
-        "train", tmp_path / "data.jsonl", *run[:-1], tmp_path / "on", "--init-from", folder
+        "train", "--data", tmp_path / "data.jsonl", *run[:-1], tmp_path / "on", "--init-from", folder
     )  # packed weights learn on
     assert code == 0
     for arguments, message in [
@@ -227,7 +227,7 @@ def test_train_and_use(call, tmp_path) -> None:
         (["--size", "huge"], "known are tiny"),
         (["--learning-rate", "nan"], "Invalid value for '--learning-rate'"),
     ]:
-        code, _, err = call("train", tmp_path / "data.jsonl", *run, *arguments)
+        code, _, err = call("train", "--data", tmp_path / "data.jsonl", *run, *arguments)
         assert code == 2
         assert message in err
 

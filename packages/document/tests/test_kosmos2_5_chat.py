@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from multiway_core.errors import DataError, InputError
-from multiway_core.training import Trainer
+from multiway_core.training import Trainer, TrainOptions, run
 from multiway_document.alphabet import ALPHABET
 from multiway_document.kosmos2_5 import chat, checkpoint
 from multiway_document.kosmos2_5.config import Kosmos25Config, TextConfig, TokenConfig, VisionConfig
@@ -102,10 +102,14 @@ def test_every_epoch_has_every_turn_once_and_shards_share_them(start: Path, data
     assert torch.equal(whole(1, 0, 1).suffix, batches_of(start, data)(1, 0, 1).suffix)
 
 
+def train(output: Path, start: Path, data: Path, **changes: Any) -> Path:
+    return run(chat.Recipe(**changes), TrainOptions(output, (str(data),), str(start))).folder
+
+
 @pytest.fixture(scope="module")
 def trained(start: Path, data: Path, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("run")
-    chat.train(output, data=data, init_from=str(start), epochs=100, learning_rate=6e-3, batch_size=4)
+    train(output, start, data, epochs=100, learning_rate=6e-3, batch_size=4)
     return output
 
 
@@ -130,30 +134,23 @@ def test_four_answers_are_learnt(trained: Path, start: Path, data: Path) -> None
 def test_an_interrupted_run_ends_with_the_same_weights(
     start: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options: dict[str, Any] = {
-        "data": data,
-        "init_from": str(start),
-        "epochs": 6,
-        "learning_rate": 1e-3,
-        "batch_size": 2,
-    }
-    whole = checkpoint.load(chat.train(tmp_path / "whole", **options))
+    changes: dict[str, Any] = {"epochs": 6, "learning_rate": 1e-3, "batch_size": 2}
+    whole = checkpoint.load(train(tmp_path / "whole", start, data, **changes))
     fit = Trainer.fit
     with monkeypatch.context() as patch:  # stopped after one step of twelve
         patch.setattr(Trainer, "fit", lambda self, stop_after_seconds=None: fit(self, 0.0))
-        chat.train(tmp_path / "parts", **options)
-    parts = checkpoint.load(chat.train(tmp_path / "parts", **options))
+        train(tmp_path / "parts", start, data, **changes)
+    parts = checkpoint.load(train(tmp_path / "parts", start, data, **changes))
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, parts.state_dict()[name]), name
 
 
 def test_a_run_does_not_go_on_with_other_data(start: Path, data: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"init_from": str(start), "epochs": 1, "batch_size": 4}
-    chat.train(tmp_path / "run", data=data, **options)
+    train(tmp_path / "run", start, data, epochs=1, batch_size=4)
     other = data.with_name("other.jsonl")
     other.write_text(data.read_text().splitlines()[0] + "\n")
     with pytest.raises(InputError, match=r"other\.jsonl is not what the run in .* began with"):
-        chat.train(tmp_path / "run", data=other, **options)
+        train(tmp_path / "run", start, other, epochs=1, batch_size=4)
 
 
 @pytest.mark.parametrize(
@@ -186,4 +183,4 @@ def test_a_bad_row_is_one_clear_line(start: Path, data: Path, row: str, message:
 def test_only_a_model_with_a_decoder_can_be_tuned(start: Path, data: Path, tmp_path: Path) -> None:
     checkpoint.save_vision(checkpoint.load(start), tmp_path / "vision")
     with pytest.raises(InputError, match="no decoder to fine-tune"):
-        chat.train(tmp_path / "run", data=data, init_from=str(tmp_path / "vision"))
+        train(tmp_path / "run", tmp_path / "vision", data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -25,7 +26,8 @@ def texts(tmp_path):
 
 
 def train(output, texts, steps=60, *, init_from=None, **changes) -> TrainReport:
-    chosen = recipe.Recipe(vocab_size=300, length=24, batch_size=8, learning_rate=3e-3, **changes)
+    numbers = dataclasses.replace(recipe.Recipe().train, learning_rate=3e-3)
+    chosen = recipe.Recipe(vocab_size=300, length=24, batch_size=8, train=numbers, **changes)
     start = None if init_from is None else str(init_from)
     data = tuple(str(path) for path in texts)
     return training.run(chosen, TrainOptions(output, data, start, steps=steps, checkpoint_every=0))

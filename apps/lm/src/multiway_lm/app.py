@@ -9,6 +9,7 @@ APP = App(
     model="bundled:lm-tiny",
     cli="multiway_lm.cli:cli",
     pipeline="multiway_text.language_model:LanguageModel",
+    recipes="multiway_text.recipe:RECIPES",
     evaluation="multiway_lm.evaluation",
     demo="multiway_lm.demo:build_demo",
     quick_evaluation="multiway_lm.evaluation:quick_evaluation",

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from multiway_core.app import (
     CommandLine,
-    DeviceOption,
     JobsOption,
     JsonOption,
-    MinutesOption,
     ModelOptions,
     OverwriteOption,
     ReportOptions,
-    RunFolderOption,
-    SeedOption,
+    TrainingOptions,
     ticking,
     write_json,
     write_stdout,
@@ -145,66 +143,40 @@ def evaluate(
     report.publish(found)
 
 
+@dataclass(frozen=True)
+class RecipeChanges:
+    """Fields of the recipe; what is not given is the preset's."""
+
+    epochs: Annotated[
+        float | None, typer.Option("--epochs", min=0.001, help="chat: times the data is seen.")
+    ] = None
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", min=0.0, help="chat: the peak.")
+    ] = None
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="chat: questions of a batch.")
+    ] = None
+    compiled: Annotated[
+        bool | None,
+        typer.Option("--compile/--no-compile", help="ocr-small: fuse the network with torch.compile."),
+    ] = None
+
+
 @cli.command()
 def train(
-    output: RunFolderOption = Path("training"),
     preset: Annotated[
-        str,
-        typer.Option(
-            "--preset", help="ocr-small, smoke (a few minutes), or chat (questions and answers of --data)."
-        ),
+        str, typer.Option("--preset", help="ocr-small, smoke (two minutes), or chat (answers to questions).")
     ] = "ocr-small",
-    minutes: MinutesOption = None,
-    init_from: Annotated[
-        Path | None,
-        typer.Option("--init-from", metavar="MODEL", help="Fine-tune this model folder (chat: or hub id)."),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data", metavar="FILE.jsonl", help='chat: rows {"image": ..., "question": ..., "answer": ...}.'
-        ),
-    ] = None,
-    epochs: Annotated[
-        float | None, typer.Option("--epochs", min=0.001, help="chat: times the data is seen. [default: 3]")
-    ] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", min=0.0, help="chat: the peak. [default: 2e-4]")
-    ] = None,
-    compiled: Annotated[
-        bool, typer.Option("--compile/--no-compile", help="Fuse the network with torch.compile.")
-    ] = True,
-    device: DeviceOption = "auto",
-    seed: SeedOption = 0,
+    *,
+    changes: RecipeChanges,
+    options: TrainingOptions,
 ) -> None:
-    """Train the bundled reader, or a model that answers questions, and write a model folder for --model."""
-    from multiway_ocr.training import CHAT, train_answers, train_reader
+    """Train the bundled reader on lines that are rendered for it, or fine-tune a model to answer questions.
 
-    if preset == CHAT:
-        folder = train_answers(
-            output,
-            data=data,
-            init_from=init_from,
-            epochs=epochs,
-            learning_rate=learning_rate,
-            minutes=minutes,
-            device=device,
-            seed=seed,
-        )
-        write_stdout(f"{folder}\n")
-        return
-    if data is not None or epochs is not None or learning_rate is not None:
-        raise InputError("--data, --epochs and --learning-rate belong to --preset chat")
-    folder = train_reader(
-        output,
-        preset=preset,
-        minutes=minutes,
-        init_from=init_from,
-        compiled=compiled,
-        device=device,
-        seed=seed,
-    )
-    write_stdout(f"{folder}\n")
+    chat: --data is a JSONL file of rows {"image": PATH, "question": TEXT, "answer": TEXT}, and --init-from is a model
+    with a decoder. ocr-small and smoke: --init-from is a reader to continue with.
+    """
+    options.train(APP, preset, vars(changes))
 
 
 cli.add_demo()

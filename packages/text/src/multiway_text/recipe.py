@@ -6,11 +6,13 @@ Shape suffixes: B rows, T tokens.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from multiway_blocks.kernels.linear_cross_entropy import linear_cross_entropy
+from multiway_blocks.text_decoder import CausalLM
 from multiway_core import hub
 from multiway_core.errors import InputError
 from multiway_core.tokenization import TextTokenizer, byte_bpe
@@ -26,6 +28,9 @@ HELD_OUT = 20
 """One in so many documents is held out."""
 
 
+_TRAIN = TrainConfig(steps=2000, learning_rate=2e-3, warmup_steps=200, final_learning_rate_ratio=0.1)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A language model and how it is trained.
@@ -36,8 +41,7 @@ class Recipe:
         vocab_size: of the BPE tokenizer that is trained first; 0 takes bytes.
         length: tokens of a sequence.
         batch_size: sequences of a shard.
-        learning_rate: the peak.
-        steps: of the run.
+        train: the trainer's numbers.
         max_tokens: of the training texts that are used.
         field: where the text is in rows of JSONL and Parquet.
     """
@@ -47,22 +51,9 @@ class Recipe:
     vocab_size: int = 2048
     length: int = 128
     batch_size: int = 16
-    learning_rate: float = 2e-3
-    steps: int = 2000
     max_tokens: int | None = None
     field: str = "text"
-
-    def train_config(self, options: TrainOptions) -> TrainConfig:
-        """The trainer's numbers: a tenth of warm-up (at most 200 steps), then a cosine to a tenth of the peak."""
-        steps = options.steps or self.steps
-        return options.apply(
-            TrainConfig(
-                steps=steps,
-                learning_rate=self.learning_rate,
-                warmup_steps=min(steps // 10, 200),
-                final_learning_rate_ratio=0.1,
-            )
-        )
+    train: TrainConfig = _TRAIN
 
     def build(self, options: TrainOptions) -> TrainJob:
         """The job of a run on ``options.data`` (without any: the documentation that comes with Python).
@@ -73,11 +64,12 @@ class Recipe:
         systems.named(self.arch)
         init_from = None if options.init_from is None else hub.resolve(options.init_from)
         tokenizer, tokens, held_out_ids = self._data(options, init_from)
-        config = self.train_config(options)
+        config = options.apply(self.train)
         torch.manual_seed(options.seed)
         if init_from is None:
             system = systems.named(self.arch)
-            model = system.new(self.size, tokenizer.vocab_size, self.length)
+            with options.model_device():
+                model = system.new(self.size, tokenizer.vocab_size, self.length)
         else:
             system, path, _ = systems.find(init_from)
             model = system.load_to_train(path)
@@ -151,7 +143,13 @@ RECIPES = {
     "tiny": Recipe(),
     "small": Recipe(size="small", vocab_size=8192, length=256),
     # Half a minute on one core, on the documentation that comes with Python: shows that every part works.
-    "smoke": Recipe(vocab_size=512, length=64, batch_size=8, steps=40, max_tokens=100_000),
+    "smoke": Recipe(
+        vocab_size=512,
+        length=64,
+        batch_size=8,
+        max_tokens=100_000,
+        train=replace(_TRAIN, steps=40, warmup_steps=4),
+    ),
 }
 
 
@@ -175,12 +173,17 @@ def _python_manual() -> list[Document]:
 
 
 def next_token_loss(model: nn.Module, tokens_BT: Tensor) -> Loss:
-    """Cross-entropy of every token but the first, in nats."""
-    logits_BTV = model(tokens_BT[:, :-1])
+    """Cross-entropy of every token but the first, in nats; the logits of all tokens are never held at once."""
     targets_BT = tokens_BT[:, 1:]
-    total = nn.functional.cross_entropy(
-        logits_BTV.flatten(0, 1).float(), targets_BT.flatten(), reduction="sum"
-    )
+    if isinstance(model, CausalLM):
+        hidden_BTE = model.hidden(tokens_BT[:, :-1])
+        if torch.is_autocast_enabled(hidden_BTE.device.type):
+            hidden_BTE = hidden_BTE.to(torch.get_autocast_dtype(hidden_BTE.device.type))
+        counted_BT = torch.ones_like(targets_BT, dtype=torch.float32)
+        total = linear_cross_entropy(hidden_BTE, model.output_matrix_VE, targets_BT, counted_BT)
+    else:
+        logits_NV = model(tokens_BT[:, :-1]).flatten(0, 1).float()
+        total = nn.functional.cross_entropy(logits_NV, targets_BT.flatten(), reduction="sum")
     return Loss(total, targets_BT.numel(), samples=len(tokens_BT))
 
 

@@ -1,23 +1,18 @@
-"""The commands about models: evaluate, train, distill, quantize, bench."""
+"""The commands about models: evaluate, distill, quantize, bench."""
 
 from __future__ import annotations
 
-import dataclasses
-import json as json_module
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from multiway_core.app import (
-    DeviceOption,
     JsonOption,
     MinutesOption,
     ModelOptions,
     ReportOptions,
     RunFolderOption,
-    SeedOption,
     load_pipeline,
-    pick_device,
     ticking,
     write_json,
     write_stdout,
@@ -77,111 +72,6 @@ def evaluate(
                 on_sample=on_sample,
             )
     report.publish(found)
-
-
-def train(
-    paths: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[FILE]...",
-            help="Text, .jsonl and .parquet files, folders, globs. \\[default: Python's own documentation]",
-        ),
-    ] = None,
-    preset: Annotated[
-        str, typer.Option("--preset", help="tiny, small, or smoke (half a minute, to see that all works).")
-    ] = "tiny",
-    output: RunFolderOption = Path("training"),
-    field: FieldOption = "text",
-    arch: Annotated[
-        str | None, typer.Option("--arch", help="The network: bitnet, llama, retnet, yoco, ...")
-    ] = None,
-    size: Annotated[str | None, typer.Option("--size", help="tiny, small or medium.")] = None,
-    vocab_size: Annotated[
-        int | None,
-        typer.Option("--vocab-size", min=0, help="Of the tokenizer trained first; 0 takes bytes."),
-    ] = None,
-    init_from: Annotated[
-        str | None,
-        typer.Option("--init-from", metavar="MODEL", help="Go on with this model and its tokenizer."),
-    ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", min=1)] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", min=0.0, help="The peak.")] = None,
-    length: Annotated[int | None, typer.Option("--length", min=2, help="Tokens of a sequence.")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Sequences of a step, on each process.")
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", min=1, help="Of the texts, no more than so many.")
-    ] = None,
-    minutes: MinutesOption = None,
-    precision: Annotated[Literal["fp32", "bf16"] | None, typer.Option("--precision")] = None,
-    parallel: Annotated[
-        Literal["none", "ddp", "fsdp"], typer.Option("--parallel", help="ddp and fsdp run under torchrun.")
-    ] = "none",
-    accumulation: Annotated[
-        int | None, typer.Option("--accumulation", min=1, help="Batches of a step, on each process.")
-    ] = None,
-    checkpoint_every: Annotated[float, typer.Option("--checkpoint-every", min=0.0, metavar="MINUTES")] = 5.0,
-    resume: Annotated[
-        bool, typer.Option("--resume/--no-resume", help="Whether a run found in the folder is continued.")
-    ] = True,
-    activation_checkpointing: Annotated[
-        bool, typer.Option("--activation-checkpointing", help="Less memory, a third more work.")
-    ] = False,
-    device: DeviceOption = "auto",
-    seed: SeedOption = 0,
-    json: JsonOption = False,
-) -> None:
-    """Train a small model on your texts, or go on with one; prints its folder and what it reached on held-out text."""
-    try:
-        from multiway_core import training
-        from multiway_text import recipe, systems
-    except ModuleNotFoundError as error:
-        raise InputError(f"training needs {error.name}: pip install 'multiway-lm[training]'") from error
-    if size is not None and size not in systems.SIZES:
-        raise InputError(f"--size {size}: known are {', '.join(systems.SIZES)}")
-    changes: dict[str, Any] = {
-        "arch": arch,
-        "size": size,
-        "vocab_size": vocab_size,
-        "learning_rate": learning_rate,
-        "length": length,
-        "batch_size": batch_size,
-        "max_tokens": max_tokens,
-        "field": field,
-    }
-    chosen = dataclasses.replace(
-        training.choose(recipe.RECIPES, preset),
-        **{name: value for name, value in changes.items() if value is not None},
-    )
-    report = training.run(
-        chosen,
-        training.TrainOptions(
-            output=output,
-            data=tuple(paths or ()),
-            init_from=init_from,
-            seed=seed,
-            steps=steps,
-            minutes=minutes,
-            device=str(pick_device(device)),
-            precision=precision,
-            parallel=parallel,
-            accumulation=accumulation,
-            checkpoint_every=checkpoint_every,
-            resume=resume,
-            activation_checkpointing=activation_checkpointing,
-        ),
-    )
-    if not report.is_main:
-        return
-    if json:
-        write_stdout(json_module.dumps(report.to_json(), indent=2) + "\n")
-        return
-    write_stdout(
-        f"{report.folder}\n"
-        f"held-out loss {report.held_out_before['loss']:.3f} -> {report.held_out['loss']:.3f} nats a token "
-        f"(perplexity {report.held_out['perplexity']:,.2f}), {report.steps} steps\n"
-    )
 
 
 def distill(

@@ -7,7 +7,7 @@
 from multiway_core.training.checkpoints import load_ema_into, load_weights_into
 from multiway_core.training.config import TrainConfig, learning_rate_at
 from multiway_core.training.data import BatchSource
-from multiway_core.training.held_out import HeldOut
+from multiway_core.training.held_out import HeldOut, Score, loss_on
 from multiway_core.training.objective import Loss, Objective
 from multiway_core.training.optimizers import is_embedding_like
 from multiway_core.training.options import TrainOptions
@@ -20,6 +20,7 @@ __all__ = [
     "Loss",
     "Objective",
     "Recipe",
+    "Score",
     "TrainConfig",
     "TrainJob",
     "TrainOptions",
@@ -32,6 +33,7 @@ __all__ = [
     "learning_rate_at",
     "load_ema_into",
     "load_weights_into",
+    "loss_on",
     "run",
     "seed_everything",
 ]

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from multiway_core.errors import CheckpointError
 from multiway_core.files import write_text
+from multiway_core.training.data import to_device
+from multiway_core.training.objective import Objective
 
 FILE = "held_out.json"
 BEST = "best"
@@ -42,6 +45,21 @@ class HeldOut:
     def interval(self, steps: int) -> int:
         """Steps from one score to the next in a run of `steps`."""
         return self.every or max(1, steps // 10)
+
+
+def loss_on(objective: Objective, batches: Sequence[Any], metric: str = "") -> Score:
+    """The score that is the objective's mean loss on some batches; with `metric`, the mean of that metric."""
+
+    def score(model: nn.Module) -> dict[str, float]:
+        device = next(model.parameters()).device
+        total = weight = 0.0
+        for batch in batches:
+            loss = objective(model, to_device(batch, device))
+            total += float(loss.metrics[metric]) * float(loss.weight) if metric else float(loss.total)
+            weight += float(loss.weight)
+        return {metric or "loss": total / weight if weight else math.nan}
+
+    return score
 
 
 class Scores:

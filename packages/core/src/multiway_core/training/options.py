@@ -53,7 +53,7 @@ class TrainOptions:
         return dataclasses.replace(
             config,
             steps=steps,
-            warmup_steps=round(config.warmup_steps * min(1.0, steps / config.steps)),
+            warmup_steps=min(config.warmup_steps, config.warmup_steps * steps // config.steps),
             precision=self.precision or config.precision,
             parallel=self.parallel,
             accumulation=self.accumulation or config.accumulation,
@@ -61,6 +61,11 @@ class TrainOptions:
             activation_checkpointing=self.activation_checkpointing or config.activation_checkpointing,
             seed=self.seed,
         )
+
+    def num_shards(self, accumulation: int = 1) -> int:
+        """Batches of a step, over all processes, where a recipe's own accumulation is that."""
+        processes = 1 if self.parallel == "none" else int(os.environ.get("WORLD_SIZE", "1"))
+        return processes * (self.accumulation or accumulation)
 
     def model_device(self) -> torch.device:
         """Where `build` makes the model, as a context: `with options.model_device(): model = ...`.

@@ -24,7 +24,7 @@ from multiway_core import files, hub
 from multiway_core.data_files import get, read_text, shown
 from multiway_core.errors import DataError, InputError
 from multiway_core.tokenization import TextTokenizer
-from multiway_core.training import Loss, TrainConfig, Trainer
+from multiway_core.training import HeldOut, Loss, TrainConfig, TrainJob, TrainOptions, loss_on
 from torch import nn
 
 from multiway_document.kosmos2_5 import checkpoint
@@ -36,6 +36,8 @@ from multiway_document.pages import open_pages
 
 PAPER_WARMUP_STEPS = 100
 PAPER_LEARNING_RATE = 2e-4
+HELD_OUT, MAX_HELD_OUT = 20, 50
+"""One turn in so many is held out, and so many of these are scored."""
 _KEPT_PICTURES = 64  # several questions about a page mostly stand together
 _CARRIED = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "preprocessor_config.json",
             "processor_config.json", "generation_config.json")  # fmt: skip
@@ -159,63 +161,81 @@ def chat_objective(model: nn.Module, batch: ChatBatch) -> Loss:
     return Loss(total, weight=int((batch.targets != IGNORED).sum()), samples=len(batch.suffix))
 
 
-def train(
-    output: Path,
-    *,
-    data: Path,
-    init_from: str,
-    epochs: float = 3.0,
-    learning_rate: float = PAPER_LEARNING_RATE,
-    batch_size: int = 8,
-    accumulation: int = 1,
-    minutes: float | None = None,
-    device: str = "cpu",
-    seed: int = 0,
-) -> Path:
-    """Fine-tune ``init_from`` (a model folder or a hub id) on ``data`` and write ``output/model``; returns it.
+@dataclass(frozen=True)
+class Recipe:
+    """Fine-tuning the model ``options.init_from`` (a folder or a hub id) on the rows of a JSONL file.
 
-    A second call goes on from the last checkpoint, and ends with the weights of an uninterrupted run. ``minutes`` ends
-    the run early, with a checkpoint and a model of what was reached. AdamW and its numbers are the paper's (section
-    3.2), where the batch is 1,024 turns: raise ``accumulation`` towards that, or lower the learning rate. On a GPU
-    products are in bfloat16. The model is written in the hub's layout, which `transformers` loads as well.
+    AdamW and its numbers are the paper's (section 3.2), where the batch is 1,024 turns: raise the accumulation towards
+    that, or lower the learning rate. One turn in 20 is held out where there are 20. The model is written in the hub's
+    layout, which `transformers` loads as well.
 
-    Raises :class:`DataError` for a bad row, :class:`InputError` for a model without a decoder or data that changed
-    since the run began, and what `Trainer.fit` raises.
+    Attributes:
+        epochs: times the data is seen; ``options.steps`` overrides it.
+        learning_rate: the peak.
+        batch_size: turns of a batch.
     """
-    turns = read_turns(data)
-    if epochs <= 0:
-        raise InputError(f"epochs must be above 0, got {epochs:g}")
-    folder = hub.resolve(init_from)
-    if not checkpoint.has_decoder(folder):
-        raise InputError(f"{init_from} has no decoder to fine-tune; start from KOSMOS-2.5 or a model like it")
-    model = checkpoint.load(folder, dtype=torch.float32)
-    tokenizer = load_tokenizer(folder, model.config.tokens)
-    _require_same_data(output / "data.sha256", data)
-    batches = ChatBatches(
-        turns,
-        Processor(model.config, tokenizer),
-        max_positions=model.config.text.max_positions,
-        num_queries=model.config.num_queries,
-        batch_size=batch_size,
-        seed=seed,
-    )
-    steps = max(1, round(epochs * len(turns) / (batch_size * accumulation)))
-    config = TrainConfig(
-        steps=steps,
-        learning_rate=learning_rate,
-        warmup_steps=min(PAPER_WARMUP_STEPS, steps // 10),
-        schedule="linear",
-        betas=(0.9, 0.98),
-        weight_decay=0.01,
-        precision="bf16" if torch.device(device).type == "cuda" else "fp32",
-        accumulation=accumulation,
-        log_every=max(1, min(20, steps // 10)),
-        seed=seed,
-    )
-    freeze_vision(model)
-    trainer = Trainer(model, chat_objective, batches, config, output, device=device)
-    trainer.fit(stop_after_seconds=None if minutes is None else 60 * minutes)
-    return _export(model.to("cpu"), output / "model", folder, tokenizer)
+
+    epochs: float = 3.0
+    learning_rate: float = PAPER_LEARNING_RATE
+    batch_size: int = 8
+
+    def build(self, options: TrainOptions) -> TrainJob:
+        """The job of a run.
+
+        Raises :class:`DataError` for a bad row, :class:`InputError` for missing options, a model without a decoder, or
+        data that changed since the run began.
+        """
+        if len(options.data) != 1:
+            raise InputError("--preset chat needs --data FILE.jsonl")
+        if options.init_from is None:
+            raise InputError("--preset chat needs --init-from MODEL (a folder or a hub id)")
+        if self.epochs <= 0:
+            raise InputError(f"epochs must be above 0, got {self.epochs:g}")
+        data = Path(options.data[0])
+        turns = read_turns(data)
+        folder = hub.resolve(options.init_from)
+        if not checkpoint.has_decoder(folder):
+            raise InputError(
+                f"{options.init_from} has no decoder to fine-tune; start from KOSMOS-2.5 or a model like it"
+            )
+        model = checkpoint.load(folder, dtype=torch.float32)
+        tokenizer = load_tokenizer(folder, model.config.tokens)
+        _require_same_data(options.output / "data.sha256", data)
+
+        def batches(of: Sequence[Turn], size: int) -> ChatBatches:
+            return ChatBatches(
+                of,
+                Processor(model.config, tokenizer),
+                max_positions=model.config.text.max_positions,
+                num_queries=model.config.num_queries,
+                batch_size=size,
+                seed=options.seed,
+            )
+
+        kept = turns[HELD_OUT - 1 :: HELD_OUT]
+        taught = [turn for index, turn in enumerate(turns) if index % HELD_OUT != HELD_OUT - 1]
+        held_out = [batches(kept, 1)(step, 0, 1) for step in range(min(len(kept), MAX_HELD_OUT))]
+        steps = max(1, round(self.epochs * len(taught) / (self.batch_size * options.num_shards())))
+        config = TrainConfig(
+            steps=steps,
+            learning_rate=self.learning_rate,
+            warmup_steps=min(PAPER_WARMUP_STEPS, steps // 10),
+            schedule="linear",
+            betas=(0.9, 0.98),
+            weight_decay=0.01,
+            precision="bf16" if torch.device(options.device).type == "cuda" else "fp32",
+            log_every=max(1, min(20, steps // 10)),
+        )
+        freeze_vision(model)
+        return TrainJob(
+            model,
+            chat_objective,
+            batches(taught, self.batch_size),
+            options.apply(config),
+            functools.partial(_export, source=folder, tokenizer=tokenizer),
+            HeldOut(loss_on(chat_objective, held_out)) if held_out else None,
+            facts={"turns": len(taught), "held_out_turns": len(kept)},
+        )
 
 
 def _require_same_data(record: Path, data: Path) -> None:
@@ -225,11 +245,10 @@ def _require_same_data(record: Path, data: Path) -> None:
     files.write_text(record, digest + "\n")
 
 
-def _export(model: Kosmos25, folder: Path, source: Path, tokenizer: TextTokenizer) -> Path:
+def _export(model: Kosmos25, folder: Path, *, source: Path, tokenizer: TextTokenizer) -> None:
     checkpoint.save(model, folder)
     for name in _CARRIED:
         if (source / name).is_file():
             files.write_bytes(folder / name, (source / name).read_bytes())
     if not (folder / "tokenizer.json").is_file():  # the original layout keeps its vocabulary elsewhere
         tokenizer.engine.save(folder)
-    return folder

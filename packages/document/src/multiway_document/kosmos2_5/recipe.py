@@ -6,7 +6,8 @@ to write what the encoder sees, from strings of a character or two to whole line
 
 from __future__ import annotations
 
-import time
+import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,26 +15,29 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from multiway_core import checkpoint as tensors
-from multiway_core import files
+from multiway_core import files, hub
 from multiway_core.errors import InputError
 from multiway_core.training import (
     BatchSource,
+    HeldOut,
     Loss,
+    Objective,
     TrainConfig,
-    Trainer,
+    TrainJob,
+    TrainOptions,
     is_embedding_like,
-    load_ema_into,
+    loss_on,
 )
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from multiway_document.kosmos2_5 import alignment, checkpoint
+from multiway_document.kosmos2_5 import alignment, chat, checkpoint
 from multiway_document.kosmos2_5.batches import LineBatch, LineBatches, WritingBatch, WritingBatches
 from multiway_document.kosmos2_5.config import KOSMOS_2_5_MINI
 from multiway_document.kosmos2_5.line_reader import LINE_READER_FILE, STEPS_PER_COLUMN
 from multiway_document.kosmos2_5.objective import IGNORED, Reader, ctc_loss, token_loss
 from multiway_document.kosmos2_5.tokenizer import train_small_tokenizer
-from multiway_document.rendering.fonts import FontLibrary
+from multiway_document.rendering.fonts import FontLibrary, Split
 from multiway_document.rendering.lines import LineSampler
 from multiway_document.rendering.pool import LinePool, write_shard
 from multiway_document.rendering.text import TextSource
@@ -168,16 +172,81 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A bundled model from nothing: how many lines are rendered, and the stages."""
+    """A bundled model from random weights, or from ``init_from``: how many lines are rendered, and the stages.
+
+    Every part resumes: finished shards and stages are kept, an unfinished stage goes on from its last checkpoint, and
+    the weights are those of an uninterrupted run.
+    """
 
     rendered_lines: int
     stages: tuple[Stage, ...]
     patches_per_batch: int = 6400
     tokens_per_batch: int = 10_000
-    worth_compiling: bool = True
+    held_out_lines: int = 2000
+    compiled: bool = True
+
+    def build(self, options: TrainOptions) -> Iterator[TrainJob]:
+        """The stages, one after another, each from the averaged weights of the one before."""
+        if options.data:
+            raise InputError("the reader is trained on lines that it renders itself: no data")
+        config, seed, output = KOSMOS_2_5_MINI, options.seed, options.output
+        init_from = None if options.init_from is None else hub.resolve(options.init_from)
+        pool = _rendered(output / "rendered", self.rendered_lines, seed, "train")
+        held_out = _rendered(output / "rendered-held-out", self.held_out_lines, seed, "held_out")
+        writes = any(stage.kind == "writing" for stage in self.stages)
+        has_written = init_from is not None and checkpoint.has_decoder(init_from)
+        tokenizer = None
+        if has_written or writes:
+            tokenizer = _tokenizer(output / "tokenizer.json", seed, init_from if has_written else None)
+        reader = Reader(config)
+        reader.reset_parameters(seed)
+        if init_from is not None:
+            load_reader(reader, init_from)
+        for number, stage in enumerate(self.stages):
+            is_writing = stage.kind == "writing"
+            reader.kosmos.text.requires_grad_(is_writing)
+            reader.kosmos.vision.requires_grad_(not is_writing)
+            reader.line_reader.requires_grad_(not is_writing)
+            has_written = has_written or is_writing
+            # A run that ends before the decoder wrote anything leaves a reader without one.
+            written = tokenizer if has_written else None
+            yield TrainJob(
+                reader,
+                WritingObjective() if is_writing else LineObjective(compiled=self.compiled),
+                self._batches(stage, pool, tokenizer, seed + number),
+                options.apply(_train_config(stage)),
+                functools.partial(export, tokenizer=written),
+                HeldOut(loss_on(*_held_out(stage, self._batches(stage, held_out, tokenizer, seed)))),
+                name=stage.name,
+                embedding_like=leaves_matrix_alone,
+            )
+
+    def _batches(self, stage: Stage, pool: LinePool, tokenizer: Tokenizer | None, seed: int) -> BatchSource:
+        if stage.kind == "lines":
+            return LineBatches(pool, patches_per_batch=self.patches_per_batch, seed=seed)
+        assert tokenizer is not None
+        return WritingBatches(
+            pool,
+            KOSMOS_2_5_MINI.tokens,
+            tokenizer,
+            lengths=stage.lengths,
+            tokens_per_batch=self.tokens_per_batch,
+            num_queries=KOSMOS_2_5_MINI.num_queries,
+            max_patches=KOSMOS_2_5_MINI.vision.max_patches,
+            seed=seed,
+        )
 
 
-RECIPES = {
+def _held_out(stage: Stage, batches: BatchSource) -> tuple[Objective, list[Any], str]:
+    """Nats a character on lines in typefaces and from documents that training does not see."""
+    # The batches of a last step have the lengths of the curriculum's end.
+    found = [batches(stage.steps, shard, 4) for shard in range(4)]
+    if stage.kind == "writing":
+        return WritingObjective(), found, "writing"
+    return LineObjective(compiled=False), found, "reading"
+
+
+RECIPES: dict[str, Recipe | chat.Recipe] = {
     # Five to six hours on one core, rendering included.
     "ocr-small": Recipe(
         rendered_lines=360_000,
@@ -202,83 +271,15 @@ RECIPES = {
         ),
         patches_per_batch=800,
         tokens_per_batch=1500,
-        worth_compiling=False,
+        held_out_lines=200,
+        compiled=False,
     ),
+    "chat": chat.Recipe(),
 }  # fmt: skip
 LINES_PER_SHARD = 20_000
 
 
-def train(
-    output: Path,
-    *,
-    preset: str = "ocr-small",
-    seed: int = 0,
-    minutes: float | None = None,
-    device: str = "cpu",
-    compiled: bool = True,
-    init_from: Path | None = None,
-) -> Path:
-    """Render the lines, run the stages, and write the model folder ``output/model``; returns it.
-
-    Every part resumes: finished shards and stages are kept, an unfinished stage goes on from its last checkpoint,
-    and the weights are those of an uninterrupted run. ``minutes`` ends the run early, cleanly, with a checkpoint and
-    a model of what was reached. ``init_from`` is a model folder to fine-tune instead of random weights.
-    Raises :class:`InputError` for an unknown preset.
-    """
-    if preset not in RECIPES:
-        raise InputError(f"unknown preset {preset!r}; there are: {', '.join(RECIPES)}")
-    recipe, config = RECIPES[preset], KOSMOS_2_5_MINI
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    pool = _rendered(output / "rendered", recipe.rendered_lines, seed)
-    writes = any(stage.kind == "writing" for stage in recipe.stages)
-    has_written = init_from is not None and checkpoint.has_decoder(init_from)
-    tokenizer = None
-    if has_written or writes:
-        tokenizer = _tokenizer(output / "tokenizer.json", seed, init_from if has_written else None)
-    compiled = compiled and recipe.worth_compiling
-    reader = Reader(config)
-    reader.reset_parameters(seed)
-    if init_from is not None:
-        load_reader(reader, init_from)
-    for number, stage in enumerate(recipe.stages):
-        folder = output / stage.name
-        batches: BatchSource
-        if stage.kind == "lines":
-            batches = LineBatches(pool, patches_per_batch=recipe.patches_per_batch, seed=seed + number)
-        else:
-            assert tokenizer is not None
-            batches = WritingBatches(
-                pool,
-                config.tokens,
-                tokenizer,
-                lengths=stage.lengths,
-                tokens_per_batch=recipe.tokens_per_batch,
-                num_queries=config.num_queries,
-                max_patches=config.vision.max_patches,
-                seed=seed + number,
-            )
-        frozen = stage.kind == "writing"
-        reader.kosmos.text.requires_grad_(frozen)
-        reader.kosmos.vision.requires_grad_(not frozen)
-        reader.line_reader.requires_grad_(not frozen)
-        objective = WritingObjective() if frozen else LineObjective(compiled=compiled)
-        trainer = Trainer(
-            reader, objective, batches, _train_config(stage, seed), folder,
-            device=device, embedding_like=leaves_matrix_alone,
-        )  # fmt: skip
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        result = trainer.fit(stop_after_seconds=left)
-        load_ema_into(reader, folder)
-        has_written = has_written or (stage.kind == "writing" and result.step > 0)
-        if not result.finished:
-            break
-    model_folder = output / "model"
-    # A run that ended before the decoder wrote anything leaves a reader without one.
-    export(reader.to("cpu"), model_folder, tokenizer=tokenizer if has_written else None)
-    return model_folder
-
-
-def _train_config(stage: Stage, seed: int) -> TrainConfig:
+def _train_config(stage: Stage) -> TrainConfig:
     return TrainConfig(
         steps=stage.steps,
         learning_rate=stage.learning_rate,
@@ -289,13 +290,11 @@ def _train_config(stage: Stage, seed: int) -> TrainConfig:
         weight_decay=0.02,
         precision="bf16",
         ema_decay=0.999 if stage.schedule == "constant" else 0.99,
-        checkpoint_every_seconds=240,
         log_every=20,
-        seed=seed,
     )
 
 
-def _rendered(folder: Path, lines: int, seed: int) -> LinePool:
+def _rendered(folder: Path, lines: int, seed: int, split: Split) -> LinePool:
     sampler: LineSampler | None = (
         None  # looking for fonts and texts takes seconds, which a resumed run need not spend
     )
@@ -303,7 +302,7 @@ def _rendered(folder: Path, lines: int, seed: int) -> LinePool:
         if (folder / f"shard_{shard:04d}.index.npz").is_file():
             continue
         if sampler is None:
-            sampler = LineSampler(FontLibrary.discover().split("train"), TextSource.discover(split="train"))
+            sampler = LineSampler(FontLibrary.discover().split(split), TextSource.discover(split=split))
         rng = np.random.default_rng([seed, shard])
         write_shard(folder, shard, sampler, rng, min(LINES_PER_SHARD, lines - start))
     return LinePool(folder)
