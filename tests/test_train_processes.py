@@ -105,4 +105,8 @@ def test_a_detector(tmp_path: Path) -> None:
     one, two = one_and_two(
         tmp_path, "multiway_event_detection", "--preset", "smoke", "--steps", 2, parallel="ddp"
     )
-    assert_close(one, two, 1e-4)
+    # BatchNorm's running means are the first process's own: they have seen its batches alone.
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    parts = [{name: part[name] for name in part if not name.endswith(buffers)} for part in (one, two)]
+    assert len(parts[0]) > 10
+    assert_close(*parts, 1e-4)

@@ -59,6 +59,26 @@ def test_it_continues_from_a_checkpoint(texts, tmp_path) -> None:
     assert again.held_out["loss"] < again.held_out_before["loss"]
 
 
+def test_the_loss_is_that_of_the_logits_and_holds_none(monkeypatch) -> None:
+    torch.manual_seed(0)
+    tokens = torch.randint(0, 300, (3, 17))
+    for name in ("llama", "bitnet", "magneto"):
+        model = systems.named(name).new("tiny", 300, 64)
+        expected = torch.nn.functional.cross_entropy(
+            model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten(), reduction="sum"
+        )
+        expected.backward()
+        gradients = [parameter.grad.clone() for parameter in model.parameters()]
+        model.zero_grad()
+        with monkeypatch.context() as patch:
+            patch.setattr(type(model), "logits", None)
+            found = recipe.next_token_loss(model, tokens).total
+        found.backward()
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
+        for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+            torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-4)
+
+
 def test_every_system_is_built_and_read_again(tmp_path) -> None:
     for name, system in systems.registered().items():
         torch.manual_seed(0)
