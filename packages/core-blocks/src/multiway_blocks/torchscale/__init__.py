@@ -2,7 +2,7 @@
 
 from multiway_blocks.torchscale.beit3 import BEiT3
 from multiway_blocks.torchscale.config import DecoderConfig, EncoderConfig, EncoderDecoderConfig, RetNetConfig
-from multiway_blocks.torchscale.decoder import Decoder
+from multiway_blocks.torchscale.decoder import Decoder, RetNetDecoder
 from multiway_blocks.torchscale.embedding import (
     PositionalEmbedding,
     TextEmbedding,
@@ -11,7 +11,6 @@ from multiway_blocks.torchscale.embedding import (
 )
 from multiway_blocks.torchscale.encoder import Encoder
 from multiway_blocks.torchscale.encoder_decoder import EncoderDecoder
-from multiway_blocks.torchscale.retnet import RetNetDecoder
 
 __all__ = [
     "BEiT3",

@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from multiway_blocks.attention import Attention, padding_mask
+from multiway_blocks.attention import Attention, CrossAttention, padding_mask
 from multiway_blocks.position import RelativeBias, XPos
 from multiway_blocks.torchscale.multiway import wrap
 from multiway_blocks.torchscale.names import Published
-from multiway_blocks.transformer import Context
 
 HIDDEN = -1e8  # what an encoder's attn_mask adds where it is not zero
 
@@ -32,66 +31,68 @@ class RelativePositionBias(Published, RelativeBias, names={"bias": "relative_att
     """T5's bias, one table for all layers."""
 
 
-class MultiheadAttention(
-    Published,
-    Attention,
-    names={
-        "key": "k_proj",
-        "value": "v_proj",
-        "query": "q_proj",
-        "output": "out_proj",
-        "norm": "inner_attn_ln",
-        "rotary": "xpos",
-    },
-):
-    """Our attention. Self-attention may have xPos and, with sub-LN, has an inner norm; cross-attention neither."""
+_NAMES = {
+    "key": "k_proj",
+    "value": "v_proj",
+    "query": "q_proj",
+    "output": "out_proj",
+    "norm": "inner_attn_ln",
+    "rotary": "xpos",
+}
 
-    def __init__(self, args: Any, embed_dim: int, num_heads: int, *, self_attention: bool = True) -> None:
-        xpos = self_attention and args.xpos_rel_pos
+
+class MultiheadAttention(Published, Attention, names=_NAMES):
+    """Self-attention, with xPos and with sub-LN's inner norm where the flags say so."""
+
+    def __init__(self, args: Any, embed_dim: int, num_heads: int) -> None:
         super().__init__(
             embed_dim,
             num_heads,
             bias=True,
-            rotary=XPOS(embed_dim // num_heads, args.xpos_scale_base) if xpos else None,
-            sub_norm=self_attention and args.subln,
+            rotary=XPOS(embed_dim // num_heads, args.xpos_scale_base) if args.xpos_rel_pos else None,
+            sub_norm=args.subln,
             eps=args.layernorm_eps,
             dropout=args.attention_dropout,
         )
-        parts = ["k_proj", "v_proj", "q_proj", "out_proj"]
-        for name in [*parts, "inner_attn_ln"] if self_attention and args.subln else parts:
-            setattr(self, name, wrap(args, getattr(self, name)))
-
-    def attend_self(self, x_BTE: Tensor, mask: Tensor | None, state: dict[str, Tensor] | None) -> Tensor:
-        """Self-attention behind what ``state`` holds, which takes the new keys and values: (B, T, E)."""
-        cache = None if state is None else LayerState(state)
-        first = cache.length if cache else 0
-        positions_1T = torch.arange(first, first + x_BTE.shape[1], device=x_BTE.device)[None]
-        return self(x_BTE, Context(mask, positions_1T, cache))
+        _double(args, self)
 
 
-class LayerState:
-    """A layer's part of ``incremental_state``: ``{"prev_key": ..., "prev_value": ...}``, (B, H, S, D) each."""
+class EncoderAttention(Published, CrossAttention, names=_NAMES):
+    """Cross-attention: neither xPos nor an inner norm."""
 
-    def __init__(self, state: dict[str, Tensor]) -> None:
+    def __init__(self, args: Any, embed_dim: int, num_heads: int) -> None:
+        super().__init__(embed_dim, num_heads, bias=True, dropout=args.attention_dropout)
+        _double(args, self)
+
+
+def _double(args: Any, attention: Attention) -> None:
+    for name in ("k_proj", "v_proj", "q_proj", "out_proj", "inner_attn_ln"):
+        part = getattr(attention, name)
+        if not isinstance(part, nn.Identity):
+            setattr(attention, name, wrap(args, part))
+
+
+class IncrementalState:
+    """``incremental_state`` as a cache: ``{layer: {"prev_key": ..., "prev_value": ...}}``, (B, H, S, D) each."""
+
+    def __init__(self, state: dict[Any, Any]) -> None:
         self.state = state
 
     @property
     def length(self) -> int:
-        """Tokens so far."""
-        return self.state["prev_key"].shape[2] if "prev_key" in self.state else 0
+        """Tokens that the first layer has seen."""
+        return self.of_layer(0)["prev_key"].shape[2] if "prev_key" in self.state.get(0, {}) else 0
+
+    def of_layer(self, layer: int) -> dict[str, Tensor]:
+        """A layer's dictionary, made when missing."""
+        return self.state.setdefault(layer, {})
 
     def update(self, layer: int, key_BHTD: Tensor, value_BHTD: Tensor) -> tuple[Tensor, Tensor]:
         """Take new keys and values, give all."""
+        state = self.of_layer(layer)
         for name, new in (("prev_key", key_BHTD), ("prev_value", value_BHTD)):
-            self.state[name] = torch.cat([self.state[name], new], dim=2) if name in self.state else new
-        return self.state["prev_key"], self.state["prev_value"]
-
-
-def length_of(incremental_state: Any) -> int:
-    """Tokens that the first layer has seen."""
-    if incremental_state is None or 0 not in incremental_state:
-        return 0
-    return LayerState(incremental_state[0]).length
+            state[name] = torch.cat([state[name], new], dim=2) if name in state else new
+        return state["prev_key"], state["prev_value"]
 
 
 def attention_mask(
@@ -128,8 +129,3 @@ def relative_bias(args: Any, heads: int) -> RelativePositionBias | None:
     if args.rel_pos_buckets > 0 and args.max_rel_pos > 0:
         return RelativePositionBias(heads, num_buckets=args.rel_pos_buckets, max_distance=args.max_rel_pos)
     return None
-
-
-def norm(args: Any, width: int) -> nn.LayerNorm:
-    """The LayerNorm of all parts but RetNet's."""
-    return nn.LayerNorm(width, eps=args.layernorm_eps)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from multiway_blocks.feedforward import Activation, FeedForward, GatedFeedForward, in_float32
 from multiway_blocks.moe import ExpertList, Gate, MixtureOfExperts, XMoEGate
 from multiway_blocks.torchscale.names import Published
+from multiway_blocks.transformer import Context
 
 _ACTIVATIONS: dict[str, Activation] = {
     "relu": nn.functional.relu,
@@ -87,3 +88,11 @@ class MOELayer(MixtureOfExperts):
         )
         for parameter in self.experts.parameters():
             parameter.expert = True  # type: ignore[attr-defined]  # trainers scale and reduce these differently
+
+
+class EncoderMOELayer(MOELayer):
+    """Experts fill up in the order of places, not of rows: their tokens come transposed."""
+
+    def forward(self, x: Tensor, context: Context, layer: int = 0) -> Tensor:
+        """(B, T, E) -> (B, T, E)."""
+        return super().forward(x.transpose(0, 1), context, layer).transpose(0, 1)

@@ -1,12 +1,10 @@
-"""Weights at the start: the scalings of DeepNorm and sub-LN, BERT's, and the output projection.
+"""Weights at the start: the scalings of DeepNorm and sub-LN, and BERT's.
 
 As in the released code, what is scaled is `nn.Linear`'s own initialisation (the papers name Xavier's), and biases are
 scaled with their weights.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import nn
@@ -34,14 +32,3 @@ def as_bert(module: nn.Module) -> None:
             part.bias.zero_()
         if isinstance(part, nn.Embedding) and part.padding_idx is not None:
             part.weight[part.padding_idx].zero_()
-
-
-def output_projection(args: Any, width: int, tied: nn.Parameter | None) -> nn.Linear:
-    """A map without bias to the vocabulary, N(0, 1 / width), or one that shares the embedding's weight ``tied``."""
-    if tied is not None:
-        projection = nn.Linear(tied.shape[1], tied.shape[0], bias=False)
-        projection.weight = tied
-        return projection
-    projection = nn.Linear(width, args.vocab_size, bias=False)
-    nn.init.normal_(projection.weight, std=width**-0.5)
-    return projection

@@ -21,6 +21,7 @@ from torch import Tensor
 from multiway_blocks import retention
 from multiway_blocks.retention import Retention, RetentionRotary, retnet_log_decays
 from multiway_blocks.torchscale.names import Published
+from multiway_blocks.transformer import Context
 
 
 class RetNetRelPos(RetentionRotary):
@@ -50,7 +51,7 @@ class MultiScaleRetention(
 ):
     """Retention with TorchScale's names and its dictionaries for decoding token by token."""
 
-    def __init__(self, args: Any) -> None:
+    def __init__(self, args: Any, rel_pos: RetNetRelPos) -> None:
         super().__init__(
             args.decoder_embed_dim,
             args.decoder_retention_heads,
@@ -59,15 +60,15 @@ class MultiScaleRetention(
             chunk=args.recurrent_chunk_size,
         )
         self.chunkwise_recurrent, self.normalizer = args.chunkwise_recurrent, args.retnet_normalizer
+        self.__dict__["rel_pos"] = rel_pos  # a child of the decoder, not of every layer
 
-    def forward(  # type: ignore[override]
-        self, x_BTE: Tensor, rel_pos: RetNetRelPos, state: dict[str, Tensor] | None, first: int
-    ) -> Tensor:
-        """Tokens at the places ``first``, ``first + 1`` ... : (B, T, E). ``state`` takes the new tokens."""
-        positions_1T = torch.arange(first, first + x_BTE.shape[1], device=x_BTE.device)[None]
-        q, k, v = (_wide(x) for x in self.project(x_BTE, positions_1T, rel_pos))
-        if state is not None:
-            o = recurrent_form(q, k, v, rel_pos.decay, state)
+    def forward(self, x_BTE: Tensor, context: Context, layer: int = 0) -> Tensor:
+        """(B, T, E) -> (B, T, E). The layer's dictionary in the cache, if any, takes the new tokens."""
+        positions_BT, rel_pos = context.positions_BT, self.rel_pos
+        assert positions_BT is not None
+        q, k, v = (_wide(x) for x in self.project(x_BTE, positions_BT, rel_pos))
+        if context.cache is not None:
+            o = recurrent_form(q, k, v, rel_pos.decay, context.cache.of_layer(layer))
         elif self.chunkwise_recurrent:
             o = chunkwise_form(q, k, v, rel_pos.decay, self.chunk)
         else:

@@ -21,7 +21,8 @@ class _Block(Contextual):
         attention: the mixer: a module that is called with (x, context, layer).
         feedforward: any module from (B, T, E) to (B, T, E).
         norms: of the mixer and of the feed-forward network.
-        cross: a second mixer, which reads ``context.memory_BME``, and its norm (encoder-decoder).
+        cross: a second mixer, which reads ``context.memory_BME``, and its norm (encoder-decoder); left out
+            of a pass without memory.
         dropout: of the mixers' results while training; a feed-forward network has its own.
         drop_path: share of rows for which a part is left out while training (stochastic depth).
     """
@@ -39,7 +40,7 @@ class _Block(Contextual):
         super().__init__()
         self.attention_norm, self.attention = norms[0], attention
         self.cross_attention: nn.Module | None = cross and cross[0]
-        self.cross_attention_norm: nn.Module | None = cross and cross[1]
+        self.cross_attention_norm: Any = cross and cross[1]
         self.feedforward_norm, self.feedforward = norms[1], feedforward
         self.dropout, self.drop_path = dropout, DropPath(drop_path)
 
@@ -59,7 +60,7 @@ class PreNorm(_Block):
         """(B, T, E) -> (B, T, E), in the layer with the index ``layer``."""
         normed_BTE = apply(self.attention_norm, x_BTE, context, layer)
         x_BTE = x_BTE + self._mixed(self.attention, normed_BTE, context, layer)
-        if self.cross_attention is not None and self.cross_attention_norm is not None:
+        if self.cross_attention is not None and context.memory_BME is not None:
             normed_BTE = apply(self.cross_attention_norm, x_BTE, context, layer)
             x_BTE = x_BTE + self._mixed(self.cross_attention, normed_BTE, context, layer)
         normed_BTE = apply(self.feedforward_norm, x_BTE, context, layer)
@@ -80,7 +81,7 @@ class PostNorm(_Block):
         """(B, T, E) -> (B, T, E), in the layer with the index ``layer``."""
         x_BTE = torch.add(self._mixed(self.attention, x_BTE, context, layer), x_BTE, alpha=self.alpha)
         x_BTE = apply(self.attention_norm, x_BTE, context, layer)
-        if self.cross_attention is not None and self.cross_attention_norm is not None:
+        if self.cross_attention is not None and context.memory_BME is not None:
             mixed_BTE = self._mixed(self.cross_attention, x_BTE, context, layer)
             x_BTE = torch.add(mixed_BTE, x_BTE, alpha=self.alpha)
             x_BTE = apply(self.cross_attention_norm, x_BTE, context, layer)

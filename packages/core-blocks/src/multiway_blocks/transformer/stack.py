@@ -13,7 +13,7 @@ from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from multiway_blocks.transformer.context import Context
+from multiway_blocks.transformer.context import Context, apply
 
 
 class Stack(nn.Module):
@@ -49,7 +49,7 @@ class Stack(nn.Module):
                 x_BTE = layer(x_BTE, context, index)
             if hidden_states is not None:
                 hidden_states.append(x_BTE)
-        return self.norm(x_BTE)
+        return apply(self.norm, x_BTE, context, len(self.layers))
 
     def new_cache(self, batch_size: int, max_length: int, like: Tensor | None = None) -> StaticKVCache:
         """An empty cache for ``max_length`` tokens a row, with the dtype and device of ``like`` or of the weights."""
