@@ -25,6 +25,14 @@ def test_frames_slider_and_a_bad_file(open_tab, url, video, tmp_path, keep):
     keep(tab, "shapes")
     assert "TimeReplayer" in tab.inner_text("#fi-summary")
 
+    tab.set_viewport_size({"width": 390, "height": 844})
+    tab.wait_for_timeout(500)
+    widest = "Math.max(...[...document.querySelectorAll('#fi-summary td')].map(e => e.getBoundingClientRect().right))"
+    assert tab.evaluate(widest) <= 390
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    keep(tab, "phone")
+    tab.set_viewport_size({"width": 1500, "height": 900})
+
     before = tab.inner_text("#fi-summary")
     tab.set_input_files("#fi-video input[type=file]", str(video))
     tab.wait_for_function(f"document.querySelector('#fi-summary').innerText !== {before!r}")

@@ -52,7 +52,7 @@ def build_demo(model: str = APP.model, *, device: str = "auto", dtype: str = "au
             film = gr.Video(label="Slow motion", visible=False, autoplay=True, loop=True, elem_id="fi-film")
         with gr.Column(scale=4, min_width=380):
             gallery = gr.Gallery(
-                label="DenseBaseline it",
+                label="All methods",
                 columns=2,
                 height=720,
                 object_fit="contain",
@@ -104,9 +104,9 @@ def _table(shown: GapResult, names: Sequence[str]) -> str:
     if not names:
         return f"<p>{shown.summary}. The true frame is not known.</p>"
     best = max(names, key=lambda name: shown.psnr[name])
-    cells = "".join(
-        f"<td>{'<b>' if name == best else ''}{shown.psnr[name]:.2f} dB{'</b>' if name == best else ''}</td>"
+    rows = "".join(  # a row a method: a row of all methods is wider than a phone
+        f"<tr><th>{name}</th><td>{'<b>' if name == best else ''}{shown.psnr[name]:.2f} dB"
+        f"{'</b>' if name == best else ''}</td></tr>"
         for name in names
     )
-    heads = "".join(f"<th>{name}</th>" for name in names)
-    return f"<table class='fi-scores'><tr>{heads}</tr><tr>{cells}</tr></table><p>{shown.summary}</p>"
+    return f"<table class='fi-scores'>{rows}</table><p>{shown.summary}</p>"
