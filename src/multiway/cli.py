@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from multiway_core.app import InstalledApp, JsonOption, installed_apps, note, run, write_stdout
+from multiway_core.app import (
+    DeviceOption,
+    InstalledApp,
+    JsonOption,
+    ModelOptions,
+    installed_apps,
+    note,
+    run,
+    write_stdout,
+)
+from multiway_core.app.options import HostOption, with_groups
+from multiway_core.app.serve.command import AllowHostOption, ServeOptions, serve_apps
 from multiway_core.errors import InputError
 
 from multiway.table import aligned
@@ -21,11 +32,6 @@ cli = typer.Typer(
 
 AppOption = Annotated[
     list[str] | None, typer.Option("--app", metavar="NAME", help="Only this app; may be given several times.")
-]
-HostOption = Annotated[str, typer.Option("--host", help="Address to serve on.")]
-AllowHostOption = Annotated[
-    list[str] | None,
-    typer.Option("--allow-host", metavar="NAME", help="Answer requests to this host name as well."),
 ]
 
 
@@ -71,6 +77,18 @@ def demo(
     serve_until_interrupted(build_home(chosen, hosts=names), listening, f"The demo is open at {url}")
 
 
+def serve(*, app: AppOption = None, server: ServeOptions, device: DeviceOption = "auto") -> None:
+    """Serve the operations of all installed apps over HTTP, in the OpenAI API's form where it has one; see /docs.
+
+    A model is loaded when a request needs it first.
+    """
+    chosen = [item.app for item in _chosen(app, "serve") if item.app is not None]
+    serve_apps(chosen, server, ModelOptions(device=device), program="multiway")
+
+
+cli.command()(with_groups(serve, {}))
+
+
 @cli.command()
 def evaluate(
     app: AppOption = None,
@@ -97,7 +115,9 @@ def evaluate(
         raise typer.Exit(2 if failed == len(measured) else 1)
 
 
-def _chosen(names: list[str] | None, part: Literal["demo", "quick_evaluation"]) -> list[InstalledApp]:
+def _chosen(
+    names: list[str] | None, part: Literal["demo", "quick_evaluation", "serve"]
+) -> list[InstalledApp]:
     """The installed apps of these names, all when none is given, that have this part.
 
     Those that are broken are told on stderr; so are, when they were named, those without the part.

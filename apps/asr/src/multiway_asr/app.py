@@ -13,5 +13,6 @@ APP = App(
     evaluation="multiway_asr.evaluation",
     demo="multiway_asr.demo:build_demo",
     quick_evaluation="multiway_asr.evaluation:quick_evaluation",
+    serve="multiway_asr.server:SERVICE",
     picture="demo/card.webp",
 )

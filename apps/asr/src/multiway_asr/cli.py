@@ -12,3 +12,4 @@ for command in (transcribe, evaluate, train):
     cli.command()(command)
 cli.add_typer(data, name="data")
 cli.add_demo()
+cli.add_serve()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from multiway_core.app import ModelLoader, ModelOptions
 from multiway_core.errors import InputError
@@ -56,10 +56,14 @@ class TranscribeOptions:
 class Transcriber:
     """Transcribes files with one pipeline, which is loaded when it is first asked for."""
 
-    def __init__(self, model: ModelOptions | None = None) -> None:
-        self.pipeline = ModelLoader(APP, model)
+    def __init__(
+        self, model: ModelOptions | None = None, *, pipeline: Callable[[], Any] | None = None
+    ) -> None:
+        """``pipeline``: gives the ``AsrPipeline`` where it is loaded already."""
+        loader = ModelLoader(APP, model)
+        self.pipeline = pipeline or loader
         """Called, it gives the ``AsrPipeline``, or raises StopRun when that cannot be loaded."""
-        self.model = self.pipeline.model
+        self.model = loader.model
 
     def max_seconds(self, context: str = "") -> float:
         """Seconds that the model hears in one pass, before any room for what it writes."""

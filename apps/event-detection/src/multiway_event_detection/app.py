@@ -13,5 +13,6 @@ APP = App(
     evaluation="multiway_event_detection.evaluation",
     demo="multiway_event_detection.demo:build_demo",
     quick_evaluation="multiway_event_detection.shapes_evaluation:quick_evaluation",
+    serve="multiway_event_detection.server:SERVICE",
     picture="demo/card.webp",
 )

@@ -20,3 +20,4 @@ cli.add_demo(
     "Open the demo page: recordings, videos or the webcam, with boxes at any microsecond.",
     max_file_size="200mb",
 )
+cli.add_serve()

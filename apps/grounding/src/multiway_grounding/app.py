@@ -13,5 +13,6 @@ APP = App(
     recipes="multiway_vision_language.kosmos2_small.recipe:RECIPES",
     demo="multiway_grounding.demo:build_demo",
     quick_evaluation="multiway_grounding.evaluation:quick_evaluation",
+    serve="multiway_grounding.server:SERVICE",
     picture="demo/card.webp",
 )

@@ -12,3 +12,4 @@ cli = CommandLine(APP)
 for command in (caption, locate, describe, ask, prompt, batch, export, evaluate, train):
     cli.command()(command)
 cli.add_demo()
+cli.add_serve()

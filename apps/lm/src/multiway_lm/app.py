@@ -13,5 +13,6 @@ APP = App(
     evaluation="multiway_lm.evaluation",
     demo="multiway_lm.demo:build_demo",
     quick_evaluation="multiway_lm.evaluation:quick_evaluation",
+    serve="multiway_lm.server:SERVICE",
     picture="demo/card.webp",
 )

@@ -13,5 +13,6 @@ APP = App(
     evaluation="multiway_news_recommendation.evaluation",
     demo="multiway_news_recommendation.demo:build_demo",
     quick_evaluation="multiway_news_recommendation.evaluation:quick_evaluation",
+    serve="multiway_news_recommendation.server:SERVICE",
     picture="viewer/card.webp",
 )

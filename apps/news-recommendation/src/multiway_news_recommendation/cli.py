@@ -267,3 +267,4 @@ def simulate(
 
 
 cli.add_demo()
+cli.add_serve()

@@ -13,5 +13,6 @@ APP = App(
     evaluation="multiway_ocr.evaluation",
     demo="multiway_ocr.demo:build_demo",
     quick_evaluation="multiway_ocr.evaluation:quick_evaluation",
+    serve="multiway_ocr.server:SERVICE",
     picture="demo/card.webp",
 )

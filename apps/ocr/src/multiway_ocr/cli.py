@@ -180,3 +180,4 @@ def train(
 
 
 cli.add_demo()
+cli.add_serve()

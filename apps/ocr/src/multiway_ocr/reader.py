@@ -40,7 +40,7 @@ class ReadOptions(ModelOptions):
 class Reader:
     """Reads files with one pipeline, loaded at the first page that needs it."""
 
-    def __init__(self, options: ReadOptions, pipeline: ModelLoader | None = None) -> None:
+    def __init__(self, options: ReadOptions, pipeline: Callable[[], Any] | None = None) -> None:
         self.options = options
         self.pipeline = pipeline or ModelLoader(APP, options)
 

@@ -13,5 +13,6 @@ APP = App(
     evaluation="multiway_tts.evaluation",
     demo="multiway_tts.demo:build_demo",
     quick_evaluation="multiway_tts.evaluation:quick_evaluation",
+    serve="multiway_tts.server:SERVICE",
     picture="demo/card.webp",
 )

@@ -16,3 +16,4 @@ for command in (evaluate, train):
     cli.command()(command)
 cli.add_typer(data, name="data")
 cli.add_demo()
+cli.add_serve()

@@ -3,29 +3,101 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from multiway_core.app.serve.errors import ApiError, error_body
+from multiway_core.app.serve.operation import Operation, Service
+from multiway_core.app.serve.service import Endpoint, Limits, endpoint
+from multiway_core.app.serve.service import build_server as build
+from multiway_core.app.serve.worker import unless_gone, until_gone
 from multiway_core.errors import MultiwayError
 from starlette.concurrency import run_in_threadpool
 
 from multiway_lm.sampling import CHAT_TEMPERATURE
-from multiway_lm.server import errors
 from multiway_lm.server.answers import Answer, Style, usage
 from multiway_lm.server.engine import MAX_CONCURRENCY, MAX_QUEUE, Engine, Job
-from multiway_lm.server.errors import ApiError
-from multiway_lm.server.limits import MOST_BYTES, Gate
 from multiway_lm.server.schema import ChatRequest, CompletionRequest
 
 if TYPE_CHECKING:
     from multiway_text.language_model import LanguageModel
 
-MOST_TOKENS = 4096
-_LOOK_SECONDS = 0.25  # how often it is asked whether a client is still there while its answer waits
+MAX_TOKENS = 4096
+MAX_BYTES = 1 << 20
+
+
+def add_routes(router: APIRouter, served: Endpoint, *, max_tokens: int = MAX_TOKENS) -> None:
+    """The two routes, for requests of at most ``max_tokens`` each."""
+
+    def check(asked: str, tokens: int | None) -> None:
+        served.check(asked)
+        if tokens is not None and tokens > max_tokens:
+            raise ApiError(
+                400, f"max_tokens {tokens}: this server gives at most {max_tokens}", param="max_tokens"
+            )
+
+    @router.post("/v1/completions", tags=["completions"])
+    async def completions(body: CompletionRequest, request: Request) -> Response:
+        """Continue a text."""
+        check(body.model, body.max_tokens)
+        body.refuse_unknown()
+        engine: Engine = await served.model.get()
+        model = engine.model
+        options = body.sampling(model.recommended_sampling, temperature=1.0, alternatives=body.logprobs or 0)
+        prompts = [await run_in_threadpool(model.prompt_ids, prompt) for prompt in body.prompts()]
+        style = Style(chat=False, model=served.id, logprobs=body.logprobs is not None)
+        return await _respond(engine, request, body, style, prompts, options)
+
+    @router.post("/v1/chat/completions", tags=["chat"])
+    async def chat(body: ChatRequest, request: Request) -> Response:
+        """Answer in a conversation."""
+        if body.max_completion_tokens is not None:
+            body.max_tokens = body.max_completion_tokens
+        check(body.model, body.max_tokens)
+        body.refuse_unknown()
+        if body.top_logprobs and not body.logprobs:
+            raise ApiError(400, "top_logprobs needs logprobs: true", param="top_logprobs")
+        engine: Engine = await served.model.get()
+        model = engine.model
+        options = body.sampling(
+            model.recommended_sampling, temperature=CHAT_TEMPERATURE, alternatives=body.top_logprobs
+        )
+        messages = [message.plain() for message in body.messages]
+        prompts = [await run_in_threadpool(model.prompt_ids, messages)]
+        style = Style(chat=True, model=served.id, logprobs=body.logprobs)
+        return await _respond(engine, request, body, style, prompts, options)
+
+
+def language_model(
+    engine: Engine, prompt: str, system: str | None = None, max_tokens: int = 256, chat: bool = True
+) -> dict[str, Any]:
+    """Answer a message with a small local language model, or continue a text when chat is false."""
+    from multiway_text.sampling import SamplingOptions
+
+    message = {"role": "user", "content": prompt}
+    asked: Any = [*([{"role": "system", "content": system}] if system else []), message] if chat else prompt
+    answer = engine.model.generate(asked, SamplingOptions(max_tokens=min(max_tokens, MAX_TOKENS)))[0]
+    return {"text": answer.text}
+
+
+def started_engine(model: LanguageModel) -> Engine:
+    """An engine at work. Called where no event loop need run."""
+    engine = Engine(model)
+    engine.start()
+    return engine
+
+
+SERVICE = Service(
+    tools=(Operation("", language_model),),
+    routes=add_routes,
+    prepare=started_engine,
+    close=Engine.stop,
+    pending=Engine.pending,
+)
 
 
 def build_server(
@@ -34,11 +106,12 @@ def build_server(
     name: str | None = None,
     max_concurrency: int = MAX_CONCURRENCY,
     max_queue: int = MAX_QUEUE,
-    max_tokens: int = MOST_TOKENS,
-    max_bytes: int = MOST_BYTES,
+    max_tokens: int = MAX_TOKENS,
+    max_bytes: int = MAX_BYTES,
     api_key: str | None = None,
+    hosts: tuple[str, ...] = ("*",),
 ) -> FastAPI:
-    """The ASGI application.
+    """The ASGI application for a model that is loaded.
 
     Args:
         model: serves all requests; ``name`` is what clients call it.
@@ -46,67 +119,23 @@ def build_server(
         max_tokens: largest ``max_tokens`` of a request.
         max_bytes: largest body of a request.
         api_key: if given, requests under /v1/ need it.
+        hosts: names that the server answers to.
     """
     engine = Engine(model, max_concurrency=max_concurrency, max_queue=max_queue)
-    served = name or model.name
 
-    @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    def start() -> Engine:
         engine.start()
-        yield
-        await run_in_threadpool(engine.stop)
+        return engine
 
-    app = FastAPI(
-        title="multiway-lm", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url="/openapi.json"
+    service = Service(
+        routes=partial(add_routes, max_tokens=max_tokens), close=Engine.stop, pending=Engine.pending
     )
-    app.add_middleware(Gate, max_bytes=max_bytes, api_key=api_key)
-    errors.install(app)
-    app.state.engine = engine
-
-    def check(asked: str, tokens: int | None) -> None:
-        if asked != served:
-            message = f"there is no model {asked!r}; this server has {served!r}"
-            raise ApiError(404, message, param="model", code="model_not_found")
-        if tokens is not None and tokens > max_tokens:
-            raise ApiError(
-                400, f"max_tokens {tokens}: this server gives at most {max_tokens}", param="max_tokens"
-            )
-
-    @app.get("/health")
-    async def health() -> dict[str, Any]:
-        return {"status": "ok", "active": len(engine.active), "waiting": len(engine.waiting)}
-
-    @app.get("/v1/models")
-    async def models() -> dict[str, Any]:
-        entry = {"id": served, "object": "model", "created": 0, "owned_by": "multiway"}
-        return {"object": "list", "data": [{**entry, "max_model_len": model.max_positions}]}
-
-    @app.post("/v1/completions")
-    async def completions(body: CompletionRequest, request: Request) -> Response:
-        check(body.model, body.max_tokens)
-        body.refuse_unknown()
-        options = body.sampling(model.recommended_sampling, temperature=1.0, alternatives=body.logprobs or 0)
-        prompts = [await run_in_threadpool(model.prompt_ids, prompt) for prompt in body.prompts()]
-        style = Style(chat=False, model=served, logprobs=body.logprobs is not None)
-        return await _respond(engine, request, body, style, prompts, options)
-
-    @app.post("/v1/chat/completions")
-    async def chat(body: ChatRequest, request: Request) -> Response:
-        if body.max_completion_tokens is not None:
-            body.max_tokens = body.max_completion_tokens
-        check(body.model, body.max_tokens)
-        body.refuse_unknown()
-        if body.top_logprobs and not body.logprobs:
-            raise ApiError(400, "top_logprobs needs logprobs: true", param="top_logprobs")
-        options = body.sampling(
-            model.recommended_sampling, temperature=CHAT_TEMPERATURE, alternatives=body.top_logprobs
-        )
-        messages = [message.plain() for message in body.messages]
-        prompts = [await run_in_threadpool(model.prompt_ids, messages)]
-        style = Style(chat=True, model=served, logprobs=body.logprobs)
-        return await _respond(engine, request, body, style, prompts, options)
-
-    return app
+    limits = Limits(max_bytes=max_bytes, api_key=api_key, hosts=hosts, idle_seconds=None)
+    served = endpoint(name or model.name, service, start, limits)
+    served.preload, served.details = True, {"max_model_len": model.max_positions}
+    server = build([served], limits, title="multiway-lm")
+    server.state.engine = engine
+    return server
 
 
 async def _respond(
@@ -146,14 +175,10 @@ async def _collect(request: Request, jobs: Sequence[Job], each: int) -> list[Ans
                 if piece.token is not None:
                     answer.tokens.append(piece.token)
 
-    work = asyncio.ensure_future(asyncio.gather(*(take(place * each, job) for place, job in enumerate(jobs))))
+    work = asyncio.gather(*(take(place * each, job) for place, job in enumerate(jobs)))
     try:
-        while not (await asyncio.wait([work], timeout=_LOOK_SECONDS))[0]:
-            if await request.is_disconnected():
-                raise ApiError(499, "the client left")
-        await work
+        await unless_gone(request, work)
     finally:
-        work.cancel()
         for job in jobs:
             job.cancel()
     return answers
@@ -165,7 +190,7 @@ async def _events(
     """Server-sent events. An error behind the first is an event too: the status is long sent."""
     answers = [Answer(index) for index in range(len(jobs) * each)]
     written = 0
-    looking = asyncio.ensure_future(_leaves(request))
+    looking = asyncio.ensure_future(until_gone(request))
     try:
         opening = style.first(answers)
         if opening is not None:
@@ -190,7 +215,7 @@ async def _events(
     except ApiError as error:
         yield _event(error.body)
     except MultiwayError as error:
-        yield _event(errors.error_body(str(error)))
+        yield _event(error_body(str(error)))
     finally:
         looking.cancel()
         for job in jobs:
@@ -222,12 +247,6 @@ async def _merged(
     finally:
         for future in waiting:
             future.cancel()
-
-
-async def _leaves(request: Request) -> None:
-    """Returns when the client is gone."""
-    while not await request.is_disconnected():
-        await asyncio.sleep(_LOOK_SECONDS)
 
 
 def _event(data: dict[str, Any]) -> bytes:

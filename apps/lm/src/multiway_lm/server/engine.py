@@ -13,9 +13,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from multiway_core.app.command import describe, note
+from multiway_core.app.serve.errors import ApiError
 from multiway_core.errors import MultiwayError
-
-from multiway_lm.server.errors import ApiError
 
 if TYPE_CHECKING:
     from multiway_text.answer_steps import AnswerSteps
@@ -77,6 +76,10 @@ class Engine:
         """Begin to work."""
         self.thread = threading.Thread(target=self._run, name="language-model", daemon=True)
         self.thread.start()
+
+    def pending(self) -> int:
+        """Jobs that run or wait."""
+        return len(self.active) + len(self.waiting)
 
     def stop(self) -> None:
         """End all jobs with 503 and the thread."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from multiway_core.app.serve.errors import ApiError
 from multiway_text.sampling import SamplingOptions
 from pydantic import BaseModel, ConfigDict, Field
-
-from multiway_lm.server.errors import ApiError
 
 MOST_ANSWERS = 16
 """Prompts times answers of one request."""

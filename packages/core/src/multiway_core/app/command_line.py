@@ -10,6 +10,7 @@ import typer
 from multiway_core.app.frame import MAX_FILE_SIZE, launch
 from multiway_core.app.options import ModelOptions, PageOptions, with_groups
 from multiway_core.app.registry import App
+from multiway_core.app.serve.command import ServeOptions, serve_apps
 
 
 class CommandLine(typer.Typer):
@@ -50,3 +51,10 @@ class CommandLine(typer.Typer):
             build_demo = self.app.load("demo")
             blocks = build_demo(model.model, device=model.device, dtype=model.dtype)
             launch(blocks, page.host, page.port, share=page.share, max_file_size=max_file_size)
+
+    def add_serve(self, help: str = "Serve the app's operations over HTTP; /docs describes them.") -> None:
+        """Add ``serve``: the service that the app declares, until Ctrl-C."""
+
+        @self.command("serve", help=help)
+        def serve(*, model: ModelOptions, server: ServeOptions) -> None:
+            serve_apps([self.app], server, model, program=self.app.program)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from multiway_core.app.serve.gate import refuse
+
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -22,11 +24,8 @@ class HostGate:
         if scope["type"] == "http" and "*" not in self.hosts:
             host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
             if host_name(host) not in self.hosts:
-                body = b'{"error": {"message": "this server does not answer to that host name; see --allow-host",'
-                body += b' "type": "invalid_request_error", "param": null, "code": "host_not_allowed"}}'
-                headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-                await send({"type": "http.response.start", "status": 421, "headers": headers})
-                await send({"type": "http.response.body", "body": body})
+                message = "this server does not answer to that host name; see --allow-host"
+                await refuse(send, 421, message, "host_not_allowed")
                 return
         await self.app(scope, receive, send)
 

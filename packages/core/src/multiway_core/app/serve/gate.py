@@ -7,19 +7,19 @@ import hmac
 import json
 from typing import Any
 
-from multiway_lm.server.errors import error_body
+from multiway_core.app.serve.errors import error_body
 
-MOST_BYTES = 1 << 20
-_MOST_DRAINED = (
+MAX_BYTES = 32 << 20
+_MAX_DRAINED = (
     64 << 20
 )  # of a body that is too large, so that its sender reads the answer and not a broken pipe
-_SECONDS = 30.0  # for a body to arrive
+BODY_SECONDS = 30.0  # for a body to arrive
 
 
 class Gate:
     """ASGI middleware: 413 for a larger body than ``max_bytes``, 408 for a slow one, 401 without the key."""
 
-    def __init__(self, app: Any, *, max_bytes: int = MOST_BYTES, api_key: str | None = None) -> None:
+    def __init__(self, app: Any, *, max_bytes: int = MAX_BYTES, api_key: str | None = None) -> None:
         self.app, self.max_bytes, self.api_key = app, max_bytes, api_key
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -27,19 +27,17 @@ class Gate:
             await self.app(scope, receive, send)
             return
         if self.api_key is not None and scope["path"].startswith("/v1/") and not self._knows(scope):
-            await _refuse(
-                send, 401, "a valid API key is needed: Authorization: Bearer KEY", "invalid_api_key"
-            )
+            await refuse(send, 401, "a valid API key is needed: Authorization: Bearer KEY", "invalid_api_key")
             return
         try:
-            async with asyncio.timeout(_SECONDS):
+            async with asyncio.timeout(BODY_SECONDS):
                 body = await self._read(receive)
         except TimeoutError:
-            await _refuse(send, 408, f"the request did not arrive within {_SECONDS:.0f} s", None)
+            await refuse(send, 408, f"the request did not arrive within {BODY_SECONDS:.0f} s", None)
             return
         if body is None:
             message = f"the request is larger than {self.max_bytes} bytes"
-            await _refuse(send, 413, message, "request_too_large")
+            await refuse(send, 413, message, "request_too_large")
             return
         given = False
 
@@ -55,7 +53,7 @@ class Gate:
     async def _read(self, receive: Any) -> bytes | None:
         """The whole body; None if it is too large."""
         parts, size, more = [], 0, True
-        while more and size <= _MOST_DRAINED:
+        while more and size <= _MAX_DRAINED:
             message = await receive()
             if message["type"] == "http.disconnect":
                 break
@@ -74,7 +72,8 @@ class Gate:
         return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self.api_key.encode())  # type: ignore[union-attr]
 
 
-async def _refuse(send: Any, status: int, message: str, code: str | None) -> None:
+async def refuse(send: Any, status: int, message: str, code: str | None) -> None:
+    """Send an error as the whole response."""
     body = json.dumps(error_body(message, code=code)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -7,11 +7,12 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from multiway_core.app import note
-from multiway_core.errors import MultiwayError
 from starlette.exceptions import HTTPException
 
-_LONGEST = 500  # characters of a message: a request's own text is not sent back whole
+from multiway_core.app.command import note
+from multiway_core.errors import MultiwayError
+
+_MAX_MESSAGE = 500  # characters of a message: a request's own text is not sent back whole
 
 
 class ApiError(Exception):
@@ -36,13 +37,13 @@ def error_body(
     message: str, *, kind: str = "invalid_request_error", param: str | None = None, code: str | None = None
 ) -> dict[str, Any]:
     """The body of an error."""
-    if len(message) > _LONGEST:
-        message = message[:_LONGEST] + " ..."
+    if len(message) > _MAX_MESSAGE:
+        message = message[:_MAX_MESSAGE] + " ..."
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def install(app: FastAPI) -> None:
-    """Let every error of the application have that shape."""
+def install(app: FastAPI, program: str) -> None:
+    """Let every error of the application have that shape; bugs are noted behind the program's name."""
 
     @app.exception_handler(ApiError)
     async def api(request: Request, error: ApiError) -> JSONResponse:
@@ -50,7 +51,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(MultiwayError)
     async def ours(request: Request, error: MultiwayError) -> JSONResponse:
-        return JSONResponse(error_body(str(error)), 400)
+        return JSONResponse(error_body(" ".join(str(error).split())), 400)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -67,5 +68,5 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> JSONResponse:
-        note(f"multiway-lm: {type(error).__name__}: {error}")
+        note(f"{program}: {type(error).__name__}: {error}")
         return JSONResponse(error_body("the server failed at this request", kind="server_error"), 500)

@@ -1,0 +1,32 @@
+"""The operation behind HTTP and MCP: a recording of an event camera in, boxes over time out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from multiway_core.app.serve.operation import InputFile, Operation, Service
+from pydantic import Field
+
+
+def event_detections(
+    pipeline: Any,
+    file: InputFile,
+    period_us: Annotated[int, Field(ge=1000)] = 10_000,
+    score: Annotated[float, Field(ge=0, le=1)] = 0.3,
+) -> Iterator[Any]:
+    """Detect objects in a recording of an event camera, or in a video, whose events are simulated."""
+    from multiway_event_vision.pipeline import DetectionOptions
+    from multiway_event_vision.sources import open_source
+
+    run = pipeline.detect(open_source(file), DetectionOptions(period=period_us, score=score))
+    found = []
+    for prediction in run:
+        found.append(prediction.to_json(pipeline.names))
+        yield None  # a client that left ends the work here
+    yield {**run.head(str(file)), "predictions": found, "counters": run.counters().to_json()}
+
+
+SERVICE = Service(
+    operations=(Operation("/v1/event-detections", event_detections, schema="multiway.event-detection/2"),)
+)

@@ -1,0 +1,80 @@
+"""The operation behind HTTP and MCP: text in, speech out, in the OpenAI API's form, sent while it is made."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from multiway_core.app.serve.operation import Content, Operation, Service, Streamed
+from multiway_core.errors import InputError
+from pydantic import Field
+
+from multiway_tts.model import DEFAULT_KEY
+from multiway_tts.speech_files import SpeakRequest, pcm, prepared
+
+MAX_CHARACTERS = 4096
+_UNKNOWN_LENGTH = 0xFFFFFFFF  # in a WAV header: the data goes on to the end of the stream
+_WHOLE = {"flac": ("FLAC", "audio/flac"), "mp3": ("MP3", "audio/mpeg"), "opus": ("OGG", "audio/ogg")}
+
+
+def speech(
+    synthesizer: Any,
+    input: Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)],
+    voice: str = "",
+    model: str = "",
+    response_format: Literal["wav", "pcm", "flac", "mp3", "opus"] = "mp3",
+    speed: Annotated[float, Field(ge=1, le=1)] = 1.0,
+    seed: int = 0,
+) -> Iterator[Any]:
+    """Speak a text or a script of several speakers (lines such as ``Speaker 1: words``), with an inaudible mark.
+
+    ``voice``: of the first speaker; one of the model's, its first if empty. wav and pcm (16 bit, mono) are sent while
+    they are made. ``speed`` other than 1 is not supported.
+    """
+    import numpy as np
+
+    # Names only: in the command a voice may be a file, and files of this machine are nobody's on the network.
+    if voice and voice not in synthesizer.voices():
+        known = ", ".join(synthesizer.voices()) or "none"
+        raise InputError(f"voice {voice!r}: the model's voices are: {known}")
+    chosen = (f"1={voice}",) if voice else ()
+    synthesis = prepared(
+        input, synthesizer, SpeakRequest(None, True, (), voices=chosen, key=DEFAULT_KEY, seed=seed)
+    )
+    if response_format in ("wav", "pcm"):
+        for number, piece in enumerate(synthesis):
+            if not number:
+                yield Streamed(
+                    "audio/wav" if response_format == "wav" else f"audio/pcm; rate={synthesis.rate}"
+                )
+                if response_format == "wav":
+                    yield _wav_header(synthesis.rate)
+            yield pcm(piece)
+        return
+    import soundfile
+
+    pieces = []
+    for piece in synthesis:
+        pieces.append(piece)
+        yield None  # a client that left ends the work here
+    container, media_type = _WHOLE[response_format]
+    sound = io.BytesIO()
+    subtype = "OPUS" if response_format == "opus" else None
+    samples = np.clip(np.concatenate(pieces), -1, 1)
+    soundfile.write(sound, samples, synthesis.rate, format=container, subtype=subtype)
+    yield Content(sound.getvalue(), media_type)
+
+
+def _wav_header(rate: int) -> bytes:
+    """Of mono 16-bit sound whose length nobody knows yet."""
+
+    def number(value: int, size: int) -> bytes:
+        return value.to_bytes(size, "little")
+
+    form = number(1, 2) + number(1, 2) + number(rate, 4) + number(2 * rate, 4) + number(2, 2) + number(16, 2)
+    end = number(_UNKNOWN_LENGTH, 4)
+    return b"RIFF" + end + b"WAVEfmt " + number(16, 4) + form + b"data" + end
+
+
+SERVICE = Service(operations=(Operation("/v1/audio/speech", speech),))
