@@ -21,7 +21,7 @@ def generate(
             help="Answer it, or continue it as text. \\[default: answer, where the model has a chat format]",
         ),
     ] = None,
-    system: Annotated[str | None, typer.Option("--system", help="What the model is told before.")] = None,
+    system: Annotated[str | None, typer.Option("--system", help="System prompt.")] = None,
     answers: Annotated[int, typer.Option("--answers", min=1, max=64, help="Number of answers.")] = 1,
     json: JsonOption = False,
     *,
@@ -44,7 +44,7 @@ def generate(
 
 
 def chat(
-    system: Annotated[str | None, typer.Option("--system", help="What the model is told before.")] = None,
+    system: Annotated[str | None, typer.Option("--system", help="System prompt.")] = None,
     *,
     sampling: Sampling,
     model: ModelOptions,

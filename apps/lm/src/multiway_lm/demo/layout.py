@@ -78,8 +78,8 @@ def components(session: Session) -> Components:
                 text_tokens = _tokens("lm-text-tokens", "Press Score: unlikely tokens turn red.")
         with gr.Column(scale=0, min_width=270):
             system = gr.Textbox(
-                label="System message",
-                placeholder="What the model is told before the chat",
+                label="System prompt",
+                placeholder="System prompt",
                 lines=2,
                 visible=session.can_chat,
                 elem_id="lm-system",
