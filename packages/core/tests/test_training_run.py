@@ -148,9 +148,16 @@ def test_a_signal_saves_and_tells_where(
 
 
 def test_one_run_at_a_time_in_a_folder(tmp_path: Path) -> None:
+    class Nothing:
+        def build(self, options: TrainOptions) -> list[TrainJob]:
+            return []
+
     with FileLock(tmp_path / ".lock"), pytest.raises(OutputError, match="another process is training into"):
         run(Line(), TrainOptions(tmp_path))
     run(Line(), TrainOptions(tmp_path))
+    with pytest.raises(ConfigError, match="nothing to train"):
+        run(Nothing(), TrainOptions(tmp_path / "untouched"))
+    assert not (tmp_path / "untouched").exists()
     with pytest.raises(OutputError, match="holds a run, and it is not to be resumed"):
         run(Line(), TrainOptions(tmp_path, resume=False))
 

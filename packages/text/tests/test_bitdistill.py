@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 from multiway_core.errors import InputError
-from multiway_core.training import TrainConfig
+from multiway_core.training import TrainConfig, Trainer, TrainJob, TrainOptions, run
 from multiway_text.bitdistill import answers, evaluate, examples, prompts, recipe, student, vocabulary, words
 from multiway_text.bitdistill.objective import BitDistillation, Distillation
 from multiway_text.bitdistill.relations import watch
@@ -225,6 +226,12 @@ def test_a_teacher_without_turns_is_refused(tokenizer: Tokenizer) -> None:
         answers.Teacher(tiny_teacher(8), plain)
 
 
+def train(job: TrainJob, folder: Path) -> None:
+    trainer = Trainer(job.model, job.objective, job.batches, job.config, folder, held_out=job.held_out)
+    trainer.fit()
+    trainer.keep_final_weights()
+
+
 def test_whole_path_learns_and_saves(tokenizer: Tokenizer, tmp_path: Path) -> None:
     """A few steps lower the loss; what is written is read back packed, and answers."""
     torch.manual_seed(0)
@@ -247,7 +254,10 @@ def test_whole_path_learns_and_saves(tokenizer: Tokenizer, tmp_path: Path) -> No
     rows = recipe.make_examples(tokenizer, small, taught)
     objective = Distillation(teacher.embedding.weight[kept_V], logits_weight=0.0)
     before = float(objective(made, examples.batch(rows)).metrics["nll"])
-    recipe.train(made, teacher.embedding.weight[kept_V], rows, plan, tmp_path / "run")
+    train(
+        recipe.job(made, teacher.embedding.weight[kept_V], rows, plan, plan.train, small=small),
+        tmp_path / "run",
+    )
     after = float(objective(made, examples.batch(rows)).metrics["nll"])
     assert after < 0.5 * before
     recipe.save(made, small, tmp_path / "model")
@@ -262,7 +272,11 @@ def test_whole_path_learns_and_saves(tokenizer: Tokenizer, tmp_path: Path) -> No
     further = dataclasses.replace(
         plan, frozen_layers=1, ramp=0.0, train=dataclasses.replace(plan.train, steps=2)
     )
-    recipe.train(on, teacher.embedding.weight[kept_V], rows, further, tmp_path / "further")
+    continued = recipe.job(
+        on, teacher.embedding.weight[kept_V], rows, further, further.train, small=small, held_out=rows[:1]
+    )
+    train(continued, tmp_path / "further")
+    assert list(json.loads((tmp_path / "further" / "held_out.json").read_text())["0"]) == ["nll"]
     same = {name for name, value in on.state_dict().items() if torch.equal(value, start[name])}
     assert {name for name in start if name.startswith(("embedding", "decoder.layers.0."))} <= same
     assert "decoder.layers.1.attention.qkv.weight" not in same
@@ -270,10 +284,11 @@ def test_whole_path_learns_and_saves(tokenizer: Tokenizer, tmp_path: Path) -> No
         recipe.answers_in(tmp_path)
 
 
-def test_nothing_is_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").touch()
-    with pytest.raises(InputError, match="not empty"):
-        recipe.run(tmp_path / "teacher.gguf", tmp_path, tmp_path / "work")
+def test_what_a_distillation_needs_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="needs a teacher"):
+        run(recipe.Recipe(), TrainOptions(tmp_path / "run"))
+    with pytest.raises(InputError, match="--prompts, not --data"):
+        run(recipe.Recipe(teacher="x.gguf"), TrainOptions(tmp_path / "run", ("a.txt",)))
 
 
 def test_mixture_has_the_share() -> None:

@@ -4,8 +4,8 @@ from multiway_core.app import CommandLine
 
 from multiway_lm.app import APP
 from multiway_lm.commands.serving import serve
-from multiway_lm.commands.study import bench, distill, evaluate, quantize
-from multiway_lm.commands.train import train
+from multiway_lm.commands.study import bench, evaluate, quantize
+from multiway_lm.commands.train import distill, train
 from multiway_lm.commands.words import chat, generate, score
 
 cli = CommandLine(APP)

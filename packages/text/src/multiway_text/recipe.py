@@ -20,6 +20,7 @@ from multiway_core.training import HeldOut, Loss, TrainConfig, TrainJob, TrainOp
 from torch import Tensor, nn
 
 from multiway_text import scoring, systems
+from multiway_text.bitdistill import recipe as bitdistill
 from multiway_text.chat_template import train_bpe
 from multiway_text.documents import Document, TextFiles
 from multiway_text.packing import PackedBatches, TokenFile
@@ -139,7 +140,7 @@ class Recipe:
         return tokenizer
 
 
-RECIPES = {
+RECIPES: dict[str, Recipe | bitdistill.Recipe] = {
     "tiny": Recipe(),
     "small": Recipe(size="small", vocab_size=8192, length=256),
     # Half a minute on one core, on the documentation that comes with Python: shows that every part works.
@@ -150,6 +151,7 @@ RECIPES = {
         max_tokens=100_000,
         train=replace(_TRAIN, steps=40, warmup_steps=4),
     ),
+    **bitdistill.RECIPES,
 }
 
 

@@ -1,4 +1,4 @@
-"""The commands about models: evaluate, distill, quantize, bench."""
+"""The commands about models: evaluate, quantize, bench."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import Annotated, Literal
 import typer
 from multiway_core.app import (
     JsonOption,
-    MinutesOption,
     ModelOptions,
     ReportOptions,
-    RunFolderOption,
     load_pipeline,
     ticking,
     write_json,
@@ -72,27 +70,6 @@ def evaluate(
                 on_sample=on_sample,
             )
     report.publish(found)
-
-
-def distill(
-    teacher: Annotated[
-        str, typer.Option("--teacher", metavar="MODEL", help="A LLaMA-like chat model: .gguf file, folder.")
-    ],
-    method: Annotated[Literal["bitdistill"], typer.Option("--method")] = "bitdistill",
-    output: RunFolderOption = Path("distilling"),
-    prompts: Annotated[
-        Path | None,
-        typer.Option(
-            "--prompts", metavar="FILE", help="What the teacher is asked. \\[default: built-in ones]"
-        ),
-    ] = None,
-    field: FieldOption = "text",
-    minutes: MinutesOption = None,
-) -> None:
-    """Distil a chat model into a small ternary one (BitNet Distillation); prints the folder of the model."""
-    from multiway_lm.distilling import distill as run_distill
-
-    write_stdout(f"{run_distill(teacher, output, prompts=prompts, field=field, minutes=minutes)}\n")
 
 
 def quantize(

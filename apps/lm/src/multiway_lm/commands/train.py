@@ -1,8 +1,9 @@
-"""The ``train`` command."""
+"""The commands that train: ``train`` and ``distill``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -47,4 +48,35 @@ def train(
     --data: text, .jsonl and .parquet files, folders, globs; without any, the documentation that comes with Python.
     Under torchrun: --parallel ddp or fsdp.
     """
+    options.train(APP, preset, vars(changes))
+
+
+@dataclass(frozen=True)
+class DistillationChanges:
+    """Fields of the distillation's recipe."""
+
+    teacher: Annotated[
+        str, typer.Option("--teacher", metavar="MODEL", help="A LLaMA-like chat model: .gguf file, hub id.")
+    ]
+    prompts: Annotated[
+        Path | None,
+        typer.Option("--prompts", metavar="FILE", help="What the teacher is asked.", show_default="built-in"),
+    ] = None
+    field: Annotated[
+        str | None, typer.Option("--field", help="Where the text is in rows of .jsonl and .parquet files.")
+    ] = None
+
+
+def distill(
+    preset: Annotated[
+        str,
+        typer.Option(
+            "--preset", help="bitdistill; bitdistill-further, for --init-from; bitdistill-smoke (minutes)."
+        ),
+    ] = "bitdistill",
+    *,
+    changes: DistillationChanges,
+    options: TrainingOptions,
+) -> None:
+    """Distil a chat model into a small ternary one (BitNet Distillation); prints the folder of the model."""
     options.train(APP, preset, vars(changes))

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 import random
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,6 +37,7 @@ from multiway_core.training.trainer import Trainer, TrainResult
 
 MODEL = "model"
 REPORT = "report.json"
+LOCK = ".lock"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +194,7 @@ def seed_everything(seed: int) -> None:
 @contextmanager
 def _one_run_at_a_time(options: TrainOptions, world: World) -> Iterator[None]:
     """Hold the output folder. Raises OutputError, in every process, where another run holds it."""
-    lock = FileLock(options.output / ".lock")
+    lock = FileLock(options.output / LOCK)
     problem = None
     if world.is_main:
         try:
@@ -214,6 +216,8 @@ def _one_run_at_a_time(options: TrainOptions, world: World) -> Iterator[None]:
         yield
     finally:
         lock.release()
+        if world.is_main and [path.name for path in options.output.iterdir()] == [LOCK]:  # nothing was begun
+            shutil.rmtree(options.output, ignore_errors=True)
 
 
 def _runs_in(output: Path) -> list[Path]:

@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from multiway_core import checkpoint as tensor_files
-from multiway_core import files
+from multiway_core import files, hub
 from multiway_core.errors import InputError
-from multiway_core.training import TrainConfig, Trainer
+from multiway_core.training import HeldOut, TrainConfig, TrainJob, TrainOptions, loss_on
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from multiway_text import gguf, gguf_tokenizer
 from multiway_text.bitdistill import prompts, vocabulary
 from multiway_text.bitdistill.answers import Teacher
-from multiway_text.bitdistill.examples import END, Batches, Example, chat, example
+from multiway_text.bitdistill.examples import END, Batches, Example, batch, chat, example
 from multiway_text.bitdistill.objective import Distillation
 from multiway_text.bitdistill.prompts import Prompt
 from multiway_text.bitdistill.student import from_teacher
 from multiway_text.bitnet import checkpoint as bitnet_checkpoint
 from multiway_text.bitnet.model import BitNet
+from multiway_text.documents import TextFiles
 from multiway_text.llama import checkpoint as llama_checkpoint
 from multiway_text.llama.model import Llama
 
@@ -47,11 +48,31 @@ CHAT_TEMPLATE = (
 """ChatML, as the teacher has it, without a system message of its own."""
 
 
+HELD_OUT, MAX_HELD_OUT = 20, 64
+"""One answer in so many is held out, and at most so many are scored."""
+_TRAIN = TrainConfig(
+    steps=1500,
+    learning_rate=8e-4,
+    warmup_steps=40,
+    schedule="linear",
+    final_learning_rate_ratio=0.02,
+    weight_decay=0.0,
+    clip_norm=1.0,
+    precision="bf16",
+    ema_decay=0.99,
+    learning_rate_ratios={"embedding": 0.5},
+)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """The numbers of a distillation; ``bundled:lm-tiny`` has these, but fewer steps (its card).
 
     Attributes:
+        teacher: a LLaMA-like chat model (ChatML): a GGUF file or a hub id.
+        prompts: a file of texts that the teacher is asked; None: the simple English ones of
+            :mod:`multiway_text.bitdistill.prompts`.
+        field: where the text is in rows of JSONL and Parquet.
         layers: which of the teacher's layers the student begins with.
         vocab_size: of the student.
         max_answer: tokens; longer answers are cut behind a sentence.
@@ -62,6 +83,9 @@ class Recipe:
         frozen_layers: so many of the student's first layers, and the embedding, stay as they are.
     """
 
+    teacher: str = ""
+    prompts: Path | None = None
+    field: str = "text"
     layers: tuple[int, ...] = (0, 1, 2, 20, 21, 22, 23, 24, 25, 28, 29)
     vocab_size: int = 8192
     max_answer: int = 40
@@ -72,33 +96,67 @@ class Recipe:
     ramp: float = 0.2
     frozen_layers: int = 0
     logits_weight: float = 1.0
-    train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(
-            steps=1500,
-            learning_rate=8e-4,
-            warmup_steps=40,
-            schedule="linear",
-            final_learning_rate_ratio=0.02,
-            weight_decay=0.0,
-            clip_norm=1.0,
-            precision="bf16",
-            ema_decay=0.99,
-            checkpoint_every_seconds=280.0,
-            learning_rate_ratios={"embedding": 0.5},
+    train: TrainConfig = _TRAIN
+
+    def build(self, options: TrainOptions) -> TrainJob:
+        """The job of a distillation; every stage before it is kept in ``options.output`` and done once.
+
+        ``options.init_from``: an earlier student of this teacher, which learns on; None makes a new one. One of the
+        teacher's answers in 20 is held out. Raises InputError where there is nothing to learn from.
+        """
+        if not self.teacher:
+            raise InputError(
+                "a distillation needs a teacher: a LLaMA-like chat model, a GGUF file or a hub id"
+            )
+        if options.data:
+            raise InputError("a distillation takes --prompts, not --data")
+        asked = None
+        if self.prompts is not None:
+            asked = [Prompt(document.text) for document in TextFiles([self.prompts], field=self.field)]
+        model, tokenizer = load_teacher(hub.resolve(self.teacher))
+        if asked is None:
+            asked = prompts.draw()[0][: self.drawn] + prompts.of_vocabulary(tokenizer)[: self.words]
+            known = list(prompts.known())
+        else:
+            known = []
+        folder = options.output / "answers"
+        teach(Teacher(model, tokenizer), asked, folder, max_answer=self.max_answer)
+        answered = answers_in(folder)
+        torch.manual_seed(options.seed)
+        if options.init_from is None:
+            student, small, kept_V = make_student(model, tokenizer, answered, known, self)
+        else:
+            student, small, kept_V = read_student(hub.resolve(options.init_from), tokenizer)
+        taught = make_examples(tokenizer, small, answered)
+        held_out = taught[HELD_OUT - 1 :: HELD_OUT]
+        taught = [one for number, one in enumerate(taught) if number % HELD_OUT != HELD_OUT - 1]
+        given = [example(small, p.text, p.answer or "") for p in known for _ in range(p.times)]
+        return job(
+            student,
+            model.get_parameter("embedding.weight")[kept_V].clone(),
+            mixed(taught, given, self.known_share) if given else taught,
+            self,
+            options.apply(self.train),
+            small=small,
+            held_out=held_out[:MAX_HELD_OUT],
         )
-    )
 
 
-FURTHER = Recipe(
-    drawn=2560,
-    words=768,
-    known_share=0.45,
-    ramp=0.0,  # the weights are ternary already
-    frozen_layers=5,
-    train=replace(Recipe().train, steps=185, learning_rate=6e-4, warmup_steps=10, ema_decay=0.98, seed=2),
-)
-"""What a written student learns on with (``init_from`` of :func:`run`): some prompts again, new words, and the facts
-as often as they need; the first layers stay, for the time it saves."""
+RECIPES = {
+    "bitdistill": Recipe(),
+    # What a written student learns on with (`init_from`): some prompts again, new words, and the facts as often as they
+    # need; the first layers stay, for the time it saves.
+    "bitdistill-further": Recipe(
+        drawn=2560,
+        words=768,
+        known_share=0.45,
+        ramp=0.0,  # the weights are ternary already
+        frozen_layers=5,
+        train=replace(_TRAIN, steps=185, learning_rate=6e-4, warmup_steps=10, ema_decay=0.98),
+    ),
+    # Minutes with a teacher of 135 million parameters: shows that every part works.
+    "bitdistill-smoke": Recipe(drawn=64, batch_tokens=512, train=replace(_TRAIN, steps=6, warmup_steps=1)),
+}
 
 
 def load_teacher(path: Path) -> tuple[Llama, Tokenizer]:
@@ -201,40 +259,28 @@ def _filled(examples: Sequence[Example], count: int) -> list[Example]:
     return [*list(examples) * repeats, *random.Random(0).sample(list(examples), rest)]
 
 
-def train(
+def job(
     student: BitNet,
     embedding_VE: Tensor,
     examples: Sequence[Example],
     recipe: Recipe,
-    folder: Path,
+    config: TrainConfig,
     *,
-    on_checkpoint: Callable[[int, BitNet], None] | None = None,
-    stop_after_seconds: float | None = None,
-) -> BitNet:
-    """Train the student in place, and return it with averaged weights; what is frozen stays so."""
-    batches = Batches(
-        examples,
-        recipe.batch_tokens,
-        ramp=round(recipe.ramp * recipe.train.steps),
-        seed=recipe.train.seed,
-    )
+    small: Tokenizer,
+    held_out: Sequence[Example] = (),
+) -> TrainJob:
+    """The training of a student; what is frozen stays as it is. ``small`` is its tokenizer."""
+    batches = Batches(examples, recipe.batch_tokens, ramp=round(recipe.ramp * config.steps), seed=config.seed)
     if recipe.frozen_layers:
         student.embedding.requires_grad_(False)
         student.decoder.layers[: recipe.frozen_layers].requires_grad_(False)
     objective = Distillation(embedding_VE, logits_weight=recipe.logits_weight)
-    trainer = Trainer(student, objective, batches, recipe.train, folder)
+    score = HeldOut(loss_on(objective, [batch(held_out)], "nll")) if held_out else None
 
-    def look(step: int, model: torch.nn.Module) -> None:
-        if on_checkpoint is not None:
-            with trainer.ema_weights():
-                on_checkpoint(step, student)
+    def export(trained: BitNet, folder: Path) -> None:
+        save(trained, small, folder)
 
-    trainer.on_checkpoint = look
-    trainer.fit(stop_after_seconds)
-    with trainer.ema_weights():
-        weights = {name: value.clone() for name, value in student.state_dict().items()}
-    student.load_state_dict(weights)
-    return student
+    return TrainJob(student, objective, batches, config, export, score)
 
 
 def save(student: BitNet, tokenizer: Tokenizer, folder: Path) -> None:
@@ -259,60 +305,3 @@ def save(student: BitNet, tokenizer: Tokenizer, folder: Path) -> None:
         "chat_template": CHAT_TEMPLATE,
     }
     files.write_text(folder / "tokenizer_config.json", json.dumps(chat_form, indent=2) + "\n")
-
-
-def run(
-    teacher_path: Path,
-    out: Path,
-    work: Path,
-    recipe: Recipe | None = None,
-    *,
-    asked: Sequence[Prompt] | None = None,
-    init_from: Path | None = None,
-    stop_after_seconds: float | None = None,
-    on_checkpoint: Callable[[int, BitNet], None] | None = None,
-) -> None:
-    """Distil a teacher (GGUF, LLaMA-like, ChatML) into a model folder ``out``; ``work`` keeps what takes long.
-
-    ``asked`` are the prompts, those with an answer to be learnt as they are; None: the simple English ones of
-    :mod:`multiway_text.bitdistill.prompts`. ``init_from``: the folder of an earlier student of this teacher, which
-    learns on (by :data:`FURTHER` where no recipe is given); None makes a new one. Raises InputError where there is
-    nothing to learn from.
-    """
-    recipe = recipe or (Recipe() if init_from is None else FURTHER)
-    if out.is_dir() and any(out.iterdir()):
-        raise InputError(
-            f"{out}: not empty; give a new folder for the model"
-        )  # now, not behind hours of training
-    if asked is not None and all(prompt.answer is not None for prompt in asked):
-        raise InputError("distillation needs prompts without an answer: those the teacher is asked")
-    model, tokenizer = load_teacher(teacher_path)
-    if asked is None:
-        train_on = prompts.draw()[0][: recipe.drawn] + prompts.of_vocabulary(tokenizer)[: recipe.words]
-        known = list(prompts.known())
-    else:
-        train_on = [prompt for prompt in asked if prompt.answer is None]
-        known = [prompt for prompt in asked if prompt.answer is not None]
-    teach(Teacher(model, tokenizer), train_on, work / "answers", max_answer=recipe.max_answer)
-    answered = answers_in(work / "answers")
-    torch.manual_seed(recipe.train.seed)
-    if init_from is None:
-        student, small, kept_V = make_student(model, tokenizer, answered, known, recipe)
-    else:
-        student, small, kept_V = read_student(init_from, tokenizer)
-    taught = make_examples(tokenizer, small, answered)
-    given = [example(small, p.text, p.answer or "") for p in known for _ in range(p.times)]
-    examples = mixed(taught, given, recipe.known_share) if given else taught
-    embedding_VE = model.get_parameter("embedding.weight")[kept_V].clone()
-    del model, answered
-    train(
-        student,
-        embedding_VE,
-        examples,
-        recipe,
-        work / "training",
-        on_checkpoint=on_checkpoint,
-        stop_after_seconds=stop_after_seconds,
-    )
-    with files.replace_folder(out) as folder:
-        save(student, small, folder)
