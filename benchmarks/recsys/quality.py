@@ -108,9 +108,9 @@ class World:
 
 @cache
 def own_bank() -> Any:
-    from multiway_recsys.simulator import own_texts
+    from multiway_recsys.simulator import generated_texts
 
-    return own_texts(ARTICLES, seed=0)
+    return generated_texts(ARTICLES, seed=0)
 
 
 @cache
@@ -234,7 +234,7 @@ def run_cell(name: str, world: World, seed: int, work: Path) -> dict[str, Rankin
     from multiway_recsys.glocim.model import Glocim
     from multiway_recsys.glocim.scoring import score_behaviors
     from multiway_recsys.graph import random_chains, shuffled_chains
-    from multiway_recsys.periods import Period, Stretch, held_out, stretches
+    from multiway_recsys.periods import LogPeriod, Period, held_out, log_periods
     from multiway_recsys.recipe import Recipe
 
     torch.set_num_threads(1)
@@ -256,19 +256,19 @@ def run_cell(name: str, world: World, seed: int, work: Path) -> dict[str, Rankin
             structure = ClickStructure(structure.graph, shuffled_chains(structure.chains, seed=seed))
         return with_clicks(plain, structure, world.news, config, statistics_of=counted)
 
-    def period(stretch: Stretch, share: float) -> Period:
-        shown = stretch.behaviors
+    def period(part: LogPeriod, share: float) -> Period:
+        shown = part.behaviors
         rows = np.sort(np.random.default_rng(seed).permutation(len(shown))[: round(share * len(shown))])
-        return Period(clicks_of(stretch.past, treatment), _from_one(shown.take(rows)))
+        return Period(clicks_of(part.past, treatment), _from_one(shown.take(rows)))
 
-    taught, judging = held_out(stretches(world.train))
-    share = min(1.0, most / sum(len(stretch.behaviors) for stretch in taught))
+    taught, judging = held_out(log_periods(world.train))
+    share = min(1.0, most / sum(len(part.behaviors) for part in taught))
     torch.manual_seed(seed)
     model = Glocim(config)
 
     class Cell(Recipe):
         def build(self, options: TrainOptions) -> TrainJob:
-            periods = [period(stretch, share) for stretch in taught], [period(part, 1.0) for part in judging]
+            periods = [period(part, share) for part in taught], [period(part, 1.0) for part in judging]
             return self.job(model, *periods, options, lambda trained, folder: None)
 
     cpu = time.process_time()

@@ -205,7 +205,7 @@ def main() -> None:
     import torch
     from multiway_core.evaluation.machine import peak_rss_bytes
     from multiway_recsys.serving.index import NewsIndex
-    from multiway_recsys.serving.rules import Rules
+    from multiway_recsys.serving.reranking import RerankingOptions
 
     torch.set_num_threads(1)
     note("catalogue")
@@ -216,7 +216,7 @@ def main() -> None:
         if options.model.startswith("bundled:")
         else f"a trained model {config.hidden_size} wide"
     )
-    rules = Rules(max_age_days=100_000)  # the whole catalogue is live
+    rules = RerankingOptions(max_age_days=100_000)  # the whole catalogue is live
     note("index")
     cpu = time.process_time()
     index = recommender.index(None, rules)

@@ -25,10 +25,10 @@ def world(tmp_path_factory):
     from multiway_recsys.glocim.config import PRESETS
     from multiway_recsys.recipe import Recipe
     from multiway_recsys.serving.folder import About
-    from multiway_recsys.simulator import PortalConfig, own_texts, simulate, write_portal
+    from multiway_recsys.simulator import PortalConfig, generated_texts, simulate, write_portal
 
     folder = tmp_path_factory.mktemp("world")
-    portal = simulate(PortalConfig(num_users=150, communities=4, seed=3), own_texts(900, seed=1))
+    portal = simulate(PortalConfig(num_users=150, communities=4, seed=3), generated_texts(900, seed=1))
     write_portal(folder / "portal", portal)
     model = training.run(
         Recipe(

@@ -235,6 +235,9 @@ def test_train_and_prepare(world, call, tmp_path, reader):
     assert code == 0
     assert (tmp_path / "run" / "model" / "serving" / "vectors.safetensors").is_file()
     assert call("recommend", "--user", reader, "--model", model, "--top", 2)[0] == 0
+    code, out, _ = call("recommend", "--user", reader, "--model", model, "--dtype", "bfloat16", "--json")
+    assert code == 0
+    assert json.loads(out)["recommendations"]
     for wrong, message in (
         (["--data", world.portal, "--preset", "gpt"], "unknown preset 'gpt'; there are: nrms"),
         (

@@ -25,6 +25,7 @@ from multiway_recsys.glocim.objective import negative_sampling, negative_samplin
 from multiway_recsys.glocim.scoring import score_behaviors, user_vectors
 from multiway_recsys.glocim.sparse_product import edge_list_product, sparse_product
 from multiway_recsys.glocim.statistics import ClickStatistics
+from multiway_recsys.serving.trace import trace
 
 from packages.recsys.tests.glocim_world import NUM_USERS, World, make_world, new_model, tiny
 
@@ -55,6 +56,21 @@ def test_every_preset_trains_all_of_its_tensors(world: World, preset: str) -> No
                     parameter -= 0.02 * parameter.grad
         losses.append(loss.total.item() / loss.weight)
     assert losses[-1] < losses[0] - 0.01, losses
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_scores_in_bfloat16(world: World, preset: str) -> None:
+    config = tiny(preset, world.features, graph_batch="full", popularity=True)
+    exact = score_behaviors(new_model(config), world.features, world.behaviors)
+    model = new_model(config).to(torch.bfloat16)
+    scores = score_behaviors(model, world.features, world.behaviors)
+    assert scores.dtype == np.float32
+    error = np.abs(scores - exact)
+    assert 0 < error.max() < 0.1 * np.abs(exact).max() + 0.05
+    if model.config.graph_batch == "full" and not preset.startswith("lstur"):
+        encoded = model.encode_news(world.features)
+        assert encoded.candidates_NE.dtype == torch.bfloat16
+        assert trace(model, encoded, world.features, np.array([3, 5])).user_d.dtype == np.float32
 
 
 def test_parameters_of_glory_are_those_of_the_published_code() -> None:

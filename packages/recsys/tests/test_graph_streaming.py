@@ -10,7 +10,7 @@ import pytest
 from multiway_core.errors import InputError
 from multiway_recsys.data.tables import Ragged
 from multiway_recsys.graph import RELEASED_COUNTING, ClickGraph, CoReaders
-from multiway_recsys.graph.artefact import GraphArtefact
+from multiway_recsys.graph.storage import StoredGraph
 from multiway_recsys.graph.streaming import EventChunk, HistoryChunk, build_from_log, merge_log, spill
 
 NUM_NEWS = 90
@@ -53,7 +53,7 @@ def test_chunks_and_shards_give_the_bytes_of_one_shot(tmp_path, options) -> None
     times = {"times": log.times} if "until" in options else {}
     graph = ClickGraph.build(log.histories, log.users, NUM_NEWS, **times, **options)
     co_readers = CoReaders.build(log.histories, log.users, NUM_NEWS, cap=9, **times, **build)
-    GraphArtefact(graph, co_readers, news_ids=IDS).save(tmp_path / "at once")
+    StoredGraph(graph, co_readers, news_ids=IDS).save(tmp_path / "at once")
     expected = bytes_of(tmp_path / "at once")
 
     rows = np.arange(len(log.users))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from multiway_recsys.simulator.headlines import lexicon, write_article
-from multiway_recsys.simulator.texts import own_texts, text_vectors
+from multiway_recsys.simulator.texts import generated_texts, text_vectors
 
 
 def test_lexicon_has_topics_of_many_categories_with_terms_of_their_own() -> None:
@@ -30,7 +30,7 @@ def test_articles_say_things_of_their_topic_and_fill_every_slot() -> None:
 
 
 def test_topic_is_recoverable_from_text() -> None:
-    bank = own_texts(4000, seed=2)
+    bank = generated_texts(4000, seed=2)
     known, asked = np.arange(3000), np.arange(3000, 4000)
     sums = np.zeros((bank.num_topics, bank.vectors.shape[1]), np.float32)
     np.add.at(sums, bank.topics[known], bank.vectors[known])
@@ -39,7 +39,11 @@ def test_topic_is_recoverable_from_text() -> None:
 
 
 def test_texts_differ_and_depend_on_the_seed_alone() -> None:
-    one, same, other = own_texts(300, seed=0), own_texts(300, seed=0), own_texts(300, seed=1)
+    one, same, other = (
+        generated_texts(300, seed=0),
+        generated_texts(300, seed=0),
+        generated_texts(300, seed=1),
+    )
     assert one.titles == same.titles
     assert one.titles != other.titles
     assert len(set(one.titles)) > 290

@@ -10,7 +10,7 @@ from multiway_core.errors import DataError, InputError
 from multiway_recsys.data.tables import Behaviors, Ragged
 from multiway_recsys.glocim.config import PRESETS
 from multiway_recsys.glocim.features import Features
-from multiway_recsys.periods import DAY, Period, PeriodBatches, held_out, stretches
+from multiway_recsys.periods import DAY, Period, PeriodBatches, held_out, log_periods
 
 
 def log(users: list[int], times: list[int], histories: list[list[int]]) -> Behaviors:
@@ -27,7 +27,7 @@ def log(users: list[int], times: list[int], histories: list[list[int]]) -> Behav
 
 
 def test_a_split_with_frozen_histories_is_one_period() -> None:
-    parts = stretches(log([0, 1, 0, 1], [5, 9 * DAY, 2 * DAY, 7], [[1], [2, 3], [1], [2, 3]]))
+    parts = log_periods(log([0, 1, 0, 1], [5, 9 * DAY, 2 * DAY, 7], [[1], [2, 3], [1], [2, 3]]))
     assert len(parts) == 1
     assert parts[0].until == 5
     assert len(parts[0].past) == len(parts[0].behaviors) == 4
@@ -35,7 +35,7 @@ def test_a_split_with_frozen_histories_is_one_period() -> None:
 
 def test_histories_frozen_every_three_days_make_periods_of_three_days() -> None:
     times = [10 + day * DAY for day in (0, 2, 3, 5, 6, 8)]
-    parts = stretches(log([0] * 6, times, [[1], [1], [1, 2], [1, 2], [1, 2, 3], [1, 2, 3]]))
+    parts = log_periods(log([0] * 6, times, [[1], [1], [1, 2], [1, 2], [1, 2, 3], [1, 2, 3]]))
     assert [len(part.behaviors) for part in parts] == [2, 2, 2]
     assert [part.until for part in parts] == [10, 3 * DAY, 6 * DAY]
     assert [len(part.past) for part in parts] == [2, 4, 6]
@@ -45,29 +45,29 @@ def test_histories_frozen_every_three_days_make_periods_of_three_days() -> None:
 def test_growing_histories_only_look_back() -> None:
     count = 64
     histories = [[1 + item % 9 for item in range(row + 1)] for row in range(count)]
-    parts = stretches(log([0] * count, list(range(count)), histories))
+    parts = log_periods(log([0] * count, list(range(count)), histories))
     assert len(parts) == 7
     for part in parts:
         assert part.past.times.max() < part.behaviors.times.min() == part.until
     with pytest.raises(InputError, match="one moment"):
-        stretches(log([0, 0], [4, 4], [[1], [1, 2]]))
+        log_periods(log([0, 0], [4, 4], [[1], [1, 2]]))
 
 
 def test_the_latest_judge() -> None:
     one = log([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], list(range(10)), [[1]] * 10)
-    taught, judging = held_out(stretches(one), of_one=0.2)
+    taught, judging = held_out(log_periods(one), of_one=0.2)
     assert len(taught) == len(judging) == 1
     assert taught[0].behaviors.times.max() < judging[0].behaviors.times.min()
     assert len(judging[0].behaviors) == 2
     assert len(judging[0].past) == 8
     times = [10 + day * DAY for day in range(0, 24, 3)]
-    taught, judging = held_out(stretches(log([0] * 8, times, [[1] * (row + 1) for row in range(8)])))
+    taught, judging = held_out(log_periods(log([0] * 8, times, [[1] * (row + 1) for row in range(8)])))
     assert [len(part.behaviors) for part in taught] == [1] * 5
     assert [part.behaviors.times[0] for part in judging] == times[5:]
     with pytest.raises(InputError, match="too few"):
-        held_out(stretches(one.take(np.arange(1))))
+        held_out(log_periods(one.take(np.arange(1))))
     with pytest.raises(InputError, match="without impressions"):
-        stretches(one.take(np.arange(0)))
+        log_periods(one.take(np.arange(0)))
 
 
 @pytest.fixture

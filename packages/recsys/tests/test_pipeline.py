@@ -18,15 +18,15 @@ from multiway_recsys.glocim.statistics import ClickStatistics
 from multiway_recsys.pipeline import NEW_READER, NewsRecommender
 from multiway_recsys.recipe import Recipe
 from multiway_recsys.serving.folder import About, Readers
-from multiway_recsys.serving.rules import DAY, Rules
-from multiway_recsys.simulator import PortalConfig, own_texts, simulate
+from multiway_recsys.serving.reranking import DAY, RerankingOptions
+from multiway_recsys.simulator import PortalConfig, generated_texts, simulate
 
 TINY = replace(PRESETS["glocim-small"], num_heads=2, head_dim=8, attention_hidden_size=16, category_dim=8)
 
 
 @pytest.fixture(scope="module")
 def portal():
-    return simulate(PortalConfig(num_users=200, communities=4, seed=3), own_texts(900, seed=1))
+    return simulate(PortalConfig(num_users=200, communities=4, seed=3), generated_texts(900, seed=1))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_the_whole_way_to_an_explained_list(recommender, reader):
 
 def test_scores_are_those_of_ranking_the_same_news(recommender, portal, reader):
     _, history = reader
-    found = recommender.recommend(history, top=5, rules=Rules(diversity=0))
+    found = recommender.recommend(history, top=5, rules=RerankingOptions(diversity=0))
     rows, _ = recommender.rows_of(ids(found))
     one = portal.splits["test"].take(np.array([0]))
     shown = replace(
@@ -147,13 +147,13 @@ def test_unknown_ids_of_a_history_are_left_out_and_named(recommender, reader):
 def test_filters(recommender, reader):
     _, history = reader
     first = ids(recommender.recommend(history, top=3))
-    blocked = recommender.recommend(history, top=3, rules=Rules(blocked=frozenset(first)))
+    blocked = recommender.recommend(history, top=3, rules=RerankingOptions(blocked=frozenset(first)))
     assert not set(ids(blocked)) & set(first)
     moment = recommender.until - 9 * DAY
     earlier = recommender.recommend(history, top=5, at=moment)
     rows, _ = recommender.rows_of(ids(earlier))
     assert (recommender.published_N[rows] <= moment).all()
-    everything = Rules(exclude_seen=False, max_age_days=10_000, diversity=0)
+    everything = RerankingOptions(exclude_seen=False, max_age_days=10_000, diversity=0)
     seen = recommender.recommend(history, top=900, rules=everything)
     assert set(history) <= set(ids(seen))
     with pytest.raises(InputError, match="no news may be shown"):
@@ -168,7 +168,7 @@ def test_an_unknown_reader_is_told_in_one_line(recommender):
 def test_news_after_training_are_recommended_by_their_content(recommender, reader):
     """A copy of an article under a new id: unknown to graph and chains, alike in content and category."""
     _, history = reader
-    best = recommender.recommend(history, top=1, rules=Rules(diversity=0)).recommendations[0]
+    best = recommender.recommend(history, top=1, rules=RerankingOptions(diversity=0)).recommendations[0]
     news, row = recommender.news, best.article.row
     grown = replace(
         news,
@@ -184,7 +184,7 @@ def test_news_after_training_are_recommended_by_their_content(recommender, reade
     )
     grown = replace(grown, category_names=(*news.category_names, *map(str, range(400))))
     larger = recommender.with_news(grown)
-    found = larger.recommend(history, top=2, rules=Rules(diversity=0))
+    found = larger.recommend(history, top=2, rules=RerankingOptions(diversity=0))
     assert "N77777777" in ids(found)
     assert found.recommendations[0].score == pytest.approx(best.score, abs=0.02)
     # As a click it is a click without neighbours and chain; the one without text and category is one too.
@@ -232,7 +232,7 @@ def test_popularity_is_part_of_what_the_index_searches(recommender, portal, read
         recommender.parts, model=model, features=replace(recommender.features, statistics=statistics)
     )
     popular = NewsRecommender("popular", parts)
-    found = popular.recommend(history, top=20, rules=Rules(diversity=0))
+    found = popular.recommend(history, top=20, rules=RerankingOptions(diversity=0))
     for item in found.recommendations:
         assert "popularity" in item.parts
         assert sum(item.parts.values()) == pytest.approx(item.score, abs=1e-3)
@@ -274,7 +274,7 @@ def test_a_log_after_training_gives_its_graph_but_not_one_that_grows(recommender
 
 
 def test_another_catalogue(recommender):
-    other = simulate(PortalConfig(num_users=120, communities=3, seed=8), own_texts(600, seed=5))
+    other = simulate(PortalConfig(num_users=120, communities=3, seed=8), generated_texts(600, seed=5))
     moved = recommender.over(other.news, other.splits["test"])
     assert moved.news.ids == other.news.ids
     scores = moved.rank(other.splits["test"].take(np.arange(20)))

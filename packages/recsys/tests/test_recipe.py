@@ -20,7 +20,7 @@ from multiway_recsys.metrics.ranking import evaluate_ranking
 from multiway_recsys.recipe import RECIPES, Recipe
 from multiway_recsys.serving import folder as model_folder
 from multiway_recsys.serving.folder import About
-from multiway_recsys.simulator import Portal, PortalConfig, own_texts, simulate
+from multiway_recsys.simulator import Portal, PortalConfig, generated_texts, simulate
 
 TINY = replace(PRESETS["glocim-small"], num_heads=2, head_dim=8, attention_hidden_size=16, category_dim=4)
 ABOUT = About(simulated=True, source="a test")
@@ -41,7 +41,7 @@ def portal() -> Portal:
     config = PortalConfig(
         num_users=200, communities=5, births=0.0, drift=0.0, loyalty=0.6, hard_negatives=0, seed=1
     )
-    return simulate(config, own_texts(1200, seed=0))
+    return simulate(config, generated_texts(1200, seed=0))
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from multiway_recsys.simulator import (
     Portal,
     PortalConfig,
     TextBank,
-    own_texts,
+    generated_texts,
     real_headlines,
     simulate,
     write_portal,
@@ -28,7 +28,7 @@ SMALL = PortalConfig(num_users=240, communities=6, seed=3)
 
 @pytest.fixture(scope="module")
 def bank() -> TextBank:
-    return own_texts(2400, seed=1)
+    return generated_texts(2400, seed=1)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from multiway_core.errors import InputError
 from multiway_recsys.data.tables import Ragged
 from multiway_recsys.graph import ClickGraph, CoReaders, CountingRules
-from multiway_recsys.graph.artefact import GraphArtefact
+from multiway_recsys.graph.storage import StoredGraph
 
 pyspark_sql = pytest.importorskip("pyspark.sql")
 if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
@@ -58,9 +58,7 @@ def test_histories_give_the_bytes_of_one_machine(session, tmp_path) -> None:
 
     histories, arguments = Ragged.from_rows(rows), {"times": times, "until": 800}
     graph = ClickGraph.build(histories, users, NUM_NEWS, **arguments)
-    GraphArtefact(graph, CoReaders.build(histories, users, NUM_NEWS, cap=7, **arguments)).save(
-        tmp_path / "one"
-    )
+    StoredGraph(graph, CoReaders.build(histories, users, NUM_NEWS, cap=7, **arguments)).save(tmp_path / "one")
     spark.build_graph(log, NUM_NEWS, tmp_path / "spark", until=800, cap=7, scratch=tmp_path)
     assert bytes_of(tmp_path / "spark") == bytes_of(tmp_path / "one")
 

@@ -137,7 +137,7 @@ class DemoSession:
         self.model = model.model
 
     def reader_choices(self) -> list[tuple[str, str]]:
-        """Some readers with what is known of them: those with most clicks first among every stretch of dormancy."""
+        """Some readers with what is known of them: those with most clicks first in each range of dormancy."""
         import numpy as np
 
         readers, until = self.recommender.readers, self.recommender.until or 0
@@ -184,7 +184,7 @@ class DemoSession:
         *,
         detail: str = "explanation",
     ) -> RecommendationList:
-        from multiway_recsys.serving.rules import Rules
+        from multiway_recsys.serving.reranking import RerankingOptions
 
         ids = parse_ids(text or "", "history")
         is_readers = user is not None and ids == self.recommender.history_of(user)
@@ -192,7 +192,7 @@ class DemoSession:
             ids,
             user=user if is_readers else None,
             top=top,
-            rules=Rules(diversity=float(diversity)),
+            rules=RerankingOptions(diversity=float(diversity)),
             chains=chains,
             detail="score" if detail == "score" else "explanation",
         )
@@ -225,7 +225,7 @@ class DemoSession:
     def _item(
         self, rank: int, item: Recommendation, before: dict[str, int], *, compares: bool
     ) -> dict[str, Any]:
-        from multiway_recsys.serving.picture import category_colour, draw
+        from multiway_recsys.serving.explanation_svg import category_colour, explanation_svg
 
         explanation = item.explanation
         assert explanation is not None
@@ -251,7 +251,7 @@ class DemoSession:
             ],
             "text": explanation.text,
             "checks": [{"what": what, "delta": round(delta, 4)} for what, delta in checks],
-            "picture": draw(explanation, item.article, item.parts, item.score),
+            "picture": explanation_svg(explanation, item.article, item.parts, item.score),
         }
 
     def _age(self, row: int) -> str:
@@ -274,7 +274,7 @@ _LEGEND = {
 
 def clicks_html(found: RecommendationList) -> str:
     """The history as a list, the newest click first; all texts escaped."""
-    from multiway_recsys.serving.picture import category_colour
+    from multiway_recsys.serving.explanation_svg import category_colour
 
     if not found.history:
         return "<div class='clicks'><div class='note'>No known click: a new reader.</div></div>"

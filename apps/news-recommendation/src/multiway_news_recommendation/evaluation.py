@@ -173,10 +173,12 @@ def quick_evaluation() -> Report:
     Graph and chains are made of the histories before the judged days; the network has seen nothing of this portal.
     """
     import numpy as np
-    from multiway_recsys.simulator import PortalConfig, own_texts, simulate
+    from multiway_recsys.simulator import PortalConfig, generated_texts, simulate
 
     recommender = load_pipeline(APP, ModelOptions(device="cpu"))
-    portal = simulate(PortalConfig(num_users=_QUICK_READERS, seed=_QUICK_SEED), own_texts(seed=_QUICK_SEED))
+    portal = simulate(
+        PortalConfig(num_users=_QUICK_READERS, seed=_QUICK_SEED), generated_texts(seed=_QUICK_SEED)
+    )
     behaviors = portal.splits["test"]
     recommender = recommender.over(portal.news, behaviors)
     behaviors = behaviors.take(np.arange(min(_QUICK_IMPRESSIONS, len(behaviors))))

@@ -69,13 +69,13 @@ def recommend_to_one(
         DataError: ``data`` is bad.
     """
     from multiway_recsys.serving.folder import Readers
-    from multiway_recsys.serving.rules import Rules
+    from multiway_recsys.serving.reranking import RerankingOptions
 
     if (user is None) == (history is None):
         raise InputError("give one of --user ID and --history N1,N2,... (an empty history is a new reader)")
     if options.pictures is not None and options.pictures.exists() and not options.pictures.is_dir():
         raise InputError(f"--pictures {options.pictures}: is a file; give a folder")
-    rules = Rules(
+    rules = RerankingOptions(
         diversity=options.diversity,
         per_category=options.per_category,
         max_age_days=options.max_age_days,
@@ -122,12 +122,12 @@ def _tell(result: RecommendationList, clicks: list[str], top: int) -> None:
 
 def write_pictures(result: RecommendationList, folder: Path) -> None:
     """One SVG a recommendation: ``01-N123.svg``. Raises OutputError."""
-    from multiway_recsys.serving.picture import draw
+    from multiway_recsys.serving.explanation_svg import explanation_svg
 
     for rank, item in enumerate(result.recommendations, 1):
         if item.explanation is not None:
             name = re.sub(r"[^A-Za-z0-9._-]", "_", item.article.id)[:80]
-            picture = draw(item.explanation, item.article, item.parts, item.score)
+            picture = explanation_svg(item.explanation, item.article, item.parts, item.score)
             write_text(folder / f"{rank:02}-{name}.svg", picture)
 
 

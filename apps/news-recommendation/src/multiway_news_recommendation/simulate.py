@@ -20,14 +20,20 @@ def simulate_portal(
         InputError: the folder holds something already.
         DataError: ``headlines`` cannot be read.
     """
-    from multiway_recsys.simulator import PortalConfig, own_texts, real_headlines, simulate, write_portal
+    from multiway_recsys.simulator import (
+        PortalConfig,
+        generated_texts,
+        real_headlines,
+        simulate,
+        write_portal,
+    )
 
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"--output {output}: is there already; give a new folder")
     config = PortalConfig(seed=seed)
     config = replace(config, num_users=readers or config.num_users)
     config = replace(config, drift=config.drift if drift is None else drift)
-    bank = own_texts(seed=seed) if headlines is None else real_headlines(headlines, seed=seed)
+    bank = generated_texts(seed=seed) if headlines is None else real_headlines(headlines, seed=seed)
     portal = simulate(config, bank)
     write_portal(output, portal)
     yield f"{SIMULATED_NOTE}; what really happened is in {output / 'truth'}"

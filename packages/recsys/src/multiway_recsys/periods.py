@@ -27,7 +27,7 @@ MOST_PERIODS = 64
 
 
 @dataclass(frozen=True)
-class Stretch:
+class LogPeriod:
     """A period of a log: its impressions, the rows of the log whose histories make its graph, and until when."""
 
     behaviors: Behaviors
@@ -43,7 +43,7 @@ class Period:
     behaviors: Behaviors
 
 
-def stretches(behaviors: Behaviors) -> list[Stretch]:
+def log_periods(behaviors: Behaviors) -> list[LogPeriod]:
     """The periods of a log, earliest first.
 
     MIND freezes histories at the beginning of a week (and a split is one period). Where all histories are frozen at the
@@ -61,7 +61,7 @@ def stretches(behaviors: Behaviors) -> list[Stretch]:
         number = (times - midnight) // (days * DAY)
         if number[-1] < MOST_PERIODS and not _grows(behaviors, order, number):
             return [
-                Stretch(
+                LogPeriod(
                     behaviors.take(order[number == period]),
                     behaviors.take(order[number <= period]),
                     int(midnight + period * days * DAY) if period else int(times[0]),
@@ -77,7 +77,7 @@ def stretches(behaviors: Behaviors) -> list[Stretch]:
         )
     ends = [*starts[1:], len(order)]
     return [
-        Stretch(behaviors.take(order[start:end]), behaviors.take(order[:start]), int(times[start]))
+        LogPeriod(behaviors.take(order[start:end]), behaviors.take(order[:start]), int(times[start]))
         for start, end in zip(starts, ends, strict=True)
     ]
 
@@ -92,8 +92,8 @@ def _grows(behaviors: Behaviors, rows: NDArray[np.int64], period: NDArray[np.int
 
 
 def held_out(
-    parts: list[Stretch], *, share: float = 1 / 3, of_one: float = 0.1, at_most: int = 2000, seed: int = 0
-) -> tuple[list[Stretch], list[Stretch]]:
+    parts: list[LogPeriod], *, share: float = 1 / 3, of_one: float = 0.1, at_most: int = 2000, seed: int = 0
+) -> tuple[list[LogPeriod], list[LogPeriod]]:
     """What is trained on, and what judges the training: the last ``share`` of the periods, or the latest ``of_one`` of
     the impressions of a single one; ``at_most`` impressions in all.
 
@@ -104,7 +104,7 @@ def held_out(
         judging, rng = [], np.random.default_rng(seed)
         for part in parts[-count:]:
             rows = np.sort(rng.permutation(len(part.behaviors))[: at_most // count])
-            judging.append(Stretch(part.behaviors.take(rows), part.past, part.until))
+            judging.append(LogPeriod(part.behaviors.take(rows), part.past, part.until))
         return parts[:-count], judging
     last = parts[-1]
     count = min(at_most, round(of_one * len(last.behaviors)))
@@ -114,7 +114,7 @@ def held_out(
         )
     order = np.argsort(last.behaviors.times, kind="stable")
     earlier, later = last.behaviors.take(order[:-count]), last.behaviors.take(order[-count:])
-    return [Stretch(earlier, earlier, last.until)], [Stretch(later, earlier, last.until)]
+    return [LogPeriod(earlier, earlier, last.until)], [LogPeriod(later, earlier, last.until)]
 
 
 class PeriodBatches:

@@ -24,13 +24,13 @@ from multiway_recsys.glocim.model import EncodedNews
 from multiway_recsys.glocim.scoring import score_behaviors, user_vectors
 from multiway_recsys.serving import folder as folders
 from multiway_recsys.serving import store
+from multiway_recsys.serving.cold_start import with_cold_start_news
 from multiway_recsys.serving.diversity import diversify
 from multiway_recsys.serving.explanation import Article, Explainer, Explanation
-from multiway_recsys.serving.extension import extended
 from multiway_recsys.serving.folder import Readers, TrainedRecommender
 from multiway_recsys.serving.index import NewsIndex
+from multiway_recsys.serving.reranking import RerankingOptions, candidate_mask, time_decayed_popularity
 from multiway_recsys.serving.result import Recommendation, RecommendationList
-from multiway_recsys.serving.rules import Rules, popular_and_fresh, showable
 from multiway_recsys.serving.trace import Trace, trace, without_chains
 
 Detail = Literal["score", "parts", "explanation"]
@@ -63,14 +63,18 @@ class NewsRecommender:
 
     @classmethod
     def from_pretrained(
-        cls, name: str = "bundled:news-portal", *, device: torch.device | str = "cpu"
+        cls,
+        name: str = "bundled:news-portal",
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
     ) -> NewsRecommender:
-        """Load ``bundled:NAME``, a folder that training wrote, or a hub id.
+        """Load ``bundled:NAME``, a folder that training wrote, or a hub id. ``dtype``: of the network; None is float32.
 
         Raises ModelNotFoundError, or CheckpointError, ConfigError, DataError that name the file.
         """
         folder = hub.resolve(name)
-        parts = folders.load(folder, device=device)
+        parts = folders.load(folder, device=device, dtype=dtype or torch.float32)
         stored = store.load(folder, parts, device=device)
         recommender = cls(name, parts, encoded=None if stored is None else stored.encoded)
         if stored is not None and stored.index_path is not None:
@@ -132,7 +136,7 @@ class NewsRecommender:
 
         ``news`` begins with the own news (``read_news(..., known=recommender.news)``). Raises InputError.
         """
-        parts = extended(self.parts, news)
+        parts = with_cold_start_news(self.parts, news)
         encoded = self.encoded if parts is self.parts else None
         if readers is not None:
             parts = replace(parts, readers=readers)
@@ -198,7 +202,7 @@ class NewsRecommender:
         statistics = self.features.statistics
         clicks = np.expm1(statistics.at(rows, times)[:, 2]) if statistics is not None else np.zeros(len(rows))
         published = self.published_N
-        return popular_and_fresh(clicks, None if published is None else published[rows], times)
+        return time_decayed_popularity(clicks, None if published is None else published[rows], times)
 
     # Recommending
 
@@ -208,7 +212,7 @@ class NewsRecommender:
         *,
         user: str | None = None,
         top: int = 10,
-        rules: Rules | None = None,
+        rules: RerankingOptions | None = None,
         at: int | None = None,
         chains: bool = True,
         detail: Detail = "parts",
@@ -248,14 +252,14 @@ class NewsRecommender:
         *,
         users: Sequence[str | None] | None = None,
         top: int = 10,
-        rules: Rules | None = None,
+        rules: RerankingOptions | None = None,
         at: int | None = None,
         chains: bool = True,
         detail: Detail = "score",
         min_readers: int = 1,
     ) -> list[RecommendationList]:
         """As :meth:`recommend`, for many readers in one batch."""
-        rules = rules or Rules()
+        rules = rules or RerankingOptions()
         now = self.until if at is None else at
         known, unknown = zip(*(self.rows_of(history) for history in histories), strict=True)
         index = self.index(now, rules)
@@ -291,12 +295,12 @@ class NewsRecommender:
             )
         return lists
 
-    def index(self, now: int | None = None, rules: Rules | None = None) -> NewsIndex:
+    def index(self, now: int | None = None, rules: RerankingOptions | None = None) -> NewsIndex:
         """The index of the news that may be shown at a moment; kept for the next request with the same rules.
 
         A popularity term is one more number of the vectors, so that the index finds the best by the whole score.
         """
-        rules = rules or Rules()
+        rules = rules or RerankingOptions()
         now = self.until if now is None else now
         max_age = self.parts.about.max_age_days if rules.max_age_days is None else rules.max_age_days
         key = (now, max_age)
@@ -309,7 +313,9 @@ class NewsRecommender:
 
     def _shown(self, now: int | None, max_age: float | None) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Vectors (with their popularity) and rows of what may be shown."""
-        allowed = showable(self.published_N, now, Rules(max_age_days=max_age), np.zeros(0, np.int64))
+        allowed = candidate_mask(
+            self.published_N, now, RerankingOptions(max_age_days=max_age), np.zeros(0, np.int64)
+        )
         rows = np.arange(1, len(self.news)) if allowed is None else 1 + np.flatnonzero(allowed[1:])
         vectors = self.candidates_NE[rows]
         if self.model.popularity is not None:
@@ -336,7 +342,7 @@ class NewsRecommender:
         hidden: NDArray[np.int64],
         index: NewsIndex,
         top: int,
-        rules: Rules,
+        rules: RerankingOptions,
         now: int | None,
         chains: bool,
         detail: Detail,
@@ -394,7 +400,7 @@ class NewsRecommender:
         hidden: NDArray[np.int64],
         index: NewsIndex,
         top: int,
-        rules: Rules,
+        rules: RerankingOptions,
         now: int | None,
         detail: Detail,
     ) -> tuple[Recommendation, ...]:

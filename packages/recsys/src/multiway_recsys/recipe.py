@@ -34,11 +34,11 @@ from multiway_recsys.glocim.objective import negative_sampling
 from multiway_recsys.glocim.scoring import score_behaviors
 from multiway_recsys.graph import INTENDED, RELEASED_CHAINS, ChainConfig
 from multiway_recsys.metrics.ranking import evaluate_ranking
-from multiway_recsys.periods import Period, PeriodBatches, Stretch, held_out, stretches
+from multiway_recsys.periods import LogPeriod, Period, PeriodBatches, held_out, log_periods
 from multiway_recsys.serving import folder as model_folder
 from multiway_recsys.serving.folder import About, Readers, TrainedRecommender
 from multiway_recsys.serving.text_source import TextSource
-from multiway_recsys.simulator import PortalConfig, own_texts, simulate
+from multiway_recsys.simulator import PortalConfig, generated_texts, simulate
 
 
 @dataclass(frozen=True)
@@ -115,14 +115,14 @@ class Recipe:
             if config.entities:
                 config = replace(config, num_entities=len(news.entity_ids))
 
-        def period(stretch: Stretch) -> Period:
+        def period(part: LogPeriod) -> Period:
             structure = click_structure(
-                stretch.past, features, news, config, chains=self.chains, until=stretch.until
+                part.past, features, news, config, chains=self.chains, until=part.until
             )
-            known = with_clicks(features, structure, news, config, statistics_of=stretch.behaviors)
-            return Period(known, _by_number(stretch.behaviors, readers))
+            known = with_clicks(features, structure, news, config, statistics_of=part.behaviors)
+            return Period(known, _by_number(part.behaviors, readers))
 
-        taught, judging = (list(map(period, part)) for part in held_out(stretches(data.behaviors)))
+        taught, judging = (list(map(period, part)) for part in held_out(log_periods(data.behaviors)))
         torch.manual_seed(options.seed)
         model = Glocim(config)
         if first is not None:
@@ -194,7 +194,7 @@ class Recipe:
             return self.log, self.latest or self.log, self.about or About()
         if not options.data and self.portal is not None:
             portal = simulate(
-                replace(self.portal, seed=options.seed), own_texts(self.articles, seed=options.seed)
+                replace(self.portal, seed=options.seed), generated_texts(self.articles, seed=options.seed)
             )
             about = self.about or About(simulated=True, source="a simulated portal")
             return MindData(portal.news, portal.splits["train"]), MindData(*portal.last_season()), about
@@ -263,7 +263,7 @@ def export(
     """Write what `NewsRecommender` loads: the network, and news, graph, chains and readers of ``data``."""
     news = renumbered(data.news, known)
     features = with_texts(news, source, model.config)
-    last = stretches(data.behaviors)[-1] if len(data.behaviors) else None
+    last = log_periods(data.behaviors)[-1] if len(data.behaviors) else None
     frozen = last is not None and len(last.past) == len(data.behaviors)
     structure = click_structure(
         data.behaviors,

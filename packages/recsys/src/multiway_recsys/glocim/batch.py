@@ -20,7 +20,7 @@ from multiway_recsys.glocim.config import GlocimConfig
 from multiway_recsys.glocim.features import Features
 from multiway_recsys.glocim.local_news_encoder import NewsInput
 from multiway_recsys.glocim.neighbour_interest import Messages
-from multiway_recsys.glocim.subgraph import Adjacency, Subgraph, around, reached, side_by_side
+from multiway_recsys.glocim.subgraph import Adjacency, Subgraph, around, disjoint_union, reached
 
 ENTITY_PURPOSE = "the entity encoder (switch it off with entities=False)"
 
@@ -193,7 +193,7 @@ class BatchMaker:
                 real = histories_BH[row - 1] != NO_NEWS
                 clicks_BH[row - 1, real] = start + np.searchsorted(group, histories_BH[row - 1, real])
             start += len(group)
-        subgraph, _places = side_by_side(parts, start)
+        subgraph, _places = disjoint_union(parts, start)
         return np.concatenate(groups).astype(np.int64), clicks_BH, subgraph
 
 

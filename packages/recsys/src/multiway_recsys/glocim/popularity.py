@@ -20,4 +20,4 @@ class PopularityTerm(nn.Module):
 
     def forward(self, statistics: Tensor) -> Tensor:
         """(..., 5) -> (...)."""
-        return self.output(torch.tanh(self.hidden(statistics))).squeeze(-1)
+        return self.output(torch.tanh(self.hidden(statistics.to(self.hidden.weight.dtype)))).squeeze(-1)

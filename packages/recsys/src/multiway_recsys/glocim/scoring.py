@@ -39,9 +39,9 @@ def score_behaviors(
         )
         scores = np.zeros(len(behaviors.candidates.values), np.float32)
         rows = np.repeat(np.arange(len(behaviors)), behaviors.candidates.lengths)
-        stretch = 1 << 16
-        for start in range(0, len(scores), stretch):
-            part = slice(start, start + stretch)
+        at_once = 1 << 16
+        for start in range(0, len(scores), at_once):
+            part = slice(start, start + at_once)
             candidates = torch.from_numpy(behaviors.candidates.values[part].astype(np.int64)).to(
                 users_ME.device
             )
@@ -51,7 +51,7 @@ def score_behaviors(
                 assert features.statistics is not None
                 known = features.statistics.at(behaviors.candidates.values[part], behaviors.times[rows[part]])
                 found = found + model.popularity(torch.from_numpy(known).to(found.device))
-            scores[part] = found.cpu().numpy()
+            scores[part] = found.float().cpu().numpy()
         return scores
     finally:
         model.train(was_training)
@@ -120,7 +120,7 @@ def _score_apart(
             users_B=behaviors.users[rows],
             times_B=behaviors.times[rows],
         )
-        found = model(moved(batch, device)).cpu().numpy()
+        found = model(moved(batch, device)).float().cpu().numpy()
         places = behaviors.candidates.offsets[rows][:, None] + np.arange(width)
         scores[places[mask_BC]] = found[mask_BC]
     return scores

@@ -19,7 +19,9 @@ def sparse_product(indptr: Tensor, indices_X: Tensor, weights_X: Tensor, x_CE: T
     Differentiable in ``x``. On a CPU the product runs in SciPy, row by row without a list of messages in memory.
     """
     if x_CE.device.type == "cpu":
-        return _ScipyProduct.apply(indptr, indices_X, weights_X, x_CE)
+        if x_CE.element_size() >= 4 or torch.is_autocast_enabled("cpu"):
+            return _ScipyProduct.apply(indptr, indices_X, weights_X, x_CE)
+        return _ScipyProduct.apply(indptr, indices_X, weights_X, x_CE.float()).to(x_CE.dtype)
     return edge_list_product(indptr, indices_X, weights_X, x_CE)
 
 

@@ -132,7 +132,7 @@ def _ordered(
     )
 
 
-def side_by_side(parts: list[Subgraph], num_clicked: int) -> tuple[Subgraph, list[NDArray[np.int64]]]:
+def disjoint_union(parts: list[Subgraph], num_clicked: int) -> tuple[Subgraph, list[NDArray[np.int64]]]:
     """Subgraphs of several readers as one graph without edges between them, and where each part's nodes lie.
 
     ``num_clicked``: rows in all that are clicked; each part's clicked nodes come first there, part by part.

@@ -89,4 +89,5 @@ class VectorEncoder(nn.Module):
             turned, _ = torch.linalg.qr(torch.randn(width, width, device=vectors_ND.device))
             vectors_ND = vectors_ND @ turned
         # Vectors of length one have numbers of about 1 / sqrt(D), too small to learn from.
+        vectors_ND = vectors_ND.to(self.projection.weight.dtype)
         return self.norm(self.projection(vectors_ND * vectors_ND.shape[-1] ** 0.5))

@@ -1,6 +1,5 @@
 """The global click graph, the long chains along it, and what keeps both on disk."""
 
-from multiway_recsys.graph.artefact import GraphArtefact
 from multiway_recsys.graph.chain_updates import update_chains
 from multiway_recsys.graph.chains import (
     INTENDED,
@@ -16,6 +15,7 @@ from multiway_recsys.graph.co_readers import CoReaders
 from multiway_recsys.graph.counting import RELEASED as RELEASED_COUNTING
 from multiway_recsys.graph.counting import CountingRules
 from multiway_recsys.graph.neighbours import Subgraphs, history_subgraphs
+from multiway_recsys.graph.storage import StoredGraph
 
 __all__ = [
     "INTENDED",
@@ -25,7 +25,7 @@ __all__ = [
     "ClickGraph",
     "CoReaders",
     "CountingRules",
-    "GraphArtefact",
+    "StoredGraph",
     "Subgraphs",
     "entity_graph",
     "history_subgraphs",

@@ -8,7 +8,6 @@ order within equal weights decides which neighbours count; the papers' code leav
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -199,19 +198,6 @@ class ClickGraph:
                 f"the graph holds clicks up to {_date(self.until)}, but the first impression to be judged is of "
                 f"{_date(time)}: build it from earlier clicks"
             )
-
-    def save(self, folder: Path) -> None:
-        """Write the graph as a folder (see `artefact`). Raises OutputError."""
-        from multiway_recsys.graph.artefact import GraphArtefact
-
-        GraphArtefact(self).save(folder)
-
-    @classmethod
-    def load(cls, folder: Path) -> ClickGraph:
-        """Read what `save` wrote, memory-mapped. Raises DataError."""
-        from multiway_recsys.graph.artefact import GraphArtefact
-
-        return GraphArtefact.load(folder).graph
 
 
 def check_direction(direction: str) -> None:

@@ -21,10 +21,10 @@ import polars
 from multiway_core.errors import InputError
 
 from multiway_recsys.data.tables import NO_NEWS
-from multiway_recsys.graph.artefact import GraphArtefact
 from multiway_recsys.graph.click_graph import Direction, check_direction
 from multiway_recsys.graph.co_readers import LARGEST_ROWS, WINDOW
 from multiway_recsys.graph.counting import PAIRS_AT_ONCE, CountingRules, PairCounts
+from multiway_recsys.graph.storage import StoredGraph
 from multiway_recsys.graph.streaming import merge_runs, write_run
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def build_graph(
     scratch: Path | None = None,
     pairs_at_once: int = PAIRS_AT_ONCE,
     overwrite: bool = False,
-) -> GraphArtefact:
+) -> StoredGraph:
     """Build graph and co-readers of (user, history) rows, and open them; arguments as in `streaming.build_from_log`.
 
     `scratch` must be a folder that the workers and this process share. Raises InputError and OutputError.

@@ -25,7 +25,6 @@ from multiway_core.errors import InputError, OutputError
 from numpy.typing import NDArray
 
 from multiway_recsys.data.tables import Behaviors, Ragged
-from multiway_recsys.graph.artefact import GraphArtefact, GraphWriter
 from multiway_recsys.graph.click_graph import (
     Direction,
     check_direction,
@@ -42,6 +41,7 @@ from multiway_recsys.graph.counting import (
     iter_pair_counts,
     rows_of_users,
 )
+from multiway_recsys.graph.storage import GraphWriter, StoredGraph
 
 Int64 = NDArray[np.int64]
 
@@ -95,12 +95,12 @@ def build_from_log(
     partitions: int = PARTITIONS,
     pairs_at_once: int = PAIRS_AT_ONCE,
     overwrite: bool = False,
-) -> GraphArtefact:
+) -> StoredGraph:
     """Build graph and co-readers of a log that is read once, and open them memory-mapped.
 
     Args:
         chunks: the log; all of one kind. Clicks at or after `until`, and rows of later impressions, are left out.
-        folder: where the graph goes (see `artefact`).
+        folder: where the graph goes (see `storage`).
         window: of the co-readers; None: the graph alone.
         scratch: where about twice the log's size goes for a while; None: the system's place for it.
         partitions: each is held in memory once: take enough that log / partitions fits easily.
@@ -173,7 +173,7 @@ def merge_log(
     news_ids: Sequence[str] | None = None,
     pairs_at_once: int = PAIRS_AT_ONCE,
     overwrite: bool = False,
-) -> GraphArtefact:
+) -> StoredGraph:
     """Count and merge what `spill` left below `scratch`; arguments as in `build_from_log`."""
     check_direction(direction)
     rules = rules or CountingRules()
@@ -220,7 +220,7 @@ def merge_runs(
     news_ids: Sequence[str] | None,
     pairs_at_once: int,
     overwrite: bool,
-) -> GraphArtefact:
+) -> StoredGraph:
     """The graph of the sorted runs in `scratch/steps`, and with `reads` (N,) the co-readers of `scratch/co_readers`."""
     with GraphWriter(folder, num_news, overwrite=overwrite) as writer:
         _write_graph(scratch, writer, num_news, direction, min_weight, pairs_at_once)
@@ -228,7 +228,7 @@ def merge_runs(
             parts = _merged(_runs(scratch / "co_readers"), num_news, pairs_at_once)
             writer.co_readers((largest_of_rows(part, cap) for part in parts), reads, window=window, cap=cap)
         writer.finish(direction=direction, min_weight=min_weight, until=until, news_ids=news_ids)
-    return GraphArtefact.load(folder)
+    return StoredGraph.load(folder)
 
 
 def _event_rows(chunk: EventChunk, num_news: int, until: int | None) -> NDArray[Any]:

@@ -5,7 +5,7 @@
     catalogue.jsonl names.json       ids and texts of the news; names of categories and entities
     features.safetensors             what the network looks at, one row a news; histories of the readers
     readers.txt                      their ids
-    graph/                           the click graph (`multiway_recsys.graph.artefact`)
+    graph/                           the click graph (`multiway_recsys.graph.storage`)
     text/                            what turns the texts of further news into features (`text_source`)
 
 Nothing in it is executable or pickled.
@@ -32,8 +32,8 @@ from multiway_recsys.glocim import checkpoint
 from multiway_recsys.glocim.features import Features
 from multiway_recsys.glocim.model import Glocim
 from multiway_recsys.glocim.statistics import ClickStatistics
-from multiway_recsys.graph.artefact import GraphArtefact
 from multiway_recsys.graph.click_graph import ClickGraph
+from multiway_recsys.graph.storage import StoredGraph
 from multiway_recsys.serving.text_source import TextSource, load_text_source
 
 SCHEMA = "multiway.news-recommender/1"
@@ -138,14 +138,16 @@ def save(parts: TrainedRecommender, folder: Path, *, dtype: torch.dtype | None =
     with atomic_write(folder / FEATURES) as file:
         file.write(safetensors_bytes({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
     write_text(folder / READERS, "".join(f"{name}\n" for name in parts.readers.ids))
-    GraphArtefact(parts.graph).save(folder / GRAPH, overwrite=True)
+    StoredGraph(parts.graph).save(folder / GRAPH, overwrite=True)
     if parts.text is not None:
         parts.text.save(folder / TEXT)
     about = configs.to_dict(parts.about) | {"num_words": features.num_words}
     write_text(folder / ABOUT, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
 
 
-def load(folder: Path, *, device: torch.device | str = "cpu") -> TrainedRecommender:
+def load(
+    folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> TrainedRecommender:
     """What `save` wrote. Raises ConfigError, CheckpointError or DataError; the file is named."""
     folder = Path(folder)
     if not (folder / ABOUT).is_file():
@@ -153,11 +155,11 @@ def load(folder: Path, *, device: torch.device | str = "cpu") -> TrainedRecommen
     about = configs.load(About, folder / ABOUT)
     if about.schema != SCHEMA:
         raise CheckpointError(f"{folder / ABOUT}: schema {about.schema!r}, this version reads {SCHEMA!r}")
-    model = checkpoint.load(folder, device=device)
+    model = checkpoint.load(folder, device=device, dtype=dtype)
     arrays = {name: tensor.numpy() for name, tensor in tensor_files.read(folder / FEATURES).items()}
     try:
         news = _news(folder, arrays)
-        mapped = GraphArtefact.load(folder / GRAPH).graph
+        mapped = StoredGraph.load(folder / GRAPH).graph
         # In memory: PyTorch takes no arrays that cannot be written.
         graph = replace(
             mapped,

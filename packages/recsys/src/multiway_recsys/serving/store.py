@@ -58,7 +58,9 @@ def load(folder: Path, parts: TrainedRecommender, *, device: torch.device | str 
             return None
     except (ConfigError, OSError):
         return None
-    tensors = {name: tensor.to(device) for name, tensor in tensor_files.read(kept / VECTORS).items()}
+    dtype = next(parts.model.parameters()).dtype
+    stored = tensor_files.read(kept / VECTORS).items()
+    tensors = {name: x.to(device, dtype if x.is_floating_point() else None) for name, x in stored}
     candidates_NE = tensors.pop(_CANDIDATES)
     if len(candidates_NE) != len(parts.news):
         return None

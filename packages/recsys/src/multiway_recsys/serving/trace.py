@@ -185,7 +185,7 @@ def _named_views(
 def _view_weights(model: Glocim, clicked: ClickedNews, clicks_BM: Tensor, mask_BM: Tensor) -> Tensor:
     views = model.views(clicked, clicks_BM, mask_BM)
     if model.click_encoder is None:
-        return torch.ones(*clicks_BM.shape, 1, device=views[0].device)
+        return views[0].new_ones(*clicks_BM.shape, 1)
     return model.click_encoder.weights(views)
 
 

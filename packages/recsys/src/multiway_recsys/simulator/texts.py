@@ -42,7 +42,7 @@ class TextBank:
         return unit(sums)
 
 
-def own_texts(num_articles: int = 9000, *, seed: int = 0) -> TextBank:
+def generated_texts(num_articles: int = 9000, *, seed: int = 0) -> TextBank:
     """Articles of our own generator about all topics of its lexicon, each equally often (give or take one)."""
     rng = np.random.default_rng([seed, 17])
     topics = lexicon()

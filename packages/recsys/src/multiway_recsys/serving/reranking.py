@@ -1,4 +1,4 @@
-"""What is decided by rule and not by the network: which news may be shown, and what a reader without history gets."""
+"""Re-ranking by rule: which news may be shown, and the popularity ranking that a cold-start reader gets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HALF_LIFE_DAYS = 2.0  # after which a reader without history is shown news half 
 
 
 @dataclass(frozen=True)
-class Rules:
+class RerankingOptions:
     """How a list is made from scores.
 
     ``diversity`` and ``per_category``: see :func:`multiway_recsys.serving.diversity.diversify`. ``max_age_days`` leaves
@@ -38,8 +38,11 @@ class Rules:
             raise InputError(f"a largest age of {self.max_age_days} days: must be more than 0")
 
 
-def showable(
-    published_N: NDArray[np.int64] | None, now: int | None, rules: Rules, blocked_rows: NDArray[np.integer]
+def candidate_mask(
+    published_N: NDArray[np.int64] | None,
+    now: int | None,
+    rules: RerankingOptions,
+    blocked_rows: NDArray[np.integer],
 ) -> NDArray[np.bool_] | None:
     """Which of the N news may be shown at all at the time ``now``; None where nothing limits them.
 
@@ -59,7 +62,7 @@ def showable(
     return allowed
 
 
-def popular_and_fresh(
+def time_decayed_popularity(
     clicks_P: NDArray[np.floating],
     published_P: NDArray[np.int64] | None,
     now: int | NDArray[np.int64] | None,

@@ -52,7 +52,7 @@ class _Meta:
 
 
 @dataclass(frozen=True)
-class GraphArtefact:
+class StoredGraph:
     """A click graph and what was made of it."""
 
     graph: ClickGraph
@@ -104,7 +104,7 @@ class GraphArtefact:
             _write_texts(temporary, meta, self.news_ids)
 
     @classmethod
-    def load(cls, folder: Path) -> GraphArtefact:
+    def load(cls, folder: Path) -> StoredGraph:
         """Open what `save` wrote; arrays are mapped, read when they are used, and cannot be written.
 
         Raises DataError: no such folder, a missing or damaged file, arrays that do not fit each other.

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 from multiway_recsys.serving.explanation import Article, Explanation, Hop, Occlusion
-from multiway_recsys.serving.picture import draw
+from multiway_recsys.serving.explanation_svg import explanation_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -38,7 +38,7 @@ PARTS = {"text": 0.8, "neighbours": 0.3, "chains": -0.1, "popularity": 0.2}
 
 @pytest.mark.parametrize("hops", [0, 1, 2, 5, 8, 12])
 def test_it_is_a_whole_picture_inside_its_frame(hops):
-    root = ElementTree.fromstring(draw(explanation(hops), article(7), PARTS, 1.2))
+    root = ElementTree.fromstring(explanation_svg(explanation(hops), article(7), PARTS, 1.2))
     width, height = (float(root.get(name)) for name in ("width", "height"))
     assert root.get("viewBox") == f"0 0 {width:.0f} {height:.0f}"
     for rect in root.iter(SVG + "rect"):
@@ -55,7 +55,7 @@ def test_it_is_a_whole_picture_inside_its_frame(hops):
 
 
 def test_cards_do_not_lie_on_each_other():
-    root = ElementTree.fromstring(draw(explanation(8), article(7), PARTS, 1.2))
+    root = ElementTree.fromstring(explanation_svg(explanation(8), article(7), PARTS, 1.2))
     cards = [
         tuple(float(rect.get(name)) for name in ("x", "y", "width", "height"))
         for rect in root.iter(SVG + "rect")
@@ -79,7 +79,7 @@ def test_cards_do_not_lie_on_each_other():
     ],
 )
 def test_hostile_and_odd_titles_stay_text(title):
-    picture = draw(explanation(3, title=title), article(7, title), PARTS, 1.2)
+    picture = explanation_svg(explanation(3, title=title), article(7, title), PARTS, 1.2)
     root = ElementTree.fromstring(picture)
     assert not [
         node
@@ -90,11 +90,13 @@ def test_hostile_and_odd_titles_stay_text(title):
 
 
 def test_faded_after_the_place_that_it_continues():
-    root = ElementTree.fromstring(draw(explanation(6, continues=2), article(7), PARTS, 1.2))
+    root = ElementTree.fromstring(explanation_svg(explanation(6, continues=2), article(7), PARTS, 1.2))
     opacities = [group.get("opacity") for group in root.iter(SVG + "g") if group.get("opacity")]
     assert opacities == ["1.0", "1.0", "1.0", "0.5", "0.5"]  # and of what is behind, two steps
 
 
 def test_a_rule_has_no_way_to_draw():
-    root = ElementTree.fromstring(draw(Explanation("popular and new"), article(7), {"popularity": 1.0}, 1.0))
+    root = ElementTree.fromstring(
+        explanation_svg(Explanation("popular and new"), article(7), {"popularity": 1.0}, 1.0)
+    )
     assert not list(root.iter(SVG + "path"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from multiway_core.errors import InputError
 from multiway_recsys.serving.diversity import diversify
-from multiway_recsys.serving.rules import DAY, Rules, popular_and_fresh, showable
+from multiway_recsys.serving.reranking import DAY, RerankingOptions, candidate_mask, time_decayed_popularity
 
 
 def test_without_diversity_the_order_is_that_of_the_scores():
@@ -60,10 +60,10 @@ def test_what_may_be_shown():
     now = 100 * DAY
     published = np.array([0, now - DAY, now - 9 * DAY, now + 1])
     none = np.zeros(0, int)
-    assert showable(None, None, Rules(), none) is None
-    allowed = showable(published, now, Rules(max_age_days=3), none)
+    assert candidate_mask(None, None, RerankingOptions(), none) is None
+    allowed = candidate_mask(published, now, RerankingOptions(max_age_days=3), none)
     assert allowed.tolist() == [True, True, False, False]  # row 0: its time is not known
-    allowed = showable(published, now, Rules(), np.array([1]))
+    allowed = candidate_mask(published, now, RerankingOptions(), np.array([1]))
     assert allowed.tolist() == [True, False, True, False]
 
 
@@ -71,11 +71,11 @@ def test_a_new_reader_gets_what_is_popular_and_fresh():
     now = 100 * DAY
     clicks = np.array([50, 50, 0, 500])
     published = np.array([now, now - 4 * DAY, now, 0])
-    scores = popular_and_fresh(clicks, published, now)
+    scores = time_decayed_popularity(clicks, published, now)
     assert scores[0] == pytest.approx(4 * scores[1])  # two half-lives older
     assert scores[2] > 0  # fresh, nobody has clicked yet
     assert np.argmax(scores) == 3
-    assert np.argsort(-popular_and_fresh(clicks, None, None))[0] == 3
+    assert np.argsort(-time_decayed_popularity(clicks, None, None))[0] == 3
 
 
 @pytest.mark.parametrize(
@@ -88,4 +88,4 @@ def test_a_new_reader_gets_what_is_popular_and_fresh():
 )
 def test_rules_that_cannot_be_followed(values, message):
     with pytest.raises(InputError, match=message):
-        Rules(**values)
+        RerankingOptions(**values)

@@ -15,7 +15,7 @@ from multiway_recsys.glocim.statistics import ClickStatistics
 from multiway_recsys.serving.folder import TrainedRecommender
 
 
-def extended(parts: TrainedRecommender, news: News) -> TrainedRecommender:
+def with_cold_start_news(parts: TrainedRecommender, news: News) -> TrainedRecommender:
     """The recommender over a larger catalogue, whose first news are its own (as ``read_news(..., known=)`` gives).
 
     New rows get features from their texts; categories and entities that training did not know become unknown.

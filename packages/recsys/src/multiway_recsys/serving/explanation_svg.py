@@ -30,7 +30,9 @@ _TARGET_WIDTH = 216
 _HEADINGS_Y = 22
 
 
-def draw(explanation: Explanation, recommended: Article, parts: Mapping[str, float], score: float) -> str:
+def explanation_svg(
+    explanation: Explanation, recommended: Article, parts: Mapping[str, float], score: float
+) -> str:
     """The picture of one explanation as SVG text.
 
     Args:
