@@ -103,7 +103,7 @@ def attention_inputs(decoder: Decoder, layers: range) -> Iterator[list[Tensor]]:
 
 
 def decoder_loss(
-    attention: Attention, x_BLE: Tensor, image_places_BL: Tensor, columns_BT: Tensor, valid_BL: Tensor
+    attention: Attention, x_BLE: Tensor, image_slots_BL: Tensor, columns_BT: Tensor, valid_BL: Tensor
 ) -> Tensor:
     """Mean ``-log`` of the attention of head 0 that goes to the column of the character to be written next.
 
@@ -118,7 +118,7 @@ def decoder_loss(
     place_L = torch.arange(total, device=x_BLE.device)
     visible_BTL = valid_BL[:, None, :] & (place_L[None, :] <= place_L[-length - 1 : -1, None])
     log_probs_BTL = scores_BTL.masked_fill(~visible_BTL, float("-inf")).log_softmax(dim=-1)
-    first_B = image_places_BL.int().argmax(dim=1)
+    first_B = image_slots_BL.int().argmax(dim=1)
     known_BT = columns_BT != UNKNOWN
     target_BT = first_B[:, None] + columns_BT.clamp(min=0)
     picked_BT = log_probs_BTL.gather(-1, target_BT[..., None])[..., 0]

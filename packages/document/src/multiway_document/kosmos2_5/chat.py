@@ -152,7 +152,7 @@ def chat_objective(model: nn.Module, batch: ChatBatch) -> Loss:
     hidden_BTE = model.text.hidden(
         tokens_BT,
         image_embeddings_BQE=model.resampler(features, batch.patches.multiplicity_BN),
-        image_places_BT=places_BT,
+        image_slots_BT=places_BT,
         segments_BT=segments_BT,
     )
     # Logits are made where an answer is predicted, and nowhere else: the vocabulary is large.

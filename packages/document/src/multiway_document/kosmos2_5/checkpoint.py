@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from multiway_blocks.multimodal_checkpoint import TEXT_KEYS, fairseq_rules, hugging_face_rules
 from multiway_blocks.vision import VisionEncoder
 from multiway_core import checkpoint, config, files
 from multiway_core.checkpoint import Rule, RuleTable
@@ -22,21 +23,6 @@ from multiway_document.kosmos2_5.model import Kosmos25, new_vision_encoder
 
 MODEL_TYPE = "kosmos-2.5"
 
-_SHARED_NAMES = (
-    # (name behind the text prefix, ours)
-    ("embed_tokens.weight", "text.embedding.weight"),
-    ("segment_emb.weight", "text.segment_embedding.weight"),
-    ("layers.{layer}.self_attn.q_proj.{kind}", "text.decoder.layers.{layer}.attention.query.{kind}"),
-    ("layers.{layer}.self_attn.k_proj.{kind}", "text.decoder.layers.{layer}.attention.key.{kind}"),
-    ("layers.{layer}.self_attn.v_proj.{kind}", "text.decoder.layers.{layer}.attention.value.{kind}"),
-    ("layers.{layer}.self_attn.out_proj.{kind}", "text.decoder.layers.{layer}.attention.output.{kind}"),
-    ("layers.{layer}.self_attn_layer_norm.{kind}", "text.decoder.layers.{layer}.attention_norm.{kind}"),
-    ("layers.{layer}.final_layer_norm.{kind}", "text.decoder.layers.{layer}.feedforward_norm.{kind}"),
-    ("layers.{layer}.ffn.fc1.{kind}", "text.decoder.layers.{layer}.feedforward.up.{kind}"),
-    ("layers.{layer}.ffn.ffn_layernorm.{kind}", "text.decoder.layers.{layer}.feedforward.norm.{kind}"),
-    ("layers.{layer}.ffn.fc2.{kind}", "text.decoder.layers.{layer}.feedforward.down.{kind}"),
-    ("layer_norm.{kind}", "text.decoder.norm.{kind}"),
-)
 _VISION_NAMES = (
     ("embeddings.patch_projection.{kind}", "vision.patch_projection.{kind}"),
     ("embeddings.row_embedder.weight", "vision.positions.row.weight"),
@@ -52,38 +38,11 @@ _VISION_NAMES = (
     ("encoder.layer.{layer}.mlp.wo.weight", "vision.layers.{layer}.feedforward.down.weight"),
     ("layernorm.weight", "vision.norm.weight"),
 )
-_RESAMPLER_NAMES = (
-    ("latent_query", "resampler.latents"),
-    ("dense.{kind}", "resampler.projection.{kind}"),
-    ("x_attn.q_proj.{kind}", "resampler.attention.query.{kind}"),
-    ("x_attn.k_proj.{kind}", "resampler.attention.key.{kind}"),
-    ("x_attn.v_proj.{kind}", "resampler.attention.value.{kind}"),
-    ("x_attn.out_proj.{kind}", "resampler.attention.output.{kind}"),
-)
 
+HUGGING_FACE = hugging_face_rules("vision_model.", _VISION_NAMES)
+"""``model.safetensors`` of the hub."""
 
-def _table(text: str, vision: str, resampler: str, dropped: tuple[str, ...]) -> RuleTable:
-    parts = ((text, _SHARED_NAMES), (vision, _VISION_NAMES), (resampler, _RESAMPLER_NAMES))
-    return RuleTable(
-        [Rule(prefix + name, ours) for prefix, names in parts for name, ours in names], dropped=dropped
-    )
-
-
-HUGGING_FACE = _table(
-    "text_model.model.", "vision_model.", "image_to_text_projection.", dropped=("text_model.lm_head.weight",)
-)
-"""``model.safetensors`` of the hub; the output matrix is tied to the embedding."""
-
-FAIRSEQ = _table(
-    "gpt_model.decoder.",
-    "img_model.",
-    "img_connector.",
-    dropped=(
-        "gpt_model.decoder.output_projection.weight",
-        "gpt_model.decoder.embed_positions._float_tensor",
-        "gpt_model.decoder.self_attn_sope.scale",
-    ),
-)
+FAIRSEQ = fairseq_rules("img_model.", _VISION_NAMES)
 """The original ``ckpt.pt``."""
 
 VISION_ONLY = RuleTable(
@@ -108,18 +67,10 @@ _VISION_KEYS = {
     "layer_norm_eps": "norm_eps",
 }
 _TEXT_KEYS = {
-    "embed_dim": "hidden_size",
+    **TEXT_KEYS,
     "hidden_size": "hidden_size",
-    "layers": "num_layers",
     "num_hidden_layers": "num_layers",
-    "attention_heads": "num_heads",
     "num_attention_heads": "num_heads",
-    "ffn_dim": "inner_size",
-    "vocab_size": "vocab_size",
-    "max_position_embeddings": "max_positions",
-    "layer_norm_eps": "norm_eps",
-    "dropout": "dropout",
-    "scale_embedding": "scale_embedding",
 }
 
 
@@ -165,15 +116,7 @@ def config_to_published(own: Kosmos25Config) -> dict[str, Any]:
         "token_layout": config.to_dict(own.tokens),
         "text_config": {
             "model_type": "kosmos_2_5_text_model",
-            "embed_dim": text.hidden_size,
-            "layers": text.num_layers,
-            "attention_heads": text.num_heads,
-            "ffn_dim": text.inner_size,
-            "vocab_size": text.vocab_size,
-            "max_position_embeddings": text.max_positions,
-            "layer_norm_eps": text.norm_eps,
-            "dropout": text.dropout,
-            "scale_embedding": text.scale_embedding,
+            **{key: getattr(text, name) for key, name in TEXT_KEYS.items()},
             "bos_token_id": own.tokens.bos,
             "pad_token_id": own.tokens.pad,
             "eos_token_id": own.tokens.eos,

@@ -8,22 +8,16 @@ size, V vocabulary.
 
 from __future__ import annotations
 
-import math
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from multiway_blocks.decoder import Decoder
-from multiway_blocks.position import SinusoidalPositions
+from multiway_blocks.multimodal_decoder import MultimodalDecoder
 from multiway_blocks.resampler import Resampler
-from multiway_blocks.text_decoder import CausalLM
 from multiway_blocks.vision import VisionEncoder
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
 
 from multiway_document.kosmos2_5.config import Kosmos25Config, TextConfig, VisionConfig
-
-FIRST_POSITION = 2  # position of the first token; position 1 belongs to padding, whose code is zero
 
 
 class Patches(NamedTuple):
@@ -73,62 +67,23 @@ def new_vision_encoder(config: VisionConfig) -> VisionEncoder:
     )
 
 
-class TextModel(CausalLM):
-    """Token, position and segment embeddings, the causal decoder, and logits by the tied embedding matrix."""
+class TextModel(MultimodalDecoder):
+    """The decoder of a configuration, with untrained weights. Segments: 0 text, 1 from ``<image>`` to ``</image>``."""
 
     def __init__(self, config: TextConfig, pad_token_id: int) -> None:
-        new_decoder = partial(
-            Decoder,
-            hidden_size=config.hidden_size,
-            num_layers=config.num_layers,
-            num_heads=config.num_heads,
-            inner_size=config.inner_size,
-            sub_norm=True,
-            eps=config.norm_eps,
-            dropout=config.dropout,
-        )
-        super().__init__(config.vocab_size, config.hidden_size, new_decoder)
-        self.pad_token_id = pad_token_id
-        self.scale = math.sqrt(config.hidden_size) if config.scale_embedding else 1.0
-        self.segment_embedding = nn.Embedding(2, config.hidden_size)  # 0 text, 1 image
-        self.positions = SinusoidalPositions(
-            config.max_positions + FIRST_POSITION, config.hidden_size, zero_row=pad_token_id
-        )
-        self.dropout = nn.Dropout(config.dropout)
+        super().__init__(config, pad_token_id, num_segments=2)
 
     def hidden(
         self,
         tokens_BT: Tensor,
         valid_BT: Tensor | None = None,
         cache: StaticKVCache | None = None,
-        *,
-        image_embeddings_BQE: Tensor | None = None,
-        image_places_BT: Tensor | None = None,
-        segments_BT: Tensor | None = None,
+        **of_pictures: Any,
     ) -> Tensor:
-        """Hidden states (B, T, E) of new tokens behind what the cache holds.
-
-        ``image_places`` (B, T) bool marks the placeholders whose embeddings are replaced by ``image_embeddings``, in
-        row-major order; ``segments`` (B, T) int64 is 1 from ``<image>`` to ``</image>``. Padding is on the left, and is
-        what has the pad token's id unless ``valid`` says it.
-        """
+        """As of :class:`MultimodalDecoder`; unless ``valid`` says it, padding is what has the pad token's id."""
         if valid_BT is None:
             valid_BT = tokens_BT != self.pad_token_id
-        counts_BT, end = valid_BT.cumsum(dim=1), tokens_BT.shape[1]
-        if cache is not None:
-            counts_BT, end = counts_BT + cache.num_valid_B[:, None], end + cache.length
-        positions_BT = torch.where(valid_BT, counts_BT + (FIRST_POSITION - 1), self.pad_token_id)
-
-        x_BTE = self.embed(tokens_BT)
-        if image_embeddings_BQE is not None and image_places_BT is not None:
-            x_BTE = x_BTE.masked_scatter(
-                image_places_BT[..., None], image_embeddings_BQE.to(x_BTE.dtype).flatten(0, 1)
-            )
-        x_BTE = x_BTE * self.scale  # image embeddings are scaled too
-        x_BTE = x_BTE + self.positions(positions_BT, end=end + FIRST_POSITION).to(x_BTE.dtype)
-        segment = self.segment_embedding
-        x_BTE = self.dropout(x_BTE + (segment.weight[0] if segments_BT is None else segment(segments_BT)))
-        return self.decoder(x_BTE, valid_BT, cache)
+        return super().hidden(tokens_BT, valid_BT, cache, **of_pictures)
 
 
 class Kosmos25(nn.Module):
@@ -187,7 +142,7 @@ class Kosmos25(nn.Module):
         hidden_BTE = self.text.hidden(
             tokens_BT,
             image_embeddings_BQE=self.embed_images(patches),
-            image_places_BT=places_BT,
+            image_slots_BT=places_BT,
             segments_BT=segments_BT,
         )
         return self.text.logits(hidden_BTE)
@@ -198,7 +153,7 @@ class Kosmos25(nn.Module):
         hidden_BTE = self.text.hidden(
             tokens_BT,
             image_embeddings_BQE=image_embeddings_BQE,
-            image_places_BT=places_BT,
+            image_slots_BT=places_BT,
             segments_BT=segments_BT,
             cache=cache,
         )

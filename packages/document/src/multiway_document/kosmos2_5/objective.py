@@ -48,7 +48,9 @@ class Reader(nn.Module):
             nn.init.normal_(table.weight, std=0.3)
         hidden = config.text.hidden_size
         nn.init.normal_(self.kosmos.text.embedding.weight, std=hidden**-0.5)
-        nn.init.normal_(self.kosmos.text.segment_embedding.weight, std=0.02)
+        segments = self.kosmos.text.segment_embedding
+        assert segments is not None
+        nn.init.normal_(segments.weight, std=0.02)
         nn.init.normal_(self.kosmos.resampler.latents, std=0.02)
         nn.init.orthogonal_(self.kosmos.resampler.projection.weight, gain=hidden**0.5)
         _smooth_locations(self.kosmos.text.embedding.weight, config.tokens)

@@ -105,7 +105,7 @@ class WritingObjective:
             hidden_BLE = text(
                 tokens_BL,
                 image_embeddings_BQE=model.resampler(features_BNE, batch.patches.multiplicity_BN),
-                image_places_BT=places_BL,
+                image_slots_BT=places_BL,
                 segments_BT=segments_BL,
             )
         length = batch.suffix.shape[1]

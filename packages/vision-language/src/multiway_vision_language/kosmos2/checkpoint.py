@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from multiway_blocks.multimodal_checkpoint import TEXT_KEYS, fairseq_rules, hugging_face_rules
 from multiway_core import checkpoint, config, files, hub
-from multiway_core.checkpoint import Rule, RuleTable
 from multiway_core.errors import CheckpointError
 from multiway_core.tokenization import TextTokenizer
 
@@ -28,28 +28,6 @@ TOKENIZER_FILE = "sentencepiece.bpe.model"
 _HUB_FILES = ("*.json", "*.safetensors", TOKENIZER_FILE)
 
 # (name behind the prefix, ours)
-_TEXT_NAMES = (
-    ("embed_tokens.weight", "text.embedding.weight"),
-    ("layers.{layer}.self_attn.q_proj.{kind}", "text.decoder.layers.{layer}.attention.query.{kind}"),
-    ("layers.{layer}.self_attn.k_proj.{kind}", "text.decoder.layers.{layer}.attention.key.{kind}"),
-    ("layers.{layer}.self_attn.v_proj.{kind}", "text.decoder.layers.{layer}.attention.value.{kind}"),
-    ("layers.{layer}.self_attn.inner_attn_ln.{kind}", "text.decoder.layers.{layer}.attention.norm.{kind}"),
-    ("layers.{layer}.self_attn.out_proj.{kind}", "text.decoder.layers.{layer}.attention.output.{kind}"),
-    ("layers.{layer}.self_attn_layer_norm.{kind}", "text.decoder.layers.{layer}.attention_norm.{kind}"),
-    ("layers.{layer}.final_layer_norm.{kind}", "text.decoder.layers.{layer}.feedforward_norm.{kind}"),
-    ("layers.{layer}.ffn.fc1.{kind}", "text.decoder.layers.{layer}.feedforward.up.{kind}"),
-    ("layers.{layer}.ffn.ffn_layernorm.{kind}", "text.decoder.layers.{layer}.feedforward.norm.{kind}"),
-    ("layers.{layer}.ffn.fc2.{kind}", "text.decoder.layers.{layer}.feedforward.down.{kind}"),
-    ("layer_norm.{kind}", "text.decoder.norm.{kind}"),
-)
-_CONNECTOR_NAMES = (
-    ("latent_query", "resampler.latents"),
-    ("dense.{kind}", "resampler.projection.{kind}"),
-    ("x_attn.q_proj.{kind}", "resampler.attention.query.{kind}"),
-    ("x_attn.k_proj.{kind}", "resampler.attention.key.{kind}"),
-    ("x_attn.v_proj.{kind}", "resampler.attention.value.{kind}"),
-    ("x_attn.out_proj.{kind}", "resampler.attention.output.{kind}"),
-)
 _VISION_NAMES = (
     ("embeddings.class_embedding", "vision.class_embedding"),
     ("embeddings.patch_embedding.weight", "vision.patch_embedding.weight"),
@@ -85,35 +63,10 @@ _ORIGINAL_VISION_NAMES = (
 )
 
 
-def _table(parts: tuple[tuple[str, tuple[tuple[str, str], ...]], ...], dropped: tuple[str, ...]) -> RuleTable:
-    return RuleTable(
-        [Rule(prefix + name, ours) for prefix, names in parts for name, ours in names], dropped=dropped
-    )
+HUGGING_FACE = hugging_face_rules("vision_model.model.", _VISION_NAMES)
+"""``model.safetensors`` of the hub."""
 
-
-HUGGING_FACE = _table(
-    (
-        ("text_model.model.", _TEXT_NAMES),
-        ("vision_model.model.", _VISION_NAMES),
-        ("image_to_text_projection.", _CONNECTOR_NAMES),
-    ),
-    dropped=("text_model.lm_head.weight",),
-)
-"""``model.safetensors`` of the hub. The output matrix is tied to the embedding; older files carry it once more."""
-
-FAIRSEQ = _table(
-    (
-        ("gpt_model.decoder.", _TEXT_NAMES),
-        ("img_model.visual.", _ORIGINAL_VISION_NAMES),
-        ("img_connector.", _CONNECTOR_NAMES),
-    ),
-    dropped=(
-        "gpt_model.decoder.output_projection.weight",
-        "gpt_model.decoder.embed_positions._float_tensor",
-        # xPos: it is in the file, but the released code does not apply it.
-        "gpt_model.decoder.self_attn_sope.scale",
-    ),
-)
+FAIRSEQ = fairseq_rules("img_model.visual.", _ORIGINAL_VISION_NAMES)
 """The original ``kosmos-2.pt``."""
 
 _VISION_KEYS = {
@@ -125,17 +78,6 @@ _VISION_KEYS = {
     "image_size": "image_size",
     "num_channels": "num_channels",
     "layer_norm_eps": "norm_eps",
-}
-_TEXT_KEYS = {
-    "embed_dim": "hidden_size",
-    "layers": "num_layers",
-    "attention_heads": "num_heads",
-    "ffn_dim": "inner_size",
-    "vocab_size": "vocab_size",
-    "max_position_embeddings": "max_positions",
-    "layer_norm_eps": "norm_eps",
-    "dropout": "dropout",
-    "scale_embedding": "scale_embedding",
 }
 _REQUIRED = {
     ("vision_config", "hidden_act"): "quick_gelu",
@@ -164,7 +106,7 @@ def config_from_published(published: Mapping[str, Any], *, where: str) -> Kosmos
             raise CheckpointError(f"{where}: {part}.{key} is {given!r}, expected {wanted!r}")
     own: dict[str, Any] = {
         "vision": _pick(vision, _VISION_KEYS),
-        "text": _pick(text, _TEXT_KEYS),
+        "text": _pick(text, TEXT_KEYS),
         "tokens": published.get("token_layout") or {},
     }
     for key, name in (("latent_query_num", "num_queries"), ("trained_absence", "trained_absence")):
@@ -193,7 +135,7 @@ def config_to_published(own: Kosmos2Config) -> dict[str, Any]:
             "bos_token_id": own.tokens.bos,
             "pad_token_id": own.tokens.pad,
             "eos_token_id": own.tokens.eos,
-            **{key: text[name] for key, name in _TEXT_KEYS.items()},
+            **{key: text[name] for key, name in TEXT_KEYS.items()},
         },
         "vision_config": {
             "model_type": "kosmos_2_vision_model",

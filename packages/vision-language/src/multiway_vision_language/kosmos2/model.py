@@ -8,23 +8,16 @@ E hidden size of the decoder, V vocabulary.
 
 from __future__ import annotations
 
-import math
-from functools import partial
 from typing import NamedTuple
 
 import torch
-from multiway_blocks.causal import branch_positions
-from multiway_blocks.decoder import Decoder
-from multiway_blocks.position import SinusoidalPositions, XPos
+from multiway_blocks.multimodal_decoder import MultimodalDecoder
 from multiway_blocks.resampler import Resampler
-from multiway_blocks.text_decoder import CausalLM
 from multiway_blocks.vision_transformer import VisionTransformer
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
 
 from multiway_vision_language.kosmos2.config import Kosmos2Config, TextConfig, VisionConfig
-
-FIRST_POSITION = 2  # position of the first token; position 1 belongs to padding, whose code is zero
 
 
 class ImageFeatures(NamedTuple):
@@ -57,62 +50,11 @@ def new_vision_tower(config: VisionConfig) -> VisionTransformer:
     )
 
 
-class TextModel(CausalLM):
-    """Token and position embeddings, the causal decoder, and logits by the tied embedding matrix."""
+class TextModel(MultimodalDecoder):
+    """The decoder of a configuration, with untrained weights."""
 
     def __init__(self, config: TextConfig, pad_token_id: int) -> None:
-        xpos = config.position_code == "xpos"
-        new_decoder = partial(
-            Decoder,
-            hidden_size=config.hidden_size,
-            num_layers=config.num_layers,
-            num_heads=config.num_heads,
-            inner_size=config.inner_size,
-            sub_norm=True,
-            attention_sub_norm=True,
-            rotary=XPos(config.hidden_size // config.num_heads) if xpos else None,
-            eps=config.norm_eps,
-            dropout=config.dropout,
-        )
-        super().__init__(config.vocab_size, config.hidden_size, new_decoder)
-        self.pad_token_id = pad_token_id
-        self.scale = math.sqrt(config.hidden_size) if config.scale_embedding else 1.0
-        self.positions: SinusoidalPositions | None = None
-        if not xpos:
-            self.positions = SinusoidalPositions(
-                config.max_positions + FIRST_POSITION, config.hidden_size, zero_row=pad_token_id
-            )
-        self.dropout = nn.Dropout(config.dropout)
-
-    def hidden(
-        self,
-        tokens_BT: Tensor,
-        valid_BT: Tensor | None = None,
-        cache: StaticKVCache | None = None,
-        *,
-        image_embeddings_BQE: Tensor | None = None,
-        image_slots_BT: Tensor | None = None,
-        branches_BT: Tensor | None = None,
-    ) -> Tensor:
-        """Hidden states (B, T, E) of new tokens behind what the cache holds.
-
-        ``branches``: as of :class:`multiway_blocks.decoder.Decoder`; the other arguments as of :class:`Kosmos2`.
-        """
-        if valid_BT is None:
-            valid_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
-        x_BTE = self.embed(tokens_BT)
-        if image_embeddings_BQE is not None and image_slots_BT is not None:
-            x_BTE = x_BTE.masked_scatter(
-                image_slots_BT[..., None], image_embeddings_BQE.to(x_BTE.dtype).flatten(0, 1)
-            )
-        x_BTE = x_BTE * self.scale  # image embeddings are scaled too
-        if self.positions is not None:
-            positions_BT, end = branch_positions(valid_BT, branches_BT), tokens_BT.shape[1]
-            if cache is not None:
-                positions_BT, end = positions_BT + cache.num_valid_B[:, None], end + cache.length
-            positions_BT = torch.where(valid_BT, positions_BT + FIRST_POSITION, self.pad_token_id)
-            x_BTE = x_BTE + self.positions(positions_BT, end=end + FIRST_POSITION).to(x_BTE.dtype)
-        return self.decoder(self.dropout(x_BTE), valid_BT, cache, branches_BT=branches_BT)
+        super().__init__(config, pad_token_id, attention_sub_norm=True, xpos=config.position_code == "xpos")
 
 
 class Kosmos2(nn.Module):
