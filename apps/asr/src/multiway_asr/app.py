@@ -10,7 +10,6 @@ APP = App(
     cli="multiway_asr.cli:cli",
     pipeline="multiway_speech.vibevoice_asr.pipeline:AsrPipeline",
     recipes="multiway_speech.vibevoice_asr.recipe:RECIPES",
-    evaluation="multiway_asr.evaluation",
     demo="multiway_asr.demo:build_demo",
     quick_evaluation="multiway_asr.evaluation:quick_evaluation",
     serve="multiway_asr.server:SERVICE",

@@ -10,7 +10,6 @@ APP = App(
     cli="multiway_event_detection.cli:cli",
     pipeline="multiway_event_vision.pipeline:DetectionPipeline",
     recipes="multiway_event_vision.recipes:RECIPES",
-    evaluation="multiway_event_detection.evaluation",
     demo="multiway_event_detection.demo:build_demo",
     quick_evaluation="multiway_event_detection.shapes_evaluation:quick_evaluation",
     serve="multiway_event_detection.server:SERVICE",

@@ -10,7 +10,6 @@ APP = App(
     cli="multiway_frame_interpolation.cli:cli",
     pipeline="multiway_event_vision.time_replayer.interpolator:FrameInterpolator",
     recipes="multiway_event_vision.time_replayer.recipe:RECIPES",
-    evaluation="multiway_frame_interpolation.evaluation",
     demo="multiway_frame_interpolation.demo:build_demo",
     quick_evaluation="multiway_frame_interpolation.evaluation:quick_evaluation",
     picture="demo/card.webp",

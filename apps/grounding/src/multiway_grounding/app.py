@@ -9,7 +9,6 @@ APP = App(
     model="bundled:grounding-small",
     cli="multiway_grounding.cli:cli",
     pipeline="multiway_vision_language.pipeline:GroundingPipeline",
-    evaluation="multiway_grounding.evaluation",
     recipes="multiway_vision_language.kosmos2_small.recipe:RECIPES",
     demo="multiway_grounding.demo:build_demo",
     quick_evaluation="multiway_grounding.evaluation:quick_evaluation",

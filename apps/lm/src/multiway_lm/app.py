@@ -10,7 +10,6 @@ APP = App(
     cli="multiway_lm.cli:cli",
     pipeline="multiway_text.language_model:LanguageModel",
     recipes="multiway_text.recipe:RECIPES",
-    evaluation="multiway_lm.evaluation",
     demo="multiway_lm.demo:build_demo",
     quick_evaluation="multiway_lm.evaluation:quick_evaluation",
     serve="multiway_lm.server:SERVICE",

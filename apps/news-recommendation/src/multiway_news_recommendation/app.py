@@ -10,7 +10,6 @@ APP = App(
     cli="multiway_news_recommendation.cli:cli",
     pipeline="multiway_recsys.pipeline:NewsRecommender",
     recipes="multiway_recsys.recipe:RECIPES",
-    evaluation="multiway_news_recommendation.evaluation",
     demo="multiway_news_recommendation.demo:build_demo",
     quick_evaluation="multiway_news_recommendation.evaluation:quick_evaluation",
     serve="multiway_news_recommendation.server:SERVICE",

@@ -10,7 +10,6 @@ APP = App(
     cli="multiway_ocr.cli:cli",
     pipeline="multiway_document.pipeline:OcrPipeline",
     recipes="multiway_document.kosmos2_5.recipe:RECIPES",
-    evaluation="multiway_ocr.evaluation",
     demo="multiway_ocr.demo:build_demo",
     quick_evaluation="multiway_ocr.evaluation:quick_evaluation",
     serve="multiway_ocr.server:SERVICE",

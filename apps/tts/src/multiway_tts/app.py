@@ -10,7 +10,6 @@ APP = App(
     cli="multiway_tts.cli:cli",
     pipeline="multiway_tts.model:load_synthesizer",
     recipes="multiway_tts.recipes:RECIPES",
-    evaluation="multiway_tts.evaluation",
     demo="multiway_tts.demo:build_demo",
     quick_evaluation="multiway_tts.evaluation:quick_evaluation",
     serve="multiway_tts.server:SERVICE",

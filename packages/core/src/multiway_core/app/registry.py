@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import typer
 
 GROUP = "multiway.apps"
-Part = Literal["cli", "pipeline", "recipes", "evaluation", "demo", "serve", "quick_evaluation"]
+Part = Literal["cli", "pipeline", "recipes", "demo", "serve", "quick_evaluation"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,6 @@ class App:
         model: what ``--model`` is when it is not given.
         pipeline: class with ``from_pretrained(name, device=..., dtype=...)``, or a function called so.
         recipes: the presets of ``train`` by name, a mapping to recipes of :mod:`multiway_core.training`.
-        evaluation: the module behind ``evaluate``.
         serve: the operations for ``multiway serve`` and MCP.
         picture: file of the app's package that shows a real result, such as ``"demo/card.png"``.
     """
@@ -52,7 +51,6 @@ class App:
     model: str = ""
     pipeline: Callable[..., Any] | str | None = None
     recipes: Any = None
-    evaluation: Any = None
     serve: Any = None
     picture: str | None = None
 
