@@ -96,7 +96,7 @@ def write_reference(package: Path) -> list[str]:
 
 
 def module_name(package: Path, module: Path) -> str:
-    """``.../multiway_text/llama/model.py`` -> ``multiway_text.llama.model``."""
+    """``.../multiway_text/decoders/llama/model.py`` -> ``multiway_text.decoders.llama.model``."""
     parts = module.relative_to(package.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 

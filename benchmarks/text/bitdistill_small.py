@@ -50,11 +50,11 @@ from multiway_core.training import Loss, TrainConfig, Trainer
 from multiway_text.bitdistill.examples import NO_TARGET, Batch, Batches, Example, batch
 from multiway_text.bitdistill.objective import BitDistillation
 from multiway_text.bitdistill.student import from_teacher
-from multiway_text.bitnet import checkpoint
-from multiway_text.bitnet.model import BitNet
-from multiway_text.llama.config import LlamaConfig
-from multiway_text.llama.model import Llama
-from multiway_text.llama.ternary import maps
+from multiway_text.decoders.bitnet import checkpoint
+from multiway_text.decoders.bitnet.model import BitNet
+from multiway_text.decoders.llama.config import LlamaConfig
+from multiway_text.decoders.llama.model import Llama
+from multiway_text.decoders.llama.ternary import maps
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import nn
 

@@ -36,8 +36,8 @@ from multiway_blocks.kernels.int8_linear import layout
 from multiway_core import checkpoint
 from multiway_core.evaluation.machine import describe_machine
 from multiway_text import gguf
-from multiway_text.bitnet.config import BITNET_2B_4T
-from multiway_text.bitnet.model import BitNet
+from multiway_text.decoders.bitnet.config import BITNET_2B_4T
+from multiway_text.decoders.bitnet.model import BitNet
 from torch import Tensor, nn
 
 from benchmarks import harness

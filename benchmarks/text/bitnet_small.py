@@ -30,10 +30,10 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 import torch
 from multiway_blocks.text_decoder import CausalLM
 from multiway_core.training import Loss, TrainConfig, Trainer
-from multiway_text.bitnet.config import BitNetConfig
-from multiway_text.bitnet.model import BitNet
-from multiway_text.llama.config import LlamaConfig
-from multiway_text.llama.model import Llama
+from multiway_text.decoders.bitnet.config import BitNetConfig
+from multiway_text.decoders.bitnet.model import BitNet
+from multiway_text.decoders.llama.config import LlamaConfig
+from multiway_text.decoders.llama.model import Llama
 from torch import Tensor, nn
 
 from benchmarks.text.bitdistill_small import ternary_in_place

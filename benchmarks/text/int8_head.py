@@ -16,7 +16,7 @@ from multiway_blocks.bitlinear import quantize_rows
 from multiway_blocks.int8 import Int8Linear
 from multiway_blocks.kernels.int8_linear import layout
 from multiway_text import gguf, gguf_tokenizer
-from multiway_text.llama import checkpoint
+from multiway_text.decoders.llama import checkpoint
 from torch import Tensor
 
 from benchmarks import harness

@@ -30,12 +30,12 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
 from multiway_core.training import Loss, Trainer, load_ema_into
-from multiway_text.latent_lm import recipe
-from multiway_text.latent_lm.config import LatentLMConfig, TokenizerConfig
-from multiway_text.latent_lm.generation import Generator, SamplingConfig
-from multiway_text.latent_lm.model import LatentLM
-from multiway_text.latent_lm.processor import LatentLMProcessor
-from multiway_text.latent_lm.tokenizer import PictureTokenizer, Posterior
+from multiway_text.decoders.latent_lm import recipe
+from multiway_text.decoders.latent_lm.config import LatentLMConfig, TokenizerConfig
+from multiway_text.decoders.latent_lm.generation import Generator, SamplingConfig
+from multiway_text.decoders.latent_lm.model import LatentLM
+from multiway_text.decoders.latent_lm.processor import LatentLMProcessor
+from multiway_text.decoders.latent_lm.tokenizer import PictureTokenizer, Posterior
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 

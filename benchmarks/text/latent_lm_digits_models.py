@@ -10,9 +10,9 @@ from multiway_blocks.attention import Attention
 from multiway_blocks.diffusion import CosineSchedule
 from multiway_blocks.diffusion_solver import DiffusionSolver
 from multiway_blocks.feedforward import FeedForward
-from multiway_text.latent_lm.tokenizer import PictureTokenizer
-from multiway_text.llama.config import LlamaConfig
-from multiway_text.llama.model import Llama
+from multiway_text.decoders.latent_lm.tokenizer import PictureTokenizer
+from multiway_text.decoders.llama.config import LlamaConfig
+from multiway_text.decoders.llama.model import Llama
 from torch import Tensor, nn
 
 CLASSES = 10

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from multiway_text.latent_lm.config import LatentLMConfig
-from multiway_text.latent_lm.generation import Generator, SamplingConfig
-from multiway_text.latent_lm.model import LatentLM
+from multiway_text.decoders.latent_lm.config import LatentLMConfig
+from multiway_text.decoders.latent_lm.generation import Generator, SamplingConfig
+from multiway_text.decoders.latent_lm.model import LatentLM
 from scipy.linalg import sqrtm
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn

@@ -32,7 +32,7 @@ from multiway_text.bitdistill import evaluate, prompts, recipe
 from multiway_text.bitdistill.answers import SYSTEM, Teacher
 from multiway_text.bitdistill.examples import chat
 from multiway_text.bitdistill.prompts import Prompt
-from multiway_text.bitnet import checkpoint
+from multiway_text.decoders.bitnet import checkpoint
 from tokenizers import Tokenizer
 
 

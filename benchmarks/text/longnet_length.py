@@ -35,8 +35,8 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
 from multiway_blocks.dilated import dilated_attend
-from multiway_text.longnet.config import LONGNET_125M, LongNetConfig
-from multiway_text.longnet.model import LongNet
+from multiway_text.decoders.longnet.config import LONGNET_125M, LongNetConfig
+from multiway_text.decoders.longnet.model import LongNet
 from torch import Tensor, nn
 
 HEADS, HEAD_DIM = 1, 32

@@ -24,8 +24,8 @@ from benchmarks import harness
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
-from multiway_text.longnet.config import LongNetConfig
-from multiway_text.longnet.model import LongNet
+from multiway_text.decoders.longnet.config import LongNetConfig
+from multiway_text.decoders.longnet.model import LongNet
 from torch import Tensor, nn
 
 TOPICS, NOISE, COPIES = 16, 47, 32

@@ -5,7 +5,7 @@
 Five byte models of 4 layers of 96 on the sources of Python's standard library, a tenth of the files held out: dense,
 a mixture of 8 experts (SMoE), 16 finer ones, and MH-MoE with 2 and with 3 sub-tokens. Every second layer is a mixture.
 Sizes are those of arXiv 2411.16205, section 4, an eighth as wide; all five compute the same for a token, and the four
-mixtures have the same weights, by `multiway_text.mh_moe.parity`. All of a seed read the same windows in the same order.
+mixtures have the same weights, by `multiway_text.decoders.mh_moe.parity`. All of a seed read the same windows in order.
 
 Loss is that of the held-out files in nats a byte. The activation ratio is the share of experts that get at least a
 quarter of a fair share of the held-out text. The work is cut in cells (a system with a seed); one that the folder
@@ -29,11 +29,11 @@ from benchmarks import harness
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
-from multiway_text.mh_moe import processor, recipe
-from multiway_text.mh_moe.config import MHMoEConfig
-from multiway_text.mh_moe.model import MHMoE
-from multiway_text.mh_moe.objective import activation_ratio, expert_loads
-from multiway_text.mh_moe.parity import MixtureSizes, match_operations_and_weights
+from multiway_text.decoders.mh_moe import processor, recipe
+from multiway_text.decoders.mh_moe.config import MHMoEConfig
+from multiway_text.decoders.mh_moe.model import MHMoE
+from multiway_text.decoders.mh_moe.objective import activation_ratio, expert_loads
+from multiway_text.decoders.mh_moe.parity import MixtureSizes, match_operations_and_weights
 from torch import Tensor
 
 from benchmarks.text.paired_gaps import paired_gaps

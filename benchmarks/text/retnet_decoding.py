@@ -26,10 +26,10 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 import torch
 from multiway_blocks.retention import RetentionState
 from multiway_blocks.text_decoder import CausalLM
-from multiway_text.magneto.config import MagnetoConfig
-from multiway_text.magneto.model import Magneto
-from multiway_text.retnet.config import RetNetConfig
-from multiway_text.retnet.model import RetNet
+from multiway_text.decoders.magneto.config import MagnetoConfig
+from multiway_text.decoders.magneto.model import Magneto
+from multiway_text.decoders.retnet.config import RetNetConfig
+from multiway_text.decoders.retnet.model import RetNet
 
 LENGTHS = (1024, 2048, 4096, 8192)
 VOCABULARY = 1024  # small, so that the output matrix does not cover what is measured

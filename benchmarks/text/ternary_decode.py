@@ -28,8 +28,8 @@ from multiway_blocks.causal import token_positions
 from multiway_blocks.linear import project
 from multiway_blocks.norm import RMSNorm
 from multiway_blocks.transformer import Context
-from multiway_text.bitnet.config import BITNET_2B_4T
-from multiway_text.bitnet.model import BitNet, new_layer
+from multiway_text.decoders.bitnet.config import BITNET_2B_4T
+from multiway_text.decoders.bitnet.model import BitNet, new_layer
 from torch import Tensor, nn
 
 from benchmarks import harness

@@ -31,8 +31,8 @@ from multiway_blocks.norm import RMSNorm
 from multiway_blocks.retention import RetentionState
 from multiway_blocks.transformer import Context
 from multiway_core.generation import StaticKVCache
-from multiway_text.yoco.config import YocoConfig
-from multiway_text.yoco.model import Yoco, cross_layer
+from multiway_text.decoders.yoco.config import YocoConfig
+from multiway_text.decoders.yoco.model import Yoco, cross_layer
 from torch import Tensor, nn
 
 SIZES = YocoConfig(

@@ -31,10 +31,10 @@ import torch
 from multiway_blocks.causal import token_positions
 from multiway_blocks.norm import RMSNorm
 from multiway_blocks.transformer import Context
-from multiway_text.llama.config import LlamaConfig
-from multiway_text.llama.model import Llama
-from multiway_text.yoco.config import YocoConfig
-from multiway_text.yoco.model import Yoco, self_layer
+from multiway_text.decoders.llama.config import LlamaConfig
+from multiway_text.decoders.llama.model import Llama
+from multiway_text.decoders.yoco.config import YocoConfig
+from multiway_text.decoders.yoco.model import Yoco, self_layer
 from torch import Tensor, nn
 
 KEYS = VALUES = 64

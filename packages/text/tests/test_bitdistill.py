@@ -14,9 +14,9 @@ from multiway_core.training import TrainConfig, Trainer, TrainJob, TrainOptions,
 from multiway_text.bitdistill import answers, evaluate, examples, prompts, recipe, student, vocabulary, words
 from multiway_text.bitdistill.objective import BitDistillation, Distillation
 from multiway_text.bitdistill.relations import watch
-from multiway_text.bitnet import checkpoint as bitnet_checkpoint
-from multiway_text.llama.config import LlamaConfig
-from multiway_text.llama.model import Llama
+from multiway_text.decoders.bitnet import checkpoint as bitnet_checkpoint
+from multiway_text.decoders.llama.config import LlamaConfig
+from multiway_text.decoders.llama.model import Llama
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 TEXTS = [

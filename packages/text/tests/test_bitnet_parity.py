@@ -15,9 +15,9 @@ from multiway_blocks.bitlinear import TernaryLinear
 from multiway_core import checkpoint as tensors
 from multiway_core.generation import GenerationConfig, generate
 from multiway_text import gguf
-from multiway_text.bitnet import checkpoint
-from multiway_text.bitnet.config import BITNET_2B_4T
-from multiway_text.bitnet.model import BitNet
+from multiway_text.decoders.bitnet import checkpoint
+from multiway_text.decoders.bitnet.config import BITNET_2B_4T
+from multiway_text.decoders.bitnet.model import BitNet
 from safetensors.torch import save_file
 
 pytestmark = pytest.mark.peer

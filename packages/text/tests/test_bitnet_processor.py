@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from multiway_core.errors import CheckpointError, ConfigError, InputError
 from multiway_core.tokenization import TextTokenizer
-from multiway_text.bitnet.config import BITNET_2B_4T, BitNetConfig
-from multiway_text.bitnet.processor import BitNetProcessor
+from multiway_text.decoders.bitnet.config import BITNET_2B_4T, BitNetConfig
+from multiway_text.decoders.bitnet.processor import BitNetProcessor
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 CONTROLS = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"]

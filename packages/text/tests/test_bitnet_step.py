@@ -8,9 +8,9 @@ import pytest
 import torch
 from multiway_blocks.bitlinear import TernaryLinear
 from multiway_core.errors import InputError
-from multiway_text.bitnet import step
-from multiway_text.bitnet.config import BitNetConfig
-from multiway_text.bitnet.model import BitNet
+from multiway_text.decoders.bitnet import step
+from multiway_text.decoders.bitnet.config import BitNetConfig
+from multiway_text.decoders.bitnet.model import BitNet
 from torch import Tensor
 
 PROMPT, LENGTH = 8, 20

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from multiway_core.errors import MultiwayError
 from multiway_text import gguf_tokenizer
+from multiway_text.decoders.llama import checkpoint, gguf_export
 from multiway_text.language_model import LanguageModel
-from multiway_text.llama import checkpoint, gguf_export
 from multiway_text.sampling import SamplingOptions
 
 tiny = importlib.import_module("packages.text.tests.tiny_lm")

@@ -9,9 +9,9 @@ import pytest
 import torch
 from multiway_blocks.int8 import Int8Linear
 from multiway_core.generation import GenerationConfig, generate
-from multiway_text.bitnet import checkpoint
-from multiway_text.bitnet.config import BitNetConfig
-from multiway_text.bitnet.model import BitNet
+from multiway_text.decoders.bitnet import checkpoint
+from multiway_text.decoders.bitnet.config import BitNetConfig
+from multiway_text.decoders.bitnet.model import BitNet
 
 CONFIG = BitNetConfig(
     hidden_size=64,

@@ -9,13 +9,13 @@ import torch
 from multiway_blocks.diffusion import CosineSchedule, DiffusionHead
 from multiway_core import checkpoint as tensors
 from multiway_core.errors import InputError
-from multiway_text.latent_lm import recipe
-from multiway_text.latent_lm.config import PRESETS, LatentLMConfig, TokenizerConfig
-from multiway_text.latent_lm.generation import Generator, SamplingConfig
-from multiway_text.latent_lm.model import LatentLM
-from multiway_text.latent_lm.objective import Batch, hide_prompts, losses
-from multiway_text.latent_lm.processor import LatentLMProcessor
-from multiway_text.latent_lm.tokenizer import PictureTokenizer
+from multiway_text.decoders.latent_lm import recipe
+from multiway_text.decoders.latent_lm.config import PRESETS, LatentLMConfig, TokenizerConfig
+from multiway_text.decoders.latent_lm.generation import Generator, SamplingConfig
+from multiway_text.decoders.latent_lm.model import LatentLM
+from multiway_text.decoders.latent_lm.objective import Batch, hide_prompts, losses
+from multiway_text.decoders.latent_lm.processor import LatentLMProcessor
+from multiway_text.decoders.latent_lm.tokenizer import PictureTokenizer
 from torch import Tensor, nn
 
 tiny = importlib.import_module("packages.text.tests.tiny_latent_lm")

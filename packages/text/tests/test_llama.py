@@ -15,9 +15,9 @@ import torch
 from multiway_core.errors import CheckpointError, MultiwayError
 from multiway_core.generation import GenerationConfig, generate
 from multiway_text import gguf, gguf_tokenizer
-from multiway_text.llama import checkpoint
-from multiway_text.llama.config import SMOLLM2_135M
-from multiway_text.llama.model import Llama
+from multiway_text.decoders.llama import checkpoint
+from multiway_text.decoders.llama.config import SMOLLM2_135M
+from multiway_text.decoders.llama.model import Llama
 
 pytestmark = pytest.mark.peer
 SIZES = {

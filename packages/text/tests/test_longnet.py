@@ -11,9 +11,9 @@ from multiway_blocks.decoder import Decoder
 from multiway_blocks.position import XPos
 from multiway_core.errors import CheckpointError, InputError
 from multiway_core.generation import GenerationConfig, generate
-from multiway_text.longnet import checkpoint
-from multiway_text.longnet.config import LONGNET_125M, PRESETS, LongNetConfig
-from multiway_text.longnet.model import LongNet
+from multiway_text.decoders.longnet import checkpoint
+from multiway_text.decoders.longnet.config import LONGNET_125M, PRESETS, LongNetConfig
+from multiway_text.decoders.longnet.model import LongNet
 from torch import Tensor, nn
 
 SMALL = LongNetConfig(

@@ -11,9 +11,9 @@ import torch
 from multiway_blocks.torchscale import Decoder, DecoderConfig, TextEmbedding
 from multiway_core.errors import CheckpointError, MultiwayError
 from multiway_core.generation import GenerationConfig, generate
-from multiway_text.magneto import checkpoint
-from multiway_text.magneto.config import PRESETS, MagnetoConfig
-from multiway_text.magneto.model import Magneto
+from multiway_text.decoders.magneto import checkpoint
+from multiway_text.decoders.magneto.config import PRESETS, MagnetoConfig
+from multiway_text.decoders.magneto.model import Magneto
 from torch import nn
 
 CONFIG = MagnetoConfig(

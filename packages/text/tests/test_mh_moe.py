@@ -12,11 +12,11 @@ from multiway_blocks.transformer import Context
 from multiway_core import checkpoint as tensors
 from multiway_core.errors import InputError, MultiwayError
 from multiway_core.generation import GenerationConfig, generate
-from multiway_text.mh_moe import checkpoint, processor, recipe
-from multiway_text.mh_moe.config import PRESETS, MHMoEConfig
-from multiway_text.mh_moe.model import MHMoE
-from multiway_text.mh_moe.objective import activation_ratio, expert_loads, language_loss
-from multiway_text.mh_moe.parity import MixtureSizes, match_operations_and_weights, match_weights
+from multiway_text.decoders.mh_moe import checkpoint, processor, recipe
+from multiway_text.decoders.mh_moe.config import PRESETS, MHMoEConfig
+from multiway_text.decoders.mh_moe.model import MHMoE
+from multiway_text.decoders.mh_moe.objective import activation_ratio, expert_loads, language_loss
+from multiway_text.decoders.mh_moe.parity import MixtureSizes, match_operations_and_weights, match_weights
 from torch import Tensor, nn
 
 SMALL = {"vocab_size": 61, "hidden_size": 24, "num_layers": 2, "num_heads": 2, "inner_size": 40}

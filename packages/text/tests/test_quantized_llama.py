@@ -12,10 +12,10 @@ from multiway_blocks.bitlinear import BitLinear, TernaryLinear
 from multiway_core.errors import CheckpointError, InputError
 from multiway_core.tokenization import byte_bpe
 from multiway_text import gguf_tokenizer
-from multiway_text.bitnet import checkpoint as bitnet_checkpoint
 from multiway_text.chat_template import ChatTemplate
+from multiway_text.decoders.bitnet import checkpoint as bitnet_checkpoint
+from multiway_text.decoders.llama import checkpoint, gguf_export, ternary
 from multiway_text.language_model import LanguageModel
-from multiway_text.llama import checkpoint, gguf_export, ternary
 from multiway_text.sampling import SamplingOptions
 from safetensors.torch import load_file, save_file
 

@@ -11,9 +11,9 @@ from multiway_blocks.torchscale import RetNetConfig as Flags
 from multiway_blocks.torchscale import RetNetDecoder, TextEmbedding
 from multiway_core.errors import InputError, MultiwayError
 from multiway_core.generation import GenerationConfig, StaticKVCache, generate
-from multiway_text.retnet import checkpoint
-from multiway_text.retnet.config import PRESETS, RetNetConfig
-from multiway_text.retnet.model import RetNet
+from multiway_text.decoders.retnet import checkpoint
+from multiway_text.decoders.retnet.config import PRESETS, RetNetConfig
+from multiway_text.decoders.retnet.model import RetNet
 
 CONFIG = RetNetConfig(
     hidden_size=24, num_layers=2, num_heads=3, value_size=36, inner_size=40, vocab_size=13, chunk=4

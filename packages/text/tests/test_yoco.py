@@ -11,9 +11,9 @@ import pytest
 import torch
 from multiway_core.errors import CheckpointError, InputError
 from multiway_core.generation import GenerationConfig, generate
-from multiway_text.yoco import checkpoint
-from multiway_text.yoco.config import PRESETS, YocoConfig
-from multiway_text.yoco.model import Yoco
+from multiway_text.decoders.yoco import checkpoint
+from multiway_text.decoders.yoco.config import PRESETS, YocoConfig
+from multiway_text.decoders.yoco.model import Yoco
 from torch import Tensor, nn
 
 GATED = YocoConfig(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from multiway_text.latent_lm.config import LatentLMConfig
-from multiway_text.latent_lm.model import LatentLM
+from multiway_text.decoders.latent_lm.config import LatentLMConfig
+from multiway_text.decoders.latent_lm.model import LatentLM
 
 MODEL = {
     "vocab_size": 20,

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 from multiway_core.tokenization import TextTokenizer
-from multiway_text.bitnet import checkpoint as bitnet_checkpoint
-from multiway_text.bitnet.config import BitNetConfig
-from multiway_text.bitnet.model import BitNet
 from multiway_text.chat_template import train_bpe
-from multiway_text.llama import checkpoint as llama_checkpoint
-from multiway_text.llama.config import LlamaConfig
-from multiway_text.llama.model import Llama
+from multiway_text.decoders.bitnet import checkpoint as bitnet_checkpoint
+from multiway_text.decoders.bitnet.config import BitNetConfig
+from multiway_text.decoders.bitnet.model import BitNet
+from multiway_text.decoders.llama import checkpoint as llama_checkpoint
+from multiway_text.decoders.llama.config import LlamaConfig
+from multiway_text.decoders.llama.model import Llama
 
 SENTENCES = [
     "The quick brown fox jumps over the lazy dog.",

@@ -43,7 +43,7 @@ def quantize(
         result["before"] = _measure(LanguageModel(network, words, name=name, pads=system.pads), texts)
 
     if system.model_type == "bitnet":
-        from multiway_text.bitnet import checkpoint
+        from multiway_text.decoders.bitnet import checkpoint
 
         if format == "packed":
             checkpoint.save(network, output)
@@ -52,8 +52,8 @@ def quantize(
         else:
             _refused(checkpoint.save_gguf, network, output, metadata=gguf_tokenizer.metadata(words))
     elif system.model_type == "llama":
-        from multiway_text.llama import checkpoint as llama_checkpoint
-        from multiway_text.llama import gguf_export, ternary
+        from multiway_text.decoders.llama import checkpoint as llama_checkpoint
+        from multiway_text.decoders.llama import gguf_export, ternary
 
         if format == "packed":
             APP.note(COST)

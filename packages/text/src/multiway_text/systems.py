@@ -126,7 +126,7 @@ class System:
 SYSTEMS = (
     System(
         "bitnet",
-        "multiway_text.bitnet",
+        "multiway_text.decoders.bitnet",
         ("BitNetConfig", "BitNet"),
         gguf="bitnet",
         ternary=True,
@@ -134,45 +134,45 @@ SYSTEMS = (
     ),
     System(
         "llama",
-        "multiway_text.llama",
+        "multiway_text.decoders.llama",
         ("LlamaConfig", "Llama"),
         gguf="llama",
         extra=(("num_kv_heads", 2), ("inner_size", 3.0), ("head_dim", HEAD)),
     ),
     System(
         "retnet",
-        "multiway_text.retnet",
+        "multiway_text.decoders.retnet",
         ("RetNetConfig", "RetNet"),
         positions=None,
         extra=(("value_size", 1.5), ("inner_size", 1.5)),
     ),
     System(
         "magneto",
-        "multiway_text.magneto",
+        "multiway_text.decoders.magneto",
         ("MagnetoConfig", "Magneto"),
         positions="trained_length",
         extra=(("inner_size", 4.0),),
     ),
     System(
         "yoco",
-        "multiway_text.yoco",
+        "multiway_text.decoders.yoco",
         ("YocoConfig", "Yoco"),
         extra=(("num_self_heads", HEADS), ("num_kv_heads", 2), ("inner_size", 3.0)),
         config_file="params.json",
     ),
     System(
         "longnet",
-        "multiway_text.longnet",
+        "multiway_text.decoders.longnet",
         ("LongNetConfig", "LongNet"),
         extra=(("inner_size", 4.0), ("segment_lengths", (64, 256, 1024)), ("dilations", (1, 2, 4))),
     ),
     System(
         "mh_moe",
-        "multiway_text.mh_moe",
+        "multiway_text.decoders.mh_moe",
         ("MHMoEConfig", "MHMoE"),
         positions=None,
         extra=(("inner_size", 3.0), ("expert_size", 1.5), ("split_heads", 2), ("experts_per_token", 2)),
-        objective="multiway_text.mh_moe.objective:language_loss",
+        objective="multiway_text.decoders.mh_moe.objective:language_loss",
     ),
 )
 

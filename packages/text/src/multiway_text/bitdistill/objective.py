@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from multiway_text.bitdistill.examples import NO_TARGET, Batch
 from multiway_text.bitdistill.relations import watch
 from multiway_text.bitdistill.student import set_strength
-from multiway_text.bitnet.model import BitNet
-from multiway_text.llama.model import Llama
+from multiway_text.decoders.bitnet.model import BitNet
+from multiway_text.decoders.llama.model import Llama
 
 
 class Distillation:

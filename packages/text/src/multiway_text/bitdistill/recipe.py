@@ -27,11 +27,11 @@ from multiway_text.bitdistill.examples import END, Batches, Example, batch, chat
 from multiway_text.bitdistill.objective import Distillation
 from multiway_text.bitdistill.prompts import Prompt
 from multiway_text.bitdistill.student import from_teacher
-from multiway_text.bitnet import checkpoint as bitnet_checkpoint
-from multiway_text.bitnet.model import BitNet
+from multiway_text.decoders.bitnet import checkpoint as bitnet_checkpoint
+from multiway_text.decoders.bitnet.model import BitNet
+from multiway_text.decoders.llama import checkpoint as llama_checkpoint
+from multiway_text.decoders.llama.model import Llama
 from multiway_text.documents import TextFiles
-from multiway_text.llama import checkpoint as llama_checkpoint
-from multiway_text.llama.model import Llama
 
 GROUP = 512
 """Prompts whose answers make one file."""

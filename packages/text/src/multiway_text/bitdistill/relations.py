@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from multiway_text.bitnet.model import BitNet
-from multiway_text.llama.model import Llama
+from multiway_text.decoders.bitnet.model import BitNet
+from multiway_text.decoders.llama.model import Llama
 
 
 class States:

@@ -14,9 +14,9 @@ import torch
 from multiway_blocks.bitlinear import BitLinear
 from torch import Tensor, nn
 
-from multiway_text.bitnet.config import BitNetConfig
-from multiway_text.bitnet.model import BitNet
-from multiway_text.llama.model import Llama
+from multiway_text.decoders.bitnet.config import BitNetConfig
+from multiway_text.decoders.bitnet.model import BitNet
+from multiway_text.decoders.llama.model import Llama
 
 
 @torch.no_grad()

@@ -1,0 +1,1 @@
+"""Causal language models, a folder each, on `multiway_blocks.text_decoder`."""
