@@ -187,6 +187,18 @@ def test_events(everything, tmp_path):
     assert any(prediction for prediction in answer.json()["predictions"])
 
 
+def test_frames(everything, tmp_path):
+    import numpy as np
+    from multiway_event_vision.rendering import write_mp4
+
+    frames = [np.full((48, 64, 3), 20 * number, np.uint8) for number in range(4)]
+    write_mp4(tmp_path / "a.mp4", iter(frames), frames_per_second=10)
+    with (tmp_path / "a.mp4").open("rb") as file:
+        answer = httpx.post(f"{everything}/v1/frame-interpolations", files={"video": file}, timeout=120)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "video/mp4"), answer.text
+    assert answer.content[4:8] == b"ftyp"
+
+
 def test_documentation_asks_no_other_host_and_describes_every_operation(everything):
     page = httpx.get(f"{everything}/docs").text
     assert "https://" not in page

@@ -90,6 +90,44 @@ cli.command()(with_groups(serve, {}))
 
 
 @cli.command()
+def mcp(
+    app: AppOption = None,
+    allow_folder: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--allow-folder", metavar="DIR", help="Tools may read files of it; several times for several."
+        ),
+    ] = None,
+    http: Annotated[
+        bool,
+        typer.Option("--http", help="Serve streamable HTTP at /mcp in place of standard input and output."),
+    ] = False,
+    host: HostOption = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="With --http; 0 takes a free one.")
+    ] = 8001,
+    allow_host: AllowHostOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Give the operations of all installed apps to assistants as tools (Model Context Protocol)."""
+    from multiway_core.app.serve.hosts import HostGate, allowed_hosts
+    from multiway_core.app.serve.listener import address, listen, serve_until_interrupted
+    from multiway_core.app.serve.service import endpoint_of
+
+    from multiway.mcp_server import build_mcp_server
+
+    chosen = [item.app for item in _chosen(app, "serve") if item.app is not None]
+    endpoints = [endpoint_of(item, ModelOptions(device=device)) for item in chosen]
+    server = build_mcp_server(endpoints, allow_folder or [])
+    if not http:
+        server.run("stdio")
+        return
+    listening = listen(host, port)
+    application = HostGate(server.streamable_http_app(host=host), allowed_hosts(host, allow_host or ()))
+    serve_until_interrupted(application, listening, f"The tools are at {address(listening, host)}/mcp")
+
+
+@cli.command()
 def evaluate(
     app: AppOption = None,
     output: Annotated[

@@ -12,5 +12,6 @@ APP = App(
     recipes="multiway_event_vision.time_replayer.recipe:RECIPES",
     demo="multiway_frame_interpolation.demo:build_demo",
     quick_evaluation="multiway_frame_interpolation.evaluation:quick_evaluation",
+    serve="multiway_frame_interpolation.server:SERVICE",
     picture="demo/card.webp",
 )

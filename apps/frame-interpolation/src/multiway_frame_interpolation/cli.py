@@ -145,3 +145,4 @@ cli.add_demo(
     "Open a page: frames left out of a video made again, beside blending and optical flow.",
     max_file_size="200mb",
 )
+cli.add_serve()

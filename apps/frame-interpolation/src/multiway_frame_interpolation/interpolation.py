@@ -27,7 +27,7 @@ def interpolate(
     source: FrameOptions,
     events: EventOptions,
     target: OutputOptions,
-    model: ModelOptions,
+    model: ModelOptions | FrameInterpolator,
     *,
     factor: int | None = None,
     times: Sequence[int] = (),
@@ -45,7 +45,7 @@ def interpolate(
     _check_output(target, source.source, events.events)
     frames = open_video(source)
     stretches = FramePairs(frames.frames(), open_stream(events, frames), offset=events.offset_us())
-    interpolator = load_pipeline(APP, model)
+    interpolator = model if isinstance(model, FrameInterpolator) else load_pipeline(APP, model)
     made = _every(stretches, interpolator, factor) if factor else _at(stretches, interpolator, times)
     fps = target.fps or frames.rate * (factor or 1)
     if events.simulate:
