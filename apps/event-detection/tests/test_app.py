@@ -57,3 +57,12 @@ def test_the_names_are_the_packages():
     assert get_args(PolicyName) == get_args(policies.PolicyName)
     assert set(get_args(PresetName)) == set(PRESETS)
     assert APP.model == pipeline.BUNDLED_MODEL
+
+
+def test_help_shows_defaults_that_no_value_stands_for(call, monkeypatch):
+    """Rich takes what stands in brackets for markup and drops it, unless it is escaped."""
+    monkeypatch.setenv("COLUMNS", "200")
+    for command, default in (("detect", "at most 304"), ("render", "1/fps"), ("simulate", "128x96")):
+        code, out, _ = call(command, "--help")
+        assert code == 0
+        assert f"[default: {default}]" in out

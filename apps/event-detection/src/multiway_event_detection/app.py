@@ -5,7 +5,7 @@ from multiway_core.app import App
 APP = App(
     name="event-detection",
     title="Multiway Event Detection",
-    description="Event cameras: objects in recordings, at any microsecond; conversion, pictures, simulation.",
+    description="Object detection in event-camera recordings; conversion, rendering and simulation of recordings.",
     model="bundled:ssla-shapes",
     cli="multiway_event_detection.cli:cli",
     pipeline="multiway_event_vision.pipeline:DetectionPipeline",

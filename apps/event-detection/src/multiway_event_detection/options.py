@@ -21,7 +21,7 @@ PolicyName = Literal["continuous", "window", "sliding"]
 RecordingArgument = Annotated[Path, typer.Argument(metavar="RECORDING", help="DAT, RAW, HDF5, AEDAT4, ...")]
 FormatOption = Annotated[
     EventFormat | None,
-    typer.Option("--format", "-f", help="[default: by the ending: dat, raw (evt3), npz, h5, csv]"),
+    typer.Option("--format", "-f", help="\\[default: by the ending: dat, raw (evt3), npz, h5, csv]"),
 ]
 
 
@@ -31,16 +31,17 @@ class RecordingOptions:
 
     size: Annotated[
         str | None,
-        typer.Option(
-            "--size", metavar="WxH", help="The sensor's pixels, where the file does not tell; or infer."
-        ),
+        typer.Option("--size", metavar="WxH", help="Sensor size in pixels, if the file has none; or infer."),
     ] = None
-    time_unit: Annotated[Unit | None, typer.Option("--time-unit", help="Of npz, HDF5 and text files.")] = None
+    time_unit: Annotated[
+        Unit | None, typer.Option("--time-unit", help="Unit of timestamps in npz, HDF5 and text files.")
+    ] = None
     columns: Annotated[
-        str | None, typer.Option("--columns", metavar="txyp", help="Order of a text file's columns.")
+        str | None, typer.Option("--columns", metavar="txyp", help="Column order of a text file.")
     ] = None
     repair: Annotated[
-        bool, typer.Option("--repair", help="Sort late events; leave out those off the sensor and a cut end.")
+        bool,
+        typer.Option("--repair", help="Sort late events; drop events off the sensor and a truncated end."),
     ] = False
 
 
@@ -49,31 +50,38 @@ class SimulationOptions:
     """How events of a video are made; None is the package's own value."""
 
     width: Annotated[
-        int | None, typer.Option("--width", min=1, help="Scale a video. [default: at most 304]")
+        int | None,
+        typer.Option("--width", min=1, help="Resize the video to this width. \\[default: at most 304]"),
     ] = None
     upsample: Annotated[
         int | None,
-        typer.Option("--upsample", help="Frames for each of a video's own. [default: 160 a second]"),
+        typer.Option(
+            "--upsample", help="Frame interpolation factor before simulation. \\[default: up to 160 fps]"
+        ),
     ] = None
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the simulated sensor.")] = None
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Random seed of the simulated sensor.")
+    ] = None
 
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How a detector takes events in and is read; ``period`` a time such as ``10ms``."""
+    """How a detector runs; ``period`` is a time such as ``10ms``."""
 
     engine: Annotated[
         EngineName,
         typer.Option(
-            "--engine", help="event by event, slices, or windows from their beginning: the same boxes."
+            "--engine", help="Inference per event, per slice, or per window; all give the same boxes."
         ),
     ] = "event"
     policy: Annotated[
         PolicyName,
-        typer.Option("--policy", help="It remembers for ever, 100 ms anew, or the last 50 to 100 ms."),
+        typer.Option(
+            "--policy", help="State kept for the whole stream, reset every 100 ms, or the last 50 to 100 ms."
+        ),
     ] = "continuous"
     period: Annotated[
-        str, typer.Option("--period", metavar="TIME", help="Between two predictions: 1ms, 500us, 0.1s.")
+        str, typer.Option("--period", metavar="TIME", help="Time between two predictions: 1ms, 500us, 0.1s.")
     ] = "10ms"
 
 
@@ -81,14 +89,23 @@ class EngineOptions:
 class VideoOptions:
     """How a video of detections looks: the options of ``render``, in part."""
 
-    view: Annotated[ViewName, typer.Option("--view", help="Of the video, as in render.")] = "frame"
+    view: Annotated[
+        ViewName, typer.Option("--view", help="Event representation in the video, as in render.")
+    ] = "frame"
     window: Annotated[
         str | None,
-        typer.Option("--window", metavar="TIME", help="Of events in a picture. [default: 20ms or more]"),
+        typer.Option(
+            "--window",
+            metavar="TIME",
+            help="Accumulation time of a frame. \\[default: the period, at least 20ms]",
+        ),
     ] = None
-    fps: Annotated[float, typer.Option("--fps", help="Pictures a second of the video.")] = 30.0
+    fps: Annotated[float, typer.Option("--fps", help="Frame rate of the video.")] = 30.0
     scale: Annotated[
-        int | None, typer.Option("--scale", min=1, max=16, help="Of the video. [default: 640 pixels wide]")
+        int | None,
+        typer.Option(
+            "--scale", min=1, max=16, help="Enlargement of the video. \\[default: to 640 pixels of width]"
+        ),
     ] = None
 
 
@@ -100,25 +117,29 @@ class RenderOptions:
         ViewName,
         typer.Option(
             "--view",
-            help="frame: brighter minus darker; count: all; surface: newest events; voxel: a time bin.",
+            help="frame: polarity sum; count: event count; surface: time surface; voxel: one time bin.",
         ),
     ] = "frame"
     window: Annotated[
-        str | None, typer.Option("--window", metavar="TIME", help="Of a picture: 10ms. [default: 1/fps]")
+        str | None,
+        typer.Option(
+            "--window", metavar="TIME", help="Accumulation time of a frame: 10ms. \\[default: 1/fps]"
+        ),
     ] = None
-    fps: Annotated[float, typer.Option("--fps", help="Pictures a second of the video.")] = 30.0
+    fps: Annotated[float, typer.Option("--fps", help="Frame rate of the video.")] = 30.0
     start: Annotated[
-        str, typer.Option("--start", metavar="TIME", help="From here on, after the first event.")
+        str, typer.Option("--start", metavar="TIME", help="Start time, relative to the first event.")
     ] = "0"
     end: Annotated[
-        str | None, typer.Option("--end", metavar="TIME", help="Up to here, after the first event.")
+        str | None, typer.Option("--end", metavar="TIME", help="End time, relative to the first event.")
     ] = None
-    scale: Annotated[int, typer.Option("--scale", help="Each pixel as so many a side, 1 to 16.")] = 1
+    scale: Annotated[int, typer.Option("--scale", help="Integer enlargement, 1 to 16.")] = 1
     decay: Annotated[
-        str | None, typer.Option("--decay", metavar="TIME", help="Of the surface. [default: the window]")
+        str | None,
+        typer.Option("--decay", metavar="TIME", help="Decay of the time surface. \\[default: the window]"),
     ] = None
     bin: Annotated[
-        int | None, typer.Option("--bin", help="Of the window's 5 time bins, from 0. [default: 2]")
+        int | None, typer.Option("--bin", help="Which of the 5 time bins to draw, from 0. \\[default: 2]")
     ] = None
 
 
@@ -128,27 +149,37 @@ class SensorOptions:
 
     threshold: Annotated[
         float | None,
-        typer.Option("--threshold", min=0.0, help="Change of log intensity an event. [default: 0.2]"),
+        typer.Option("--threshold", min=0.0, help="Contrast threshold in log intensity. \\[default: 0.2]"),
     ] = None
     threshold_off: Annotated[
         float | None,
-        typer.Option("--threshold-off", min=0.0, help="Of darker events. [default: as --threshold]"),
+        typer.Option(
+            "--threshold-off", min=0.0, help="Contrast threshold of OFF events. \\[default: as --threshold]"
+        ),
     ] = None
     threshold_sigma: Annotated[
         float | None,
-        typer.Option("--threshold-sigma", min=0.0, help="Spread between pixels. [default: 0.03]"),
+        typer.Option(
+            "--threshold-sigma",
+            min=0.0,
+            help="Standard deviation of thresholds across pixels. \\[default: 0.03]",
+        ),
     ] = None
     noise: Annotated[
-        float | None, typer.Option("--noise", min=0.0, help="Hertz a pixel. [default: 0; 0.5 with --shapes]")
+        float | None,
+        typer.Option(
+            "--noise", min=0.0, help="Shot noise rate per pixel, Hz. \\[default: 0; 0.5 with --shapes]"
+        ),
     ] = None
-    leak: Annotated[float | None, typer.Option("--leak", min=0.0, help="Hertz a pixel. [default: 0.1]")] = (
-        None
-    )
+    leak: Annotated[
+        float | None, typer.Option("--leak", min=0.0, help="Leak event rate per pixel, Hz. \\[default: 0.1]")
+    ] = None
     refractory: Annotated[
-        str | None, typer.Option("--refractory", metavar="TIME", help="Blind after an event. [default: 0]")
+        str | None, typer.Option("--refractory", metavar="TIME", help="Refractory period. \\[default: 0]")
     ] = None
     cutoff: Annotated[
-        float | None, typer.Option("--cutoff", min=0.0, help="Hertz of the pixels' low-pass. [default: none]")
+        float | None,
+        typer.Option("--cutoff", min=0.0, help="Photoreceptor low-pass cutoff, Hz. \\[default: none]"),
     ] = None
 
 

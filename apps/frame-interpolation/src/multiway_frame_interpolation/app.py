@@ -5,7 +5,7 @@ from multiway_core.app import App
 APP = App(
     name="frame-interpolation",
     title="Multiway Frame Interpolation",
-    description="Frames between and after the frames of a video, from the events of an event camera.",
+    description="Video frame interpolation and extrapolation from the events of an event camera.",
     model="bundled:time-replayer-small",
     cli="multiway_frame_interpolation.cli:cli",
     pipeline="multiway_event_vision.time_replayer.interpolator:FrameInterpolator",

@@ -29,11 +29,10 @@ cli = CommandLine(APP)
 
 @cli.command()
 def interpolate(
-    factor: Annotated[
-        int | None, typer.Option("--factor", help="So many times the frames, evenly spread.")
-    ] = None,
+    factor: Annotated[int | None, typer.Option("--factor", help="Frame rate multiplier.")] = None,
     times: Annotated[
-        str | None, typer.Option("--times", metavar="T,T...", help="Frames at these times only: 40ms,0.5s.")
+        str | None,
+        typer.Option("--times", metavar="T,T...", help="Output only the frames at these times: 40ms,0.5s."),
     ] = None,
     *,
     frames: FrameOptions,
@@ -41,7 +40,7 @@ def interpolate(
     events: EventOptions,
     model: ModelOptions,
 ) -> None:
-    """Make frames between the frames, at any time: N-fold slow motion, or a higher rate."""
+    """Interpolate frames at any time between two frames: slow motion, or a higher frame rate."""
     from multiway_event_vision.times import microseconds
 
     from multiway_frame_interpolation.interpolation import interpolate as make
@@ -56,14 +55,18 @@ def interpolate(
 
 @cli.command()
 def extrapolate(
-    duration: Annotated[str, typer.Option("--duration", metavar="TIME", help="How far to go: 200ms.")],
+    duration: Annotated[
+        str, typer.Option("--duration", metavar="TIME", help="Duration to extrapolate: 200ms.")
+    ],
     start: Annotated[
         str | None,
-        typer.Option("--from", metavar="TIME", help="Go on from the frame here. [default: the last]"),
+        typer.Option("--from", metavar="TIME", help="Time of the input frame. \\[default: the last]"),
     ] = None,
     every: Annotated[
         str | None,
-        typer.Option("--every", metavar="TIME", help="A frame so often. [default: 1/4 of a frame's time]"),
+        typer.Option(
+            "--every", metavar="TIME", help="Time between output frames. \\[default: 1/4 of the input period]"
+        ),
     ] = None,
     *,
     frames: FrameOptions,
@@ -71,7 +74,7 @@ def extrapolate(
     events: EventOptions,
     model: ModelOptions,
 ) -> None:
-    """Make the frames after a frame, from that frame and the events since then."""
+    """Extrapolate frames from one frame and the events after it."""
     from multiway_event_vision.times import microseconds
 
     from multiway_frame_interpolation.interpolation import extrapolate as make
@@ -95,19 +98,19 @@ def extrapolate(
 @cli.command()
 def evaluate(
     sources: Annotated[
-        list[Path] | None, typer.Argument(metavar="VIDEO|DIR...", help="[default: drawn moving shapes]")
+        list[Path] | None, typer.Argument(metavar="VIDEO|DIR...", help="\\[default: drawn moving shapes]")
     ] = None,
-    skip: Annotated[int, typer.Option("--skip", help="Frames left out between two that are kept.")] = 3,
-    width: Annotated[int, typer.Option("--width", help="Scale wider frames down to so many pixels.")] = 320,
+    skip: Annotated[int, typer.Option("--skip", help="Frames skipped between two input frames.")] = 3,
+    width: Annotated[int, typer.Option("--width", help="Downscale wider frames to this width.")] = 320,
     input_fps: RateOption = None,
     *,
     events: EventOptions,
     model: ModelOptions,
     report: GapReport,
 ) -> None:
-    """Leave frames out, make them again, and measure: PSNR and SSIM beside blending, optical flow and integration.
+    """Evaluate on skipped frames: PSNR and SSIM against blending, optical flow and event integration.
 
-    Without --events they are those of a simulated sensor with random thresholds and noise that no method is told.
+    Without --events a sensor with random thresholds and noise, unknown to all methods, is simulated.
     """
     from multiway_frame_interpolation.evaluation import evaluate_videos, summary
 
@@ -134,7 +137,7 @@ def train(
     *,
     training: TrainingOptions,
 ) -> None:
-    """Train on --data, videos or folders of pictures, without frames between as truth.
+    """Train on --data (videos or folders of pictures) without ground-truth intermediate frames.
 
     The first 70 % of each clip are trained on, the rest is held out.
     """

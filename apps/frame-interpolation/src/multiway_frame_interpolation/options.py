@@ -16,7 +16,7 @@ Unit = Literal["us", "ms", "s", "ns"]
 
 RateOption = Annotated[
     float | None,
-    typer.Option("--input-fps", help="Frames a second of what is read. [default: as the file says]"),
+    typer.Option("--input-fps", help="Frame rate of the input. \\[default: of the file]"),
 ]
 
 
@@ -26,9 +26,7 @@ class FrameOptions:
 
     source: Annotated[Path, typer.Argument(metavar="VIDEO|DIR", help="A video, or a folder of pictures.")]
     input_fps: RateOption = None
-    width: Annotated[int | None, typer.Option("--width", help="Scale the frames down to so many pixels.")] = (
-        None
-    )
+    width: Annotated[int | None, typer.Option("--width", help="Downscale the frames to this width.")] = None
 
 
 @dataclass(frozen=True)
@@ -56,16 +54,18 @@ class EventOptions:
         ),
     ] = 1
     offset: Annotated[
-        str, typer.Option("--event-offset", metavar="TIME", help="Add to the events' times: 20ms, -0.5s.")
+        str,
+        typer.Option("--event-offset", metavar="TIME", help="Offset added to event timestamps: 20ms, -0.5s."),
     ] = "0"
     time_unit: Annotated[
-        Unit | None, typer.Option("--time-unit", help="Of events in npz, HDF5 and text files.")
+        Unit | None, typer.Option("--time-unit", help="Unit of timestamps in npz, HDF5 and text files.")
     ] = None
     columns: Annotated[
-        str | None, typer.Option("--columns", metavar="txyp", help="Order of a text file's columns.")
+        str | None, typer.Option("--columns", metavar="txyp", help="Column order of a text file.")
     ] = None
     repair: Annotated[
-        bool, typer.Option("--repair", help="Sort late events; leave out those off the frames and a cut end.")
+        bool,
+        typer.Option("--repair", help="Sort late events; drop events off the frames and a truncated end."),
     ] = False
     seed: SeedOption = 0
 
@@ -86,7 +86,7 @@ class OutputOptions:
     ]
     fps: Annotated[
         float | None,
-        typer.Option("--fps", help="Frames a second of the video written. [default: real speed]"),
+        typer.Option("--fps", help="Frame rate of the output video. \\[default: real time]"),
     ] = None
     overwrite: OverwriteOption = False
 
@@ -95,6 +95,4 @@ class OutputOptions:
 class GapReport(ReportOptions):
     """A report over gaps."""
 
-    limit: Annotated[
-        int, typer.Option("--limit", help="At most so many gaps of each video, evenly spread.")
-    ] = 10
+    limit: Annotated[int, typer.Option("--limit", help="Gaps to evaluate per video, evenly spread.")] = 10

@@ -31,25 +31,28 @@ from multiway_event_detection.options import (
 
 def detect(
     recording: Annotated[
-        Path, typer.Argument(metavar="RECORDING", help="Events; or a video or a folder of pictures.")
+        Path,
+        typer.Argument(
+            metavar="RECORDING", help="A recording; or a video or folder of pictures to simulate."
+        ),
     ],
-    score: Annotated[float, typer.Option("--score", help="Boxes below are left out.")] = 0.3,
+    score: Annotated[float, typer.Option("--score", help="Score threshold.")] = 0.3,
     start: Annotated[
-        str, typer.Option("--start", metavar="TIME", help="From here on, after the first event.")
+        str, typer.Option("--start", metavar="TIME", help="Start time, relative to the first event.")
     ] = "0",
     end: Annotated[
-        str | None, typer.Option("--end", metavar="TIME", help="Up to here, after the first event.")
+        str | None, typer.Option("--end", metavar="TIME", help="End time, relative to the first event.")
     ] = None,
     json: JsonOption = False,
-    jsonl: Annotated[bool, typer.Option("--jsonl", help="A line of JSON a read-out, as it comes.")] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Stream one line of JSON per prediction.")] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where JSON goes instead.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the JSON to this file.")
     ] = None,
     npy: Annotated[
-        Path | None, typer.Option("--npy", metavar="FILE", help="Write the boxes as Prophesee's label files.")
+        Path | None, typer.Option("--npy", metavar="FILE", help="Write boxes as a Prophesee label file.")
     ] = None,
     mp4: Annotated[
-        Path | None, typer.Option("--mp4", metavar="FILE", help="Write a video, a picture a read-out.")
+        Path | None, typer.Option("--mp4", metavar="FILE", help="Write a video, one frame per prediction.")
     ] = None,
     overwrite: OverwriteOption = False,
     *,
@@ -59,7 +62,7 @@ def detect(
     recording_options: RecordingOptions,
     simulated: SimulationOptions,
 ) -> None:
-    """Find objects in a recording, at any time of it: boxes with class, score and age."""
+    """Detect objects in a recording: boxes with class, score and age, every --period."""
     from multiway_event_detection.detect import DetectArguments, Detection, DetectOutputs
 
     outputs = DetectOutputs(json, jsonl, output, npy, mp4, video)
@@ -74,18 +77,23 @@ def detect(
 
 def evaluate(
     recording: Annotated[
-        str, typer.Argument(metavar="RECORDING|FOLDER|shapes", help="shapes: simulated ones, no data needed.")
+        str,
+        typer.Argument(
+            metavar="RECORDING|FOLDER|shapes", help="shapes: the simulated test set, no data needed."
+        ),
     ],
     labels: Annotated[
         Path | None,
         typer.Option(
-            "--labels", metavar="PATH", help="Prophesee .npy, COCO .json, N-Caltech101 .bin; a folder's."
+            "--labels",
+            metavar="PATH",
+            help="Prophesee .npy, COCO .json or N-Caltech101 .bin; or a folder of them.",
         ),
     ] = None,
     preset: Annotated[
         PresetName | None,
         typer.Option(
-            "--preset", help="What counts: all (coco), or what published numbers do. [default: coco]"
+            "--preset", help="Evaluation protocol: all boxes (coco), or a published one. \\[default: coco]"
         ),
     ] = None,
     *,
@@ -94,7 +102,7 @@ def evaluate(
     recording_options: RecordingOptions,
     measure: ReportOptions,
 ) -> None:
-    """Measure a model: average precision, operations and time an event, age of the boxes."""
+    """Evaluate a model: average precision, FLOPs and CPU time per event, age of the boxes."""
     from multiway_event_detection.detect import DetectArguments
     from multiway_event_detection.evaluation import MIN_SCORE, evaluate_recordings
     from multiway_event_detection.shapes_evaluation import SHAPES, evaluate_shapes

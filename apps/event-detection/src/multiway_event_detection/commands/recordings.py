@@ -28,7 +28,7 @@ def info(
     *,
     recording_options: RecordingOptions,
 ) -> None:
-    """Say what recordings hold: format, sensor, events, duration, rate, share of brighter events.
+    """Describe recordings: format, sensor size, number of events, duration, event rate, share of ON events.
 
     Exit code 0: all were read. 1: some were not (a line on standard error each). 2: none was.
     """
@@ -64,7 +64,7 @@ def convert(
     *,
     recording_options: RecordingOptions,
 ) -> None:
-    """Write a recording in another format, in bounded memory, whole or not at all."""
+    """Convert a recording to another format, in bounded memory; a failed run writes nothing."""
     from multiway_event_detection.convert import convert_recording
 
     with counting("converting") as on_progress:
@@ -87,7 +87,7 @@ def render(
     options: RenderOptions,
     recording_options: RecordingOptions,
 ) -> None:
-    """Draw a recording as a video, as one picture (the window at --start), or as a folder of pictures."""
+    """Render a recording as a video, one picture (the window at --start), or a folder of pictures."""
     from multiway_event_detection.render import render_recording
 
     with counting("drawing") as on_progress:
@@ -105,31 +105,36 @@ def simulate(
         Path | None, typer.Argument(metavar="[VIDEO|DIR]", help="A video, or a folder of pictures.")
     ] = None,
     shapes: Annotated[
-        bool, typer.Option("--shapes", help="Moving shapes instead, their boxes in *_bbox.npy beside it.")
+        bool, typer.Option("--shapes", help="Simulate moving shapes; boxes go to *_bbox.npy.")
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of thresholds, noise and shapes.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Random seed of thresholds, noise and shapes.")
+    ] = 0,
     fps: Annotated[
-        float | None, typer.Option("--fps", help="Pictures a second. [default: the video's, images.txt]")
+        float | None,
+        typer.Option("--fps", help="Frame rate of the input. \\[default: of the video, or images.txt]"),
     ] = None,
-    width: Annotated[int | None, typer.Option("--width", help="Scale the video to so many pixels.")] = None,
+    width: Annotated[int | None, typer.Option("--width", help="Resize the video to this width.")] = None,
     upsample: Annotated[
-        int, typer.Option("--upsample", help="So many times the frames, along optical flow.", min=1, max=1000)
+        int, typer.Option("--upsample", help="Frame interpolation factor, by optical flow.", min=1, max=1000)
     ] = 1,
     size: Annotated[
-        str | None, typer.Option("--size", metavar="WxH", help="Of --shapes. [default: 128x96]")
+        str | None, typer.Option("--size", metavar="WxH", help="Sensor size of --shapes. \\[default: 128x96]")
     ] = None,
     duration: Annotated[
-        str | None, typer.Option("--duration", metavar="TIME", help="Of --shapes. [default: 100ms]")
+        str | None,
+        typer.Option("--duration", metavar="TIME", help="Duration of --shapes. \\[default: 100ms]"),
     ] = None,
     label_every: Annotated[
-        str | None, typer.Option("--label-every", metavar="TIME", help="Of --shapes. [default: 10ms]")
+        str | None,
+        typer.Option("--label-every", metavar="TIME", help="Label period of --shapes. \\[default: 10ms]"),
     ] = None,
     format: FormatOption = None,
     overwrite: OverwriteOption = False,
     *,
     sensor: SensorOptions,
 ) -> None:
-    """Make a recording: what an event camera would send before a video, pictures, or moving shapes."""
+    """Simulate an event camera that sees a video, a folder of pictures, or moving shapes."""
     from multiway_event_detection.simulate import simulate_frames, simulate_shapes
 
     of_shapes = {"--size": size, "--duration": duration, "--label-every": label_every}

@@ -12,11 +12,15 @@ from multiway_core.app import counting, write_stdout
 def snn_rnn(
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="DIR", help="Data, results, table and plot; goes on there."),
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Data, results, table and plot; an interrupted run resumes."
+        ),
     ],
-    seeds: Annotated[int | None, typer.Option("--seeds", help="Runs of every cell. [default: 3]")] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", help="Training runs per setting. \\[default: 3]")
+    ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Small networks, a part of the data, one seed.")
+        bool, typer.Option("--quick", help="Small networks, part of the data, one seed.")
     ] = False,
 ) -> None:
     """Compare spiking and recurrent networks: accuracy, losses, step lengths, operations; about half an hour."""
