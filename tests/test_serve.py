@@ -77,7 +77,7 @@ def test_models_are_listed_and_none_is_loaded_before_it_is_asked_for(everything,
 
 def test_chat_and_completions_by_the_openai_client(client):
     answer = client.chat.completions.create(
-        model="bundled:lm-tiny", messages=[{"role": "user", "content": "hello"}], max_tokens=4, temperature=0
+        model="lm-tiny", messages=[{"role": "user", "content": "hello"}], max_tokens=4, temperature=0
     )
     whole = answer.choices[0].message.content
     chunks = client.chat.completions.create(

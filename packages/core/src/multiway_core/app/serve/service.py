@@ -73,7 +73,7 @@ class Endpoint:
 
     def check(self, asked: str) -> None:
         """Raises ApiError (404): the request is for another model."""
-        if asked != self.id:
+        if asked not in (self.id, self.id.removeprefix("bundled:")):
             message = f"there is no model {asked!r}; this server has {self.id!r}"
             raise ApiError(404, message, param="model", code="model_not_found")
 
