@@ -34,9 +34,7 @@ DataOption = Annotated[
         help="A MIND folder (news.tsv, behaviors.tsv), or one that holds train, dev and test.",
     ),
 ]
-SkipOption = Annotated[
-    bool, typer.Option("--skip-bad-rows", help="Go on after bad rows; they are counted at the end.")
-]
+SkipOption = Annotated[bool, typer.Option("--skip-bad-rows", help="Skip bad rows and report their number.")]
 
 
 @cli.command()
@@ -47,12 +45,14 @@ def recommend(
     history: Annotated[
         str | None,
         typer.Option(
-            "--history", metavar="N1,N2,...", help="News that were read, oldest first; empty: a new reader."
+            "--history",
+            metavar="N1,N2,...",
+            help="Click history, oldest first; empty for a cold-start reader.",
         ),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="DIR", help="Readers and further news of this MIND folder."),
+        typer.Option("--data", metavar="DIR", help="Readers and additional news from this MIND folder."),
     ] = None,
     split: Annotated[Split, typer.Option("--split", help="Which part of --data.")] = "dev",
     skip_bad_rows: SkipOption = False,
@@ -84,13 +84,11 @@ def evaluate(
     data: DataOption,
     split: Annotated[Split, typer.Option("--split", help="Which part of the folder.")] = "dev",
     chains: Annotated[
-        bool, typer.Option("--chains/--no-chains", help="Measure as if no click had a long chain.")
+        bool, typer.Option("--chains/--no-chains", help="Use long chains, or rank without them.")
     ] = True,
     fresh_graph: Annotated[
         bool,
-        typer.Option(
-            "--fresh-graph", help="News, graph and chains of this split alone, the network as it is."
-        ),
+        typer.Option("--fresh-graph", help="Rebuild news, graph and chains from this split alone."),
     ] = False,
     skip_bad_rows: SkipOption = False,
     *,
@@ -119,14 +117,14 @@ def evaluate(
 def predict(
     data: DataOption,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The zip file to hand in.")
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The zip file to submit.")
     ] = Path("prediction.zip"),
     split: Annotated[Split, typer.Option("--split", help="Which part of the folder.")] = "test",
     skip_bad_rows: SkipOption = False,
     *,
     model: ModelOptions,
 ) -> None:
-    """Rank every impression and write them as the MIND leaderboard wants them (prediction.zip)."""
+    """Rank every impression and write the file that the MIND leaderboard takes (prediction.zip)."""
     from multiway_news_recommendation.predict import predict_folder
 
     with counting("ranking") as on_progress:
@@ -144,10 +142,10 @@ def train(
     ] = "glocim-small",
     text: Annotated[
         TextFeatures | None,
-        typer.Option("--text", help="News vectors of presets that take given ones.", show_default="tfidf"),
+        typer.Option("--text", help="Text vectors, for presets that take them.", show_default="tfidf"),
     ] = None,
     epochs: Annotated[
-        float | None, typer.Option("--epochs", min=0.01, help="Passes over the clicks.")
+        float | None, typer.Option("--epochs", min=0.01, help="Epochs over the clicks.")
     ] = None,
     skip_bad_rows: SkipOption = False,
     *,
@@ -166,7 +164,7 @@ def prepare(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder that train wrote.")],
     device: DeviceOption = "auto",
 ) -> None:
-    """Keep the vectors of all news and the index over them beside a model, so that it starts at once."""
+    """Store the vectors of all news and their index beside a model, so that it starts at once."""
     if not model.is_dir():
         raise InputError(f"{model}: no such folder; give one that train wrote")
     load_pipeline(APP, ModelOptions(str(model), device)).store(model)
@@ -216,7 +214,7 @@ def import_log(
         bool, typer.Option("--sessions", help="Clicks without a pause of 30 minutes are one impression.")
     ] = False,
     negatives: Annotated[
-        int, typer.Option("--negatives", min=1, help="Other candidates of an impression that is made.")
+        int, typer.Option("--negatives", min=1, help="Sampled negatives of each impression.")
     ] = 19,
     skip_bad_rows: SkipOption = False,
     seed: SeedOption = 0,
@@ -248,17 +246,15 @@ def simulate(
     readers: Annotated[int | None, typer.Option("--readers", min=10, help="Readers of the portal.")] = None,
     drift: Annotated[
         float | None,
-        typer.Option("--drift", min=0, max=1, help="How often stories move on; 0: interests stay."),
+        typer.Option("--drift", min=0, max=1, help="How often stories change topic; 0: constant interests."),
     ] = None,
     headlines: Annotated[
         Path | None,
-        typer.Option(
-            "--headlines", metavar="FILE", help="Real headlines to use; without: our own generator's."
-        ),
+        typer.Option("--headlines", metavar="FILE", help="Real headlines in place of generated ones."),
     ] = None,
     seed: SeedOption = 0,
 ) -> None:
-    """Write the log of a simulated news portal with a known truth (drifting stories, returning readers)."""
+    """Write the log of a simulated news portal with known ground truth (drifting stories, returning readers)."""
     from multiway_news_recommendation.simulate import simulate_portal
 
     for line in simulate_portal(output, readers=readers, drift=drift, headlines=headlines, seed=seed):
