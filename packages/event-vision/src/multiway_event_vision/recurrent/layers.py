@@ -1,7 +1,8 @@
 """Layers over whole sequences: what comes from below is computed for all steps at once, then time runs.
 
 Every layer takes (T, B, ...) and gives (T, B, ...): T steps, B samples, then features (F) or channels, rows, columns.
-Time is always the first dimension, so that no batch can be taken for it.
+Time is always the first dimension, so that no batch can be taken for it. `torch.nn.RNN` and `LSTM` are not used because
+they have no convolutional form; a test holds the dense layers equal to them.
 """
 
 from __future__ import annotations
