@@ -33,7 +33,7 @@ import yaml
 from multiway_core.evaluation import mean_interval
 from multiway_core.evaluation.machine import describe_machine
 from multiway_grounding.evaluation import held_out_scenes
-from multiway_grounding.phrase_samples import Case, from_photographs, from_scenes
+from multiway_grounding.phrase_samples import PhraseSample, from_photographs, from_scenes
 from multiway_vision_language import prompts
 from multiway_vision_language.datasets import read_yolo
 from multiway_vision_language.kosmos2_small.checkpoint import load_pretrained
@@ -50,25 +50,25 @@ Answer = tuple[XYXY | None, float]
 MODEL = "bundled:grounding-small"
 
 
-def pixels_of(box: Iterable[float], case: Case) -> XYXY:
+def pixels_of(box: Iterable[float], case: PhraseSample) -> XYXY:
     left, top, right, bottom = box
     return left * case.width, top * case.height, right * case.width, bottom * case.height
 
 
-def with_tokens(pipeline: GroundingPipeline) -> Callable[[Case], Answer]:
-    def answer(case: Case) -> Answer:
+def with_tokens(pipeline: GroundingPipeline) -> Callable[[PhraseSample], Answer]:
+    def answer(case: PhraseSample) -> Answer:
         entity = pipeline.locate(case.picture, [case.phrase], threshold=0.0).entities[0]
         return (entity.boxes[0].xyxy if entity.boxes else None), entity.present
 
     return answer
 
 
-def without_tokens(pipeline: GroundingPipeline) -> Callable[[Case], Answer]:
+def without_tokens(pipeline: GroundingPipeline) -> Callable[[PhraseSample], Answer]:
     model, processor = pipeline.generator.model, pipeline.generator.processor
     pointer = model.pointer  # type: ignore[attr-defined]
 
     @torch.inference_mode()
-    def answer(case: Case) -> Answer:
+    def answer(case: PhraseSample) -> Answer:
         images = pipeline.features(open_picture(case.picture))
         batch = processor.batch([processor.prompt(prompts.locate_phrase(case.phrase).tagged)])
         states = model.hidden(
@@ -84,11 +84,11 @@ def without_tokens(pipeline: GroundingPipeline) -> Callable[[Case], Answer]:
     return answer
 
 
-def detector(folder: Path) -> Callable[[Case], Answer]:
+def detector(folder: Path) -> Callable[[PhraseSample], Answer]:
     model, processor = load_pretrained(str(folder))
     found = NameDetector(model, load_names(folder))
 
-    def answer(case: Case) -> Answer:
+    def answer(case: PhraseSample) -> Answer:
         # Photographs have names that scenes do not.
         phrase = case.phrase.removeprefix("the ")
         name = phrase if phrase in found.names.numbers else name_within(case.phrase)
@@ -100,10 +100,10 @@ def detector(folder: Path) -> Callable[[Case], Answer]:
     return answer
 
 
-def teacher(graph: Path, classes: list[str]) -> Callable[[Case], Answer]:
+def teacher(graph: Path, classes: list[str]) -> Callable[[PhraseSample], Answer]:
     found = CenterNetDetector(load_centernet(graph), classes, min_score=0.0, max_detections=100)
 
-    def answer(case: Case) -> Answer:
+    def answer(case: PhraseSample) -> Answer:
         boxes = found(open_picture(case.picture).image)
         name = case.phrase.removeprefix("the ")
         return next(
@@ -113,11 +113,11 @@ def teacher(graph: Path, classes: list[str]) -> Callable[[Case], Answer]:
     return answer
 
 
-def blind(pick: Callable[[Case], XYXY | None]) -> Callable[[Case], Answer]:
+def blind(pick: Callable[[PhraseSample], XYXY | None]) -> Callable[[PhraseSample], Answer]:
     return lambda case: (pick(case), 0.0)
 
 
-def measure(name: str, cases: list[Case], answer: Callable[[Case], Answer]) -> dict[str, Any]:
+def measure(name: str, cases: list[PhraseSample], answer: Callable[[PhraseSample], Answer]) -> dict[str, Any]:
     hits: dict[str, list[float]] = defaultdict(list)
     ious: list[float] = []
     shown: list[tuple[float, bool]] = []
@@ -196,7 +196,7 @@ def main() -> None:
         "bootstrap intervals of 95 %; what is compared is told at the top of the script.\n",
     ]
     for title, cases in sets.items():
-        who: dict[str, Callable[[Case], Answer]] = {
+        who: dict[str, Callable[[PhraseSample], Answer]] = {
             "location tokens": with_tokens(pipeline),
             "no location tokens": without_tokens(pipeline),
         }

@@ -165,7 +165,7 @@ class Ours:
         self.images = self.model.encode_images(pixels_BCHW)
 
     def prompt(self, ids: list[int], rows: int = 1) -> Any:
-        prefix = self.generator.read([ids], self.images, room=SAME_TOKENS + STEPS + 2)
+        prefix = self.generator.prefill([ids], self.images, room=SAME_TOKENS + STEPS + 2)
         if rows > 1:
             prefix = self.generator.extend(prefix, [[5]] * rows, room=STEPS + 2)
         return prefix
@@ -181,12 +181,12 @@ class Ours:
         return Decoding(max_new_tokens=count)
 
     def write(self, ids: list[int], count: int) -> list[int]:
-        prefix = self.generator.read([ids], self.images, room=count)
-        return self.generator.write(prefix, self.decoding(count))[0].ids
+        prefix = self.generator.prefill([ids], self.images, room=count)
+        return self.generator.generate(prefix, self.decoding(count))[0].ids
 
     def shared(self, head: list[int], phrases: list[list[int]]) -> None:
-        prefix = self.generator.read([head], self.images)
-        self.generator.write(
+        prefix = self.generator.prefill([head], self.images)
+        self.generator.generate(
             self.generator.extend(prefix, phrases, room=BOX_TOKENS), self.decoding(BOX_TOKENS)
         )
 

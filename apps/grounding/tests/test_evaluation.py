@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from multiway_core.errors import DataError, InputError
-from multiway_grounding.evaluation import Files, evaluate_cases, evaluate_task
-from multiway_grounding.phrase_samples import ABSENT, Case, from_photographs, from_scenes
+from multiway_grounding.evaluation import Files, evaluate_phrases, evaluate_task
+from multiway_grounding.phrase_samples import ABSENT, PhraseSample, from_photographs, from_scenes
 from multiway_grounding.text_evaluation import CIDER
 from multiway_vision_language import metrics
 from multiway_vision_language.datasets import read_yolo
@@ -164,12 +164,12 @@ def test_presence_threshold_comes_from_other_pictures() -> None:
     image = Image.new("RGB", (10, 10))
     scores = {"a": 0.9, "b": 0.4, "c": 0.5, "d": 0.8}
     cases = [
-        Case("p/0", image, 10, 10, "a", ((0, 0, 5, 5),)),
-        Case("p/1", image, 10, 10, "b", ()),
-        Case("q/0", image, 10, 10, "c", ((0, 0, 5, 5),)),
-        Case("q/1", image, 10, 10, "d", ()),
+        PhraseSample("p/0", image, 10, 10, "a", ((0, 0, 5, 5),)),
+        PhraseSample("p/1", image, 10, 10, "b", ()),
+        PhraseSample("q/0", image, 10, 10, "c", ((0, 0, 5, 5),)),
+        PhraseSample("q/1", image, 10, 10, "d", ()),
     ]
-    report = evaluate_cases(Known(present=scores), cases, "x")  # type: ignore[arg-type]
+    report = evaluate_phrases(Known(present=scores), cases, "x")  # type: ignore[arg-type]
     means = {key: metric.mean for key, metric in report.metrics.items()}
     assert means["threshold of the other half"] == pytest.approx(0.65)
     assert (means["shown ones kept"], means["absent ones refused"]) == (0.0, 0.0)
@@ -184,11 +184,11 @@ def test_words_alone_are_a_baseline_of_presence() -> None:
         case
         for place in range(4)
         for case in (
-            Case(f"{place}/0", image, 10, 10, "the cat", here),
-            Case(f"{place}/1", image, 10, 10, "a dog", ()),
+            PhraseSample(f"{place}/0", image, 10, 10, "the cat", here),
+            PhraseSample(f"{place}/1", image, 10, 10, "a dog", ()),
         )
     ]
-    report = evaluate_cases(Known(), cases, "x")  # type: ignore[arg-type]
+    report = evaluate_phrases(Known(), cases, "x")  # type: ignore[arg-type]
     assert report.metrics["present AUC"].mean == pytest.approx(0.5)
     assert report.metrics["AUC of the words alone"].mean == pytest.approx(1.0)
 
@@ -208,7 +208,7 @@ def test_scenes_have_kinds_and_absent_phrases() -> None:
     assert several.truths[0] == pytest.approx((32, 6.4, 44.8, 19.2))
     assert all(len(case.objects) == 3 for case in cases if case.truths)
     assert not {"cat", "dog"} & {case.phrase.removeprefix("the ") for case in cases if not case.truths}
-    report = evaluate_cases(Known(), cases, "x", recall=True)  # type: ignore[arg-type]
+    report = evaluate_phrases(Known(), cases, "x", recall=True)  # type: ignore[arg-type]
     assert report.groups["unseen, single"]["R@1"].mean == 0.0
 
 
@@ -358,10 +358,11 @@ def test_random_boxes_score_like_chance() -> None:
     image = Image.new("RGB", (100, 100))
     boxes = [(float(x), 0.0, float(x + 20), 20.0) for x in (0, 40, 80)]
     cases = [
-        Case(f"{i}", image, 100, 100, f"phrase {i}", (rng.choice(boxes),), tuple(boxes)) for i in range(600)
+        PhraseSample(f"{i}", image, 100, 100, f"phrase {i}", (rng.choice(boxes),), tuple(boxes))
+        for i in range(600)
     ]
     model = Known({f"phrase {i}": [rng.choice(boxes)] for i in range(600)})
-    report = evaluate_cases(model, cases, "x")  # type: ignore[arg-type]
+    report = evaluate_phrases(model, cases, "x")  # type: ignore[arg-type]
     chance = report.metrics["random object"].mean
     assert chance == pytest.approx(1 / 3)
     low, high = report.metrics["acc@0.5"].low, report.metrics["acc@0.5"].high

@@ -57,17 +57,17 @@ def test_phrases_behind_one_prefix_equal_each_by_itself(generator, images, block
     encode = generator.processor.encode
     decoding = Decoding(max_new_tokens=25, no_repeat_ngram_size=block, grammar=grammar)
     picture = images.rows([0])
-    prefix = generator.read([generator.processor.prompt("<grounding>")], picture)
+    prefix = generator.prefill([generator.processor.prompt("<grounding>")], picture)
     before = prefix.logits_BV.clone()
     rows = generator.extend(prefix, [encode(phrase) for phrase in PHRASES], room=25)
     first_BV = rows.logits_BV.clone()
-    together = generator.write(rows, decoding)
+    together = generator.generate(rows, decoding)
     assert torch.equal(prefix.logits_BV, before)
     assert prefix.cache.length == len(generator.processor.prompt("<grounding>"))
     for row, phrase in enumerate(PHRASES):
-        alone = generator.read([generator.processor.prompt("<grounding>" + phrase)], picture, room=25)
+        alone = generator.prefill([generator.processor.prompt("<grounding>" + phrase)], picture, room=25)
         torch.testing.assert_close(alone.logits_BV[0], first_BV[row], atol=1e-5, rtol=0)
-        (single,) = generator.write(alone, decoding)
+        (single,) = generator.generate(alone, decoding)
         assert single.ids == together[row].ids
         assert single.log_probs == pytest.approx(together[row].log_probs, abs=1e-6)
         assert len(single.locations) == len(together[row].locations)
@@ -80,22 +80,22 @@ def test_rows_of_different_pictures_and_lengths_equal_single_rows(generator, ima
     texts = ("An image of", "<grounding>Describe this image in detail:", "")
     prompts = [generator.processor.prompt(text) for text in texts]
     decoding = Decoding(max_new_tokens=20)
-    together = generator.write(generator.read(prompts, images, room=20), decoding)
+    together = generator.generate(generator.prefill(prompts, images, room=20), decoding)
     for row, prompt in enumerate(prompts):
-        (alone,) = generator.write(generator.read([prompt], images.rows([row]), room=20), decoding)
+        (alone,) = generator.generate(generator.prefill([prompt], images.rows([row]), room=20), decoding)
         assert alone.ids == together[row].ids
 
 
 def test_a_prefix_is_read_in_parts(generator, images) -> None:
     """Extending twice equals reading at once; also a row each for several prefixes."""
     encode, prompt = generator.processor.encode, generator.processor.prompt
-    prefix = generator.read([prompt(""), prompt("a")], images.rows([0, 1]))
+    prefix = generator.prefill([prompt(""), prompt("a")], images.rows([0, 1]))
     longer = generator.extend(prefix, [encode("fire"), encode("image of")])
     parts = generator.extend(longer, [encode(" by"), encode("a")])
     for row, ids in enumerate(
         ([*prompt(""), *encode("fire"), *encode(" by")], [*prompt("a"), *encode("image of"), *encode("a")])
     ):
-        whole = generator.read([ids], images.rows([row]))
+        whole = generator.prefill([ids], images.rows([row]))
         torch.testing.assert_close(parts.logits_BV[row], whole.logits_BV[0], atol=1e-5, rtol=0)
         assert parts.batch.tokens_BT[row, -len(ids) :].tolist() == ids
         assert not parts.batch.valid_BT[row, : -len(ids)].any()
@@ -106,7 +106,7 @@ def test_scores_are_the_models_log_probabilities(generator, images) -> None:
     processor, model = generator.processor, generator.model
     prompt = processor.prompt("Question: What is it? Answer:")
     answers = [processor.encode(text) for text in ("a dog", "it is a small tree", "no")]
-    prefix = generator.read([prompt], images.rows([2]))
+    prefix = generator.prefill([prompt], images.rows([2]))
     scores = generator.score(prefix, answers)
     for answer, found in zip(answers, scores, strict=True):
         batch = processor.batch([prompt + answer])
@@ -121,19 +121,19 @@ def test_scores_are_the_models_log_probabilities(generator, images) -> None:
 def test_a_prompt_with_several_pictures(generator, images) -> None:
     text = "<image></image> a fire <image></image><grounding>"
     prompt = generator.processor.prompt(text, picture=False)
-    both = generator.read([prompt], images.rows([0, 1]))
-    exchanged = generator.read([prompt], images.rows([1, 0]))
+    both = generator.prefill([prompt], images.rows([0, 1]))
+    exchanged = generator.prefill([prompt], images.rows([1, 0]))
     assert (both.logits_BV - exchanged.logits_BV).abs().max() > 1e-5
     with pytest.raises(InputError, match="places for 2 pictures, but 1 are given"):
-        generator.read([prompt], images.rows([0]))
+        generator.prefill([prompt], images.rows([0]))
     with pytest.raises(InputError, match="places for 0 pictures, but 3"):
-        generator.read([[0, 5]], images)
+        generator.prefill([[0, 5]], images)
 
 
 def test_nothing_to_read_is_refused(generator, images) -> None:
     with pytest.raises(InputError, match="a prompt is empty"):
-        generator.read([])
-    prefix = generator.read([generator.processor.prompt("")], images.rows([0]))
+        generator.prefill([])
+    prefix = generator.prefill([generator.processor.prompt("")], images.rows([0]))
     for suffixes in ([], [[]]):
         with pytest.raises(InputError, match="nothing to read"):
             generator.extend(prefix, suffixes)
@@ -148,7 +148,7 @@ def test_whatever_the_grammar_lets_through_parses(generator, images, seed: int) 
         decoding = Decoding(
             max_new_tokens=120, grammar=grammar, block_scope="text", temperature=1.5, seed=seed
         )
-        written = generator.write(generator.read(prompts, images.rows([0] * 6), room=120), decoding)
+        written = generator.generate(generator.prefill(prompts, images.rows([0] * 6), room=120), decoding)
         problems = 0
         for row in written:
             ids = row.ids
@@ -163,11 +163,11 @@ def test_whatever_the_grammar_lets_through_parses(generator, images, seed: int) 
 
 def test_a_phrase_of_the_prompt_gets_a_box_at_once_and_stops(generator, images) -> None:
     tokens = generator.tokens
-    prefix = generator.read(
+    prefix = generator.prefill(
         [generator.processor.prompt("<grounding>" + phrase) for phrase in PHRASES], images, room=60
     )
     decoding = Decoding(max_new_tokens=60, grammar=True, block_scope="text", stop_after=(tokens.object_end,))
-    for row in generator.write(prefix, decoding):
+    for row in generator.generate(prefix, decoding):
         assert row.ids[0] == tokens.object
         if row.stop_reason == "stopped:complete":
             assert row.ids[-1] == tokens.object_end
@@ -184,9 +184,9 @@ def test_a_phrase_of_the_prompt_gets_a_box_at_once_and_stops(generator, images) 
 
 def test_mixed_prompts_cannot_share_a_grammar(generator, images) -> None:
     prompts = [generator.processor.prompt(text) for text in ("<grounding>", "<grounding><phrase>a</phrase>")]
-    prefix = generator.read(prompts, images.rows([0, 1]), room=5)
+    prefix = generator.prefill(prompts, images.rows([0, 1]), room=5)
     with pytest.raises(InputError, match="write them in two calls"):
-        generator.write(prefix, Decoding(max_new_tokens=5, grammar=True))
+        generator.generate(prefix, Decoding(max_new_tokens=5, grammar=True))
 
 
 def test_absence_may_be_said_only_by_a_model_that_knows_it(generator) -> None:
@@ -275,20 +275,20 @@ def test_cells_follow_the_rows_that_are_left(generator, images) -> None:
     images = ImageFeatures(images.embeddings_BQE, cells)
     prompts = [generator.processor.prompt("<grounding>" + phrase) for phrase in PHRASES]
     decoding = Decoding(max_new_tokens=30, grammar=True, stop_after=(generator.tokens.object_end,))
-    together = pointing.write(pointing.read(prompts, images, room=30), decoding)
+    together = pointing.generate(pointing.prefill(prompts, images, room=30), decoding)
     assert len({len(row.ids) for row in together}) > 1  # rows end at different steps
     for row, prompt in enumerate(prompts):
-        (alone,) = pointing.write(pointing.read([prompt], images.rows([row]), room=30), decoding)
+        (alone,) = pointing.generate(pointing.prefill([prompt], images.rows([row]), room=30), decoding)
         assert alone.ids == together[row].ids
-    shared = pointing.read([generator.processor.prompt("<grounding>")], images.rows([0]))
+    shared = pointing.prefill([generator.processor.prompt("<grounding>")], images.rows([0]))
     suffixes = [generator.processor.encode(phrase) for phrase in PHRASES]
-    rows = pointing.write(pointing.extend(shared, suffixes, room=30), decoding)
+    rows = pointing.generate(pointing.extend(shared, suffixes, room=30), decoding)
     assert rows[0].ids == together[0].ids
     assert [len(scores) for scores in pointing.score(shared, suffixes)] == [len(ids) for ids in suffixes]
 
 
 def test_beam_search_runs_with_the_grammar(generator, images) -> None:
-    prefix = generator.read([generator.processor.prompt("<grounding>")], images.rows([0]), room=20)
-    (row,) = generator.write(replace(prefix), Decoding(max_new_tokens=20, grammar=True, num_beams=3))
+    prefix = generator.prefill([generator.processor.prompt("<grounding>")], images.rows([0]), room=20)
+    (row,) = generator.generate(replace(prefix), Decoding(max_new_tokens=20, grammar=True, num_beams=3))
     assert row.ids
     assert not row.locations

@@ -162,8 +162,8 @@ def test_64_greedy_tokens(published, block: int) -> None:
         eos_token_id=2,
         pad_token_id=1,
     )[:, batch.tokens_BT.shape[1] :]
-    prefix = generator.read(rows, ours.encode_images(pictures), room=64)
-    written = generator.write(prefix, Decoding(max_new_tokens=64, no_repeat_ngram_size=block))
+    prefix = generator.prefill(rows, ours.encode_images(pictures), room=64)
+    written = generator.generate(prefix, Decoding(max_new_tokens=64, no_repeat_ngram_size=block))
     for row, theirs_T in zip(written, expected.tolist(), strict=True):
         end = theirs_T.index(2) if 2 in theirs_T else len(theirs_T)
         assert row.ids == theirs_T[:end]

@@ -194,8 +194,8 @@ def test_a_run_learns_four_captions_with_their_boxes(processor, start, tmp_path)
     images = [Image.open(tmp_path / f"{index}.png") for index in range(4)]
     with torch.inference_mode():
         features = model.encode_images(again.pixels(images))
-    prefix = generator.read([again.prompt("<grounding>")] * 4, features, room=40)
-    written = generator.write(prefix, Decoding(max_new_tokens=40, grammar=True))
+    prefix = generator.prefill([again.prompt("<grounding>")] * 4, features, room=40)
+    written = generator.generate(prefix, Decoding(max_new_tokens=40, grammar=True))
     for row, sample_ in zip(written, read_captions(data), strict=True):
         parsed = again.parse(row.ids)
         assert parsed.text == sample_.caption

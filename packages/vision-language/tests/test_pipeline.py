@@ -105,12 +105,14 @@ def test_confidence_is_that_of_the_corners_among_what_the_grammar_allows(pipelin
     box = pipeline.locate(photo, ["grass"]).entities[0].boxes[0]
     prompt = generator.processor.prompt("<grounding><phrase>grass</phrase><object>")
     features = pipeline.features(open_picture(photo))
-    behind_object = generator.read([prompt], features).logits_BV[0]
+    behind_object = generator.prefill([prompt], features).logits_BV[0]
     first = generator.tokens.first_location
     cells = behind_object[first : first + grid.num_cells].softmax(dim=0)
     assert int(cells.argmax()) == box.cells[0]
     corner = generator.processor.location_token(box.cells[0])
-    behind_corner = generator.read([[*prompt, corner]], features).logits_BV[0, first : first + grid.num_cells]
+    behind_corner = generator.prefill([[*prompt, corner]], features).logits_BV[
+        0, first : first + grid.num_cells
+    ]
     row, column = divmod(box.cells[0], grid.size)
     allowed = [
         cell for cell in range(grid.num_cells) if cell // grid.size >= row and cell % grid.size >= column
@@ -122,7 +124,7 @@ def test_confidence_is_that_of_the_corners_among_what_the_grammar_allows(pipelin
 def test_present_of_a_model_that_knows_absence(absence, photo):
     generator = absence.generator
     prompt = generator.processor.prompt("<grounding><phrase>grass</phrase>")
-    logits = generator.read([prompt], absence.features(open_picture(photo))).logits_BV[0]
+    logits = generator.prefill([prompt], absence.features(open_picture(photo))).logits_BV[0]
     pair = logits[[generator.tokens.object, generator.tokens.eos]].softmax(dim=0)
     (entity,) = absence.locate(photo, ["grass"], threshold=0.0).entities
     assert entity.present == pytest.approx(float(pair[0]), rel=1e-4)

@@ -1,1 +1,1 @@
-"""Find what words name in pictures, and put pictures into words: command, demo and evaluation."""
+"""Phrase grounding with absence detection, captions and visual question answering: command, demo, evaluation."""

@@ -15,7 +15,7 @@ from multiway_core.evaluation import Report, Sample, evaluate
 from multiway_grounding.app import APP
 from multiway_grounding.metrics import presence_metrics, recall_metrics, referring_metrics, with_presence
 from multiway_grounding.phrase_samples import (
-    Case,
+    PhraseSample,
     from_expressions,
     from_photographs,
     from_scenes,
@@ -91,7 +91,9 @@ def evaluate_task(
     name = f"{pipeline.name}, {task}, {images if task == 'photos' else files.annotations}"
     if task == "photos":
         cases = from_photographs(_detection_set(images, files), seed)
-        return evaluate_cases(pipeline, itertools.islice(cases, limit), name, seed=seed, on_sample=on_sample)
+        return evaluate_phrases(
+            pipeline, itertools.islice(cases, limit), name, seed=seed, on_sample=on_sample
+        )
     annotations = _given(files.annotations, "--annotations", task)
     if task == "caption":
         captions = datasets.read_captions(
@@ -116,7 +118,7 @@ def evaluate_task(
         cases = from_sentences(sentences)
     else:
         cases = from_expressions(datasets.read_refcoco(annotations, images, skip_missing=files.skip_missing))
-    return evaluate_cases(
+    return evaluate_phrases(
         pipeline,
         itertools.islice(cases, limit),
         name,
@@ -149,7 +151,7 @@ def evaluate_scenes(
         from_scenes(itertools.islice(opened.scenes(name), limit), opened.names, seed, name)
         for name in opened.sets
     )
-    return evaluate_cases(
+    return evaluate_phrases(
         pipeline, cases, f"{pipeline.name}, held-out scenes", recall=True, seed=seed, on_sample=on_sample
     )
 
@@ -170,16 +172,16 @@ def quick_evaluation() -> Report:
     return evaluate_scenes(pipeline, held_out_scenes(APP.model), limit=_QUICK_SCENES)
 
 
-def evaluate_cases(
+def evaluate_phrases(
     pipeline: GroundingPipeline,
-    cases: Iterable[Case],
+    cases: Iterable[PhraseSample],
     name: str,
     *,
     recall: bool = False,
     seed: int = 0,
     on_sample: OnSample | None = None,
 ) -> Report:
-    """Look for every phrase; groups are the objects' sizes and the cases' own labels.
+    """Look for every phrase; groups are the objects' sizes and the samples' own labels.
 
     ``recall`` adds R@1/5/10. Phrases that are not in the picture, where there are any, give the "present" numbers.
     """
@@ -189,7 +191,7 @@ def evaluate_cases(
     last: tuple[Any, Any] = (None, None)
     phrases: dict[str, str] = {}
 
-    def predict(case: Case) -> Entity:
+    def predict(case: PhraseSample) -> Entity:
         nonlocal last
         phrases[case.name] = case.phrase
         if last[0] is not case.picture and last[0] != case.picture:
@@ -197,7 +199,7 @@ def evaluate_cases(
         return pipeline.locate(last[1], [case.phrase], threshold=0.0, before=case.before).entities[0]
 
     def groups(sample: Sample) -> list[str]:
-        case: Case = sample.target
+        case: PhraseSample = sample.target
         sizes = [size_group(case.truths[0], case.width, case.height)] if case.truths else []
         return [*case.labels, *sizes]
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from multiway_core.errors import InputError
 from multiway_core.evaluation import Interval, Metric, Report
 
-from multiway_grounding.phrase_samples import Case
+from multiway_grounding.phrase_samples import PhraseSample
 
 if TYPE_CHECKING:
     from multiway_vision_language.locations import LocationGrid
     from multiway_vision_language.result import Entity
 
-Metrics = Mapping[str, Callable[["Entity", Case], float | None]]
+Metrics = Mapping[str, Callable[["Entity", PhraseSample], float | None]]
 _ARTICLE = re.compile(r"(?:the|an?) ")
 SHOWN, ABSENT = "present, shown", "present, absent"
 
@@ -30,10 +30,10 @@ def referring_metrics(grid: LocationGrid) -> Metrics:
     """
     from multiway_vision_language import metrics
 
-    def found(entity: Entity, case: Case) -> float:
+    def found(entity: Entity, case: PhraseSample) -> float:
         return _best([entity.boxes[0].xyxy], case) if entity.boxes else 0.0
 
-    def ceiling(case: Case) -> float:
+    def ceiling(case: PhraseSample) -> float:
         try:
             return metrics.ceiling_iou(
                 case.truths[0], case.width, case.height, lambda box: grid.decode(grid.encode(box))
@@ -41,15 +41,15 @@ def referring_metrics(grid: LocationGrid) -> Metrics:
         except InputError:  # data sets have boxes outside their pictures
             return 0.0
 
-    def largest(case: Case) -> float | None:
+    def largest(case: PhraseSample) -> float | None:
         box = metrics.largest_object(case.objects)
         return None if box is None else float(_best([box], case) >= metrics.THRESHOLD)
 
-    def random_object(case: Case) -> float | None:
+    def random_object(case: PhraseSample) -> float | None:
         hits = [_best([box], case) >= metrics.THRESHOLD for box in case.objects]
         return sum(hits) / len(hits) if hits else None
 
-    def centre(case: Case) -> float:
+    def centre(case: PhraseSample) -> float:
         return float(_best([metrics.centre_box(case.width, case.height)], case) >= metrics.THRESHOLD)
 
     return {
@@ -67,7 +67,7 @@ def recall_metrics() -> Metrics:
     """R@1, R@5 and R@10 by the ANY-BOX protocol, and R@1 by MERGED-BOXES."""
     from multiway_vision_language.metrics import is_recalled
 
-    def recall(k: int, protocol: Any) -> Callable[[Entity, Case], float]:
+    def recall(k: int, protocol: Any) -> Callable[[Entity, PhraseSample], float]:
         return lambda entity, case: float(
             is_recalled([box.xyxy for box in entity.boxes], case.truths, k, protocol=protocol)
         )
@@ -135,14 +135,14 @@ def _metric(interval: Interval, count: int) -> Metric:
     return Metric(*interval, n=count)
 
 
-def _best(boxes: list[Any], case: Case) -> float:
+def _best(boxes: list[Any], case: PhraseSample) -> float:
     from multiway_vision_language.metrics import pairwise_iou
 
     return float(pairwise_iou(boxes, case.truths).max())
 
 
 def _shown(
-    metric: Callable[[Entity, Case], float | None],
-) -> Callable[[Entity, Case], float | None]:
+    metric: Callable[[Entity, PhraseSample], float | None],
+) -> Callable[[Entity, PhraseSample], float | None]:
     """The metric where the picture shows the phrase; None where it does not."""
     return lambda entity, case: metric(entity, case) if case.truths else None

@@ -1,4 +1,4 @@
-"""What is measured, one phrase at a time: cases made from data sets and from generated scenes."""
+"""Samples of phrase grounding, one phrase each, from data sets and from generated scenes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ABSENT = "not in the picture"
 
 
 @dataclass(frozen=True)
-class Case:
+class PhraseSample:
     """A phrase to look for in a picture, and its true boxes in pixels; none: the picture does not show it.
 
     ``before``: the sentence up to the phrase. ``objects``: all known boxes, for the blind baselines. ``labels``: the
@@ -36,11 +36,11 @@ class Case:
     before: str = ""
 
 
-def from_sentences(samples: Iterable[GroundingSample]) -> Iterator[Case]:
+def from_sentences(samples: Iterable[GroundingSample]) -> Iterator[PhraseSample]:
     """Every phrase of every caption, with the caption up to it, as Kosmos-2 is asked on Flickr30k Entities."""
     for sample in samples:
         for number, phrase in enumerate(sample.phrases):
-            yield Case(
+            yield PhraseSample(
                 f"{sample.name}/{number}",
                 sample.image_path,
                 sample.width,
@@ -53,11 +53,11 @@ def from_sentences(samples: Iterable[GroundingSample]) -> Iterator[Case]:
             )
 
 
-def from_expressions(samples: Iterable[GroundingSample]) -> Iterator[Case]:
+def from_expressions(samples: Iterable[GroundingSample]) -> Iterator[PhraseSample]:
     """Every phrase of every picture, on its own."""
     for sample in samples:
         for number, phrase in enumerate(sample.phrases):
-            yield Case(
+            yield PhraseSample(
                 f"{sample.name}/{number}",
                 sample.image_path,
                 sample.width,
@@ -68,7 +68,7 @@ def from_expressions(samples: Iterable[GroundingSample]) -> Iterator[Case]:
             )
 
 
-def from_photographs(samples: Sequence[DetectionSample], seed: int) -> Iterator[Case]:
+def from_photographs(samples: Sequence[DetectionSample], seed: int) -> Iterator[PhraseSample]:
     """ "The X" for all that a photograph shows once, and as many phrases of what it does not show.
 
     Both kinds name things about equally often, so that the words alone do not tell them apart.
@@ -85,7 +85,9 @@ def from_photographs(samples: Sequence[DetectionSample], seed: int) -> Iterator[
             )
 
 
-def from_scenes(scenes: Iterable[Scene], names: Sequence[str], seed: int, label: str = "") -> Iterator[Case]:
+def from_scenes(
+    scenes: Iterable[Scene], names: Sequence[str], seed: int, label: str = ""
+) -> Iterator[PhraseSample]:
     """The expressions of generated scenes by kind, and as many phrases of ``names`` that a scene does not show."""
     from multiway_vision_language.scenes.phrases import absent_phrases, plain_expressions, relations
     from PIL import Image
@@ -97,7 +99,7 @@ def from_scenes(scenes: Iterable[Scene], names: Sequence[str], seed: int, label:
         expressions = [*plain_expressions(scene, rng), *relations(scene, rng)]
         prefix = f"{label}, " if label else ""
         for number, found in enumerate(expressions):
-            yield Case(
+            yield PhraseSample(
                 f"{prefix}scene {place}/{number}",
                 image,
                 image.width,
@@ -111,8 +113,8 @@ def from_scenes(scenes: Iterable[Scene], names: Sequence[str], seed: int, label:
             yield _absent(f"{prefix}scene {place}/absent {number}", image, image.width, image.height, phrase)
 
 
-def _absent(name: str, picture: Path | Image.Image, width: int, height: int, phrase: str) -> Case:
-    return Case(name, picture, width, height, phrase, (), labels=(ABSENT,))
+def _absent(name: str, picture: Path | Image.Image, width: int, height: int, phrase: str) -> PhraseSample:
+    return PhraseSample(name, picture, width, height, phrase, (), labels=(ABSENT,))
 
 
 def _pixels(box: tuple[float, float, float, float], image: Image.Image) -> XYXY:

@@ -1,4 +1,4 @@
-"""Measuring what a model writes: captions, descriptions of places, answers."""
+"""Evaluation of generated text: captions, region descriptions, answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def evaluate_captions(
     seed: int = 0,
     on_sample: OnSample | None = None,
 ) -> Report:
-    """Brief captions without places against people's."""
+    """Brief captions without boxes against human references."""
     from multiway_vision_language import prompts
 
     opening = prompts.caption(grounded=False).tagged  # "An image of": part of the text, but of no reference

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from multiway_vision_language.grounded_text import GroundedEntity
 from multiway_vision_language.kosmos2.config import TokenConfig
-from multiway_vision_language.kosmos2.generation import Written
+from multiway_vision_language.kosmos2.generation import GeneratedSequence
 from multiway_vision_language.kosmos2.processor import Kosmos2Processor
 from multiway_vision_language.pictures import Picture
 from multiway_vision_language.prompts import Prompt
@@ -31,7 +31,7 @@ def read_answer(
     picture: Picture,
     prompt: Prompt,
     ids: Sequence[int],
-    written: Written | None = None,
+    written: GeneratedSequence | None = None,
 ) -> Answer:
     """Parse the prompt's opening with ``ids`` behind it; without ``written`` all confidences are 1.
 
@@ -65,7 +65,9 @@ def close_truncated_boxes(ids: Sequence[int], tokens: TokenConfig) -> list[int]:
     return [*kept[: opened + 3 * boxes], tokens.object_end] if boxes else kept[:opened]
 
 
-def _boxes(picture: Picture, entity: GroundedEntity, given: int, written: Written | None) -> tuple[Box, ...]:
+def _boxes(
+    picture: Picture, entity: GroundedEntity, given: int, written: GeneratedSequence | None
+) -> tuple[Box, ...]:
     boxes: dict[tuple[int, int], Box] = {}  # a box that is written twice says nothing more
     for cells, normal, location in zip(entity.cells, entity.boxes, entity.locations, strict=True):
         left, top, right, bottom = normal

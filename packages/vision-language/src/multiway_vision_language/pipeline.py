@@ -202,7 +202,7 @@ class GroundingPipeline:
     def _read(self, picture: Picture, text: str, *, max_new_tokens: int = 1) -> Prefix:
         ids = self.generator.processor.prompt(text)
         room = self._room(len(ids), max_new_tokens)
-        return self.generator.read([ids], self.features(picture), room=room)
+        return self.generator.prefill([ids], self.features(picture), room=room)
 
     def _room(self, length: int, max_new_tokens: int) -> int:
         """How many tokens may be written behind ``length``. Raises InputError where a place would not fit."""
@@ -231,7 +231,7 @@ class GroundingPipeline:
             grammar=True,
             grounded="<" in prompt.tagged,
         )
-        (written,) = self.generator.write(prefix, decoding, report if on_partial else None)
+        (written,) = self.generator.generate(prefix, decoding, report if on_partial else None)
         whole = close_truncated_boxes(written.ids, self.generator.tokens)
         answer = read_answer(processor, picture, prompt, whole, written)
         entities = self._with_presence(picture, answer)
@@ -247,18 +247,18 @@ class GroundingPipeline:
         suffixes = [processor.encode(prompt.tagged.removeprefix(GROUNDING)) for prompt in asked]
         room = self._room(prefix.cache.length + max(map(len, suffixes)), asked[0].max_new_tokens)
         rows = self.generator.extend(prefix, suffixes, room=room)
-        said = presence.said(self.generator, rows)
+        said = presence.predicted(self.generator, rows)
         rows = replace(rows, logits_BV=rows.logits_BV.index_fill(1, end, float("-inf")))
         decoding = Decoding(
             max_new_tokens=room, block_scope="text", grammar=True, stop_after=(tokens.object_end,)
         )
         answers = [
             read_answer(processor, picture, prompt, close_truncated_boxes(written.ids, tokens), written)
-            for prompt, written in zip(asked, self.generator.write(rows, decoding), strict=True)
+            for prompt, written in zip(asked, self.generator.generate(rows, decoding), strict=True)
         ]
         if not self.knows_absence:
             cells = [answer.entities[0].boxes[0].cells for answer in answers]
-            said = presence.verified(self.generator, prefix, phrases, cells)
+            said = presence.verification_scores(self.generator, prefix, phrases, cells)
         return list(zip(answers, said, strict=True))
 
     def _with_presence(self, picture: Picture, answer: Answer) -> tuple[Entity, ...]:
@@ -273,10 +273,10 @@ class GroundingPipeline:
             phrases = [entities[index].phrase for index in part]
             if self.knows_absence:
                 suffixes = [self.generator.processor.encode(build([Phrase(phrase)])) for phrase in phrases]
-                scores = presence.said(self.generator, self.generator.extend(prefix, suffixes))
+                scores = presence.predicted(self.generator, self.generator.extend(prefix, suffixes))
             else:
                 cells = [entities[index].boxes[0].cells for index in part]
-                scores = presence.verified(self.generator, prefix, phrases, cells)
+                scores = presence.verification_scores(self.generator, prefix, phrases, cells)
             for index, score in zip(part, scores, strict=True):
                 entities[index] = replace(entities[index], present=score)
         return tuple(entities)

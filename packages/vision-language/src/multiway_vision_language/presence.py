@@ -18,14 +18,14 @@ from multiway_vision_language.kosmos2.generation import Kosmos2Generator, Prefix
 from multiway_vision_language.locations import Cells
 
 
-def said(generator: Kosmos2Generator, rows: Prefix) -> list[float]:
+def predicted(generator: Kosmos2Generator, rows: Prefix) -> list[float]:
     """P(<object>) against P(</s>), for each row of prompts that end in ``</phrase>``."""
     tokens = generator.tokens
     margin_B = rows.logits_BV[:, tokens.object] - rows.logits_BV[:, tokens.eos]
     return torch.sigmoid(margin_B.float()).tolist()
 
 
-def verified(
+def verification_scores(
     generator: Kosmos2Generator, prefix: Prefix, phrases: Sequence[str], cells: Sequence[Cells]
 ) -> list[float]:
     """Sigmoid of how much likelier a box makes its phrase, per token, than the whole picture does.

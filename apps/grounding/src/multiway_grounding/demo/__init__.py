@@ -13,8 +13,8 @@ __all__ = ["DemoGrounder", "build_demo"]
 
 TITLE = "Multiway Grounding"
 DESCRIPTION = (
-    "Find what words name in a picture, and put a picture into words. Everything happens on this machine; nothing is "
-    "sent anywhere."
+    "Phrase grounding with absence detection, grounded captions and visual question answering. Everything runs on this "
+    "machine; nothing is sent anywhere."
 )
 
 

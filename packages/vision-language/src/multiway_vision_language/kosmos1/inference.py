@@ -48,7 +48,7 @@ class Kosmos1Generator(Kosmos2Generator):
         """Read documents into a cache with ``room`` more slots a row. Raises :class:`InputError`."""
         pictures = formats.pictures_of(documents)
         images = self.model.encode_images(self.processor.pixels(pictures)) if pictures else None
-        return self.read([self.processor.document(document) for document in documents], images, room=room)
+        return self.prefill([self.processor.document(document) for document in documents], images, room=room)
 
     @torch.inference_mode()
     def extend_documents(self, prefix: Prefix, documents: Sequence[Document]) -> Prefix:
@@ -72,7 +72,7 @@ class Kosmos1Generator(Kosmos2Generator):
         """Continue a document until ``</s>``; the text behind it."""
         decoding = decoding or Decoding()
         prefix = self.read_documents([document], room=decoding.max_new_tokens)
-        return self.processor.decode(self.write(prefix, decoding)[0].ids).strip()
+        return self.processor.decode(self.generate(prefix, decoding)[0].ids).strip()
 
     def choose(self, document: Document, choices: Sequence[str]) -> list[ChoiceScore]:
         """Likelihood of every choice behind a document, in the order given; the document is read once.

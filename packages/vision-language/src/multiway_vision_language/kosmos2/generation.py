@@ -61,7 +61,7 @@ class Decoding:
 
 
 @dataclass(frozen=True)
-class Written:
+class GeneratedSequence:
     """What one row wrote.
 
     ``ids`` without ``</s>``; ``log_probs`` of each under the model itself; ``locations`` the distribution over cells at
@@ -112,7 +112,7 @@ class Kosmos2Generator:
         self.tokens = processor.tokens
 
     @torch.inference_mode()
-    def read(
+    def prefill(
         self, prompts: Sequence[Sequence[int]], images: ImageFeatures | None = None, *, room: int = 0
     ) -> Prefix:
         """Read prompts into a cache with ``room`` more slots a row.
@@ -162,9 +162,9 @@ class Kosmos2Generator:
             scores.append(log_probs_T.tolist())
         return scores
 
-    def write(
+    def generate(
         self, prefix: Prefix, decoding: Decoding, on_step: Callable[[StepEvent], None] | None = None
-    ) -> list[Written]:
+    ) -> list[GeneratedSequence]:
         """Continue every row until it ends; the prefix is used up. ``on_step`` as in `multiway_core.generation`.
 
         The cache must have room for ``max_new_tokens - 1``.
@@ -206,7 +206,7 @@ class Kosmos2Generator:
         output = generate(decode, prefix.logits_BV, prefix.cache, config, processors, on_step)
         locations = probabilities.distributions or [[] for _ in output.tokens]
         return [
-            Written(tokens.tolist(), log_probs.tolist(), distributions, reason)
+            GeneratedSequence(tokens.tolist(), log_probs.tolist(), distributions, reason)
             for tokens, log_probs, distributions, reason in zip(
                 output.tokens, output.log_probs, locations, output.stop_reasons, strict=True
             )
