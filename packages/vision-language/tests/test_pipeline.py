@@ -369,7 +369,7 @@ def test_boxes_that_repeat_end_the_answer(pipeline, photo, monkeypatch):
         lambda *rest, **more: replace(extend(*rest, **more), logits_BV=logits(said[0])[:, 0]),
     )
     monkeypatch.setattr(pipeline.generator.model, "forward", lambda *rest, **more: logits(next(steps)))
-    monkeypatch.setattr(pipeline_module.presence, "verified", lambda *rest: [0.5])
+    monkeypatch.setattr(pipeline_module.presence, "verification_scores", lambda *rest: [0.5])
     result = pipeline.locate(photo, ["grass"])
     (entity,) = result.entities
     assert [box.cells for box in entity.boxes] == [(0, 5)]
