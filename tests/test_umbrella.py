@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import socket
 import sys
 import textwrap
@@ -125,6 +126,25 @@ def test_evaluate_measures_the_others_when_some_fail(three_apps, capfd, tmp_path
     }
     assert (tmp_path / "out" / "good" / "report.png").is_file()
     assert (tmp_path / "out" / "summary.md").read_text().startswith("# Quick evaluation")
+
+
+def test_one_headline_an_app_with_what_was_measured_beside_it(three_apps, capfd):
+    from multiway_core.evaluation import Sample, evaluate
+
+    from multiway.evaluation import Measured, summary_rows
+
+    samples = [Sample(str(i), i, i) for i in range(3)]
+    scores = {"accuracy": lambda p, t: 1.0, "probability": lambda p, t: 0.5, "chance": lambda p, t: 0.25}
+    measured = [Measured("lm", evaluate(samples, lambda x: x, scores, name="quick"), None)]
+    _, row = summary_rows(measured)
+    assert row[2:5] == ["multiple-choice accuracy", "1.0000 [1.0000, 1.0000]", "chance 0.25"]
+    assert [row[2] for row in summary_rows(measured, details=True)[1:]] == [
+        "accuracy",
+        "probability",
+        "chance",
+    ]
+    out = call(capfd, "evaluate", "--app", "good", "--details")[1]
+    assert "error" in out
 
 
 def test_evaluate_json_and_exit_codes(three_apps, capfd):
@@ -255,3 +275,33 @@ def test_a_taken_port_is_one_line(one_app, capfd):
         code, _, err = call(capfd, "demo", "--port", str(port))
     assert code == 2
     assert f"cannot serve on 127.0.0.1:{port}: address already in use" in err
+
+
+def test_the_home_page_in_a_browser(one_app, monkeypatch, open_tab, tmp_path):
+    """On a phone and a wide screen; "Try it" presses what the card says, and the demo leads back."""
+    import gradio as gr
+
+    from multiway.home.cards import CARDS, Card
+
+    def build():
+        with gr.Blocks() as blocks:
+            gr.HTML("<div class='mw-header'><h1>Good</h1></div>")
+            button = gr.Button("Go", elem_id="go")
+            button.click(lambda: "pressed", None, gr.Textbox(label="result", elem_id="result"))
+        return blocks
+
+    monkeypatch.setitem(CARDS, "good", Card(steps=("? #result", "#go")))
+    (item,) = installed_apps()
+    app = replace(item, app=replace(item.app, demo=build))
+    with serving(build_home([app])) as url:
+        for width in (390, 1366):
+            tab = open_tab(url, width=width)
+            assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            assert tab.locator("h2").all_inner_texts() == ["Good app"]
+            assert tab.get_by_role("link", name=re.compile("Try it.*Good app with an example")).count() == 1
+        tab.get_by_role("link", name="Try it").click()
+        tab.wait_for_function("document.querySelector('#result textarea')?.value === 'pressed'")
+        tab.get_by_role("link", name="All apps").click()
+        tab.wait_for_selector(".cards")
+        assert not tab.errors
+        assert tab.hosts <= {url.split("/")[2], ""}

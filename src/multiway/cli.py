@@ -133,9 +133,10 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Write all reports there.")
     ] = None,
+    details: Annotated[bool, typer.Option("--details", help="Print every metric, not one an app.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Run the quick evaluation of every installed app and print one table.
+    """Run the quick evaluation of every installed app and print one headline each, with its baselines.
 
     Exit code 0: all were measured. 1: some apps failed (they stand in the table). 2: none could be measured.
     """
@@ -147,7 +148,7 @@ def evaluate(
     if json:
         write_stdout(json_module.dumps(summary_json(measured), ensure_ascii=False, indent=2) + "\n")
     else:
-        write_stdout(aligned(summary_rows(measured)))
+        write_stdout(aligned(summary_rows(measured, details=details)))
     failed = sum(item.report is None for item in measured)
     if failed:
         raise typer.Exit(2 if failed == len(measured) else 1)

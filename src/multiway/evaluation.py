@@ -19,6 +19,42 @@ SCHEMA = "multiway.summary/1"
 
 
 @dataclass(frozen=True)
+class Headline:
+    """The metric that an app is judged by: its key in the report, its usual name, and keys and names of what the same
+    report measured beside it (a baseline, chance, the best other method).
+    """
+
+    key: str
+    name: str
+    beside: tuple[tuple[str, str], ...] = ()
+
+
+HEADLINES = {
+    "asr": Headline("wer", "word error rate"),
+    "event-detection": Headline("ap", "COCO AP"),
+    "frame-interpolation": Headline(
+        "psnr timereplayer",
+        "PSNR, dB",
+        (
+            ("psnr blend", "blending"),
+            ("psnr dis", "DIS optical flow"),
+            ("psnr integration", "event integration"),
+        ),
+    ),
+    "grounding": Headline(
+        "R@1",
+        "recall@1, IoU 0.5",
+        (("random object", "a random object"), ("largest object", "the largest object")),
+    ),
+    "lm": Headline("accuracy", "multiple-choice accuracy", (("chance", "chance"),)),
+    "news-recommendation": Headline("ndcg@10", "nDCG@10"),
+    "ocr": Headline("cer", "character error rate"),
+    "tts": Headline("wer", "word error rate as recognized", (("wer_shuffled", "against other sentences"),)),
+}
+"""An app that is not here is judged by the first metric of its report."""
+
+
+@dataclass(frozen=True)
 class Measured:
     """One app's report, or why there is none."""
 
@@ -43,18 +79,33 @@ def evaluate_apps(apps: Sequence[InstalledApp]) -> list[Measured]:
     return measured
 
 
-def summary_rows(measured: Sequence[Measured]) -> list[list[str]]:
-    """A header and one row a metric of each app (one row for an app that failed)."""
-    rows = [["app", "evaluation", "metric", "mean [95 % interval]", "n", "median s", "peak MiB"]]
+def summary_rows(measured: Sequence[Measured], *, details: bool = False) -> list[list[str]]:
+    """A header and one row an app: its headline, with what the same report measured beside it.
+
+    ``details``: a row a metric. An app that failed has one row with its reason.
+    """
+    rows = [["app", "evaluation", "metric", "mean [95 % interval]", "beside it", "n", "median s", "peak MiB"]]
     for item in measured:
         report = item.report
         if report is None:
-            rows.append([item.app, f"FAILED: {item.problem}", "", "", "", "", ""])
+            rows.append([item.app, f"FAILED: {item.problem}", "", "", "", "", "", ""])
             continue
         peak = "" if report.peak_rss_bytes is None else f"{report.peak_rss_bytes / 2**20:.0f}"
-        for name, metric in report.metrics.items():
-            seconds = f"{report.latency.median:.3f}"
-            rows.append([item.app, report.name, name, str(metric), str(metric.n), seconds, peak])
+        headline = HEADLINES.get(item.app)
+        if headline is None or headline.key not in report.metrics:
+            headline = Headline(next(iter(report.metrics)), next(iter(report.metrics)))
+        if details:
+            shown = [(name, name, "") for name in report.metrics]
+        else:
+            beside = [
+                f"{name} {report.metrics[key].mean:.4g}"
+                for key, name in headline.beside
+                if key in report.metrics
+            ]
+            shown = [(headline.key, headline.name, ", ".join(beside))]
+        for key, name, others in shown:
+            metric, seconds = report.metrics[key], f"{report.latency.median:.3f}"
+            rows.append([item.app, report.name, name, str(metric), others, str(metric.n), seconds, peak])
     return rows
 
 
