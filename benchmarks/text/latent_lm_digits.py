@@ -96,7 +96,7 @@ class Study:
         model = new_tokenizer(variance, noise, weight)
         config = recipe.train_config(TOKENIZER_STEPS, RATE, seed)
         folder = self.work / f"tokenizer-{name.split(' (')[0].replace(' ', '-')}-{seed}"
-        recipe.train_tokenizer(model, self.train, config, folder)
+        recipe.tokenizer_job(model, self.train, config).fit(folder)
         return model
 
     def latent_lm(self, name: str, seed: int, *, shuffled: bool = False) -> tuple[LatentLM, PictureTokenizer]:
@@ -109,9 +109,8 @@ class Study:
             "-shuffled" if shuffled else ""
         )
         config = recipe.train_config(STEPS, RATE, seed, EMA)
-        recipe.train_class_conditional(
-            model, tokenizer, self.train, labels, config, self.work / folder, batch_size=BATCH
-        )
+        job = recipe.class_conditional_job(model, tokenizer, self.train, labels, config, batch_size=BATCH)
+        job.fit(self.work / folder)
         return model, tokenizer
 
     def draw(self, model: LatentLM, tokenizer: PictureTokenizer, **options: Any) -> Tensor:

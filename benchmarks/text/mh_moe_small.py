@@ -93,9 +93,8 @@ def build(name: str, seed: int) -> MHMoE:
 def run(name: str, seed: int, steps: int, work: Path, train: Tensor, held_out: Tensor) -> dict[str, Any]:
     model, start = build(name, seed), time.process_time()
     folder = work / f"{name.replace(' ', '-').replace('=', '')}-{seed}"
-    recipe.train(
-        model, train, recipe.train_config(steps, RATE, seed), folder, batch_size=BATCH, length=LENGTH
-    )
+    config = recipe.train_config(steps, RATE, seed)
+    recipe.job(model, train, config, batch_size=BATCH, length=LENGTH).fit(folder)
     seconds = time.process_time() - start
     loads = expert_loads(model, held_out.view(-1, LENGTH)[::2].long())
     return {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from multiway_core.errors import InputError
-from multiway_core.training import TrainConfig, Trainer, TrainJob, TrainOptions, run
+from multiway_core.training import TrainConfig, TrainOptions, run
 from multiway_text.bitdistill import answers, evaluate, examples, prompts, recipe, student, vocabulary, words
 from multiway_text.bitdistill.objective import BitDistillation, Distillation
 from multiway_text.bitdistill.relations import watch
@@ -226,12 +226,6 @@ def test_a_teacher_without_turns_is_refused(tokenizer: Tokenizer) -> None:
         answers.Teacher(tiny_teacher(8), plain)
 
 
-def train(job: TrainJob, folder: Path) -> None:
-    trainer = Trainer(job.model, job.objective, job.batches, job.config, folder, held_out=job.held_out)
-    trainer.fit()
-    trainer.keep_final_weights()
-
-
 def test_whole_path_learns_and_saves(tokenizer: Tokenizer, tmp_path: Path) -> None:
     """A few steps lower the loss; what is written is read back packed, and answers."""
     torch.manual_seed(0)
@@ -254,9 +248,8 @@ def test_whole_path_learns_and_saves(tokenizer: Tokenizer, tmp_path: Path) -> No
     rows = recipe.make_examples(tokenizer, small, taught)
     objective = Distillation(teacher.embedding.weight[kept_V], logits_weight=0.0)
     before = float(objective(made, examples.batch(rows)).metrics["nll"])
-    train(
-        recipe.job(made, teacher.embedding.weight[kept_V], rows, plan, plan.train, small=small),
-        tmp_path / "run",
+    recipe.job(made, teacher.embedding.weight[kept_V], rows, plan, plan.train, small=small).fit(
+        tmp_path / "run"
     )
     after = float(objective(made, examples.batch(rows)).metrics["nll"])
     assert after < 0.5 * before
@@ -275,7 +268,7 @@ def test_whole_path_learns_and_saves(tokenizer: Tokenizer, tmp_path: Path) -> No
     continued = recipe.job(
         on, teacher.embedding.weight[kept_V], rows, further, further.train, small=small, held_out=rows[:1]
     )
-    train(continued, tmp_path / "further")
+    continued.fit(tmp_path / "further")
     assert list(json.loads((tmp_path / "further" / "held_out.json").read_text())["0"]) == ["nll"]
     same = {name for name, value in on.state_dict().items() if torch.equal(value, start[name])}
     assert {name for name in start if name.startswith(("embedding", "decoder.layers.0."))} <= same

@@ -141,11 +141,11 @@ def test_learns_two_classes_and_comes_back_from_a_folder(tmp_path: Path) -> None
     pixels = (labels * 1.2 - 0.6)[:, None, None, None] + 0.1 * torch.randn(64, 2, 8, 8)
     tokenizer = PictureTokenizer(TokenizerConfig(**PICTURES, noise_std=0.1))
     model = LatentLM(LatentLMConfig(**MODEL))
-    recipe.train_tokenizer(tokenizer, pixels, recipe.train_config(60, 1e-2), tmp_path / "t", batch_size=16)
+    recipe.tokenizer_job(tokenizer, pixels, recipe.train_config(60, 1e-2), batch_size=16).fit(tmp_path / "t")
     config = recipe.train_config(200, 5e-3, ema_decay=0.9)
-    recipe.train_class_conditional(
-        model, tokenizer, pixels, labels, config, tmp_path / "m", batch_size=16, token_weight=1.0
-    )
+    recipe.class_conditional_job(
+        model, tokenizer, pixels, labels, config, batch_size=16, token_weight=1.0
+    ).fit(tmp_path / "m")
     checkpoint.save(model, tokenizer, tmp_path / "saved")
     again = checkpoint.load(tmp_path / "saved")
     drawn = []

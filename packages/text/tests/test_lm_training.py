@@ -102,6 +102,18 @@ def test_every_system_is_built_and_read_again(tmp_path) -> None:
         systems.named("llama").new("huge", 300, 64)
 
 
+@pytest.mark.parametrize("preset", ["mh-moe-smoke", "latent-lm-smoke"])
+def test_smoke_presets_repeat_themselves(preset, tmp_path) -> None:
+    reports = [
+        training.run(recipe.RECIPES[preset], TrainOptions(tmp_path / name, steps=3)) for name in ("a", "b")
+    ]
+    assert reports[0].held_out == reports[1].held_out
+    assert set(reports[0].held_out) <= {"nats", "latent_loss"}
+    files = [sorted(report.folder.rglob("*.safetensors")) for report in reports]
+    assert files[0]
+    assert all(one.read_bytes() == other.read_bytes() for one, other in zip(*files, strict=True))
+
+
 def test_little_text_is_refused(tmp_path) -> None:
     (tmp_path / "x.txt").write_text("too short")
     with pytest.raises(InputError, match=r"give more text|held|hold"):

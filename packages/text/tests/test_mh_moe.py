@@ -207,7 +207,7 @@ def test_learns(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = MHMoE(MHMoEConfig(**(SPLIT | {"vocab_size": processor.VOCAB_SIZE})))
     before = recipe.evaluate(model, text, length=17)
-    recipe.train(model, text, recipe.train_config(60, 1e-2), tmp_path, batch_size=8, length=17)
+    recipe.job(model, text, recipe.train_config(60, 1e-2), batch_size=8, length=17).fit(tmp_path)
     assert before > 5
     assert recipe.evaluate(model, text, length=17) < 2
     assert processor.decode([*processor.encode("né", end=True)]) == "né"

@@ -11,7 +11,7 @@ import gzip
 import json
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -208,3 +208,12 @@ def _parquet(path: Path, field: str, first: int) -> Iterator[tuple[int, str, str
                     row += 1
         except ArrowInvalid as error:
             raise DataError(f"{path}: damaged: {error}") from error
+
+
+def documents(paths: Sequence[str | Path], *, field: str = "text") -> Iterable[Document]:
+    """The documents of files; without any, the documentation that comes with Python. Raises as `TextFiles`."""
+    if paths:
+        return TextFiles(paths, field=field)
+    from pydoc_data.topics import topics
+
+    return [Document(text, f"pydoc:{name}") for name, text in sorted(topics.items())]

@@ -22,7 +22,9 @@ from torch import Tensor, nn
 from multiway_text import scoring, systems
 from multiway_text.bitdistill import recipe as bitdistill
 from multiway_text.chat_template import train_bpe
-from multiway_text.documents import Document, TextFiles
+from multiway_text.decoders.latent_lm import recipe as latent_lm
+from multiway_text.decoders.mh_moe import recipe as mh_moe
+from multiway_text.documents import Document, documents
 from multiway_text.packing import PackedBatches, TokenFile
 
 HELD_OUT = 20
@@ -107,7 +109,7 @@ class Recipe:
     def _data(self, options: TrainOptions, init_from: Path | None) -> tuple[TextTokenizer, TokenFile, Tensor]:
         """The tokenizer, the ids to train on, and those held out; made once, in ``output/data``."""
         folder = options.output / "data"
-        source = TextFiles(options.data, field=self.field) if options.data else _python_manual()
+        source = documents(options.data, field=self.field)
         tokenizer = self._tokenizer(folder / "tokenizer", source, init_from)
         train, held_out = folder / "train", folder / "held-out"
         if not (train / "tokens.json").is_file():
@@ -140,7 +142,7 @@ class Recipe:
         return tokenizer
 
 
-RECIPES: dict[str, Recipe | bitdistill.Recipe] = {
+RECIPES: dict[str, Any] = {
     "tiny": Recipe(),
     "small": Recipe(size="small", vocab_size=8192, length=256),
     # Half a minute on one core, on the documentation that comes with Python: shows that every part works.
@@ -152,6 +154,8 @@ RECIPES: dict[str, Recipe | bitdistill.Recipe] = {
         train=replace(_TRAIN, steps=40, warmup_steps=4),
     ),
     **bitdistill.RECIPES,
+    **mh_moe.RECIPES,
+    **latent_lm.RECIPES,
 }
 
 
@@ -166,12 +170,6 @@ class _Split:
         for number, document in enumerate(self.source):
             if (number % HELD_OUT == HELD_OUT - 1) == self.held_out:
                 yield document
-
-
-def _python_manual() -> list[Document]:
-    from pydoc_data.topics import topics
-
-    return [Document(text, f"pydoc:{name}") for name, text in sorted(topics.items())]
 
 
 def next_token_loss(model: nn.Module, tokens_BT: Tensor) -> Loss:

@@ -64,6 +64,27 @@ class TrainJob:
     embedding_like: IsEmbeddingLike = is_embedding_like
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    def fit(
+        self, folder: Path, *, world: World | None = None, stop_after_seconds: float | None = None
+    ) -> TrainResult:
+        """Train the model, with the run's files in `folder`; it ends with the weights to export. As `Trainer.fit`."""
+        trainer = Trainer(
+            self.model,
+            self.objective,
+            self.batches,
+            self.config,
+            folder,
+            world=world,
+            held_out=self.held_out,
+            embedding_like=self.embedding_like,
+        )
+        result = trainer.fit(stop_after_seconds)
+        trainer.keep_final_weights()
+        if not any(parameter.is_meta for parameter in self.model.parameters()):
+            self.model.to("cpu")
+        self.model.eval()
+        return result
+
 
 class Recipe(Protocol):
     """The numbers of a training, a frozen dataclass for each preset, and how they become a job.
@@ -137,7 +158,10 @@ def run(recipe: Recipe, options: TrainOptions) -> TrainReport:
             if upcoming is None:
                 break
             job = upcoming
-            result = _train(job, options, world, started)
+            left = None
+            if options.minutes is not None:
+                left = max(0.0, started + 60 * options.minutes - time.monotonic())
+            result = job.fit(options.output / job.name, world=world, stop_after_seconds=left)
         if job is None or result is None:
             raise ConfigError(f"{type(recipe).__name__} has nothing to train")
         folder = options.output / MODEL
@@ -160,28 +184,6 @@ def run(recipe: Recipe, options: TrainOptions) -> TrainReport:
             _tell(report, result, job)
         world.barrier()
     return report
-
-
-def _train(job: TrainJob, options: TrainOptions, world: World, started: float) -> TrainResult:
-    trainer = Trainer(
-        job.model,
-        job.objective,
-        job.batches,
-        job.config,
-        options.output / job.name,
-        world=world,
-        held_out=job.held_out,
-        embedding_like=job.embedding_like,
-    )
-    left = None
-    if options.minutes is not None:
-        left = max(0.0, started + 60 * options.minutes - time.monotonic())
-    result = trainer.fit(stop_after_seconds=left)
-    trainer.keep_final_weights()
-    if not any(parameter.is_meta for parameter in job.model.parameters()):
-        job.model.to("cpu")
-    job.model.eval()
-    return result
 
 
 def seed_everything(seed: int) -> None:

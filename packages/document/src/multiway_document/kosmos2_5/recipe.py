@@ -102,7 +102,7 @@ class WritingObjective:
         tokens_BL, places_BL, segments_BL = model.prompt(batch.suffix)
         layers = range(self.guided_from, len(text.decoder.layers))
         with alignment.attention_inputs(text.decoder, layers) as inputs:
-            hidden_BLE = text(
+            hidden_BLE = text.hidden(
                 tokens_BL,
                 image_embeddings_BQE=model.resampler(features_BNE, batch.patches.multiplicity_BN),
                 image_slots_BT=places_BL,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from multiway_core.errors import InputError
-from multiway_core.training import Loss, TrainConfig, Trainer, TrainResult
+from multiway_core.training import HeldOut, Loss, TrainConfig, TrainJob, TrainOptions
 from torch import Tensor, nn
 
+from multiway_text.decoders.mh_moe import checkpoint, processor
+from multiway_text.decoders.mh_moe.config import MHMoEConfig
 from multiway_text.decoders.mh_moe.model import MHMoE
 from multiway_text.decoders.mh_moe.objective import language_loss
+from multiway_text.documents import documents
 
 
 def train_config(steps: int, learning_rate: float, seed: int = 0) -> TrainConfig:
@@ -38,16 +41,16 @@ def windows(data_S: Tensor, count: int, length: int, seed: int) -> Tensor:
     return data_S[starts + torch.arange(length)].long()
 
 
-def train(
+def job(
     model: MHMoE,
     data_S: Tensor,
     config: TrainConfig,
-    folder: Path,
     *,
+    held_out_S: Tensor | None = None,
     batch_size: int = 16,
     length: int = 129,
-) -> TrainResult:
-    """Train in place on windows of ``length`` tokens; continues a run that ``folder`` holds."""
+) -> TrainJob:
+    """Training on windows of ``length`` tokens, scored on a text that is held out."""
 
     def objective(module: nn.Module, tokens_BT: Tensor) -> Loss:
         assert isinstance(module, MHMoE)
@@ -60,9 +63,48 @@ def train(
     def source(step: int, shard: int, num_shards: int) -> Tensor:
         return windows(data_S, batch_size, length, config.seed * 1_000_003 + step * 97 + shard)
 
-    result = Trainer(model, objective, source, config, folder).fit()
-    model.eval()
-    return result
+    def score(module: nn.Module) -> dict[str, float]:
+        assert isinstance(module, MHMoE)
+        assert held_out_S is not None
+        return {"nats": evaluate(module, held_out_S, length=length)}
+
+    return TrainJob(
+        model, objective, source, config, checkpoint.save, None if held_out_S is None else HeldOut(score)
+    )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A mixture of multi-head experts on the bytes of texts (``options.data``: files; else Python's documentation).
+
+    The last tenth of the text is held out.
+    """
+
+    model: MHMoEConfig
+    train: TrainConfig
+    batch_size: int = 16
+    length: int = 129
+
+    def build(self, options: TrainOptions) -> TrainJob:
+        """The job of a run. Raises InputError for too little text."""
+        text = "\n".join(document.text for document in documents(options.data))
+        data_S = torch.tensor(
+            processor.encode(text), dtype=torch.uint8 if processor.VOCAB_SIZE <= 256 else torch.int16
+        )
+        cut = len(data_S) * 9 // 10
+        torch.manual_seed(options.seed)
+        return job(
+            MHMoE(self.model),
+            data_S[:cut],
+            options.apply(self.train),
+            held_out_S=data_S[cut:][: 64 * self.length],
+            batch_size=self.batch_size,
+            length=self.length,
+        )
+
+
+def _sizes(**sizes: int) -> MHMoEConfig:
+    return MHMoEConfig(vocab_size=processor.VOCAB_SIZE, **sizes)
 
 
 @torch.no_grad()
@@ -74,3 +116,24 @@ def evaluate(model: MHMoE, data_S: Tensor, *, length: int = 129, batch_size: int
     rows = data_S[: count * length].view(count, length).long()
     total = sum(float(language_loss(model, part).entropy) for part in rows.split(batch_size))
     return total / (count * (length - 1))
+
+
+RECIPES = {
+    "mh-moe-bytes": Recipe(
+        _sizes(
+            hidden_size=128, num_layers=4, num_heads=4, inner_size=512, mixture_every=2,
+            split_heads=4, num_experts=8, experts_per_token=2, expert_size=128,
+        ),
+        train_config(2000, 2e-3),
+    ),
+    # Half a minute on one core: shows that every part works.
+    "mh-moe-smoke": Recipe(
+        _sizes(
+            hidden_size=32, num_layers=2, num_heads=4, inner_size=64, mixture_every=2,
+            split_heads=4, num_experts=4, experts_per_token=2, expert_size=32,
+        ),
+        train_config(20, 5e-3),
+        batch_size=8,
+        length=65,
+    ),
+}  # fmt: skip
