@@ -8,7 +8,7 @@ import pytest
 import torch
 from multiway_blocks.attention import Attention, attend, causal_mask
 from multiway_blocks.dilated import DilatedAttention, dilated_attend
-from multiway_blocks.dilated_pattern import head_groups
+from multiway_blocks.dilated_branches import head_groups
 from multiway_blocks.position import XPos
 from multiway_blocks.transformer import Context
 from multiway_core.errors import InputError

@@ -7,11 +7,9 @@ ahead of time for two generations of GPUs; neither needs a GPU.
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -20,7 +18,6 @@ from multiway_blocks.kernels.skinny_gemm import cpu, operators, reference, skinn
 from multiway_core.errors import InputError
 from torch import Tensor
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DTYPES = [torch.float32, torch.bfloat16]
 # Rows, inputs, outputs: one row, odd sizes, more rows than a group has, outputs that no number of streams divides,
 # rows that do not fit the first-level cache.
@@ -43,7 +40,7 @@ def draw(*shape: int, dtype: torch.dtype, seed: int) -> Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
 
 
-def check(implementation: ModuleType, dtype: torch.dtype, *, ulps: float = 0.5) -> None:
+def check(implementation: ModuleType, dtype: torch.dtype) -> None:
     """`forward` of a module against float64 on the same rounded inputs: rounded once, up to float32 noise."""
     for seed, (rows, inputs, outputs) in enumerate(SHAPES):
         x = draw(rows, inputs, dtype=dtype, seed=seed)
@@ -52,7 +49,7 @@ def check(implementation: ModuleType, dtype: torch.dtype, *, ulps: float = 0.5) 
             y = implementation.forward(x, weight, bias)
             exact = x.double() @ weight.double().t() + (0 if bias is None else bias.double())
             terms = x.double().abs() @ weight.double().abs().t() + 1
-            bound = ulps * torch.finfo(dtype).eps * exact.abs() + 1e-6 * terms
+            bound = 0.5 * torch.finfo(dtype).eps * exact.abs() + 1e-6 * terms
             assert y.dtype == dtype
             assert y.shape == exact.shape
             assert ((y.double() - exact).abs() <= bound).all()
@@ -209,80 +206,3 @@ def test_bad_arguments(x: Tensor, weight: Tensor, bias: Tensor | None, message: 
     with pytest.raises(InputError) as caught:
         skinny_gemm(x, weight, bias)
     assert message in str(caught.value)
-
-
-def test_interpreter() -> None:
-    pytest.importorskip("triton")
-    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", __file__, "-k", "interpreted"]
-    environment = os.environ | {"TRITON_INTERPRET": "1"}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "4 passed" in result.stdout
-
-
-@pytest.mark.skipif(not INTERPRETED, reason="run by test_interpreter, in a process of its own")
-@pytest.mark.parametrize("dtype", [*DTYPES, torch.float16])
-def test_triton_interpreted(dtype: torch.dtype) -> None:
-    from multiway_blocks.kernels.skinny_gemm import triton
-
-    # The interpreter rounds to bfloat16 by cutting off bits: right to one unit there, not to a half.
-    check(triton, dtype, ulps=1.0 if dtype == torch.bfloat16 else 0.5)
-
-
-@pytest.mark.skipif(not INTERPRETED, reason="run by test_interpreter, in a process of its own")
-def test_triton_interpreted_with_divided_inputs() -> None:
-    from multiway_blocks.kernels.skinny_gemm import triton
-
-    assert triton.tile(torch.float32, 40, 1100)[1] > 1
-    x, weight, bias = (draw(*shape, dtype=torch.float32, seed=0) for shape in ((3, 1100), (40, 1100), (40,)))
-    exact = x.double() @ weight.double().t() + bias.double()
-    torch.testing.assert_close(triton.forward(x, weight, bias).double(), exact, rtol=0, atol=1e-4)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("dtype", [*DTYPES, torch.float16])
-def test_triton_on_gpu(dtype: torch.dtype) -> None:
-    x, weight, bias = (draw(*shape, dtype=dtype, seed=0) for shape in ((5, 3072), (1000, 3072), (1000,)))
-    exact = x.double() @ weight.double().t() + bias.double()
-    y = skinny_gemm(x.cuda(), weight.cuda(), bias.cuda()).cpu()
-    torch.testing.assert_close(y.double(), exact, rtol=2 * torch.finfo(dtype).eps, atol=1e-2)
-
-
-@pytest.mark.skipif(INTERPRETED, reason="the interpreter replaces the compiler")
-@pytest.mark.parametrize("capability", [80, 90])
-@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
-def test_triton_compiles_ahead_of_time(capability: int, dtype: str, tmp_path: Path) -> None:
-    triton = pytest.importorskip("triton")
-    from multiway_blocks.kernels.skinny_gemm import triton as kernels
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    torch_dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[dtype]
-    tile_i, _ = kernels.tile(torch_dtype, 3072, 768)
-    data, names = f"*{dtype}", kernels.forward_kernel.arg_names
-    types = [*[data] * 4, *["i32"] * 3]
-    constants = {
-        "INPUTS": 768, "TILE_N": kernels.MAX_ROWS, "TILE_O": kernels.TILE_O, "TILE_I": tile_i, "WIDE": dtype == "fp32",
-    }  # fmt: skip
-    signature = dict(zip(names, [*types, *["constexpr"] * 5], strict=True))
-    # What the launcher finds out: addresses of PyTorch's tensors, and here the sizes, are multiples of 16.
-    aligned = {(i,): [["tt.divisibility", 16]] for i in (0, 1, 2, 3, 5, 6)}
-    compiled = triton.compile(
-        ASTSource(
-            kernels.forward_kernel, signature, {(names.index(n),): v for n, v in constants.items()}, aligned
-        ),
-        target=GPUTarget("cuda", capability, 32),
-        options={"num_warps": kernels.WARPS},
-    )
-    assert compiled.asm["cubin"]
-    assert compiled.metadata.shared <= 48 * 1024
-    ptx = compiled.asm["ptx"]
-    # The matrix comes 16 bytes at a time, and tensor cores multiply where the type allows it.
-    assert re.search(r"ld\.global\.v4|cp\.async\.cg\.shared\.global", ptx)
-    assert ("mma" in ptx) == (dtype == "bf16")
-    source = tmp_path / "kernel.ptx"
-    source.write_text(ptx)
-    arch = f"sm_{capability}" + ("a" if capability == 90 else "")
-    command = [triton.knobs.nvidia.ptxas.path, "-v", f"--gpu-name={arch}", str(source), "-o", os.devnull]
-    report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    assert "0 bytes spill stores, 0 bytes spill loads" in report

@@ -8,7 +8,6 @@ import pytest
 import torch
 from multiway_core.errors import ConfigError, InputError
 from multiway_core.generation import (
-    ForbidTokens,
     GenerationConfig,
     StatefulConstraint,
     StaticKVCache,
@@ -276,7 +275,9 @@ def test_a_row_without_any_allowed_token_ends_and_the_others_go_on(model):
     logits[0] = float("nan")
     assert generate(model, logits, cache, config()).stop_reasons[0] == "stopped:no_token"
     for options in ({"num_beams": 2}, {}):
-        output = run(model, PROMPTS, config(**options), [ForbidTokens(range(VOCABULARY))])
+        output = run(
+            model, PROMPTS, config(**options), [lambda tokens, logits: torch.full_like(logits, float("-inf"))]
+        )
         assert output.stop_reasons == ["stopped:no_token"] * 4
         assert [len(t) for t in output.tokens] == [0] * 4
 

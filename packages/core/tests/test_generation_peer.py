@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from multiway_core.generation import (
-    ForbidTokens,
     GenerationConfig,
     NoRepeatNGram,
     StaticKVCache,
@@ -104,7 +103,11 @@ def test_equals_transformers(llama, options):
     decode = Recomputing(llama)
     logits, cache = decode.prefill(prompts)
     config = GenerationConfig(20, (2, 3), 0, **options)
-    ours = generate(decode, logits, cache, config, [ForbidTokens([BOS, 0])])
+
+    def suppress(tokens, scores):
+        return scores.index_fill(1, torch.tensor([0, BOS]), float("-inf"))
+
+    ours = generate(decode, logits, cache, config, [suppress])
     for row in range(len(prompts)):
         expected = theirs.sequences[row, longest:].tolist()
         ends = [i for i, token in enumerate(expected) if token in (2, 3, 0)]

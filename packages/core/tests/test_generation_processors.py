@@ -7,9 +7,7 @@ import itertools
 import pytest
 import torch
 from multiway_core.generation import (
-    AllowOnly,
     FiniteStateConstraint,
-    ForbidTokens,
     GenerationConfig,
     NoRepeatNGram,
     StaticKVCache,
@@ -52,14 +50,6 @@ class Writer:
             **{"max_new_tokens": self.texts.shape[1], "eos_token_ids": (0,), "pad_token_id": 0} | options
         )
         return generate(self, self.logits(torch.arange(rows), 0), cache, config, processors)
-
-
-def test_token_lists():
-    logits = torch.arange(10.0).view(2, 5)
-    assert ForbidTokens([1, 3, 3])(NOTHING, logits)[0].tolist() == [0, NEVER, 2, NEVER, 4]
-    assert AllowOnly([1, 3])(NOTHING, logits)[1].tolist() == [NEVER, 6, NEVER, 8, NEVER]
-    assert torch.equal(ForbidTokens([])(NOTHING, logits), logits)
-    assert logits.isfinite().all(), "processors must not change their input"
 
 
 def test_ngram_block_against_its_definition():

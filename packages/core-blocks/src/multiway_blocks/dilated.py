@@ -13,9 +13,10 @@ from multiway_core.generation import StaticKVCache
 from torch import Tensor
 
 from multiway_blocks.attention import NO_CONTEXT, Attention
+from multiway_blocks.dilated_branches import Branches, HeadOffset
 from multiway_blocks.dilated_decoding import SegmentCache, attend_cached, attend_padded, attend_streamed
 from multiway_blocks.dilated_parallel import attend_parallel
-from multiway_blocks.dilated_pattern import Branches, DilatedPattern, HeadOffset, dilated_attend
+from multiway_blocks.dilated_pattern import DilatedPattern, dilated_attend
 from multiway_blocks.position import Rotary
 from multiway_blocks.transformer import Context
 

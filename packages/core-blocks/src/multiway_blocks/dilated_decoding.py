@@ -15,7 +15,8 @@ import torch
 from multiway_core.generation import StaticKVCache
 from torch import Tensor
 
-from multiway_blocks.dilated_pattern import Branches, DilatedPattern, HeadGroup, HeadOffset, head_groups
+from multiway_blocks.dilated_branches import Branches, HeadGroup, HeadOffset, head_groups
+from multiway_blocks.dilated_pattern import DilatedPattern
 from multiway_blocks.partial_attention import MISSING, attend_part, merge
 
 

@@ -18,7 +18,8 @@ from multiway_core.errors import InputError
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from multiway_blocks.dilated_pattern import Branch, DilatedPattern, mix
+from multiway_blocks.dilated_branches import Branch, mix
+from multiway_blocks.dilated_pattern import DilatedPattern
 from multiway_blocks.partial_attention import MISSING, attend_part, merge
 
 _segments: WeakKeyDictionary[ProcessGroup, dict[range, ProcessGroup]] = WeakKeyDictionary()

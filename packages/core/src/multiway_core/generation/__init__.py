@@ -6,8 +6,6 @@ from multiway_core.generation.constraints import FiniteStateConstraint, StopOnRe
 from multiway_core.generation.loop import generate, stream
 from multiway_core.generation.output import GenerationOutput, StepEvent, StopReason
 from multiway_core.generation.processors import (
-    AllowOnly,
-    ForbidTokens,
     LogitsProcessor,
     NoRepeatNGram,
     StatefulConstraint,
@@ -18,11 +16,9 @@ from multiway_core.generation.processors import (
 from multiway_core.generation.speculative import Draft, LookupDraft, VerifyStep, generate_with_drafts
 
 __all__ = [
-    "AllowOnly",
     "DecodeStep",
     "Draft",
     "FiniteStateConstraint",
-    "ForbidTokens",
     "GenerationConfig",
     "GenerationOutput",
     "LogitsProcessor",

@@ -76,28 +76,6 @@ class ProcessorChain:
             processor.select(rows)
 
 
-class ForbidTokens:
-    """These tokens never occur."""
-
-    def __init__(self, token_ids: Iterable[int]) -> None:
-        self.token_ids = torch.tensor(sorted(set(token_ids)), dtype=torch.long)
-
-    def __call__(self, tokens_BT: LongTensor | Tensor, logits_BV: Tensor) -> Tensor:
-        return logits_BV.index_fill(1, self.token_ids.to(logits_BV.device), NEVER)
-
-
-class AllowOnly:
-    """Only these tokens occur."""
-
-    def __init__(self, token_ids: Iterable[int]) -> None:
-        self.token_ids = torch.tensor(sorted(set(token_ids)), dtype=torch.long)
-
-    def __call__(self, tokens_BT: LongTensor | Tensor, logits_BV: Tensor) -> Tensor:
-        allowed = self.token_ids.to(logits_BV.device)
-        kept = logits_BV.index_select(1, allowed)
-        return torch.full_like(logits_BV, NEVER).index_copy(1, allowed, kept)
-
-
 class NoRepeatNGram:
     """No n-gram of generated tokens occurs twice in a row of the batch."""
 

@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from multiway_blocks.dilated_branches import attend_branches
+
 torch.library.define(
     "multiway::dilated_attention",
     "(Tensor query, Tensor key, Tensor value, int[] lengths, int[] dilations, bool causal) -> Tensor",
@@ -36,9 +38,7 @@ def _(
         from multiway_blocks.kernels.dilated_attention import triton
 
         return triton.forward(query.contiguous(), key.contiguous(), value.contiguous(), branches, causal)
-    from multiway_blocks.dilated import dilated_attend  # which may call this kernel in turn
-
-    return dilated_attend(query, key, value, branches, causal=causal).contiguous()
+    return attend_branches(query, key, value, branches, causal=causal).contiguous()
 
 
 @torch.library.register_fake("multiway::dilated_attention")

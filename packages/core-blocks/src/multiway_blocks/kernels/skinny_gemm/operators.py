@@ -21,10 +21,6 @@ def _implementation(x: Tensor) -> ModuleType:
     """The module whose `forward` serves this device and data type."""
     if x.is_cpu:
         return cpu if cpu.supports(x.dtype) else reference
-    if x.is_cuda:
-        from multiway_blocks.kernels.skinny_gemm import triton  # not installed on every system
-
-        return triton if triton.supports(x.dtype, x.shape[0]) else reference
     return reference
 
 
