@@ -38,7 +38,13 @@ class RecipeChanges:
 
 
 def train(
-    preset: Annotated[str, typer.Option("--preset", help="tiny, small, or smoke (half a minute).")] = "tiny",
+    preset: Annotated[
+        str,
+        typer.Option(
+            "--preset",
+            help="tiny, small, or smoke (half a minute); mh-moe-bytes and latent-lm-digits, each with a -smoke.",
+        ),
+    ] = "tiny",
     *,
     changes: RecipeChanges,
     options: TrainingOptions,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from multiway_core.errors import InputError
@@ -103,7 +104,7 @@ class Recipe:
         )
 
 
-def _sizes(**sizes: int) -> MHMoEConfig:
+def _sizes(**sizes: Any) -> MHMoEConfig:
     return MHMoEConfig(vocab_size=processor.VOCAB_SIZE, **sizes)
 
 
