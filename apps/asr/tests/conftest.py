@@ -69,11 +69,11 @@ def say(model_folder, monkeypatch):
     turn_end = FIRST_SPECIAL + SPECIAL_TOKENS.index("<|im_end|>")
     waiting: list[str] = []
     ids: list[int] = []
-    prefill = LanguageModel.prefill
+    read = LanguageModel.read
 
-    def prefilled(self, x, valid, cache):
+    def reading(self, x, valid, cache):
         ids[:] = [*tokenizer.encode(waiting.pop(0) if len(waiting) > 1 else waiting[0]).ids, turn_end]
-        return prefill(self, x, valid, cache)
+        return read(self, x, valid, cache)
 
     def logits(self, hidden):
         scores = torch.zeros(*hidden.shape[:-1], VOCABULARY)
@@ -82,7 +82,7 @@ def say(model_folder, monkeypatch):
 
     def sayer(*texts: str) -> None:
         waiting[:] = texts or [SAID]
-        monkeypatch.setattr(LanguageModel, "prefill", prefilled)
+        monkeypatch.setattr(LanguageModel, "read", reading)
         monkeypatch.setattr(LanguageModel, "logits", logits)
 
     return sayer

@@ -7,11 +7,9 @@ import json
 from base64 import b64decode
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 import soundfile
-from gradio_client import Client, handle_file
 from multiway_core.app import ModelOptions, launch
 from multiway_core.errors import InputError
 from multiway_speech.result import Segment, Transcript
@@ -26,8 +24,16 @@ def url(model_folder):
     blocks.close(verbose=False)
 
 
+def handle_file(path: str):
+    from gradio_client import handle_file
+
+    return handle_file(path)
+
+
 @pytest.fixture(scope="module")
 def client(url):
+    from gradio_client import Client
+
     return Client(url, verbose=False)
 
 
@@ -61,6 +67,8 @@ def test_nothing_chosen_and_too_much_context_are_messages(client, talk) -> None:
 
 
 def test_other_files_of_the_machine_are_refused(url, client) -> None:
+    import httpx
+
     secret = str(Path(__file__).resolve())
     for path in (secret, "/etc/passwd"):
         with pytest.raises(Exception, match=r"(?i)not|invalid|error") as error:
@@ -72,6 +80,8 @@ def test_other_files_of_the_machine_are_refused(url, client) -> None:
 
 
 def test_no_telemetry_and_no_foreign_address_in_the_page(url) -> None:
+    import httpx
+
     assert httpx.get(f"{url}config", timeout=60).json()["analytics_enabled"] is False
     page = httpx.get(url, timeout=60).text
     for host in ("googleapis", "gstatic", "cdnjs", "jsdelivr"):

@@ -1,4 +1,4 @@
-"""The ``transcribe`` command: to standard output, or to files in a folder that can be resumed."""
+"""Transcription of many recordings: to standard output, or to files in a folder, where an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -179,9 +179,9 @@ def _follow(
 
 @contextmanager
 def _progress(name: str) -> Iterator[tuple[OnHeard, OnHeard]]:
-    """Functions that move a bar on standard error: seconds heard, and seconds of which the words are written."""
+    """Functions that move a progress bar: seconds encoded, and seconds decoded."""
     with progress_bar(enabled=not sys.stdout.isatty()) as progress:
-        bar = progress.add_task(f"{name}: listening, s", total=None)
+        bar = progress.add_task(f"{name}: encoding, s", total=None)
         length = 0.0
 
         def heard(seconds: float) -> None:
@@ -190,7 +190,9 @@ def _progress(name: str) -> Iterator[tuple[OnHeard, OnHeard]]:
             progress.update(bar, completed=int(seconds))
 
         def written(seconds: float) -> None:
-            progress.update(bar, description=f"{name}: writing, s", total=int(length), completed=int(seconds))
+            progress.update(
+                bar, description=f"{name}: decoding, s", total=int(length), completed=int(seconds)
+            )
 
         yield heard, written
 
@@ -200,7 +202,7 @@ def _counted(count: int, noun: str) -> str:
 
 
 class _Printer:
-    """Prints transcripts: text as it comes, several under their names; several JSON documents as one array."""
+    """Prints transcripts: text streamed, several under their names; several JSON documents as one array."""
 
     def __init__(self, format_: Format, count: int) -> None:
         self.format = format_

@@ -1,4 +1,4 @@
-"""The ``--context`` option: words, or a file of them."""
+"""The ``--context`` option: text, or a file of it."""
 
 from __future__ import annotations
 

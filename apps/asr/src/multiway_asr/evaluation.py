@@ -27,7 +27,7 @@ EXAMPLES = Path(__file__).resolve().parents[4] / "examples"
 
 @dataclass(frozen=True)
 class Case:
-    """One recording of a set: where it lies for a transcriber, or what another system made of it."""
+    """One recording of a set: its audio, or another system's hypothesis."""
 
     set_name: str
     name: str
@@ -64,7 +64,7 @@ def evaluate_sets(
         data: see :func:`multiway_asr.references.read_annotations`; recordings lie in the same folder.
         system: who transcribes them, or the folder of finished transcripts (of several sets: a folder each).
         options: how to transcribe.
-        use_terms: tell each recording's terms (``contexts.json``) before, in place of ``options.context``.
+        use_terms: each recording's terms (``contexts.json``) are its context, in place of ``options.context``.
         limit: at most so many recordings of each set.
 
     Returns the report, with a group a set where there are several, and each recording's result by its name in it.
@@ -88,10 +88,10 @@ def evaluate_sets(
                 raise InputError(f"{case.name}: no transcript of it in {system}")
             kept[case] = (case.heard, None)
         else:
-            told = options or TranscribeOptions()
+            chosen = options or TranscribeOptions()
             if use_terms and case.target.terms:
-                told = replace(told, context=", ".join(case.target.terms))
-            kept[case] = _transcribe(case, system, told)
+                chosen = replace(chosen, context=", ".join(case.target.terms))
+            kept[case] = _transcribe(case, system, chosen)
         return kept[case][0]
 
     report = evaluate(

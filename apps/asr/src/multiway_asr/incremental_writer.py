@@ -1,4 +1,4 @@
-"""Files that grow with the transcript: what is not complete is called so, and stays when something stops the run."""
+"""Transcript files written incrementally: ``.partial`` until complete, kept when the run is interrupted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class IncrementalWriter:
         self._next_write = time.monotonic() + SECONDS_BETWEEN_WRITES
 
     def heard(self, seconds: float) -> None:
-        """So much of the recording has been heard."""
+        """Note how many seconds of the recording have been encoded."""
         self.partial = replace(self.partial, duration=max(self.partial.duration, seconds))
 
     def add(self, segment: Segment) -> None:

@@ -1,4 +1,4 @@
-"""Words, speakers and times of one recording against its reference; all scores are counts, pooled over recordings.
+"""Recognition and diarization metrics of one recording; all are counts, pooled over recordings.
 
 | score | what counts | by |
 | --- | --- | --- |
@@ -45,7 +45,7 @@ class ScoringOptions:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What a system made of one recording, and the seconds that it took, where they are known."""
+    """A system's annotation of one recording, and its processing time in seconds, where that is known."""
 
     annotation: Annotation
     seconds: float | None = None
@@ -163,12 +163,12 @@ def _joined(segments: Iterable[Segment]) -> str:
 
 
 def _has_both(annotation: Annotation) -> bool:
-    """Whether it is known who said each word, and when."""
+    """Whether speakers and times of the words are known."""
     return annotation.words is not None and annotation.words is annotation.turns
 
 
 def _seglst(segments: Iterable[Segment]) -> Any:
-    """meeteval's list of segments; words that nobody was found to say are those of one more speaker."""
+    """meeteval's segment list; words without a speaker count as those of one more speaker."""
     from meeteval.io import SegLST
 
     return SegLST(

@@ -1,4 +1,4 @@
-"""What counts as the same word when transcripts are scored: Whisper's normalizers."""
+"""Text normalization before scoring: Whisper's normalizers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was said in recordings, out of the files that references and hypotheses come in."""
+"""Readers of references and hypotheses: words, speakers and times of recordings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One model that listens: what the commands, the evaluation and the demo have in common."""
+"""The recognizer behind commands, evaluation and demo."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ _SOUND = (
 )
 _VIDEO = (".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".ts", ".3gp")
 SUFFIXES = frozenset((*_SOUND, *_VIDEO))
-"""What is taken from folders: sound, and videos for their sound. A file that is named is tried whatever its ending."""
+"""File types taken from folders: audio and video. A file that is named is tried whatever its suffix."""
 SURELY = 1.5
 """A length that the head of a file tells is believed when it is so many times too long: some heads only estimate."""
 
 
 @dataclass(frozen=True)
 class TranscribeOptions:
-    """How to listen.
+    """How to transcribe.
 
     Attributes:
-        context: names, terms or any text that helps.
-        max_speakers: more voices than these become one where they are most alike; None takes all that were heard.
-        window: seconds of the parts in which a longer recording is heard; None hears all in one pass.
+        context: names, terms or any text that may occur.
+        max_speakers: above this number the most similar voices are merged; None keeps all.
+        window: seconds of the parts of a longer recording; None transcribes it in one pass.
     """
 
     context: str = ""
@@ -59,14 +59,14 @@ class Transcriber:
     def __init__(
         self, model: ModelOptions | None = None, *, pipeline: Callable[[], Any] | None = None
     ) -> None:
-        """``pipeline``: gives the ``AsrPipeline`` where it is loaded already."""
+        """``pipeline``: returns the ``AsrPipeline`` where it is loaded already."""
         loader = ModelLoader(APP, model)
         self.pipeline = pipeline or loader
-        """Called, it gives the ``AsrPipeline``, or raises StopRun when that cannot be loaded."""
+        """Called, it returns the ``AsrPipeline``, or raises StopRun when that cannot be loaded."""
         self.model = loader.model
 
     def max_seconds(self, context: str = "") -> float:
-        """Seconds that the model hears in one pass, before any room for what it writes."""
+        """Longest recording of one pass in seconds, without room for the output."""
         from multiway_speech.vibevoice_asr.prompt import write_prompt
 
         pipeline = self.pipeline()
@@ -78,7 +78,7 @@ class Transcriber:
     def stream(
         self, path: Path, options: TranscribeOptions, on_heard: Callable[[float], None] | None = None
     ) -> Iterator[Segment | Transcript]:
-        """Segments as they are written, and the transcript last; see ``AsrPipeline.stream`` and ``stream_windows``.
+        """Segments as they are decoded, and the transcript last; see ``AsrPipeline.stream`` and ``stream_windows``.
 
         With fewer speakers asked for than heard in one pass, only the transcript has them: voices are compared at the
         end. Raises InputError as the pipeline does, and at once for a file whose head tells that it is far too long.

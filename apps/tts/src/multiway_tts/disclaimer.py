@@ -1,4 +1,4 @@
-"""A sentence that tells listeners what they hear, spoken by the model itself before or behind the script."""
+"""The spoken disclaimer, a turn before or after the script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ``evaluate`` command: texts are spoken and scored; or recordings of them are."""
+"""The ``evaluate`` command: synthesize texts, or take recordings of them, and score both alike."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ class Spoken:
 
     Attributes:
         samples: float32 (T,) at 16 kHz.
-        seconds, cpu_seconds: it took to speak; None for a recording.
-        complete: whether the model came to its end.
-        heard: words, or None without that judge.
+        seconds, cpu_seconds: of the synthesis; None for a recording.
+        complete: whether the model finished.
+        heard: the recognizer's transcript, or None without one.
         embedding: of the synthesizer, or None.
         mos: or None.
     """
@@ -120,7 +120,7 @@ class Scorers:
 def evaluate_texts(
     items: Sequence[TextItem], options: EvaluationOptions, *, on_item: Callable[[], None] = lambda: None
 ) -> Report:
-    """Speak or look up every text, score it, and write what ``options.output`` asks for.
+    """Synthesize every text, or read its recording, score it, and write what ``options.output`` asks for.
 
     Raises InputError, DataError (a voice that the model lacks), OutputError.
     """

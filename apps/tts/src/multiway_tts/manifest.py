@@ -1,4 +1,4 @@
-"""What was spoken, by which model, with which voices, and when: JSON of schema ``multiway.tts/1``, and subtitles."""
+"""The manifest of a synthesis (JSON of schema ``multiway.tts/1``), and its subtitles."""
 
 from __future__ import annotations
 

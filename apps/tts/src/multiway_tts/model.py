@@ -26,7 +26,7 @@ class Synthesizer(Protocol):
 
     @property
     def defaults(self) -> SpeechOptions:
-        """How the model speaks where nothing else is asked for."""
+        """The model's default options."""
         ...
 
     def voices(self) -> tuple[str, ...]:
@@ -43,7 +43,7 @@ class Synthesizer(Protocol):
         voices: Mapping[str, Any] | None = None,
         options: SpeechOptions | None = None,
     ) -> Iterator[SpeechPiece | Speech]:
-        """Sound as it is made, and the whole speech last."""
+        """Audio during synthesis, and the whole speech last."""
         ...
 
 

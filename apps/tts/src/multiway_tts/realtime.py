@@ -1,4 +1,4 @@
-"""VibeVoice-Realtime as a reader of scripts: it knows one voice at a time, so turns are spoken one by one."""
+"""VibeVoice-Realtime for scripts: it has one voice at a time, so turns are synthesized one by one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The presets of ``train``: the model that speaks, and the codec on whose latents it is trained."""
+"""The presets of ``train``: the text-to-speech model, and the codec on whose latents it is trained."""
 
 from multiway_speech.speech_tokenizer import recipe as codec
 from multiway_speech.vibevoice import recipe as vibevoice

@@ -1,4 +1,4 @@
-"""The text that ``SCRIPT|-|TEXT`` means."""
+"""Reads the argument ``SCRIPT|-|TEXT``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ``speak`` command: a script to a sound file, its side files, and standard output."""
+"""The ``speak`` command: a script to an audio file, side files, and standard output."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def check_destination(request: SpeakRequest) -> None:
 
 
 def speak(text: str, model: ModelOptions, request: SpeakRequest, *, as_json: bool) -> int:
-    """Speak a script and write what was asked for; the exit code: 1 if the model did not manage all of it.
+    """Synthesize a script and write what was asked for; the exit code is 1 if the model did not finish somewhere.
 
     Raises InputError, OutputError (what was spoken until then is kept), SystemExit when interrupted.
     """
@@ -140,7 +140,7 @@ def _check_pronounceable(script: Script, synthesizer: Synthesizer) -> None:
 def perform(
     synthesis: Synthesis, request: SpeakRequest, provenance: Provenance, model_sha256: str | None
 ) -> Manifest:
-    """Speak into the file and to standard output, then write the side files.
+    """Synthesize into the file and to standard output, then write the side files.
 
     Raises as :func:`speak`; a file that is not complete keeps the name ``.partial`` and its side files too.
     """

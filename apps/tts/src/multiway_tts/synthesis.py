@@ -1,4 +1,4 @@
-"""A script being spoken: its sound, marked, piece by piece, and afterwards what was said when."""
+"""One synthesis: streamed, watermarked audio, and afterwards the times of the turns."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Synthesis:
         return self.elapsed / self.seconds if self.samples else 0.0
 
     def turns(self) -> list[SpokenTurn]:
-        """What was said when; empty until the speech has come to its end."""
+        """The turns with their times; empty until the synthesis is complete."""
         if self.speech is None:
             return []
         from multiway_speech.turn_times import turn_times
@@ -123,7 +123,7 @@ class Synthesis:
         return found
 
     def problems(self) -> list[str]:
-        """What the model did not manage, a line each."""
+        """Sections that the model did not finish, a line each."""
         if self.speech is None:
             return []
         return [

@@ -1,4 +1,4 @@
-"""The texts of an evaluation: a text file with one a line, or JSON lines."""
+"""The texts of an evaluation: one a line, or JSON lines."""
 
 from __future__ import annotations
 

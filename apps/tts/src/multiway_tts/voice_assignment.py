@@ -1,4 +1,4 @@
-"""Who speaks with which voice: the model's own, a voice file, or somebody's recording, which takes consent."""
+"""Assigns voices to speakers: the model's own, a voice file, or a recording, which needs consent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Source = Literal["model", "file", "recording", "chosen by the model"]
 
 @dataclass(frozen=True)
 class SpeakerVoice:
-    """One speaker of the script and the voice that is given to it.
+    """A speaker of the script and its voice.
 
     Attributes:
         speaker: as the script has it.
@@ -40,7 +40,7 @@ class SpeakerVoice:
 
 @dataclass(frozen=True)
 class VoiceAssignment:
-    """All parts, and the voices by speaker; no voices where the model chooses them itself."""
+    """Every speaker's voice, and the voices by speaker; no voices where the model chooses them itself."""
 
     parts: tuple[SpeakerVoice, ...]
     voices: Mapping[str, Any]

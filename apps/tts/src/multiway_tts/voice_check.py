@@ -1,4 +1,4 @@
-"""Does a recording hold a voice? Noise, tones and most music are refused before a model imitates them.
+"""Detects whether a recording holds a voice, so that noise, tones and most music are refused.
 
 Speech is voiced (its waveform repeats 70 to 400 times a second) in good part of its loud moments, and its loudness
 moves with the syllables, 2 to 8 times a second. Noise does not repeat, music mostly moves slower. A fast melody passes.

@@ -1,4 +1,4 @@
-"""The ``voices`` command: which voices there are, and making a voice file of a recording."""
+"""The ``voices`` command: list voices, and make a voice file of a recording."""
 
 from __future__ import annotations
 

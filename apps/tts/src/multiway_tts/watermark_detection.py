@@ -1,4 +1,4 @@
-"""The ``watermark detect`` command: does a recording bear the mark of a key?
+"""The ``watermark detect`` command.
 
 Shape suffix: T samples.
 """

@@ -1,4 +1,4 @@
-"""Sound from any file or array, mono at one sampling rate, piece by piece: memory does not grow with the length.
+"""Audio of any file or array, mono at one sampling rate, streamed in constant memory.
 
 FFmpeg decodes and resamples (PyAV): ``torchaudio.functional.resample`` wants a recording whole, an hour of it too, and
 its sound differs from what the bundled models were trained on.

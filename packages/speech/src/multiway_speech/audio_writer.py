@@ -1,4 +1,4 @@
-"""Speech written to a file while it is generated, valid at every moment, with its provenance in the metadata.
+"""Incremental audio files: valid at every moment, with provenance metadata.
 
 A file that is not complete is called so: ``talk.wav`` is ``talk.partial.wav`` until the speech has come to its end, and
 stays it when something stops the generation (Ctrl-C, a full disk, an error): what was spoken until then can be heard.

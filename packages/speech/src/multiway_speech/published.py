@@ -1,4 +1,4 @@
-"""Published names and sizes of the parts that the VibeVoice systems share <-> ours."""
+"""Published tensor names and sizes of the parts that the VibeVoice systems share <-> ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a transcription gives: who said what, and when. JSON schema ``multiway.asr/1``."""
+"""The result of a transcription. JSON schema ``multiway.asr/1``."""
 
 from __future__ import annotations
 

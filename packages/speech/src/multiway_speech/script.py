@@ -1,4 +1,4 @@
-"""Scripts to be spoken: who says what, in which order, with pauses.
+"""Scripts for synthesis: turns with speakers, and pauses.
 
 A line ``NAME: words`` begins a turn, where NAME is ``Speaker`` with a number or the name of a voice; a line without it
 goes on with the turn before. ``[pause:500ms]`` or ``[pause:1.5s]`` is silence. A text without names is one speaker's.

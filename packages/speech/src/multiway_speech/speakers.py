@@ -1,4 +1,4 @@
-"""Which speakers of one recording have the same voice, by how they sound.
+"""Speaker clustering within one recording, by cepstral means.
 
 A voice is the mean of its cepstra (the shape of the spectrum, without its level) over all stretches in which nobody
 else speaks. Two voices are as far apart as their means, each coefficient in units of its spread within the speakers.

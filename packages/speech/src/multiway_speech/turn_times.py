@@ -1,4 +1,4 @@
-"""When each turn of a script was spoken, from the sound of several turns in one go.
+"""Estimates the time of each turn in audio of several turns that were synthesized in one pass.
 
 VibeVoice speaks turns in one stream and does not say where one ends. They end in pauses: of all pauses those are chosen
 that divide the speech as the turns' lengths do, and longer ones sooner. An estimate; see the measure in the README.

@@ -1,4 +1,4 @@
-"""A keyed, inaudible mark in generated speech, and its detector.
+"""A keyed, inaudible watermark for generated speech, and its detector.
 
 Spread spectrum in the short-time spectrum (Kirovski & Malvar 2003): between 1 and 6 kHz, cells of 80 ms by 100 Hz
 become a little louder or softer, by a pattern that only the key gives. Who has the key can find the mark and also forge

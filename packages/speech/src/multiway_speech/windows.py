@@ -1,4 +1,4 @@
-"""Recordings that are longer than a model hears: in parts that are cut at pauses, their speakers matched by voice.
+"""Recordings longer than the model's maximum: parts split at pauses, speakers matched by voice.
 
 A single pass knows who spoke an hour ago, which is what VibeVoice-ASR is about; parts only know how people sound
 (:mod:`multiway_speech.speakers`). They are for models that hear little, such as the bundled one.

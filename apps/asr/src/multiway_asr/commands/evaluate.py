@@ -1,4 +1,4 @@
-"""The command that measures."""
+"""The command ``evaluate``."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from multiway_asr.transcriber import TranscribeOptions
 
 @dataclass(frozen=True)
 class TranscribeGroup:
-    """How to transcribe, as the command line says it."""
+    """The options of a transcription."""
 
     context: Annotated[
         str | None,

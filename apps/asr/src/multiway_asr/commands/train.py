@@ -1,4 +1,4 @@
-"""The command that trains, and those that make its data."""
+"""The command ``train``, and ``data``, which makes training data."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def phones(
     ] = 12_000,
     seed: SeedOption = 30,
 ) -> None:
-    """Write phones of sentences that nobody read, for the pseudo-features; needs espeak-ng."""
+    """Write phones of sentences without a recording, for the pseudo-features; needs espeak-ng."""
     from multiway_speech.vibevoice_asr.corpus import load
     from multiway_speech.vibevoice_asr.pseudo_features import write_training_phones
 

@@ -1,4 +1,4 @@
-"""The command that transcribes."""
+"""The command ``transcribe``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def transcribe(
     options: TranscribeGroup,
     model: ModelOptions,
 ) -> None:
-    """Transcribe recordings: who said what and when, printed as it is decoded, or written to files with --output.
+    """Transcribe recordings with speakers and times: printed during decoding, or written to files with --output.
 
     Exit code 0: all transcribed. 1: some recordings failed (named on standard error). 2: bad usage, or none done.
     """

@@ -1,4 +1,4 @@
-"""The demo: a recording, its speakers' lanes over the waveform, and its words, appearing while they are written."""
+"""The demo: a recording, a lane per speaker over its waveform, and the transcript, streamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens on the demo's page: a recording is opened or made, transcribed, and offered for download."""
+"""Event handlers of the demo: open or record, transcribe, download."""
 
 from __future__ import annotations
 

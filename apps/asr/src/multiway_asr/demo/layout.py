@@ -1,4 +1,4 @@
-"""What stands where on the demo's page."""
+"""Layout of the demo's page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings of visitors, transcribed by one model for all, as values of the viewer."""
+"""Transcription for the demo's visitors: one model for all, results as values of the viewer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SECONDS_BETWEEN_UPDATES = 0.2
 MAX_SECONDS = 3600.0
 WINDOW = 20.0
 ROOM = 0.6
-"""Of what a model hears at once, the share that leaves it room to write; longer recordings are heard in parts."""
+"""Share of the maximum length up to which a recording is transcribed in one pass: the output needs room too."""
 
 
 class DemoSession:
@@ -48,7 +48,7 @@ class DemoSession:
         options = self._options(sound.duration, context, max_speakers)
         segments: list[Segment] = []
         started = updated = time.monotonic()
-        yield view_value(sound, working=True, summary="Listening ..."), None
+        yield view_value(sound, working=True, summary="Encoding ..."), None
         with named_as_uploaded(path):
             for event in self._transcriber.stream(path, options):
                 if isinstance(event, Segment):
@@ -67,7 +67,7 @@ class DemoSession:
                         sound,
                         transcript.segments,
                         summary=summary_of(transcript, time.monotonic() - started),
-                        note="Nobody was heard to speak.",
+                        note="No speech was recognized.",
                         problems=transcript.problems,
                     )
                     yield value, transcript

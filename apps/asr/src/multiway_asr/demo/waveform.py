@@ -1,4 +1,4 @@
-"""What the page gets of a recording: its outline to draw, and a small MP3 to play."""
+"""What the page needs of a recording: a waveform outline to draw, and an MP3 to play."""
 
 from __future__ import annotations
 

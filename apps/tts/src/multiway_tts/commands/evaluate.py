@@ -1,4 +1,4 @@
-"""The command that measures."""
+"""The command ``evaluate``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def evaluate(
         typer.Option(
             "--reference",
             metavar="DIR",
-            help="Do not speak: score the recordings of the texts in this folder, a teacher's or an earlier run's.",
+            help="Score the recordings of the texts in this folder (a teacher's, an earlier run's) instead.",
         ),
     ] = None,
     recordings: Annotated[
@@ -54,8 +54,8 @@ def evaluate(
     report: ReportOptions,
     model: ModelOptions,
 ) -> None:
-    """Speak texts and measure, with intervals: word and character error rates of a recognizer, beside those against
-    shuffled texts, speaker similarity, naturalness, speed. --output also keeps audio/ and rows.jsonl."""
+    """Synthesize texts and measure, with intervals: word and character error rates of a recognizer, beside those
+    against shuffled texts, speaker similarity, naturalness, speed. --output also keeps audio/ and rows.jsonl."""
     from multiway_tts.evaluation import EvaluationOptions, evaluate_texts
     from multiway_tts.texts import read_texts
 

@@ -1,4 +1,4 @@
-"""The commands about voices and watermarks."""
+"""The commands ``voices`` and ``watermark``."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ def detect(
     watermark_key: KeyOption = DEFAULT_KEY,
     json: JsonOption = False,
 ) -> None:
-    """Tell whether recordings bear the mark that this program puts into its speech.
+    """Detect the watermark that this program embeds into its speech.
 
-    Exit code 1: one has no mark, or cannot be read (named on standard error). 2: none can be read.
+    Exit code 1: a file has no watermark, or cannot be read (named on standard error). 2: none can be read.
     """
     from multiway_tts import watermark_detection
 

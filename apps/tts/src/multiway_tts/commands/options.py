@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ KeyOption = Annotated[
     typer.Option(
         "--watermark-key",
         envvar="MULTIWAY_WATERMARK_KEY",
-        help="Key of the watermark; only who has it can look for the mark.",
+        help="Key of the watermark; only its owner can detect the mark.",
     ),
 ]
 ConsentOption = Annotated[
     bool,
-    typer.Option(
-        "--consent", help="I state that the people in the recordings agreed to having their voice imitated."
-    ),
+    typer.Option("--consent", help="States that the people in the recordings agreed to voice cloning."),
 ]
 CfgOption = Annotated[
     float | None,
-    typer.Option("--cfg", help="Weight of guidance; 1 is none and twice as fast. \\[default: the model's]"),
+    typer.Option(
+        "--cfg",
+        help="Weight of classifier-free guidance; 1 is none and twice as fast. \\[default: the model's]",
+    ),
 ]
 StepsOption = Annotated[
-    int | None, typer.Option("--steps", min=1, help="Diffusion steps a frame. \\[default: the model's]")
+    int | None, typer.Option("--steps", min=1, help="Diffusion steps per frame. \\[default: the model's]")
 ]

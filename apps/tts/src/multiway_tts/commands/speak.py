@@ -1,4 +1,4 @@
-"""The command that makes speech."""
+"""The command ``speak``."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def speak(
             "--voice",
             "-v",
             metavar="SPEAKER=VOICE",
-            help="1=emma, 2=bob.wav, Alice=alice.safetensors; once a speaker. \\[default: the model's voices in order]",
+            help="1=emma, 2=bob.wav, Alice=a.safetensors; once per speaker. \\[default: the model's voices in order]",
         ),
     ] = None,
     consent: ConsentOption = False,
     stream: Annotated[
         bool,
         typer.Option(
-            "--stream", help="Raw sound to standard output while it is made: 16 bit, mono, little-endian."
+            "--stream", help="Raw PCM to standard output during synthesis: 16 bit, mono, little-endian."
         ),
     ] = False,
     srt: Annotated[bool, typer.Option("--srt", help="Subtitles of the turns beside the file.")] = False,
@@ -47,10 +47,10 @@ def speak(
     ] = True,
     disclaimer: Annotated[
         Literal["none", "prefix", "suffix"],
-        typer.Option("--disclaimer", help="Say that a machine speaks, before or behind the script."),
+        typer.Option("--disclaimer", help="A spoken disclaimer before or after the script."),
     ] = "none",
     watermark: Annotated[
-        bool, typer.Option("--watermark/--no-watermark", help="Put an inaudible mark into the sound.")
+        bool, typer.Option("--watermark/--no-watermark", help="Embed an inaudible watermark.")
     ] = True,
     watermark_key: KeyOption = DEFAULT_KEY,
     cfg: CfgOption = None,
@@ -60,9 +60,9 @@ def speak(
     *,
     model: ModelOptions,
 ) -> None:
-    """Speak a script: lines "Speaker 1: words" or "Emma: words", \\[pause:500ms], or plain text.
+    """Synthesize a script: lines "Speaker 1: words" or "Emma: words", \\[pause:500ms], or plain text.
 
-    Exit code 1: the model did not come to its end somewhere (named on standard error).
+    Exit code 1: the model did not finish somewhere (named on standard error).
     """
     from multiway_tts.script_source import read_script
     from multiway_tts.speech_files import SpeakRequest, check_destination

@@ -1,4 +1,4 @@
-"""The command that trains, and those that make its data."""
+"""The command ``train``, and ``data``, which makes training data."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def train(
     *,
     options: TrainingOptions,
 ) -> None:
-    """Train a model that speaks, or a codec. An interrupted run resumes.
+    """Train a text-to-speech model, or a codec. An interrupted run resumes.
 
     DATA is GROUP=FOLDER, made by `data synthesize` (for a codec any folder of sound files), or one corpus.npz of an
     earlier run. The smoke presets need none.

@@ -1,4 +1,4 @@
-"""The demo: a script in the colours of its speakers, heard while it is made, with its turns on the waveform."""
+"""The demo: a script editor with speaker colours, streamed audio, and the turns on the waveform."""
 
 from __future__ import annotations
 

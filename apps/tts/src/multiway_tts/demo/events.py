@@ -1,4 +1,4 @@
-"""What happens on the demo's page."""
+"""Event handlers of the demo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scripts that the demo offers."""
+"""Example scripts of the demo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands where on the demo's page."""
+"""Layout of the demo's page."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Components:
 
     @property
     def settings(self) -> list[Any]:
-        """What a choice is made of, in its order."""
+        """The inputs of a :class:`Choice`, in its order."""
         return [*self.voices, self.own, self.consent, self.disclaimer, self.seed, self.guidance, self.steps]
 
 
@@ -74,9 +74,9 @@ def components(session: Session) -> Components:
                 downloads = download_buttons({kind: LABELS[kind] for kind in FILES}, "tts", min_width=120)
         with gr.Column(scale=0, min_width=300):
             disclaimer = gr.Radio(
-                [("before it", "prefix"), ("behind it", "suffix"), ("not at all", "none")],
+                [("before", "prefix"), ("after", "suffix"), ("none", "none")],
                 value="prefix",
-                label="Say that a machine speaks",
+                label="Spoken disclaimer",
                 elem_id="tts-disclaimer",
             )
             with gr.Accordion("A voice of your own", open=False, elem_id="tts-own"):
@@ -88,19 +88,19 @@ def components(session: Session) -> Components:
                 )
                 consent = gr.Checkbox(
                     False,
-                    label="The person in this recording agreed to having the voice imitated.",
+                    label="The person in this recording agreed to voice cloning.",
                     elem_id="tts-consent",
                 )
                 gr.Markdown(
                     "Then choose *my recording* as a speaker's voice. It stays on this machine for an hour."
                 )
-            with gr.Accordion("How it is spoken", open=False):
+            with gr.Accordion("Synthesis options", open=False):
                 seed = gr.Number(value=0, precision=0, label="Seed", info="the same seed, the same sound")
                 guidance = gr.Slider(
                     1, 4, value=session.defaults.guidance, step=0.1, label="Guidance", info="1: none"
                 )
                 steps = gr.Slider(
-                    1, 30, value=session.defaults.diffusion_steps, step=1, label="Diffusion steps a frame"
+                    1, 30, value=session.defaults.diffusion_steps, step=1, label="Diffusion steps per frame"
                 )
             gr.Markdown(
                 "A line `Speaker 1: words` begins a turn"

@@ -1,4 +1,4 @@
-"""What the demo does with the model, as streams of the page's values."""
+"""Synthesis for the demo's visitors, as streams of the page's values."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ class Session:
         self._stops: dict[str, Event] = {}
 
     def choices(self) -> list[str]:
-        """What a speaker's menu offers."""
+        """The entries of a speaker's menu."""
         from multiway_tts.realtime import RealtimeSynthesizer
 
         own = [] if isinstance(self.synthesizer, RealtimeSynthesizer) else [OWN]
         return [*(self.voices or (MODELS_CHOICE,)), *own]
 
     def stop(self, visitor: str) -> None:
-        """End what this visitor listens to; it is kept as far as it is."""
+        """Stop this visitor's synthesis; the audio so far is kept."""
         if visitor in self._stops:
             self._stops[visitor].set()
 
@@ -110,7 +110,7 @@ class Session:
     def speak(
         self, text: str, choice: Choice, visitor: str = ""
     ) -> Iterator[tuple[dict[str, Any], Manifest | None, np.ndarray]]:
-        """The player's values while sound is made; the last one comes with manifest and sound (float32 (T,))."""
+        """The player's values during synthesis; the last one comes with manifest and audio (float32 (T,))."""
         from multiway_speech.audio_writer import Provenance
 
         synthesis = self.prepare(text, choice)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from multiway_tts.manifest import Manifest
 
-NOTE = "Press Speak: the sound appears here while it is made."
+NOTE = "Press Speak: the audio appears here during synthesis."
 
 
 def editor_value(text: str, voices: Sequence[str]) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def empty_value(note: str = NOTE) -> dict[str, Any]:
 
 
 def speaking_value(run: str, rate: int, chunks: Sequence[tuple[int, str]], summary: str) -> dict[str, Any]:
-    """While sound is made. ``chunks``: the last pieces with their numbers, so that none is lost on the way."""
+    """During synthesis. ``chunks``: the last pieces with their numbers, so that none is lost in transit."""
     return {
         **empty_value("Reading the script ..."),
         "state": "speaking",
@@ -37,7 +37,7 @@ def speaking_value(run: str, rate: int, chunks: Sequence[tuple[int, str]], summa
 
 
 def done_value(run: str, samples: np.ndarray, manifest: Manifest, summary: str) -> dict[str, Any]:
-    """All of it, or what there was when it was stopped."""
+    """The finished synthesis, or the part until it was stopped."""
     fields = manifest.to_json()
     return {
         "state": "done" if manifest.complete else "partial",

@@ -1,4 +1,4 @@
-"""When each of our phones was said, from a teacher that says when its own were.
+"""Alignment of our phones to a synthesizer's, which come with times.
 
 A teacher (``speech_tokenizer.teachers``) reads phones of the International Phonetic Alphabet in espeak-ng's spelling
 and tells the end of each. Its words are not ours: espeak joins "of the" into one and parts compounds. So the phones of

@@ -1,4 +1,4 @@
-"""Words made of known ones: contractions, endings, prefixes and compounds.
+"""Pronunciation by morphology: contractions, suffixes, prefixes and compounds of known words.
 
 ``known`` gives everywhere the phones of a word if it has them; it is the dictionary, except where the rules are
 measured on words that are taken from it.

@@ -1,4 +1,4 @@
-"""A line of English text -> the symbols that a speech model reads."""
+"""English grapheme-to-phoneme conversion: text -> phones and marks."""
 
 # ruff: noqa: SIM905 - lists of words are easier to read and to change as text
 

@@ -1,4 +1,4 @@
-"""Which letter stands for which phones: a one-to-many alignment of spellings and pronunciations.
+"""Graphones: a one-to-many alignment of letters and phones.
 
 A graphone is a letter with the none, one or two phones that it is said as (Bisani & Ney, "Joint-sequence models for
 grapheme-to-phoneme conversion", 2008, with one letter each). Their probabilities come from expectation-maximization

@@ -1,4 +1,4 @@
-"""Words that are spelled alike and said in two ways: which, by the words next to them.
+"""Heteronyms (words with two pronunciations), disambiguated by the words next to them.
 
 The rules look for signs of a verb and take the noun or adjective otherwise; they are not a parser.
 """

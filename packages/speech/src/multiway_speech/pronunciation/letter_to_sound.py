@@ -1,4 +1,4 @@
-"""How a word that no dictionary has is probably said: the likeliest graphones of its letters.
+"""Pronunciation of out-of-vocabulary words: beam search over graphones.
 
 ``letter_to_sound.xz`` holds the model (``train``); the search keeps the best few beginnings from letter to letter.
 """

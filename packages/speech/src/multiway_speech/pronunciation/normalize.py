@@ -1,4 +1,4 @@
-"""Written English -> what is said: words in lower case, letters by name in upper case, and marks."""
+"""Text normalization: written English -> spoken words in lower case, letters by name in upper case, and marks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers as an American says them."""
+"""Numbers in American English."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pronounced text is made of: the 39 phones of CMUdict (vowels with their stress), a word boundary, marks."""
+"""The symbol set: the 39 phones of CMUdict (vowels with stress), a word boundary, marks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training and measuring of the letter-to-sound model on CMUdict: ``multiway-tts data letter-to-sound``.
+"""Training and evaluation of the letter-to-sound model on CMUdict: ``multiway-tts data letter-to-sound``.
 
 Every twentieth word stem is held out with all its words (``cat``, ``cats``, ``cat's``): the model sees none of them.
 """

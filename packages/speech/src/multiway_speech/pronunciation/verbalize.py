@@ -1,4 +1,4 @@
-"""Numbers, dates, money, units, addresses and abbreviations of a text written out in words.
+"""Verbalization of numbers, dates, money, units, addresses and abbreviations.
 
 All patterns have bounded repetitions and begin where a run begins, so that time grows with the text's length and no
 faster. Letters that are said by their names stand by themselves in upper case.

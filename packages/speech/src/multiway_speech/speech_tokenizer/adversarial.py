@@ -1,4 +1,4 @@
-"""The last stage of the small tokenizer's training: a decoder that other networks cannot tell from recordings.
+"""Adversarial training of the small tokenizer's decoder, its last stage.
 
 Distances of spectra leave a rough sound: they are content with phases that contradict each other. So the decoder is
 trained on against discriminators of complex spectra at several resolutions (DAC, arXiv 2306.06546, section 3.3; hinge

@@ -1,4 +1,4 @@
-"""Training speech in memory: folders of sound files -> 16-bit samples, split by what is said, cut into batches.
+"""Training audio in memory: folders of files -> 16-bit samples, split by text, cut into random crops.
 
 A folder with a ``manifest.jsonl`` (see ``synthesize``) has texts; elsewhere the file's name inside the folder stands
 for the text, as in Asterisk's prompts, where all languages say the same under one name.

@@ -1,4 +1,4 @@
-"""A tokenizer of ours as a folder: ``config.json`` and safetensors, in files small enough for a repository."""
+"""Model folder of a tokenizer of ours: ``config.json`` and safetensors in small files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A good place to begin: a tokenizer whose first output can be understood, computed from some minutes of speech.
+"""Initialization of the small tokenizer by principal components and least squares on some minutes of speech.
 
 Random weights take thousands of steps to become as good as linear algebra. The paths beside the residual branches are
 linear, so they can be set: the encoder packs the log-mel columns of a frame side by side and projects them on their

@@ -1,4 +1,4 @@
-"""What the small tokenizer is trained for: spectra at several resolutions, and a bottleneck that bears noise.
+"""Losses of the small tokenizer: multi-resolution spectral distances, and the sigma-VAE's penalty.
 
 Source: the reconstruction losses of DAC (arXiv 2306.06546, section 3.4), which VibeVoice follows (section 2.1); the
 sigma-VAE's noise and penalty are LatentLM's (arXiv 2412.08635, section 2.2). No adversary.

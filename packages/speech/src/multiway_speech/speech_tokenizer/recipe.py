@@ -1,4 +1,4 @@
-"""Training of the small acoustic tokenizer: from linear algebra on, or its decoder against discriminators.
+"""Recipe of the small acoustic tokenizer: reconstruction, then its decoder against discriminators.
 
 The bundled one is made of three runs: ``tiny-25hz``; the same with ``--schedule linear`` and ``--init-from`` the first,
 so that the learning rate falls to 0; and ``adversarial`` with ``--init-from`` the second.

@@ -1,4 +1,4 @@
-"""The small tokenizer's two ends: log-mel columns into the encoder, a short-time Fourier transform out of the decoder.
+"""Spectral ends of the small tokenizer: log-mel columns into the encoder, an inverse STFT behind the decoder.
 
 The published tokenizers spend most of their time in layers that run at the sampling rate. Here the convolutions of
 :mod:`multiway_blocks.vae` start and end at one column every ``hop`` samples, which a single core can train. The decoder

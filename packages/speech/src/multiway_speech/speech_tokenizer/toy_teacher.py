@@ -1,4 +1,4 @@
-"""A teacher that needs nothing: each phone is a chord of its own. The ``smoke`` presets run offline on what it says.
+"""A toy synthesizer without any dependency: each phone is a chord. The ``smoke`` presets train on it offline.
 
 It is used like the synthesizers of :mod:`~multiway_speech.speech_tokenizer.teachers`, and tells times as they do.
 """

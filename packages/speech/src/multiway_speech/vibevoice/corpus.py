@@ -1,4 +1,4 @@
-"""Training speech for a model that reads along: latents of the codec, and how many frames each phone lasts.
+"""Training corpus of the small model: latents of the codec, and the duration of each phone in frames.
 
 The folders are those that ``speech_tokenizer.synthesize`` writes: its manifests tell when each phone was said.
 

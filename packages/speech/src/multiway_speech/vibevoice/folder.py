@@ -1,4 +1,4 @@
-"""A model of ours as a folder: ``config.json``, safetensors in files small enough for a repository, tokenizer, voices.
+"""Model folder of a model of ours: ``config.json``, safetensors in small files, tokenizer, voices.
 
 Published models have layouts of their own, which ``checkpoint`` reads and writes.
 """

@@ -1,4 +1,4 @@
-"""Who chooses the next token: the published models freely, a small one along its script.
+"""Choice of the next token: free, as in the published models, or along the script's phones, as in the small one.
 
 A large model keeps its place in the script by itself. A small one loses it: words are skipped, repeated, slurred. So
 ours writes each phone of the script into its speech before the frames of that phone,

@@ -1,4 +1,4 @@
-"""What a speaking model learns: next-token diffusion on frames, and where each phone ends.
+"""Losses of the text-to-speech model: next-token diffusion on frames, and the end of each phone.
 
 The diffusion loss is LatentLM's (arXiv 2412.08635, section 2.3). A frame's condition is the hidden state *before* it.
 

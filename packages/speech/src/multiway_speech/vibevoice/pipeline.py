@@ -1,4 +1,4 @@
-"""From a script and voices to speech: the one path of commands, demo, evaluation and Python users."""
+"""Script and voices -> speech: the one path of commands, demo, evaluation and Python users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scripts and voices as token ids: the exact text that VibeVoice was trained with, leading spaces included.
+"""Prompts: the exact token sequence that VibeVoice was trained with, leading spaces included.
 
 Each piece is tokenized by itself, so no token crosses two pieces.
 """

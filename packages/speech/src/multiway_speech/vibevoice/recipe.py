@@ -1,4 +1,4 @@
-"""Training of the small model that speaks, on the latents of the small codec."""
+"""Recipe of the small text-to-speech model, on the latents of the small codec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training sequences: voices, script and speech as one row of tokens, in the very form in which they are generated.
+"""Training sequences: voices, script and speech as one row of tokens, in the form in which they are generated.
 
 Shape suffixes: B batch, T tokens, N frames of all rows in order, D latent size, R written tokens of all rows.
 """

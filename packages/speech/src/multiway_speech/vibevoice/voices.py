@@ -1,4 +1,4 @@
-"""Voices: a few seconds of somebody's speech, as the latents that a prompt takes; encoded once, kept in a file.
+"""Voice prompts: a few seconds of speech as acoustic latents, encoded once, kept in a file.
 
 Shape suffixes: F frames, D latent size.
 """

@@ -1,4 +1,4 @@
-"""Batches of conversations of like length, out of features on disk and made-up ones.
+"""Training batches: conversations of similar length, of real and of pseudo-features.
 
 Shape suffixes: see :mod:`objective`.
 """

@@ -1,4 +1,4 @@
-"""Causal attention for training on a CPU: the plain formula in stripes of queries, and its gradient by hand.
+"""Causal attention for training on a CPU, in stripes of queries, with its own backward pass.
 
 A stripe looks at no key behind it, which saves nearly half of the products, and everything stays in the data type that
 comes in; automatic differentiation of the whole square takes three times as long.

@@ -1,4 +1,4 @@
-"""Spoken sentences with what is said, by whom, and from when to when: what conversations are mixed from.
+"""The corpus of utterances (text, speaker, phones with times) that conversations are mixed from.
 
 Shape suffixes: T samples.
 """

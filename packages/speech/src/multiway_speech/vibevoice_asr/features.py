@@ -1,4 +1,4 @@
-"""Mixed conversations as the frozen acoustic encoder hears them: made once, read from disk in training.
+"""Acoustic features of mixed conversations: encoded once, read from disk in training.
 
 A part holds ``frames.npy``, float16 (frames, 64), ``labels.npy``, uint8 (frames, 2), the phone at the middle of
 each half of a frame, and ``index.jsonl`` with a conversation a line.

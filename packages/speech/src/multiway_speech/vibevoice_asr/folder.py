@@ -1,4 +1,4 @@
-"""A model of ours as a folder: ``config.json``, safetensors in small files, Whisper's tokens."""
+"""Model folder of a model of ours: ``config.json``, safetensors in small files, Whisper's tokens."""
 
 from __future__ import annotations
 

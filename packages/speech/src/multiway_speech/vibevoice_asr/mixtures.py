@@ -1,4 +1,4 @@
-"""Conversations mixed from single sentences, with exact times: what the small VibeVoice-ASR is trained and tested on.
+"""Simulated conversations, mixed from single utterances, with exact times.
 
 One to six sentences of one to four speakers, up to 20 s, with short gaps; loudness, resampled voices, a light room and
 noise vary. Some are only silence or noise. Some come with a context of names and rare words, of which half occur.

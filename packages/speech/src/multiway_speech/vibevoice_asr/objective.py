@@ -1,4 +1,4 @@
-"""What the small VibeVoice-ASR is trained for: the answer's tokens, and hints about the frames from half way up.
+"""Losses of the small VibeVoice-ASR: the answer's tokens, and auxiliary losses half way up the decoder.
 
 Cross-entropy on the assistant's turn is the published objective (arXiv 2601.18184, section 2.3). So that a decoder that
 starts from nothing soon knows who speaks and where it is, the states of the positions of sound in the middle of the

@@ -1,4 +1,4 @@
-"""What VibeVoice-ASR writes, a JSON list of who said what and when, read strictly and as it comes in.
+"""Strict streaming parser of VibeVoice-ASR's output, a JSON list of segments.
 
     assistant
     [{"Start":0.0,"End":2.56,"Speaker":0,"Content":"Hello."},{"Start":2.56,"End":4.1,"Content":"[Music]"}]

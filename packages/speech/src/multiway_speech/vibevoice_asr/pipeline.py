@@ -1,4 +1,4 @@
-"""From sound to transcript: the one path of commands, demo, evaluation and Python users.
+"""Audio -> transcript: the one path of commands, demo, evaluation and Python users.
 
 Shape suffixes: B batch, T tokens or samples, F frames, E hidden size, V vocabulary.
 """

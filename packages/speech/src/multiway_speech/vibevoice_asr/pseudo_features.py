@@ -1,4 +1,4 @@
-"""Text as if it had been heard: made-up acoustic frames for sentences that nobody read aloud.
+"""Pseudo-features: generated acoustic frames for sentences without a recording.
 
 From a few hours of speech alone a small decoder soon knows the sentences by heart, and writes them instead of what was
 recognized. Text is plentiful: its phones, given durations, stand for sound. The acoustic numbers of a frame are those

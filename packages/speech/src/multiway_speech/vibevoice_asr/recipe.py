@@ -1,4 +1,4 @@
-"""Training of the small VibeVoice-ASR: first on text as if it had been heard, then on mixed conversations.
+"""Recipe of the small VibeVoice-ASR: pseudo-features of text first, then mixed conversations.
 
 The decoder and its connectors are trained. Whisper, the speaker encoder and the codec's encoder stay as they are, and
 are put around it when the model is exported.

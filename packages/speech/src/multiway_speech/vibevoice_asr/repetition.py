@@ -1,4 +1,4 @@
-"""Notices when a model repeats itself without end, as recognizers do on music, coughs and silence."""
+"""Detection of repetition loops, which recognizers fall into on music, coughs and silence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sentences for the synthesizers: rare names, digits, times and short lines of dialogue, among those of Brown.
+"""Sentences for the synthesizers: rare names, digits, times and dialogue lines, among those of Brown.
 
 Names are words of the CMU Pronouncing Dictionary that the Brown corpus does not have. One name in twenty is kept for
 evaluation, by a hash of the name: such names are in ``held_out_names`` and in no sentence made here.

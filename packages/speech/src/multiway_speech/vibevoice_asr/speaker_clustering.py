@@ -1,4 +1,4 @@
-"""Whose voice a segment has: for small models, which tell voices apart less well than words.
+"""Speaker clustering by embeddings, which gives each segment its speaker.
 
 Before the first segment is written all sound has been heard, and where the sentences in it are. They are grouped by
 their embeddings (:mod:`multiway_speech.vibevoice_asr.speaker_encoder`), the most alike first, and a segment is then the

@@ -1,4 +1,4 @@
-"""The GE2E speaker encoder (arXiv 1710.10467): a stretch of speech -> a point on a sphere, near those of its voice.
+"""The GE2E speaker encoder (arXiv 1710.10467): speech -> an embedding on the unit sphere.
 
 Mel columns of 25 ms windows every 10 ms, three LSTM layers, a linear map of the last state without its negative part,
 and unit length. It hears 1.6 s at once: the embedding of a longer stretch is the mean of its windows'.

@@ -1,4 +1,4 @@
-"""Keeps what a small model writes to what was recognized: it may only change words into those of the context.
+"""Constrains what the small decoder writes to the recognized words, but for words of the context.
 
 A decoder of a few million parameters that copies words now and then skips or doubles one, or ends too early.
 """

@@ -1,6 +1,6 @@
 """Whisper as the semantic tokenizer of a small VibeVoice-ASR: audio -> words with timestamps.
 
-Why it is our own code: `transformers` takes windows of exactly 30 s, and has no fast attention with word timestamps;
+Why our own code: `transformers` takes windows of exactly 30 s, and has no fast attention with word timestamps;
 faster-whisper does not give the attention weights, and wants the whole vocabulary.
 
 VibeVoice's semantic tokenizer is trained with a decoder that predicts the transcript and is then thrown away (arXiv

@@ -1,4 +1,4 @@
-"""Whisper out of a CTranslate2 model file (``model.bin``, any of the published float types), with a part of its words.
+"""Whisper from a CTranslate2 model file (``model.bin``, any published float type), with a reduced vocabulary.
 
 The format: a version, the name of the model's kind, its revision, and the number of tensors; then for each its name,
 rank, dimensions, data type, bytes and data. Numbers are little-endian, names end with a zero byte.

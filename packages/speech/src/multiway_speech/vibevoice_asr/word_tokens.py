@@ -1,4 +1,4 @@
-"""Recognized words as tokens at the positions where they were said: at most one piece at each.
+"""Recognized words as tokens at their times: at most one token at each position of the language model.
 
 With each piece stand the two before it: a decoder that has just written these finds at once where to go on.
 

@@ -1,4 +1,4 @@
-"""The loop of VibeVoice-Realtime: a few text tokens are read, a few frames are spoken, and so on; one row.
+"""The generation loop of VibeVoice-Realtime: windows of text tokens and of speech frames in turn; one row.
 
 Text may come from an iterator that is still being written: a window is read as soon as its tokens are there. Guidance's
 second context hears the speech and knows neither text nor voice; both hear a frame in one batch.

@@ -1,4 +1,4 @@
-"""VibeVoice-Realtime: text is read a few tokens ahead of the speech, so sound begins before the text is complete.
+"""VibeVoice-Realtime: text is read a few tokens ahead of the speech, so audio starts before the text is complete.
 
     text tokens -> lower layers -> + text type   \\
                                                   upper layers -> hidden state -> DiffusionHead -> latent -> waveform

@@ -1,4 +1,4 @@
-"""From text, also text that is still being written, to sound as it is made: VibeVoice-Realtime's one path for users."""
+"""Text, complete or streamed, -> speech: the one path of VibeVoice-Realtime's users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published voices (``en-Mike_man.pt`` ...) -> :class:`RealtimeVoice`, without running anything that a file says.
+"""Reader of the published voices (``en-Mike_man.pt`` ...), which runs no code of the file.
 
 They are pickles of four model outputs (``lm``, ``tts_lm``, and ``neg_`` of both) with a cache of keys and values each.
 PyTorch's restricted reader takes tensors, dictionaries, and here the two classes by name, for which stand-ins that

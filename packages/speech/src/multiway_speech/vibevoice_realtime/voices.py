@@ -1,4 +1,4 @@
-"""Voices of VibeVoice-Realtime: what the language model remembers of a voice, as keys and values of its layers.
+"""Voices of VibeVoice-Realtime: keys and values of the language model's layers.
 
 The makers publish voices and not the way to make them; ``published_voices`` reads theirs. A voice file here is
 safetensors: ``lower.N.key``, ``lower.N.value``, ``upper.N.key``, ``upper.N.value``, (heads, positions, head size) each,
