@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from multiway_core.training import TrainOptions, run
 from multiway_event_vision.baselines.dense_cnn import DenseCnnConfig, build as build_dense
-from multiway_event_vision.recurrent import networks, training as recurrent
+from multiway_event_vision.recurrent import networks, recipe as recurrent
 from multiway_event_vision.ssla_det import model as ssla_det
 from multiway_event_vision.ssla_det.recipe import RECIPES, detector_job
 from multiway_event_vision.ssla_det.shapes_set import shapes_set
