@@ -18,7 +18,7 @@ def recommendations(
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.3,
 ) -> dict[str, Any]:
     """Recommend news to a known reader, or to the reader of a history of article ids (oldest first)."""
-    from multiway_recsys.serving.rules import Rules
+    from multiway_recsys.serving.reranking import Rules
 
     if (user is None) == (history is None):
         raise InputError("give one of user and history (an empty history is a new reader)")
