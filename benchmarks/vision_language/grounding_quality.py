@@ -44,7 +44,7 @@ from multiway_vision_language.pictures import open_picture
 from multiway_vision_language.pipeline import GroundingPipeline
 from multiway_vision_language.result import XYXY
 from multiway_vision_language.scenes.folder import open_scenes
-from multiway_vision_language.scenes.naming import name_within
+from multiway_vision_language.scenes.object_names import name_within
 
 Answer = tuple[XYXY | None, float]
 MODEL = "bundled:grounding-small"

@@ -10,7 +10,7 @@ import pytest
 from multiway_core.errors import InputError
 from multiway_recsys.data.tables import Ragged
 from multiway_recsys.graph import RELEASED_COUNTING, ClickGraph, CountingRules, entity_graph, top_neighbours
-from multiway_recsys.graph.counting import count_pairs, iter_pair_counts, rows_of_users
+from multiway_recsys.graph.pair_counts import count_pairs, iter_pair_counts, rows_of_users
 
 NUM_NEWS = 60
 

@@ -17,12 +17,12 @@ from multiway_recsys.glocim.batch import BatchMaker
 from multiway_recsys.glocim.batches import TrainingBatches
 from multiway_recsys.glocim.config import PRESETS, GlocimConfig
 from multiway_recsys.glocim.features import first_values, last_values
-from multiway_recsys.glocim.few_tokens import few_token_attention
 from multiway_recsys.glocim.gate import FeatureGate
 from multiway_recsys.glocim.local_news_encoder import ReleasedCategory
 from multiway_recsys.glocim.model import Glocim
 from multiway_recsys.glocim.objective import negative_sampling, negative_sampling_loss
 from multiway_recsys.glocim.scoring import score_behaviors, user_vectors
+from multiway_recsys.glocim.short_sequence_attention import short_sequence_attention
 from multiway_recsys.glocim.sparse_product import edge_list_product, sparse_product
 from multiway_recsys.glocim.statistics import ClickStatistics
 from multiway_recsys.serving.trace import trace
@@ -222,12 +222,12 @@ def test_masked_softmax_of_nothing_is_zero_with_finite_gradients() -> None:
     assert torch.isfinite(scores.grad).all()
 
 
-def test_attention_among_few_tokens_is_plain_attention() -> None:
+def test_short_sequence_attention_is_plain_attention() -> None:
     attention = SelfAttention(8, num_heads=2, head_dim=4)
     parts = [torch.randn(5, 8, requires_grad=True) for _ in range(9)]
     stacked = [torch.stack(parts[start : start + 3], dim=1) for start in (0, 3, 6)]
     expected = attention.mix(*stacked)
-    found = few_token_attention(parts[:3], parts[3:6], parts[6:], 2)
+    found = short_sequence_attention(parts[:3], parts[3:6], parts[6:], 2)
     torch.testing.assert_close(found, expected)
     weights = torch.randn(5, 3, 8)
     of_found = torch.autograd.grad((found * weights).sum(), parts)

@@ -10,7 +10,7 @@ from multiway_vision_language.grounded_text import GROUNDING, PHRASE_END, parse
 from multiway_vision_language.scenes.colors import COLORS, color_of, paint
 from multiway_vision_language.scenes.compose import SIZE, Material, compose
 from multiway_vision_language.scenes.english import number, plural, with_article
-from multiway_vision_language.scenes.naming import emoji_names, name_within, object_names
+from multiway_vision_language.scenes.object_names import emoji_names, name_within, object_names
 from multiway_vision_language.scenes.photos import Photo, photo_view
 from multiway_vision_language.scenes.phrases import absent_phrases, plain_expressions, relations
 from multiway_vision_language.scenes.scene import Scene, Thing

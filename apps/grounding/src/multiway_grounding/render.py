@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from multiway_core.errors import InputError
 from multiway_core.files import write_bytes
-from multiway_vision_language.drawing import annotated, colour
+from multiway_vision_language.overlay import annotated, colour
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text

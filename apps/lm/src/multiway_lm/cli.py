@@ -3,10 +3,10 @@
 from multiway_core.app import CommandLine
 
 from multiway_lm.app import APP
-from multiway_lm.commands.serving import serve
-from multiway_lm.commands.study import bench, evaluate, quantize
+from multiway_lm.commands.models import bench, evaluate, quantize
+from multiway_lm.commands.serve import serve
+from multiway_lm.commands.text import chat, generate, score
 from multiway_lm.commands.train import distill, train
-from multiway_lm.commands.words import chat, generate, score
 
 cli = CommandLine(APP)
 for command in (generate, chat, score, evaluate, train, distill, quantize, bench, serve):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multiway_news_recommendation.loading import tell_bad_rows
+from multiway_news_recommendation.mind_folder import tell_bad_rows
 from multiway_news_recommendation.options import Split
 
 if TYPE_CHECKING:

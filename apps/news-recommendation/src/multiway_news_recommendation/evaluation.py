@@ -23,7 +23,7 @@ from multiway_core.evaluation import (
 )
 
 from multiway_news_recommendation.app import APP
-from multiway_news_recommendation.loading import over_folder, read_split
+from multiway_news_recommendation.mind_folder import over_folder, read_split
 from multiway_news_recommendation.options import SIMULATED_NOTE, Split
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from multiway_core.app import ModelOptions, load_pipeline
 from multiway_core.errors import InputError
 
 from multiway_news_recommendation.app import APP
-from multiway_news_recommendation.loading import over_folder
+from multiway_news_recommendation.mind_folder import over_folder
 from multiway_news_recommendation.options import Split
 
 _AT_ONCE = 4096

@@ -13,7 +13,7 @@ from multiway_core.errors import InputError
 from multiway_core.files import write_text
 
 from multiway_news_recommendation.app import APP
-from multiway_news_recommendation.loading import over_folder
+from multiway_news_recommendation.mind_folder import over_folder
 from multiway_news_recommendation.options import SIMULATED_NOTE, RecommendOptions, Split
 
 if TYPE_CHECKING:

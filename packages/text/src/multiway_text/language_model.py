@@ -20,9 +20,9 @@ from multiway_core.tokenization import TextTokenizer
 from torch import Tensor, nn
 
 from multiway_text import scoring, systems
-from multiway_text.answer_steps import AnswerSteps, NextStep, batched_decode
 from multiway_text.chat_template import ChatTemplate, Message
 from multiway_text.checkpoint_files import non_finite
+from multiway_text.generation_sequence import GenerationSequence, NextStep, batched_decode
 from multiway_text.sampling import Alternatives, RecommendedSampling, SamplingOptions
 from multiway_text.scoring import Choice, TextScore, TokenScores
 from multiway_text.text_stream import TextStream
@@ -168,7 +168,7 @@ class LanguageModel:
 
     def steps(
         self, prompt: Sequence[int], options: SamplingOptions | None = None, *, answers: int = 1
-    ) -> AnswerSteps[list[Piece]]:
+    ) -> GenerationSequence[list[Piece]]:
         """Continue ids, yielding what every step adds (an empty list while a long prompt is read).
 
         Closing the iterator ends it and frees its memory. Checks are made at once: raises InputError here.
@@ -180,9 +180,9 @@ class LanguageModel:
         if not prompt:
             raise InputError("the prompt is empty")
         next_step, most = NextStep(self.network), self.room(prompt, options.max_tokens)
-        return AnswerSteps(self._steps(list(prompt), options, answers, most, next_step), next_step)
+        return GenerationSequence(self._steps(list(prompt), options, answers, most, next_step), next_step)
 
-    def batched_decode(self, answers: Sequence[AnswerSteps[list[Piece]]]) -> None:
+    def batched_decode(self, answers: Sequence[GenerationSequence[list[Piece]]]) -> None:
         """Compute the next step of several answers at once: each then only chooses its token.
 
         Worth it where a step of several rows costs little more than one of one row does, as on a BitNet (whose weights

@@ -6,7 +6,7 @@ import base64
 import io
 from typing import TYPE_CHECKING, Any
 
-from multiway_vision_language.drawing import annotated, colour
+from multiway_vision_language.overlay import annotated, colour
 
 if TYPE_CHECKING:
     from multiway_vision_language.pictures import Picture

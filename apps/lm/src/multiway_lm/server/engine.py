@@ -17,7 +17,7 @@ from multiway_core.app.serve.errors import ApiError
 from multiway_core.errors import MultiwayError
 
 if TYPE_CHECKING:
-    from multiway_text.answer_steps import AnswerSteps
+    from multiway_text.generation_sequence import GenerationSequence
     from multiway_text.language_model import LanguageModel, Piece
     from multiway_text.sampling import SamplingOptions
 
@@ -28,7 +28,7 @@ RETRY_SECONDS = 2
 class Job:
     """One prompt with its answers, on its way."""
 
-    def __init__(self, steps: AnswerSteps[list[Piece]]) -> None:
+    def __init__(self, steps: GenerationSequence[list[Piece]]) -> None:
         self.steps = steps
         self.loop = asyncio.get_running_loop()
         self.events: asyncio.Queue[list[Piece] | BaseException | None] = asyncio.Queue()

@@ -10,7 +10,7 @@ from multiway_ocr.app import APP
 from multiway_ocr.demo.downloads import rendered_markdown, write_download
 from multiway_ocr.demo.events import connect
 from multiway_ocr.demo.layout import components
-from multiway_ocr.demo.reading import DemoReader
+from multiway_ocr.demo.session import DemoReader
 from multiway_ocr.reader import ReadOptions
 
 __all__ = ["DemoReader", "build_demo", "rendered_markdown", "write_download"]

@@ -13,7 +13,7 @@ from multiway_core.errors import InputError
 
 from multiway_ocr.demo.downloads import rendered_markdown, write_download
 from multiway_ocr.demo.layout import Components
-from multiway_ocr.demo.reading import DemoReader
+from multiway_ocr.demo.session import DemoReader
 from multiway_ocr.demo.view import view_value
 from multiway_ocr.reader import Engine, Task, warnings
 

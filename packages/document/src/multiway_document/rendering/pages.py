@@ -69,10 +69,10 @@ def choose_faces(
     regular = best(False, False) or regular
     faces: dict[Style, FontFace] = {"regular": regular}
     shown: list[Style] = []
-    looks: tuple[tuple[Style, bool, bool], ...] = (
+    styles: tuple[tuple[Style, bool, bool], ...] = (
         ("bold", True, False), ("italic", False, True), ("bold_italic", True, True),
     )  # fmt: skip
-    for style, bold, italic in looks:
+    for style, bold, italic in styles:
         face = best(bold, italic)
         faces[style] = face or regular
         if face is not None and not regular.bold and not regular.italic:

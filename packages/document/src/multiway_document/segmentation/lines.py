@@ -11,12 +11,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from multiway_document.result import Box
+from multiway_document.segmentation.columns import members_of, split_rows
 from multiway_document.segmentation.components import CAP_TO_X, Components, find_components, soft_edge
 from multiway_document.segmentation.marks import find_lone_marks
 from multiway_document.segmentation.pictures import Pictures, captions_first, find_pictures, is_stray
 from multiway_document.segmentation.preparation import PreparedPage
 from multiway_document.segmentation.reading_order import reading_order
-from multiway_document.segmentation.splitting import members_of, split_rows
 
 MAX_GAP_EM = 1.3
 """A gap of more font sizes always ends a region, so the cells of a table row and the columns of a page are read

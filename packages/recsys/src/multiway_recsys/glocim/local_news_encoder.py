@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from multiway_recsys.glocim.attention import AdditivePooling, SelfAttention
 from multiway_recsys.glocim.config import GlocimConfig
-from multiway_recsys.glocim.few_tokens import few_token_attention
+from multiway_recsys.glocim.short_sequence_attention import short_sequence_attention
 from multiway_recsys.glocim.title_encoder import TitleEncoder, VectorEncoder, WordTable
 
 
@@ -78,7 +78,7 @@ class EnhancedCategory(nn.Module):
             )
         )
         if title_NE.device.type == "cpu":
-            mixed_N3E = few_token_attention(queries, keys, values, self.attention.num_heads)
+            mixed_N3E = short_sequence_attention(queries, keys, values, self.attention.num_heads)
         else:
             mixed_N3E = self.attention.mix(*(torch.stack(parts, dim=1) for parts in (queries, keys, values)))
         tokens_N3E = self.dropout(self.attention_norm(mixed_N3E))

@@ -12,9 +12,9 @@ from multiway_recsys.graph.chains import (
 from multiway_recsys.graph.chains import RELEASED as RELEASED_CHAINS
 from multiway_recsys.graph.click_graph import ClickGraph, entity_graph, top_neighbours
 from multiway_recsys.graph.co_readers import CoReaders
-from multiway_recsys.graph.counting import RELEASED as RELEASED_COUNTING
-from multiway_recsys.graph.counting import CountingRules
 from multiway_recsys.graph.neighbours import Subgraphs, history_subgraphs
+from multiway_recsys.graph.pair_counts import RELEASED as RELEASED_COUNTING
+from multiway_recsys.graph.pair_counts import CountingRules
 from multiway_recsys.graph.storage import StoredGraph
 
 __all__ = [

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from multiway_recsys.data.tables import NO_NEWS, Ragged
-from multiway_recsys.graph.counting import CountingRules, PairCounts, count_pairs
+from multiway_recsys.graph.pair_counts import CountingRules, PairCounts, count_pairs
 
 Direction = Literal["out", "in", "both"]
 EXACT_FLOAT32 = 1 << 24  # whole numbers up to here are exact in float32

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from multiway_recsys.data.tables import NO_NEWS, Ragged
 from multiway_recsys.graph.click_graph import merge_counts, rows_until
-from multiway_recsys.graph.counting import (
+from multiway_recsys.graph.pair_counts import (
     PAIRS_AT_ONCE,
     CountingRules,
     PairCounts,

@@ -23,7 +23,7 @@ from multiway_core.errors import InputError
 from multiway_recsys.data.tables import NO_NEWS
 from multiway_recsys.graph.click_graph import Direction, check_direction
 from multiway_recsys.graph.co_readers import LARGEST_ROWS, WINDOW
-from multiway_recsys.graph.counting import PAIRS_AT_ONCE, CountingRules, PairCounts
+from multiway_recsys.graph.pair_counts import PAIRS_AT_ONCE, CountingRules, PairCounts
 from multiway_recsys.graph.storage import StoredGraph
 from multiway_recsys.graph.streaming import merge_runs, write_run
 
@@ -69,7 +69,7 @@ def one_history_per_user(
 
 
 def count_pairs(histories: DataFrame, *, window: int = 1, rules: CountingRules | None = None) -> DataFrame:
-    """(source, target, count) of (user, history): see `counting.count_pairs`."""
+    """(source, target, count) of (user, history): see `pair_counts.count_pairs`."""
     from pyspark.sql import functions as f
 
     rules = rules or CountingRules()

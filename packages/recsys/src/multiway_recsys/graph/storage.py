@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from multiway_recsys.graph.chains import ChainConfig
 from multiway_recsys.graph.click_graph import ClickGraph, Direction
 from multiway_recsys.graph.co_readers import CoReaders
-from multiway_recsys.graph.counting import PairCounts
+from multiway_recsys.graph.pair_counts import PairCounts
 
 SCHEMA = "multiway.click-graph/1"
 

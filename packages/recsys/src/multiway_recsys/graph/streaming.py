@@ -33,7 +33,7 @@ from multiway_recsys.graph.click_graph import (
     rows_until,
 )
 from multiway_recsys.graph.co_readers import LARGEST_ROWS, WINDOW, count_reads, largest_of_rows
-from multiway_recsys.graph.counting import (
+from multiway_recsys.graph.pair_counts import (
     PAIRS_AT_ONCE,
     CountingRules,
     PairCounts,

@@ -37,9 +37,9 @@ class Mixture:
     Attributes:
         waveform: float32 (T,) at the loudness that the model hears.
         segments: who says what when.
-        context: names and words that are told beforehand, or nothing.
+        context: names and terms that the prompt gives the model as context; empty if none.
         names: of the context, those that are said.
-        phones: (start, end, phone) where the synthesizer told them.
+        phones: (start, end, phone), empty if the synthesizer gives none.
         voices: the speakers' voices, in order of their numbers.
     """
 

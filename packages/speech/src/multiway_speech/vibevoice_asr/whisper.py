@@ -159,7 +159,7 @@ class Whisper(nn.Module):
         sound = [layer.sound(columns_NC) for layer in self.layers]  # type: ignore[operator]
         past: list[tuple[Tensor, Tensor] | None] = [None] * len(self.layers)
         tokens: list[int] = []
-        looks: list[Tensor] = []
+        alignments: list[Tensor] = []
         new = [*prompt, self.START, self.NO_TIMES]
         limit = min(limit, self.config.text_positions - len(new) - 2)
         at = 0
@@ -173,12 +173,12 @@ class Whisper(nn.Module):
             for number, layer in enumerate(self.layers):
                 x_TC, past[number], weights_HTN = layer(x_TC, sound[number], past[number])
                 weights.append(weights_HTN[:, -1])
-            looks.append(torch.stack([weights[layer][head] for layer, head in self.config.alignment_heads]))
+            alignments.append(torch.stack([weights[layer][head] for layer, head in self.config.alignment_heads]))
             logits_V = project(self.norm(x_TC[-1:]), self.embedding.weight)[0]
             logits_V[self.START] = logits_V[self.NO_TIMES] = float("-inf")
             token = int(logits_V.argmax())
             if token == self.END or len(tokens) == limit or _repeats(tokens):
-                return tokens, torch.stack(looks)
+                return tokens, torch.stack(alignments)
             tokens.append(token)
             new = [token]
 

@@ -49,7 +49,7 @@ from multiway_vision_language.kosmos2_small.vocabulary import train_vocabulary, 
 from multiway_vision_language.scenes.assets import training_cutouts
 from multiway_vision_language.scenes.compose import Material, compose
 from multiway_vision_language.scenes.folder import open_scenes
-from multiway_vision_language.scenes.naming import object_names
+from multiway_vision_language.scenes.object_names import object_names
 from multiway_vision_language.scenes.photo_assets import (
     background_pictures,
     class_names,

@@ -33,7 +33,7 @@ from multiway_core.errors import InputError
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from multiway_vision_language.scenes.compose import Cutouts
-from multiway_vision_language.scenes.naming import emoji_names, name_within
+from multiway_vision_language.scenes.object_names import emoji_names, name_within
 
 LARGEST = 160
 """Pixels of the longer side of a cut-out."""
@@ -113,7 +113,7 @@ def _clip_art(folder: Path) -> Named:
             continue
         name = name_within(path.stem.replace("_", " "))
         if name:
-            yield from _opened(name, path, most_opaque=0.97)
+            yield from _opened(name, path, max_opaque=0.97)
 
 
 def _fluent(folder: Path, style: str) -> Named:
@@ -163,7 +163,7 @@ def _svg(name: str | None, path: Path) -> Named:
     yield from _cropped(name, Image.open(io.BytesIO(drawn)))
 
 
-def _opened(name: str, path: Path, *, most_opaque: float = 1.0) -> Named:
+def _opened(name: str, path: Path, *, max_opaque: float = 1.0) -> Named:
     try:
         with Image.open(path) as file:
             if file.width * file.height > _LARGEST_FILE:
@@ -172,7 +172,7 @@ def _opened(name: str, path: Path, *, most_opaque: float = 1.0) -> Named:
             image = file.convert("RGBA")
     except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError):
         return
-    if (np.asarray(image)[..., 3] > 128).mean() <= most_opaque:
+    if (np.asarray(image)[..., 3] > 128).mean() <= max_opaque:
         yield from _cropped(name, image)
 
 

@@ -11,7 +11,7 @@ from multiway_core.errors import InputError
 from PIL import Image
 
 from multiway_vision_language.locations import NormalBox
-from multiway_vision_language.scenes.naming import name_within
+from multiway_vision_language.scenes.object_names import name_within
 from multiway_vision_language.scenes.photos import Photo
 from multiway_vision_language.scenes.scene import Thing
 

@@ -34,7 +34,7 @@ def serve(
     model: ModelOptions,
 ) -> None:
     """Serve completions and chat over HTTP, in the form of the OpenAI API."""
-    from multiway_lm.serving import serve as run_server
+    from multiway_lm.serve import serve as run_server
 
     run_server(
         model,

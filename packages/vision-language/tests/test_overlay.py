@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from multiway_vision_language.drawing import PALETTE, annotated, colour
+from multiway_vision_language.overlay import PALETTE, annotated, colour
 from multiway_vision_language.pictures import open_picture
 from multiway_vision_language.result import Box, Entity, Grounding
 from PIL import Image, ImageColor

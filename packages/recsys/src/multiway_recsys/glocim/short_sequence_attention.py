@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 
-def few_token_attention(
+def short_sequence_attention(
     queries: list[Tensor], keys: list[Tensor], values: list[Tensor], num_heads: int
 ) -> Tensor:
     """softmax(q k^T / sqrt(D)) v without a mask: lists of T tensors (N, E) -> (N, T, E)."""
-    result: Tensor = _FewTokenAttention.apply(num_heads, *queries, *keys, *values)
+    result: Tensor = _ShortSequenceAttention.apply(num_heads, *queries, *keys, *values)
     return result
 
 
-class _FewTokenAttention(torch.autograd.Function):
+class _ShortSequenceAttention(torch.autograd.Function):
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
     def forward(ctx: Any, num_heads: int, *projected: Tensor) -> Tensor:

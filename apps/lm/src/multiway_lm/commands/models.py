@@ -95,10 +95,10 @@ def quantize(
     A BitNet model loses nothing by --format packed: it was trained with ternary weights. Any other is destroyed by
     it (train or distil a ternary one instead); for such a model --format gguf --type q8_0 or q4_1 is the way.
     """
-    from multiway_lm import quantizing
+    from multiway_lm import quantize as quantization
 
-    result = quantizing.quantize(model, output, format=format, kind=kind, check=check or [], field=field)
-    write_json(result) if json else write_stdout(quantizing.as_lines(result))
+    result = quantization.quantize(model, output, format=format, kind=kind, check=check or [], field=field)
+    write_json(result) if json else write_stdout(quantization.as_lines(result))
 
 
 def bench(

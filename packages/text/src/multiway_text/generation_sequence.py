@@ -1,4 +1,4 @@
-"""The steps of an answer, and the network's next one among them: several answers can take theirs at once."""
+"""One sequence that is being generated, and batched decoding: one step of the network for several sequences."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Event = TypeVar("Event")
 
 
 class NextStep:
-    """What the network reads next for an answer, as far as it is known, and what it said to that.
+    """The pending decoding step of a sequence: its input tokens, and its logits once a batched step computed them.
 
     Attributes:
-        tokens_BT: int64 (B, T); None while nothing is known.
-        cache: what they stand behind.
+        tokens_BT: int64 (B, T), the input of the next step; None while there is none.
+        cache: the sequence's key-value cache.
     """
 
     def __init__(self, network: Any) -> None:
@@ -27,25 +27,25 @@ class NextStep:
         self._logits_BV: Tensor | None = None
 
     def expect(self, tokens_BT: Tensor, cache: StaticKVCache) -> None:
-        """The next call of `decode` will be this one."""
+        """Announce the arguments of the next call of `decode`."""
         self.tokens_BT, self.cache = tokens_BT, cache
 
     def supply(self, logits_BV: Tensor) -> None:
-        """What the network says to what is expected: the cache has moved on."""
+        """Store the logits of the announced step. The cache already contains its tokens."""
         self.tokens_BT, self._logits_BV = None, logits_BV
 
     def forget(self) -> None:
-        """There is no next step: the cache's memory is free."""
+        """Drop the step and the reference to the cache, so that its memory can be freed."""
         self.tokens_BT = self.cache = self._logits_BV = None
 
     def decode(self, tokens_BT: Tensor, cache: StaticKVCache) -> Tensor:
-        """As the network's, which is asked where it has not been yet."""
+        """The stored logits (B, V) of this step if there are some, otherwise the network's `decode`."""
         known, self._logits_BV, self.tokens_BT = self._logits_BV, None, None
         return self._network.decode(tokens_BT, cache) if known is None else known
 
 
-class AnswerSteps(Iterator[Event], Generic[Event]):
-    """What every step adds. Closing it frees the memory."""
+class GenerationSequence(Iterator[Event], Generic[Event]):
+    """Iterates over the events of a sequence, one a decoding step. Closing it frees its cache."""
 
     def __init__(self, events: Generator[Event, None, None], next_step: NextStep) -> None:
         self._events, self.next_step = events, next_step
@@ -58,22 +58,23 @@ class AnswerSteps(Iterator[Event], Generic[Event]):
             raise
 
     def close(self) -> None:
-        """End it."""
+        """End the generation and free the cache."""
         self._events.close()
         self.next_step.forget()
 
 
 @torch.inference_mode()
-def batched_decode(network: Any, steps: Sequence[AnswerSteps[Any]]) -> None:
-    """Let the network take the next step of all answers at once, as far as it is known.
+def batched_decode(network: Any, sequences: Sequence[GenerationSequence[Any]]) -> None:
+    """Compute the pending steps of several sequences in one call of the network; one or none is left as it is.
 
-    An answer is what it would be alone, but for the last bits of logits where the output matrix is in floating point.
+    The tokens are those of decoding one by one, but for the last bits of logits where the output matrix is in floating
+    point.
     """
-    known = [one for one in steps if one.next_step.tokens_BT is not None]
-    if len(known) < 2:
+    pending = [one for one in sequences if one.next_step.tokens_BT is not None]
+    if len(pending) < 2:
         return
     logits = network.decode_each(
-        [one.next_step.tokens_BT for one in known], [one.next_step.cache for one in known]
+        [one.next_step.tokens_BT for one in pending], [one.next_step.cache for one in pending]
     )
-    for one, logits_BV in zip(known, logits, strict=True):
+    for one, logits_BV in zip(pending, logits, strict=True):
         one.next_step.supply(logits_BV)

@@ -29,7 +29,7 @@ def generate(
     model: ModelOptions,
 ) -> None:
     """Answer a prompt or continue it, word by word; --json gives the tokens with their log-probabilities."""
-    from multiway_lm.generating import generate_text, read_prompt
+    from multiway_lm.generate import generate_text, read_prompt
 
     text = read_prompt(prompt)
     generate_text(
@@ -50,7 +50,7 @@ def chat(
     model: ModelOptions,
 ) -> None:
     """Talk in the terminal: /reset forgets, /system TEXT instructs, /quit ends, Ctrl-C stops an answer."""
-    from multiway_lm.chatting import talk
+    from multiway_lm.chat import talk
 
     talk(model, sampling, system=system)
 
@@ -84,7 +84,7 @@ def score(
 
     Exit code 1: some documents could not be scored (named on standard error).
     """
-    from multiway_lm.scoring import score_files
+    from multiway_lm.score import score_files
 
     lines, failed = score_files(
         paths,
