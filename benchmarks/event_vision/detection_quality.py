@@ -4,8 +4,8 @@
         [--output DIR]
     python -m benchmarks.event_vision.detection_quality --train lstm     # only this; models may run in parallel
 
-Data is the shapes set (`ssla_det/shapes_set.py`): training on scenes of 80 x 80 pixels, test on 128 x 96. A run that
-was stopped goes on where it was. Then each model is measured on the same held-out scenes of 400 ms, once (the row is
+Data is the shapes set (`ssla_det/shapes_set.py`): training on scenes of 80 x 80 pixels, test on 128 x 96. An
+interrupted run resumes. Then each model is measured on the same held-out scenes of 400 ms, once (the row is
 kept in `--work`):
 
 * mAP and AP50, read every 50 ms from a scene's beginning to its end, without a reset;

@@ -1,4 +1,4 @@
-"""The command `snn-rnn`: data, results, table and plot in one folder; it goes on where it stopped."""
+"""The command `snn-rnn`: data, results, table and plot in one folder; an interrupted run resumes."""
 
 from __future__ import annotations
 

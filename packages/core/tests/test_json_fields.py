@@ -10,7 +10,7 @@ from multiway_core.json_fields import finite, members, share, shown, typed, whol
 def test_right_values_come_through() -> None:
     assert members({"a": 1, "b": 2}, ("a", "b"), "x") == {"a": 1, "b": 2}
     assert typed([1], list, "x") == [1]
-    assert whole(3, "x", least=3) == 3
+    assert whole(3, "x", minimum=3) == 3
     assert finite(2, "x") == 2.0
     assert share(1, "x") == 1.0
 
@@ -23,7 +23,7 @@ def test_right_values_come_through() -> None:
         (lambda: members({"a": 1, "b": 1, "c": 1}, ("a",), "x"), "x: unknown key 'b', 'c'"),
         (lambda: typed(1, bool, "x"), "x: expected true or false, got 1"),
         (lambda: whole(True, "x"), "x: expected a whole number >= 0, got True"),
-        (lambda: whole(1, "x", least=2), "x: expected a whole number >= 2, got 1"),
+        (lambda: whole(1, "x", minimum=2), "x: expected a whole number >= 2, got 1"),
         (lambda: finite("1", "x"), "x: expected a number, got '1'"),
         (lambda: finite(10**400, "x"), "x: expected a finite number"),
         (lambda: finite(float("nan"), "x"), "x: expected a finite number"),

@@ -243,6 +243,8 @@ def test_decoding_by_hand() -> None:
 
 def test_silent_cells_are_not_detected() -> None:
     outputs, _ = scene(3)
-    found = detect_windows(outputs, stride=STRIDE, config=DetectionConfig(score=0, overlap=1, most=1000))[0]
+    found = detect_windows(
+        outputs, stride=STRIDE, config=DetectionConfig(score=0, overlap=1, max_detections=1000)
+    )[0]
     assert len(found.score_M) == int(outputs.active_BHW.sum())
     assert (found.score_M.diff() <= 0).all()

@@ -43,7 +43,7 @@ def by_hand(events: Events, most: int, period: int) -> list[int]:
 @pytest.mark.parametrize("cuts", [[], [1, 500, 501, 2999]])
 def test_what_passes_is_what_passes_one_by_one(cuts: list[int]) -> None:
     events = made(0)
-    keep = HotPixelFilter(HEIGHT, WIDTH, most=5, period_us=10_000)
+    keep = HotPixelFilter(HEIGHT, WIDTH, max_events=5, period_us=10_000)
     bounds = [0, *cuts, len(events)]
     passed = [keep(events[low:high]) for low, high in pairwise(bounds)]
     expected = by_hand(events, 5, 10_000)
@@ -67,10 +67,10 @@ def test_fifty_at_once_and_then_one_every_two_milliseconds() -> None:
 
 def test_a_quiet_sensor_loses_nothing_and_reset_fills_buckets() -> None:
     events = made(1, 200)
-    keep = HotPixelFilter(HEIGHT, WIDTH, most=200)
+    keep = HotPixelFilter(HEIGHT, WIDTH, max_events=200)
     assert keep(events) is events
     assert len(keep(Events.empty(WIDTH, HEIGHT))) == 0
-    few = HotPixelFilter(HEIGHT, WIDTH, most=1, period_us=10**9)
+    few = HotPixelFilter(HEIGHT, WIDTH, max_events=1, period_us=10**9)
     first = len(few(events))
     few.reset()
     assert len(few(events)) == first == len(np.unique(events.y * WIDTH + events.x))
@@ -78,7 +78,7 @@ def test_a_quiet_sensor_loses_nothing_and_reset_fills_buckets() -> None:
 
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(InputError, match="must be positive"):
-        HotPixelFilter(2, 2, most=0)
+        HotPixelFilter(2, 2, max_events=0)
     keep = HotPixelFilter(HEIGHT, WIDTH)
     with pytest.raises(InputError, match="sensor of 3x2"):
         keep(Events.empty(3, 2))

@@ -1,4 +1,4 @@
-"""Training a small model on files: it learns, goes on where it stopped, and its folder runs."""
+"""Training a small model on files: it learns, resumes, and its folder runs."""
 
 from __future__ import annotations
 

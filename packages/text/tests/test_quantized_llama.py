@@ -94,10 +94,10 @@ def test_damaged_packed_weights(packed, tmp_path) -> None:
     ("kind", "close"), [("f32", 1e-5), ("bf16", 2e-2), ("f16", 2e-3), ("q8_0", 2e-2), ("q4_1", 0.4)]
 )
 def test_gguf_there_and_back(folder, tmp_path, kind, close) -> None:
-    words = tiny.tokenizer()
+    tokenizer = tiny.tokenizer()
     path = tmp_path / "model.gguf"
     plain = checkpoint.load(folder)
-    gguf_export.save(plain, path, kind, metadata=gguf_tokenizer.metadata(words))
+    gguf_export.save(plain, path, kind, metadata=gguf_tokenizer.metadata(tokenizer))
     model = LanguageModel.from_pretrained(path)
     assert model.network.config == plain.config
     with torch.no_grad():
@@ -105,23 +105,23 @@ def test_gguf_there_and_back(folder, tmp_path, kind, close) -> None:
     assert error < close
     text = "The lazy fox: 12 ž 😀"
     chat = [{"role": "user", "content": text}]
-    assert model.tokenizer.encode(text) == words.encode(text)
-    assert model.prompt_ids(chat) == ChatTemplate.of(words).encode(words, chat)
-    assert model.tokenizer.end_ids == words.end_ids
+    assert model.tokenizer.encode(text) == tokenizer.encode(text)
+    assert model.prompt_ids(chat) == ChatTemplate.of(tokenizer).encode(tokenizer, chat)
+    assert model.tokenizer.end_ids == tokenizer.end_ids
 
 
 def test_gguf_of_bitnet_with_its_words(tmp_path) -> None:
-    words = tiny.tokenizer()
-    model = tiny.bitnet(words.vocab_size, packed=False)
+    tokenizer = tiny.tokenizer()
+    model = tiny.bitnet(tokenizer.vocab_size, packed=False)
     bitnet_checkpoint.save(model, tmp_path)
     packed = bitnet_checkpoint.load(tmp_path)
-    bitnet_checkpoint.save_gguf(packed, tmp_path / "model.gguf", metadata=gguf_tokenizer.metadata(words))
+    bitnet_checkpoint.save_gguf(packed, tmp_path / "model.gguf", metadata=gguf_tokenizer.metadata(tokenizer))
     found = LanguageModel.from_pretrained(tmp_path / "model.gguf")
     with torch.no_grad():
         # Embeddings in float16: a few activations are rounded to the next int8 number.
         error = (found.network(TOKENS) - packed(TOKENS)).norm() / packed(TOKENS).norm()
     assert error < 0.1
-    assert found.tokenizer.encode("The fox") == words.encode("The fox")
+    assert found.tokenizer.encode("The fox") == tokenizer.encode("The fox")
 
 
 def test_what_has_no_such_form(folder, packed, tmp_path) -> None:
@@ -130,9 +130,9 @@ def test_what_has_no_such_form(folder, packed, tmp_path) -> None:
     with pytest.raises(InputError, match="have no GGUF layout"):
         gguf_export.save(checkpoint.load(packed), tmp_path / "x.gguf", "f16")
     assert gguf_tokenizer.metadata(byte_bpe.bytes_only())["tokenizer.ggml.pre"] == "gpt-2"
-    words = byte_bpe.bytes_only()
-    content = json.loads(words.library.to_str())
+    tokenizer = byte_bpe.bytes_only()
+    content = json.loads(tokenizer.library.to_str())
     content["pre_tokenizer"] = {"type": "Whitespace"}
-    words.engine.tokenizer = type(words.library).from_str(json.dumps(content))
+    tokenizer.engine.tokenizer = type(tokenizer.library).from_str(json.dumps(content))
     with pytest.raises(InputError, match=r"cuts text \(Whitespace\)"):
-        gguf_tokenizer.metadata(words)
+        gguf_tokenizer.metadata(tokenizer)

@@ -28,7 +28,7 @@ def tokenizer(vocab_size: int = 300, *, chat: bool = True) -> TextTokenizer:
 
 def save_llama(folder: Path, *, chat: bool = True, max_positions: int = 256, std: float = 0.3) -> Path:
     """A folder in the hub's layout."""
-    words = tokenizer(chat=chat)
+    tiny_tokenizer = tokenizer(chat=chat)
     torch.manual_seed(0)
     model = Llama(
         LlamaConfig(
@@ -38,14 +38,14 @@ def save_llama(folder: Path, *, chat: bool = True, max_positions: int = 256, std
             num_kv_heads=2,
             head_dim=8,
             inner_size=48,
-            vocab_size=words.vocab_size,
+            vocab_size=tiny_tokenizer.vocab_size,
             max_positions=max_positions,
         )
     )
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=std)
     llama_checkpoint.save(model, folder)
-    words.save(folder)
+    tiny_tokenizer.save(folder)
     return folder
 
 
@@ -69,7 +69,7 @@ def bitnet(vocab_size: int, *, hidden_size: int = 128, packed: bool = False) -> 
 
 def save_bitnet(folder: Path) -> Path:
     """A folder of packed ternary weights, as the bundled model is one."""
-    words = tokenizer()
-    bitnet_checkpoint.save(bitnet(words.vocab_size), folder)
-    words.save(folder)
+    tiny_tokenizer = tokenizer()
+    bitnet_checkpoint.save(bitnet(tiny_tokenizer.vocab_size), folder)
+    tiny_tokenizer.save(folder)
     return folder

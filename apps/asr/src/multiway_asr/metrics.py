@@ -7,8 +7,8 @@
 | ``tcpwer`` | so too, and a word counts only within a collar of its time | meeteval |
 | ``der`` | seconds missed, falsely found or given to another speaker, of all seconds spoken | pyannote.metrics |
 | ``exact`` | recordings without any wrong word | |
-| ``terms`` | of the terms that may be told before (``contexts.json``), those found where they are spoken | |
-| ``false_terms`` | and those found where they are not | |
+| ``terms`` | recall of the context terms (``contexts.json``): those found where they are spoken | |
+| ``false_terms`` | context terms found where they are not spoken | |
 
 A word's time inside a segment is taken from its characters (meeteval's defaults). Overlapping speech counts in DER.
 """

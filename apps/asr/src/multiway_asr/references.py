@@ -29,7 +29,7 @@ class Annotation:
         language: BCP 47 code, where it is told.
         duration: seconds of the recording, where they are told.
         audio: the recording, where it is named.
-        terms: names and terms that may be told before, whether they are spoken or not.
+        terms: the context, names and terms given to the recognizer, whether they are spoken or not.
     """
 
     name: str

@@ -24,7 +24,7 @@ def run_comparison(
 ) -> str:
     """Run what is missing of the comparison in ``folder`` (its data, results, table and plot); returns the table.
 
-    It runs on one thread and writes after every training run, so it goes on where it was stopped.
+    It runs on one thread and writes after every training run; an interrupted comparison resumes.
     ``on_progress`` gets (runs done, runs in all). Raises InputError: matplotlib or scikit-learn is not installed, or
     ``folder`` holds a comparison with other settings; DataError; OutputError.
     """

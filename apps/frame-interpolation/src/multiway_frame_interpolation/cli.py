@@ -145,7 +145,7 @@ def train(
 
 
 cli.add_demo(
-    "Open a page: frames left out of a video made again, beside blending and optical flow.",
+    "Open the demo page: interpolate skipped frames of a video, beside blending and optical flow.",
     max_file_size="200mb",
 )
 cli.add_serve()

@@ -16,24 +16,24 @@ from multiway_lm.sampling import CHAT_TEMPERATURE, Sampling
 if TYPE_CHECKING:
     from multiway_text.language_model import Completion
 
-MOST_BYTES = 10 * 1024 * 1024
+MAX_BYTES = 10 * 1024 * 1024
 SCHEMA = "multiway.lm.generate/1"
 
 
 def read_prompt(argument: str) -> str:
     """The text that ``PROMPT|-|FILE`` means. Raises InputError (empty, too large), DataError (not UTF-8)."""
     if argument == "-":
-        data = sys.stdin.buffer.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise InputError(f"the prompt is larger than {MOST_BYTES // 2**20} MB")
+        data = sys.stdin.buffer.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise InputError(f"the prompt is larger than {MAX_BYTES // 2**20} MB")
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise InputError("the prompt on standard input is not UTF-8 text") from error
     elif is_file(argument):
         path = Path(argument)
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path}: larger than {MOST_BYTES // 2**20} MB")
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path}: larger than {MAX_BYTES // 2**20} MB")
         text = read_text(path)
     else:
         text = argument

@@ -16,7 +16,7 @@ COST = (
     "no sensible answers (measure it with --check FILE); for a ternary model that works, train one (train --arch "
     "bitnet) or distil one (distill)"
 )
-MOST_CHECKED = 100_000  # characters of the texts that --check compares on
+MAX_CHECKED_CHARACTERS = 100_000  # characters of the texts that --check compares on
 
 
 def quantize(
@@ -31,7 +31,7 @@ def quantize(
     from multiway_text.language_model import LanguageModel
 
     system, path, file = systems.find(hub.resolve(name))
-    words = systems.tokenizer_of(path)
+    tokenizer = systems.tokenizer_of(path)
     texts = _texts(check, field)
     if format == "packed" and kind is not None:
         raise InputError("--type belongs to --format gguf")
@@ -40,7 +40,7 @@ def quantize(
     network = system.load(path, dtype=torch.float32, device="cpu")
     result: dict[str, Any] = {"model": name, "output": str(output), "bytes_before": _size(path)}
     if texts:
-        result["before"] = _measure(LanguageModel(network, words, name=name, pads=system.pads), texts)
+        result["before"] = _measure(LanguageModel(network, tokenizer, name=name, pads=system.pads), texts)
 
     if system.model_type == "bitnet":
         from multiway_text.decoders.bitnet import checkpoint
@@ -50,7 +50,7 @@ def quantize(
         elif kind not in (None, "i2_s"):
             raise InputError(f"a BitNet model is written as i2_s, not {kind}")
         else:
-            _refused(checkpoint.save_gguf, network, output, metadata=gguf_tokenizer.metadata(words))
+            _refused(checkpoint.save_gguf, network, output, metadata=gguf_tokenizer.metadata(tokenizer))
     elif system.model_type == "llama":
         from multiway_text.decoders.llama import checkpoint as llama_checkpoint
         from multiway_text.decoders.llama import gguf_export, ternary
@@ -59,11 +59,11 @@ def quantize(
             APP.note(COST)
             llama_checkpoint.save(ternary.quantize(network), output, dtype=torch.bfloat16)
         else:
-            gguf_export.save(network, output, kind or "q8_0", metadata=_words_metadata(file, words))
+            gguf_export.save(network, output, kind or "q8_0", metadata=_tokenizer_metadata(file, tokenizer))
     else:
         raise InputError(f"a {system.model_type} model has no quantised form here; bitnet and llama have")
     if format == "packed":
-        words.save(output)
+        tokenizer.save(output)
     result["bytes_after"] = _size(output)
     if texts:
         again = LanguageModel.from_pretrained(output)
@@ -71,12 +71,12 @@ def quantize(
     return result
 
 
-def _words_metadata(file: Any, words: Any) -> dict[str, Any]:
+def _tokenizer_metadata(file: Any, tokenizer: Any) -> dict[str, Any]:
     """The tokenizer's metadata: that of the GGUF file it came from, as it is, else made from it."""
     from multiway_text import gguf_tokenizer
 
     if file is None:
-        return gguf_tokenizer.metadata(words)
+        return gguf_tokenizer.metadata(tokenizer)
     return {key: value for key, value in file.metadata.items() if key.startswith("tokenizer.")}
 
 
@@ -92,7 +92,7 @@ def _texts(paths: Sequence[str], field: str) -> list[str]:
         return []
     from multiway_text.documents import TextFiles
 
-    found, left = [], MOST_CHECKED
+    found, left = [], MAX_CHECKED_CHARACTERS
     for document in TextFiles(paths, field=field):
         found.append(document.text[:left])
         left -= len(found[-1])

@@ -148,13 +148,13 @@ class RecipeChanges:
     """Fields of the recipe; what is not given is the preset's."""
 
     epochs: Annotated[
-        float | None, typer.Option("--epochs", min=0.001, help="chat: times the data is seen.")
+        float | None, typer.Option("--epochs", min=0.001, help="chat: epochs over the data.")
     ] = None
     learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", min=0.0, help="chat: the peak.")
+        float | None, typer.Option("--learning-rate", min=0.0, help="chat: peak learning rate.")
     ] = None
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="chat: questions of a batch.")
+        int | None, typer.Option("--batch-size", min=1, help="chat: questions per batch.")
     ] = None
     compiled: Annotated[
         bool | None,

@@ -169,7 +169,7 @@ def evaluate_texts(
 
 
 def _voices(items: Sequence[TextItem], synthesizer: Synthesizer | None) -> list[str]:
-    """Each item's voice: its own, or the model's in turn."""
+    """Each item's voice: its own, or the model's voices round-robin."""
     known = () if synthesizer is None else synthesizer.voices()
     found = []
     for index, item in enumerate(items):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from multiway_speech.result import Transcript
 
 SCHEMA = "multiway.tts/1"
-MOST_HASHED = 2 << 30
+MAX_HASHED = 2 << 30
 """Bytes of weights; larger models are not hashed."""
 
 
@@ -132,7 +132,7 @@ def model_hash(name: str) -> str | None:
 
     folder = Path(hub.resolve(name))
     files = sorted(path for path in folder.glob("*") if path.suffix in (".json", ".safetensors"))
-    if not files or sum(path.stat().st_size for path in files) > MOST_HASHED:
+    if not files or sum(path.stat().st_size for path in files) > MAX_HASHED:
         return None
     digest = hashlib.sha256()
     for path in files:

@@ -9,7 +9,7 @@ from pathlib import Path
 from multiway_core.data_files import read_text
 from multiway_core.errors import InputError
 
-MOST_BYTES = 10 * 1024 * 1024
+MAX_BYTES = 10 * 1024 * 1024
 _SUFFIXES = (".txt", ".md", ".json", ".script")
 
 
@@ -21,16 +21,16 @@ def read_script(argument: str) -> str:
     if not argument.strip():
         raise InputError("the script is empty")
     if argument == "-":
-        data = sys.stdin.buffer.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise InputError(f"the script is larger than {MOST_BYTES // 2**20} MB")
+        data = sys.stdin.buffer.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise InputError(f"the script is larger than {MAX_BYTES // 2**20} MB")
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise InputError("the script on standard input is not UTF-8 text") from error
     elif (path := _file(argument)) is not None:
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path}: larger than {MOST_BYTES // 2**20} MB")
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path}: larger than {MAX_BYTES // 2**20} MB")
         text = read_text(path)
         if path.suffix.lower() == ".json":
             _check_json(path, text)

@@ -20,7 +20,7 @@ class TextItem:
     Attributes:
         name: in reports, and of its sound: ``0001`` where nothing is given.
         text: to be spoken.
-        voice: of the model, or of the recording; None takes the model's in turn.
+        voice: of the model, or of the recording; None takes the model's voices round-robin.
         file: of its recording in the folder of ``--reference``.
     """
 

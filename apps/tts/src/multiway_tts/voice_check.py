@@ -19,9 +19,9 @@ RATE = 16_000
 LONGEST = 60.0
 VOICED = 0.6
 """Correlation with itself, a period later, from which a frame is voiced."""
-LEAST_VOICED = 0.15
+MIN_VOICED = 0.15
 """Share of the loud frames. 53 recordings of speech had 0.30 (a meeting) to 0.84, white and pink noise up to 0.08."""
-LEAST_RHYTHM = 0.3
+MIN_RHYTHM = 0.3
 """Power of the envelope at 2 to 8 Hz, where its mean is 1. The same recordings had 0.51 (with music behind the voice)
 to 2.0; noise up to 0.13, a tone and organ chords 0, piano chords up to 0.26."""
 CLIPPED = 0.01
@@ -35,8 +35,8 @@ def check_recording(path: Path) -> str | None:
     if len(samples) < RATE // 2 or not samples.any():
         return None  # the pipeline says what is wrong
     voiced, rhythm = voice_measures(samples)
-    if voiced < LEAST_VOICED or rhythm < LEAST_RHYTHM:
-        what = "sounds like noise" if voiced < LEAST_VOICED else "has no rhythm of syllables, like music"
+    if voiced < MIN_VOICED or rhythm < MIN_RHYTHM:
+        what = "sounds like noise" if voiced < MIN_VOICED else "has no rhythm of syllables, like music"
         raise InputError(
             f"{path.name}: no voice is heard in it ({what}); give a recording of one person speaking"
         )

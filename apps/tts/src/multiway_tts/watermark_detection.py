@@ -16,7 +16,7 @@ from multiway_speech.watermark import THRESHOLD, detect
 RATE = 16_000
 WINDOW_SECONDS = 60.0
 """A longer recording is judged minute by minute: only a part of it may be generated."""
-LEAST_SECONDS = 6.0
+MIN_SECONDS = 6.0
 """In less, a mark may be missed."""
 
 
@@ -64,7 +64,7 @@ def as_line(path: Path, found: list[Detection]) -> str:
     best = max(part.score for part in found)
     marked = [part for part in found if part.marked]
     if not marked:
-        short = " (in less than 6 s a mark may be missed)" if found[-1].end < LEAST_SECONDS else ""
+        short = " (in less than 6 s a mark may be missed)" if found[-1].end < MIN_SECONDS else ""
         return f"{path}: no mark of this key; score {best:.1f}, a mark has {THRESHOLD:g} or more{short}"
     where = ""
     if len(marked) < len(found):

@@ -32,10 +32,10 @@ def typed(value: object, kind: type, where: str) -> Any:
     return value
 
 
-def whole(value: object, where: str, *, least: int = 0) -> int:
-    """``value``, which must be a whole number of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{where}: expected a whole number >= {least}, got {shown(value)}")
+def whole(value: object, where: str, *, minimum: int = 0) -> int:
+    """``value``, which must be a whole number of at minimum ``minimum``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise InputError(f"{where}: expected a whole number >= {minimum}, got {shown(value)}")
     return value
 
 

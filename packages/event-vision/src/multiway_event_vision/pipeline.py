@@ -64,8 +64,8 @@ class DetectionOptions:
     """Boxes below are left out."""
     overlap: float = 0.65
     """IoU above which the worse of two boxes of a class goes."""
-    most: int = 100
-    """Boxes of a read-out."""
+    max_detections: int = 100
+    """Boxes of a read-out, at most."""
 
     def __post_init__(self) -> None:
         """Raises InputError."""
@@ -82,8 +82,8 @@ class DetectionOptions:
         for name, value in (("score", self.score), ("overlap", self.overlap)):
             if not 0 <= value <= 1:
                 raise InputError(f"a {name} of {value:g}; expected 0 to 1")
-        if self.most < 1:
-            raise InputError(f"at most {self.most} boxes; expected 1 or more")
+        if self.max_detections < 1:
+            raise InputError(f"at most {self.max_detections} boxes; expected 1 or more")
 
 
 class DetectionPipeline:
@@ -150,7 +150,7 @@ class DetectionRun:
         self.policy = Policy(
             lambda: engine(pipeline.model, stream.height, stream.width), options.policy, options.horizon
         )
-        self._config = DetectionConfig(options.score, options.overlap, options.most)
+        self._config = DetectionConfig(options.score, options.overlap, options.max_detections)
         self._counted = Counters()
         self._age_sum = 0
         self._first: int | None = None

@@ -23,7 +23,7 @@ from multiway_recsys.glocim.features import Features
 DAY = 86_400
 WHOLE_DAYS = (28, 14, 7, 3, 2, 1)  # lengths of periods that are tried
 EQUAL_PARTS = 8
-MOST_PERIODS = 64
+MAX_PERIODS = 64
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def log_periods(behaviors: Behaviors) -> list[LogPeriod]:
     midnight = times[0] // DAY * DAY
     for days in WHOLE_DAYS:
         number = (times - midnight) // (days * DAY)
-        if number[-1] < MOST_PERIODS and not _grows(behaviors, order, number):
+        if number[-1] < MAX_PERIODS and not _grows(behaviors, order, number):
             return [
                 LogPeriod(
                     behaviors.take(order[number == period]),

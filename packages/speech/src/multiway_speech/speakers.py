@@ -52,21 +52,21 @@ class Voice:
         )
 
 
-def limit_speakers(transcript: Transcript, sound: Sound, most: int) -> Transcript:
-    """The transcript with at most ``most`` (1 or more) speakers: the most alike become one.
+def limit_speakers(transcript: Transcript, sound: Sound, max_speakers: int) -> Transcript:
+    """The transcript with at most ``max_speakers`` (1 or more) speakers: the most alike become one.
 
     They are numbered by their first words. ``sound`` is what was transcribed; it is heard once more, unless there are
     no more speakers than that.
     """
-    if len(transcript.speakers) <= most:
+    if len(transcript.speakers) <= max_speakers:
         return transcript
     groups = [{speaker} for speaker in transcript.speakers]
-    if most == 1:
+    if max_speakers == 1:
         groups = [set(transcript.speakers)]
     else:
         known = voices_of(transcript.segments, sound)
         voices = [known[speaker] for speaker in transcript.speakers]
-        while len(groups) > most:
+        while len(groups) > max_speakers:
             one, other = _closest(voices)
             voices[one] += voices.pop(other)
             groups[one] |= groups.pop(other)

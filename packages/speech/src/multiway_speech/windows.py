@@ -81,9 +81,9 @@ def stream_windows(
 class SpeakerTracker:
     """The voices that were heard so far, in the order of their first words."""
 
-    def __init__(self, most: int | None = None) -> None:
+    def __init__(self, max_voices: int | None = None) -> None:
         self.voices: list[Voice] = []
-        self._most = most
+        self._max_voices = max_voices
 
     def match(self, heard: dict[int, Voice]) -> dict[int, int]:
         """Numbers for the speakers of the next part; their voices are remembered."""
@@ -100,7 +100,7 @@ class SpeakerTracker:
             ):
                 found[speakers[other]] = one
         for speaker in speakers:
-            if speaker not in found and (self._most is None or len(self.voices) < self._most):
+            if speaker not in found and (self._max_voices is None or len(self.voices) < self._max_voices):
                 found[speaker] = len(self.voices)
                 self.voices.append(heard[speaker])
                 continue
@@ -113,17 +113,17 @@ class SpeakerTracker:
 
 def split_at_pauses(sound: Sound, longest: float) -> Iterator[tuple[float, np.ndarray]]:
     """(start in seconds, float32 (T,) at 16 kHz): cut where it is quietest in the second half of each part."""
-    most, spare = int(longest * RATE), int(MIN_PART_SECONDS * RATE)
+    maximum, spare = int(longest * RATE), int(MIN_PART_SECONDS * RATE)
     waiting = np.zeros(0, dtype=np.float32)
     start = 0
     for piece in sound.pieces(RATE):
         waiting = np.concatenate([waiting, piece])
-        while len(waiting) > most + spare:
-            cut = _quietest(waiting, most // 2, most)
+        while len(waiting) > maximum + spare:
+            cut = _quietest(waiting, maximum // 2, maximum)
             yield start / RATE, waiting[:cut]
             start, waiting = start + cut, waiting[cut:]
-    if len(waiting) > most:
-        cut = _quietest(waiting, most // 2, min(most, len(waiting) - spare))
+    if len(waiting) > maximum:
+        cut = _quietest(waiting, maximum // 2, min(maximum, len(waiting) - spare))
         yield start / RATE, waiting[:cut]
         start, waiting = start + cut, waiting[cut:]
     if len(waiting):

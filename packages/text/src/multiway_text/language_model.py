@@ -179,8 +179,10 @@ class LanguageModel:
         self.tokenizer.check(prompt, self.vocab_size)
         if not prompt:
             raise InputError("the prompt is empty")
-        next_step, most = NextStep(self.network), self.room(prompt, options.max_tokens)
-        return GenerationSequence(self._steps(list(prompt), options, answers, most, next_step), next_step)
+        next_step, max_tokens = NextStep(self.network), self.room(prompt, options.max_tokens)
+        return GenerationSequence(
+            self._steps(list(prompt), options, answers, max_tokens, next_step), next_step
+        )
 
     def batched_decode(self, answers: Sequence[GenerationSequence[list[Piece]]]) -> None:
         """Compute the next step of several answers at once: each then only chooses its token.
@@ -193,9 +195,9 @@ class LanguageModel:
                 batched_decode(self.network, answers)
 
     def _steps(
-        self, prompt: list[int], options: SamplingOptions, answers: int, most: int, next_step: NextStep
+        self, prompt: list[int], options: SamplingOptions, answers: int, max_tokens: int, next_step: NextStep
     ) -> Generator[list[Piece], None, None]:
-        cache = self.network.new_cache(1, len(prompt) + most)
+        cache = self.network.new_cache(1, len(prompt) + max_tokens)
         logits = None
         for piece in self._prompt_pieces(prompt):
             if logits is not None:
@@ -216,7 +218,7 @@ class LanguageModel:
         processors += options.processors(prompt)
         texts = [TextStream(self.tokenizer.decode, options.stop) for _ in range(answers)]
         events = stream(
-            next_step.decode, logits, cache, options.config(most, self.tokenizer.end_ids), processors
+            next_step.decode, logits, cache, options.config(max_tokens, self.tokenizer.end_ids), processors
         )
         del logits
         open_rows = set(range(answers))

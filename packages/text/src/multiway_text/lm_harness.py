@@ -99,12 +99,12 @@ class HarnessModel(LM):
             context, arguments = request.args
             until = arguments.get("until") or []
             until = [until] if isinstance(until, str) else list(until)
-            most = int(arguments.get("max_gen_toks", _DEFAULT_TOKENS))
-            most = min(most, self.model.max_positions // 2)
-            ids = self.model.prompt_ids(context)[-(self.model.max_positions - most) :]
+            max_tokens = int(arguments.get("max_gen_toks", _DEFAULT_TOKENS))
+            max_tokens = min(max_tokens, self.model.max_positions // 2)
+            ids = self.model.prompt_ids(context)[-(self.model.max_positions - max_tokens) :]
             sampled = bool(arguments.get("do_sample", arguments.get("temperature", 0) > 0))
             options = SamplingOptions(
-                max_tokens=most,
+                max_tokens=max_tokens,
                 temperature=float(arguments.get("temperature", 1.0)) if sampled else 0.0,
                 top_k=int(arguments.get("top_k", 0)),
                 top_p=float(arguments.get("top_p", 1.0)),
@@ -116,9 +116,9 @@ class HarnessModel(LM):
 
     def _cut(self, context: Sequence[int], continuation: Sequence[int]) -> tuple[list[int], list[int]]:
         """The end of a pair that is longer than the model's context, as the harness does it."""
-        most = self.model.max_positions
-        continuation = list(continuation)[-(most - 1) :]
-        return list(context)[-(most - len(continuation)) :], continuation
+        longest = self.model.max_positions
+        continuation = list(continuation)[-(longest - 1) :]
+        return list(context)[-(longest - len(continuation)) :], continuation
 
     def _scores(self, rows: list[tuple[list[int], list[int]]]) -> list[scoring.TokenScores]:
         return self.model.log_likelihoods(rows)

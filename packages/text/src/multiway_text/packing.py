@@ -81,9 +81,14 @@ class TokenFile:
 
     @classmethod
     def write(
-        cls, folder: Path, documents: Iterable[Document], tokenizer: TextTokenizer, *, most: int | None = None
+        cls,
+        folder: Path,
+        documents: Iterable[Document],
+        tokenizer: TextTokenizer,
+        *,
+        max_tokens: int | None = None,
     ) -> TokenFile:
-        """Write the ids of documents (at most about ``most``) into a folder, and open it.
+        """Write the ids of documents (at most about ``max_tokens``) into a folder, and open it.
 
         Raises InputError when there is no text, OutputError.
         """
@@ -99,7 +104,7 @@ class TokenFile:
                 if len(held) >= _WRITE:
                     file.write(np.asarray(held, dtype).tobytes())
                     count, held = count + len(held), []
-                if most is not None and count + len(held) >= most:
+                if max_tokens is not None and count + len(held) >= max_tokens:
                     break
             file.write(np.asarray(held, dtype).tobytes())
             count += len(held)

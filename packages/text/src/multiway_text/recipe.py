@@ -113,9 +113,9 @@ class Recipe:
         tokenizer = self._tokenizer(folder / "tokenizer", source, init_from)
         train, held_out = folder / "train", folder / "held-out"
         if not (train / "tokens.json").is_file():
-            TokenFile.write(train, _Split(source, False), tokenizer, most=self.max_tokens)
+            TokenFile.write(train, _Split(source, False), tokenizer, max_tokens=self.max_tokens)
             try:
-                TokenFile.write(held_out, _Split(source, True), tokenizer, most=self.max_tokens)
+                TokenFile.write(held_out, _Split(source, True), tokenizer, max_tokens=self.max_tokens)
             except InputError:  # fewer than 20 documents
                 held_out.mkdir(exist_ok=True)
         tokens = TokenFile.open(train)
@@ -188,9 +188,9 @@ def next_token_loss(model: nn.Module, tokens_BT: Tensor) -> Loss:
 
 
 @torch.no_grad()
-def held_out_loss(model: Any, ids: Tensor, length: int, most: int = 64) -> float:
-    """Mean cross-entropy in nats of the first ``most`` sequences of ids, each alone. Raises InputError for too few."""
-    count = min(most, (len(ids) - 1) // length)
+def held_out_loss(model: Any, ids: Tensor, length: int, max_sequences: int = 64) -> float:
+    """Mean cross-entropy in nats of the first ``max_sequences`` sequences, each alone. InputError: too few ids."""
+    count = min(max_sequences, (len(ids) - 1) // length)
     if count < 1:
         if len(ids) < 2:
             raise InputError("there is too little text to hold some of it out")

@@ -15,8 +15,8 @@ from multiway_core.errors import InputError
 from multiway_core.generation import GenerationConfig, LogitsProcessor, StatefulConstraint
 from torch import Tensor
 
-MOST_STOPS, LONGEST_STOP = 16, 1000
-MOST_ALTERNATIVES = 20
+MAX_STOPS, LONGEST_STOP = 16, 1000
+MAX_ALTERNATIVES = 20
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,11 @@ class SamplingOptions:
         check("repetition_penalty", 0.01, 10, "0.01 to 10")
         check("presence_penalty", -2, 2, "-2 to 2")
         check("frequency_penalty", -2, 2, "-2 to 2")
-        check("alternatives", 0, MOST_ALTERNATIVES, f"0 to {MOST_ALTERNATIVES}")
+        check("alternatives", 0, MAX_ALTERNATIVES, f"0 to {MAX_ALTERNATIVES}")
         if self.seed is not None:
             check("seed", 0, 2**62, "0 to 2^62")
-        if len(self.stop) > MOST_STOPS or not all(0 < len(text) <= LONGEST_STOP for text in self.stop):
-            raise InputError(f"stop takes up to {MOST_STOPS} texts of 1 to {LONGEST_STOP} characters")
+        if len(self.stop) > MAX_STOPS or not all(0 < len(text) <= LONGEST_STOP for text in self.stop):
+            raise InputError(f"stop takes up to {MAX_STOPS} texts of 1 to {LONGEST_STOP} characters")
 
     def config(self, max_tokens: int, end_ids: Sequence[int]) -> GenerationConfig:
         """The decode loop's options."""

@@ -1,4 +1,4 @@
-"""How likely texts are: log-likelihoods of tokens, perplexity with a sliding window, multiple choice.
+"""Scoring texts: log-likelihoods of tokens, perplexity with a sliding window, multiple choice.
 
 Shape suffixes: B rows, T tokens, E hidden size, V vocabulary.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BATCH_TOKENS = 4096
 """Tokens of a batch, padding included."""
 _LOGIT_ROWS = 256  # positions whose logits are in memory at once: 128,000 words in float32 are 131 MB
-MOST_CHOICES = 100
+MAX_CHOICES = 100
 
 
 @dataclass(frozen=True)
@@ -263,8 +263,8 @@ def split_pair(model: LanguageModel, context: str, continuation: str) -> tuple[l
 
 def choose(model: LanguageModel, context: str, choices: Sequence[str]) -> Choice:
     """Score each choice as the continuation of the context. Raises InputError: too few, too many, empty, too long."""
-    if not 2 <= len(choices) <= MOST_CHOICES:
-        raise InputError(f"2 to {MOST_CHOICES} choices are needed, not {len(choices)}")
+    if not 2 <= len(choices) <= MAX_CHOICES:
+        raise InputError(f"2 to {MAX_CHOICES} choices are needed, not {len(choices)}")
     if not all(choices):
         raise InputError("a choice is empty")
     rows = [split_pair(model, context, choice) for choice in choices]

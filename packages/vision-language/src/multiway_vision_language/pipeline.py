@@ -28,7 +28,7 @@ BUNDLED_MODEL = "bundled:grounding-small"
 CACHED_PICTURES = 32
 ROWS = 16
 """Phrases that are looked for at once."""
-LEAST_ROOM = 4
+MIN_NEW_TOKENS = 4
 """Tokens of one place with its tags."""
 
 Frame = Literal["pixel", "norm"]
@@ -207,7 +207,7 @@ class GroundingPipeline:
     def _room(self, length: int, max_new_tokens: int) -> int:
         """How many tokens may be written behind ``length``. Raises InputError where a place would not fit."""
         limit = self.generator.model.config.text.max_positions
-        if length + LEAST_ROOM > limit:
+        if length + MIN_NEW_TOKENS > limit:
             raise InputError(
                 f"the words are too many: {length:,} tokens with the picture, {self.name} reads and writes {limit:,}"
             )

@@ -103,8 +103,8 @@ class Grounding:
         return cls(
             source=typed(fields["source"], str, f"{where}.source"),
             model=typed(fields["model"], str, f"{where}.model"),
-            width=whole(fields["width"], f"{where}.width", least=1),
-            height=whole(fields["height"], f"{where}.height", least=1),
+            width=whole(fields["width"], f"{where}.width", minimum=1),
+            height=whole(fields["height"], f"{where}.height", minimum=1),
             text=text,
             entities=tuple(
                 _entity(entity, len(text), f"{where}.entities[{i}]")

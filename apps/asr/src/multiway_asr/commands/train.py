@@ -22,7 +22,9 @@ def train(
     preset: Annotated[
         str, typer.Option("--preset", help="tiny, or smoke: a minute, to see that all works.")
     ] = "tiny",
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", min=0.0, help="The peak.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", min=0.0, help="Peak learning rate.")
+    ] = None,
     warmup: Annotated[int | None, typer.Option("--warmup", min=0, help="Steps.")] = None,
     schedule: Annotated[Literal["constant", "linear", "cosine"] | None, typer.Option("--schedule")] = None,
     text_steps: Annotated[

@@ -77,7 +77,7 @@ def components() -> Components:
                 10,
                 value=0,
                 step=1,
-                label="Most speakers (0: all)",
+                label="Max speakers (0: no limit)",
                 elem_id="asr-speakers",
             )
             transcribe, stop = run_and_stop("Transcribe", "asr-transcribe")

@@ -19,7 +19,7 @@ class RecipeChanges:
         float | None, typer.Option("--epochs", min=0.001, help="fine-tune: passes over the captions.")
     ] = None
     learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", min=0.0, help="fine-tune: the peak.")
+        float | None, typer.Option("--learning-rate", min=0.0, help="fine-tune: peak learning rate.")
     ] = None
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", min=1, help="Captions, or pictures, of a batch.")

@@ -90,7 +90,7 @@ def quantize(
     field: FieldOption = "text",
     json: JsonOption = False,
 ) -> None:
-    """Write a model with fewer bits a weight.
+    """Quantize a model: packed ternary weights, or a GGUF file.
 
     A BitNet model loses nothing by --format packed: it was trained with ternary weights. Any other is destroyed by
     it (train or distil a ternary one instead); for such a model --format gguf --type q8_0 or q4_1 is the way.
@@ -105,9 +105,9 @@ def bench(
     what: Annotated[
         Literal["model", "kernels"], typer.Argument(help="A model, or the kernels it runs on.")
     ] = "model",
-    prompt: Annotated[int, typer.Option("--prompt", min=1, help="Tokens to read.")] = 64,
-    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Tokens to write.")] = 32,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Rows at once.")] = 1,
+    prompt: Annotated[int, typer.Option("--prompt", min=1, help="Prompt tokens of the prefill.")] = 64,
+    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Tokens to generate.")] = 32,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Batch size.")] = 1,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Rounds; medians count.")] = 5,
     kernel: Annotated[
         list[str] | None, typer.Option("--kernel", help="kernels: only this one; several times for more.")
@@ -117,7 +117,7 @@ def bench(
     *,
     model: ModelOptions,
 ) -> None:
-    """Tokens a second of reading and writing, memory, the output matrix's share; or the kernels, one by one."""
+    """Measure prefill and decoding in tokens per second, memory, and the output layer's share; or single kernels."""
     from multiway_lm import bench as measuring
 
     if what == "kernels":

@@ -80,7 +80,7 @@ def score(
     *,
     model: ModelOptions,
 ) -> None:
-    """How likely texts are to a model: perplexity and bits per byte, document by document and together.
+    """Score texts with a model: perplexity and bits per byte, for each document and together.
 
     Exit code 1: some documents could not be scored (named on standard error).
     """

@@ -24,7 +24,9 @@ class RecipeChanges:
         int | None,
         typer.Option("--vocab-size", min=0, help="Of the tokenizer trained first; 0 takes bytes."),
     ] = None
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", min=0.0, help="The peak.")] = None
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", min=0.0, help="Peak learning rate.")
+    ] = None
     length: Annotated[int | None, typer.Option("--length", min=2, help="Tokens of a sequence.")] = None
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", min=1, help="Sequences of a batch, on each process.")
@@ -66,7 +68,7 @@ class DistillationChanges:
     ]
     prompts: Annotated[
         Path | None,
-        typer.Option("--prompts", metavar="FILE", help="What the teacher is asked.", show_default="built-in"),
+        typer.Option("--prompts", metavar="FILE", help="Prompts for the teacher.", show_default="built-in"),
     ] = None
     field: Annotated[
         str | None, typer.Option("--field", help="Where the text is in rows of .jsonl and .parquet files.")

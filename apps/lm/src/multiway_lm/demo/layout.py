@@ -44,7 +44,7 @@ def components(session: Session) -> Components:
     import gradio as gr
 
     defaults = session.model.recommended_sampling
-    most = session.max_tokens
+    max_tokens = session.max_tokens
 
     def value(recommended: float | None, otherwise: float) -> float:
         return otherwise if recommended is None else recommended
@@ -85,7 +85,7 @@ def components(session: Session) -> Components:
                 elem_id="lm-system",
             )
             sliders = [
-                gr.Slider(1, most, value=min(256, most), step=1, label="Most tokens"),
+                gr.Slider(1, max_tokens, value=min(256, max_tokens), step=1, label="Max tokens"),
                 gr.Slider(
                     0,
                     2,

@@ -37,8 +37,8 @@ class Choice:
         for name, value in zip(names, values, strict=True):
             if not isinstance(value, int | float):
                 raise InputError(f"{name.replace('_', ' ')} needs a number")
-        most, temperature, top_k, top_p, penalty, seed = values
-        return cls(int(most), float(temperature), int(top_k), float(top_p), float(penalty), int(seed))
+        max_tokens, temperature, top_k, top_p, penalty, seed = values
+        return cls(int(max_tokens), float(temperature), int(top_k), float(top_p), float(penalty), int(seed))
 
 
 class Session:

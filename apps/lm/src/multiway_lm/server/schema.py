@@ -8,7 +8,7 @@ from multiway_core.app.serve.errors import ApiError
 from multiway_text.sampling import SamplingOptions
 from pydantic import BaseModel, ConfigDict, Field
 
-MOST_ANSWERS = 16
+MAX_ANSWERS = 16
 """Prompts times answers of one request."""
 
 
@@ -27,7 +27,7 @@ class _Request(BaseModel):
     repetition_penalty: float | None = Field(None, ge=0.01, le=10)
     presence_penalty: float = Field(0, ge=-2, le=2)
     frequency_penalty: float = Field(0, ge=-2, le=2)
-    n: int = Field(1, ge=1, le=MOST_ANSWERS)
+    n: int = Field(1, ge=1, le=MAX_ANSWERS)
     stop: str | list[str] | None = None
     seed: int | None = Field(None, ge=0, le=2**62)
     stream: bool = False
@@ -75,8 +75,8 @@ class CompletionRequest(_Request):
         found: list[Any] = list(prompt) if several else [prompt]
         if not prompt:
             raise ApiError(400, "the prompt is empty", param="prompt")
-        if len(found) * self.n > MOST_ANSWERS:
-            message = f"{len(found)} prompts of {self.n} answers each: {MOST_ANSWERS} together are the most"
+        if len(found) * self.n > MAX_ANSWERS:
+            message = f"{len(found)} prompts of {self.n} answers each: {MAX_ANSWERS} together are the most"
             raise ApiError(400, message, param="n")
         return found
 

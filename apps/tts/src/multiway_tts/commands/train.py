@@ -19,7 +19,9 @@ def train(
             help="tiny, codec-tiny-25hz, codec-tiny-12hz, codec-adversarial; smoke and codec-smoke: a minute.",
         ),
     ] = "tiny",
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", min=0.0, help="The peak.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", min=0.0, help="Peak learning rate.")
+    ] = None,
     warmup: Annotated[int | None, typer.Option("--warmup", min=0, help="Steps.")] = None,
     schedule: Annotated[Literal["constant", "linear", "cosine"] | None, typer.Option("--schedule")] = None,
     weight: Annotated[

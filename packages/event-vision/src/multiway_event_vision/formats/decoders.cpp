@@ -18,7 +18,7 @@ enum Slot { HIGH, LAST, ROUNDS, LOW, Y, BASE, BASE_P };
 
 // At least as many as `count` words, below 2^28, can hold events: how large the output must be. Vectors count as full,
 // because counting their bits takes longer than memory that is never touched.
-EXPORT int64_t evt3_most_events(const uint16_t* words, int64_t count) {
+EXPORT int64_t evt3_max_events(const uint16_t* words, int64_t count) {
     uint32_t events = 0;
     for (int64_t i = 0; i < count; i++) {
         const uint16_t kind = words[i] >> 12;
@@ -27,7 +27,7 @@ EXPORT int64_t evt3_most_events(const uint16_t* words, int64_t count) {
     return events;
 }
 
-// Decodes `count` words into t, x, y, p and returns the number of events, at most `evt3_most_events`; the output must
+// Decodes `count` words into t, x, y, p and returns the number of events, at most `evt3_max_events`; the output must
 // have room for one more. Single events come as time, row, column; a turn takes all three. The time is left out now and
 // then, which no processor can foresee, so it is taken without a branch.
 EXPORT int64_t evt3_decode(const uint16_t* __restrict words, int64_t count, int64_t* __restrict state,

@@ -23,7 +23,7 @@ def library() -> ctypes.CDLL | None:
     if built is not None:
         pointer, count = ctypes.c_void_p, ctypes.c_int64
         built.evt2_decode.argtypes, built.evt2_decode.restype = (pointer, count, *[pointer] * 5), count
-        built.evt3_most_events.argtypes, built.evt3_most_events.restype = (pointer, count), count
+        built.evt3_max_events.argtypes, built.evt3_max_events.restype = (pointer, count), count
         built.evt3_decode.argtypes, built.evt3_decode.restype = (pointer, count, *[pointer] * 5), count
         built.dat_decode.argtypes, built.dat_decode.restype = (pointer, count, *[pointer] * 4), count
     return built
@@ -73,8 +73,8 @@ class NativeEvt3Decoder:
     def __call__(self, words_N: NDArray[np.uint16]) -> Columns:
         """The events of `words_N`: t int64, x and y uint16, p uint8."""
         words_N = np.ascontiguousarray(words_N, np.uint16)
-        most = self._library.evt3_most_events(words_N.ctypes.data, len(words_N))
-        columns = _columns(most + 1)
+        max_events = self._library.evt3_max_events(words_N.ctypes.data, len(words_N))
+        columns = _columns(max_events + 1)
         pointers = [column.ctypes.data for column in columns]
         events = self._library.evt3_decode(
             words_N.ctypes.data, len(words_N), self._state.ctypes.data, *pointers

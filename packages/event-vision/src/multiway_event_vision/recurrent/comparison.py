@@ -162,7 +162,7 @@ class Comparison:
         return self.sets[data].frames(dt_us, self.config.steps, shrink=self.config.shrink)
 
     def _digits(self) -> EventSet:
-        return digits(most=self.config.digits)
+        return digits(max_samples=self.config.digits)
 
     def _gestures(self) -> EventSet:
         return gestures(each=self.config.gestures_each)

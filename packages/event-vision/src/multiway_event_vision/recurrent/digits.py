@@ -44,8 +44,8 @@ class Saccades:
             yield _DARK + (_LIGHT - _DARK) * shown_HW, t
 
 
-def digits(*, seed: int = 0, most: int | None = None) -> EventSet:
-    """The recordings of all digits (or the first `most`), in an order drawn from `seed`; 300 ms each.
+def digits(*, seed: int = 0, max_samples: int | None = None) -> EventSet:
+    """The recordings of all digits (or the first `max_samples`), in an order drawn from `seed`; 300 ms each.
 
     Each has a sensor of its own: thresholds and noise differ. Raises InputError: scikit-learn is not installed.
     """
@@ -56,7 +56,7 @@ def digits(*, seed: int = 0, most: int | None = None) -> EventSet:
             "the digits are those of scikit-learn: pip install 'multiway-event-vision[snn-rnn]'"
         ) from error
     pictures, labels = load_digits(return_X_y=True)
-    order = np.random.default_rng(seed).permutation(len(labels))[:most]
+    order = np.random.default_rng(seed).permutation(len(labels))[:max_samples]
     return EventSet.of(
         (
             Simulation(

@@ -34,7 +34,7 @@ class DetectionConfig:
     """Detections below are dropped; a demo wants some 0.3."""
     overlap: float = 0.65
     """IoU above which the worse of two boxes of a class goes."""
-    most: int = 100
+    max_detections: int = 100
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _select(
     keep = (score_A >= config.score).nonzero().squeeze(1)
     raw_M4 = outputs.boxes[0].flatten(1).t()[keep]
     boxes_M4 = boxes_of_cells(raw_M4, centre_A2[keep].to(raw_M4), stride)
-    best = suppress(boxes_M4, score_A[keep], label_A[keep], config.overlap)[: config.most]
+    best = suppress(boxes_M4, score_A[keep], label_A[keep], config.overlap)[: config.max_detections]
     chosen = keep[best]
     return Detections(
         boxes_M4[best], score_A[chosen], label_A[chosen], None if time_A is None else time_A[chosen]

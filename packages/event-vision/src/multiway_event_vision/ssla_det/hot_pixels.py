@@ -16,18 +16,18 @@ from multiway_event_vision.events import Events
 class HotPixelFilter:
     """A token bucket for each pixel of a sensor of height x width; keeps its count between calls."""
 
-    def __init__(self, height: int, width: int, *, most: int = 50, period_us: int = 100_000) -> None:
-        """`most` events a pixel at once, and as many in each `period_us` in the long run. Raises InputError."""
-        if min(height, width, most, period_us) < 1:
+    def __init__(self, height: int, width: int, *, max_events: int = 50, period_us: int = 100_000) -> None:
+        """`max_events` events a pixel at once, and as many in each `period_us` in the long run. Raises InputError."""
+        if min(height, width, max_events, period_us) < 1:
             raise InputError(
-                f"a filter of {most} events in {period_us} us on {width}x{height} pixels; all must be positive"
+                f"a filter of {max_events} events in {period_us} us on {width}x{height} pixels; all must be positive"
             )
         self.height, self.width = height, width
         self._cost, self._full = (
             period_us,
-            most * period_us,
-        )  # an event costs a period, a microsecond brings `most`
-        self._most = most
+            max_events * period_us,
+        )  # an event costs a period, a microsecond brings `max_events`
+        self._max_events = max_events
         self.reset()
 
     def reset(self) -> None:
@@ -56,7 +56,7 @@ class HotPixelFilter:
         while len(left):
             number = order[start_M[left] + turn]
             t = events.t[number]
-            level = np.minimum(level_M[left] + (t - seen_M[left]) * self._most, self._full)
+            level = np.minimum(level_M[left] + (t - seen_M[left]) * self._max_events, self._full)
             passes = level >= self._cost
             passes_N[number] = passes
             level_M[left], seen_M[left] = level - passes * self._cost, t

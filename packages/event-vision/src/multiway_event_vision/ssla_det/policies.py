@@ -2,7 +2,7 @@
 
     continuous   one engine that never forgets
     window       one engine that forgets everything at the end of each window
-    sliding      two engines that do so in turn, half a window apart; the one that remembers further back is read
+    sliding      two engines that are reset alternately, half a window apart; the one with the longer memory is read
 
 A network trained on windows of 100 ms has never seen an older state. "window" keeps to that, but has seen nothing just
 after it forgot; "sliding" always remembers between half a window and a whole one, for twice the work.

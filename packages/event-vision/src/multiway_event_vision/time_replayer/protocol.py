@@ -69,8 +69,8 @@ def extrapolate(gap: Gap, methods: Mapping[str, Extrapolation]) -> dict[str, lis
     }
 
 
-def spread(gaps: Sequence[Gap], most: int) -> list[Gap]:
-    """At most `most` of them, evenly spread."""
-    if len(gaps) <= most:
+def spread(gaps: Sequence[Gap], count: int) -> list[Gap]:
+    """At most `count` of them, evenly spread."""
+    if len(gaps) <= count:
         return list(gaps)
-    return [gaps[round(index)] for index in np.linspace(0, len(gaps) - 1, most)]
+    return [gaps[round(index)] for index in np.linspace(0, len(gaps) - 1, count)]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from multiway_core.errors import DataError
 
-MOST_REJECTED = 0.01  # share of rows above which a file is not taken even when bad rows may be skipped
+MAX_REJECTED = 0.01  # share of rows above which a file is not taken even when bad rows may be skipped
 EXCERPT = 80
 
 
@@ -71,14 +71,14 @@ class RowLog:
             self._first[problem.kind] = self._place(line, problem)
 
     def finish(self) -> BadRows:
-        """The counts. Raises DataError: more than `MOST_REJECTED` of the rows were left out."""
+        """The counts. Raises DataError: more than `MAX_REJECTED` of the rows were left out."""
         rejected = sum(self._rejected.values())
-        if rejected > MOST_REJECTED * self.rows:
+        if rejected > MAX_REJECTED * self.rows:
             kinds = ", ".join(f"{kind} {count:,}" for kind, count in self._rejected.most_common())
             first = self._first[next(iter(self._rejected))]
             raise DataError(
                 f"{self.path}: {rejected:,} of {self.rows:,} rows are bad ({kinds}), more than the "
-                f"{MOST_REJECTED:.0%} that may be skipped; the first: {first}"
+                f"{MAX_REJECTED:.0%} that may be skipped; the first: {first}"
             )
         return BadRows(self.path, self.rows, dict(self._rejected), dict(self._remarks), dict(self._first))
 

@@ -23,7 +23,7 @@ Entry = tuple[str, tuple[str, ...]]
 """A word in letters ``a`` to ``z`` and apostrophes, and its phones."""
 
 LETTERS = "'abcdefghijklmnopqrstuvwxyz"
-MOST_PHONES = 2
+MAX_PHONES = 2
 _PHONES = (*CONSONANTS, *(vowel + stress for vowel in VOWELS for stress in STRESSES))
 _CHUNKS = 1 + len(_PHONES) + len(_PHONES) ** 2
 """What a letter may be said as: nothing, a phone, or two."""
@@ -51,7 +51,7 @@ def _groups(words: list[Entry]) -> Iterator[_Group]:
     number = {phone: place for place, phone in enumerate(_PHONES)}
     places: dict[tuple[int, int], list[int]] = defaultdict(list)
     for place, (spelling, phones) in enumerate(words):
-        if 0 < len(phones) <= MOST_PHONES * len(spelling):
+        if 0 < len(phones) <= MAX_PHONES * len(spelling):
             places[len(spelling), len(phones)].append(place)
     for (_, count), members in sorted(places.items()):
         letters = np.array([[LETTERS.index(c) for c in words[place][0]] for place in members])
@@ -108,7 +108,7 @@ def take_apart(words: list[Entry], table: NDArray[np.float64]) -> list[list[Grap
         best[:, 0] = 0.0
         taken_at = np.zeros((length, count, phones + 1), dtype=np.int8)
         for i in range(length):
-            through = np.full((MOST_PHONES + 1, count, phones + 1), np.inf)
+            through = np.full((MAX_PHONES + 1, count, phones + 1), np.inf)
             for taken, score in enumerate(group.scores(costs, i)):
                 through[taken, :, taken:] = best[:, : phones + 1 - taken] + score
             taken_at[i] = through.argmin(axis=0)

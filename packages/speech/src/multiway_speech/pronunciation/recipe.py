@@ -57,7 +57,7 @@ def train(out: Path, order: int = ORDER, threshold: float = THRESHOLD) -> None:
         for word, variants in dictionary().items()
         if not is_held_out(word)
         for phones in variants
-        if len(phones) <= graphones.MOST_PHONES * len(word)
+        if len(phones) <= graphones.MAX_PHONES * len(word)
     ]
     sample = random.Random(0).sample(words, _ALIGNED_FIRST)
     table = graphones.estimate(sample)

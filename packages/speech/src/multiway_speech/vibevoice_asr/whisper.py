@@ -173,7 +173,9 @@ class Whisper(nn.Module):
             for number, layer in enumerate(self.layers):
                 x_TC, past[number], weights_HTN = layer(x_TC, sound[number], past[number])
                 weights.append(weights_HTN[:, -1])
-            alignments.append(torch.stack([weights[layer][head] for layer, head in self.config.alignment_heads]))
+            alignments.append(
+                torch.stack([weights[layer][head] for layer, head in self.config.alignment_heads])
+            )
             logits_V = project(self.norm(x_TC[-1:]), self.embedding.weight)[0]
             logits_V[self.START] = logits_V[self.NO_TIMES] = float("-inf")
             token = int(logits_V.argmax())

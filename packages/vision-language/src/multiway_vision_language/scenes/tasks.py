@@ -117,9 +117,9 @@ def _caption(scene: Scene, rng: random.Random) -> Task:
     return Task("An image of", _listing(scene, 3, grounded=False) + "." + END)
 
 
-def _listing(scene: Scene, most: int, *, grounded: bool, places: bool = False) -> str:
+def _listing(scene: Scene, max_groups: int, *, grounded: bool, places: bool = False) -> str:
     parts = []
-    groups = grouped(scene.things)[:most]
+    groups = grouped(scene.things)[:max_groups]
     for index, (name, things) in enumerate(groups):
         if index:
             parts.append(" and" if index == len(groups) - 1 else " ,")
