@@ -350,7 +350,7 @@ def test_longer_recordings_are_heard_in_parts(call, say, tmp_path, noise) -> Non
 def test_options_that_contradict(call, talk, tmp_path) -> None:
     (tmp_path / "file").touch()
     for arguments, problem in {
-        ("--resume",): "--resume goes on with the files of --output DIR",
+        ("--resume",): "--resume needs the folder of the interrupted run: --output DIR",
         ("-f", "srt", "-f", "vtt"): "several formats need --output DIR",
         ("-f", "docx"): "docx",
         ("-o", tmp_path / "file"): "is a file; give a folder",

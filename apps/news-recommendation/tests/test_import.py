@@ -58,7 +58,7 @@ def test_a_csv_log_becomes_a_folder(clicks, call):
         (["{folder}/log.csv", "--columns", "visitor=reader"], "visitor"),
         (["{folder}/log.csv", "--format", "msweb"], "log.csv"),
         (["{folder}/log.csv", "--format", "xml"], "xml"),
-        (["{folder}"], "cannot be told from the names"),
+        (["{folder}"], "unknown format of the file names"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, clicks, call):

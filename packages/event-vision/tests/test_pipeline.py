@@ -204,7 +204,7 @@ def test_times_that_cannot_be_right(pipeline):
         ({"engine": "window"}, "needs the policy window or sliding"),
         ({"score": 1.5}, "a score of 1.5"),
         ({"score": float("nan")}, "a score of nan"),
-        ({"most": 0}, "at most 0 boxes"),
+        ({"max_detections": 0}, "at most 0 boxes"),
     ],
 )
 def test_options_that_cannot_be(options, message):

@@ -70,7 +70,7 @@ def transcribe_all(
     if output is None and len(formats) > 1:
         raise InputError(f"--format {formats[0]} and {formats[1]}: several formats need --output DIR")
     if output is None and resume:
-        raise InputError("--resume goes on with the files of --output DIR; give that too")
+        raise InputError("--resume needs the folder of the interrupted run: --output DIR")
     if output is not None and output.exists() and not output.is_dir():
         raise InputError(f"--output {output}: is a file; give a folder")
     inputs, problems = find_inputs(arguments, SUFFIXES, exclude=output)

@@ -147,4 +147,4 @@ def _format(source: Path) -> LogFormat:
         return "parquet"
     if source.suffix.lower() in (".json", ".jsonl", ".ndjson"):
         return "adressa"
-    raise InputError(f"{source}: the format cannot be told from the names; give --format")
+    raise InputError(f"{source}: unknown format of the file names; give --format")

@@ -198,7 +198,7 @@ def score_text(
     prefix = model.tokenizer.prefix_id
     whole = ids if prefix is None else [prefix, *ids]
     if len(whole) < 2:
-        raise InputError("a text of one token cannot be scored by this model: nothing stands before it")
+        raise InputError("a text of one token cannot be scored by this model: it has no context")
     rows = [
         (whole[start:first], whole[first:end]) for start, first, end in windows(len(whole), window, stride)
     ]

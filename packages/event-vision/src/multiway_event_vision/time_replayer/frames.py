@@ -140,7 +140,7 @@ class _VideoFile(_Source):
                     elif rate:
                         t = round(number * 1e6 / rate)
                     else:
-                        raise DataError(f"{self.path}: tells neither times nor a rate; give the rate")
+                        raise DataError(f"{self.path}: no frame times and no frame rate; give the rate")
                     yield Frame(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False), t)
         except av.FFmpegError as error:
             raise DataError(f"{self.path}: cannot be read as a video: {error.strerror}") from error
