@@ -18,14 +18,14 @@ def recommendations(
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.3,
 ) -> dict[str, Any]:
     """Recommend news to a known reader, or to the reader of a history of article ids (oldest first)."""
-    from multiway_recsys.serving.reranking import Rules
+    from multiway_recsys.serving.reranking import RerankingOptions
 
     if (user is None) == (history is None):
         raise InputError("give one of user and history (an empty history is a new reader)")
     clicks = pipeline.history_of(user) if history is None else history
     detail = "explanation" if explain else "parts"
     return pipeline.recommend(
-        clicks, user=user, top=top, rules=Rules(diversity=diversity), detail=detail
+        clicks, user=user, top=top, rules=RerankingOptions(diversity=diversity), detail=detail
     ).to_json()
 
 
