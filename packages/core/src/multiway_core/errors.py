@@ -13,7 +13,7 @@ NAMES_PER_NOTE = 20
 
 
 class MultiwayError(Exception):
-    """Base of every error that is the user's to mend. `str()` is always one line."""
+    """Base of every error that the user can fix. `str()` is always one line."""
 
     exit_code = 2
 

@@ -1,7 +1,7 @@
 """Scripts for synthesis: turns with speakers, and pauses.
 
 A line ``NAME: words`` begins a turn, where NAME is ``Speaker`` with a number or the name of a voice; a line without it
-goes on with the turn before. ``[pause:500ms]`` or ``[pause:1.5s]`` is silence. A text without names is one speaker's.
+continues the turn before. ``[pause:500ms]`` or ``[pause:1.5s]`` is silence. A text without names is one speaker's.
 JSON is taken as well: a list of objects with ``speaker`` and ``text``.
 """
 

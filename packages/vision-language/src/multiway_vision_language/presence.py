@@ -1,8 +1,8 @@
 """How likely a picture shows a phrase at all, from 0 to 1.
 
-A model that was taught absence says it itself: behind ``</phrase>`` it goes on with ``<object>`` or ends. One that was
-not (the published Kosmos-2) always gives a box; there the phrase is verified the other way round: what the box makes of
-the phrase's words against what the whole picture makes of them. That score is ours and uncalibrated; 0.5 says that
+A model that was trained on absent phrases predicts it: after ``</phrase>`` it generates ``<object>`` or ends. One that
+was not (the published Kosmos-2) always gives a box; there the phrase is verified in reverse: its likelihood given the box is
+compared with its likelihood given the whole picture. That score is ours and uncalibrated; 0.5 says that
 the box makes the phrase no likelier than the whole picture does.
 """
 

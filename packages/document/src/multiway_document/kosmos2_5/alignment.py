@@ -1,4 +1,4 @@
-"""Where on the line the decoder looks: training signals that the CTC reader gives for nothing.
+"""Guided attention: alignments of the CTC reader supervise resampler and decoder, in training only.
 
 An autoregressive reader behind a resampler must find out by itself which query stands for which place, and which place
 belongs to the next character; from the text alone this takes far longer than to read. The line reader knows both: its

@@ -1,4 +1,4 @@
-"""Clips in memory, and events for them from a simulated sensor whose properties nobody is told.
+"""Clips in memory, and their events from a simulated sensor whose parameters are unknown to all methods.
 
 The sensor sees more frames than the clip has: along optical flow between its frames, which are a guess that gives the
 events their times; at the clip's own frames it sees what was filmed.

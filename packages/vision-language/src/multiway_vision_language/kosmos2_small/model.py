@@ -1,4 +1,4 @@
-"""Kosmos-2 in small: two convolutional backbones, pooled cells as image slots, and a pointer for location tokens.
+"""A small Kosmos-2: two convolutional backbones, pooled cells as image slots, and a pointer for location tokens.
 
     pixels -> EfficientNetLite0, CenterNet -> CellEncoder -> 32 x 32 cells (key, box) -> pooled: 64 image slots
     slots, tokens -> Magneto decoder (Kosmos-2's) -> words by the tied embedding, locations by LocationPointer
