@@ -1,9 +1,9 @@
 """How likely a picture shows a phrase at all, from 0 to 1.
 
 A model that was trained on absent phrases predicts it: after ``</phrase>`` it generates ``<object>`` or ends. One that
-was not (the published Kosmos-2) always gives a box; there the phrase is verified in reverse: its likelihood given the box is
-compared with its likelihood given the whole picture. That score is ours and uncalibrated; 0.5 says that
-the box makes the phrase no likelier than the whole picture does.
+was not (the published Kosmos-2) always gives a box. There the phrase is verified in reverse: its likelihood given the
+box is compared with its likelihood given the whole picture. That score is ours and uncalibrated; 0.5 says that the
+box makes the phrase no likelier than the whole picture does.
 """
 
 from __future__ import annotations
