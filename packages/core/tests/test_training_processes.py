@@ -50,14 +50,17 @@ def spread(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory, program: ModuleType) -> Path:
-    """The same runs in one process with accumulation 2."""
+    """The same runs in one process with accumulation 2, with one thread as the others: sums have the same order."""
     folder = tmp_path_factory.mktemp("alone")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     for optimizer in ("adamw", "muon"):
         program.train(folder / optimizer, dataclasses.replace(program.CONFIG, optimizer=optimizer))
     for name, config in program.SGD.items():
         program.train(folder / name, config, sgd=True)
     program.train(folder / "bonus", program.CONFIG, source=program.batches_with_bonus)
     program.train(folder / "bf16", dataclasses.replace(program.CONFIG, precision="bf16"))
+    torch.set_num_threads(threads)
     return folder
 
 
