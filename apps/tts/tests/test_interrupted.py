@@ -67,7 +67,7 @@ def test_ctrl_c_keeps_what_was_spoken(start, tmp_path) -> None:
     wait_for(tmp_path / "talk.partial.wav", 20_000)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=240)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert len(err.splitlines()) == 1
     assert "multiway-tts: interrupted; the first " in err
     assert "are in talk.partial.wav (partial)" in err
