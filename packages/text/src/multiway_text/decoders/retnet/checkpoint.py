@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import torch
-from multiway_core import checkpoint, config
 from multiway_core.checkpoint import Rule, RuleTable
 
-from multiway_text.checkpoint_files import check_layers
 from multiway_text.decoders.retnet.config import RetNetConfig
 from multiway_text.decoders.retnet.model import RetNet
-from multiway_text.torchscale_files import read_flags, write_flags
+from multiway_text.torchscale_files import TorchScaleLayout
 
 MODEL_TYPE = "retnet"
 
@@ -55,22 +50,5 @@ _ONLY = {
     "moe_freq": 0,
 }
 
-
-def load(path: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> RetNet:
-    """The model in a folder with ``config.json`` and a checkpoint, in evaluation mode. Raises CheckpointError."""
-    path = Path(path)
-    own = config.from_dict(
-        RetNetConfig, read_flags(path, MODEL_TYPE, _KEYS, _ONLY), where=f"{path}/config.json"
-    )
-    check_layers(path, own.num_layers, checkpoint.read(path))
-    with checkpoint.on_meta():
-        model = RetNet(own)
-    checkpoint.load(model, path, rules=TORCHSCALE, dtype=dtype, device=device)
-    return model.to(device).eval()
-
-
-def save(model: RetNet, folder: Path, *, dtype: torch.dtype | None = None) -> None:
-    """Write ``config.json`` and ``model.safetensors``. Raises OutputError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(model, folder, rules=TORCHSCALE, dtype=dtype)
-    write_flags(folder, MODEL_TYPE, config.to_dict(model.config), _KEYS, _ONLY)
+LAYOUT = TorchScaleLayout(MODEL_TYPE, RetNetConfig, RetNet, TORCHSCALE, _KEYS, _ONLY)
+load, save = LAYOUT.load, LAYOUT.save
