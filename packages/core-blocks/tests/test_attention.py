@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from multiway_blocks.attention import Attention, CrossAttention, attend, block_mask, causal_mask, padding_mask
+from multiway_blocks.attention import Attention, CrossAttention, attend, causal_mask, padding_mask
 from multiway_blocks.position import Rotary
 from multiway_blocks.transformer import Context
 from multiway_core.generation import StaticKVCache
@@ -38,8 +38,9 @@ MASKS = {
     "causal": causal_mask(5, 7),
     "padding": padding_mask(VALID),
     "causal and padding": causal_mask(5, 7) & padding_mask(VALID),
-    "block": block_mask(
-        torch.tensor([[0, 0, 1, 1, 2], [3, 3, 3, 3, 4]]), torch.tensor([[0, 1, 0, 1, 2, 2, 2], [3, 3, 4, 4, 4, 3, 3]])
+    "block": (
+        torch.tensor([[0, 0, 1, 1, 2], [3, 3, 3, 3, 4]])[:, None, :, None]
+        == torch.tensor([[0, 1, 0, 1, 2, 2, 2], [3, 3, 4, 4, 4, 3, 3]])[:, None, None, :]
     ),
 }  # fmt: skip
 
@@ -59,15 +60,6 @@ def test_attend_equals_naive_softmax(name: str, kv_heads: int, trained: bool) ->
 def test_causal_mask_by_hand() -> None:
     assert causal_mask(2, 4)[0, 0].tolist() == [[True, True, True, False], [True, True, True, True]]
     assert causal_mask(3, 3)[0, 0].tolist() == torch.ones(3, 3).tril().bool().tolist()
-
-
-def test_block_mask_defaults_to_self_attention() -> None:
-    segments = torch.tensor([[0, 0, 1]])
-    assert block_mask(segments)[0, 0].tolist() == [
-        [True, True, False],
-        [True, True, False],
-        [False, False, True],
-    ]
 
 
 @pytest.mark.parametrize("kv_heads", [4, 2])

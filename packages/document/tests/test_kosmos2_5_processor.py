@@ -18,7 +18,6 @@ from multiway_document.kosmos2_5.processor import (
     Processor,
     batch_pictures,
     grid_size,
-    limit_aspect,
     picture_patches,
 )
 from PIL import Image
@@ -117,27 +116,6 @@ def test_every_mode_of_picture_is_read_as_rgb() -> None:
         torch.testing.assert_close(picture_patches(grey.convert(mode), max_patches=64).pixels_NP, expected)
     grey_array = np.asarray(grey)
     torch.testing.assert_close(picture_patches(grey_array, max_patches=64).pixels_NP, expected)
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [
-        ((600, 2400), (1600, 2400)),  # r = 4: widened to r = 1.5
-        ((100, 500), (100, 500)),  # r = 5 and more stays
-        ((1000, 1500), (1000, 1500)),  # r = 1.5 stays
-        ((1000, 700), (1000, 1000)),  # r = 0.7: heightened to a square
-        ((1000, 1000), (1000, 1000)),
-        ((1000, 500), (1000, 500)),  # r = 0.5 and less stays
-        ((1240, 1754), (1240, 1754)),
-    ],
-)
-def test_limit_aspect(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert limit_aspect(Image.new("RGB", size)).size == expected
-
-
-def test_limit_aspect_spans_are_arguments() -> None:
-    strip = Image.new("RGB", (100, 900))
-    assert limit_aspect(strip, tall=(2.0, 10.0)).size == (450, 900)
 
 
 # -- batches

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from multiway_document.metrics import box_iou_matched, box_iou_union, mean_box_iou
+from multiway_document.metrics import box_iou_matched, box_iou_union
 from multiway_document.metrics.boxes import pairwise_iou
 
 Box = tuple[float, float, float, float]
@@ -70,7 +70,6 @@ def test_by_hand() -> None:
     assert (box_iou_union([], []), box_iou_matched([], [])) == (1.0, 1.0)
     assert (box_iou_union(page, []), box_iou_matched([], page)) == (0.0, 0.0)
     assert box_iou_union([(3.0, 3.0, 3.0, 9.0)], [(1.0, 1.0, 0.0, 0.0)]) == 1.0  # no area on either side
-    assert mean_box_iou([0.5, 1.0]) == 0.75
 
 
 def test_two_thousand_lines_take_moments() -> None:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 import zss
-from multiway_document.metrics import corpus_nted, nted
+from multiway_document.metrics import nted
 from multiway_document.metrics.markdown_tree import Tree, markdown_tree
 from multiway_document.metrics.tree_distance import tree_distance
 
@@ -97,12 +97,6 @@ def test_nted_never_falls_below_zero() -> None:
     deep, wide = "> " * 15 + "a", "\n\n".join("# x" for _ in range(9))
     assert tree_distance(markdown_tree(deep), markdown_tree(wide)) > markdown_tree(wide).size
     assert nted(deep, wide) == 0.0
-
-
-def test_corpus_nted_is_a_mean() -> None:
-    pairs = [("# A\n\nb", "# A\n\nc"), ("", "a")]
-    assert corpus_nted(pairs) == pytest.approx(0.75 / 2)
-    assert corpus_nted(pairs, with_text=False) == pytest.approx(0.5)
 
 
 def test_huge_tables_take_bounded_time() -> None:

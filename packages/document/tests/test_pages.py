@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from multiway_core.errors import InputError
 from multiway_document import pages as pages_module
-from multiway_document.pages import count_pages, find_documents, open_pages, parse_page_ranges, sniff
+from multiway_document.pages import count_pages, open_pages, parse_page_ranges, sniff
 from PIL import Image, ImageDraw
 from reportlab.lib.pagesizes import A4
 from reportlab.pdfgen import canvas
@@ -193,22 +193,17 @@ def test_names_that_are_no_utf8(tmp_path):
     text_pdf(tmp_path / "a.pdf").rename(document)
     assert only_page(picture).size == (60, 40)
     assert len(list(open_pages(document))) == 1
-    assert find_documents(tmp_path) == [document, picture]
     document.write_bytes(b"%PDF-1.4")
     with pytest.raises(InputError) as caught:
         list(open_pages(document))
     assert str(caught.value).isprintable()
 
 
-def test_find_documents_sniffs(tmp_path):
+def test_a_file_is_known_by_its_first_bytes(tmp_path):
     SCENE.save(tmp_path / "b.png")
     text_pdf(tmp_path / "a")
     (tmp_path / "notes.png").write_text("text")
-    (tmp_path / "sub").mkdir()
-    assert [path.name for path in find_documents(tmp_path)] == ["a", "b.png"]
-    assert sniff(tmp_path / "a") == "pdf"
-    with pytest.raises(InputError, match="cannot list"):
-        find_documents(tmp_path / "b.png")
+    assert [sniff(tmp_path / name) for name in ("a", "b.png", "notes.png")] == ["pdf", "image", None]
 
 
 def write_png(path: Path, width: int, height: int, bit_depth: int, colour_type: int, row: bytes) -> None:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from multiway_core.errors import OutputError
-from multiway_document.alphabet import ALPHABET, is_known
+from multiway_document.alphabet import ALPHABET
 from multiway_document.rendering import degrade as degradations
 from multiway_document.rendering import pool as pools
 from multiway_document.rendering.corpus import Corpus, is_held_out, strip_html, strip_roff
@@ -97,7 +97,7 @@ def test_texts_keep_to_their_length_and_to_the_alphabet(low, high):
     for _ in range(200):
         text = texts.line(rng, high, low)
         assert low <= len(text) <= high
-        assert is_known(text)
+        assert set(text) <= set(ALPHABET)
         assert text == " ".join(text.split())
 
 
@@ -119,7 +119,7 @@ def test_accents_change_letters_only_into_their_own_forms():
     rng = np.random.default_rng(0)
     text = put_accents(rng, "the quick brown fox " * 10)
     assert text != "the quick brown fox " * 10
-    assert is_known(text)
+    assert set(text) <= set(ALPHABET)
     assert len(text) == 200
     assert len(random_string(rng, 30)) == 30
 

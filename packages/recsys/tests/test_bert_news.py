@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -59,41 +58,6 @@ def test_a_vector_is_the_mean_over_its_own_tokens(folder: Path) -> None:
         np.testing.assert_allclose(
             vector, mean / mean.norm(), atol=1e-5
         )  # batch mates and padding do not matter
-
-
-def test_a_killed_encoding_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bert, "_SAVE_EVERY", 2)
-    encoder = bert.TextEncoder(folder)
-    path = tmp_path / "vectors.npy"
-    seen: list[tuple[int, int]] = []
-
-    def killed(done: int, total: int) -> None:
-        seen.append((done, total))
-        if done == 4:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        bert.encode_to_file(encoder, TEXTS, path, batch_size=1, progress=killed)
-    with monkeypatch.context() as patched:
-        calls: list[int] = []
-        whole = encoder._batch
-        patched.setattr(encoder, "_batch", lambda tokens: calls.append(len(tokens)) or whole(tokens))
-        vectors = bert.encode_to_file(encoder, TEXTS, path, batch_size=1)
-        assert sum(calls) == 1  # four of five were there
-        bert.encode_to_file(encoder, TEXTS, path)
-        assert sum(calls) == 1  # all are there
-        bert.encode_to_file(encoder, [*TEXTS[1:], "the day"], path)
-        assert sum(calls) == 6  # other texts
-    assert seen == [(2, 5), (4, 5)]
-    assert vectors.dtype == np.float16
-
-
-def test_vectors_on_disk_are_those_of_the_encoder(folder: Path, tmp_path: Path) -> None:
-    encoder = bert.TextEncoder(folder)
-    vectors = bert.encode_to_file(encoder, TEXTS, tmp_path / "vectors.npy", batch_size=2)
-    np.testing.assert_allclose(vectors, encoder.encode(TEXTS), atol=1e-3)
-    assert json.loads((tmp_path / "vectors.npy.json").read_text())["done"] == len(TEXTS)
-    assert len(bert.encode_to_file(encoder, [], tmp_path / "none.npy")) == 0
 
 
 def test_folders_that_are_no_encoder_are_told(tmp_path: Path) -> None:

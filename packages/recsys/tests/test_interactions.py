@@ -17,7 +17,6 @@ from multiway_recsys.data.clicks import (
     ImpressionRules,
     make_impressions,
     sort_clicks,
-    split_by_last,
     split_by_time,
     write_splits,
 )  # fmt: skip
@@ -206,16 +205,6 @@ def test_a_split_by_time_has_no_overlap():
     assert splits["dev"].times.max() < splits["test"].times.min()
     with pytest.raises(ConfigError, match="sum to 1"):
         split_by_time(splits["train"], (0.5, 0.5, 0.5))
-
-
-def test_a_split_by_the_last_impressions():
-    behaviors = make_impressions(random_log())
-    splits = split_by_last(behaviors)
-    assert sum(map(len, splits.values())) == len(behaviors)
-    for user in range(40):
-        mine = [splits[name].times[splits[name].users == user] for name in ("train", "dev", "test")]
-        assert len(mine[1]) == len(mine[2]) == 1
-        assert mine[0].max() <= mine[1][0] <= mine[2][0]
 
 
 def test_written_splits_are_mind_folders(tmp_path: Path):

@@ -14,8 +14,7 @@ from multiway_recsys.glocim import checkpoint
 from multiway_recsys.glocim.batch import BatchMaker
 from multiway_recsys.glocim.features import Features, last_values
 from multiway_recsys.glocim.neighbour_interest import GatedGraphNetwork, Messages
-from multiway_recsys.graph.click_graph import ClickGraph
-from multiway_recsys.graph.neighbours import history_subgraphs
+from multiway_recsys.graph.click_graph import ClickGraph, top_neighbours
 
 from packages.recsys.tests.glocim_reference import Reference
 from packages.recsys.tests.glocim_world import World, make_world, new_model, tiny
@@ -98,7 +97,7 @@ def test_scores_are_those_of_the_formulas(world: World, preset: str) -> None:
 
 
 def test_subgraphs_hold_what_message_passing_needs() -> None:
-    """Nodes and edges around each reader are those of `graph.neighbours`, as far as three layers can see them."""
+    """Nodes and edges around each reader are those of a search with sets, as far as three layers can see them."""
     features = make_world(num_news=60, seed=2).features
     assert features.graph_indptr is not None
     assert features.graph_indices is not None
@@ -117,11 +116,21 @@ def test_subgraphs_hold_what_message_passing_needs() -> None:
     batch = BatchMaker(features, config)(
         last_values(histories.values, histories.offsets, np.arange(3), 8), np.ones((3, 1), np.int64)
     )
-    peer = history_subgraphs(click_graph, histories, hops=2, neighbours=2)
+    table = top_neighbours(click_graph, 2)
+    sources, targets, _ = (values.tolist() for values in click_graph.forward_edges())
+    num_nodes, degrees = 0, []
+    for row in range(len(histories)):
+        nodes = set(histories[row].tolist())
+        for _ in range(2):
+            nodes |= {news for here in nodes for news in table[here].tolist() if news}
+        num_nodes += len(nodes)
+        inside = [
+            target for source, target in zip(sources, targets, strict=True) if {source, target} <= nodes
+        ]
+        degrees += [inside.count(node) for node in nodes]
     assert batch.messages is not None
     assert batch.graph_nodes_G is not None
     # Everything that is chosen lies within two steps of a click, so three layers see all of it, and the padding row.
-    assert batch.messages.levels[-1] == len(peer.nodes) + 1
-    assert len(batch.messages.indices_X) == len(peer.edge_sources)
-    counts = np.bincount(peer.edge_targets, minlength=len(peer.nodes))
-    assert sorted(batch.messages.indptr.diff().tolist()) == sorted([0, *counts.tolist()])
+    assert batch.messages.levels[-1] == num_nodes + 1
+    assert len(batch.messages.indices_X) == sum(degrees)
+    assert sorted(batch.messages.indptr.diff().tolist()) == sorted([0, *degrees])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -133,12 +134,10 @@ def test_the_real_msweb():
     assert 0.6 < popularity["auc"] < 0.75  # better than chance: what is read at all is read again
 
 
-@pytest.mark.skipif(
-    movielens.find_folder() is None, reason="needs the package recbole, which carries MovieLens-100K"
-)
 def test_the_real_movielens():
-    folder = movielens.find_folder()
-    assert folder is not None
-    log = movielens.read_clicks(folder)
+    recbole = importlib.util.find_spec("recbole")
+    if recbole is None or recbole.origin is None:
+        pytest.skip("needs the package recbole, which carries MovieLens-100K")
+    log = movielens.read_clicks(Path(recbole.origin).parent / "dataset_example" / "ml-100k")
     assert len(log) == 55_375
     assert len(log.news) == 1_682 + 1

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from multiway_core.errors import DataError, InputError
+from multiway_core.errors import DataError
 from multiway_recsys.text.tfidf import TfidfEncoder, news_text
 from multiway_recsys.text.tokens import Vocabulary, split_words
-from multiway_recsys.text.word_vectors import read_word_vectors
 
 
 @pytest.mark.parametrize(
@@ -71,29 +70,6 @@ def test_a_published_dictionary_is_read_as_json(tmp_path: Path) -> None:
     path.write_text('{"words": ["the"]}', encoding="utf-8")
     with pytest.raises(DataError, match='begins with ""'):
         Vocabulary.load(path)
-
-
-@pytest.mark.parametrize("first", ["", "4 2\n"])
-def test_word_vectors_of_a_text_file(tmp_path: Path, first: str) -> None:
-    path = tmp_path / "glove.txt"
-    path.write_text(f"{first}b 1 2\nelsewhere 3 4\n. . 5 6\na 7 8\n", encoding="utf-8")
-    vectors, found = read_word_vectors(path, Vocabulary(("", "a", "b", "c")))
-    assert vectors.tolist() == [[0, 0], [7, 8], [1, 2], [0, 0]]
-    assert found.tolist() == [False, True, True, False]
-    with pytest.raises((DataError, InputError), match="3"):
-        read_word_vectors(path, Vocabulary(("", "a")), width=3)
-
-
-def test_word_vectors_of_an_array(tmp_path: Path) -> None:
-    np.save(tmp_path / "words.npy", np.array([[1, 2], [3, 4]], np.float32))
-    with pytest.raises(DataError, match=r"its words in words\.txt"):
-        read_word_vectors(tmp_path / "words.npy", Vocabulary(("", "a")))
-    (tmp_path / "words.txt").write_text("b\na\n", encoding="utf-8")
-    vectors, found = read_word_vectors(tmp_path / "words.npy", Vocabulary(("", "a", "c")), width=2)
-    assert vectors.tolist() == [[0, 0], [3, 4], [0, 0]]
-    assert found.tolist() == [False, True, False]
-    with pytest.raises(InputError, match="vectors of 2 numbers, expected 5"):
-        read_word_vectors(tmp_path / "words.npy", Vocabulary(("", "a")), width=5)
 
 
 def test_texts_on_one_matter_have_like_vectors() -> None:

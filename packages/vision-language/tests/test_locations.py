@@ -114,50 +114,6 @@ def test_exchanged_corners_span_the_same_rectangle(first: int, last: int) -> Non
         assert sorted(map(part, cells)) == sorted(map(part, (first, last)))
 
 
-def test_refinement_moves_corners_to_the_mean_of_neighbours() -> None:
-    cells = (33, 10 * 32 + 20)
-    sharp = [np.zeros(1024), np.zeros(1024)]
-    for weights, cell in zip(sharp, cells, strict=True):
-        weights[cell] = 1.0
-    assert GRID.refine(cells, sharp) == GRID.decode(cells)
-    between = [weights.copy() for weights in sharp]
-    between[0][34] = 1.0  # as likely as its left neighbour
-    between[1][500] = 50.0  # far away: not looked at
-    left, top, right, bottom = GRID.refine(cells, between)
-    assert (left, top) == (GRID.decode(cells)[0] + 0.5 / 32, GRID.decode(cells)[1])
-    assert (right, bottom) == GRID.decode(cells)[2:]
-
-
-def test_refinement_beats_cells_where_probabilities_are_smooth() -> None:
-    """Distributions that fall off around the true corner, as a model that is unsure gives: less error than cells."""
-    rng = np.random.default_rng(0)
-    rows, columns = np.divmod(np.arange(1024), 32)
-    errors = []
-    for _ in range(200):
-        box = (*rng.uniform(0.1, 0.4, 2), *rng.uniform(0.6, 0.9, 2))
-        distributions = []
-        for x, y in (box[:2], box[2:]):
-            distance = (columns + 0.5 - 32 * x) ** 2 + (rows + 0.5 - 32 * y) ** 2
-            distributions.append(np.exp(-distance / (2 * 0.6**2)))
-        cells = tuple(int(weights.argmax()) for weights in distributions)
-        found = (GRID.decode(cells), GRID.refine(cells, distributions))
-        errors.append([np.abs(np.subtract(one, box)).max() for one in found])
-    by_cells, refined = np.mean(errors, axis=0)
-    assert refined < 0.5 * by_cells
-
-
-def test_refinement_keeps_a_box() -> None:
-    """Corners that would pass each other stay where they are."""
-    grid = LocationGrid(4)
-    weights = np.full(16, 1.0)
-    for first in range(16):
-        for last in range(16):
-            if grid.in_order((first, last)):
-                left, top, right, bottom = grid.refine((first, last), [weights, weights])
-                assert 0 <= left < right <= 1
-                assert 0 <= top < bottom <= 1
-
-
 def test_quantisation_of_small_boxes() -> None:
     """The ceiling of the grid: boxes below about 6 % of a side are not found again."""
     rng = np.random.default_rng(0)

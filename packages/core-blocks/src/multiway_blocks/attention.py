@@ -28,12 +28,6 @@ def causal_mask(num_queries: int, num_keys: int, device: torch.device | str = "c
     return (torch.arange(num_keys, device=device)[None, :] <= query)[None, None]
 
 
-def block_mask(segments_BT: Tensor, segments_BS: Tensor | None = None) -> Tensor:
-    """Queries see the keys of their own segment (packed sequences, windows): ids (B, T), (B, S) -> (B, 1, T, S)."""
-    keys = segments_BT if segments_BS is None else segments_BS
-    return (segments_BT[:, :, None] == keys[:, None, :])[:, None]
-
-
 def attend(
     query_BHTD: Tensor,
     key_BKSD: Tensor,

@@ -28,14 +28,9 @@ _KNOWN = frozenset(ALPHABET)
 def normalise(text: str) -> str:
     """Text of one line in the alphabet: NFC, one space for every blank, ligatures spelled out.
 
-    Characters outside the alphabet stay: use :func:`is_known` to reject the line, or :func:`restrict` to drop them.
+    Characters outside the alphabet stay: :func:`restrict` drops them.
     """
     return unicodedata.normalize("NFC", text).translate(_SAME_ON_PAPER)
-
-
-def is_known(text: str) -> bool:
-    """Whether every character of an already normalised text belongs to the alphabet."""
-    return _KNOWN.issuperset(text)
 
 
 def restrict(text: str) -> str:

@@ -8,7 +8,6 @@ whole and would take too much memory is refused (`multiway_core.pictures`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,26 +72,6 @@ def count_pages(path: Path) -> int:
         if image.format != "TIFF":
             return 1
         return _count_frames(path, image)
-
-
-def find_documents(folder: Path) -> list[Path]:
-    """The files in a folder (not below it) that :func:`open_pages` knows by their first bytes, sorted by
-    name.
-
-    Raises InputError if the folder cannot be listed.
-    """
-    try:
-        entries = sorted(Path(folder).iterdir(), key=lambda entry: os.fsencode(entry.name))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot list the folder ({error.strerror or error})") from None
-    found = []
-    for entry in entries:
-        try:
-            if entry.is_file() and not entry.name.startswith(".") and sniff(entry) is not None:
-                found.append(entry)
-        except OSError:
-            continue
-    return found
 
 
 def sniff(path: Path) -> Literal["image", "pdf"] | None:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 from multiway_core.errors import InputError
 
 NormalBox = tuple[float, float, float, float]
@@ -78,41 +77,6 @@ class LocationGrid:
         (row, column), (last_row, last_column) = (divmod(cell, self.size) for cell in cells)
         (row, last_row), (column, last_column) = sorted((row, last_row)), sorted((column, last_column))
         return row * self.size + column, last_row * self.size + last_column
-
-    def refine(self, cells: Cells, probabilities: Sequence[np.ndarray]) -> NormalBox:
-        """The box of two cells, finer than the grid: each corner moves to the mean of the cells around it.
-
-        ``probabilities``: for each corner the distribution over all cells, (size * size,). The mean is over the 3x3
-        cells around the chosen one, weighted by probability. (Ours; the paper decodes to cells only.)
-        """
-        left, top, right, bottom = self.decode(cells)
-        (dx, dy), (dx_last, dy_last) = (
-            self._shift(cell, np.asarray(weights, dtype=np.float64))
-            for cell, weights in zip(cells, probabilities, strict=True)
-        )
-        fine = (
-            max(left + dx, 0.0),
-            max(top + dy, 0.0),
-            min(right + dx_last, 1.0),
-            min(bottom + dy_last, 1.0),
-        )
-        if fine[2] <= fine[0] or fine[3] <= fine[1]:
-            return left, top, right, bottom
-        return fine
-
-    def _shift(self, cell: int, weights: np.ndarray) -> tuple[float, float]:
-        if weights.shape != (self.num_cells,):
-            raise ValueError(f"a distribution over {weights.shape} cells; the grid has {self.num_cells}")
-        row, column = divmod(cell, self.size)
-        rows = np.arange(max(row - 1, 0), min(row + 2, self.size))
-        columns = np.arange(max(column - 1, 0), min(column + 2, self.size))
-        around = weights.reshape(self.size, self.size)[np.ix_(rows, columns)]
-        total = around.sum()
-        if not total > 0:
-            return 0.0, 0.0
-        shift_x = float((around.sum(axis=0) * (columns - column)).sum() / total)
-        shift_y = float((around.sum(axis=1) * (rows - row)).sum() / total)
-        return shift_x / self.size, shift_y / self.size
 
     @staticmethod
     def _clipped(box: Sequence[float]) -> NormalBox:

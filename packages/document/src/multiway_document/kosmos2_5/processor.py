@@ -56,23 +56,6 @@ def grid_size(height: int, width: int, patch_size: int, max_patches: int) -> tup
     return rows, columns
 
 
-def limit_aspect(
-    image: Image.Image, *, tall: tuple[float, float] = (1.5, 5.0), wide: tuple[float, float] = (0.5, 1.0)
-) -> Image.Image:
-    """Stretch an extreme shape as the authors' script does with ``--use_preprocess``.
-
-    With ``r = height / width``: inside the ``tall`` span the picture is widened to ``r = tall[0]``; inside the
-    ``wide`` span it is heightened to ``r = wide[1]``; otherwise it stays.
-    """
-    width, height = image.size
-    ratio = height / width
-    if tall[0] < ratio < tall[1]:
-        return image.resize((math.floor(height / tall[0]), height))
-    if wide[0] < ratio < wide[1]:
-        return image.resize((width, math.floor(wide[1] * width)))
-    return image
-
-
 def picture_patches(
     image: Image.Image | np.ndarray, *, patch_size: int = 16, max_patches: int = 4096, unbiased: bool = False
 ) -> Picture:

@@ -6,7 +6,7 @@ about text. Boxes are (x0, y0, x1, y1) in pixels; one without area covers nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -45,12 +45,6 @@ def pairwise_iou(predicted: Sequence[Box], expected: Sequence[Box]) -> np.ndarra
     both = np.clip(width, 0, None) * np.clip(height, 0, None)
     either = _areas(a) + _areas(b) - both
     return np.divide(both, either, out=np.zeros_like(both), where=either > 0)
-
-
-def mean_box_iou(scores: Iterable[float]) -> float:
-    """A category's IOU: the mean over its images, each image counting the same. 0.0 without images."""
-    scores = list(scores)
-    return sum(scores) / len(scores) if scores else 0.0
 
 
 def _areas(boxes: np.ndarray) -> np.ndarray:

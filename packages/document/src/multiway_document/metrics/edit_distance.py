@@ -1,12 +1,12 @@
-"""Scores from edit distances of strings: NED (KOSMOS-2.5 paper, appendix A.3), CER, WER and ANLS.
+"""Scores from edit distances of strings: NED (KOSMOS-2.5 paper, appendix A.3), CER and WER.
 
-Error rates of a corpus are summed edits over summed reference length; NED and ANLS are means over samples.
+The error rate of a corpus is its summed edits over its summed reference length.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import jiwer
 from rapidfuzz.distance import Levenshtein
@@ -22,11 +22,6 @@ def ned(prediction: str, reference: str) -> float:
     breaks do. Two empty texts score 1.0.
     """
     return Levenshtein.normalized_similarity(_squeeze(prediction), _squeeze(reference))
-
-
-def corpus_ned(pairs: Pairs) -> float:
-    """NED of a category: the mean over its samples; 0.0 without samples."""
-    return _mean(ned(*pair) for pair in pairs)
 
 
 def cer(prediction: str, reference: str) -> float:
@@ -47,11 +42,6 @@ def corpus_cer(pairs: Pairs) -> float:
     return _rate(character_edits(*pair) for pair in pairs)
 
 
-def corpus_wer(pairs: Pairs) -> float:
-    """Word error rate of a corpus: all edits over all reference words."""
-    return _rate(word_edits(*pair) for pair in pairs)
-
-
 def character_edits(prediction: str, reference: str) -> tuple[int, int]:
     """Edits and reference characters, for summing over a corpus."""
     reference = " ".join(reference.split())
@@ -66,24 +56,6 @@ def word_edits(prediction: str, reference: str) -> tuple[int, int]:
         counts.substitutions + counts.deletions + counts.insertions,
         counts.hits + counts.substitutions + counts.deletions,
     )
-
-
-def anls(prediction: str, answers: Sequence[str], *, threshold: float = 0.5) -> float:
-    """Average normalised Levenshtein similarity of one question (Biten et al. 2019), 0 to 1.
-
-    The best similarity over the accepted answers, without regard to case and outer blanks; below
-    ``threshold`` it counts as a wrong answer, 0. Raises ValueError without answers.
-    """
-    if not answers:
-        raise ValueError("anls needs at least one accepted answer")
-    given = " ".join(prediction.lower().split())
-    best = max(Levenshtein.normalized_similarity(given, " ".join(a.lower().split())) for a in answers)
-    return best if best >= threshold else 0.0
-
-
-def corpus_anls(samples: Iterable[tuple[str, Sequence[str]]]) -> float:
-    """ANLS of (prediction, accepted answers) samples: the mean; 0.0 without samples."""
-    return _mean(anls(*sample) for sample in samples)
 
 
 def _squeeze(text: str) -> str:

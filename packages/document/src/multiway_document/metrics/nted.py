@@ -7,8 +7,6 @@ a distance above max(nodes), which trees of very different shapes have, scores 0
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from multiway_document.metrics.markdown_tree import markdown_tree
 from multiway_document.metrics.tree_distance import tree_distance
 
@@ -22,9 +20,3 @@ def nted(prediction: str, reference: str, *, with_text: bool = True) -> float:
     second = markdown_tree(reference, with_text=with_text)
     nodes = max(first.size, second.size) - 1
     return max(0.0, 1.0 - tree_distance(first, second) / nodes) if nodes else 1.0
-
-
-def corpus_nted(pairs: Iterable[tuple[str, str]], *, with_text: bool = True) -> float:
-    """NTED of a category of (prediction, reference) pairs: the mean over its samples; 0.0 without samples."""
-    scores = [nted(*pair, with_text=with_text) for pair in pairs]
-    return sum(scores) / len(scores) if scores else 0.0

@@ -8,7 +8,6 @@ F1 of the summed counts (micro average).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -51,8 +50,3 @@ def count_words(prediction: str, reference: str) -> WordCounts:
 def word_f1(prediction: str, reference: str) -> float:
     """Word F1 of one image, 0 to 1."""
     return count_words(prediction, reference).f1
-
-
-def corpus_word_f1(pairs: Iterable[tuple[str, str]]) -> float:
-    """Micro-averaged word F1 of (prediction, reference) pairs, 0 to 1."""
-    return sum((count_words(*pair) for pair in pairs), WordCounts()).f1

@@ -165,24 +165,6 @@ def split_by_time(
     }
 
 
-def split_by_last(behaviors: Behaviors) -> dict[str, Behaviors]:
-    """Each reader's last impression is for test, the one before for dev, the others for training.
-
-    Readers with fewer than three impressions are in training only. Mind that training then knows other readers' clicks
-    from after the moment of a test impression; `split_by_time` does not have this leak.
-    """
-    order = np.lexsort((np.arange(len(behaviors)), behaviors.times, behaviors.users))
-    users = behaviors.users[order]
-    ends = np.searchsorted(users, users, side="right")
-    counts = ends - np.searchsorted(users, users, side="left")
-    from_last = ends - np.arange(len(users))  # 1 is the last
-    part = np.where(counts < 3, 3, np.minimum(from_last, 3))
-    return {
-        name: behaviors.take(np.sort(order[part == place]))
-        for name, place in (("train", 3), ("dev", 2), ("test", 1))
-    }
-
-
 def write_splits(folder: Path, log: ClickLog, splits: dict[str, Behaviors]) -> None:
     """Write `train/`, `dev/` and `test/` as MIND folders (a split without impressions is left out), all or nothing.
 

@@ -7,7 +7,6 @@ The first genre is the category, the others are the subcategory. Nothing is down
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 
@@ -33,16 +32,6 @@ GENRES = (
     "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
 )  # fmt: skip
 _YEAR = re.compile(r"\s*\([0-9]{4}\)\s*$")
-
-
-def find_folder() -> Path | None:
-    """The data set's folder in an installed RecBole, or None; the package is not imported."""
-    spec = importlib.util.find_spec("recbole")
-    for place in spec.submodule_search_locations or () if spec else ():
-        folder = Path(place) / "dataset_example" / "ml-100k"
-        if (folder / "ml-100k.inter").is_file():
-            return folder
-    return None
 
 
 def read_clicks(folder: Path) -> ClickLog:

@@ -312,25 +312,3 @@ def shuffled_chains(chains: Int32, *, seed: int) -> Int32:
     shuffled = chains.copy()
     shuffled[order] = chains[np.roll(order, 1)]  # along one circle through all of them: nobody keeps the own
     return shuffled
-
-
-def random_walks(graph: ClickGraph, config: ChainConfig | None = None, *, seed: int) -> Int32:
-    """Control for the choice of steps: (N, K, L) walks that take any of the first B neighbours not yet visited."""
-    config = config or ChainConfig()
-    generator = np.random.default_rng(seed)
-    table = top_table(graph, config.branches)[0]
-    chains = np.zeros((len(graph), config.num_chains, config.width), np.int32)
-    path = np.zeros((len(graph), config.num_chains, config.length + 1), np.int32)
-    path[:, :, 0] = np.arange(len(graph))[:, None]
-    walking = np.ones(path.shape[:2], bool)
-    for step in range(config.length):
-        candidates = table[path[:, :, step]]
-        allowed = (candidates != NO_NEWS) & walking[:, :, None]
-        for place in range(step + 1):
-            allowed &= candidates != path[:, :, place, None]
-        chosen = np.where(allowed, generator.random(allowed.shape), -1.0).argmax(2)
-        walking = allowed.any(2)
-        following = np.take_along_axis(candidates, chosen[:, :, None], 2)[:, :, 0]
-        path[:, :, step + 1] = np.where(walking, following, NO_NEWS)
-    chains[:, :, : config.length] = path[:, :, 1:]
-    return chains

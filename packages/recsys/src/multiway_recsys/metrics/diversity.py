@@ -6,52 +6,11 @@ K places of a list, N news, D vector width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from multiway_recsys.data.tables import NO_NEWS, Ragged
 from multiway_recsys.metrics.ranking import rank_rows
-
-
-@dataclass(frozen=True)
-class DiversityScores:
-    """What `evaluate_diversity` measures; means over the lists for which a figure is defined."""
-
-    intra_list_distance: float
-    category_entropy: float
-    category_coverage: float
-    novelty: float
-    coverage: float
-    gini: float
-
-
-def evaluate_diversity(
-    lists_UK: NDArray[np.integer],
-    *,
-    vectors_ND: NDArray[np.floating],
-    categories_N: NDArray[np.integer],
-    clicks_N: NDArray[np.integer],
-    in_catalogue_N: NDArray[np.bool_] | None = None,
-) -> DiversityScores:
-    """All figures of this module.
-
-    Args:
-        lists_UK: the lists.
-        vectors_ND: of the news, such as text vectors that no compared model was trained on.
-        categories_N: of the news, 0 unknown.
-        clicks_N: clicks of each news in the training log.
-        in_catalogue_N: the news that could have been recommended; None: all but row 0.
-    """
-    return DiversityScores(
-        intra_list_distance=_mean(intra_list_distance(lists_UK, vectors_ND)),
-        category_entropy=_mean(category_entropy(lists_UK, categories_N)),
-        category_coverage=_mean(category_coverage(lists_UK, categories_N)),
-        novelty=_mean(novelty(lists_UK, clicks_N)),
-        coverage=coverage(lists_UK, len(clicks_N), in_catalogue_N),
-        gini=gini(exposure(lists_UK, len(clicks_N)), in_catalogue_N),
-    )
 
 
 def top_candidates(scores: NDArray[np.floating], candidates: Ragged, k: int = 10) -> NDArray[np.int32]:
@@ -103,15 +62,6 @@ def category_entropy(
     groups = counts_UG.shape[1]
     entropy_U = terms_UG.sum(axis=1) / np.log(groups) if groups > 1 else np.zeros(len(lists_UK))
     return np.where(total_U > 0, entropy_U, np.nan)
-
-
-def category_coverage(
-    lists_UK: NDArray[np.integer], categories_N: NDArray[np.integer], num_categories: int | None = None
-) -> NDArray[np.float64]:
-    """Share of the known categories that each list holds (U,); NaN for a list without news."""
-    counts_UG = _category_counts(lists_UK, categories_N, num_categories)
-    is_filled_U = (lists_UK != NO_NEWS).any(axis=1)
-    return np.where(is_filled_U, (counts_UG > 0).mean(axis=1), np.nan)
 
 
 def novelty(lists_UK: NDArray[np.integer], clicks_N: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -167,7 +117,3 @@ def _category_counts(
     places = found_UK + np.arange(len(lists_UK))[:, None] * (groups + 1)
     counts = np.bincount(places.ravel(), minlength=len(lists_UK) * (groups + 1))
     return counts.reshape(len(lists_UK), groups + 1)[:, 1:]
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")

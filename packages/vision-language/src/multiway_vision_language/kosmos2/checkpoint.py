@@ -22,7 +22,6 @@ from multiway_vision_language.kosmos2.model import Kosmos2
 from multiway_vision_language.kosmos2.processor import Kosmos2Processor
 
 MODEL_TYPE = "kosmos-2"
-PUBLISHED_NAME = "microsoft/kosmos-2-patch14-224"
 ORIGINAL_FILE = "kosmos-2.pt"
 TOKENIZER_FILE = "sentencepiece.bpe.model"
 _HUB_FILES = ("*.json", "*.safetensors", TOKENIZER_FILE)
@@ -166,7 +165,7 @@ def load_pretrained(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> tuple[Kosmos2, Kosmos2Processor]:
-    """Model and processor by hub id (`PUBLISHED_NAME`), folder or path of ``kosmos-2.pt``.
+    """Model and processor by hub id (``microsoft/kosmos-2-patch14-224``), folder or path of ``kosmos-2.pt``.
 
     Raises what `multiway_core.hub.resolve` raises, and :class:`CheckpointError`.
     """

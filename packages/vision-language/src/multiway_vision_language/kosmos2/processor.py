@@ -66,11 +66,6 @@ class Kosmos2Processor:
             f"({'|'.join(map(re.escape, grounded_text.TAGS))}|<patch_index_\\d{{4,}}>)"
         )
 
-    @property
-    def location_range(self) -> range:
-        """Ids of the location tokens, in the order of cells."""
-        return range(self.tokens.first_location, self.tokens.vocab_size)
-
     @cached_property
     def words_with_tag_signs(self) -> list[int]:
         """Text pieces with a ``<``, which would be read as the begin of a tag. Found once."""
