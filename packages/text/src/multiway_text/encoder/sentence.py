@@ -1,0 +1,195 @@
+"""A sentence model: an encoder, its tokenizer, and how token states become a vector, in sentence-transformers' files.
+
+``modules.json`` lists the steps, ``1_Pooling/config.json`` the pooling, ``sentence_bert_config.json`` the longest text.
+A folder without them is a bare encoder: the mean of its tokens, not normalised, as sentence-transformers takes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from multiway_blocks import text_encoder
+from multiway_blocks.text_encoder import TextEncoder
+from multiway_core import config, files
+from multiway_core.errors import CheckpointError, ConfigError
+from multiway_core.tokenization import TextTokenizer
+from torch import Tensor, nn
+
+Pooling = Literal["cls", "mean", "max"]
+_POOLING: dict[Pooling, str] = {
+    "cls": "pooling_mode_cls_token",
+    "max": "pooling_mode_max_tokens",
+    "mean": "pooling_mode_mean_tokens",
+}
+"""In the order in which sentence-transformers concatenates several."""
+_OTHER_POOLING = (
+    "pooling_mode_mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens",
+    "pooling_mode_lasttoken",
+)
+_MODULES = "modules.json"
+_LEAST_SHARE = 0.95  # of the embedding's rows that a tokenizer of the model knows; some models pad their rows
+
+
+@dataclass(frozen=True)
+class SentenceSettings:
+    """How a vector is made of token states.
+
+    Attributes:
+        pooling: one or several, concatenated.
+        normalize: to length 1.
+        max_length: tokens of a text, special ones included; None: as many as there are positions.
+        prompts: texts put before an input, by name; ``default_prompt`` is taken when none is named.
+    """
+
+    pooling: tuple[Pooling, ...] = ("mean",)
+    normalize: bool = False
+    max_length: int | None = None
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt: str | None = None
+
+    @classmethod
+    def read(cls, folder: Path) -> SentenceSettings:
+        """Of a folder. Raises ConfigError for a step or pooling that is not supported."""
+        path = folder / _MODULES
+        if not path.is_file():
+            return cls()
+        try:
+            modules = json.loads(path.read_text(encoding="utf-8"))
+            kinds = [str(module["type"]).rpartition(".")[2] for module in modules]
+            paths = [str(module.get("path", "")) for module in modules]
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ConfigError(f"{path}: expected a list of modules with type and path") from error
+        unknown = [kind for kind in kinds if kind not in ("Transformer", "Pooling", "Normalize")]
+        if unknown:
+            raise ConfigError(
+                f"{path}: a {unknown[0]} module is not supported; supported are Transformer, Pooling, Normalize"
+            )
+        pooling: tuple[Pooling, ...] = ("mean",)
+        if "Pooling" in kinds:
+            place = folder / paths[kinds.index("Pooling")] / "config.json"
+            pooling = _pooling(config.read_json(place), place)
+        lengths = folder / "sentence_bert_config.json"
+        length = config.read_json(lengths).get("max_seq_length") if lengths.is_file() else None
+        if length is not None and (not isinstance(length, int) or length < 3):
+            raise ConfigError(f"{lengths}: max_seq_length: expected a number of tokens, got {length!r}")
+        told = folder / "config_sentence_transformers.json"
+        more = config.read_json(told) if told.is_file() else {}
+        prompts = {str(k): str(v) for k, v in (more.get("prompts") or {}).items()}
+        return cls(pooling, "Normalize" in kinds, length, prompts, more.get("default_prompt_name"))
+
+    def write(self, folder: Path, width: int) -> None:
+        """The files that sentence-transformers opens. Raises OutputError."""
+        steps = [("", "Transformer"), ("1_Pooling", "Pooling")]
+        steps += [("2_Normalize", "Normalize")] if self.normalize else []
+        modules = [
+            {"idx": n, "name": str(n), "path": place, "type": f"sentence_transformers.models.{kind}"}
+            for n, (place, kind) in enumerate(steps)
+        ]
+        pooling: dict[str, Any] = {"word_embedding_dimension": width}
+        pooling |= {key: name in self.pooling for name, key in _POOLING.items()}
+        told = {"prompts": dict(self.prompts), "default_prompt_name": self.default_prompt}
+        for name, content in {
+            _MODULES: modules,
+            "1_Pooling/config.json": pooling,
+            "sentence_bert_config.json": {"max_seq_length": self.max_length, "do_lower_case": False},
+            "config_sentence_transformers.json": {"similarity_fn_name": "cosine", **told},
+        }.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            files.write_text(folder / name, json.dumps(content, indent=2) + "\n")
+
+    def pool(self, hidden_BTE: Tensor, valid_BT: Tensor) -> Tensor:
+        """(B, width * poolings) of token states (B, T, E), where ``valid_BT`` is False for padding."""
+        valid_BT1 = valid_BT[..., None]
+        parts = []
+        for name in _POOLING:
+            if name not in self.pooling:
+                continue
+            if name == "cls":
+                parts.append(hidden_BTE[:, 0])
+            elif name == "max":
+                parts.append(hidden_BTE.masked_fill(~valid_BT1, -torch.inf).amax(1))
+            else:
+                total = (hidden_BTE * valid_BT1).sum(1)
+                parts.append(total / valid_BT1.sum(1).clamp(min=1))
+        pooled_BE = torch.cat(parts, dim=1)
+        return nn.functional.normalize(pooled_BE, dim=1) if self.normalize else pooled_BE
+
+
+@dataclass
+class SentenceModel:
+    """An encoder with what it needs to make vectors of texts."""
+
+    encoder: TextEncoder
+    tokenizer: TextTokenizer
+    settings: SentenceSettings
+
+    @classmethod
+    def load(
+        cls, folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> SentenceModel:
+        """Of a folder in sentence-transformers' or `transformers`' layout. Raises ConfigError, CheckpointError."""
+        encoder = text_encoder.load(folder, dtype=dtype, device=device)
+        return cls(encoder, load_tokenizer(folder, encoder), SentenceSettings.read(folder))
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a text, special ones included."""
+        return min(self.settings.max_length or self.encoder.config.max_length, self.encoder.config.max_length)
+
+    @property
+    def width(self) -> int:
+        """Numbers of a vector."""
+        return self.encoder.config.hidden_size * len(self.settings.pooling)
+
+    def save(self, folder: Path, *, dtype: torch.dtype | None = None) -> None:
+        """Write what sentence-transformers and :meth:`load` open. Raises OutputError."""
+        text_encoder.save(self.encoder, folder, dtype=dtype)
+        self.tokenizer.save(folder)
+        self.settings.write(folder, self.encoder.config.hidden_size)
+
+
+def load_tokenizer(folder: Path, encoder: TextEncoder) -> TextTokenizer:
+    """The folder's tokenizer. Raises CheckpointError where it is another model's than the encoder."""
+    tokenizer = TextTokenizer.from_folder(folder)
+    size, rows = tokenizer.vocab_size, encoder.config.vocab_size
+    if size > rows or size < _LEAST_SHARE * rows:
+        # Multilingual-MiniLM calls itself a BERT, and its hub folder was long opened with BERT's tokenizer.
+        hint = "; Multilingual-MiniLM takes XLM-R's sentencepiece.bpe.model" if rows == 250_037 else ""
+        raise CheckpointError(
+            f"{folder}: the tokenizer is not this model's: it has {size:,} tokens ({tokenizer.kind}), "
+            f"the word embedding {rows:,} rows{hint}"
+        )
+    return tokenizer
+
+
+def describe_family(encoder: TextEncoder) -> str | None:
+    """What to say about a file of the UniLM family, which programs for plain BERT open wrongly; None for others."""
+    own = encoder.config
+    if own.num_types == 6:
+        what, differs = "UniLM v1", f"six token types, LayerNorm eps {own.norm_eps:g}"
+    elif own.family == "unilm2":
+        what, differs = "UniLMv2", f"relative position bias in {own.num_buckets} bins, no key bias"
+    else:
+        return None
+    return f"this is a {what} file ({differs}), not plain BERT; it is read as {what}"
+
+
+def _pooling(content: Mapping[str, Any], path: Path) -> tuple[Pooling, ...]:
+    named = content.get(
+        "pooling_mode"
+    )  # what sentence-transformers 6 writes, beside or in place of the flags
+    if isinstance(named, str) and named in _POOLING:
+        return (named,)
+    other = [name for name in _OTHER_POOLING if content.get(name)]
+    found = tuple(name for name, key in _POOLING.items() if content.get(key))
+    if other or not found:
+        raise ConfigError(
+            f"{path}: {other[0] if other else 'no pooling'} is not supported; cls, mean and max are"
+        )
+    return found
