@@ -17,8 +17,8 @@ from multiway_core.app import (
     run,
     write_stdout,
 )
-from multiway_core.app.options import HostOption, with_groups
-from multiway_core.app.serve.command import AllowHostOption, ServeOptions, serve_apps
+from multiway_core.app.options import AllowHostOption, HostOption, with_groups
+from multiway_core.app.serve.command import ServeOptions, serve_apps
 from multiway_core.errors import InputError
 
 from multiway.table import aligned

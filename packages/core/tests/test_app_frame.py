@@ -142,3 +142,24 @@ def test_a_page_that_answers_late_is_asked_again_and_no_tunnel_is_advised(cache,
     with pytest.raises(InputError, match="does not answer on this machine") as error:
         launch(page(), block=False)
     assert "share" not in str(error.value)
+
+
+def test_values_that_no_component_takes_get_a_message(cache):
+    import gradio
+
+    with frame("Tiny", "Does little.") as blocks:
+        number, text = gradio.Number(), gradio.Textbox()
+        gradio.Button("go").click(lambda n: f"{n + 1}", number, text, api_name="go")
+    url = launch(blocks, block=False)
+    try:
+        assert httpx.get(f"{url}config", headers={"Host": "rebound.example"}).status_code == 421
+        answers = []
+        for values in (["x"], [{"path": "/etc/passwd"}], [[1]], []):
+            call = httpx.post(f"{url}gradio_api/call/go", json={"data": values})
+            answers.append(httpx.get(f"{url}gradio_api/call/go/{call.json()['event_id']}", timeout=30).text)
+    finally:
+        blocks.close(verbose=False)
+    assert all("event: error" in answer and "this page does not take" in answer for answer in answers), (
+        answers
+    )
+    assert not any('"error": null' in answer or "passwd" in answer for answer in answers)

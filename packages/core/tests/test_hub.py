@@ -12,8 +12,8 @@ import pytest
 from huggingface_hub import constants
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from multiway_core import hub
-from multiway_core.errors import InputError, ModelNotFoundError
+from multiway_core import bundled_files, hub
+from multiway_core.errors import CheckpointError, InputError, ModelNotFoundError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OLD_COMMIT = "f" * 40
@@ -305,8 +305,35 @@ class TestBundled:
         with pytest.raises(InputError, match="has no revision"):
             hub.resolve("bundled:tiny", revision="main")
 
+    def test_damaged_files_are_refused_and_whole_ones_are_read_once(
+        self, package: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = package / "pretrained" / "tiny"
+        (folder / "voices").mkdir()
+        weights = folder / "voices" / "a.safetensors"
+        weights.write_bytes(b"weights")
+        bundled_files.write(folder)
+        for content, problem in ((b"weightz", "damaged"), (None, "missing")):
+            weights.unlink() if content is None else weights.write_bytes(content)
+            with pytest.raises(CheckpointError, match=rf"a\.safetensors: {problem}, not as it was published"):
+                hub.resolve("bundled:tiny")
+        weights.write_bytes(b"weights")
+        assert hub.resolve("bundled:tiny") == folder
+        monkeypatch.setattr(bundled_files, "_sum", None)
+        assert hub.resolve("bundled:tiny") == folder
+        (folder / bundled_files.SUMS).write_text("[]")
+        bundled_files.check.cache_clear()
+        with pytest.raises(CheckpointError, match="damaged"):
+            hub.resolve("bundled:tiny")
+
 
 def test_installed_bundled_models_have_folders() -> None:
     for name, folder in hub.bundled().items():
         assert hub.resolve(f"bundled:{name}") == folder
         assert folder.is_dir()
+
+
+def test_every_installed_bundled_model_has_the_sums_of_all_its_files() -> None:
+    for folder in hub.bundled().values():
+        written = json.loads((folder / bundled_files.SUMS).read_text())
+        assert written == bundled_files.sums_of(folder), f"python -m multiway_core.bundled_files {folder}"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
+import zipfile
 
 import numpy as np
 import pytest
 from multiway_core.errors import DataError, InputError, MultiwayError
 from multiway_event_vision.events import Events
 from multiway_event_vision.formats import open_events, write_events
+from multiway_event_vision.labels.labelled import load_recordings
+from multiway_event_vision.recurrent.event_set import EventSet
+from numpy.lib import format as npy
 
 from .event_streams import assert_same, made_events
 
@@ -223,3 +228,29 @@ def test_duplicates_and_empty_windows_are_no_fault(tmp_path):
     assert_same(recording.read(), events)
     assert len(recording.read(100, 200)) == 0
     assert recording.read(100, 200).width == 64
+
+
+def test_an_archive_that_unpacks_to_far_more_than_it_holds(tmp_path):
+    count = 150_000_000  # events of one byte a column: 600 MB of 0.6 MB
+    path = tmp_path / "bomb.npz"
+    header = io.BytesIO()
+    npy.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (count,)})
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in "txyp":
+            with archive.open(f"{name}.npy", "w") as member:
+                member.write(header.getvalue())
+                for _ in range(count // 10_000_000):
+                    member.write(bytes(10_000_000))
+    assert path.stat().st_size < 1_000_000
+    refused(path, "would unpack to 600", size=(64, 48))
+    with pytest.raises(InputError, match="would unpack to 600"):
+        load_recordings(path)
+    with pytest.raises(DataError, match="not a set of recordings"):
+        EventSet.load(path)
+
+
+def test_what_convert_wrote_is_read_again_with_its_unit(tmp_path):
+    events = made_events(2000)
+    write_events(tmp_path / "a.npz", events)
+    assert_same(open_events(tmp_path / "a.npz").read(), events)
+    assert open_events(tmp_path / "a.npz").source.time_unit == "us"

@@ -108,3 +108,28 @@ def test_not_gguf(tmp_path: Path) -> None:
     for name in ("empty.gguf", "absent.gguf", "."):
         with pytest.raises(CheckpointError):
             gguf.read(tmp_path / name)
+
+
+def test_shapes_are_checked_before_anything_is_unpacked(tmp_path: Path) -> None:
+    peer = pytest.importorskip("gguf")
+    number = peer.GGMLQuantizationType.Q4_0
+    data = torch.zeros(64 * 18, dtype=torch.uint8)
+    path = tmp_path / "test.gguf"
+    gguf.write(path, {}, {"w": gguf.GGUFTensor(int(number), (64, 32), data)})
+    with pytest.raises(CheckpointError, match=r"w has \[64, 32\], the model needs \[64, 64\]"):
+        gguf.read(path).floats("w", (64, 64))
+    gguf.write(path, {}, {"w": gguf.GGUFTensor(int(number), (0, 32), data[:0])})
+    with pytest.raises(CheckpointError, match="w has no elements"):
+        gguf.read(path)
+
+
+def test_tensors_that_share_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "test.gguf"
+    values = gguf.floating(torch.arange(8, dtype=torch.float32))
+    gguf.write(path, {}, {"first": values, "second": values})
+    content = path.read_bytes()
+    place = content.index(b"second") + 6 + 4 + 8 + 4  # dimensions, one size, type
+    assert content[place : place + 8] == (32).to_bytes(8, "little")
+    path.write_bytes(content[:place] + bytes(8) + content[place + 8 :])
+    with pytest.raises(CheckpointError, match="second overlaps the tensor before it"):
+        gguf.read(path)

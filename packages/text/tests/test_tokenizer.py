@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import resource
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -138,3 +140,32 @@ def test_training_says_what_it_needs() -> None:
     with pytest.raises(InputError, match="no text"):
         train_bpe([], 300)
     assert train_bpe(["aaaa bbbb"] * 9, 260).vocab_size == 260
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ 'a' * 10**9 }}",
+        "{% set x = 'a' * 10**9 %}{{ x | length }}",
+        "{{ '%1000000000d' | format(1) }}",
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+        "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+        "{{ 9 ** (9 ** (9 ** 9)) }}",
+        "{{ 'x'.ljust(10**8) }}",
+        "{{ messages | nothing_of_this_name }}",
+        "{{ (" * 500,
+    ],
+)
+def test_hostile_templates_are_bounded_in_time_and_memory(source, monkeypatch) -> None:
+    monkeypatch.setattr("multiway_text.template_renderer.MAX_SECONDS", 1.5)
+    user = [{"role": "user", "content": "x"}]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.monotonic()
+    with pytest.raises((InputError, CheckpointError)) as refusal:
+        ChatTemplate(source).render(user)
+    assert "chat template" in str(refusal.value)
+    assert time.monotonic() - started < 20
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
+    monkeypatch.undo()
+    assert CHAT.render(user)  # the next one is served

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,9 +12,11 @@ from typing import Any, TypeVar
 from multiway_core.errors import DataError
 from multiway_core.json_fields import shown
 
-__all__ = ["get", "get_items", "number", "read_json", "read_text", "shown"]
+__all__ = ["check_zip", "get", "get_items", "number", "read_json", "read_text", "shown"]
 
 Kind = TypeVar("Kind")
+MAX_UNPACKED_RATIO = 100  # of what a data set packs, 30 is much; deflate alone could make 1000 of 1
+FREE_UNPACKED_BYTES = 256 << 20  # below this, any ratio passes
 
 _KIND_NAMES: dict[type, str] = {
     dict: "an object",
@@ -39,6 +42,20 @@ def read_text(path: Path, *, fallback_encoding: str | None = None) -> str:
             number = data.count(b"\n", 0, error.start) + 1
             raise DataError(f"{path}:{number}: not UTF-8 text") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def check_zip(path: Path) -> None:
+    """Refuse an archive (zip, npz) that would unpack to far more than it holds.
+
+    Raises DataError: it is such a bomb; OSError, ``zipfile.BadZipFile``: it cannot be read.
+    """
+    held = path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > max(FREE_UNPACKED_BYTES, MAX_UNPACKED_RATIO * held):
+        raise DataError(
+            f"{path}: refused: {held} bytes would unpack to {unpacked}; {MAX_UNPACKED_RATIO} times is the most"
+        )
 
 
 def read_json(path: Path) -> Any:

@@ -17,6 +17,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from multiway_core import bundled_files
 from multiway_core.errors import InputError, ModelNotFoundError
 
 BUNDLED_PREFIX = "bundled:"
@@ -44,7 +45,8 @@ def resolve(
     taken from there without a look at the network in any case.
     allow_patterns: globs of the files to fetch from the hub; None is all of them.
 
-    Raises ModelNotFoundError, with the command that would fetch a hub model; InputError for a bad revision.
+    Raises ModelNotFoundError, with the command that would fetch a hub model; InputError for a bad revision;
+    CheckpointError for a bundled model whose files are not as they were published.
     """
     if name.startswith(BUNDLED_PREFIX):
         if revision is not None:
@@ -95,6 +97,7 @@ def _bundled(name: str) -> Path:
     if name not in folders:
         known = ", ".join(BUNDLED_PREFIX + other for other in folders) or "none"
         raise ModelNotFoundError(f"no bundled model {name!r}; installed are: {known}")
+    bundled_files.check(folders[name])
     return folders[name]
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from multiway_core.errors import CheckpointError, InputError
 from multiway_core.tokenization import TextTokenizer, byte_bpe
+
+from multiway_text import template_renderer
 
 Message = Mapping[str, str]
 """``{"role": "system" | "user" | "assistant", "content": ...}``."""
@@ -26,30 +26,21 @@ _GUARD = "\uf8ff"  # a private character: stands beside a number for a control t
 
 
 class ChatTemplate:
-    """A template, compiled once. It comes with a checkpoint, so it runs in Jinja's sandbox.
+    """A template. It comes with a checkpoint, so it is rendered in a sandbox of bounded memory and time.
 
-    Raises CheckpointError for a template that does not compile.
+    Raises CheckpointError for a template that is no Jinja.
     """
 
     def __init__(self, source: str, *, begin: str = "", end: str = "") -> None:
         from jinja2 import TemplateError
-        from jinja2.ext import loopcontrols
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
 
         if len(source) > LONGEST:
             raise CheckpointError(f"the chat template has {len(source)} characters; {LONGEST} are the most")
-        # trim_blocks and lstrip_blocks: what the templates of the hub are written for.
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
-        )
-        environment.filters["tojson"] = _to_json
-        environment.globals["raise_exception"] = _refuse
-        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         self.source = source
         self.names = {"bos_token": begin, "eos_token": end}
         try:
-            self.template = environment.from_string(source)
-        except TemplateError as error:
+            template_renderer.environment().parse(source)  # no more than this: compiling folds constants
+        except (TemplateError, RecursionError) as error:
             raise CheckpointError(f"the chat template does not compile: {error}") from error
 
     @classmethod
@@ -96,13 +87,10 @@ class ChatTemplate:
 
         Raises InputError where the template refuses the messages.
         """
-        from jinja2 import TemplateError
-
+        names = {"messages": [dict(message) for message in messages], "add_generation_prompt": answer}
         try:
-            return self.template.render(
-                messages=[dict(message) for message in messages], add_generation_prompt=answer, **self.names
-            )
-        except (TemplateError, TypeError, ValueError, ArithmeticError, KeyError, AttributeError) as error:
+            return template_renderer.RENDERER.render(self.source, names | self.names)
+        except template_renderer.Refused as error:
             raise InputError(f"the model's chat template does not take these messages: {error}") from error
 
 
@@ -133,11 +121,3 @@ def check_messages(messages: Any) -> list[dict[str, str]]:
     if not any(message["content"].strip() for message in checked):
         raise InputError("all messages are empty")
     return checked
-
-
-def _refuse(message: str) -> None:
-    raise InputError(f"the model's chat template refuses these messages: {message}")
-
-
-def _to_json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)

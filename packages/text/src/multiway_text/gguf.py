@@ -63,11 +63,18 @@ class GGUFFile:
         """The shortest decimal number that a metadata float of 32 bits stands for."""
         return float(str(np.float32(self.get(key, float, default))))
 
-    def floats(self, name: str) -> Tensor:
-        """A tensor in floating point: as it is, or unpacked to float32. Raises CheckpointError."""
+    def floats(self, name: str, shape: tuple[int, ...] | None = None) -> Tensor:
+        """A tensor in floating point: as it is, or unpacked to float32.
+
+        Raises CheckpointError: absent, of no type that is unpacked, or not of ``shape`` (before anything is unpacked).
+        """
         if name not in self.tensors:
             raise CheckpointError(f"{self.path} holds no tensor {name}")
         tensor = self.tensors[name]
+        if shape is not None and tensor.shape != shape:
+            raise CheckpointError(
+                f"{self.path}: {name} has {list(tensor.shape)}, the model needs {list(shape)}"
+            )
         if tensor.kind in _FLOATS:
             return tensor.data.view(_FLOATS[tensor.kind]).view(tensor.shape)
         if tensor.kind == I2_S:
@@ -116,7 +123,11 @@ def read(path: Path) -> GGUFFile:
         raise CheckpointError(f"{path}: damaged: an alignment of {alignment}")
     start = -(-cursor.place // alignment) * alignment
     tensors = {}
-    for name, (shape, kind, offset) in places.items():
+    end = 0  # of the tensor before: what overlaps would be unpacked to more than the file can hold
+    for name, (shape, kind, offset) in sorted(places.items(), key=lambda item: item[1][2]):
+        if 0 in shape or offset < end:
+            problem = "has no elements" if 0 in shape else "overlaps the tensor before it"
+            raise CheckpointError(f"{path}: damaged: {name} {problem}")
         size = _size(kind, shape)
         if size is None:
             raise CheckpointError(
@@ -124,9 +135,9 @@ def read(path: Path) -> GGUFFile:
             )
         if offset % alignment or start + offset + size > len(content):
             raise CheckpointError(f"{path}: damaged: {name} reaches past the end of the file")
-        place = start + offset
+        place, end = start + offset, offset + size
         tensors[name] = GGUFTensor(kind, shape, torch.from_numpy(content[place : place + size]))
-    return GGUFFile(Path(path), metadata, tensors)
+    return GGUFFile(Path(path), metadata, {name: tensors[name] for name in places})
 
 
 def write(path: Path, metadata: Mapping[str, Any], tensors: Mapping[str, GGUFTensor]) -> None:

@@ -20,10 +20,9 @@ MODEL = "shapes-dense-cnn"
 
 def dense_model(names: tuple[str, ...]) -> DenseCnn | None:
     """The bundled dense network, if there is one and it knows the same classes (those of the shapes)."""
-    folder = hub.bundled().get(MODEL)
-    if folder is None or names != CLASS_NAMES:
+    if MODEL not in hub.bundled() or names != CLASS_NAMES:
         return None
-    return model_folder.load(DenseCnn, DenseCnnConfig, folder)
+    return model_folder.load(DenseCnn, DenseCnnConfig, hub.resolve(hub.BUNDLED_PREFIX + MODEL))
 
 
 class DenseBaseline:

@@ -50,7 +50,14 @@ class CommandLine(typer.Typer):
         def demo(*, model: ModelOptions, page: PageOptions) -> None:
             build_demo = self.app.load("demo")
             blocks = build_demo(model.model, device=model.device, dtype=model.dtype)
-            launch(blocks, page.host, page.port, share=page.share, max_file_size=max_file_size)
+            launch(
+                blocks,
+                page.host,
+                page.port,
+                hosts=page.allow_host or (),
+                share=page.share,
+                max_file_size=max_file_size,
+            )
 
     def add_serve(self, help: str = "Serve the app's operations over HTTP; /docs describes them.") -> None:
         """Add ``serve``: the service that the app declares, until Ctrl-C."""

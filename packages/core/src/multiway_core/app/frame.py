@@ -6,7 +6,7 @@ import functools
 import html
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +81,18 @@ def frame(title: str, description: str) -> Iterator[gradio.Blocks]:
     Files that a visitor uploaded or made are removed an hour later.
     """
     gr = _gradio()
-    with gr.Blocks(
+
+    class Blocks(gr.Blocks):  # type: ignore[name-defined]
+        async def process_api(self, *args: Any, **kwargs: Any) -> Any:
+            """Values that no component takes get a message too, where Gradio would answer ``{"error": null}``."""
+            try:
+                return await super().process_api(*args, **kwargs)
+            except Exception as error:
+                if isinstance(error, gr.Error | MultiwayError):
+                    raise _as_message(error) from error
+                raise gr.Error(f"this page does not take such values ({type(error).__name__})") from error
+
+    with Blocks(
         title=title, analytics_enabled=False, fill_width=True, delete_cache=(_CACHE_SECONDS, _CACHE_SECONDS)
     ) as blocks:
         gr.HTML(
@@ -119,6 +130,7 @@ def launch(
     host: str = "127.0.0.1",
     port: int | None = None,
     *,
+    hosts: Iterable[str] = (),
     share: bool = False,
     max_file_size: str = MAX_FILE_SIZE,
     max_queue: int = MAX_QUEUE,
@@ -131,12 +143,18 @@ def launch(
 
     Args:
         port: None takes the first free one from 7860 on.
+        hosts: names that the page answers to, beside its own and this machine's (a public tunnel has any name).
         share: open a public tunnel (needs the internet; the visitor's files leave the local network).
 
     Raises:
         InputError: the address or port cannot be used.
     """
     gr = _gradio()
+    from starlette.middleware import Middleware
+
+    from multiway_core.app.serve.hosts import HostGate, allowed_hosts
+
+    names = ("*",) if share else allowed_hosts(host, hosts)
     blocks.queue(max_size=max_queue, default_concurrency_limit=1)
     no_proxy_for_loopback()
     where = host if port is None else f"{host}:{port}"
@@ -156,6 +174,7 @@ def launch(
                 show_error=False,
                 prevent_thread_lock=True,
                 allowed_paths=[str(private_folder("examples"))],
+                app_kwargs={"middleware": [Middleware(HostGate, hosts=names)]},
             )
             break
         except (OSError, ValueError) as error:

@@ -52,6 +52,10 @@ MinutesOption = Annotated[
     float | None,
     typer.Option("--minutes", min=0.0, help="Stop by then, with a checkpoint and a model."),
 ]
+AllowHostOption = Annotated[
+    list[str] | None,
+    typer.Option("--allow-host", metavar="NAME", help="Answer requests to this host name as well."),
+]
 HostOption = Annotated[str, typer.Option("--host", help="Address to serve on.")]
 
 
@@ -92,6 +96,7 @@ class PageOptions:
         int | None,
         typer.Option("--port", min=0, max=65535, show_default="the first free one from 7860"),
     ] = None
+    allow_host: AllowHostOption = None
     share: Annotated[bool, typer.Option("--share/--no-share", help="Open a public tunnel.")] = False
 
 

@@ -15,6 +15,7 @@ from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
+from multiway_core.data_files import check_zip
 from multiway_core.errors import DataError
 from multiway_core.files import atomic_write
 from numpy.lib import format as npy
@@ -39,6 +40,7 @@ _DAMAGE += (SyntaxError, TokenError, TypeError, MemoryError)
 def open_npz(path: Path, options: Options) -> Source:
     """Raises DataError: no zip file, columns missing, of unequal length or of a type that is no number."""
     try:
+        check_zip(path)
         with zipfile.ZipFile(path) as archive:
             members = {
                 name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")

@@ -12,7 +12,8 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from multiway_core.errors import InputError
+from multiway_core.data_files import check_zip
+from multiway_core.errors import DataError, InputError
 from multiway_core.files import atomic_write
 from numpy.typing import NDArray
 
@@ -61,6 +62,7 @@ def save_recordings(recordings: Sequence[LabelledRecording], path: Path) -> None
 def load_recordings(path: Path) -> list[LabelledRecording]:
     """What :func:`save_recordings` wrote. Raises InputError."""
     try:
+        check_zip(path)
         with np.load(path, allow_pickle=False) as file:
             columns = {name: file[name] for name in file.files}
         width, height = (int(n) for n in columns["size"])
@@ -72,7 +74,7 @@ def load_recordings(path: Path) -> list[LabelledRecording]:
             events = Events(t.astype(np.int64), x, y, p, width, height)
             boxes = Boxes(**{name: columns[f"boxes.{name}"][part["boxes"]] for name in _BOXES})
             found.append(LabelledRecording(events, boxes, columns["label_times"][part["label_times"]]))
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, MemoryError, zlib.error, DataError) as error:
         raise InputError(f"{path}: not a file of labelled recordings ({error})") from error
     return found
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+from multiway_core.data_files import check_zip
 from multiway_core.errors import DataError
 from multiway_core.files import atomic_write
 from numpy.typing import NDArray
@@ -68,9 +69,10 @@ class EventSet:
     def load(cls, path: Path) -> EventSet:
         """What `save` wrote. Raises DataError."""
         try:
+            check_zip(path)
             with np.load(path, allow_pickle=False) as file:
                 return cls(**{name: file[name] for name in cls.__dataclass_fields__})
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
+        except (OSError, ValueError, KeyError, BadZipFile, MemoryError, DataError) as error:
             raise DataError(
                 f"{path} is not a set of recordings as this package writes them; delete it to make it anew"
             ) from error

@@ -10,15 +10,10 @@ from typing import Annotated
 import typer
 
 from multiway_core.app.command import note
-from multiway_core.app.options import HostOption, ModelOptions
+from multiway_core.app.options import AllowHostOption, HostOption, ModelOptions
 from multiway_core.app.registry import App
 
 KEY_VARIABLE = "MULTIWAY_API_KEY"
-
-AllowHostOption = Annotated[
-    list[str] | None,
-    typer.Option("--allow-host", metavar="NAME", help="Answer requests to this host name as well."),
-]
 
 
 @dataclass(frozen=True)

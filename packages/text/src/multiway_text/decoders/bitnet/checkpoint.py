@@ -218,7 +218,8 @@ def _load_gguf(file: gguf.GGUFFile, packed: bool, dtype: torch.dtype) -> BitNet:
     model = _new(own, packed)
     _check_names(file.path, file.tensors, _all_names(model, _GGUF), own.tied_embeddings)
     for ours, name in _floats_of(model, _GGUF):
-        _fill(model, ours, file.floats(name), dtype, f"{file.path}: {name}")
+        shape = tuple(model.get_parameter(f"{ours}.weight").shape)
+        _fill(model, ours, file.floats(name, shape), dtype, f"{file.path}: {name}")
 
     def matrix(name: str, outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
         tensor = file.tensors[f"{name}.weight"]

@@ -141,13 +141,8 @@ def _load_gguf(file: gguf.GGUFFile, dtype: torch.dtype) -> Llama:
             f"{file.path}: scaled rotary frequencies (LLaMA 3.1 and later) are not supported"
         )
     for published, name in targets.items():
-        value = file.floats(published)
         module = model.get_submodule(name.removesuffix(".weight"))
-        shape = tuple(model.get_parameter(name).shape)
-        if tuple(value.shape) != shape:
-            raise CheckpointError(
-                f"{file.path}: {published} has {list(value.shape)}, the model needs {list(shape)}"
-            )
+        value = file.floats(published, tuple(model.get_parameter(name).shape))
         if name.endswith(("query.weight", "key.weight")):
             value = _halves(value, own.head_dim)
         module.weight = nn.Parameter(value.to(dtype).contiguous())
