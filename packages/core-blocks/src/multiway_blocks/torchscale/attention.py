@@ -15,8 +15,6 @@ from multiway_blocks.position import RelativeBias, XPos
 from multiway_blocks.torchscale.multiway import wrap
 from multiway_blocks.torchscale.names import Published
 
-HIDDEN = -1e8  # what an encoder's attn_mask adds where it is not zero
-
 
 class XPOS(Published, XPos, names={"decay": "scale"}):
     """xPos whose table is part of the checkpoint."""
@@ -106,22 +104,12 @@ def attention_mask(
     if padding_BS is not None:
         seen = padding_mask(~padding_BS.bool())
         visible = seen if visible is None else visible & seen
+    if visible is not None:
         visible = visible | ~visible.any(dim=-1, keepdim=True)
-    elif visible is not None:
-        visible = visible[None, None]
     if bias is None:
         return visible
     bias = bias.to(dtype)
     return bias if visible is None else bias.masked_fill(~visible, float("-inf"))
-
-
-def added_mask(attn_mask_TS: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """An encoder's ``attn_mask``, which hides where it is not zero (bool or numbers), as an additive one."""
-    if attn_mask_TS is None:
-        return None
-    return torch.zeros(attn_mask_TS.shape, dtype=dtype, device=attn_mask_TS.device).masked_fill(
-        attn_mask_TS != 0, HIDDEN
-    )
 
 
 def relative_bias(args: Any, heads: int) -> RelativePositionBias | None:

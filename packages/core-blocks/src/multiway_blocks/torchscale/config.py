@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import difflib
 import typing
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from multiway_core.errors import InputError
@@ -104,19 +105,22 @@ class _Attention(Config):
     layernorm_eps: float = 1e-5
 
 
-class EncoderConfig(_Attention):
-    """Of :class:`Encoder` and :class:`BEiT3`."""
-
-    _halves = ("encoder",)
-
+class _EncoderHalf(_Attention):
     encoder_embed_dim: int = 768
     encoder_attention_heads: int = 12
     encoder_ffn_embed_dim: int = 3072
     encoder_layers: int = 12
     encoder_normalize_before: bool = True
     normalize_output: bool = True
-    share_encoder_input_output_embed: bool = False
     max_source_positions: int = 1024
+
+
+class EncoderConfig(_EncoderHalf):
+    """Of :class:`Encoder` and :class:`BEiT3`."""
+
+    _halves: ClassVar[tuple[str, ...]] = ("encoder",)
+
+    share_encoder_input_output_embed: bool = False
     img_size: int = 224
     patch_size: int = 16
     in_chans: int = 3
@@ -125,7 +129,7 @@ class EncoderConfig(_Attention):
 class DecoderConfig(_Attention):
     """Of :class:`Decoder`."""
 
-    _halves = ("decoder",)
+    _halves: ClassVar[tuple[str, ...]] = ("decoder",)
 
     decoder_embed_dim: int = 768
     decoder_attention_heads: int = 12
@@ -136,32 +140,18 @@ class DecoderConfig(_Attention):
     max_target_positions: int = 1024
 
 
-class EncoderDecoderConfig(_Attention):
+class EncoderDecoderConfig(_EncoderHalf, DecoderConfig):
     """Of :class:`EncoderDecoder`."""
 
-    _halves = ("encoder", "decoder")
+    _halves: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
 
-    encoder_embed_dim: int = 768
-    encoder_attention_heads: int = 12
-    encoder_ffn_embed_dim: int = 3072
-    encoder_layers: int = 12
-    encoder_normalize_before: bool = True
-    normalize_output: bool = True
-    decoder_embed_dim: int = 768
-    decoder_attention_heads: int = 12
-    decoder_ffn_embed_dim: int = 3072
-    decoder_layers: int = 12
-    decoder_normalize_before: bool = True
     share_all_embeddings: bool = False
-    share_decoder_input_output_embed: bool = False
-    max_source_positions: int = 1024
-    max_target_positions: int = 1024
 
 
 class RetNetConfig(Config):
     """Of :class:`RetNetDecoder`."""
 
-    _halves = ("decoder",)
+    _halves: ClassVar[tuple[str, ...]] = ("decoder",)
     _heads = "retention_heads"
 
     decoder_embed_dim: int = 768
@@ -201,92 +191,56 @@ def _read(config: str, name: str, value: Any, kind: type) -> Any:
 
 def check(args: Any, halves: tuple[str, ...], *, heads: str = "attention_heads") -> None:
     """Raise InputError for what cannot be built; models ask as well, since flags may have been set by hand."""
+    for holds, message in _rules(args, halves, heads):
+        if not holds:
+            raise InputError(message)
+
+
+def _rules(args: Any, halves: tuple[str, ...], heads: str) -> Iterator[tuple[bool, str]]:
+    """What must hold and what to say where it does not; each rule relies on those before it."""
+    has_retention = heads == "retention_heads"
     for half in halves:
-        sizes = {
-            part: getattr(args, f"{half}_{part}") for part in ("embed_dim", "ffn_embed_dim", "layers", heads)
-        }
-        for part, size in sizes.items():
-            _require(size >= 1, f"{half}_{part} must be at least 1, not {size}")
-        width, count = sizes["embed_dim"], sizes[heads]
-        _require(width % count == 0, f"{half}_{heads} {count} does not divide {half}_embed_dim {width}")
-        rotary = heads == "retention_heads" or args.xpos_rel_pos
-        odd = f"{half}_embed_dim {width} / {half}_{heads} {count} = {width // count}"
-        _require(
-            not rotary or width // count % 2 == 0, f"rotary positions need heads of even width, not {odd}"
-        )
+        names = [f"{half}_{part}" for part in ("embed_dim", heads, "ffn_embed_dim", "layers")]
+        for name in names:
+            yield getattr(args, name) >= 1, f"{name} must be at least 1, not {getattr(args, name)}"
+        width, count = getattr(args, names[0]), getattr(args, names[1])
+        yield width % count == 0, f"{names[1]} {count} does not divide {names[0]} {width}"
+        odd = f"{names[0]} {width} / {names[1]} {count} = {width // count}"
+        even = not (has_retention or args.xpos_rel_pos) or width // count % 2 == 0
+        yield even, f"rotary positions need heads of even width, not {odd}"
     if len(halves) == 2:
-        wide = f"encoder_embed_dim {args.encoder_embed_dim} and decoder_embed_dim {args.decoder_embed_dim}"
-        _require(
-            args.encoder_embed_dim == args.decoder_embed_dim, f"cross-attention needs one width, not {wide}"
-        )
-    _require(not (args.deepnorm and args.subln), "deepnorm and subln exclude each other: set one of them")
-    _require(
-        args.activation_fn in ACTIVATIONS,
-        f"activation_fn must be one of {ACTIVATIONS}, not {args.activation_fn!r}",
-    )
+        widths = args.encoder_embed_dim, args.decoder_embed_dim
+        both = "encoder_embed_dim {} and decoder_embed_dim {}".format(*widths)
+        yield widths[0] == widths[1], f"cross-attention needs one width, not {both}"
+    yield not (args.deepnorm and args.subln), "deepnorm and subln exclude each other: set one of them"
+    choices: dict[str, tuple[str, ...]] = {"activation_fn": ACTIVATIONS}
+    if has_retention:
+        choices["retnet_normalizer"] = ("abs_sum", "sum_abs")
+    if args.moe_freq > 0:
+        choices["moe_second_expert_policy"] = SECOND_EXPERT_POLICIES
+    for name, known in choices.items():
+        yield getattr(args, name) in known, f"{name} must be one of {known}, not {getattr(args, name)!r}"
     for name in ("dropout", "drop_path_rate", "activation_dropout", "attention_dropout"):
         rate = getattr(args, name, 0.0)
-        _require(0.0 <= rate < 1.0, f"{name} must be from 0 to below 1, not {rate}")
-    _require(args.layernorm_eps > 0, f"layernorm_eps must be above 0, not {args.layernorm_eps}")
-    _require(args.xpos_scale_base >= 1, f"xpos_scale_base must be at least 1, not {args.xpos_scale_base}")
-    if heads == "retention_heads":
-        _require(
-            args.recurrent_chunk_size >= 1,
-            f"recurrent_chunk_size must be at least 1, not {args.recurrent_chunk_size}",
-        )
-        _require(not args.multiway, "RetNetDecoder has no multiway form")
-        known = ("abs_sum", "sum_abs")
-        _require(
-            args.retnet_normalizer in known,
-            f"retnet_normalizer must be one of {known}, not {args.retnet_normalizer!r}",
-        )
-    elif args.rel_pos_buckets > 0 and args.max_rel_pos > 0:
-        buckets, far = args.rel_pos_buckets, args.max_rel_pos
-        _require(
-            buckets % 2 == 0 and buckets >= 4, f"rel_pos_buckets must be even and at least 4, not {buckets}"
-        )
-        _require(
-            far > buckets // 4, f"max_rel_pos must be above rel_pos_buckets / 4 = {buckets // 4}, not {far}"
-        )
-    _check_experts(args, halves)
-
-
-def check_values(args: Any) -> None:
-    """Raise InputError when RetNet's heads cannot share its values; the default flags are such, until overridden."""
-    value, count = args.decoder_value_embed_dim, args.decoder_retention_heads
-    _require(
-        value >= 1 and value % count == 0,
-        f"decoder_retention_heads {count} does not divide decoder_value_embed_dim {value}",
-    )
-
-
-def _check_experts(args: Any, halves: tuple[str, ...]) -> None:
-    _require(args.moe_freq >= 0, f"moe_freq must be at least 0, not {args.moe_freq}")
-    _require(not args.use_xmoe or args.moe_freq > 0, "use_xmoe needs a moe_freq of at least 1")
-    if args.moe_freq == 0:
-        return
-    least = 1 if args.moe_top1_expert else 2
-    _require(
-        args.moe_expert_count >= least,
-        f"moe_expert_count must be at least {least}, not {args.moe_expert_count}",
-    )
-    share = args.moe_eval_capacity_token_fraction
-    _require(
-        share == -1 or 0 < share <= 1,
-        "a capacity of 0 leaves experts no token: moe_eval_capacity_token_fraction must be above 0 and at most 1, or"
-        f" -1, not {share}",
-    )
-    policy = args.moe_second_expert_policy
-    _require(
-        policy in SECOND_EXPERT_POLICIES,
-        f"moe_second_expert_policy must be one of {SECOND_EXPERT_POLICIES}, not {policy!r}",
-    )
-    _require(
-        not (args.multiway and "encoder" in halves),
-        "an encoder is either multiway or has experts (moe_freq), not both",
-    )
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise InputError(message)
+        yield 0.0 <= rate < 1.0, f"{name} must be from 0 to below 1, not {rate}"
+    yield args.layernorm_eps > 0, f"layernorm_eps must be above 0, not {args.layernorm_eps}"
+    yield args.xpos_scale_base >= 1, f"xpos_scale_base must be at least 1, not {args.xpos_scale_base}"
+    buckets, far = args.rel_pos_buckets, args.max_rel_pos
+    if has_retention:
+        chunk = args.recurrent_chunk_size
+        yield chunk >= 1, f"recurrent_chunk_size must be at least 1, not {chunk}"
+        yield not args.multiway, "RetNetDecoder has no multiway form"
+    elif buckets > 0 and far > 0:
+        is_even = buckets % 2 == 0 and buckets >= 4
+        yield is_even, f"rel_pos_buckets must be even and at least 4, not {buckets}"
+        yield far > buckets // 4, f"max_rel_pos must be above rel_pos_buckets / 4 = {buckets // 4}, not {far}"
+    yield args.moe_freq >= 0, f"moe_freq must be at least 0, not {args.moe_freq}"
+    yield not args.use_xmoe or args.moe_freq > 0, "use_xmoe needs a moe_freq of at least 1"
+    if args.moe_freq > 0:
+        count, least = args.moe_expert_count, 1 if args.moe_top1_expert else 2
+        yield count >= least, f"moe_expert_count must be at least {least}, not {count}"
+        share = args.moe_eval_capacity_token_fraction
+        bounds = "moe_eval_capacity_token_fraction must be above 0 and at most 1, or -1"
+        yield share == -1 or 0 < share <= 1, f"a capacity of 0 leaves experts no token: {bounds}, not {share}"
+        is_one = not (args.multiway and "encoder" in halves)
+        yield is_one, "an encoder is either multiway or has experts (moe_freq), not both"

@@ -13,48 +13,15 @@ from torch import Tensor, nn
 from multiway_blocks.attention import causal_mask
 from multiway_blocks.norm import RMSNorm
 from multiway_blocks.residual_scaling import deep_norm_decoder, sub_norm_decoder
-from multiway_blocks.torchscale import initialisation
-from multiway_blocks.torchscale.attention import (
-    EncoderAttention,
-    IncrementalState,
-    MultiheadAttention,
-    attention_mask,
-    relative_bias,
-)
-from multiway_blocks.torchscale.config import check, check_values
-from multiway_blocks.torchscale.feedforward import GLU, FeedForwardNetwork
-from multiway_blocks.torchscale.layer import Transformer, new_layer, positions_behind
+from multiway_blocks.torchscale.attention import IncrementalState, attention_mask, relative_bias
+from multiway_blocks.torchscale.feedforward import GLU
 from multiway_blocks.torchscale.retention import MultiScaleRetention, RetNetRelPos
+from multiway_blocks.torchscale.transformer import Transformer, positions_behind
 from multiway_blocks.transformer import Context
 
 
 class _Decoder(Transformer):
     """What both decoders share."""
-
-    def __init__(
-        self,
-        args: Any,
-        embed_tokens: nn.Module | None,
-        embed_positions: nn.Module | None,
-        output_projection: nn.Module | None,
-    ) -> None:
-        super().__init__(
-            args,
-            args.decoder_embed_dim,
-            embed_tokens,
-            embed_positions,
-            output_projection,
-            builds_output=True,
-            shares_embedding=args.share_decoder_input_output_embed,
-        )
-        if args.layernorm_embedding:
-            self.layernorm_embedding = self.new_norm()
-        if args.decoder_normalize_before:
-            self.norm = self.new_norm()
-
-    def new_norm(self) -> nn.Module:
-        """The norm of all its parts."""
-        return nn.LayerNorm(self.embed_dim, eps=self.args.layernorm_eps)
 
     def enter(self, tokens: Tensor, token_embeddings: Tensor | None, incremental_state: Any) -> Tensor:
         """What enters the layers of tokens (B, S): of the last one only when decoding, but of a whole prompt."""
@@ -64,7 +31,7 @@ class _Decoder(Transformer):
             codes = self.embed_positions(tokens, incremental_state=incremental_state)
         if decodes:
             tokens, codes = tokens[:, -1:], None if codes is None else codes[:, -1:]
-        x = self.embedded(tokens, token_embeddings, "a decoder")
+        x = self.embedded(tokens, token_embeddings)
         if codes is not None:
             x = x + codes
         if self.layernorm_embedding is not None:
@@ -102,32 +69,19 @@ class Decoder(_Decoder):
         is_encoder_decoder: bool = False,
         **kwargs: Any,
     ) -> None:
-        check(args, ("decoder",))
-        super().__init__(args, embed_tokens, embed_positions, output_projection)
-        width, heads = args.decoder_embed_dim, args.decoder_attention_heads
-        scales = deep_norm_decoder(args.decoder_layers, cross_attention=is_encoder_decoder)
-        self.layers.extend(
-            new_layer(
-                args,
-                "decoder",
-                depth,
-                MultiheadAttention(args, width, heads),
-                FeedForwardNetwork,
-                self.new_norm,
-                cross=EncoderAttention(args, width, heads) if is_encoder_decoder else None,
-                alpha=scales.alpha if args.deepnorm else 1.0,
-            )
-            for depth in range(args.decoder_layers)
+        super().__init__(
+            args,
+            embed_tokens,
+            embed_positions,
+            output_projection,
+            deep_norm_decoder(args.decoder_layers, cross_attention=is_encoder_decoder),
+            shares_embedding=args.share_decoder_input_output_embed,
+            reads_encoder=is_encoder_decoder,
         )
+        heads = args.decoder_attention_heads
         self.self_attn_relative_position = relative_bias(args, heads)
         self.cross_attn_relative_position = relative_bias(args, heads) if is_encoder_decoder else None
-        if args.bert_init:
-            initialisation.as_bert(self)
-        if args.deepnorm:
-            initialisation.scale_parts(self, 1 / scales.divisor)
-        if args.subln:
-            factor = sub_norm_decoder(args.decoder_layers, cross_attention=is_encoder_decoder)
-            initialisation.scale_parts(self, factor, cross_attention=False)
+        self.initialise(sub_norm_decoder(args.decoder_layers, cross_attention=is_encoder_decoder))
 
     def forward(  # type: ignore[override]
         self,
@@ -180,6 +134,8 @@ class RetNetDecoder(_Decoder):
     It trains in parallel or in chunks and decodes with a state of constant size.
     """
 
+    heads, mixer = "retention_heads", "retention"
+
     def __init__(
         self,
         args: Any,
@@ -187,30 +143,31 @@ class RetNetDecoder(_Decoder):
         output_projection: nn.Module | None = None,
         **kwargs: Any,
     ) -> None:
-        check(args, ("decoder",), heads="retention_heads")
-        check_values(args)
-        super().__init__(args, embed_tokens, None, output_projection)
-        self.retnet_rel_pos = RetNetRelPos(args)
-        scales = deep_norm_decoder(args.decoder_layers)
-        self.layers.extend(
-            new_layer(
-                args,
-                "decoder",
-                depth,
-                MultiScaleRetention(args, self.retnet_rel_pos),
-                GLU,
-                self.new_norm,
-                mixer_name="retention",
-                alpha=scales.alpha if args.deepnorm else 1.0,
+        width, heads = args.decoder_value_embed_dim, args.decoder_retention_heads
+        if width < 1 or width % heads:  # so it is with the default flags
+            raise InputError(
+                f"decoder_retention_heads {heads} does not divide decoder_value_embed_dim {width}"
             )
-            for depth in range(args.decoder_layers)
-        )
-        if args.deepnorm:
-            initialisation.scale_parts(self, 1 / scales.divisor)
+        scales, shares = deep_norm_decoder(args.decoder_layers), args.share_decoder_input_output_embed
+        super().__init__(args, embed_tokens, None, output_projection, scales, shares_embedding=shares)
+        self.retnet_rel_pos = RetNetRelPos(args)
+        for layer in self.layers:
+            layer.retention.__dict__["rel_pos"] = (
+                self.retnet_rel_pos
+            )  # a child of the decoder, not of every layer
+        self.initialise(1.0)
 
     def new_norm(self) -> nn.Module:
         """The norm of all its parts."""
         return RMSNorm(self.embed_dim, eps=self.args.layernorm_eps)
+
+    def new_mixer(self) -> nn.Module:
+        """A layer's retention."""
+        return MultiScaleRetention(self.args)
+
+    def new_feedforward(self) -> nn.Module:
+        """A layer's feed-forward network without experts."""
+        return GLU(self.args, self.embed_dim, self.args.decoder_ffn_embed_dim)
 
     def forward(  # type: ignore[override]
         self,

@@ -12,23 +12,18 @@ from multiway_core.errors import InputError
 from torch import Tensor, nn
 
 from multiway_blocks.residual_scaling import deep_norm_encoder, sub_norm_encoder
-from multiway_blocks.torchscale import initialisation
-from multiway_blocks.torchscale.attention import (
-    IncrementalState,
-    MultiheadAttention,
-    added_mask,
-    attention_mask,
-    relative_bias,
-)
-from multiway_blocks.torchscale.config import check
-from multiway_blocks.torchscale.feedforward import EncoderMOELayer, FeedForwardNetwork
-from multiway_blocks.torchscale.layer import Transformer, new_layer, positions_behind
+from multiway_blocks.torchscale.attention import IncrementalState, attention_mask, relative_bias
+from multiway_blocks.torchscale.feedforward import EncoderMOELayer
 from multiway_blocks.torchscale.multiway import MultiwayEmbedding, split_at, wrap
+from multiway_blocks.torchscale.transformer import Transformer, positions_behind
 from multiway_blocks.transformer import Context, apply
 
 
 class Encoder(Transformer):
     """Embeddings, layers, the last norm (pre-norm only) and, standing alone, an output projection."""
+
+    side = "encoder"
+    experts = EncoderMOELayer
 
     def __init__(
         self,
@@ -39,50 +34,26 @@ class Encoder(Transformer):
         is_encoder_decoder: bool = False,
         **kwargs: Any,
     ) -> None:
-        check(args, ("encoder",))
-        width, heads = args.encoder_embed_dim, args.encoder_attention_heads
+        depths = args.encoder_layers, args.decoder_layers if is_encoder_decoder else 0
         super().__init__(
             args,
-            width,
             embed_tokens,
             embed_positions,
             output_projection,
+            deep_norm_encoder(*depths),
             builds_output=not is_encoder_decoder,
             shares_embedding=getattr(args, "share_encoder_input_output_embed", False),
         )
+        self.relative_position = relative_bias(args, args.encoder_attention_heads)
+        self.initialise(sub_norm_encoder(*depths))
 
-        def new_norm() -> nn.Module:
-            return wrap(args, nn.LayerNorm(width, eps=args.layernorm_eps))
+    def new_norm(self) -> nn.Module:
+        """The norm of all its parts."""
+        return wrap(self.args, super().new_norm())
 
-        def new_feedforward(args: Any, width: int, inner: int) -> nn.Module:
-            return wrap(args, FeedForwardNetwork(args, width, inner))
-
-        depths = args.encoder_layers, args.decoder_layers if is_encoder_decoder else 0
-        scales = deep_norm_encoder(*depths)
-        if args.layernorm_embedding:
-            self.layernorm_embedding = new_norm()
-        self.layers.extend(
-            new_layer(
-                args,
-                "encoder",
-                depth,
-                MultiheadAttention(args, width, heads),
-                new_feedforward,
-                new_norm,
-                experts=EncoderMOELayer,
-                alpha=scales.alpha if args.deepnorm else 1.0,
-            )
-            for depth in range(args.encoder_layers)
-        )
-        if args.encoder_normalize_before and args.normalize_output:
-            self.norm = new_norm()
-        self.relative_position = relative_bias(args, heads)
-        if args.bert_init:
-            initialisation.as_bert(self)
-        if args.deepnorm:
-            initialisation.scale_parts(self, 1 / scales.divisor)
-        if args.subln:
-            initialisation.scale_parts(self, sub_norm_encoder(*depths))
+    def new_feedforward(self) -> nn.Module:
+        """A layer's feed-forward network without experts."""
+        return wrap(self.args, super().new_feedforward())
 
     def forward(  # type: ignore[override]
         self,
@@ -116,11 +87,15 @@ class Encoder(Transformer):
         if multiway_split_position is not None and not self.args.multiway:
             raise InputError("multiway_split_position needs a configuration with multiway=True")
         split = -1 if multiway_split_position is None else multiway_split_position
-        x = embedding = self.embedded(src_tokens, token_embeddings, "an encoder")
+        x = embedding = self.embedded(src_tokens, token_embeddings)
         cache = None if incremental_state is None else IncrementalState(incremental_state)
         before = 0 if cache is None else cache.length
         padding = encoder_padding_mask
-        mask = self._mask(x, attn_mask, None if cache is not None else padding, before)
+        bias = None
+        if self.relative_position is not None:
+            bias = self.relative_position(x.shape[1], before + x.shape[1], offset=before)
+        visible = None if attn_mask is None else attn_mask == 0
+        mask = attention_mask(visible, None if cache is not None else padding, bias, x.dtype)
         segments = split_at(split, x.shape[1]) if self.args.multiway else None
         context = Context(mask, positions_behind(before, x), cache, segments=segments)
         if self.embed_positions is not None:
@@ -144,15 +119,3 @@ class Encoder(Transformer):
             "encoder_states": states if return_all_hiddens else [],
             "l_aux": l_aux,
         }
-
-    def _mask(
-        self, x_BTE: Tensor, attn_mask: Tensor | None, padding: Tensor | None, before: int
-    ) -> Tensor | None:
-        bias = added_mask(attn_mask, x_BTE.dtype)
-        if self.relative_position is not None:
-            tokens = x_BTE.shape[1]
-            relative = self.relative_position(tokens, before + tokens, offset=before)
-            bias = relative if bias is None else relative + bias
-        elif bias is not None:
-            bias = bias[None, None]
-        return attention_mask(None, padding, bias, x_BTE.dtype)

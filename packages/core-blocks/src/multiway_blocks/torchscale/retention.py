@@ -51,7 +51,9 @@ class MultiScaleRetention(
 ):
     """Retention with TorchScale's names and its dictionaries for decoding token by token."""
 
-    def __init__(self, args: Any, rel_pos: RetNetRelPos) -> None:
+    rel_pos: RetNetRelPos
+
+    def __init__(self, args: Any) -> None:
         super().__init__(
             args.decoder_embed_dim,
             args.decoder_retention_heads,
@@ -60,7 +62,6 @@ class MultiScaleRetention(
             chunk=args.recurrent_chunk_size,
         )
         self.chunkwise_recurrent, self.normalizer = args.chunkwise_recurrent, args.retnet_normalizer
-        self.__dict__["rel_pos"] = rel_pos  # a child of the decoder, not of every layer
 
     def forward(self, x_BTE: Tensor, context: Context, layer: int = 0) -> Tensor:
         """(B, T, E) -> (B, T, E). The layer's dictionary in the cache, if any, takes the new tokens."""
