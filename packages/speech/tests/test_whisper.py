@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from multiway_blocks.transformer import Context
 from multiway_core.errors import CheckpointError
 from multiway_core.tokenization import TextTokenizer
 from multiway_speech.language_model import LanguageModelConfig
@@ -17,7 +18,7 @@ from multiway_speech.speech_tokenizer.config import SpectrumConfig, SpeechTokeni
 from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
 from multiway_speech.vibevoice_asr.vocabulary import train_tokenizer
-from multiway_speech.vibevoice_asr.whisper import Whisper, WhisperStream, Word, align
+from multiway_speech.vibevoice_asr.whisper import Whisper, WhisperCache, WhisperStream, Word, align
 from multiway_speech.vibevoice_asr.whisper_checkpoint import (
     common_tokens,
     load_whisper,
@@ -51,7 +52,7 @@ def small_encoder() -> WhisperEncoder:
     encoder = small_reader().encoder
     with torch.no_grad():
         for layer in encoder.layers:
-            layer.qkv.bias[32:64] = 0.0
+            layer.attention.qkv.bias[32:64] = 0.0
     return encoder
 
 
@@ -85,10 +86,10 @@ def test_columns_are_those_of_hugging_face() -> None:
         layer = f"layers.{i}."
         names |= {
             f"{layer}self_attn_layer_norm": f"{layer}attention_norm",
-            f"{layer}self_attn.out_proj": f"{layer}output",
+            f"{layer}self_attn.out_proj": f"{layer}attention.output",
             f"{layer}final_layer_norm": f"{layer}feedforward_norm",
-            f"{layer}fc1": f"{layer}up",
-            f"{layer}fc2": f"{layer}down",
+            f"{layer}fc1": f"{layer}feedforward.up",
+            f"{layer}fc2": f"{layer}feedforward.down",
         }
     for their_name, our_name in names.items():
         theirs.get_submodule(their_name).load_state_dict(ours.get_submodule(our_name).state_dict())
@@ -96,7 +97,7 @@ def test_columns_are_those_of_hugging_face() -> None:
     for own, other in zip(ours.layers, theirs.layers, strict=True):
         projections = (other.self_attn.q_proj, other.self_attn.k_proj, other.self_attn.v_proj)
         for projection, weight, bias in zip(
-            projections, own.qkv.weight.chunk(3), own.qkv.bias.chunk(3), strict=True
+            projections, own.attention.qkv.weight.chunk(3), own.attention.qkv.bias.chunk(3), strict=True
         ):
             projection.weight.copy_(weight)
             if projection.bias is not None:
@@ -146,17 +147,16 @@ def test_steps_give_the_states_of_the_whole() -> None:
     reader = small_reader()
     columns_NC = reader.encoder(noise(1.0))[0]
     layer = reader.layers[0]
-    sound = layer.sound(columns_NC)
     x_TC = torch.randn(5, 32)
-    whole, _, looked = layer(x_TC, sound, None)
-    first, past, _ = layer(x_TC[:2], sound, None)
-    rest = [first]
-    for place in range(2, 5):
-        one, past, last = layer(x_TC[place : place + 1], sound, past)
-        rest.append(one)
+    at_once, by_steps = (Context(cache=WhisperCache(), memory_BME=columns_NC) for _ in range(2))
+    whole = layer(x_TC, at_once)
+    rest = []
+    for part_TC in x_TC.split([2, 1, 1, 1]):
+        rest.append(layer(part_TC, by_steps))
+        assert torch.allclose(by_steps.cache.weights[0].sum(-1), torch.ones(2))
     torch.testing.assert_close(torch.cat(rest), whole, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(last[:, -1], looked[:, -1], atol=1e-5, rtol=1e-4)
-    assert torch.allclose(looked.sum(-1), torch.ones(2, 5))
+    last_HN, looked_HN = by_steps.cache.weights[0], at_once.cache.weights[0]
+    torch.testing.assert_close(last_HN, looked_HN, atol=1e-5, rtol=1e-4)
 
 
 def test_words_begin_where_the_decoder_looked() -> None:

@@ -23,11 +23,15 @@ def save(tokenizer: AcousticTokenizer, folder: Path, *, dtype: torch.dtype | Non
 
 
 def write(
-    tensors: nn.Module | Mapping[str, Tensor], model_config: Any, folder: Path, dtype: torch.dtype | None
+    tensors: nn.Module | Mapping[str, Tensor],
+    model_config: Any,
+    folder: Path,
+    dtype: torch.dtype | None,
+    rules: checkpoint.RuleTable | None = None,
 ) -> None:
     """Write the files that every model folder of ours has. Raises OutputError."""
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(tensors, folder, dtype=dtype, max_shard_bytes=MAX_FILE_BYTES)
+    checkpoint.save(tensors, folder, rules=rules, dtype=dtype, max_shard_bytes=MAX_FILE_BYTES)
     config.save(model_config, folder / CONFIG_FILE)
 
 

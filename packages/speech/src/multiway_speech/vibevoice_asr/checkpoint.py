@@ -28,7 +28,7 @@ from multiway_speech.speech_tokenizer.checkpoint import Layout, encoder_rules
 from multiway_speech.vibevoice_asr.config import VibeVoiceAsrConfig
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
 from multiway_speech.vibevoice_asr.whisper import Whisper
-from multiway_speech.vibevoice_asr.whisper_checkpoint import PIECES_FILE, read_pieces
+from multiway_speech.vibevoice_asr.whisper_checkpoint import FOLDER_RULES, PIECES_FILE, read_pieces
 
 _UNUSED = (
     "model.acoustic_tokenizer.decoder.{rest*}",
@@ -157,7 +157,8 @@ def load(
     own, layout = read_config(folder)
     with checkpoint.on_meta():
         model = VibeVoiceAsr(own)
-    rules = None if layout is None else rule_table(layout, own)
+    own_rules = FOLDER_RULES if own.whisper else None
+    rules = own_rules if layout is None else rule_table(layout, own)
     checkpoint.load(model, folder, rules=rules, dtype=dtype, device=device)
     if isinstance(model.semantic, Whisper):
         model.semantic.pieces = read_pieces(folder / PIECES_FILE, model.semantic.config.vocab_size)

@@ -12,12 +12,13 @@ from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
 from multiway_speech.vibevoice_asr.objective import AsrTrainingModel
 from multiway_speech.vibevoice_asr.speaker_encoder import SpeakerEncoder
 from multiway_speech.vibevoice_asr.whisper import Whisper
-from multiway_speech.vibevoice_asr.whisper_checkpoint import PIECES_FILE, save_pieces
+from multiway_speech.vibevoice_asr.whisper_checkpoint import FOLDER_RULES, PIECES_FILE, save_pieces
 
 
 def save(model: VibeVoiceAsr, folder: Path, *, dtype: torch.dtype | None = None) -> None:
     """Write config, tensors, as ``dtype`` if given, and Whisper's tokens. Raises OutputError."""
-    tokenizers.write(model, model.config, folder, dtype)
+    is_whisper = isinstance(model.semantic, Whisper)
+    tokenizers.write(model, model.config, folder, dtype, FOLDER_RULES if is_whisper else None)
     if isinstance(model.semantic, Whisper):
         save_pieces(model.semantic.pieces, folder / PIECES_FILE)
 

@@ -22,9 +22,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from multiway_blocks.linear import Linear, project
+from multiway_blocks.transformer import Context, Contextual, Stack
 from torch import Tensor, nn
 
-from multiway_speech.vibevoice_asr.whisper_encoder import COLUMN_SAMPLES, WhisperConfig, WhisperEncoder
+from multiway_speech.vibevoice_asr.whisper_encoder import (
+    COLUMN_SAMPLES,
+    WhisperConfig,
+    WhisperEncoder,
+    split_heads,
+    whisper_layer,
+)
 
 LEADING_SILENCE = 4_000
 """Samples of silence before the beginning: a sound that is there at once loses its first consonant."""
@@ -53,49 +60,53 @@ class Word:
     end: float
 
 
-class WhisperDecoderLayer(nn.Module):
-    """Attention to the text so far, attention to the sound, feed-forward, each behind its norm."""
+class WhisperCache:
+    """What decoding keeps of a window, by layer.
+
+    ``text`` and ``sound``: keys and values (H, T, D) of the tokens so far and (H, N, D) of the columns; ``weights``:
+    where the newest token looked in the sound, (H, N).
+    """
+
+    def __init__(self) -> None:
+        self.text: dict[int, tuple[Tensor, Tensor]] = {}
+        self.sound: dict[int, tuple[Tensor, Tensor]] = {}
+        self.weights: dict[int, Tensor] = {}
+
+    def update(self, layer: int, key_HTD: Tensor, value_HTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Take new keys and values of the text, give all."""
+        if layer in self.text:
+            key_HTD, value_HTD = (
+                torch.cat(parts, dim=1) for parts in zip(self.text[layer], (key_HTD, value_HTD), strict=True)
+            )
+        self.text[layer] = key_HTD, value_HTD
+        return key_HTD, value_HTD
+
+
+class SoundAttention(Contextual):
+    """Attention from tokens (T, C) to the columns of a window, ``context.memory_BME`` (N, C)."""
 
     def __init__(self, hidden_size: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.attention_norm = nn.LayerNorm(hidden_size)
-        self.qkv = Linear(hidden_size, 3 * hidden_size)
+        self.query = Linear(hidden_size, hidden_size)
+        self.kv = Linear(hidden_size, 2 * hidden_size)
         self.output = Linear(hidden_size, hidden_size)
-        self.sound_norm = nn.LayerNorm(hidden_size)
-        self.sound_query = Linear(hidden_size, hidden_size)
-        self.sound_kv = Linear(hidden_size, 2 * hidden_size)
-        self.sound_output = Linear(hidden_size, hidden_size)
-        self.feedforward_norm = nn.LayerNorm(hidden_size)
-        self.up = Linear(hidden_size, 4 * hidden_size)
-        self.down = Linear(4 * hidden_size, hidden_size)
 
-    def sound(self, columns_NC: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values (H, N, D) of a window."""
-        key_NC, value_NC = self.sound_kv(columns_NC).chunk(2, dim=-1)
-        return self._heads(key_NC), self._heads(value_NC)
-
-    def forward(
-        self, x_TC: Tensor, sound: tuple[Tensor, Tensor], past: tuple[Tensor, Tensor] | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
-        """States of the new tokens, all keys and values so far, and weights (H, T, N) of the sound."""
-        query, key, value = (self._heads(part) for part in self.qkv(self.attention_norm(x_TC)).chunk(3, -1))
-        if past is not None:
-            key, value = torch.cat([past[0], key], dim=1), torch.cat([past[1], value], dim=1)
-        mixed = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=past is None)
-        x_TC = x_TC + self.output(mixed.transpose(0, 1).flatten(1))
-        query = self._heads(self.sound_query(self.sound_norm(x_TC)))
-        scores_HTN = query @ sound[0].transpose(1, 2) * query.shape[-1] ** -0.5
+    def forward(self, x_TC: Tensor, context: Context, layer: int = 0) -> Tensor:
+        """(T, C) -> (T, C); the cache takes what is wanted later."""
+        cache: WhisperCache = context.cache
+        if layer not in cache.sound:
+            key_NC, value_NC = self.kv(context.memory_BME).chunk(2, dim=-1)
+            cache.sound[layer] = split_heads(key_NC, self.num_heads), split_heads(value_NC, self.num_heads)
+        key_HND, value_HND = cache.sound[layer]
+        query_HTD = split_heads(self.query(x_TC), self.num_heads)
+        scores_HTN = query_HTD @ key_HND.transpose(1, 2) * query_HTD.shape[-1] ** -0.5
         weights_HTN = scores_HTN.softmax(-1)
-        x_TC = x_TC + self.sound_output((weights_HTN @ sound[1]).transpose(0, 1).flatten(1))
-        x_TC = x_TC + self.down(nn.functional.gelu(self.up(self.feedforward_norm(x_TC))))
-        return x_TC, (key, value), weights_HTN
-
-    def _heads(self, x_TC: Tensor) -> Tensor:
-        return x_TC.unflatten(-1, (self.num_heads, -1)).transpose(0, 1)
+        cache.weights[layer] = weights_HTN[:, -1]
+        return self.output((weights_HTN @ value_HND).transpose(0, 1).flatten(1))
 
 
-class Whisper(nn.Module):
+class Whisper(Stack):
     """Encoder and decoder. Of the vocabulary it has a part, in any order, behind three control tokens.
 
     ``pieces`` holds the bytes of each token; it is set by whoever loads the model (:func:`read_pieces`).
@@ -104,16 +115,14 @@ class Whisper(nn.Module):
     END, START, NO_TIMES = 0, 1, 2
 
     def __init__(self, config: WhisperConfig) -> None:
-        super().__init__()
+        size, heads = config.hidden_size, config.num_heads
+        layers = (whisper_layer(config, SoundAttention(size, heads)) for _ in range(config.num_layers))
+        super().__init__(layers, nn.LayerNorm(size))
         self.config = config
         self.encoder = WhisperEncoder(config)
-        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.text_positions = nn.Parameter(torch.zeros(config.text_positions, config.hidden_size))
-        self.layers = nn.ModuleList(
-            WhisperDecoderLayer(config.hidden_size, config.num_heads) for _ in range(config.num_layers)
-        )
-        self.norm = nn.LayerNorm(config.hidden_size)
-        self.prompt_start = nn.Parameter(torch.zeros(config.hidden_size))
+        self.embedding = nn.Embedding(config.vocab_size, size)
+        self.text_positions = nn.Parameter(torch.zeros(config.text_positions, size))
+        self.prompt_start = nn.Parameter(torch.zeros(size))
         """Embedding of the token that begins what is known before the transcript; it is never written."""
         self.pieces: tuple[bytes, ...] = ()
 
@@ -156,8 +165,8 @@ class Whisper(nn.Module):
 
     def _write(self, columns_NC: Tensor, limit: int, prompt: Sequence[int]) -> tuple[list[int], Tensor]:
         """Greedy tokens, and the aligning heads' weights (T + 1, A, N) as each of them, and the end, was written."""
-        sound = [layer.sound(columns_NC) for layer in self.layers]  # type: ignore[operator]
-        past: list[tuple[Tensor, Tensor] | None] = [None] * len(self.layers)
+        cache = WhisperCache()
+        context = Context(cache=cache, memory_BME=columns_NC)
         tokens: list[int] = []
         alignments: list[Tensor] = []
         new = [*prompt, self.START, self.NO_TIMES]
@@ -169,14 +178,10 @@ class Whisper(nn.Module):
                 x_TC = torch.cat([self.prompt_start[None], x_TC])
             x_TC = x_TC + self.text_positions[at : at + len(x_TC)]
             at += len(x_TC)
-            weights: list[Tensor] = []
-            for number, layer in enumerate(self.layers):
-                x_TC, past[number], weights_HTN = layer(x_TC, sound[number], past[number])
-                weights.append(weights_HTN[:, -1])
-            alignments.append(
-                torch.stack([weights[layer][head] for layer, head in self.config.alignment_heads])
-            )
-            logits_V = project(self.norm(x_TC[-1:]), self.embedding.weight)[0]
+            x_TC = self(x_TC, context)
+            weights = [cache.weights[layer][head] for layer, head in self.config.alignment_heads]
+            alignments.append(torch.stack(weights))
+            logits_V = project(x_TC[-1:], self.embedding.weight)[0]
             logits_V[self.START] = logits_V[self.NO_TIMES] = float("-inf")
             token = int(logits_V.argmax())
             if token == self.END or len(tokens) == limit or _repeats(tokens):

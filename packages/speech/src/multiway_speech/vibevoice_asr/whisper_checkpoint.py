@@ -17,6 +17,7 @@ from typing import BinaryIO
 import numpy as np
 import torch
 from multiway_core import files
+from multiway_core.checkpoint import Rule, RuleTable
 from multiway_core.errors import CheckpointError
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -32,26 +33,26 @@ _TYPES = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2"}
 _LAYER = {
     "self_attention/layer_norm/gamma": "attention_norm.weight",
     "self_attention/layer_norm/beta": "attention_norm.bias",
-    "self_attention/linear_0/weight": "qkv.weight",
-    "self_attention/linear_0/bias": "qkv.bias",
-    "self_attention/linear_1/weight": "output.weight",
-    "self_attention/linear_1/bias": "output.bias",
+    "self_attention/linear_0/weight": "attention.qkv.weight",
+    "self_attention/linear_0/bias": "attention.qkv.bias",
+    "self_attention/linear_1/weight": "attention.output.weight",
+    "self_attention/linear_1/bias": "attention.output.bias",
     "ffn/layer_norm/gamma": "feedforward_norm.weight",
     "ffn/layer_norm/beta": "feedforward_norm.bias",
-    "ffn/linear_0/weight": "up.weight",
-    "ffn/linear_0/bias": "up.bias",
-    "ffn/linear_1/weight": "down.weight",
-    "ffn/linear_1/bias": "down.bias",
+    "ffn/linear_0/weight": "feedforward.up.weight",
+    "ffn/linear_0/bias": "feedforward.up.bias",
+    "ffn/linear_1/weight": "feedforward.down.weight",
+    "ffn/linear_1/bias": "feedforward.down.bias",
 }
 _SOUND = {
-    "layer_norm/gamma": "sound_norm.weight",
-    "layer_norm/beta": "sound_norm.bias",
-    "linear_0/weight": "sound_query.weight",
-    "linear_0/bias": "sound_query.bias",
-    "linear_1/weight": "sound_kv.weight",
-    "linear_1/bias": "sound_kv.bias",
-    "linear_2/weight": "sound_output.weight",
-    "linear_2/bias": "sound_output.bias",
+    "layer_norm/gamma": "cross_attention_norm.weight",
+    "layer_norm/beta": "cross_attention_norm.bias",
+    "linear_0/weight": "cross_attention.query.weight",
+    "linear_0/bias": "cross_attention.query.bias",
+    "linear_1/weight": "cross_attention.kv.weight",
+    "linear_1/bias": "cross_attention.kv.bias",
+    "linear_2/weight": "cross_attention.output.weight",
+    "linear_2/bias": "cross_attention.output.bias",
 }
 _DECODER = {
     "decoder/embeddings/weight": "embedding.weight",
@@ -68,6 +69,27 @@ _REST = {
     "layer_norm/gamma": "norm.weight",
     "layer_norm/beta": "norm.bias",
 }
+
+
+_FOLDER = {
+    "qkv": "attention.qkv",
+    "output": "attention.output",
+    "up": "feedforward.up",
+    "down": "feedforward.down",
+    "sound_norm": "cross_attention_norm",
+    "sound_query": "cross_attention.query",
+    "sound_kv": "cross_attention.kv",
+    "sound_output": "cross_attention.output",
+}
+FOLDER_RULES = RuleTable(
+    [
+        Rule(f"{half}layers.{{i}}.{file}.{{kind}}", f"{half}layers.{{i}}.{ours}.{{kind}}")
+        for half in ("semantic.encoder.", "semantic.")
+        for file, ours in _FOLDER.items()
+    ]
+    + [Rule("{rest*}", "{rest*}")]
+)
+"""From the tensor names in our own model folders to the model's."""
 
 
 def load_whisper(folder: Path, kept: Sequence[int], config: WhisperConfig | None = None) -> Whisper:

@@ -1,6 +1,6 @@
 """The encoder of Whisper (arXiv 2212.04356, section 2.2): log-mel columns, two convolutions, a Transformer.
 
-Shape suffixes: B batch, T samples, K frequencies, M mel bands, N columns, C hidden size.
+Shape suffixes: B batch, T samples, K frequencies, M mel bands, N columns, C hidden size, H heads.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from multiway_blocks.feedforward import FeedForward
 from multiway_blocks.linear import Linear
+from multiway_blocks.transformer import Context, Contextual, PreNorm, Stack
 from torch import Tensor, nn
 
 from multiway_speech.mel import area_filters
@@ -54,42 +56,54 @@ class WhisperConfig:
             )
 
 
-class WhisperLayer(nn.Module):
-    """``x + attention(norm(x))``, then ``x + W2 gelu(W1 norm(x))``."""
+class WhisperAttention(Contextual):
+    """Self-attention with one matrix for queries, keys and values; with a cache each token sees those before it."""
 
     def __init__(self, hidden_size: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.attention_norm = nn.LayerNorm(hidden_size)
         self.qkv = Linear(hidden_size, 3 * hidden_size)  # the keys' bias is zero
         self.output = Linear(hidden_size, hidden_size)
-        self.feedforward_norm = nn.LayerNorm(hidden_size)
-        self.up = Linear(hidden_size, 4 * hidden_size)
-        self.down = Linear(4 * hidden_size, hidden_size)
 
-    def forward(self, x_BNC: Tensor) -> Tensor:
-        """(B, N, C) -> (B, N, C)."""
-        parts = self.qkv(self.attention_norm(x_BNC)).chunk(3, dim=-1)
-        query, key, value = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
-        heard = nn.functional.scaled_dot_product_attention(query, key, value)
-        x_BNC = x_BNC + self.output(heard.transpose(1, 2).flatten(2))
-        return x_BNC + self.down(nn.functional.gelu(self.up(self.feedforward_norm(x_BNC))))
+    def forward(self, x: Tensor, context: Context, layer: int = 0) -> Tensor:
+        """(..., N, C) -> (..., N, C)."""
+        query, key, value = (split_heads(part, self.num_heads) for part in self.qkv(x).chunk(3, dim=-1))
+        if context.cache is not None:
+            key, value = context.cache.update(layer, key, value)
+        is_causal = context.cache is not None and key.shape == query.shape
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=is_causal)
+        return self.output(mixed.transpose(-3, -2).flatten(-2))
 
 
-class WhisperEncoder(nn.Module):
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """(..., N, C) -> (..., H, N, C / H)."""
+    return x.unflatten(-1, (num_heads, -1)).transpose(-3, -2)
+
+
+def whisper_layer(config: WhisperConfig, cross: nn.Module | None = None) -> PreNorm:
+    """``x + attention(norm(x))``, attention to the sound likewise, ``x + W2 gelu(W1 norm(x))``."""
+    size = config.hidden_size
+    return PreNorm(
+        WhisperAttention(size, config.num_heads),
+        FeedForward(size, 4 * size),
+        (nn.LayerNorm(size), nn.LayerNorm(size)),
+        cross=None if cross is None else (cross, nn.LayerNorm(size)),
+    )
+
+
+class WhisperEncoder(Stack):
     """One window of sound -> columns."""
 
     def __init__(self, config: WhisperConfig) -> None:
-        super().__init__()
         size = config.hidden_size
+        layers = (whisper_layer(config) for _ in range(config.num_layers))
+        super().__init__(layers, nn.LayerNorm(size))
         self.config = config
         self.conv1 = nn.Conv1d(config.num_mels, size, 3, padding=1)
         self.conv2 = nn.Conv1d(size, size, 3, stride=2, padding=1)
         self.positions = nn.Parameter(torch.zeros(config.positions, size))
-        self.layers = nn.ModuleList(WhisperLayer(size, config.num_heads) for _ in range(config.num_layers))
-        self.norm = nn.LayerNorm(size)
 
-    def forward(self, waveform_B1T: Tensor) -> Tensor:
+    def forward(self, waveform_B1T: Tensor) -> Tensor:  # type: ignore[override]
         """(B, 1, T) -> (B, T / 320, C) of one window of whole columns."""
         return self.columns(log_mel(waveform_B1T[:, 0], self.config.num_mels).to(waveform_B1T.dtype))
 
@@ -98,9 +112,7 @@ class WhisperEncoder(nn.Module):
         x_BCN = nn.functional.gelu(self.conv1(mels_BMN))
         x_BNC = nn.functional.gelu(self.conv2(x_BCN)).transpose(1, 2)
         x_BNC = x_BNC + self.positions[: x_BNC.shape[1]]
-        for layer in self.layers:
-            x_BNC = layer(x_BNC)
-        return self.norm(x_BNC)
+        return super().forward(x_BNC, Context())
 
 
 def log_mel(waveform_BT: Tensor, num_mels: int) -> Tensor:
