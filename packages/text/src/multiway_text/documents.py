@@ -21,6 +21,8 @@ from multiway_core.errors import DataError, InputError
 SUFFIXES = (".txt", ".md", ".jsonl", ".ndjson", ".parquet", ".txt.gz", ".jsonl.gz")
 PIECE = 1 << 20
 """Characters, about, of a piece of a large text file."""
+HELD_OUT = 20
+"""One in so many documents is held out of a training."""
 LONGEST_LINE = 64 << 20
 _PARQUET_ROWS = 1024
 
@@ -217,3 +219,28 @@ def documents(paths: Sequence[str | Path], *, field: str = "text") -> Iterable[D
     from pydoc_data.topics import topics
 
     return [Document(text, f"pydoc:{name}") for name, text in sorted(topics.items())]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The documents that are trained on, or those that are held out: every `HELD_OUT`-th."""
+
+    source: Iterable[Document]
+    held_out: bool
+
+    def __iter__(self) -> Iterator[Document]:
+        for number, document in enumerate(self.source):
+            if (number % HELD_OUT == HELD_OUT - 1) == self.held_out:
+                yield document
+
+    def texts(self) -> Iterable[str]:
+        """The texts alone; to be gone through as often as one likes."""
+        return _Texts(self)
+
+
+@dataclass(frozen=True)
+class _Texts:
+    documents: Iterable[Document]
+
+    def __iter__(self) -> Iterator[str]:
+        return (document.text for document in self.documents)

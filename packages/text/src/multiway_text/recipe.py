@@ -5,7 +5,7 @@ Shape suffixes: B rows, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,8 @@ from multiway_text.bitdistill import recipe as bitdistill
 from multiway_text.chat_template import train_bpe
 from multiway_text.decoders.latent_lm import recipe as latent_lm
 from multiway_text.decoders.mh_moe import recipe as mh_moe
-from multiway_text.documents import Document, documents
+from multiway_text.documents import Document, Split, documents
 from multiway_text.packing import PackedBatches, TokenFile
-
-HELD_OUT = 20
-"""One in so many documents is held out."""
-
 
 _TRAIN = TrainConfig(steps=2000, learning_rate=2e-3, warmup_steps=200, final_learning_rate_ratio=0.1)
 
@@ -113,9 +109,9 @@ class Recipe:
         tokenizer = self._tokenizer(folder / "tokenizer", source, init_from)
         train, held_out = folder / "train", folder / "held-out"
         if not (train / "tokens.json").is_file():
-            TokenFile.write(train, _Split(source, False), tokenizer, max_tokens=self.max_tokens)
+            TokenFile.write(train, Split(source, False), tokenizer, max_tokens=self.max_tokens)
             try:
-                TokenFile.write(held_out, _Split(source, True), tokenizer, max_tokens=self.max_tokens)
+                TokenFile.write(held_out, Split(source, True), tokenizer, max_tokens=self.max_tokens)
             except InputError:  # fewer than 20 documents
                 held_out.mkdir(exist_ok=True)
         tokens = TokenFile.open(train)
@@ -135,7 +131,7 @@ class Recipe:
         elif self.vocab_size == 0:
             tokenizer = byte_bpe.bytes_only()
         else:
-            texts = (document.text for document in _Split(source, False))
+            texts = (document.text for document in Split(source, False))
             tokenizer = train_bpe(texts, self.vocab_size, chat=True)
         folder.mkdir(parents=True, exist_ok=True)
         tokenizer.save(folder)
@@ -157,19 +153,6 @@ RECIPES: dict[str, Any] = {
     **mh_moe.RECIPES,
     **latent_lm.RECIPES,
 }
-
-
-@dataclass(frozen=True)
-class _Split:
-    """The documents that are trained on, or those that are not."""
-
-    source: Iterable[Document]
-    held_out: bool
-
-    def __iter__(self) -> Iterator[Document]:
-        for number, document in enumerate(self.source):
-            if (number % HELD_OUT == HELD_OUT - 1) == self.held_out:
-                yield document
 
 
 def next_token_loss(model: nn.Module, tokens_BT: Tensor) -> Loss:
