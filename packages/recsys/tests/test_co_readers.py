@@ -6,10 +6,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from multiway_core.errors import InputError
 from multiway_recsys.data.tables import Ragged
 from multiway_recsys.graph import CoReaders
 from multiway_recsys.graph.chain_scores import find_entries
+from multiway_recsys.graph.co_readers import largest_of_rows
 
 NUM_NEWS = 40
 
@@ -63,20 +63,8 @@ def test_the_cap_keeps_the_largest_counts_and_smaller_ids_first() -> None:
             assert dict(
                 zip(capped.indices[begin:end].tolist(), capped.counts[begin:end].tolist(), strict=True)
             ) == {j: -c for c, j in row}
-    again = CoReaders.build(Ragged.from_rows(histories), None, NUM_NEWS, cap=None).capped(7)
-    assert again.indices.tobytes() == capped.indices.tobytes()
-
-
-def test_a_day_more_equals_counting_anew() -> None:
-    before = made_histories(2)
-    after = [np.append(row, [3, 4, 5]).astype(np.int32) for row in before[:10]] + before[10:]
-    old = CoReaders.build(Ragged.from_rows(before), None, NUM_NEWS, cap=None)
-    new = old.updated(Ragged.from_rows(before[:10]), Ragged.from_rows(after[:10]))
-    rebuilt = CoReaders.build(Ragged.from_rows(after), None, NUM_NEWS, cap=None)
-    for name in ("indptr", "indices", "counts", "reads"):
-        assert getattr(new, name).tobytes() == getattr(rebuilt, name).tobytes()
-    with pytest.raises(InputError, match="capped co-readers cannot be updated"):
-        old.capped(5).updated(Ragged.from_rows([]), Ragged.from_rows([]))
+    again = largest_of_rows(CoReaders.build(Ragged.from_rows(histories), None, NUM_NEWS, cap=None).pairs(), 7)
+    assert again.targets.astype(np.int32).tobytes() == capped.indices.tobytes()
 
 
 def test_entries_are_found_and_missing_ones_are_not() -> None:

@@ -11,7 +11,14 @@ from multiway_core.errors import InputError
 from multiway_recsys.data.tables import Ragged
 from multiway_recsys.graph import RELEASED_COUNTING, ClickGraph, CoReaders
 from multiway_recsys.graph.storage import StoredGraph
-from multiway_recsys.graph.streaming import EventChunk, HistoryChunk, build_from_log, merge_log, spill
+from multiway_recsys.graph.streaming import (
+    EventChunk,
+    GraphOptions,
+    HistoryChunk,
+    build_from_log,
+    merge_log,
+    spill,
+)
 
 NUM_NEWS = 90
 IDS = ("", *(f"N{number}" for number in range(1, NUM_NEWS)))
@@ -60,8 +67,8 @@ def test_chunks_and_shards_give_the_bytes_of_one_shot(tmp_path, options) -> None
     if "rules" not in options:  # "the first row of a user" is the one rule that asks for the order
         rows = np.random.default_rng(1).permutation(rows)
     chunks = [taken(log, part) for part in np.array_split(rows, 7)]
-    settings = options | {"cap": 9, "news_ids": IDS, "pairs_at_once": 300}
-    streamed = build_from_log(chunks, NUM_NEWS, tmp_path / "streamed", partitions=5, **settings)
+    settings = GraphOptions(**options, cap=9, news_ids=IDS, pairs_at_once=300)
+    streamed = build_from_log(chunks, NUM_NEWS, tmp_path / "streamed", settings, partitions=5)
     assert bytes_of(tmp_path / "streamed") == expected
     assert streamed.graph.indices.tobytes() == graph.indices.tobytes()
 
@@ -70,7 +77,7 @@ def test_chunks_and_shards_give_the_bytes_of_one_shot(tmp_path, options) -> None
         spill(
             shard, tmp_path / "spilled", NUM_NEWS, until=options.get("until"), partitions=3, shard=str(number)
         )
-    merge_log(tmp_path / "spilled", NUM_NEWS, tmp_path / "shards", **settings)
+    merge_log(tmp_path / "spilled", NUM_NEWS, tmp_path / "shards", settings)
     assert bytes_of(tmp_path / "shards") == expected
 
 
@@ -85,7 +92,12 @@ def test_single_clicks_in_any_order_are_histories(tmp_path) -> None:
     expected = ClickGraph.build(histories, names, NUM_NEWS)
     chunks = (EventChunk(users[part], news[part], times[part]) for part in np.array_split(np.arange(2000), 9))
     made = build_from_log(
-        chunks, NUM_NEWS, tmp_path / "graph", window=None, until=90_000, partitions=4, scratch=tmp_path
+        chunks,
+        NUM_NEWS,
+        tmp_path / "graph",
+        GraphOptions(window=None, until=90_000),
+        partitions=4,
+        scratch=tmp_path,
     )
     assert made.co_readers is None
     assert made.graph.until == 90_000
@@ -118,9 +130,8 @@ def test_memory_does_not_grow_with_the_log(tmp_path) -> None:
                 chunks(count),
                 1000,
                 tmp_path / str(count),
+                GraphOptions(pairs_at_once=1 << 13, window=5),
                 partitions=2 * count,
-                pairs_at_once=1 << 13,
-                window=5,
                 scratch=tmp_path,
             )
             return tracemalloc.get_traced_memory()[1]
@@ -146,6 +157,9 @@ def test_bad_logs_are_named(tmp_path) -> None:
         )
     with pytest.raises(InputError, match="chunks have no times"):
         build_from_log(
-            [HistoryChunk(made_log(9).histories, np.arange(9))], NUM_NEWS, tmp_path / "graph", until=5
+            [HistoryChunk(made_log(9).histories, np.arange(9))],
+            NUM_NEWS,
+            tmp_path / "graph",
+            GraphOptions(until=5),
         )
     assert not (tmp_path / "graph").exists()

@@ -13,6 +13,7 @@ from multiway_core.errors import InputError
 from multiway_recsys.data.tables import Ragged
 from multiway_recsys.graph import ClickGraph, CoReaders, CountingRules
 from multiway_recsys.graph.storage import StoredGraph
+from multiway_recsys.graph.streaming import GraphOptions
 
 pyspark_sql = pytest.importorskip("pyspark.sql")
 if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
@@ -59,12 +60,12 @@ def test_histories_give_the_bytes_of_one_machine(session, tmp_path) -> None:
     histories, arguments = Ragged.from_rows(rows), {"times": times, "until": 800}
     graph = ClickGraph.build(histories, users, NUM_NEWS, **arguments)
     StoredGraph(graph, CoReaders.build(histories, users, NUM_NEWS, cap=7, **arguments)).save(tmp_path / "one")
-    spark.build_graph(log, NUM_NEWS, tmp_path / "spark", until=800, cap=7, scratch=tmp_path)
+    spark.build_graph(log, NUM_NEWS, tmp_path / "spark", GraphOptions(until=800, cap=7), scratch=tmp_path)
     assert bytes_of(tmp_path / "spark") == bytes_of(tmp_path / "one")
 
     rules = CountingRules(history="every", repeats=True, loops=True)
     made = spark.build_graph(
-        log, NUM_NEWS, tmp_path / "in", direction="in", window=None, rules=rules, min_weight=2
+        log, NUM_NEWS, tmp_path / "in", GraphOptions("in", window=None, rules=rules, min_weight=2)
     )
     expected = ClickGraph.build(histories, users, NUM_NEWS, direction="in", rules=rules, min_weight=2)
     assert made.graph.indices.tobytes() == expected.indices.tobytes()

@@ -134,59 +134,12 @@ class ClickGraph:
             else (rows, self.indices, self.weights)
         )
 
-    def pairs(self) -> PairCounts:
-        """The counted steps again. Raises InputError for a graph of both directions, which are summed there."""
-        if self.direction == "both":
-            raise InputError(
-                "a graph of both directions cannot tell them apart again: keep the one of direction out"
-            )
-        sources, targets, weights = self.forward_edges()
-        keys = sources.astype(np.int64) * len(self) + targets
-        order = np.argsort(keys, kind="stable")
-        return PairCounts(keys[order], weights[order].astype(np.int64), len(self))
-
     def with_num_news(self, num_news: int) -> ClickGraph:
         """The same edges over more news: those that came after the graph was built have none."""
         if num_news < len(self):
             raise InputError(f"the graph has {len(self)} news, more than the {num_news} that are wanted")
         more = np.full(num_news - len(self), self.indptr[-1])
         return replace(self, indptr=np.concatenate([self.indptr, more]))
-
-    def updated(
-        self,
-        before: Ragged,
-        after: Ragged,
-        *,
-        until: int | None = None,
-        rules: CountingRules | None = None,
-    ) -> ClickGraph:
-        """The graph after more clicks, equal to one built anew: a day's update costs what changed, and one merge.
-
-        `before` and `after`: the histories of the users that clicked since, one row a user in the same order (a new
-        user's `before` is empty). New news take the next ids: first `with_num_news`.
-
-        Raises InputError: not the same users, steps in `before` that the graph does not hold, or a graph that has
-        dropped edges (`min_weight`) or direction (`both`).
-        """
-        if len(before) != len(after):
-            raise InputError(
-                f"{len(before)} histories before and {len(after)} after: give the same users in both"
-            )
-        if self.min_weight > 1:
-            raise InputError(
-                "a graph without its light edges cannot be updated: keep one of min_weight 1 for that"
-            )
-        num_news = len(self)
-        pairs = merge_counts(
-            [
-                (self.pairs(), 1),
-                (count_pairs(before, None, num_news, rules=rules), -1),
-                (count_pairs(after, None, num_news, rules=rules), 1),
-            ]
-        )
-        return self.from_pairs(
-            pairs, direction=self.direction, until=until if until is not None else self.until
-        )
 
     def require_before(self, time: int) -> None:
         """Refuse a graph that holds clicks later than `time` (seconds since 1970), which would leak what is judged.
@@ -216,27 +169,6 @@ def rows_until(
         return histories, users, int(times.max()) if len(times) else None
     rows = np.flatnonzero(times <= until)
     return histories.take(rows), None if users is None else users[rows], until
-
-
-def merge_counts(parts: list[tuple[PairCounts, int]]) -> PairCounts:
-    """Sum of counted steps, each times its factor; pairs whose sum is 0 vanish.
-
-    Raises InputError where a sum is negative.
-    """
-    num_news = parts[0][0].num_news
-    keys = np.concatenate([part.keys for part, _ in parts])
-    counts = np.concatenate([part.counts * factor for part, factor in parts])
-    order = np.argsort(keys, kind="stable")
-    keys, counts = keys[order], counts[order]
-    starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
-    sums = np.add.reduceat(counts, starts) if len(starts) else counts
-    keys = keys[starts]
-    if (sums < 0).any():
-        source, target = divmod(int(keys[np.argmin(sums)]), num_news)
-        raise InputError(
-            f"the step {source} -> {target} is taken away more often than it is there: wrong histories"
-        )
-    return PairCounts(keys[sums > 0], sums[sums > 0], num_news)
 
 
 def top_neighbours(graph: ClickGraph, k: int) -> NDArray[np.int32]:

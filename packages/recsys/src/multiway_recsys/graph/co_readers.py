@@ -8,20 +8,19 @@ readers (the abstract's "collaboratively among similar users").
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from multiway_core.errors import InputError
 from numpy.typing import NDArray
 
 from multiway_recsys.data.tables import NO_NEWS, Ragged
-from multiway_recsys.graph.click_graph import merge_counts, rows_until
+from multiway_recsys.graph.click_graph import rows_until
 from multiway_recsys.graph.pair_counts import (
     PAIRS_AT_ONCE,
     CountingRules,
     PairCounts,
     check_histories,
-    count_pairs,
     iter_pair_counts,
     rows_of_users,
 )
@@ -107,40 +106,6 @@ class CoReaders:
     def support(self) -> NDArray[np.float32]:
         """(C,) log(1 + count / sqrt(reads of j)): a lift, so that news read by everybody supports little."""
         return np.log1p(self.counts / np.sqrt(np.maximum(self.reads[self.indices], 1))).astype(np.float32)
-
-    def with_num_news(self, num_news: int) -> CoReaders:
-        """The same counts over more news: those that came after have none."""
-        more = num_news - len(self)
-        if more < 0:
-            raise InputError(
-                f"the co-readers are of {len(self)} news, more than the {num_news} that are wanted"
-            )
-        indptr = np.concatenate([self.indptr, np.full(more, self.indptr[-1])])
-        return replace(self, indptr=indptr, reads=np.concatenate([self.reads, np.zeros(more, np.int32)]))
-
-    def updated(self, before: Ragged, after: Ragged, *, rules: CountingRules | None = None) -> CoReaders:
-        """The counts after more clicks, equal to counting anew; arguments as in `ClickGraph.updated`.
-
-        Raises InputError for capped counts: what was cut from a row may grow into it again.
-        """
-        if self.cap is not None:
-            raise InputError(
-                "capped co-readers cannot be updated: keep those of cap None for that, and cap copies"
-            )
-        num_news = len(self)
-        changes = [
-            (count_pairs(histories, None, num_news, window=self.window, rules=rules), factor)
-            for histories, factor in ((before, -1), (after, 1))
-        ]
-        reads = self.reads.copy()
-        for histories, factor in ((before, -1), (after, 1)):
-            reads += factor * count_reads(histories, None, num_news, rules)
-        pairs = merge_counts([(self.pairs(), 1), *changes])
-        return self.from_parts([pairs], reads, window=self.window, cap=None)
-
-    def capped(self, cap: int) -> CoReaders:
-        """A copy with at most `cap` entries a row."""
-        return self.from_parts([largest_of_rows(self.pairs(), cap)], self.reads, window=self.window, cap=cap)
 
 
 def count_reads(

@@ -12,7 +12,7 @@ Everything is Spark SQL: no Python runs on the workers, and they need nothing in
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,9 @@ import polars
 from multiway_core.errors import InputError
 
 from multiway_recsys.data.tables import NO_NEWS
-from multiway_recsys.graph.click_graph import Direction, check_direction
-from multiway_recsys.graph.co_readers import LARGEST_ROWS, WINDOW
-from multiway_recsys.graph.pair_counts import PAIRS_AT_ONCE, CountingRules, PairCounts
+from multiway_recsys.graph.pair_counts import CountingRules, PairCounts
 from multiway_recsys.graph.storage import StoredGraph
-from multiway_recsys.graph.streaming import merge_runs, write_run
+from multiway_recsys.graph.streaming import DEFAULTS, GraphOptions, merge_runs, write_run
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -125,25 +123,17 @@ def build_graph(
     log: DataFrame,
     num_news: int,
     folder: Path,
+    options: GraphOptions = DEFAULTS,
     *,
-    direction: Direction = "out",
-    until: int | None = None,
-    min_weight: int = 1,
-    window: int | None = WINDOW,
-    cap: int | None = LARGEST_ROWS,
-    rules: CountingRules | None = None,
-    news_ids: Sequence[str] | None = None,
     scratch: Path | None = None,
-    pairs_at_once: int = PAIRS_AT_ONCE,
-    overwrite: bool = False,
 ) -> StoredGraph:
-    """Build graph and co-readers of (user, history) rows, and open them; arguments as in `streaming.build_from_log`.
+    """Build graph and co-readers of (user, history) rows, and open them.
 
     `scratch` must be a folder that the workers and this process share. Raises InputError and OutputError.
     """
     from pyspark.sql import functions as f
 
-    check_direction(direction)
+    rules, window = options.rules, options.window
     low_high = log.select(f.explode("history").alias("news")).agg(f.min("news"), f.max("news")).first()
     if low_high is not None and low_high[0] is not None and not 0 <= low_high[0] <= low_high[1] < num_news:
         wrong = low_high[0] if low_high[0] < 0 else low_high[1]
@@ -151,32 +141,18 @@ def build_graph(
             f"a history holds news {wrong}; with {num_news} news the ids are 0 to {num_news - 1}"
         )
     with tempfile.TemporaryDirectory(prefix="click-graph-", dir=scratch) as place:
-        histories = one_history_per_user(log, until=until, rules=rules).cache()
-        reads = None
+        histories = one_history_per_user(log, until=options.until, rules=rules).cache()
+        reads = np.zeros(num_news, np.int32)
         try:
             _collect(count_pairs(histories, rules=rules), Path(place), "steps", num_news)
             if window is not None:
-                pairs = largest_of_rows(count_pairs(histories, window=window, rules=rules), cap)
+                pairs = largest_of_rows(count_pairs(histories, window=window, rules=rules), options.cap)
                 _collect(pairs, Path(place), "co_readers", num_news)
-                reads = np.zeros(num_news, np.int32)
                 for news, count in _columns(count_reads(histories), Path(place) / "reads"):
                     reads[news] = count
         finally:
             histories.unpersist()
-        return merge_runs(
-            Path(place),
-            reads,
-            num_news,
-            folder,
-            direction=direction,
-            until=until,
-            min_weight=min_weight,
-            window=window or WINDOW,
-            cap=cap,
-            news_ids=news_ids,
-            pairs_at_once=pairs_at_once,
-            overwrite=overwrite,
-        )
+        return merge_runs(Path(place), reads, num_news, folder, options)
 
 
 def _collect(pairs: DataFrame, scratch: Path, name: str, num_news: int) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -79,52 +79,52 @@ class EventChunk:
 Chunk = HistoryChunk | EventChunk
 
 
+@dataclass(frozen=True)
+class GraphOptions:
+    """What is built; `direction`, `min_weight`, `cap` and `rules` as in `ClickGraph.build` and `CoReaders.build`."""
+
+    direction: Direction = "out"
+    until: int | None = None
+    """Seconds since 1970: clicks at or after it, and rows of later impressions, are left out."""
+    min_weight: int = 1
+    window: int | None = WINDOW
+    """Of the co-readers; None: the graph alone."""
+    cap: int | None = LARGEST_ROWS
+    rules: CountingRules = field(default_factory=CountingRules)
+    news_ids: Sequence[str] | None = None
+    pairs_at_once: int = PAIRS_AT_ONCE
+    """Pairs that are counted together, about 50 bytes each."""
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_direction(self.direction)
+
+
+DEFAULTS = GraphOptions()
+
+
 def build_from_log(
     chunks: Iterable[Chunk],
     num_news: int,
     folder: Path,
+    options: GraphOptions = DEFAULTS,
     *,
-    direction: Direction = "out",
-    until: int | None = None,
-    min_weight: int = 1,
-    window: int | None = WINDOW,
-    cap: int | None = LARGEST_ROWS,
-    rules: CountingRules | None = None,
-    news_ids: Sequence[str] | None = None,
     scratch: Path | None = None,
     partitions: int = PARTITIONS,
-    pairs_at_once: int = PAIRS_AT_ONCE,
-    overwrite: bool = False,
 ) -> StoredGraph:
     """Build graph and co-readers of a log that is read once, and open them memory-mapped.
 
     Args:
-        chunks: the log; all of one kind. Clicks at or after `until`, and rows of later impressions, are left out.
+        chunks: the log; all of one kind.
         folder: where the graph goes (see `storage`).
-        window: of the co-readers; None: the graph alone.
         scratch: where about twice the log's size goes for a while; None: the system's place for it.
         partitions: each is held in memory once: take enough that log / partitions fits easily.
-        pairs_at_once: pairs that are counted together, about 50 bytes each.
-        direction, min_weight, cap, rules: as in `ClickGraph.build` and `CoReaders.build`.
 
     Raises InputError (news outside the graph, chunks of both kinds) and OutputError.
     """
     with tempfile.TemporaryDirectory(prefix="click-graph-", dir=scratch) as place:
-        spill(chunks, Path(place), num_news, until=until, partitions=partitions)
-        return merge_log(
-            Path(place),
-            num_news,
-            folder,
-            direction=direction,
-            until=until,
-            min_weight=min_weight,
-            window=window,
-            cap=cap,
-            rules=rules,
-            news_ids=news_ids,
-            pairs_at_once=pairs_at_once,
-            overwrite=overwrite,
-        )
+        spill(chunks, Path(place), num_news, until=options.until, partitions=partitions)
+        return merge_log(Path(place), num_news, folder, options)
 
 
 def spill(
@@ -159,75 +159,44 @@ def spill(
                 _append(scratch, number, shard, name, array.astype(_PART_TYPES[name], copy=False))
 
 
-def merge_log(
-    scratch: Path,
-    num_news: int,
-    folder: Path,
-    *,
-    direction: Direction = "out",
-    until: int | None = None,
-    min_weight: int = 1,
-    window: int | None = WINDOW,
-    cap: int | None = LARGEST_ROWS,
-    rules: CountingRules | None = None,
-    news_ids: Sequence[str] | None = None,
-    pairs_at_once: int = PAIRS_AT_ONCE,
-    overwrite: bool = False,
-) -> StoredGraph:
-    """Count and merge what `spill` left below `scratch`; arguments as in `build_from_log`."""
-    check_direction(direction)
-    rules = rules or CountingRules()
-    windows = {"steps": 1} if window is None else {"steps": 1, "co_readers": window}
+def merge_log(scratch: Path, num_news: int, folder: Path, options: GraphOptions = DEFAULTS) -> StoredGraph:
+    """Count and merge what `spill` left below `scratch`."""
+    windows = {"steps": 1} if options.window is None else {"steps": 1, "co_readers": options.window}
     reads = np.zeros(num_news, np.int32)
     for number in sorted(int(path.name) for path in scratch.glob("[0-9]*")):
         histories, users = _read_partition(scratch / str(number))
-        rows = rows_of_users(histories, users, rules)
+        rows = rows_of_users(histories, users, options.rules)
         histories = histories.take(rows)
-        if window is not None:
-            reads += count_reads(histories, None, num_news)
+        reads += count_reads(histories, None, num_news)
         for name, size in windows.items():
             parts = iter_pair_counts(
-                histories, None, num_news, window=size, rules=rules, pairs_at_once=pairs_at_once
+                histories,
+                None,
+                num_news,
+                window=size,
+                rules=options.rules,
+                pairs_at_once=options.pairs_at_once,
             )
             write_run(scratch / name, str(number), parts)
-    return merge_runs(
-        scratch,
-        reads if window is not None else None,
-        num_news,
-        folder,
-        direction=direction,
-        until=until,
-        min_weight=min_weight,
-        window=window or WINDOW,
-        cap=cap,
-        news_ids=news_ids,
-        pairs_at_once=pairs_at_once,
-        overwrite=overwrite,
-    )
+    return merge_runs(scratch, reads, num_news, folder, options)
 
 
 def merge_runs(
-    scratch: Path,
-    reads: NDArray[np.int32] | None,
-    num_news: int,
-    folder: Path,
-    *,
-    direction: Direction,
-    until: int | None,
-    min_weight: int,
-    window: int,
-    cap: int | None,
-    news_ids: Sequence[str] | None,
-    pairs_at_once: int,
-    overwrite: bool,
+    scratch: Path, reads: NDArray[np.int32], num_news: int, folder: Path, options: GraphOptions
 ) -> StoredGraph:
-    """The graph of the sorted runs in `scratch/steps`, and with `reads` (N,) the co-readers of `scratch/co_readers`."""
-    with GraphWriter(folder, num_news, overwrite=overwrite) as writer:
-        _write_graph(scratch, writer, num_news, direction, min_weight, pairs_at_once)
-        if reads is not None:
-            parts = _merged(_runs(scratch / "co_readers"), num_news, pairs_at_once)
-            writer.co_readers((largest_of_rows(part, cap) for part in parts), reads, window=window, cap=cap)
-        writer.finish(direction=direction, min_weight=min_weight, until=until, news_ids=news_ids)
+    """The graph of the sorted runs in `scratch/steps`, and the co-readers of `reads` (N,) and `scratch/co_readers`."""
+    with GraphWriter(folder, num_news, overwrite=options.overwrite) as writer:
+        _write_graph(scratch, writer, num_news, options)
+        if options.window is not None:
+            parts = _merged(_runs(scratch / "co_readers"), num_news, options.pairs_at_once)
+            capped = (largest_of_rows(part, options.cap) for part in parts)
+            writer.co_readers(capped, reads, window=options.window, cap=options.cap)
+        writer.finish(
+            direction=options.direction,
+            min_weight=options.min_weight,
+            until=options.until,
+            news_ids=options.news_ids,
+        )
     return StoredGraph.load(folder)
 
 
@@ -341,14 +310,9 @@ def _bounds(runs: list[tuple[Int64, Int64]], num_news: int, pairs_at_once: int) 
     return [*np.unique(cuts).tolist(), num_news * num_news]
 
 
-def _write_graph(
-    scratch: Path,
-    writer: GraphWriter,
-    num_news: int,
-    direction: Direction,
-    min_weight: int,
-    pairs_at_once: int,
-) -> None:
+def _write_graph(scratch: Path, writer: GraphWriter, num_news: int, options: GraphOptions) -> None:
+    direction, min_weight, pairs_at_once = options.direction, options.min_weight, options.pairs_at_once
+
     def kept(parts: Iterable[PairCounts]) -> Iterator[PairCounts]:
         for part in parts:
             keep = part.counts >= min_weight
