@@ -8,6 +8,7 @@ from multiway_core.errors import InputError
 from torch import Tensor
 
 from multiway_blocks.kernels.adaln_modulate import operators, reference
+from multiway_blocks.kernels.arguments import check, describe
 from multiway_blocks.kernels.dispatch import USE_REFERENCE
 
 __all__ = ["adaln_modulate"]
@@ -58,12 +59,10 @@ def adaln_modulate(
         InputError: shapes, data types or devices do not fit, or D is 0.
     """
     if x.ndim == 0 or x.shape[-1] == 0 or not x.is_floating_point():
-        raise InputError(f"adaln_modulate: x is {_name(x)}, expected floating point (..., D) with D > 0")
+        raise InputError(f"adaln_modulate: x is {describe(x)}, expected floating point (..., D) with D > 0")
     D = x.shape[-1]
-    if weight is not None and (
-        weight.shape != (D,) or not weight.is_floating_point() or weight.device != x.device
-    ):
-        raise InputError(f"adaln_modulate: weight is {_name(weight)}, expected floating point ({D},)")
+    if weight is not None:
+        check("adaln_modulate", "weight", weight, x, (D,), None)
     if (gate is None) != (residual is None):
         raise InputError("adaln_modulate: gate and residual come together, and one of them is missing")
     rows = [_modulation("shift", shift, x), _modulation("scale", scale, x)]
@@ -72,9 +71,7 @@ def adaln_modulate(
     shift_MD, scale_MD = (_spread(row, most) for row in rows)
     residual_ND = None
     if residual is not None:
-        if residual.shape != x.shape or residual.dtype != x.dtype or residual.device != x.device:
-            expected = f"{x.dtype} {tuple(x.shape)} on {x.device}"
-            raise InputError(f"adaln_modulate: residual is {_name(residual)}, expected {expected}")
+        check("adaln_modulate", "residual", residual, x, x.shape, x.dtype)
         residual_ND = residual.reshape(-1, D)
     function = reference.forward if USE_REFERENCE else operators.adaln_modulate
     y, total, _ = function(
@@ -101,14 +98,10 @@ def _modulation(name: str, tensor: Tensor, x: Tensor) -> Tensor:
         fits = False
     if not fits or tensor.dtype != x.dtype or tensor.device != x.device:
         expected = f"{x.dtype} {tuple(x.shape)}, or with ones before the last dimension, on {x.device}"
-        raise InputError(f"adaln_modulate: {name} is {_name(tensor)}, expected {expected}")
+        raise InputError(f"adaln_modulate: {name} is {describe(tensor)}, expected {expected}")
     return tensor.reshape(-1, sizes[-1])
 
 
 def _spread(row_MD: Tensor, count: int) -> Tensor:
     """The same modulations, each repeated so that there are ``count``."""
     return row_MD if len(row_MD) == count else row_MD.repeat_interleave(count // len(row_MD), 0)
-
-
-def _name(tensor: Tensor) -> str:
-    return f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"

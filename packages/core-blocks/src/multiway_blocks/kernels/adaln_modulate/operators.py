@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from multiway_blocks.kernels.adaln_modulate import cpu, reference
+from multiway_blocks.kernels.arguments import contiguous, refuse_gradients
 
 torch.library.define(
     "multiway::adaln_modulate",
@@ -40,50 +41,22 @@ def _implementation(x: Tensor) -> ModuleType:
     return reference
 
 
-def _contiguous(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.contiguous()
-
-
 @torch.library.impl("multiway::adaln_modulate", "CompositeExplicitAutograd")
-def _(
-    x: Tensor,
-    gate: Tensor | None,
-    residual: Tensor | None,
-    weight: Tensor | None,
-    shift: Tensor,
-    scale: Tensor,
-    eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    tensors = (_contiguous(tensor) for tensor in (x, gate, residual, weight, shift, scale))
-    y, total, inverse_rms = _implementation(x).forward(*tensors, eps)
+def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    tensors: Any = [contiguous(tensor) for tensor in arguments[:-1]]
+    x, residual = tensors[0], tensors[2]
+    y, total, inverse_rms = _implementation(x).forward(*tensors, arguments[-1])
     return y, x.new_empty(0) if residual is None else total, inverse_rms
 
 
 @torch.library.impl("multiway::adaln_modulate_backward", "CompositeExplicitAutograd")
-def _(
-    grad_y: Tensor,
-    grad_total: Tensor | None,
-    total: Tensor,
-    x: Tensor | None,
-    gate: Tensor | None,
-    weight: Tensor | None,
-    scale: Tensor,
-    inverse_rms: Tensor,
-) -> tuple[Tensor, ...]:
-    tensors = (grad_y, grad_total, total, x, gate, weight, scale, inverse_rms)
-    return tuple(_implementation(total).backward(*(_contiguous(tensor) for tensor in tensors)))
+def _(*arguments: Any) -> tuple[Tensor, ...]:
+    tensors = [contiguous(tensor) for tensor in arguments]
+    return tuple(_implementation(arguments[2]).backward(*tensors))
 
 
 @torch.library.register_fake("multiway::adaln_modulate")
-def _(
-    x: Tensor,
-    gate: Tensor | None,
-    residual: Tensor | None,
-    weight: Tensor | None,
-    shift: Tensor,
-    scale: Tensor,
-    eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(x: Tensor, gate: Tensor | None, residual: Tensor | None, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     wide = torch.promote_types(x.dtype, torch.float32)
     total = x.new_empty(0 if residual is None else x.shape)
     return x.new_empty(x.shape), total, x.new_empty((x.shape[0], 1), dtype=wide)
@@ -137,11 +110,5 @@ def _gradient(
     return grads.x_ND, grads.gate_MD.to(gate.dtype), grads.total_ND, grad_weight, shift, scale, None
 
 
-def _second_gradient(ctx: Any, *gradients: Tensor | None) -> NoReturn:
-    raise NotImplementedError(
-        "adaln_modulate has no second derivatives; its definition has, and runs with MULTIWAY_KERNELS=reference"
-    )
-
-
 torch.library.register_autograd("multiway::adaln_modulate", _gradient, setup_context=_save)
-torch.library.register_autograd("multiway::adaln_modulate_backward", _second_gradient)
+refuse_gradients("adaln_modulate_backward")

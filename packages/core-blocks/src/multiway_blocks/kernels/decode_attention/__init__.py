@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from multiway_core.errors import InputError
 from torch import Tensor
 
+from multiway_blocks.kernels.arguments import check, describe
 from multiway_blocks.kernels.decode_attention import operators, reference
 from multiway_blocks.kernels.dispatch import USE_REFERENCE
 
@@ -36,27 +38,20 @@ def decode_attention(
         InputError: shapes, data types or devices do not fit.
     """
     if query_BHD.ndim != 3 or not query_BHD.is_floating_point() or 0 in query_BHD.shape[1:]:
-        raise InputError(f"decode_attention: query is {_name(query_BHD)}, expected floating point (B, H, D)")
+        raise InputError(
+            f"decode_attention: query is {describe(query_BHD)}, expected floating point (B, H, D)"
+        )
     B, H, D = query_BHD.shape
     shape = (B, key_BKSD.shape[1], key_BKSD.shape[2], D) if key_BKSD.ndim == 4 else None
     for name, tensor in (("key", key_BKSD), ("value", value_BKSD)):
         if tensor.shape != shape or H % max(1, shape[1]) or not shape[1] or not _alike(tensor, query_BHD):
             expected = f"{query_BHD.dtype} ({B}, K, S, {D}) on {query_BHD.device}, K a divisor of {H}"
-            raise InputError(f"decode_attention: {name} is {_name(tensor)}, expected {expected}")
-    if visible_BS is not None and (
-        visible_BS.shape != (B, key_BKSD.shape[2])
-        or str(visible_BS.dtype) != "torch.bool"
-        or visible_BS.device != query_BHD.device
-    ):
-        expected = f"torch.bool {(B, key_BKSD.shape[2])} on {query_BHD.device}"
-        raise InputError(f"decode_attention: visible is {_name(visible_BS)}, expected {expected}")
+            raise InputError(f"decode_attention: {name} is {describe(tensor)}, expected {expected}")
+    if visible_BS is not None:
+        check("decode_attention", "visible", visible_BS, query_BHD, (B, key_BKSD.shape[2]), torch.bool)
     function = reference.forward if USE_REFERENCE else operators.decode_attention
     return function(query_BHD, key_BKSD, value_BKSD, visible_BS, D**-0.5 if scale is None else scale)
 
 
 def _alike(tensor: Tensor, query: Tensor) -> bool:
     return tensor.dtype == query.dtype and tensor.device == query.device
-
-
-def _name(tensor: Tensor) -> str:
-    return f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"

@@ -6,11 +6,11 @@ It has no derivatives: a step that trains has more queries than one, and takes t
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
+from multiway_blocks.kernels.arguments import refuse_gradients
 from multiway_blocks.kernels.decode_attention import cpu, reference
 
 torch.library.define(
@@ -34,10 +34,4 @@ def _(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, scale: 
     return query.new_empty(query.shape)
 
 
-def _gradient(ctx: Any, grad: Tensor) -> NoReturn:
-    raise NotImplementedError(
-        "decode_attention has no derivatives; its definition has, and runs with MULTIWAY_KERNELS=reference"
-    )
-
-
-torch.library.register_autograd("multiway::decode_attention", _gradient)
+refuse_gradients("decode_attention")

@@ -8,6 +8,7 @@ import torch
 from multiway_core.errors import InputError
 from torch import Tensor
 
+from multiway_blocks.kernels.arguments import describe
 from multiway_blocks.kernels.dilated_attention import operators, reference
 from multiway_blocks.kernels.dispatch import USE_REFERENCE
 
@@ -36,11 +37,13 @@ def dilated_attention(
         InputError: shapes, data types or devices do not fit, or branches leave tokens out.
     """
     if query.ndim != 4 or not query.is_floating_point():
-        raise InputError(f"dilated_attention: query is {_name(query)}, expected floating point (B, H, N, D)")
+        raise InputError(
+            f"dilated_attention: query is {describe(query)}, expected floating point (B, H, N, D)"
+        )
     for name, tensor in (("key", key), ("value", value)):
         if (tensor.shape, tensor.dtype, tensor.device) != (query.shape, query.dtype, query.device):
             raise InputError(
-                f"dilated_attention: {name} is {_name(tensor)}, expected that of the query, {_name(query)}"
+                f"dilated_attention: {name} is {describe(tensor)}, expected that of the query, {describe(query)}"
             )
     if any(length < 1 or dilation < 1 for length, dilation in branches):
         raise InputError(f"dilated_attention: lengths and dilations must be at least 1, got {list(branches)}")
@@ -56,7 +59,3 @@ def dilated_attention(
 def has_kernel(query: Tensor) -> bool:
     """Whether machine code takes such queries here and now, where no gradient is asked for."""
     return not USE_REFERENCE and not torch.is_grad_enabled() and operators.has_kernel(query)
-
-
-def _name(tensor: Tensor) -> str:
-    return f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"

@@ -6,12 +6,12 @@ It is for running: where gradients are wanted, the public function calls what Py
 from __future__ import annotations
 
 import importlib.util
-from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from multiway_blocks.dilated_branches import attend_branches
+from multiway_blocks.kernels.arguments import refuse_gradients
 
 torch.library.define(
     "multiway::dilated_attention",
@@ -48,8 +48,4 @@ def _(
     return query.new_empty(query.shape)
 
 
-def _no_gradient(ctx: Any, grad: Tensor) -> NoReturn:
-    raise NotImplementedError("this operator has no derivatives; multiway_blocks.dilated.dilated_attend has")
-
-
-torch.library.register_autograd("multiway::dilated_attention", _no_gradient)
+refuse_gradients("dilated_attention", "multiway_blocks.dilated.dilated_attend has")

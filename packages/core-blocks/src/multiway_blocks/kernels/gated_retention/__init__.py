@@ -6,6 +6,7 @@ import torch
 from multiway_core.errors import InputError
 from torch import Tensor
 
+from multiway_blocks.kernels.arguments import check, describe
 from multiway_blocks.kernels.dispatch import USE_REFERENCE
 from multiway_blocks.kernels.gated_retention import operators, reference
 
@@ -34,31 +35,18 @@ def gated_retention(
         InputError: shapes, data types or devices do not fit.
     """
     if q.ndim != 4 or not q.is_floating_point():
-        raise InputError(f"gated_retention: q is {_name(q)}, expected floating point (B, H, T, K)")
+        raise InputError(f"gated_retention: q is {describe(q)}, expected floating point (B, H, T, K)")
     B, H, T, K = q.shape
-    _check("k", k, q, q.dtype, (B, H, T, K))
-    _check("v", v, q, q.dtype, (B, H, T, v.shape[-1] if v.ndim else 0))
-    if log_decay.shape != (B, H, T) or not log_decay.is_floating_point() or log_decay.device != q.device:
-        raise InputError(
-            f"gated_retention: log_decay is {_name(log_decay)}, expected floating point {(B, H, T)}"
-        )
+    check("gated_retention", "k", k, q, (B, H, T, K), q.dtype)
+    check("gated_retention", "v", v, q, (B, H, T, v.shape[-1] if v.ndim else 0), q.dtype)
+    check("gated_retention", "log_decay", log_decay, q, (B, H, T), None)
     wide = torch.promote_types(q.dtype, torch.float32)
     if state is None:
         state = q.new_zeros(B, H, K, v.shape[-1], dtype=wide)
-    _check("state", state, q, wide, (B, H, K, v.shape[-1]))
+    check("gated_retention", "state", state, q, (B, H, K, v.shape[-1]), wide)
     if chunk < 1:
         raise InputError(f"gated_retention: chunk is {chunk}, expected at least 1")
     if USE_REFERENCE:
         return reference.chunkwise(q, k, v, log_decay, state, chunk=chunk)
     o, state = operators.gated_retention(q, k, v, log_decay, state, chunk)
     return o, state
-
-
-def _check(name: str, tensor: Tensor, q: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-    if tuple(tensor.shape) != shape or tensor.dtype != dtype or tensor.device != q.device:
-        expected = f"{dtype} {shape} on {q.device}"
-        raise InputError(f"gated_retention: {name} is {_name(tensor)}, expected {expected}")
-
-
-def _name(tensor: Tensor) -> str:
-    return f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"

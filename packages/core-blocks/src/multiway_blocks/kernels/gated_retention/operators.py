@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from multiway_blocks.kernels.arguments import refuse_gradients
 from multiway_blocks.kernels.gated_retention import cpu, reference
 
 torch.library.define(
@@ -50,18 +51,9 @@ def _(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, state: Tensor, chunk: 
 
 
 @torch.library.impl("multiway::gated_retention_backward", "CompositeExplicitAutograd")
-def _(
-    grad_o: Tensor,
-    grad_state: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    log_decay: Tensor,
-    state: Tensor,
-    chunk: int,
-) -> tuple[Tensor, ...]:
-    grads = reference.backward(grad_o, grad_state, q, k, v, log_decay, state, chunk)
-    return tuple(grad.to(x.dtype) for grad, x in zip(grads, (q, k, v, log_decay, state), strict=True))
+def _(*arguments: Any) -> tuple[Tensor, ...]:
+    grads, tensors = reference.backward(*arguments), arguments[2:-1]
+    return tuple(grad.to(x.dtype) for grad, x in zip(grads, tensors, strict=True))
 
 
 @torch.library.register_fake("multiway::gated_retention")
@@ -72,17 +64,8 @@ def _(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, state: Tensor, chunk: 
 
 
 @torch.library.register_fake("multiway::gated_retention_backward")
-def _(
-    grad_o: Tensor,
-    grad_state: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    log_decay: Tensor,
-    state: Tensor,
-    chunk: int,
-) -> tuple[Tensor, ...]:
-    return tuple(x.new_empty(x.shape) for x in (q, k, v, log_decay, state))
+def _(*arguments: Any) -> tuple[Tensor, ...]:
+    return tuple(x.new_empty(x.shape) for x in arguments[2:-1])
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -94,11 +77,5 @@ def _gradient(ctx: Any, grad_o: Tensor, grad_state: Tensor) -> tuple[Tensor | No
     return (*gated_retention_backward(grad_o, grad_state, *ctx.saved_tensors, ctx.chunk), None)
 
 
-def _second_gradient(ctx: Any, *gradients: Tensor | None) -> NoReturn:
-    raise NotImplementedError(
-        "gated_retention has no second derivatives; its definition has, and runs with MULTIWAY_KERNELS=reference"
-    )
-
-
 torch.library.register_autograd("multiway::gated_retention", _gradient, setup_context=_save)
-torch.library.register_autograd("multiway::gated_retention_backward", _second_gradient)
+refuse_gradients("gated_retention_backward")

@@ -8,6 +8,7 @@ import torch
 from multiway_core.errors import InputError
 from torch import Tensor
 
+from multiway_blocks.kernels.arguments import check, describe
 from multiway_blocks.kernels.dispatch import USE_REFERENCE
 from multiway_blocks.kernels.linear_cross_entropy import operators, reference
 
@@ -81,12 +82,12 @@ def linear_distillation(
         raise InputError(f"linear_distillation: temperature is {temperature}, expected above 0")
     if teacher_x.shape[:-1] != x.shape[:-1] or teacher_x.device != x.device or teacher_x.ndim == 0:
         raise InputError(
-            f"linear_distillation: teacher_x is {_name(teacher_x)}, expected ({_sizes(x)}F) on {x.device}"
+            f"linear_distillation: teacher_x is {describe(teacher_x)}, expected ({_sizes(x)}F) on {x.device}"
         )
     fits = teacher_weight.ndim == 2 and teacher_weight.shape == (len(weight), teacher_x.shape[-1])
     if not fits or teacher_weight.dtype != teacher_x.dtype or teacher_weight.device != x.device:
         raise InputError(
-            f"linear_distillation: teacher_weight is {_name(teacher_weight)}, expected {teacher_x.dtype} "
+            f"linear_distillation: teacher_weight is {describe(teacher_weight)}, expected {teacher_x.dtype} "
             f"({len(weight)}, {teacher_x.shape[-1]}) on {x.device}"
         )
     if teacher_row_weight is None:
@@ -124,16 +125,13 @@ def _checked(
     """Rows (N, E), weight in their data type, targets (N,) and what each counts (N,)."""
     if x.ndim == 0 or x.shape[-1] == 0 or not x.is_floating_point():
         raise InputError(
-            f"linear_cross_entropy: x is {_name(x)}, expected floating point (..., E) with E > 0"
+            f"linear_cross_entropy: x is {describe(x)}, expected floating point (..., E) with E > 0"
         )
     fits = weight.ndim == 2 and weight.shape[1] == x.shape[-1] and weight.shape[0] > 0
     if not fits or not weight.is_floating_point() or weight.device != x.device:
-        raise InputError(
-            f"linear_cross_entropy: weight is {_name(weight)}, expected floating point (V, {x.shape[-1]}) on {x.device}"
-        )
-    if target.shape != x.shape[:-1] or target.dtype != torch.int64 or target.device != x.device:
-        expected = f"torch.int64 {tuple(x.shape[:-1])} on {x.device}"
-        raise InputError(f"linear_cross_entropy: target is {_name(target)}, expected {expected}")
+        expected = f"floating point (V, {x.shape[-1]}) on {x.device}"
+        raise InputError(f"linear_cross_entropy: weight is {describe(weight)}, expected {expected}")
+    check("linear_cross_entropy", "target", target, x, x.shape[:-1], torch.int64)
     target_N = target.reshape(-1)
     wide = torch.promote_types(x.dtype, torch.float32)
     if row_weight is None:
@@ -147,13 +145,9 @@ def _checked(
 def _row_weight(name: str, row_weight: Tensor, x: Tensor) -> Tensor:
     if row_weight.shape != x.shape[:-1] or row_weight.device != x.device:
         expected = f"{tuple(x.shape[:-1])} on {x.device}"
-        raise InputError(f"linear_cross_entropy: {name} is {_name(row_weight)}, expected {expected}")
+        raise InputError(f"linear_cross_entropy: {name} is {describe(row_weight)}, expected {expected}")
     return row_weight.detach().reshape(-1)
 
 
 def _sizes(x: Tensor) -> str:
     return "".join(f"{size}, " for size in x.shape[:-1])
-
-
-def _name(tensor: Tensor) -> str:
-    return f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"

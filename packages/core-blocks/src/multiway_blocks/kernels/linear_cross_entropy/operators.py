@@ -64,18 +64,8 @@ def _(
 
 
 @torch.library.register_fake("multiway::linear_cross_entropy")
-def _(
-    x: Tensor,
-    weight: Tensor,
-    target: Tensor,
-    row_weight: Tensor,
-    teacher_x: Tensor | None,
-    teacher_weight: Tensor | None,
-    teacher_row_weight: Tensor | None,
-    temperature: float,
-    need_x: bool,
-    need_weight: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _(x: Tensor, weight: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    need_x, need_weight = others[-2:]
     wide = torch.promote_types(x.dtype, torch.float32)
     return (
         x.new_empty((), dtype=wide),

@@ -6,6 +6,7 @@ import torch
 from multiway_core.errors import InputError
 from torch import Tensor
 
+from multiway_blocks.kernels.arguments import check, describe
 from multiway_blocks.kernels.dispatch import USE_REFERENCE
 from multiway_blocks.kernels.moe_feedforward import operators, reference
 
@@ -43,22 +44,22 @@ def moe_feedforward(
             negative, and R must be their sum.
     """
     if x.ndim != 2 or not x.is_floating_point():
-        raise InputError(f"moe_feedforward: x is {_name(x)}, expected floating point (R, E)")
+        raise InputError(f"moe_feedforward: x is {describe(x)}, expected floating point (R, E)")
     if activation not in reference.ACTIVATIONS:
         raise InputError(
             f"moe_feedforward: activation is {activation!r}, expected one of {sorted(reference.ACTIVATIONS)}"
         )
     if counts.ndim != 1 or counts.dtype != torch.int64 or counts.device != x.device:
-        raise InputError(f"moe_feedforward: counts is {_name(counts)}, expected torch.int64 (N,)")
+        raise InputError(f"moe_feedforward: counts is {describe(counts)}, expected torch.int64 (N,)")
     if x.is_cpu and (bool((counts < 0).any()) or int(counts.sum()) != len(x)):
         raise InputError(f"moe_feedforward: counts add up to {int(counts.sum())}, expected {len(x)} rows")
     N, E, inner = len(counts), x.shape[1], down.shape[-1] if down.ndim else 0
     first = 2 * inner if gated else inner
-    _check("down", down, x, (N, E, inner))
-    _check("up", up, x, (N, first, E))
+    check("moe_feedforward", "down", down, x, (N, E, inner), x.dtype)
+    check("moe_feedforward", "up", up, x, (N, first, E), x.dtype)
     for name, bias, size in (("up_bias", up_bias, first), ("down_bias", down_bias, E)):
         if bias is not None:
-            _check(name, bias, x, (N, size))
+            check("moe_feedforward", name, bias, x, (N, size), x.dtype)
     if USE_REFERENCE:
         experts = reference.Experts(up, up_bias, down, down_bias, activation, gated)
         return reference.forward(x, counts, experts)
@@ -69,13 +70,3 @@ def moe_feedforward(
 def has_kernel(x: Tensor) -> bool:
     """Whether machine code takes such rows (R, E); else it is products of PyTorch, an expert at a time."""
     return not USE_REFERENCE and operators.has_kernel(x)
-
-
-def _check(name: str, tensor: Tensor, x: Tensor, shape: tuple[int, ...]) -> None:
-    if tuple(tensor.shape) != shape or tensor.dtype != x.dtype or tensor.device != x.device:
-        expected = f"{x.dtype} {shape} on {x.device}"
-        raise InputError(f"moe_feedforward: {name} is {_name(tensor)}, expected {expected}")
-
-
-def _name(tensor: Tensor) -> str:
-    return f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"

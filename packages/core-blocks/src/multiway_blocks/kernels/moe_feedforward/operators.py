@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from multiway_blocks.kernels.arguments import contiguous, refuse_gradients
 from multiway_blocks.kernels.moe_feedforward import reference
 from multiway_blocks.kernels.moe_feedforward.reference import Experts
 
@@ -33,24 +34,10 @@ def has_kernel(x: Tensor) -> bool:
     return False
 
 
-def _contiguous(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.contiguous()
-
-
 @torch.library.impl("multiway::moe_feedforward", "CompositeExplicitAutograd")
-def _(
-    x: Tensor,
-    counts: Tensor,
-    up: Tensor,
-    up_bias: Tensor | None,
-    down: Tensor,
-    down_bias: Tensor | None,
-    activation: str,
-    gated: bool,
-) -> Tensor:
-    experts = Experts(
-        up.contiguous(), _contiguous(up_bias), down.contiguous(), _contiguous(down_bias), activation, gated
-    )
+def _(x: Tensor, counts: Tensor, *parts: Any) -> Tensor:
+    matrices: Any = [contiguous(tensor) for tensor in parts[:4]]
+    experts = Experts(*matrices, *parts[4:])
     if has_kernel(x):
         from multiway_blocks.kernels.moe_feedforward import triton
 
@@ -59,31 +46,12 @@ def _(
 
 
 @torch.library.impl("multiway::moe_feedforward_backward", "CompositeExplicitAutograd")
-def _(
-    grad: Tensor,
-    x: Tensor,
-    counts: Tensor,
-    up: Tensor,
-    up_bias: Tensor | None,
-    down: Tensor,
-    down_bias: Tensor | None,
-    activation: str,
-    gated: bool,
-) -> tuple[Tensor, ...]:
-    return reference.backward(grad, x, counts, Experts(up, up_bias, down, down_bias, activation, gated))
+def _(grad: Tensor, x: Tensor, counts: Tensor, *experts: Any) -> tuple[Tensor, ...]:
+    return reference.backward(grad, x, counts, Experts(*experts))
 
 
 @torch.library.register_fake("multiway::moe_feedforward")
-def _(
-    x: Tensor,
-    counts: Tensor,
-    up: Tensor,
-    up_bias: Tensor | None,
-    down: Tensor,
-    down_bias: Tensor | None,
-    activation: str,
-    gated: bool,
-) -> Tensor:
+def _(x: Tensor, *_: Any) -> Tensor:
     return x.new_empty(x.shape)
 
 
@@ -96,8 +64,7 @@ def _(
     up_bias: Tensor | None,
     down: Tensor,
     down_bias: Tensor | None,
-    activation: str,
-    gated: bool,
+    *_: Any,
 ) -> tuple[Tensor, ...]:
     return (
         x.new_empty(x.shape),
@@ -116,23 +83,11 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, counts, up, up_bias, down, down_bias = ctx.saved_tensors
     grads = moe_feedforward_backward(grad, x, counts, up, up_bias, down, down_bias, ctx.activation, ctx.gated)
-    return (
-        grads[0],
-        None,
-        grads[1],
-        None if up_bias is None else grads[2],
-        grads[3],
-        None if down_bias is None else grads[4],
-        None,
-        None,
-    )
-
-
-def _second_gradient(ctx: Any, *gradients: Tensor | None) -> NoReturn:
-    raise NotImplementedError(
-        "moe_feedforward has no second derivatives; its definition has, and runs with MULTIWAY_KERNELS=reference"
-    )
+    for_x, for_up, for_up_bias, for_down, for_down_bias = grads
+    for_up_bias = None if up_bias is None else for_up_bias
+    for_down_bias = None if down_bias is None else for_down_bias
+    return for_x, None, for_up, for_up_bias, for_down, for_down_bias, None, None
 
 
 torch.library.register_autograd("multiway::moe_feedforward", _gradient, setup_context=_save)
-torch.library.register_autograd("multiway::moe_feedforward_backward", _second_gradient)
+refuse_gradients("moe_feedforward_backward")

@@ -6,6 +6,7 @@ from multiway_core.errors import InputError
 from torch import Tensor
 from torch.nn import functional
 
+from multiway_blocks.kernels.arguments import describe
 from multiway_blocks.kernels.dispatch import USE_REFERENCE
 from multiway_blocks.kernels.relation_distillation import operators, pairs, reference
 
@@ -38,12 +39,12 @@ def relation_distillation(
     """
     if student.ndim != 4 or student.numel() == 0 or not student.is_floating_point():
         raise InputError(
-            f"relation_distillation: student is {_name(student)}, expected floating point (B, H, L, D)"
+            f"relation_distillation: student is {describe(student)}, expected floating point (B, H, L, D)"
         )
     fits = teacher.ndim == 4 and (teacher.shape[0], teacher.shape[2]) == (student.shape[0], student.shape[2])
     if not fits or not teacher.is_floating_point() or teacher.device != student.device:
         expected = f"floating point ({student.shape[0]}, H, {student.shape[2]}, D) on {student.device}"
-        raise InputError(f"relation_distillation: teacher is {_name(teacher)}, expected {expected}")
+        raise InputError(f"relation_distillation: teacher is {describe(teacher)}, expected {expected}")
     if not temperature > 0:
         raise InputError(f"relation_distillation: temperature is {temperature}, expected above 0")
     for name, tensor in (("student", student), ("teacher", teacher)):
@@ -63,7 +64,3 @@ def _unit_rows(x_BHLD: Tensor, splits: int) -> Tensor:
     x_BLSW = x_BHLD.transpose(1, 2).flatten(2).unflatten(2, (splits, -1))
     wide = x_BLSW if x_BLSW.element_size() >= 4 else x_BLSW.float()
     return functional.normalize(wide, dim=-1).to(x_BHLD.dtype).transpose(1, 2).flatten(0, 1)
-
-
-def _name(tensor: Tensor) -> str:
-    return f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from multiway_blocks.kernels.arguments import refuse_gradients
 from multiway_blocks.kernels.relation_distillation import chunks, cpu
 
 torch.library.define(
@@ -83,11 +84,5 @@ def _gradient(ctx: Any, grad_kl: Tensor | None, *_: Tensor | None) -> tuple[Tens
     return grad, None, None
 
 
-def _second_gradient(ctx: Any, grad: Tensor) -> NoReturn:
-    raise NotImplementedError(
-        "relation_distillation has no second derivatives; its definition has, and runs with MULTIWAY_KERNELS=reference"
-    )
-
-
 torch.library.register_autograd("multiway::relation_distillation", _gradient, setup_context=_save)
-torch.library.register_autograd("multiway::relation_distillation_backward", _second_gradient)
+refuse_gradients("relation_distillation_backward")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import overload
 
-import torch
 from multiway_core.errors import InputError
 from torch import Tensor
 
+from multiway_blocks.kernels.arguments import check, describe
 from multiway_blocks.kernels.dispatch import USE_REFERENCE
 from multiway_blocks.kernels.rms_norm import operators, reference
 
@@ -43,24 +43,14 @@ def rms_norm(
         InputError: shapes or devices do not fit, D is 0, or an argument is not floating point.
     """
     if x.ndim == 0 or x.shape[-1] == 0 or not x.is_floating_point():
-        raise InputError(f"rms_norm: x is {_name(x)}, expected floating point (..., D) with D > 0")
+        raise InputError(f"rms_norm: x is {describe(x)}, expected floating point (..., D) with D > 0")
     if weight is not None:
-        _check("weight", weight, x, x.shape[-1:])
+        check("rms_norm", "weight", weight, x, x.shape[-1:], None)
     if residual is None:
         if USE_REFERENCE:
             return reference.forward(x, None, weight, eps)[0]
         return operators.rms_norm(x, weight, eps)[0]
-    _check("residual", residual, x, x.shape)
+    check("rms_norm", "residual", residual, x, x.shape, None)
     if USE_REFERENCE:
         return reference.forward(x, residual, weight, eps)[:2]
     return operators.add_rms_norm(x, residual, weight, eps)[:2]
-
-
-def _check(name: str, tensor: Tensor, x: Tensor, shape: torch.Size) -> None:
-    if tensor.shape != shape or not tensor.is_floating_point() or tensor.device != x.device:
-        expected = f"floating point {tuple(shape)} on {x.device}"
-        raise InputError(f"rms_norm: {name} is {_name(tensor)}, expected {expected}")
-
-
-def _name(tensor: Tensor) -> str:
-    return f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"

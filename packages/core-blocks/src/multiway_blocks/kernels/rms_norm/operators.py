@@ -7,11 +7,12 @@ backward pass needs what was normalised and one number a row, nothing else.
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from multiway_blocks.kernels.arguments import refuse_gradients
 from multiway_blocks.kernels.rms_norm import cpu, reference
 
 # Defined by schema, because `torch.library.custom_op` wraps every call in checks that cost some microseconds.
@@ -128,12 +129,6 @@ def _add_gradient(
     return grad.to(x_dtype), grad.to(residual_dtype), grad_weight, None
 
 
-def _second_gradient(ctx: Any, *gradients: Tensor | None) -> NoReturn:
-    raise NotImplementedError(
-        "rms_norm has no second derivatives; its definition has, and runs with MULTIWAY_KERNELS=reference"
-    )
-
-
 torch.library.register_autograd("multiway::rms_norm", _gradient, setup_context=_save)
 torch.library.register_autograd("multiway::add_rms_norm", _add_gradient, setup_context=_add_save)
-torch.library.register_autograd("multiway::rms_norm_backward", _second_gradient)
+refuse_gradients("rms_norm_backward")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from multiway_core.errors import InputError
 from torch import Tensor
 
+from multiway_blocks.kernels.arguments import check, describe
 from multiway_blocks.kernels.dispatch import USE_REFERENCE
 from multiway_blocks.kernels.rms_norm_quantize import operators, reference
 
@@ -29,16 +30,11 @@ def rms_norm_quantize(x: Tensor, weight: Tensor | None, eps: float) -> tuple[Ten
         InputError: shapes or devices do not fit, D is 0, or an argument is not floating point.
     """
     if x.ndim == 0 or x.shape[-1] == 0 or not x.is_floating_point():
-        raise InputError(f"rms_norm_quantize: x is {_name(x)}, expected floating point (..., D) with D > 0")
-    if weight is not None and (
-        weight.shape != x.shape[-1:] or not weight.is_floating_point() or weight.device != x.device
-    ):
-        expected = f"floating point {tuple(x.shape[-1:])} on {x.device}"
-        raise InputError(f"rms_norm_quantize: weight is {_name(weight)}, expected {expected}")
+        raise InputError(
+            f"rms_norm_quantize: x is {describe(x)}, expected floating point (..., D) with D > 0"
+        )
+    if weight is not None:
+        check("rms_norm_quantize", "weight", weight, x, x.shape[-1:], None)
     function = reference.forward if USE_REFERENCE else operators.rms_norm_quantize
     values, step = function(x.reshape(-1, x.shape[-1]), weight, eps)
     return values.view(x.shape), step.view(*x.shape[:-1], 1)
-
-
-def _name(tensor: Tensor) -> str:
-    return f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from types import ModuleType
-from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
+from multiway_blocks.kernels.arguments import refuse_gradients
 from multiway_blocks.kernels.rms_norm_quantize import cpu, reference
 
 torch.library.define(
@@ -39,10 +39,4 @@ def _(x: Tensor, weight: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape, dtype=torch.int8), x.new_empty(x.shape[0], dtype=wide)
 
 
-def _no_gradient(ctx: Any, *gradients: Tensor | None) -> NoReturn:
-    raise NotImplementedError(
-        "rms_norm_quantize has no derivatives; train with RMSNorm and multiway_blocks.bitlinear.BitLinear"
-    )
-
-
-torch.library.register_autograd("multiway::rms_norm_quantize", _no_gradient)
+refuse_gradients("rms_norm_quantize", "train with RMSNorm and multiway_blocks.bitlinear.BitLinear")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from multiway_core.errors import InputError
 from torch import Tensor
 
+from multiway_blocks.kernels.arguments import check, describe
 from multiway_blocks.kernels.dispatch import USE_REFERENCE
 from multiway_blocks.kernels.skinny_gemm import operators, reference
 
@@ -30,22 +31,11 @@ def skinny_gemm(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
         InputError: shapes, data types or devices do not fit, or `x` is not floating point.
     """
     if x.ndim == 0 or not x.is_floating_point():
-        raise InputError(f"skinny_gemm: x is {_name(x)}, expected floating point (..., I)")
-    if weight.ndim != 2 or weight.shape[1] != x.shape[-1] or not _alike(weight, x):
-        raise InputError(
-            f"skinny_gemm: weight is {_name(weight)}, expected {x.dtype} (O, {x.shape[-1]}) on {x.device}"
-        )
-    if bias is not None and (bias.shape != weight.shape[:1] or not _alike(bias, x)):
-        expected = f"{x.dtype} {tuple(weight.shape[:1])} on {x.device}"
-        raise InputError(f"skinny_gemm: bias is {_name(bias)}, expected {expected}")
+        raise InputError(f"skinny_gemm: x is {describe(x)}, expected floating point (..., I)")
+    outputs = weight.shape[0] if weight.ndim else 0
+    check("skinny_gemm", "weight", weight, x, (outputs, x.shape[-1]), x.dtype)
+    if bias is not None:
+        check("skinny_gemm", "bias", bias, x, (outputs,), x.dtype)
     rows = x.reshape(-1, x.shape[-1]) if x.shape[-1] else x.new_empty(x.shape[:-1].numel(), 0)
     y = (reference.forward if USE_REFERENCE else operators.skinny_gemm)(rows, weight, bias)
     return y.view(*x.shape[:-1], weight.shape[0])
-
-
-def _alike(tensor: Tensor, x: Tensor) -> bool:
-    return tensor.dtype == x.dtype and tensor.device == x.device
-
-
-def _name(tensor: Tensor) -> str:
-    return f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"

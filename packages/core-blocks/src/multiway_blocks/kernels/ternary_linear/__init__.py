@@ -6,6 +6,7 @@ import torch
 from multiway_core.errors import InputError
 from torch import Tensor
 
+from multiway_blocks.kernels.arguments import check, describe
 from multiway_blocks.kernels.dispatch import USE_REFERENCE
 from multiway_blocks.kernels.ternary_linear import layout, operators, reference
 
@@ -31,11 +32,11 @@ def ternary_linear(x: Tensor, step: Tensor, packed: Tensor, scale: Tensor, dtype
         InputError: shapes, data types or devices do not fit.
     """
     if x.ndim == 0 or x.dtype != torch.int8:
-        raise InputError(f"ternary_linear: x is {_name(x)}, expected torch.int8 (..., I)")
-    _check("step", step, x, torch.float32, (*x.shape[:-1], 1))
+        raise InputError(f"ternary_linear: x is {describe(x)}, expected torch.int8 (..., I)")
+    check("ternary_linear", "step", step, x, (*x.shape[:-1], 1), torch.float32)
     outputs = packed.shape[0] if packed.ndim else 0
-    _check("packed", packed, x, torch.uint8, (outputs, layout.packed_size(x.shape[-1])))
-    _check("scale", scale, x, torch.float32, (outputs,))
+    check("ternary_linear", "packed", packed, x, (outputs, layout.packed_size(x.shape[-1])), torch.uint8)
+    check("ternary_linear", "scale", scale, x, (outputs,), torch.float32)
     if not dtype.is_floating_point:
         raise InputError(f"ternary_linear: dtype is {dtype}, expected floating point")
     rows = x.reshape(-1, x.shape[-1]) if x.shape[-1] else x.new_empty(x.shape[:-1].numel(), 0)
@@ -46,13 +47,3 @@ def ternary_linear(x: Tensor, step: Tensor, packed: Tensor, scale: Tensor, dtype
 def has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether machine code multiplies the packed matrix here; else the definition unpacks it at every call."""
     return not USE_REFERENCE and operators.has_kernel(device, dtype)
-
-
-def _check(name: str, tensor: Tensor, x: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-    if tuple(tensor.shape) != shape or tensor.dtype != dtype or tensor.device != x.device:
-        expected = f"{dtype} {shape} on {x.device}"
-        raise InputError(f"ternary_linear: {name} is {_name(tensor)}, expected {expected}")
-
-
-def _name(tensor: Tensor) -> str:
-    return f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"

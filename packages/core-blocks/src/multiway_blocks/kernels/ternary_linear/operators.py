@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from types import ModuleType
-from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
+from multiway_blocks.kernels.arguments import refuse_gradients
 from multiway_blocks.kernels.ternary_linear import cpu, reference
 
 torch.library.define(
@@ -45,10 +45,4 @@ def _(x: Tensor, step: Tensor, packed: Tensor, scale: Tensor, dtype: torch.dtype
     return step.new_empty(x.shape[0], packed.shape[0], dtype=dtype)
 
 
-def _no_gradient(ctx: Any, grad: Tensor) -> NoReturn:
-    raise NotImplementedError(
-        "ternary_linear has no derivatives; train with multiway_blocks.bitlinear.BitLinear"
-    )
-
-
-torch.library.register_autograd("multiway::ternary_linear", _no_gradient)
+refuse_gradients("ternary_linear", "train with multiway_blocks.bitlinear.BitLinear")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from multiway_blocks.kernels.arguments import check, describe
 from multiway_blocks.kernels.dispatch import USE_REFERENCE
 from multiway_core.errors import InputError
 from torch import Tensor
@@ -30,11 +31,11 @@ def segmented_scan(u_RD: Tensor, g_RD: Tensor, offsets: Tensor, initial_SD: Tens
         InputError: shapes, data types or devices do not fit, or offsets do not ascend from 0 to R.
     """
     if u_RD.ndim != 2 or not u_RD.is_floating_point():
-        raise InputError(f"segmented_scan: u is {_name(u_RD)}, expected floating point (R, D)")
-    _check("g", g_RD, u_RD, u_RD.shape)
+        raise InputError(f"segmented_scan: u is {describe(u_RD)}, expected floating point (R, D)")
+    check("segmented_scan", "g", g_RD, u_RD, u_RD.shape, u_RD.dtype)
     if offsets.ndim != 1 or len(offsets) < 1 or offsets.dtype != torch.int64 or offsets.device != u_RD.device:
         raise InputError(
-            f"segmented_scan: offsets is {_name(offsets)}, expected torch.int64 (S + 1,) on {u_RD.device}"
+            f"segmented_scan: offsets is {describe(offsets)}, expected torch.int64 (S + 1,) on {u_RD.device}"
         )
     # Beyond this point a wrong bound is a wrong memory access. On a GPU the check would wait for the device.
     if offsets.is_cpu and not torch.compiler.is_compiling():
@@ -44,18 +45,7 @@ def segmented_scan(u_RD: Tensor, g_RD: Tensor, offsets: Tensor, initial_SD: Tens
     S = len(offsets) - 1
     if initial_SD is None:
         initial_SD = u_RD.new_zeros(S, u_RD.shape[1])
-    _check("initial", initial_SD, u_RD, torch.Size((S, u_RD.shape[1])))
+    check("segmented_scan", "initial", initial_SD, u_RD, (S, u_RD.shape[1]), u_RD.dtype)
     if USE_REFERENCE:
         return reference.forward(u_RD, g_RD, offsets, initial_SD)
     return operators.segmented_scan(u_RD, g_RD, offsets, initial_SD)
-
-
-def _check(name: str, tensor: Tensor, u: Tensor, shape: torch.Size) -> None:
-    if tensor.shape != shape or tensor.dtype != u.dtype or tensor.device != u.device:
-        raise InputError(
-            f"segmented_scan: {name} is {_name(tensor)}, expected {u.dtype} {tuple(shape)} on {u.device}"
-        )
-
-
-def _name(tensor: Tensor) -> str:
-    return f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
+from multiway_blocks.kernels.arguments import refuse_gradients
 from torch import Tensor
 
 from multiway_event_vision.kernels.segmented_scan import cpu, reference
@@ -70,11 +71,5 @@ def _gradient(ctx: Any, grad_h: Tensor) -> tuple[Tensor, Tensor, None, Tensor]:
     return grad_u, grad_g, None, grad_initial
 
 
-def _second_gradient(ctx: Any, *gradients: Tensor | None) -> NoReturn:
-    raise NotImplementedError(
-        "segmented_scan has no second derivatives; its definition has, and runs with MULTIWAY_KERNELS=reference"
-    )
-
-
 torch.library.register_autograd("multiway::segmented_scan", _gradient, setup_context=_save)
-torch.library.register_autograd("multiway::segmented_scan_backward", _second_gradient)
+refuse_gradients("segmented_scan_backward")
