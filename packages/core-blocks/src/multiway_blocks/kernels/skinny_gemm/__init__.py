@@ -32,10 +32,12 @@ def skinny_gemm(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     """
     if x.ndim == 0 or not x.is_floating_point():
         raise InputError(f"skinny_gemm: x is {describe(x)}, expected floating point (..., I)")
-    outputs = weight.shape[0] if weight.ndim else 0
-    check("skinny_gemm", "weight", weight, x, (outputs, x.shape[-1]), x.dtype)
+    fits = weight.ndim == 2 and weight.shape[1] == x.shape[-1]
+    if not fits or weight.dtype != x.dtype or weight.device != x.device:
+        expected = f"{x.dtype} (O, {x.shape[-1]}) on {x.device}"
+        raise InputError(f"skinny_gemm: weight is {describe(weight)}, expected {expected}")
     if bias is not None:
-        check("skinny_gemm", "bias", bias, x, (outputs,), x.dtype)
+        check("skinny_gemm", "bias", bias, x, weight.shape[:1], x.dtype)
     rows = x.reshape(-1, x.shape[-1]) if x.shape[-1] else x.new_empty(x.shape[:-1].numel(), 0)
     y = (reference.forward if USE_REFERENCE else operators.skinny_gemm)(rows, weight, bias)
     return y.view(*x.shape[:-1], weight.shape[0])
