@@ -19,6 +19,16 @@ BROWSER_OPTIONS = [
 PATIENCE = 250_000  # milliseconds; a test machine may be busy
 
 
+def pytest_runtest_setup(item):
+    """Skip a test where a package is missing that its mark ``requires("meeteval", ...)`` names.
+
+    (``importorskip`` at the top of a module would import it while tests are collected.)
+    """
+    for mark in item.iter_markers("requires"):
+        for package in mark.args:
+            pytest.importorskip(package)
+
+
 @pytest.fixture
 def call_app(capfd):
     """``call_app(cli, name)`` runs an app's command line in this process: arguments -> exit code, output, errors."""

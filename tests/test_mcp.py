@@ -12,13 +12,13 @@ import httpx
 import pytest
 from multiway_core.errors import InputError
 
-from multiway.mcp_server import allowed_path
-
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-mcp = pytest.importorskip("mcp")
+pytestmark = pytest.mark.requires("mcp")
 
 
 def stdio(*arguments):
+    import mcp
+
     return mcp.StdioServerParameters(
         command=sys.executable, args=["-m", "multiway", "mcp", *arguments], env=dict(os.environ)
     )
@@ -36,6 +36,8 @@ def folder(tmp_path):
 
 
 def test_tools_over_stdio(folder, tmp_path):
+    import mcp
+
     async def talk():
         async with mcp.Client(stdio("--allow-folder", str(folder))) as client:
             tools = {tool.name: tool for tool in (await client.list_tools()).tools}
@@ -72,6 +74,8 @@ def test_tools_over_stdio(folder, tmp_path):
 
 
 def test_tools_over_http_for_their_own_host_alone(folder):
+    import mcp
+
     command = [sys.executable, "-m", "multiway", "mcp", "--http", "--port", "0", "--app", "ocr"]
     with subprocess.Popen(
         [*command, "--allow-folder", str(folder)], stderr=subprocess.PIPE, text=True
@@ -92,6 +96,8 @@ def test_tools_over_http_for_their_own_host_alone(folder):
 
 
 def test_without_a_folder_no_file_is_read(folder):
+    from multiway.mcp_server import allowed_path
+
     with pytest.raises(InputError, match="no folder is allowed"):
         allowed_path(str(folder / "photo.png"), [])
     assert allowed_path("photo.png", [folder.resolve()]).name == "photo.png"

@@ -12,9 +12,7 @@ from multiway_speech.result import Segment, Transcript
 
 from apps.asr.tests.conftest import SECOND
 
-pytest.importorskip("meeteval")
-pytest.importorskip("pyannote.metrics")
-pytest.importorskip("whisper_normalizer")
+pytestmark = pytest.mark.requires("meeteval", "pyannote.metrics", "whisper_normalizer")
 
 
 def transcript(

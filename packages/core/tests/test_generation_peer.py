@@ -15,8 +15,7 @@ from multiway_core.generation import (
 )
 from torch import Tensor
 
-transformers = pytest.importorskip("transformers")
-pytestmark = pytest.mark.peer
+pytestmark = [pytest.mark.peer, pytest.mark.requires("transformers")]
 
 
 class Recomputing:
@@ -51,6 +50,8 @@ BOS = 1
 
 @pytest.fixture(scope="module")
 def llama():
+    import transformers
+
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
         vocab_size=40,
@@ -120,6 +121,8 @@ def test_equals_transformers(llama, options):
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
 def test_filters_equal_the_logits_warpers(temperature):
+    import transformers
+
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(16, 101, generator=generator, dtype=torch.float64) * 3
     tokens = torch.randint(101, (16, 5), generator=generator)
@@ -135,6 +138,8 @@ def test_filters_equal_the_logits_warpers(temperature):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_ngram_block_equals_theirs(size):
+    import transformers
+
     generator = torch.Generator().manual_seed(size)
     for length in range(30):
         tokens = torch.randint(4, (8, length), generator=generator)

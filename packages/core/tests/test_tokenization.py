@@ -22,8 +22,7 @@ from multiway_core.errors import CheckpointError, InputError
 from multiway_core.tokenization import TextTokenizer, byte_bpe
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-sentencepiece = pytest.importorskip("sentencepiece")
-transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.requires("sentencepiece", "transformers")
 
 STRINGS = int(os.environ.get("MULTIWAY_FUZZ_STRINGS", "300"))
 CORPUS = [
@@ -135,6 +134,8 @@ def fast_bpe(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module", params=["unigram", "bpe"])
 def sentence_piece(request, tmp_path_factory) -> Path:
+    import sentencepiece
+
     folder = tmp_path_factory.mktemp(request.param)
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -154,6 +155,8 @@ def sentence_piece(request, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def unigram(tmp_path_factory) -> Path:
     """XLM-R's layout of ``tokenizer.json``: special tokens stand in the vocabulary, with a score of 0."""
+    import transformers
+
     folder = tmp_path_factory.mktemp("unigram-json")
     trained = Tokenizer(models.Unigram())
     trained.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -185,6 +188,8 @@ def same(folder: Path, theirs, strings: list[str], *, pairs: bool = True) -> Tex
 
 
 def test_wordpiece_is_berts(word_piece) -> None:
+    import transformers
+
     cased = any(
         line != line.lower() and line[0] != "[" for line in (word_piece / "vocab.txt").read_text().split()
     )
@@ -201,6 +206,8 @@ def test_wordpiece_is_berts(word_piece) -> None:
 
 
 def test_byte_level_bpe_is_gpt2s_and_robertas(byte_level) -> None:
+    import transformers
+
     roberta = "roberta" in byte_level.name
     kind = transformers.RobertaTokenizer if roberta else transformers.GPT2Tokenizer
     theirs = kind(str(byte_level / "vocab.json"), str(byte_level / "merges.txt"))
@@ -217,6 +224,8 @@ def test_byte_level_bpe_is_gpt2s_and_robertas(byte_level) -> None:
 
 def test_fastbpe_is_xlms(fast_bpe, tmp_path, monkeypatch) -> None:
     # The class wants the package that cuts text into words, though it is told not to use it.
+    import transformers
+
     monkeypatch.setitem(sys.modules, "sacremoses", types.ModuleType("sacremoses"))
     theirs = transformers.XLMTokenizer(str(fast_bpe / "vocab.json"), str(fast_bpe / "merges.txt"))
     ours = TextTokenizer.from_folder(fast_bpe)
@@ -274,6 +283,8 @@ def check_fast_bpe(folder: Path, scratch: Path, expected) -> None:
 
 
 def test_sentencepiece_is_the_librarys_in_fairseqs_numbering(sentence_piece) -> None:
+    import sentencepiece
+
     library = sentencepiece.SentencePieceProcessor(model_file=str(sentence_piece / "sentencepiece.bpe.model"))
     ours = TextTokenizer.from_folder(sentence_piece)
     plain = TextTokenizer.from_folder(sentence_piece, fairseq=False)
@@ -296,6 +307,8 @@ def test_sentencepiece_is_the_librarys_in_fairseqs_numbering(sentence_piece) -> 
 
 
 def test_unigram_is_xlm_robertas(unigram) -> None:
+    import transformers
+
     theirs = transformers.AutoTokenizer.from_pretrained(str(unigram))
     ours = same(unigram, theirs, fuzz())
     assert ours.kind == "Unigram"
@@ -307,6 +320,8 @@ def test_unigram_is_xlm_robertas(unigram) -> None:
 
 
 def test_batches_are_cut_and_padded_as_transformers_does(word_piece, unigram) -> None:
+    import transformers
+
     strings = [text or "x" for text in fuzz(60, 2)]
     for folder in (word_piece, unigram):
         theirs = transformers.PreTrainedTokenizerFast(

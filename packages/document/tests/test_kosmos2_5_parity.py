@@ -14,8 +14,7 @@ from multiway_document.kosmos2_5.config import KOSMOS_2_5, TokenConfig
 from multiway_document.kosmos2_5.model import Kosmos25, Patches
 from multiway_document.kosmos2_5.processor import batch_pictures, picture_patches
 
-pytestmark = pytest.mark.peer
-peer = pytest.importorskip("transformers.models.kosmos2_5")
+pytestmark = [pytest.mark.peer, pytest.mark.requires("transformers.models.kosmos2_5")]
 
 TOKENS = TokenConfig(num_text_tokens=168, num_locations=10)  # 200 ids in all
 SIZES = {

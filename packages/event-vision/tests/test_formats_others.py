@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 
-import aedat
 import event_stream
 import h5py
 import hdf5plugin
@@ -228,6 +227,8 @@ def test_aedat4_packed_with_zstandard(tmp_path, monkeypatch):
 @pytest.mark.shared_data
 @needs_samples
 def test_real_aedat4_as_aedat_reads_it():
+    import aedat
+
     recording = open_events(SAMPLES / "sample.aedat4")
     events = recording.read()
     assert (recording.format, recording.width, recording.height, len(events)) == ("aedat4", 320, 240, 111_954)

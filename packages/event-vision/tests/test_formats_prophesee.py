@@ -6,7 +6,6 @@ import struct
 import tracemalloc
 from itertools import pairwise
 
-import expelliarmus
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -87,6 +86,8 @@ def test_evt2_as_expelliarmus_reads_and_writes_it(tmp_path):
 
 
 def check_against_expelliarmus(tmp_path, name, suffix):
+    import expelliarmus
+
     events = made_events(5000, start=3_000_000, width=640, height=480)
     ours, theirs = tmp_path / f"ours{suffix}", tmp_path / f"theirs{suffix}"
     write_events(ours, events, format=name)
@@ -263,6 +264,8 @@ def test_sensors_that_evt_cannot_address(tmp_path):
 @needs_samples
 def test_real_recordings():
     """Counts as published with the files."""
+    import expelliarmus
+
     fireworks = open_events(SAMPLES / "evt2.raw")
     assert (fireworks.format, fireworks.width, fireworks.height) == ("evt2", 640, 480)
     events = fireworks.read()

@@ -10,7 +10,7 @@ import torch
 from multiway_core.errors import InputError, ModelNotFoundError
 from multiway_recsys.text import bert
 
-pytest.importorskip("transformers")
+pytestmark = pytest.mark.requires("transformers")
 
 WORDS = ["the", "a", "queen", "swears", "by", "brands", "she", "uses", "every", "day", "for", "years", "."]
 WORDS += ["and", "more"]

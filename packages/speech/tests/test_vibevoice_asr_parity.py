@@ -14,8 +14,7 @@ from multiway_speech.vibevoice_asr.config import VIBEVOICE_ASR
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
 from safetensors.torch import save_file
 
-pytestmark = pytest.mark.peer
-transformers = pytest.importorskip("transformers")
+pytestmark = [pytest.mark.peer, pytest.mark.requires("transformers")]
 
 FRAME, EOS = 3, 0
 SIZES = {

@@ -17,10 +17,9 @@ from safetensors.torch import save_file
 
 pytestmark = [
     pytest.mark.peer,
+    pytest.mark.requires("transformers", "diffusers"),
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
-transformers = pytest.importorskip("transformers")
-pytest.importorskip("diffusers")
 
 FRAME, START, END, EOS = 3, 4, 5, 0
 SIZES = {

@@ -20,8 +20,7 @@ from multiway_text.decoders.bitnet.config import BITNET_2B_4T
 from multiway_text.decoders.bitnet.model import BitNet
 from safetensors.torch import save_file
 
-pytestmark = pytest.mark.peer
-peer = pytest.importorskip("transformers.models.bitnet")
+pytestmark = [pytest.mark.peer, pytest.mark.requires("transformers.models.bitnet")]
 
 SIZES = {
     "narrow": {

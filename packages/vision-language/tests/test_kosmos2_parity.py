@@ -18,8 +18,7 @@ from multiway_vision_language.kosmos2.objective import counted_tokens, next_toke
 from multiway_vision_language.kosmos2.processor import Kosmos2Processor, TokenBatch
 from torch import Tensor
 
-pytestmark = pytest.mark.peer
-peer = pytest.importorskip("transformers.models.kosmos2")
+pytestmark = [pytest.mark.peer, pytest.mark.requires("transformers.models.kosmos2")]
 
 TOKENS = TokenConfig(num_text_tokens=147, grid_size=6)  # 199 ids in all
 SIZES = {

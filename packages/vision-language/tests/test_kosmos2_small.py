@@ -43,7 +43,6 @@ from multiway_vision_language.scenes.folder import open_scenes
 from multiway_vision_language.scenes.scene import Scene
 from multiway_vision_language.scenes.tasks import Task, boxes_text
 from torch import nn
-from torchvision import ops
 
 TOKENS = TokenConfig(num_text_tokens=300)
 CONFIG = SmallConfig(
@@ -156,6 +155,8 @@ def test_cells_in_the_middle() -> None:
 
 
 def test_generalized_iou_against_hand() -> None:
+    from torchvision import ops
+
     boxes = torch.tensor([[0.0, 0, 2, 2], [0, 0, 1, 1], [0, 0, 2, 2]])
     others = torch.tensor([[0.0, 0, 2, 2], [2, 0, 3, 1], [1, 1, 3, 3]])
     expected = torch.tensor([1.0, -1 / 3, 1 / 7 - 2 / 9])

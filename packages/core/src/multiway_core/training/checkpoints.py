@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,10 +22,8 @@ from typing import Any
 
 import safetensors.torch
 import torch
-import torch.distributed.checkpoint as dcp
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from torch.distributed.checkpoint.api import CheckpointException
 
 from multiway_core.errors import CheckpointError, OutputError
 from multiway_core.files import replace_folder, write_text
@@ -88,6 +85,8 @@ def _write_whole(folder: Path, groups: Groups, state: dict[str, Any]) -> None:
 
 
 def _write_spread(folder: Path, groups: Groups, state: dict[str, Any], world: World) -> None:
+    from multiway_core.training import sharded_checkpoints
+
     with ExitStack() as stack:
         # The main process owns the folder; the others must learn its name, or why there is none.
         temporary: Path | None = None
@@ -102,10 +101,9 @@ def _write_spread(folder: Path, groups: Groups, state: dict[str, Any], world: Wo
             raise OutputError(problem or f"cannot write the checkpoint {folder}")
         try:
             for group, tensors in groups.items():
-                writer = dcp.HuggingFaceStorageWriter(str(temporary / group), save_distributed=True)
-                dcp.save(_detached(tensors), storage_writer=writer)
-        except (OSError, CheckpointException) as error:
-            raise OutputError(f"cannot write the checkpoint {folder}: {_reason(error)}") from error
+                sharded_checkpoints.write(temporary / group, tensors)
+        except OSError as error:
+            raise OutputError(f"cannot write the checkpoint {folder}: {error}") from error
         if world.is_main:
             write_text(temporary / "state.json", json.dumps(state, indent=2))
 
@@ -165,23 +163,18 @@ def read_into(folder: Path, groups: Groups, *, spread: bool = False) -> None:
                     for name, tensor in tensors.items():
                         tensor.copy_(file.get_tensor(name))
             else:
-                reader = dcp.HuggingFaceStorageReader(str(folder / group))
-                with warnings.catch_warnings():  # that there is one process is known
-                    warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-                    dcp.load(_detached(tensors), storage_reader=reader, no_dist=not spread)
-        except (OSError, SafetensorError, CheckpointException) as error:
-            raise CheckpointError(f"cannot read the checkpoint {folder / group}: {_reason(error)}") from error
+                from multiway_core.training import sharded_checkpoints
+
+                sharded_checkpoints.read_into(folder / group, tensors, spread=spread)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"cannot read the checkpoint {folder / group}: {error}") from error
 
 
 def _check_names(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     if not folder.is_dir():
         raise CheckpointError(f"the checkpoint {folder.parent} has no {folder.name!r} weights")
-    shapes: dict[str, tuple[int, ...]] = {}
     try:
-        for name, entry in (
-            dcp.HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata.items()
-        ):
-            shapes[name] = tuple(entry.size)  # type: ignore[union-attr]
+        shapes = _shapes_in(folder)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot read the checkpoint {folder}: {error}") from error
     missing = sorted(tensors.keys() - shapes.keys())
@@ -198,6 +191,16 @@ def _check_names(folder: Path, tensors: Mapping[str, Tensor]) -> None:
             unexpected=unexpected,
             misshaped=misshaped,
         )
+
+
+def _shapes_in(folder: Path) -> dict[str, tuple[int, ...]]:
+    path = folder / "model.safetensors"
+    if path.is_file():
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    from multiway_core.training import sharded_checkpoints
+
+    return sharded_checkpoints.shapes_in(folder)
 
 
 def load_weights_into(model: nn.Module, output_dir: Path, *, group: str = "model") -> int:
@@ -219,13 +222,3 @@ def load_weights_into(model: nn.Module, output_dir: Path, *, group: str = "model
 def load_ema_into(model: nn.Module, output_dir: Path) -> int:
     """`load_weights_into` with the averaged weights: what to export and evaluate."""
     return load_weights_into(model, output_dir, group="ema")
-
-
-def _detached(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    return {name: tensor.detach() for name, tensor in tensors.items()}
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, CheckpointException):  # str() of it holds every process's traceback
-        return "; ".join(str(failure[0]) for failure in error.failures.values())
-    return str(error)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import chain
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from multiway_core.training.config import TrainConfig, learning_rate_ratio
-from multiway_core.training.replicas import set_local, whole
+from multiway_core.training.replicas import is_sharded
 
 IsEmbeddingLike = Callable[[str, nn.Parameter, nn.Module], bool]
 
@@ -70,9 +68,11 @@ def build_optimizers(
         ]
         optimizers.append(torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True))
     if muon:
-        first = next(iter(muon.values()))[0]
+        kind_of_muon = torch.optim.Muon
+        if is_sharded(next(iter(muon.values()))[0]):
+            from multiway_core.training.sharding import ShardedMuon as kind_of_muon
         optimizers.append(
-            (ShardedMuon if isinstance(first, DTensor) else torch.optim.Muon)(
+            kind_of_muon(
                 [{"params": parameters, "ratio": ratio} for ratio, parameters in muon.items()],
                 lr=config.learning_rate,
                 weight_decay=config.weight_decay,
@@ -84,28 +84,6 @@ def build_optimizers(
         for parameter in chain.from_iterable(group["params"] for group in optimizer.param_groups):
             optimizer.state[parameter] = _initial_state(optimizer, parameter)
     return optimizers
-
-
-class ShardedMuon(torch.optim.Muon):
-    """Muon for matrices that FSDP2 has spread: each is gathered, moved as in one process, and spread again.
-
-    (torch.optim.Muon takes sharded matrices too, but multiplies them piecewise: with other rounding, and with
-    messages in every iteration.)
-    """
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                matrix, momentum = nn.Parameter(whole(parameter)), self.state[parameter]["momentum_buffer"]
-                matrix.grad = whole(parameter.grad)
-                alone = torch.optim.Muon([{**group, "params": [matrix]}])
-                alone.state[matrix] = {"momentum_buffer": whole(momentum)}
-                alone.step()
-                set_local(parameter.detach(), matrix.detach())
-                set_local(momentum, alone.state[matrix]["momentum_buffer"])
 
 
 def _initial_state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:

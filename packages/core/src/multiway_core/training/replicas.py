@@ -9,7 +9,6 @@ their own `forward`.
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -18,9 +17,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
@@ -42,12 +38,14 @@ class Replica:
         )  # torch.compile's wrapper would prefix every name
         self.gradient_factor = float(world.size)
         if world.parallel == "fsdp":
-            self.module: nn.Module = _without_storage(self.given)
-            self.entry: nn.Module = _Entry(self.module)
-            _shard(self.entry, self.given, world, config)
+            from multiway_core.training import sharding
+
+            self.module: nn.Module = sharding.without_storage(self.given)
+            self.entry: Any = _Entry(self.module)
+            sharding.shard(self.entry, self.given, world, config)
         else:
             self.module, self.entry = self.given, _Entry(model.to(world.device))
-        self.train_entry: nn.Module = self.entry
+        self.train_entry: Any = self.entry
         if world.parallel == "ddp":
             # Buffers (such as BatchNorm's) stay each process's own, and the first process's are saved.
             for tensor in (*self.module.parameters(), *self.module.buffers()):
@@ -83,15 +81,15 @@ class Replica:
         try:
             return self.entry(function)
         finally:
-            if isinstance(self.entry, FSDPModule):
+            if self.module is not self.given:
                 self.entry.reshard()  # or the next step would find what is gathered now, in place of its own weights
 
     @torch.no_grad()
     def collect(self) -> None:
         """Leave the weights in the model that was given, one tensor at a time; every process calls it."""
         if self.module is not self.given:
-            targets = _tensors(self.given)
-            for name, tensor in _tensors(self.module).items():
+            targets = tensors_of(self.given)
+            for name, tensor in tensors_of(self.module).items():
                 full = whole(tensor)
                 if not targets[name].is_meta:
                     targets[name].copy_(full)
@@ -120,70 +118,21 @@ def blocks_of(model: nn.Module) -> list[nn.Module]:
     return list(dict.fromkeys(found(model)))
 
 
-def _shard(entry: nn.Module, given: nn.Module, world: World, config: TrainConfig) -> None:
-    """Shard a module without storage, and give it the first process's weights, one tensor at a time.
-
-    With "bf16" blocks are gathered in bfloat16, and gradients summed in float32. What lies outside of them (embeddings,
-    final norm, head) stays in its own dtype, and so does the residual stream, as autocast has it in one process.
-    """
-    mesh = init_device_mesh(world.device.type, (world.size,))
-    policy = MixedPrecisionPolicy()
-    if config.precision == "bf16":
-        policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
-    for block in blocks_of(entry):
-        fully_shard(block, mesh=mesh, mp_policy=policy)
-        if config.precision == "bf16" and world.device.type == "cpu":
-            for norm in block.modules():
-                if isinstance(norm, nn.LayerNorm | nn.GroupNorm):
-                    norm.register_forward_pre_hook(_input_as_weight)
-    fully_shard(entry, mesh=mesh)
-    entry.to_empty(device=world.device)
-    sources = _tensors(given)
-    with torch.no_grad():
-        for name, target in _tensors(entry.get_submodule("model")).items():
-            full = torch.empty(target.shape, dtype=target.dtype, device=world.device)
-            if world.is_main:
-                full.copy_(sources[name])
-            dist.broadcast(full, src=0)
-            set_local(target, full)
-
-
-def _input_as_weight(norm: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
-    # A GPU's autocast brings both to float32; a CPU's leaves them apart, and the operation refuses that.
-    weight = norm.weight
-    return (arguments[0].to(weight.dtype) if isinstance(weight, Tensor) else arguments[0],)
-
-
-def _without_storage(model: nn.Module) -> nn.Module:
-    """A copy on the meta device: the same modules with the same names."""
-    memo: dict[int, Any] = {}
-    for tensor in _tensors(model).values():
-        empty = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
-        if isinstance(tensor, nn.Parameter):
-            empty = nn.Parameter(empty, tensor.requires_grad)
-        memo[id(tensor)] = empty
-    return copy.deepcopy(model, memo)
-
-
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and all buffers, a shared one once."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
-def local(tensor: Tensor) -> Tensor:
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether it is a DTensor, whose class takes seconds to import."""
+    return hasattr(tensor, "full_tensor")
+
+
+def local(tensor: Any) -> Tensor:
     """This process's part of a tensor (all of it, when it is not sharded); writes go through."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if is_sharded(tensor) else tensor
 
 
-def whole(tensor: Tensor) -> Tensor:
+def whole(tensor: Any) -> Tensor:
     """The full tensor; with "fsdp" every process must call it."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def set_local(target: Tensor, full: Tensor) -> None:
-    """Copy this process's part of `full`, which all processes hold, into `target`."""
-    if isinstance(target, DTensor):
-        parts = distribute_tensor(full, target.device_mesh, target.placements, src_data_rank=None)
-        local(target).copy_(local(parts))
-    else:
-        target.copy_(full)
+    return tensor.full_tensor() if is_sharded(tensor) else tensor

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torchvision import ops
 
 from multiway_vision_language.grit.chunks import Span, noun_chunks, outermost
 from multiway_vision_language.grit.records import MIN_SCORE, GritRecord, ScoredBox
@@ -81,6 +80,8 @@ def construct(
 
 def suppress(rows: Sequence[ScoredBox], max_overlap: float = MAX_OVERLAP) -> list[ScoredBox]:
     """Non-maximum suppression, the best score first: a box goes that overlaps with a better one more than that."""
+    from torchvision import ops  # imports torch._dynamo: seconds
+
     if not rows:
         return []
     boxes = torch.tensor([row.box for row in rows], dtype=torch.float64)

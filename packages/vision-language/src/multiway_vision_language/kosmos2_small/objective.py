@@ -16,7 +16,6 @@ from typing import NamedTuple
 import torch
 from multiway_core.training import Loss
 from torch import Tensor, nn
-from torchvision import ops
 
 from multiway_vision_language.kosmos2_small.batches import IGNORED, GroundingBatch, PackedTasks
 from multiway_vision_language.kosmos2_small.model import Kosmos2Small
@@ -95,6 +94,8 @@ def cell_losses(
     keys_BNK: Tensor, boxes_BN4: Tensor, names: NameTable, scenes: Sequence[Scene], grid_size: int
 ) -> dict[str, Tensor]:
     """Losses "box", "name" and "background"."""
+    from torchvision import ops  # imports torch._dynamo: seconds
+
     targets = cell_targets(scenes, names, grid_size)
     things = targets.names_BN >= 0
     empty = (targets.background_BN > 0) & (torch.rand_like(targets.background_BN) < _BACKGROUND_SHARE)

@@ -18,7 +18,6 @@ import torch
 from multiway_core.errors import CheckpointError
 from PIL import Image
 from torch import Tensor, nn
-from torchvision import ops
 
 from multiway_vision_language.kosmos2_small.backbones import CenterNet, EfficientNetLite0
 from multiway_vision_language.locations import NormalBox
@@ -157,6 +156,8 @@ class CenterNetDetector:
     @torch.inference_mode()
     def __call__(self, picture: Image.Image) -> list[tuple[str, NormalBox, float]]:
         """Names, boxes and scores of what a picture shows, the surest first, warped to a square of 512 pixels."""
+        from torchvision import ops  # imports torch._dynamo: seconds
+
         square = picture.convert("RGB").resize((self.size, self.size), Image.Resampling.BICUBIC)
         pixels_BCHW = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float()
         _, scores_BCHW, sides_B4HW = self.network(pixels_BCHW)

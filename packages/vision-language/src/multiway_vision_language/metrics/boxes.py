@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torchvision import ops
 
 from multiway_vision_language.result import XYXY
 
@@ -21,6 +20,8 @@ def box_iou(one: Sequence[float], other: Sequence[float]) -> float:
 
 def pairwise_iou(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]) -> np.ndarray:
     """IoU of every pair of boxes: float64 (len(first), len(second)). A box without area overlaps with nothing."""
+    from torchvision import ops  # imports torch._dynamo: seconds
+
     first_N4, second_M4 = (
         torch.as_tensor(boxes, dtype=torch.float64).reshape(-1, 4) for boxes in (first, second)
     )
