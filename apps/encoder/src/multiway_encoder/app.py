@@ -9,4 +9,5 @@ APP = App(
     model="bundled:minilm-l6",
     cli="multiway_encoder.cli:cli",
     pipeline="multiway_text.encoder.pipeline:EncoderPipeline",
+    recipes="multiway_text.encoder.recipe:RECIPES",
 )

@@ -4,7 +4,8 @@ from multiway_core.app import CommandLine
 
 from multiway_encoder.app import APP
 from multiway_encoder.commands.text import classify, embed, similarity, tag
+from multiway_encoder.commands.train import finetune
 
 cli = CommandLine(APP)
-for command in (embed, similarity, classify, tag):
+for command in (embed, similarity, classify, tag, finetune):
     cli.command()(command)

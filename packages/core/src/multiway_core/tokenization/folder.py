@@ -19,6 +19,14 @@ SETTINGS_FILE, GENERATION_FILE = "tokenizer_config.json", "generation_config.jso
 VOCAB_FILE, MERGES_FILE, WORDPIECE_FILE = "vocab.json", "merges.txt", "vocab.txt"
 _FAIRSEQ_NAMES = ("sentencepiece.bpe.model", "beit3.spm")
 END_TOKENS = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "</s>")
+_ROLES = {
+    "pad_token": ("[PAD]", "<pad>"),
+    "unk_token": ("[UNK]", "<unk>"),
+    "cls_token": ("[CLS]",),
+    "sep_token": ("[SEP]",),
+    "mask_token": ("[MASK]", "<mask>"),
+}
+"""What other programs ask for by role (they do not pad without a ``pad_token``), by the names that it has."""
 _XLM_SPECIAL = ("<s>", "</s>", "<pad>", "<unk>", *(f"<special{index}>" for index in range(10)))
 _BRACKETED = re.compile(r"\[[A-Z][A-Z0-9_]*\]")
 _WORD_END = "</w>"
@@ -265,6 +273,10 @@ def write(tokenizer: TextTokenizer, folder: Path) -> None:
         settings |= {"bos_token": name(tokenizer.begin_id), "add_bos_token": True}
     if tokenizer.end_ids:
         settings["eos_token"] = name(tokenizer.end_ids[0])
+    for role, names in _ROLES.items():
+        found = next((special for special in names if special in tokenizer.special), None)
+        if found is not None:
+            settings.setdefault(role, found)
     if tokenizer.chat_template is not None:
         settings["chat_template"] = tokenizer.chat_template
     files.write_text(folder / SETTINGS_FILE, json.dumps(settings, ensure_ascii=False, indent=2) + "\n")

@@ -8,8 +8,7 @@ Shape suffixes: N texts, E width, B batch, T tokens, C classes.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -18,13 +17,12 @@ from multiway_core.errors import CheckpointError, InputError
 from multiway_core.tokenization import TextTokenizer
 from torch import Tensor
 
-from multiway_text.encoder import checkpoint
+from multiway_text.encoder import checkpoint, words
 from multiway_text.encoder.engine import embed_tokens
 from multiway_text.encoder.heads import SequenceClassifier, TokenClassifier
 from multiway_text.encoder.result import Classification, Embeddings, Similarities, TaggedWord, Tagging
 from multiway_text.encoder.sentence import SentenceModel, SentenceSettings, describe_family, load_tokenizer
 
-_WORD = re.compile(r"\w+|[^\w\s]")
 _GROUP = 4096  # texts that are cut into tokens and computed before the next ones
 _HEAD_BATCH = 32
 
@@ -167,33 +165,47 @@ class EncoderPipeline:
 
     def tag(self, texts: Sequence[str]) -> list[Tagging]:
         """Tags of the words of texts of any length. Raises InputError: the model is no tagger."""
-        if not isinstance(self.head, TokenClassifier):
-            raise InputError(f"{self.name} is no tagger; finetune makes one of a CoNLL file")
+        self._tagger()
         return [self._tagging(text) for text in texts]
 
+    def tag_words(self, given: Sequence[str]) -> list[str]:
+        """A tag for each word of a text that is cut into words already; a word without tokens gets the first label."""
+        self._tagger()
+        return [self.labels[0] if tag is None else tag for tag, _ in self._word_tags(given)]
+
     def _tagging(self, text: str) -> Tagging:
-        spans = [match.span() for match in _WORD.finditer(text)]
-        pieces = self.tokenizer.encode_batch([text[start:end] for start, end in spans]) if spans else []
+        spans = words.word_spans(text)
+        tags = self._word_tags([text[start:end] for start, end in spans])
+        return Tagging(
+            text,
+            tuple(
+                TaggedWord(text[start:end], start, end, tag, score)
+                for (start, end), (tag, score) in zip(spans, tags, strict=True)
+                if tag is not None
+            ),
+        )
+
+    def _word_tags(self, given: Sequence[str]) -> list[tuple[str | None, float]]:
+        """The tag of each word with its probability; None for a word without tokens."""
+        pieces = words.word_tokens(self.tokenizer, given)
         known = [place for place, ids in enumerate(pieces) if ids]
-        words: dict[int, TaggedWord] = {}
-        limit = self.sentence.encoder.config.max_length
-        for window in word_windows([pieces[place] for place in known], limit - self._special):
-            ids: list[int] = []
-            firsts = []
-            for place in window:
-                firsts.append(len(ids))
-                ids += pieces[known[place]]
-            framed = self.tokenizer.add_special_tokens(ids[: limit - self._special])[0]
-            offset = self._before
+        room = self.sentence.encoder.config.max_length - self._special
+        found: list[tuple[str | None, float]] = [(None, 0.0)] * len(pieces)
+        for window in words.windows([pieces[place] for place in known], room):
+            places = known[window.start : window.stop]
+            framed, firsts = words.joined(self.tokenizer, [pieces[place] for place in places], room)
             tokens_BT = self._there(torch.tensor([framed]))
             with torch.inference_mode():
-                logits_TC = self.head(tokens_BT, torch.ones_like(tokens_BT, dtype=torch.bool))[0].float()  # type: ignore[misc]
+                logits_TC = self._tagger()(tokens_BT, torch.ones_like(tokens_BT, dtype=torch.bool))[0].float()
             scores, tags = logits_TC.softmax(1).max(1)
-            for place, first in zip(window, firsts, strict=True):
-                start, end = spans[known[place]]
-                tag, score = self.labels[int(tags[first + offset])], float(scores[first + offset])
-                words[known[place]] = TaggedWord(text[start:end], start, end, tag, score)
-        return Tagging(text, tuple(words[place] for place in sorted(words)))
+            for place, first in zip(places, firsts, strict=True):
+                found[place] = self.labels[int(tags[first])], float(scores[first])
+        return found
+
+    def _tagger(self) -> TokenClassifier:
+        if not isinstance(self.head, TokenClassifier):
+            raise InputError(f"{self.name} is no tagger; finetune makes one of a CoNLL file")
+        return self.head
 
     @property
     def _before(self) -> int:
@@ -238,15 +250,3 @@ class EncoderPipeline:
         weight_N1 = torch.zeros(len(encodings), 1).index_add_(0, torch.tensor(owners), weights_P1)
         mean_NE = total_NE / weight_N1
         return torch.nn.functional.normalize(mean_NE, dim=1) if self.sentence.settings.normalize else mean_NE
-
-
-def word_windows(pieces: Sequence[Sequence[int]], room: int) -> Iterator[range]:
-    """Runs of words whose tokens fit into ``room`` together; a longer word stands alone."""
-    start, used = 0, 0
-    for place, ids in enumerate(pieces):
-        if used and used + len(ids) > room:
-            yield range(start, place)
-            start, used = place, 0
-        used += len(ids)
-    if start < len(pieces):
-        yield range(start, len(pieces))

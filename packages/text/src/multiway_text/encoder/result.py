@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from multiway_text.encoder import scores
+
 
 @dataclass(frozen=True)
 class Embeddings:
@@ -76,7 +78,7 @@ class Classification:
 
     def to_json(self) -> dict[str, Any]:
         """Schema ``multiway.encoder.classification/1``."""
-        scores = [
+        rows = [
             {"label": label, "score": round(score, 6)}
             for label, score in zip(self.labels, self.scores, strict=True)
         ]
@@ -84,7 +86,7 @@ class Classification:
             "schema": "multiway.encoder.classification/1",
             "text": self.text,
             "label": self.label,
-            "scores": scores,
+            "scores": rows,
             "truncated": self.truncated,
         }
 
@@ -120,19 +122,9 @@ class Tagging:
     @property
     def spans(self) -> list[Span]:
         """What BIO tags mark (``B-PER I-PER``); a tag without prefix marks its own word, ``O`` nothing."""
-        spans: list[Span] = []
-        for place, word in enumerate(self.words):
-            prefix, dash, label = word.tag.partition("-")
-            bio = dash and prefix in ("B", "I")
-            before = self.words[place - 1].tag if place else ""
-            if bio and prefix == "I" and before in (f"B-{label}", f"I-{label}"):
-                start = spans.pop().start
-            elif word.tag == "O":
-                continue
-            else:
-                start = word.start
-            spans.append(Span(self.text[start : word.end], start, word.end, label if bio else word.tag))
-        return spans
+        found = sorted(scores.spans([word.tag for word in self.words]))
+        places = [(self.words[first].start, self.words[end - 1].end, label) for first, end, label in found]
+        return [Span(self.text[start:end], start, end, label) for start, end, label in places]
 
     def to_json(self) -> dict[str, Any]:
         """Schema ``multiway.encoder.tagging/1``."""

@@ -1,13 +1,18 @@
 """Rows of the files that people have: JSONL, CSV, TSV, Parquet, plain text (a line is a row), standard input.
 
+Files ending in ``.gz`` are unpacked on the way.
+
 Whatever is wrong is a DataError that names the file, the line, and what would be right.
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
+import io
 import json
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +24,6 @@ from multiway_core.errors import DataError, InputError
 from multiway_text.documents import find_files
 
 STDIN = "-"
-TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 _TEXT = "text"
 csv.field_size_limit(1 << 30)
 
@@ -51,42 +55,44 @@ class Row:
         raise DataError(f"{self.where}: expected a label in {name!r}, got {shown(value)}")
 
 
-def read_rows(paths: Sequence[str], *, whole_files: bool = False) -> Iterator[Row]:
+def read_rows(
+    paths: Sequence[str], *, whole_files: bool = False, columns: Sequence[str] | None = None
+) -> Iterator[Row]:
     """The rows of files, folders, globs and ``-``; text has the field ``text``, a line (or a whole file) a row.
 
     Empty lines of text files are rows (so that vectors stand where their lines do), those of JSONL are not.
+    ``columns``: names for tables whose first line is a row already.
     Raises InputError for a path that leads nowhere, DataError.
     """
     for path in paths:
         if path == STDIN:
             yield from _lines(sys.stdin.buffer.read(), "standard input", whole_files)
             continue
-        for file in (
-            [Path(path)] if Path(path).suffix in TABLES and Path(path).is_file() else find_files([path])
-        ):
-            yield from _of_file(file, whole_files)
+        for file in [Path(path)] if Path(path).is_file() else find_files([path]):
+            yield from _of_file(file, whole_files, columns)
 
 
-def _of_file(file: Path, whole: bool) -> Iterator[Row]:
-    kind = file.suffix.lower()
-    if kind == ".parquet":
-        yield from _parquet(file)
-        return
-    if kind in (".csv", ".tsv"):
-        try:
-            with file.open(encoding="utf-8-sig", newline="") as stream:
-                yield from _table(stream, str(file), "\t" if kind == ".tsv" else ",")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{file}: not UTF-8 text") from error
-        return
+def read_bytes(file: Path) -> bytes:
+    """A file's content, unpacked where its name ends in ``.gz``. Raises DataError."""
     try:
         data = file.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror}") from error
-    if kind in (".jsonl", ".ndjson"):
-        yield from _json_lines(data, str(file))
+        return gzip.decompress(data) if file.suffix == ".gz" else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _of_file(file: Path, whole: bool, columns: Sequence[str] | None) -> Iterator[Row]:
+    kind = Path(file.name.removesuffix(".gz")).suffix.lower()
+    if kind == ".parquet":
+        yield from _parquet(file)
+    elif kind in (".csv", ".tsv"):
+        text = _decoded(read_bytes(file), str(file), 1)
+        stream = io.StringIO(text, newline="")
+        yield from _table(stream, str(file), "\t" if kind == ".tsv" else ",", columns)
+    elif kind in (".jsonl", ".ndjson"):
+        yield from _json_lines(read_bytes(file), str(file))
     else:
-        yield from _lines(data, str(file), whole)
+        yield from _lines(read_bytes(file), str(file), whole)
 
 
 def _lines(data: bytes, where: str, whole: bool) -> Iterator[Row]:
@@ -102,6 +108,7 @@ def _decoded(data: bytes, where: str, line: int) -> str:
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
+        line += data.count(b"\n", 0, error.start)
         raise DataError(f"{where}:{line}: not UTF-8 text") from error
 
 
@@ -124,10 +131,10 @@ def _json_lines(data: bytes, where: str) -> Iterator[Row]:
         yield Row(value, place)
 
 
-def _table(stream: IO[str], where: str, delimiter: str) -> Iterator[Row]:
+def _table(stream: IO[str], where: str, delimiter: str, columns: Sequence[str] | None) -> Iterator[Row]:
     quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
     reader = csv.reader(stream, delimiter=delimiter, quoting=quoting)  # type: ignore[arg-type]
-    names: list[str] = []
+    names = list(columns or ())
     try:
         for cells in reader:
             if not names:

@@ -27,11 +27,6 @@ _POOLING: dict[Pooling, str] = {
     "mean": "pooling_mode_mean_tokens",
 }
 """In the order in which sentence-transformers concatenates several."""
-_OTHER_POOLING = (
-    "pooling_mode_mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens",
-    "pooling_mode_lasttoken",
-)
 _MODULES = "modules.json"
 _LEAST_SHARE = 0.95  # of the embedding's rows that a tokenizer of the model knows; some models pad their rows
 
@@ -74,10 +69,7 @@ class SentenceSettings:
         if "Pooling" in kinds:
             place = folder / paths[kinds.index("Pooling")] / "config.json"
             pooling = _pooling(config.read_json(place), place)
-        lengths = folder / "sentence_bert_config.json"
-        length = config.read_json(lengths).get("max_seq_length") if lengths.is_file() else None
-        if length is not None and (not isinstance(length, int) or length < 3):
-            raise ConfigError(f"{lengths}: max_seq_length: expected a number of tokens, got {length!r}")
+        length = _max_length(folder)
         told = folder / "config_sentence_transformers.json"
         more = config.read_json(told) if told.is_file() else {}
         prompts = {str(k): str(v) for k, v in (more.get("prompts") or {}).items()}
@@ -180,16 +172,30 @@ def describe_family(encoder: TextEncoder) -> str | None:
     return f"this is a {what} file ({differs}), not plain BERT; it is read as {what}"
 
 
+def _max_length(folder: Path) -> int | None:
+    """Of the longest text: sentence-transformers keeps it in either file."""
+    for name, key in (
+        ("sentence_bert_config.json", "max_seq_length"),
+        ("tokenizer_config.json", "model_max_length"),
+    ):
+        path = folder / name
+        length = config.read_json(path).get(key) if path.is_file() else None
+        if length is not None:
+            if not isinstance(length, int | float) or length < 3:
+                raise ConfigError(f"{path}: {key}: expected a number of tokens, got {length!r}")
+            return int(length)
+    return None
+
+
 def _pooling(content: Mapping[str, Any], path: Path) -> tuple[Pooling, ...]:
-    named = content.get(
-        "pooling_mode"
-    )  # what sentence-transformers 6 writes, beside or in place of the flags
-    if isinstance(named, str) and named in _POOLING:
-        return (named,)
-    other = [name for name in _OTHER_POOLING if content.get(name)]
-    found = tuple(name for name, key in _POOLING.items() if content.get(key))
+    named = content.get("pooling_mode")  # what sentence-transformers 6 writes in place of the flags
+    if named is not None:
+        chosen = set(named if isinstance(named, list) else [named])
+    else:
+        chosen = {key for key, value in content.items() if key.startswith("pooling_mode_") and value}
+    found = tuple(name for name, flag in _POOLING.items() if chosen & {name, flag})
+    other = sorted(map(str, chosen - set(_POOLING) - set(_POOLING.values())))
     if other or not found:
-        raise ConfigError(
-            f"{path}: {other[0] if other else 'no pooling'} is not supported; cls, mean and max are"
-        )
+        wrong = other[0] if other else "no pooling"
+        raise ConfigError(f"{path}: {wrong} is not supported; cls, mean and max are")
     return found

@@ -1,0 +1,225 @@
+"""Fine-tuning an encoder on labelled texts: a classifier, a tagger, or sentence vectors from pairs.
+
+training.run(RECIPES["classify"], TrainOptions(output, data=("reviews.csv",), init_from="bundled:minilm-l6"))
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from multiway_blocks import text_encoder
+from multiway_blocks.text_encoder import TextEncoder
+from multiway_core import hub
+from multiway_core.errors import ConfigError, InputError
+from multiway_core.training import HeldOut, TrainConfig, TrainJob, TrainOptions
+
+from multiway_text.documents import documents
+from multiway_text.encoder import examples, tasks
+from multiway_text.encoder.examples import Labelled
+from multiway_text.encoder.sentence import SentenceModel, SentenceSettings
+
+Task = Literal["classify", "tag", "pairs"]
+MAX_HELD_OUT = 2000
+"""So many held-out examples are scored at most."""
+_TRAIN = TrainConfig(
+    steps=1, learning_rate=1e-4, warmup_steps=0, schedule="linear", betas=(0.9, 0.999), weight_decay=0.01
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is learnt of which columns, and how.
+
+    Attributes:
+        task: ``classify`` takes rows with ``text`` and ``label`` (and ``pair``, for two texts); ``tag`` CoNLL files or
+            rows of tokens and tags; ``pairs`` rows with ``text`` and ``pair`` that belong together (and ``negative``,
+            a text that does not).
+        text, label, pair, negative: names of the columns.
+        columns: names of a table's columns, where its first line is a row already.
+        held_out: files to score on; without them every tenth text is.
+        base: the model that is fine-tuned where ``init_from`` names none; "" makes a small new one.
+        max_length: tokens of a text; longer ones are cut in training.
+        batch_size: rows of a shard; of pairs, each sees the others as negatives.
+        epochs: passes over the rows, where ``steps`` are not given.
+        scale: of the cosines of pairs (1 / temperature).
+    """
+
+    task: Task = "classify"
+    text: str = "text"
+    label: str = "label"
+    pair: str | None = None
+    negative: str | None = None
+    columns: tuple[str, ...] | None = None
+    held_out: tuple[str, ...] = ()
+    base: str = "bundled:minilm-l6"
+    max_length: int = 128
+    batch_size: int = 32
+    epochs: float = 3.0
+    scale: float = 20.0
+    train: TrainConfig = _TRAIN
+
+    def build(self, options: TrainOptions) -> TrainJob:
+        """The job of a run on ``options.data``.
+
+        Raises InputError, DataError (file and line; a label that training has not seen), ModelNotFoundError,
+        CheckpointError.
+        """
+        if self.batch_size < 2 or self.max_length < 8:
+            raise ConfigError("a batch needs at least 2 rows, and a text 8 tokens")
+        given, scored = self._examples(options.data)
+        name = options.init_from or self.base
+        sentence = (
+            SentenceModel.load(hub.resolve(name)) if name else _new_encoder([one.text for one in given])
+        )
+        length = min(self.max_length, sentence.encoder.config.max_length)
+        train = self.train
+        if options.steps is None:
+            steps = max(1, round(self.epochs * len(given) / (self.batch_size * options.num_shards())))
+            train = replace(train, steps=steps, warmup_steps=max(1, steps // 10))
+        settings = options.apply(train)
+        torch.manual_seed(options.seed)
+        parts = self._parts(sentence, given, scored[:MAX_HELD_OUT], length, name)
+        batches = Shuffled(parts.make, len(given), self.batch_size, settings.seed, parts.keys)
+        facts = {
+            "task": self.task,
+            "base": name,
+            "train_examples": len(given),
+            "held_out_examples": len(scored),
+        }
+        return TrainJob(
+            parts.model,
+            parts.objective,
+            batches,
+            settings,
+            parts.export,
+            HeldOut(parts.score, best=parts.best, larger_is_better=True),
+            facts=facts | parts.facts,
+        )
+
+    def _parts(
+        self, sentence: SentenceModel, given: list[Any], scored: list[Any], length: int, name: str
+    ) -> tasks.TaskParts:
+        if self.task == "pairs":
+            return tasks.sentence_pairs(sentence, given, scored, length, self.scale)
+        make = tasks.classifier if self.task == "classify" else tasks.tagger
+        return make(sentence, given, scored, length, name)
+
+    def _examples(self, data: Sequence[str]) -> tuple[list[Any], list[Any]]:
+        """(to train on, held out)."""
+        if not data and not self.base:
+            return _split(_documentation(), ())
+        if not data:
+            raise InputError("fine-tuning needs --data: labelled texts (see --help for their form)")
+
+        def read(paths: Sequence[str]) -> list[Any]:
+            if self.task == "tag":
+                return examples.read_tagged(paths)
+            if self.task == "pairs":
+                return examples.read_pairs(
+                    paths,
+                    text=self.text,
+                    pair=self.pair or "pair",
+                    negative=self.negative,
+                    columns=self.columns,
+                )
+            return examples.read_labelled(
+                paths, text=self.text, label=self.label, pair=self.pair, columns=self.columns
+            )
+
+        return _split(read(data), read(self.held_out) if self.held_out else ())
+
+
+class Shuffled:
+    """Batches as a pure function of the step; every epoch has an order of its own.
+
+    ``keys``: of each row; rows that share one never meet in a batch (a text must not be its own negative).
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Sequence[int]], tasks.Batch],
+        count: int,
+        batch_size: int,
+        seed: int,
+        keys: Sequence[tuple[int, ...]] | None,
+    ) -> None:
+        self.make, self.count, self.batch_size, self.seed, self.keys = make, count, batch_size, seed, keys
+        self._orders: dict[int, Any] = {}
+
+    def __call__(self, step: int, shard: int, num_shards: int) -> tasks.Batch:
+        """The batch of one shard of one step."""
+        place = (step * num_shards + shard) * self.batch_size
+        chosen: list[int] = []
+        used: set[int] = set()
+        for number in range(place, place + 2 * max(self.count, self.batch_size)):
+            if len(chosen) == self.batch_size:
+                break
+            row = self._row(number)
+            if self.keys is not None:
+                if used & set(self.keys[row]):
+                    continue
+                used |= set(self.keys[row])
+            chosen.append(row)
+        if self.keys is not None and len(chosen) < 2:
+            raise InputError("pairs: all rows share a text, so that none is a negative of another")
+        return self.make(chosen)
+
+    def _row(self, number: int) -> int:
+        epoch, place = divmod(number, self.count)
+        if epoch not in self._orders:
+            order = np.random.default_rng((self.seed, epoch)).permutation(self.count)
+            self._orders = {e: o for e, o in self._orders.items() if abs(e - epoch) <= 2} | {epoch: order}
+        return int(self._orders[epoch][place])
+
+
+def _split(given: list[Any], held_out: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    if held_out:
+        return given, list(held_out)
+    return examples.split(given)
+
+
+def _documentation() -> list[Labelled]:
+    """Lines of the four longest pages of the documentation that comes with Python, labelled with their page."""
+    pages = sorted(documents([]), key=lambda page: len(page.text))[-4:]
+    return [
+        Labelled(line.strip(), page.name, f"{page.name}:{number}")
+        for page in pages
+        for number, line in enumerate(page.text.splitlines(), 1)
+        if len(re.findall(r"\w+", line)) >= 5
+    ]
+
+
+def _new_encoder(texts: Sequence[str]) -> SentenceModel:
+    """A small encoder with random weights and a vocabulary of these texts."""
+    from multiway_text.data.vocabulary import train_word_piece
+
+    tokenizer = train_word_piece(texts, 1000)
+    layout = replace(
+        text_encoder.PRESETS["bert-base-uncased"],
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=64,
+        num_layers=2,
+        num_heads=2,
+        inner_size=128,
+        num_positions=128,
+    )
+    return SentenceModel(TextEncoder(layout), tokenizer, SentenceSettings(normalize=True))
+
+
+RECIPES: dict[str, Recipe] = {
+    "classify": Recipe(),
+    "tag": Recipe(task="tag", epochs=5.0, batch_size=16, train=replace(_TRAIN, learning_rate=2e-4)),
+    "pairs": Recipe(task="pairs", epochs=1.0, batch_size=64, train=replace(_TRAIN, learning_rate=5e-5)),
+    # Half a minute on one core, on the documentation that comes with Python: shows that every part works.
+    "smoke": Recipe(
+        base="",
+        max_length=32,
+        batch_size=16,
+        train=replace(_TRAIN, steps=60, warmup_steps=6, learning_rate=1e-3),
+    ),
+}

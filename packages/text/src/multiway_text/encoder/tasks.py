@@ -1,0 +1,234 @@
+"""What the three fine-tuning tasks differ in: model, batches, loss, held-out score, and what is written.
+
+Shape suffixes: B rows, T tokens, C classes, E width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from multiway_blocks.contrastive import info_nce
+from multiway_blocks.text_encoder import TextEncoder
+from multiway_core import config, hub
+from multiway_core.training import Loss
+from torch import Tensor, nn
+
+from multiway_text.encoder import checkpoint, examples, words
+from multiway_text.encoder.examples import Labelled, Pair, TaggedText
+from multiway_text.encoder.heads import SequenceClassifier, TokenClassifier
+from multiway_text.encoder.pipeline import EncoderPipeline
+from multiway_text.encoder.scores import macro_f1, span_f1
+from multiway_text.encoder.sentence import SentenceModel
+
+NO_TARGET = -100
+
+
+class Batch(NamedTuple):
+    """Ids (B, T), False where they are padding, token types; targets (B,) or (B, T), or the pairs' number."""
+
+    ids_BT: Tensor
+    valid_BT: Tensor
+    types_BT: Tensor
+    targets: Tensor
+
+
+@dataclass(frozen=True)
+class TaskParts:
+    """What the three tasks differ in."""
+
+    model: nn.Module
+    objective: Callable[[Any, Batch], Loss]
+    make: Callable[[Sequence[int]], Batch]
+    score: Callable[[Any], dict[str, float]]
+    export: Callable[[Any, Path], None]
+    best: str
+    facts: dict[str, Any]
+    keys: Sequence[tuple[int, ...]] | None = None
+
+
+def classifier(
+    sentence: SentenceModel,
+    given: Sequence[Labelled],
+    scored: Sequence[Labelled],
+    length: int,
+    name: str,
+) -> TaskParts:
+    """A label of a text or a pair. ``name``: of the model, whose head is kept where it has these labels already.
+
+    Raises InputError (one label only), DataError (a held-out label that training has not seen).
+    """
+    labels = examples.labels_of(given)
+    examples.check_labels(scored, labels)
+    tokenizer, encoder = sentence.tokenizer, sentence.encoder
+    model = _continued(name, SequenceClassifier, labels) or SequenceClassifier(encoder, len(labels))
+    has_types = encoder.config.num_types > 1
+    numbers = {label: number for number, label in enumerate(labels)}
+    targets = torch.tensor([numbers[one.label] for one in given])
+
+    def make(rows: Sequence[int]) -> Batch:
+        some = [given[row] for row in rows]
+        pairs = _pairs(some)
+        found = tokenizer.batch([one.text for one in some], pairs, max_length=length)
+        return Batch(found.ids_BT, found.valid_BT, found.types_BT, targets[list(rows)])
+
+    def objective(module: nn.Module, batch: Batch) -> Loss:
+        logits_BC = module(
+            batch.ids_BT, batch.valid_BT, types_BT=batch.types_BT if has_types else None
+        ).float()
+        loss = nn.functional.cross_entropy(logits_BC, batch.targets, reduction="sum")
+        right = (logits_BC.argmax(1) == batch.targets).float().mean()
+        return Loss(loss, len(batch.targets), {"accuracy": right.detach()}, samples=len(batch.targets))
+
+    def score(module: SequenceClassifier) -> dict[str, float]:
+        found = _pipeline(module, sentence, labels).classify([one.text for one in scored], _pairs(scored))
+        pairs = [(item.label, one.label) for item, one in zip(found, scored, strict=True)]
+        accuracy = float(np.mean([predicted == right for predicted, right in pairs]))
+        return {"accuracy": accuracy, "macro_f1": macro_f1(pairs)}
+
+    def export(module: SequenceClassifier, folder: Path) -> None:
+        checkpoint.save(module, folder, labels=labels)
+        tokenizer.save(folder)
+
+    frequent = max(labels, key=lambda label: sum(one.label == label for one in given))
+    facts = {
+        "labels": len(labels),
+        "held_out_accuracy_of_most_frequent_label": float(np.mean([one.label == frequent for one in scored])),
+    }
+    return TaskParts(model, objective, make, score, export, "accuracy", facts)
+
+
+def tagger(
+    sentence: SentenceModel,
+    given: Sequence[TaggedText],
+    scored: Sequence[TaggedText],
+    length: int,
+    name: str,
+) -> TaskParts:
+    """A tag of each word, on its first token. As :func:`classifier`."""
+    labels = examples.labels_of(given)
+    examples.check_labels(scored, labels)
+    tokenizer, encoder = sentence.tokenizer, sentence.encoder
+    model = _continued(name, TokenClassifier, labels) or TokenClassifier(encoder, len(labels))
+    numbers = {label: number for number, label in enumerate(labels)}
+    room = length - len(tokenizer.add_special_tokens([])[0])
+
+    def encoded(one: TaggedText) -> tuple[list[int], list[int]]:
+        pieces = words.word_tokens(tokenizer, one.words)
+        ids, firsts = words.joined(tokenizer, pieces, room)
+        targets = [NO_TARGET] * len(ids)
+        for piece, first, tag in zip(pieces, firsts, one.tags, strict=True):
+            if piece and first < len(ids) - 1:
+                targets[first] = numbers[tag]
+        return ids, targets
+
+    def make(rows: Sequence[int]) -> Batch:
+        found = [encoded(given[row]) for row in rows]
+        batch = _padded([ids for ids, _ in found], encoder.config.pad_id)
+        targets_BT = torch.full_like(batch.ids_BT, NO_TARGET)
+        for row, (_, targets) in enumerate(found):
+            targets_BT[row, : len(targets)] = torch.tensor(targets)
+        return batch._replace(targets=targets_BT)
+
+    def objective(module: nn.Module, batch: Batch) -> Loss:
+        logits_BTC = module(batch.ids_BT, batch.valid_BT).float()
+        chosen_BT = batch.targets != NO_TARGET
+        loss = nn.functional.cross_entropy(logits_BTC[chosen_BT], batch.targets[chosen_BT], reduction="sum")
+        return Loss(loss, chosen_BT.sum(), samples=len(batch.ids_BT))
+
+    def score(module: TokenClassifier) -> dict[str, float]:
+        pipeline = _pipeline(module, sentence, labels)
+        found = [pipeline.tag_words(one.words) for one in scored]
+        right = [
+            p == t
+            for tags, one in zip(found, scored, strict=True)
+            for p, t in zip(tags, one.tags, strict=True)
+        ]
+        pairs = [(tags, one.tags) for tags, one in zip(found, scored, strict=True)]
+        return {"accuracy": float(np.mean(right)), "f1": span_f1(pairs)}
+
+    def export(module: TokenClassifier, folder: Path) -> None:
+        checkpoint.save(module, folder, labels=labels)
+        tokenizer.save(folder)
+
+    best = "f1" if any(label.startswith(("B-", "I-")) for label in labels) else "accuracy"
+    return TaskParts(model, objective, make, score, export, best, {"labels": len(labels)})
+
+
+def sentence_pairs(
+    sentence: SentenceModel, given: Sequence[Pair], scored: Sequence[Pair], length: int, scale: float
+) -> TaskParts:
+    """Vectors of texts that belong together are near, those of the batch's other texts are not.
+
+    InfoNCE of cosines in both directions (``scale``: 1 / temperature); rows that share a text are in no batch together.
+    """
+    encoder, tokenizer = sentence.encoder, sentence.tokenizer
+    settings = replace(sentence.settings, max_length=sentence.settings.max_length or length)
+    numbers: dict[str, int] = {}
+    keys = [
+        tuple(numbers.setdefault(" ".join(text.split()), len(numbers)) for text in (one.text, one.positive))
+        for one in given
+    ]
+
+    def make(rows: Sequence[int]) -> Batch:
+        some = [given[row] for row in rows]
+        texts = [one.text for one in some] + [one.positive for one in some]
+        texts += [one.negative for one in some if one.negative]
+        found = tokenizer.batch(texts, max_length=length)
+        return Batch(found.ids_BT, found.valid_BT, found.types_BT, torch.tensor(len(some)))
+
+    def objective(module: nn.Module, batch: Batch) -> Loss:
+        hidden_BTE = module(batch.ids_BT, batch.valid_BT).hidden_BTE
+        unit_BE = nn.functional.normalize(settings.pool(hidden_BTE, batch.valid_BT).float(), dim=1)
+        count = int(batch.targets)
+        text_BE, positive_BE, negative_NE = unit_BE[:count], unit_BE[count : 2 * count], unit_BE[2 * count :]
+        more = negative_NE if len(negative_NE) else None
+        loss_B = info_nce(text_BE, positive_BE, scale, negatives_NE=more)
+        loss_B = (loss_B + info_nce(positive_BE, text_BE, scale)) / 2
+        return Loss(loss_B.sum(), count, samples=count)
+
+    def score(module: TextEncoder) -> dict[str, float]:
+        pipeline = EncoderPipeline(SentenceModel(module, tokenizer, settings))
+        others = list(dict.fromkeys(one.positive for one in scored))
+        found = pipeline.similarity([one.text for one in scored], others).cosines.argmax(1)
+        right = [others[place] == one.positive for place, one in zip(found, scored, strict=True)]
+        return {"accuracy@1": float(np.mean(right))}
+
+    def export(module: TextEncoder, folder: Path) -> None:
+        SentenceModel(module, tokenizer, settings).save(folder)
+
+    chance = 1 / len({one.positive for one in scored})
+    return TaskParts(encoder, objective, make, score, export, "accuracy@1", {"chance": chance}, keys)
+
+
+def _pairs(some: Sequence[Labelled]) -> list[str] | None:
+    return None if some[0].pair is None else [one.pair or "" for one in some]
+
+
+def _pipeline(
+    module: SequenceClassifier | TokenClassifier, sentence: SentenceModel, labels: Sequence[str]
+) -> EncoderPipeline:
+    model = SentenceModel(module.encoder, sentence.tokenizer, sentence.settings)
+    return EncoderPipeline(model, head=module, labels=labels)
+
+
+def _continued(name: str, kind: Any, labels: Sequence[str]) -> Any:
+    """The model of a folder that has this head for these labels already; None for any other."""
+    if not name:
+        return None
+    folder = hub.resolve(name)
+    if checkpoint.task_of(config.read_json(folder / "config.json")) is not kind:
+        return None
+    model, own = checkpoint.load(folder, kind)
+    return model if own == list(labels) else None
+
+
+def _padded(rows: Sequence[Sequence[int]], pad_id: int) -> Batch:
+    ids_BT = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], True, pad_id)
+    lengths_B = torch.tensor([len(row) for row in rows])
+    valid_BT = torch.arange(ids_BT.shape[1]) < lengths_B[:, None]
+    return Batch(ids_BT, valid_BT, torch.zeros_like(ids_BT), torch.tensor(0))
