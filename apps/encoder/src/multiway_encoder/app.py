@@ -10,4 +10,7 @@ APP = App(
     cli="multiway_encoder.cli:cli",
     pipeline="multiway_text.encoder.pipeline:EncoderPipeline",
     recipes="multiway_text.encoder.recipe:RECIPES",
+    demo="multiway_encoder.demo:build_demo",
+    quick_evaluation="multiway_encoder.evaluation:quick_evaluation",
+    serve="multiway_encoder.server:SERVICE",
 )

@@ -1,8 +1,8 @@
-"""The commands that train: finetune."""
+"""The commands that train: finetune, pretrain."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import typer
@@ -62,3 +62,47 @@ def finetune(
     given["columns"] = None if changes.columns is None else tuple(changes.columns.split(","))
     given["held_out"] = None if changes.held_out is None else tuple(changes.held_out)
     options.train(APP, preset, given)
+
+
+@dataclass(frozen=True)
+class PretrainingChanges:
+    """Fields of the pretraining recipe."""
+
+    objective: Annotated[
+        Literal["mlm", "unilm", "pmlm"] | None,
+        typer.Option("--objective", help="BERT's, UniLM's four tasks, or UniLMv2's.", show_default="mlm"),
+    ] = None
+    size: Annotated[
+        str | None,
+        typer.Option("--size", help="tiny, mini, small, medium or base.", show_default="the preset's"),
+    ] = None
+    vocab_size: Annotated[
+        int | None, typer.Option("--vocab-size", min=100, help="Of the WordPiece vocabulary that is learnt.")
+    ] = None
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", metavar="MODEL", help="Take this model's in its place.")
+    ] = None
+    length: Annotated[int | None, typer.Option("--length", min=11, help="Tokens of the longest text.")] = None
+    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Texts of a step.")] = None
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", min=0.0)] = None
+    field: Annotated[
+        str | None,
+        typer.Option("--field", help="Where the text is in JSONL and Parquet.", show_default="text"),
+    ] = None
+
+
+def pretrain(
+    preset: Annotated[
+        Literal["tiny", "small", "base", "smoke"],
+        typer.Option("--preset", help="Size, steps and vocabulary."),
+    ] = "small",
+    *,
+    changes: PretrainingChanges,
+    options: TrainingOptions,
+) -> None:
+    """Pretrain an encoder on texts: --data are text files, JSONL, Parquet, folders or globs.
+
+    Without --init-from a vocabulary is learnt first. Every 20th document is held out, and its loss is told while the
+    model trains. DIR/model is what finetune --init-from takes.
+    """
+    options.train(replace(APP, recipes="multiway_text.pretraining:RECIPES"), preset, vars(changes))

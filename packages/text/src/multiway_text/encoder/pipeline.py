@@ -107,16 +107,19 @@ class EncoderPipeline:
             group = [prefix + text for text in texts[start : start + _GROUP]]
             encodings = self.encode(group)
             tokens += [len(ids) for ids in encodings]
-            long = [row for row, ids in enumerate(encodings) if len(ids) > limit]
-            if windows and long:
-                found = self._in_windows(encodings, limit)
-            else:
-                truncated += [start + row for row in long]
-                found = embed_tokens(self.sentence, [self._cut(ids, limit) for ids in encodings])
-            vectors_NE[start : start + len(group)] = found.numpy()
+            if not windows:
+                truncated += [start + row for row, ids in enumerate(encodings) if len(ids) > limit]
+            vectors_NE[start : start + len(group)] = self.vectors(encodings, windows=windows).numpy()
             if on_progress is not None:
                 on_progress(start + len(group), len(texts))
         return Embeddings(self.name, vectors_NE, tuple(tokens), tuple(truncated))
+
+    def vectors(self, encodings: Sequence[list[int]], *, windows: bool = False) -> Tensor:
+        """Vectors (texts, width) float32 of what :meth:`encode` gives; ``windows`` as of :meth:`embed`."""
+        limit = self.sentence.max_length
+        if windows and any(len(ids) > limit for ids in encodings):
+            return self._in_windows(encodings, limit)
+        return embed_tokens(self.sentence, [self._cut(ids, limit) for ids in encodings])
 
     def similarity(
         self, texts: Sequence[str], others: Sequence[str] | None = None, *, windows: bool = False

@@ -141,7 +141,8 @@ def _table(stream: IO[str], where: str, delimiter: str, columns: Sequence[str] |
                 names = [cell.strip() for cell in cells]
                 if len(set(names)) < len(names) or not all(names):
                     raise DataError(
-                        f"{where}:1: expected names of columns, each once, such as text and label"
+                        f"{where}:1: expected names of columns, each once, such as text and label; "
+                        "for a table without them give --columns text,label"
                     )
             elif cells:
                 place = f"{where}:{reader.line_num}"

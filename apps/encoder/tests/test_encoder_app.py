@@ -1,0 +1,223 @@
+"""The command line on a tiny model: every verb on real files, what is said about bad ones, and the server's batches."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from multiway_core.app.serve.service import Limits, build_server, endpoint
+from multiway_core.errors import DataError, InputError
+from multiway_encoder import evaluation
+from multiway_encoder.batcher import Batcher
+from multiway_encoder.cli import cli
+from multiway_encoder.evaluation import Columns, Question
+from multiway_encoder.server import SERVICE
+from multiway_text.encoder import checkpoint
+from multiway_text.encoder.heads import SequenceClassifier, TokenClassifier
+from multiway_text.encoder.pipeline import EncoderPipeline
+from typer.testing import CliRunner
+
+from packages.text.tests.tiny_encoder import sentence_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    sentence_model(folder)
+    return folder
+
+
+def run(*arguments: object, text: bytes | None = None) -> Any:
+    return CliRunner().invoke(
+        cli, [str(argument) for argument in arguments], input=text, catch_exceptions=True
+    )
+
+
+def lines(result: Any) -> list[Any]:
+    assert result.exit_code == 0, result.exception
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_embed_writes_the_same_vectors_in_every_form(model: Path, tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    (tmp_path / "a.txt").write_text("good film\n\nanna lives in paris\n")
+    (tmp_path / "b.jsonl").write_text('{"text": "good film"}\n"bad film"\n')
+    printed = run("embed", tmp_path / "a.txt", tmp_path / "b.jsonl", "-m", model)
+    rows = lines(printed)
+    assert "a.txt:2: empty" in printed.stderr
+    assert [Path(row["source"]).name for row in rows] == [
+        "a.txt:1",
+        "a.txt:2",
+        "a.txt:3",
+        "b.jsonl:1",
+        "b.jsonl:2",
+    ]
+    vectors = np.array([row["embedding"] for row in rows])
+    np.testing.assert_allclose(vectors[0], vectors[3])
+    for ending in (".npy", ".parquet", ".jsonl"):
+        path = tmp_path / f"out{ending}"
+        assert run("embed", tmp_path / "a.txt", tmp_path / "b.jsonl", "-m", model, "-o", path).exit_code == 0
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), vectors, atol=1e-6)
+    table = parquet.read_table(tmp_path / "out.parquet")
+    np.testing.assert_allclose(
+        np.stack(table["embedding"].to_numpy(zero_copy_only=False)), vectors, atol=1e-6
+    )
+    assert table["text"].to_pylist() == ["good film", "", "anna lives in paris", "good film", "bad film"]
+    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == rows
+    assert lines(run("embed", "-", "-m", model, text=b"good film\n"))[0]["embedding"] == rows[0]["embedding"]
+
+
+def test_a_line_of_a_megabyte_is_cut_with_notice(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "big.txt").write_text("good " * 200_000)
+    found = run("embed", tmp_path / "big.txt", "-m", model, "-o", tmp_path / "x.npy")
+    assert "big.txt:1: too long: the beginning counts; --windows takes all of it" in found.stderr
+    whole = run("embed", tmp_path / "big.txt", "-m", model, "-o", tmp_path / "x.npy", "--windows")
+    assert "too long" not in whole.stderr
+
+
+def test_bad_input_is_one_line(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"text": "x"}\n' * 16 + "{bad\n")
+    (tmp_path / "empty.txt").write_text("\n\n")
+    cases = [
+        (["embed", tmp_path / "bad.jsonl", "-m", model], r"bad.jsonl:17: not JSON"),
+        (["embed", tmp_path / "empty.txt", "-m", model], "all 2 texts are empty"),
+        (["embed", tmp_path / "no.txt", "-m", model], "no such file"),
+        (["embed", tmp_path / "bad.jsonl", "-o", "x.csv", "-m", model], "expected a file ending in .npy"),
+        (["classify", tmp_path / "bad.jsonl", "-m", model], "bad.jsonl:17"),
+        (["similarity", "one", "-m", model], "at least two texts"),
+        (["evaluate", "retrieval", "-m", model], "needs a file"),
+    ]
+    for arguments, message in cases:
+        found = run(*arguments)
+        assert isinstance(found.exception, InputError | DataError), arguments
+        assert message in str(found.exception)
+
+
+def test_similarity_of_texts_and_nearest_in_a_file(model: Path, tmp_path: Path) -> None:
+    found = json.loads(run("similarity", "good film", "bad film", "-m", model, "--json").stdout)
+    assert found["cosines"][0][0] == pytest.approx(1, abs=1e-5)
+    assert found["cosines"][0][1] == found["cosines"][1][0]
+    (tmp_path / "c.txt").write_text("anna\ngood film\ntom\n")
+    near = json.loads(
+        run("similarity", "good film", "--in", tmp_path / "c.txt", "-m", model, "--json").stdout
+    )
+    assert near[0]["nearest"][0]["text"] == "good film"
+    assert (
+        "1.000  good film" in run("similarity", "good film", "--in", tmp_path / "c.txt", "-m", model).stdout
+    )
+
+
+def test_classify_and_tag(model: Path, tmp_path: Path) -> None:
+    base = EncoderPipeline.from_pretrained(str(model))
+    for name, make, labels in (
+        ("classes", SequenceClassifier, ["no", "yes"]),
+        ("tags", TokenClassifier, ["O", "B-PER", "I-PER"]),
+    ):
+        checkpoint.save(make(base.sentence.encoder, len(labels)), tmp_path / name, labels=labels)
+        base.tokenizer.save(tmp_path / name)
+    (tmp_path / "t.csv").write_text("text,label\ngood film,yes\nbad film,no\n")
+    rows = lines(run("classify", tmp_path / "t.csv", "-m", tmp_path / "classes", "--json"))
+    assert {row["label"] for row in rows} <= {"no", "yes"}
+    plain = run("classify", tmp_path / "t.csv", "-m", tmp_path / "classes").stdout
+    assert plain.splitlines()[0].split("\t")[0] == rows[0]["label"]
+    tagged = lines(run("tag", tmp_path / "t.csv", "-m", tmp_path / "tags", "--json"))
+    assert [word["word"] for word in tagged[0]["words"]] == ["good", "film"]
+    report = json.loads(
+        run("evaluate", "classification", tmp_path / "t.csv", "-m", tmp_path / "classes", "--json").stdout
+    )
+    right = np.mean([row["label"] == label for row, label in zip(rows, ["yes", "no"], strict=True)])
+    assert report["metrics"]["accuracy"]["mean"] == right
+    assert report["metrics"]["most frequent label"]["mean"] == 0.5
+
+
+class FixedVectors:
+    """In place of the pipeline: the vectors of a table."""
+
+    name = "fixed"
+
+    def embed(self, texts: list[str], **options: Any) -> Any:
+        table = {"q1": [1, 0], "q2": [0, 1], "a": [0.9, 0.1], "b": [0.2, 0.9], "c": [0, 2.0]}
+        return type("Found", (), {"vectors": np.array([table[text] for text in texts], np.float32)})
+
+
+def test_retrieval_counts_places_by_hand() -> None:
+    questions = [Question("q1", "a", "1"), Question("q2", "b", "2"), Question("q1", "c", "3")]
+    report = evaluation.retrieval(FixedVectors(), questions)  # type: ignore[arg-type]
+    assert [row["metrics"]["accuracy@1"] for row in report.rows] == [1.0, 0.0, 0.0]
+    assert [row["metrics"]["mrr@10"] for row in report.rows] == [1.0, 0.5, 1 / 3]
+    assert report.metrics["chance"].mean == pytest.approx(1 / 3)
+    assert evaluation._place(np.array([1.0, 1.0, 1.0]), 0) == 2  # all equal: nobody is first
+
+
+def test_squad_files_and_rank_correlation(model: Path, tmp_path: Path) -> None:
+    squad = {"data": [{"paragraphs": [{"context": "anna lives in paris", "qas": [{"question": "anna"}]}]}]}
+    (tmp_path / "x.json.gz").write_bytes(gzip.compress(json.dumps(squad).encode()))
+    found = evaluation.read_questions([str(tmp_path / "x.json.gz")], Columns())
+    assert (found[0].text, found[0].target) == ("anna", "anna lives in paris")
+    (tmp_path / "y.json").write_text('{"data": [{"paragraphs": [{}]}]}')
+    with pytest.raises(DataError, match=r"data\[0\]\.paragraphs\[0\]: missing key 'context'"):
+        evaluation.read_questions([str(tmp_path / "y.json")], Columns())
+    (tmp_path / "s.csv").write_text("text,pair,label\nanna,anna,5\nanna,bad film,1\nanna,anna bad,3\n")
+    report = json.loads(run("evaluate", "similarity", tmp_path / "s.csv", "-m", model, "--json").stdout)
+    assert report["metrics"]["common words spearman"]["mean"] == pytest.approx(1)
+
+
+@pytest.fixture
+def client(model: Path) -> Any:
+    testing = pytest.importorskip("fastapi.testclient")
+    pipeline = EncoderPipeline.from_pretrained(str(model))
+    served = endpoint("tiny", SERVICE, lambda: SERVICE.prepare(pipeline), Limits())  # type: ignore[misc]
+    with testing.TestClient(build_server([served], title="test")) as client:
+        client.pipeline = pipeline
+        yield client
+
+
+def test_embeddings_in_the_form_of_the_openai_api(client: Any) -> None:
+    asked = {"model": "tiny", "input": ["good film", "bad " * 100]}
+    found = client.post("/v1/embeddings", json=asked).json()
+    expected = client.pipeline.embed(asked["input"], windows=True)
+    np.testing.assert_allclose([row["embedding"] for row in found["data"]], expected.vectors, atol=1e-6)
+    assert found["usage"] == {"prompt_tokens": 106, "total_tokens": 106}
+    packed = client.post("/v1/embeddings", json={**asked, "encoding_format": "base64"}).json()
+    numbers = np.frombuffer(base64.b64decode(packed["data"][0]["embedding"]), "<f4")
+    np.testing.assert_array_equal(numbers, np.array(found["data"][0]["embedding"], np.float32))
+    for change, message in (
+        ({"input": ["a", " "]}, "input[1] is an empty text"),
+        ({"input": []}, "0 texts"),
+        ({"input": [1, 2]}, "token ids are another model's"),
+        ({"dimensions": 7}, "this model's vectors have 32 numbers"),
+    ):
+        refused = client.post("/v1/embeddings", json={**asked, **change})
+        assert refused.status_code == 400
+        assert message in refused.json()["error"]["message"]
+    assert client.post("/v1/embeddings", json={**asked, "model": "gpt"}).status_code == 404
+    near = client.post("/v1/similarity", json={"texts": ["anna", "tom"]}).json()
+    assert near["schema"] == "multiway.encoder.similarity/1"
+
+
+def test_what_waits_is_computed_together(model: Path) -> None:
+    pipeline = EncoderPipeline.from_pretrained(str(model))
+    batcher = Batcher(pipeline)
+    jobs = [batcher.submit(pipeline.encode([text])) for text in ("good", "bad film", "anna")]
+    cancelled = batcher.submit(pipeline.encode(["tom"]))
+    cancelled.vectors.cancel()
+    batcher.start()
+    found = np.concatenate([job.vectors.result(timeout=30) for job in jobs])
+    np.testing.assert_allclose(found, pipeline.embed(["good", "bad film", "anna"]).vectors, atol=1e-5)
+    assert batcher.batches == [3]
+    batcher.stop()
+    from multiway_core.app.serve.errors import ApiError
+
+    with pytest.raises(ApiError):
+        batcher.submit([[1]])
+    full = Batcher(pipeline, max_waiting=1)
+    full.submit([[2, 3]])
+    with pytest.raises(ApiError) as refused:
+        full.submit([[2, 3]])
+    assert refused.value.status == 429
