@@ -64,7 +64,6 @@ def text_map(query: str, texts: Sequence[str], vectors_NE: Any, seconds: float) 
         f"<path d='M{x0:.1f} {y0 - 7:.1f}l7 7l-7 7l-7 -7z'/>"
         f"<text class='query' x='{x0 + 10:.1f}' y='{y0 + 4:.1f}'>search</text>"
     )
-    kind = {True: "near", False: "far"}
     rows = "".join(
         f"<li class='{'near' if n in near else 'far'}'><b>{n + 1}</b><span>{html.escape(texts[n])}</span>"
         f"<i>{cosines[n]:.3f}</i></li>"
