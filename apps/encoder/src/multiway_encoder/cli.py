@@ -4,11 +4,12 @@ from multiway_core.app import CommandLine
 
 from multiway_encoder.app import APP
 from multiway_encoder.commands.evaluate import evaluate
+from multiway_encoder.commands.quantize import quantize
 from multiway_encoder.commands.text import classify, embed, similarity, tag
 from multiway_encoder.commands.train import finetune, pretrain
 
 cli = CommandLine(APP)
-for command in (embed, similarity, classify, tag, finetune, pretrain, evaluate):
+for command in (embed, similarity, classify, tag, quantize, finetune, pretrain, evaluate):
     cli.command()(command)
 cli.add_demo()
 cli.add_serve()

@@ -21,6 +21,8 @@ from multiway_blocks.kernels.adaln_modulate import adaln_modulate
 from multiway_blocks.kernels.decode_attention import decode_attention
 from multiway_blocks.kernels.gated_retention import gated_retention
 from multiway_blocks.kernels.gated_retention.reference import parallel, recurrent
+from multiway_blocks.kernels.int8_encoder import int8_encoder
+from multiway_blocks.kernels.int8_encoder import layout as encoder_layout
 from multiway_blocks.kernels.int8_linear import int8_linear, layout
 from multiway_blocks.kernels.linear_cross_entropy import linear_cross_entropy, linear_distillation
 from multiway_blocks.kernels.moe_feedforward import moe_feedforward
@@ -150,6 +152,40 @@ def int8_linear_cases(quick: bool) -> Iterator[Case]:
         [lambda: torch.ops.aten._weight_int8pack_mm(x, signed, half)], "F.linear, bfloat16",
         [lambda: functional.linear(x, weight)], torch.int8,
     )  # fmt: skip
+
+
+def int8_encoder_cases(quick: bool) -> Iterator[Case]:
+    """A layer of MiniLM over texts of 20 and of 128 tokens."""
+    width, inner, vocabulary = 384, 1536, 1000
+
+    def linear(inputs: int, outputs: int) -> encoder_layout.Linear:
+        codes, scale = encoder_layout.quantize(torch.randn(outputs, inputs) / inputs**0.5)
+        return encoder_layout.Linear(codes, scale, torch.zeros(outputs))
+
+    norm = torch.stack([torch.ones(width), torch.zeros(width)])
+    layer = encoder_layout.Layer(
+        linear(width, 3 * width), linear(width, width), norm, linear(width, inner), linear(inner, width), norm
+    )
+    tokens = encoder_layout.quantize(torch.randn(vocabulary, width))
+    weights = encoder_layout.pack(encoder_layout.Embedding(*tokens, torch.zeros(512, width), norm), [layer])
+    block = torch.nn.TransformerEncoderLayer(width, 12, inner, activation="gelu", batch_first=True).eval()
+
+    @torch.inference_mode()
+    def other(x: Tensor) -> Tensor:
+        return block(x).flatten(0, 1)
+
+    for length in (20, 128):
+        texts = (640 if quick else 5120) // length
+        ids = torch.randint(0, vocabulary, (texts * length,))
+        starts = torch.arange(texts + 1) * length
+        x = torch.randn(texts, length, width)
+        products = 4 * width * width + 2 * width * inner
+        yield Case(
+            f"{texts} texts of {length}, {width}", "int8", products + x.numel() * 4,
+            2 * len(ids) * (products + 2 * length * width),
+            [lambda ids=ids, starts=starts: int8_encoder(ids, starts, weights, num_heads=12, eps=1e-12)],  # type: ignore[misc]
+            "nn.TransformerEncoderLayer", [lambda x=x: other(x)], arithmetic=torch.int8,  # type: ignore[misc]
+        )  # fmt: skip
 
 
 def adaln_modulate_cases(quick: bool) -> Iterator[Case]:

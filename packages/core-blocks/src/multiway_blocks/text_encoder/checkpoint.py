@@ -18,6 +18,7 @@ from multiway_core.checkpoint import Rule, RuleTable
 from multiway_core.errors import CheckpointError, ConfigError
 from torch import Tensor
 
+from multiway_blocks.kernels.int8_encoder import layout
 from multiway_blocks.text_encoder.config import Family, TextEncoderConfig
 from multiway_blocks.text_encoder.model import TextEncoder
 
@@ -42,6 +43,7 @@ BERT = RuleTable(
 )
 """Names inside the encoder; a file may put ``bert.`` or ``roberta.`` before all of them."""
 
+SCALE = "_scale"
 _PREFIXES = ("bert.", "roberta.", "model.")
 _HEADS = ("cls.", "lm_head.", "classifier.", "qa_outputs.", "crit_mask_lm")
 _FUSED = "attention.self.qkv_linear.weight"
@@ -77,7 +79,7 @@ def load(
     Raises ModelNotFoundError, ConfigError (not of this family, or a setting that is not supported), CheckpointError.
     """
     folder = hub.resolve(str(name))
-    tensors = _canonical(checkpoint.read(folder))
+    tensors = _canonical(_dequantized(checkpoint.read(folder)))
     settings = config.read_json(folder / "config.json")
     with checkpoint.on_meta():
         model = TextEncoder(_config(settings, tensors, folder))
@@ -117,6 +119,34 @@ def published(model: TextEncoder) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if own.num_buckets:
         content |= {"rel_pos_bins": own.num_buckets, "max_rel_pos": own.max_distance}
     return tensors, content
+
+
+def quantized(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices as int8, with the scale of every row beside them (``NAME_scale``); vectors as they are."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if tensor.ndim == 2:
+            found[name], found[name + SCALE] = layout.quantize(tensor)
+        else:
+            found[name] = tensor.float()
+    return found
+
+
+def _dequantized(source: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """What :func:`quantized` was made of, as far as int8 can tell; other files as they are."""
+    if not any(name.endswith(SCALE) for name in source):
+        return source
+    found: dict[str, Tensor] = {}
+    for name in source:
+        if name.endswith(SCALE):
+            continue
+        tensor = source[name]
+        if tensor.dtype == torch.int8:
+            if name + SCALE not in source or source[name + SCALE].shape != tensor.shape[:1]:
+                raise CheckpointError(f"{name} is int8 without one scale a row, {name + SCALE}")
+            tensor = layout.dequantize(tensor, source[name + SCALE])
+        found[name] = tensor
+    return found
 
 
 def _canonical(source: Mapping[str, Tensor]) -> dict[str, Tensor]:

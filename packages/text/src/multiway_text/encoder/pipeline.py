@@ -60,10 +60,9 @@ class EncoderPipeline:
         folder = hub.resolve(name)
         if not (folder / "config.json").is_file():
             raise CheckpointError(f"{folder}: no config.json, so this is no folder of a text encoder")
-        dtype = dtype or torch.float32
         kind = checkpoint.task_of(config.read_json(folder / "config.json"))
         if kind in (SequenceClassifier, TokenClassifier):
-            head, labels = checkpoint.load(folder, dtype=dtype, device=device)
+            head, labels = checkpoint.load(folder, dtype=dtype or torch.float32, device=device)
             assert isinstance(head, SequenceClassifier | TokenClassifier)
             encoder = head.encoder
             sentence = SentenceModel(encoder, load_tokenizer(folder, encoder), SentenceSettings.read(folder))

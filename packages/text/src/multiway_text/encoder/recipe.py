@@ -74,7 +74,9 @@ class Recipe:
         given, scored = self._examples(options.data)
         name = options.init_from or self.base
         sentence = (
-            SentenceModel.load(hub.resolve(name)) if name else _new_encoder([one.text for one in given])
+            SentenceModel.load(hub.resolve(name), dtype=torch.float32)
+            if name
+            else _new_encoder([one.text for one in given])
         )
         length = min(self.max_length, sentence.encoder.config.max_length)
         train = self.train

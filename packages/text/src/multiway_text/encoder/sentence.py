@@ -20,6 +20,8 @@ from multiway_core.errors import CheckpointError, ConfigError
 from multiway_core.tokenization import TextTokenizer
 from torch import Tensor, nn
 
+from multiway_text.encoder.quantized import Int8Network, is_quantized, save_quantized
+
 Pooling = Literal["cls", "mean", "max"]
 _POOLING: dict[Pooling, str] = {
     "cls": "pooling_mode_cls_token",
@@ -97,37 +99,47 @@ class SentenceSettings:
 
     def pool(self, hidden_BTE: Tensor, valid_BT: Tensor) -> Tensor:
         """(B, width * poolings) of token states (B, T, E), where ``valid_BT`` is False for padding."""
-        valid_BT1 = valid_BT[..., None]
+        starts = nn.functional.pad(valid_BT.sum(1).cumsum(0), (1, 0))
+        return self.pool_packed(hidden_BTE[valid_BT], starts)
+
+    def pool_packed(self, hidden_NE: Tensor, starts: Tensor) -> Tensor:
+        """The same of states (N, E) of texts one behind the other; ``starts``: where each begins, and their end."""
         parts = []
         for name in _POOLING:
             if name not in self.pooling:
                 continue
             if name == "cls":
-                parts.append(hidden_BTE[:, 0])
-            elif name == "max":
-                parts.append(hidden_BTE.masked_fill(~valid_BT1, -torch.inf).amax(1))
+                parts.append(hidden_NE[starts[:-1]])
             else:
-                total = (hidden_BTE * valid_BT1).sum(1)
-                parts.append(total / valid_BT1.sum(1).clamp(min=1))
+                parts.append(torch.segment_reduce(hidden_NE, name, offsets=starts))
         pooled_BE = torch.cat(parts, dim=1)
         return nn.functional.normalize(pooled_BE, dim=1) if self.normalize else pooled_BE
 
 
 @dataclass
 class SentenceModel:
-    """An encoder with what it needs to make vectors of texts."""
+    """An encoder with what it needs to make vectors of texts.
+
+    ``int8``: the same encoder in 8 bits, which makes the vectors where it is there.
+    """
 
     encoder: TextEncoder
     tokenizer: TextTokenizer
     settings: SentenceSettings
+    int8: Int8Network | None = None
 
     @classmethod
     def load(
-        cls, folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+        cls, folder: Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
     ) -> SentenceModel:
-        """Of a folder in sentence-transformers' or `transformers`' layout. Raises ConfigError, CheckpointError."""
-        encoder = text_encoder.load(folder, dtype=dtype, device=device)
-        return cls(encoder, load_tokenizer(folder, encoder), SentenceSettings.read(folder))
+        """Of a folder in sentence-transformers' or `transformers`' layout. Raises ConfigError, CheckpointError.
+
+        ``dtype``: None means float32, and 8 bits for a file of 8 bits on a CPU.
+        """
+        encoder = text_encoder.load(folder, dtype=dtype or torch.float32, device=device)
+        rounded = dtype is None and is_quantized(config.read_json(folder / "config.json"))
+        int8 = Int8Network.of(encoder) if rounded and torch.device(device).type == "cpu" else None
+        return cls(encoder, load_tokenizer(folder, encoder), SentenceSettings.read(folder), int8)
 
     @property
     def max_length(self) -> int:
@@ -139,9 +151,12 @@ class SentenceModel:
         """Numbers of a vector."""
         return self.encoder.config.hidden_size * len(self.settings.pooling)
 
-    def save(self, folder: Path, *, dtype: torch.dtype | None = None) -> None:
-        """Write what sentence-transformers and :meth:`load` open. Raises OutputError."""
-        text_encoder.save(self.encoder, folder, dtype=dtype)
+    def save(self, folder: Path, *, dtype: torch.dtype | None = None, int8: bool = False) -> None:
+        """Write what :meth:`load` opens and, not in 8 bits, sentence-transformers. Raises OutputError."""
+        if int8:
+            save_quantized(self.encoder, folder)
+        else:
+            text_encoder.save(self.encoder, folder, dtype=dtype)
         self.tokenizer.save(folder)
         self.settings.write(folder, self.encoder.config.hidden_size)
 

@@ -1,0 +1,108 @@
+"""Encoders of one byte a weight: the network that the engine runs, and the files that hold it.
+
+Matrices, embeddings included, are int8 with a scale a row; activations are rounded to 8 bits token by token.
+Shape suffixes: N tokens of all texts, E hidden size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from multiway_blocks.attention import Attention
+from multiway_blocks.feedforward import FeedForward
+from multiway_blocks.kernels.int8_encoder import int8_encoder, layout
+from multiway_blocks.text_encoder import TextEncoder
+from multiway_blocks.text_encoder.checkpoint import published, quantized
+from multiway_blocks.transformer import PostNorm
+from multiway_core import checkpoint, files
+from multiway_core.errors import InputError
+from torch import Tensor, nn
+
+_KEY = "quantization_config"
+_METHOD = (
+    "multiway-int8"  # a name that `transformers` refuses, where it would otherwise read codes as weights
+)
+_FILE_BYTES = 15_500_000
+
+
+@dataclass(frozen=True)
+class Int8Network:
+    """A text encoder as `kernels.int8_encoder` takes it: the longest text and token types are the encoder's."""
+
+    weights: list[Tensor]
+    num_heads: int
+    eps: float
+    activation: str
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, encoder: TextEncoder) -> Int8Network:
+        """Round an encoder. Raises InputError for one with relative positions (UniLMv2)."""
+        own = encoder.config
+        if encoder.relative_bias is not None:
+            raise InputError("int8: an encoder with relative positions (UniLMv2) is not supported")
+        positions_TE = encoder.position_embedding.weight[own.first_position :].float()
+        if encoder.type_embedding is not None:
+            positions_TE = positions_TE + encoder.type_embedding.weight[0].float()
+        codes, scale = layout.quantize(encoder.token_embedding.weight)
+        embedding = layout.Embedding(codes, scale, positions_TE, _norm(encoder.embedding_norm))
+        layers = [_layer(block) for block in encoder.stack.layers]
+        return cls(layout.pack(embedding, layers), own.num_heads, own.norm_eps, own.activation)
+
+    def __call__(self, tokens_N: Tensor, starts: Tensor) -> Tensor:
+        """Hidden states (N, E) float32 of texts one behind the other; see `int8_encoder`."""
+        return int8_encoder(
+            tokens_N,
+            starts,
+            self.weights,
+            num_heads=self.num_heads,
+            eps=self.eps,
+            activation=self.activation,
+        )
+
+
+def is_quantized(settings: Mapping[str, Any]) -> bool:
+    """Whether a ``config.json`` is of :func:`save_quantized`."""
+    found = settings.get(_KEY)
+    return isinstance(found, Mapping) and found.get("quant_method") == _METHOD
+
+
+def save_quantized(encoder: TextEncoder, folder: Path) -> None:
+    """Write ``config.json`` and int8 weights in files of at most 16 MB. Raises OutputError."""
+    tensors, settings = published(encoder)
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(quantized(tensors), folder, max_shard_bytes=_FILE_BYTES)
+    settings[_KEY] = {"quant_method": _METHOD, "bits": 8, "scale": "row"}
+    files.write_text(folder / "config.json", json.dumps(settings, indent=2) + "\n")
+
+
+def _layer(block: nn.Module) -> layout.Layer:
+    assert isinstance(block, PostNorm)
+    attention, feedforward = block.attention, block.feedforward
+    assert isinstance(attention, Attention)
+    assert isinstance(feedforward, FeedForward)
+    return layout.Layer(
+        _linear(attention.query, attention.key, attention.value),
+        _linear(attention.output),
+        _norm(block.attention_norm),
+        _linear(feedforward.up),
+        _linear(feedforward.down),
+        _norm(block.feedforward_norm),
+    )
+
+
+def _linear(*parts: nn.Linear) -> layout.Linear:
+    """One product of several that take the same rows."""
+    biases = [part.weight.new_zeros(len(part.weight)) if part.bias is None else part.bias for part in parts]
+    codes, scale = layout.quantize(torch.cat([part.weight for part in parts]))
+    return layout.Linear(codes, scale, torch.cat(biases).float())
+
+
+def _norm(norm: nn.Module) -> Tensor:
+    assert isinstance(norm, nn.LayerNorm)
+    return torch.stack([norm.weight, norm.bias]).float()
