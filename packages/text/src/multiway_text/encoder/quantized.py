@@ -7,7 +7,7 @@ Shape suffixes: N tokens of all texts, E hidden size.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from multiway_blocks.attention import Attention
 from multiway_blocks.feedforward import FeedForward
 from multiway_blocks.kernels.int8_encoder import int8_encoder, layout
 from multiway_blocks.text_encoder import TextEncoder
-from multiway_blocks.text_encoder.checkpoint import published, quantized
+from multiway_blocks.text_encoder.checkpoint import BERT, SCALE, published, quantized
 from multiway_blocks.transformer import PostNorm
 from multiway_core import checkpoint, files
 from multiway_core.errors import InputError
@@ -28,6 +28,9 @@ _METHOD = (
     "multiway-int8"  # a name that `transformers` refuses, where it would otherwise read codes as weights
 )
 _FILE_BYTES = 15_500_000
+Stored = Mapping[str, tuple[Tensor, Tensor]]
+"""Codes and scales of an encoder's matrices, by their names in `TextEncoder`."""
+Rounding = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -41,17 +44,26 @@ class Int8Network:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, encoder: TextEncoder) -> Int8Network:
-        """Round an encoder. Raises InputError for one with relative positions (UniLMv2)."""
+    def of(cls, encoder: TextEncoder, stored: Stored | None = None) -> Int8Network:
+        """Round an encoder, or take what is ``stored`` of it.
+
+        Raises InputError for one with relative positions (UniLMv2).
+        """
         own = encoder.config
         if encoder.relative_bias is not None:
             raise InputError("int8: an encoder with relative positions (UniLMv2) is not supported")
         positions_TE = encoder.position_embedding.weight[own.first_position :].float()
         if encoder.type_embedding is not None:
             positions_TE = positions_TE + encoder.type_embedding.weight[0].float()
-        codes, scale = layout.quantize(encoder.token_embedding.weight)
+        names = {parameter: name for name, parameter in encoder.named_parameters()}
+
+        def rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
+            found = (stored or {}).get(names[weight])  # type: ignore[index]
+            return layout.quantize(weight) if found is None else found
+
+        codes, scale = rounded(encoder.token_embedding.weight)
         embedding = layout.Embedding(codes, scale, positions_TE, _norm(encoder.embedding_norm))
-        layers = [_layer(block) for block in encoder.stack.layers]
+        layers = [_layer(block, rounded) for block in encoder.stack.layers]
         return cls(layout.pack(embedding, layers), own.num_heads, own.norm_eps, own.activation)
 
     def __call__(self, tokens_N: Tensor, starts: Tensor) -> Tensor:
@@ -72,6 +84,13 @@ def is_quantized(settings: Mapping[str, Any]) -> bool:
     return isinstance(found, Mapping) and found.get("quant_method") == _METHOD
 
 
+def read_stored(folder: Path) -> Stored:
+    """What :func:`save_quantized` wrote."""
+    tensors = checkpoint.read(folder)
+    names = (name.removesuffix(SCALE) for name in tensors if name.endswith(SCALE))
+    return {BERT.to_ours(name) or name: (tensors[name], tensors[name + SCALE]) for name in names}
+
+
 def save_quantized(encoder: TextEncoder, folder: Path) -> None:
     """Write ``config.json`` and int8 weights in files of at most 16 MB. Raises OutputError."""
     tensors, settings = published(encoder)
@@ -81,26 +100,28 @@ def save_quantized(encoder: TextEncoder, folder: Path) -> None:
     files.write_text(folder / "config.json", json.dumps(settings, indent=2) + "\n")
 
 
-def _layer(block: nn.Module) -> layout.Layer:
+def _layer(block: nn.Module, rounded: Rounding) -> layout.Layer:
     assert isinstance(block, PostNorm)
     attention, feedforward = block.attention, block.feedforward
     assert isinstance(attention, Attention)
     assert isinstance(feedforward, FeedForward)
     return layout.Layer(
-        _linear(attention.query, attention.key, attention.value),
-        _linear(attention.output),
+        _linear(rounded, attention.query, attention.key, attention.value),
+        _linear(rounded, attention.output),
         _norm(block.attention_norm),
-        _linear(feedforward.up),
-        _linear(feedforward.down),
+        _linear(rounded, feedforward.up),
+        _linear(rounded, feedforward.down),
         _norm(block.feedforward_norm),
     )
 
 
-def _linear(*parts: nn.Linear) -> layout.Linear:
+def _linear(rounded: Rounding, *parts: nn.Linear) -> layout.Linear:
     """One product of several that take the same rows."""
-    biases = [part.weight.new_zeros(len(part.weight)) if part.bias is None else part.bias for part in parts]
-    codes, scale = layout.quantize(torch.cat([part.weight for part in parts]))
-    return layout.Linear(codes, scale, torch.cat(biases).float())
+    biases: list[Tensor] = [
+        part.weight.new_zeros(len(part.weight)) if part.bias is None else part.bias for part in parts
+    ]
+    codes, scales = zip(*(rounded(part.weight) for part in parts), strict=True)
+    return layout.Linear(torch.cat(codes), torch.cat(scales), torch.cat(biases).float())
 
 
 def _norm(norm: nn.Module) -> Tensor:

@@ -20,7 +20,7 @@ from multiway_core.errors import CheckpointError, ConfigError
 from multiway_core.tokenization import TextTokenizer
 from torch import Tensor, nn
 
-from multiway_text.encoder.quantized import Int8Network, is_quantized, save_quantized
+from multiway_text.encoder.quantized import Int8Network, is_quantized, read_stored, save_quantized
 
 Pooling = Literal["cls", "mean", "max"]
 _POOLING: dict[Pooling, str] = {
@@ -138,7 +138,9 @@ class SentenceModel:
         """
         encoder = text_encoder.load(folder, dtype=dtype or torch.float32, device=device)
         rounded = dtype is None and is_quantized(config.read_json(folder / "config.json"))
-        int8 = Int8Network.of(encoder) if rounded and torch.device(device).type == "cpu" else None
+        int8 = None
+        if rounded and torch.device(device).type == "cpu":
+            int8 = Int8Network.of(encoder, read_stored(folder))
         return cls(encoder, load_tokenizer(folder, encoder), SentenceSettings.read(folder), int8)
 
     @property
