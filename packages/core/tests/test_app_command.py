@@ -2,10 +2,11 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 import typer
-from multiway_core.app import pick_device, pick_dtype, run
+from multiway_core.app import counting, pick_device, pick_dtype, run, ticking
 from multiway_core.errors import InputError, OutputError
 
 PROGRAM = """
@@ -158,3 +159,30 @@ def test_importing_the_shell_loads_neither_torch_nor_gradio():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert result.stdout.strip() == "[]", result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_help_that_cannot_be_written_is_one_line(tmp_path):
+    code = "import typer\nfrom multiway_core.app import run\ncli = typer.Typer()\n"
+    code += "@cli.command()\ndef go() -> None: ...\nrun(cli, ['--help'], name='tool')"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (2, "tool: cannot write: no space left on device\n")
+
+
+def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(capfd, monkeypatch):
+    with counting("reading") as move, ticking("evaluating", total=3) as tick:
+        move(5, 10)
+        tick()
+        assert capfd.readouterr().err == ""
+        monkeypatch.setattr("multiway_core.app.command.LINE_SECONDS", 0.0)
+        move(1000)
+        move(2000, 5000)
+        tick("a sample")
+    assert capfd.readouterr().err.splitlines() == [
+        "reading: 1,000",
+        "reading: 2,000 of 5,000",
+        "evaluating: 2 of 3",
+    ]

@@ -1,8 +1,10 @@
+import io
 import os
+import sys
 from pathlib import Path
 
 import pytest
-from multiway_core.app import find_inputs, is_done, plan_outputs
+from multiway_core.app import find_inputs, inputs, is_done, plan_outputs, stdin_file
 from multiway_core.errors import InputError
 
 SUFFIXES = {".png", ".jpg", ".pdf"}
@@ -119,3 +121,19 @@ def test_done_means_written_after_the_source(tmp_path):
     assert is_done(source, output)
     os.utime(output, (900, 900))
     assert not is_done(source, output)
+
+
+def test_standard_input_is_a_file_of_this_user_alone(monkeypatch):
+    with os.fdopen(os.open(os.devnull, os.O_RDONLY)) as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        with pytest.raises(InputError, match="standard input gives nothing"):
+            stdin_file("-")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\x00bytes")))
+    path = stdin_file(Path("-"))
+    assert isinstance(path, Path)
+    assert path.read_bytes() == b"\xff\x00bytes"
+    assert path.parent.stat().st_mode & 0o077 == 0
+    assert stdin_file(["a", "-"]) == ["a", str(path)]  # read once
+    assert [item.relative for item in find_inputs(["-"], {".png"})[0]] == [Path("stdin")]
+    assert stdin_file(None) is None
+    inputs._standard_input.cache_clear()

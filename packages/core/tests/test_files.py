@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from multiway_core import files
 from multiway_core.errors import InputError, OutputError
 from multiway_core.files import atomic_write, check_output, replace_folder, write_bytes, write_text
 
@@ -131,6 +132,21 @@ def test_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     )
     assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == -signal.SIGKILL
     assert path.read_bytes() == b"old"
+    (left,) = tmp_path.glob(".*.tmp")
+    (tmp_path / ".vimrc.tmp").write_text("another program's")
+    (tmp_path / ".0123456789ab.tmp").mkdir()
+    for old in tmp_path.glob(".*"):
+        os.utime(old, (0, 0))
+    files._sweep.cache_clear()
+    with atomic_write(tmp_path / "y"):
+        (held,) = {p for p in tmp_path.glob(".*.tmp") if p.stat().st_mtime > 1000}
+        os.utime(held, (0, 0))
+        assert not left.exists()
+        code = "import sys; from pathlib import Path; from multiway_core.files import write_bytes\n"
+        code += "write_bytes(Path(sys.argv[1]), b'')"
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / "z")], check=True)
+        assert held.exists()  # what another process writes stays
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".vimrc.tmp", "x", "y", "z"]
 
 
 def test_folder_is_new_or_swapped_whole(tmp_path: Path) -> None:

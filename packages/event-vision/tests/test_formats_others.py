@@ -20,7 +20,7 @@ from .event_streams import SAMPLES, assert_same, made_events, needs_samples
 TYPES = {"t": np.int64, "x": np.uint16, "y": np.uint16, "p": np.uint8}
 
 
-@pytest.mark.parametrize("name", ["npz", "hdf5", "csv"])
+@pytest.mark.parametrize("name", ["npz", "hdf5", "csv", "aedat4"])
 @pytest.mark.parametrize("count", [0, 1, 5000])
 def test_round_trip(tmp_path, name, count):
     events = made_events(count, start=1_600_000_000_000_000)  # since 1970, as iniVation counts
@@ -33,6 +33,7 @@ def test_round_trip(tmp_path, name, count):
 def test_the_ending_chooses_the_format(tmp_path):
     events = made_events(10)
     names = {"a.dat": "dat", "a.RAW": "evt3", "a.npz": "npz", "a.h5": "hdf5", "a.csv": "text"}
+    names |= {"a.aedat4": "aedat4"}
     for name, found in names.items():
         write_events(tmp_path / name, events)
         assert open_events(tmp_path / name).format == found
@@ -271,3 +272,49 @@ def test_real_text_and_saccades():
     events.check()
     assert (digit.format, len(events)) == ("nmnist", 4325)
     assert 300_000 < events.duration < 316_000  # three moves of a hundred milliseconds
+
+
+def test_the_package_aedat_reads_what_is_written(tmp_path):
+    events = made_events(40_000, start=1_600_000_000_000_000)
+    write_events(tmp_path / "a.aedat4", events)
+    decoder = aedat.Decoder(tmp_path / "a.aedat4")
+    assert decoder.id_to_stream() == {0: {"type": "events", "width": 320, "height": 240}}
+    found = np.concatenate([packet["events"] for packet in decoder])
+    for ours, name in zip("txyp", ("t", "x", "y", "on"), strict=True):
+        np.testing.assert_array_equal(found[name], getattr(events, ours))
+
+
+def test_aedat3_of_other_packets_invalid_events_and_rounds_of_the_clock(tmp_path):
+    events = made_events(3000, width=128, height=128, start=(1 << 31) - 500_000)
+    words = np.zeros((3000, 2), "<u4")
+    words[:, 0] = 1 | events.p.astype(np.uint32) << 1 | events.y.astype(np.uint32) << 2
+    words[:, 0] |= events.x.astype(np.uint32) << 17
+    words[:, 1] = events.t & 0x7FFFFFFF
+    words[7::50, 0] &= ~np.uint32(1)
+    kept = events[(words[:, 0] & 1) == 1]
+    data = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DVS128\r\n#!END-HEADER\r\n"
+    for low in range(0, 3000, 250):
+        for rounds in (0, 1):
+            part = words[low : low + 250][events.t[low : low + 250] >> 31 == rounds]
+            room = len(part) + 3  # a packet may have more room than events
+            data += struct.pack("<hhiiiiii", 1, 1, 8, 4, rounds, room, len(part), len(part))
+            data += part.tobytes() + bytes(24)
+        data += struct.pack("<hhiiiiii", 0, 1, 8, 4, 0, 1, 1, 1) + bytes(8)
+    path = tmp_path / "a.aedat"
+    path.write_bytes(data)
+    assert open_events(path).header == {"source": "DVS128"}
+    assert_same(open_events(path).read(), kept)
+    path.write_bytes(data[:-3])
+    with pytest.raises(DataError, match="cut within the packet at byte"):
+        open_events(path).read()
+    assert_same(open_events(path, repair=True).read(), kept)
+    for place, value in ((28, -8), (36, -1), (40, 1 << 30), (44, -1)):
+        start = data.index(b"HEADER\r\n") + 8
+        damaged = bytearray(data)
+        damaged[start + place - 24 : start + place - 20] = struct.pack("<i", value)
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="is damaged"):
+            open_events(path).read()
+    path.write_bytes(data[:40])
+    with pytest.raises(DataError, match="its header is cut"):
+        open_events(path)

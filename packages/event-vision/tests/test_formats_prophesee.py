@@ -300,3 +300,48 @@ def test_memory_does_not_grow_with_the_file(tmp_path, name):
         tracemalloc.stop()
     assert peaks[1] < 16_000_000  # all events would be 21 MB
     assert peaks[1] < 1.3 * peaks[0]
+
+
+def evt21_words(events: Events) -> np.ndarray:
+    """As a sensor would: pixels of one row, time and polarity within 32 aligned columns share a word."""
+    words: list[int] = []
+    keys: tuple[int, ...] | None = None
+    high = -1
+    for t, x, y, p in zip(
+        events.t.tolist(), events.x.tolist(), events.y.tolist(), events.p.tolist(), strict=True
+    ):
+        if t >> 6 != high:
+            high, keys = t >> 6, None
+            words.append(8 << 60 | (high & 0xFFFFFFF) << 32)
+        first = x & ~31
+        if keys != (t, first, y, p) or words[-1] & 0xFFFFFFFF >= 1 << (x - first):
+            keys = (t, first, y, p)
+            words.append(p << 60 | (t & 63) << 54 | first << 43 | y << 32)
+        words[-1] |= 1 << (x - first)
+    return np.array(words, "<u8")
+
+
+@pytest.mark.parametrize("endianness", ["little", "legacy"])
+def test_evt21(tmp_path, monkeypatch, endianness):
+    monkeypatch.setattr("multiway_event_vision.formats.evt21.record_blocks", partial_blocks)
+    events = made_events(4000, width=640, height=480)
+    words = evt21_words(events)
+    assert len(words) < 4000 + len(np.unique(events.t >> 6))  # some words hold several events
+    if endianness == "legacy":
+        words = words << np.uint64(32) | words >> np.uint64(32)
+    head = f"% evt 2.1\n% format EVT21;endianness={endianness};height=480;width=640\n% end\n"
+    before = np.array([1 << 60 | 7], "<u8").view("<u4")[:: 1 if endianness == "little" else -1].tobytes()
+    path = tmp_path / "a.raw"
+    path.write_bytes(head.encode() + before + words.tobytes())  # events before the first time have none
+    recording = open_events(path)
+    assert recording.format == "evt2.1"
+    assert_same(recording.read(), events)
+
+
+def partial_blocks(path, start, dtype, count):
+    """Blocks of all sizes."""
+    words = np.fromfile(path, dtype, count, offset=start)
+    low, step = 0, 1
+    while low < len(words):
+        yield words[low : low + step]
+        low, step = low + step, step % 97 + 1

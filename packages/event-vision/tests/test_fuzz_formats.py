@@ -31,6 +31,8 @@ HEADS = {
     "evt3.raw": b"% evt 3.0\n% geometry 64x48\n% end\n",
     "a.es": b"Event Stream\x02\x00\x00\x01\x40\x00\x30\x00",
     "a.bin": b"",
+    "evt21.raw": b"% evt 2.1\n% geometry 64x48\n% end\n",
+    "a.aedat": b"#!AER-DAT3.1\r\n#Source 1: DVS128\r\n#!END-HEADER\r\n",
     "a.aedat4": b"#!AER-DAT4.0\r\n",
     "a.npz": b"PK\x03\x04",
     "a.txt": b"1 2 3 0\n",

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from multiway_core.app import stdin_file
 from multiway_core.errors import InputError
 
-EventFormat = Literal["dat", "evt2", "evt3", "npz", "hdf5", "csv"]
+EventFormat = Literal["dat", "evt2", "evt3", "aedat4", "npz", "hdf5", "csv"]
 ViewName = Literal["frame", "count", "surface", "voxel"]
 Unit = Literal["us", "ms", "s", "ns"]
 EngineName = Literal["event", "micro-batch", "window"]
@@ -18,10 +19,15 @@ PresetName = Literal["ssla", "prophesee", "prophesee-1mpx", "coco"]
 PolicyName = Literal["continuous", "window", "sliding"]
 
 
-RecordingArgument = Annotated[Path, typer.Argument(metavar="RECORDING", help="DAT, RAW, HDF5, AEDAT4, ...")]
+RecordingArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RECORDING|-", help="DAT, RAW, HDF5, AEDAT4, ...; - is stdin.", callback=stdin_file
+    ),
+]
 FormatOption = Annotated[
     EventFormat | None,
-    typer.Option("--format", "-f", help="\\[default: by the ending: dat, raw (evt3), npz, h5, csv]"),
+    typer.Option("--format", "-f", help="\\[default: by the ending: dat, raw (evt3), aedat4, npz, h5, csv]"),
 ]
 
 

@@ -16,6 +16,7 @@ from multiway_core.app import (
     TrainingOptions,
     counting,
     load_pipeline,
+    stdin_file,
     write_json,
     write_stdout,
 )
@@ -191,7 +192,12 @@ def check(
 @cli.command("import")
 def import_log(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="A log file, or the folder of a data set.")
+        Path,
+        typer.Argument(
+            metavar="SOURCE|-",
+            help="A log file, - for standard input, or the folder of a data set.",
+            callback=stdin_file,
+        ),
     ],
     output: Annotated[
         Path,

@@ -15,6 +15,7 @@ from multiway_core.app import (
     OverwriteOption,
     ReportOptions,
     TrainingOptions,
+    stdin_file,
     ticking,
     write_json,
     write_stdout,
@@ -39,7 +40,8 @@ EngineOption = Annotated[
 @cli.command()
 def read(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Pictures, PDF and TIFF files, folders, globs.")
+        list[str],
+        typer.Argument(metavar="PATH|-...", help="Pictures, PDF and TIFF files, folders, globs; - is stdin."),
     ],
     task: Annotated[
         Task | None, typer.Option("--task", help="[default: markdown for --format markdown, else ocr]")
@@ -92,7 +94,12 @@ def read(
 
 @cli.command()
 def ask(
-    image: Annotated[Path, typer.Argument(help="A picture or a PDF (its first page, or --page).")],
+    image: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IMAGE|-", help="A picture or a PDF (its first page, or --page).", callback=stdin_file
+        ),
+    ],
     question: Annotated[str, typer.Argument(help="What to ask about the page.")],
     page: Annotated[int, typer.Option("--page", min=1, help="Page of a PDF or TIFF file.")] = 1,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer.")] = 256,

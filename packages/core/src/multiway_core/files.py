@@ -1,6 +1,7 @@
 """Writes that are whole or absent: a reader never sees half a file, whatever kills the writer.
 
-Everything is written beside its destination, flushed to the disk, and moved into place in one step.
+Everything is written beside its destination, flushed to the disk, and moved into place in one step. What a killed
+writer left there is removed by the next one.
 """
 
 from __future__ import annotations
@@ -8,19 +9,31 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import BinaryIO, cast
 
 from multiway_core.errors import InputError, OutputError
 
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 # What a disk says while bytes are written; any other OSError inside a block is not about the output.
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+_TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.tmp")
+_FRESH_SECONDS = 10  # a writer may not hold yet what it has just made
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -57,7 +70,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             with path.open("wb") as special:
                 yield special
         except OSError as error:
-            if isinstance(error, PermissionError) or error.errno in _DISK_ERRORS:
+            if isinstance(error, PermissionError) or error.errno in DISK_ERRORS:
                 raise _cannot_write(path, error) from error
             raise
         return
@@ -66,9 +79,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     temporary = _beside(target)
     with _output_errors(path):
         target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target.parent.resolve())
         file = temporary.open("x+b")
     try:
         with file:
+            _hold(file.fileno())
             yield cast(BinaryIO, file)
             file.flush()
             if mode is not None:
@@ -79,7 +94,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             _sync(target.parent)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise _cannot_write(path, error) from error
         raise
 
@@ -118,8 +133,11 @@ def replace_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
     temporary = _beside(folder)
     with _output_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(folder.parent)
         temporary.mkdir()
+    held = None if os.name == "nt" else os.open(temporary, os.O_RDONLY)
     try:
+        _hold(held)
         yield temporary
         with _output_errors(folder):
             for parent, _, names in os.walk(temporary):
@@ -132,11 +150,13 @@ def replace_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
                 temporary.rename(folder)
             _sync(folder.parent)
     except OSError as error:
-        if error.errno in _DISK_ERRORS:
+        if error.errno in DISK_ERRORS:
             raise _cannot_write(folder, error) from error
         raise
     finally:  # what lies under the temporary name is now the old folder or an unfinished one
         shutil.rmtree(temporary, ignore_errors=True)
+        if held is not None:
+            os.close(held)
 
 
 def private_cache_folder(name: str) -> Path:
@@ -185,6 +205,40 @@ def _exchange(one: Path, other: Path) -> None:
 def _beside(path: Path) -> Path:
     # Short and independent of the name, which may already be as long as the file system allows.
     return path.parent / f".{secrets.token_hex(6)}.tmp"
+
+
+def _hold(descriptor: int | None) -> bool:
+    """Lock what is being written for as long as it is open, so that `_sweep` knows that its writer lives.
+
+    Whether it is locked now. Not `flock` for files: HDF5's library takes that itself.
+    """
+    if fcntl is None or descriptor is None:
+        return False
+    is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+    try:
+        (fcntl.flock if is_folder else fcntl.lockf)(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another holds it, or a file system without locks
+        return False
+    return True
+
+
+@cache
+def _sweep(folder: Path) -> None:
+    """Remove what killed writers left in `folder`, once a process: our temporary names that nobody holds."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            status = path.lstat()
+            if not _TEMPORARY.fullmatch(path.name) or time.time() - status.st_mtime < _FRESH_SECONDS:
+                continue
+            is_folder = stat.S_ISDIR(status.st_mode)
+            descriptor = os.open(
+                path, (os.O_RDONLY if is_folder else os.O_RDWR) | getattr(os, "O_NOFOLLOW", 0)
+            )
+            try:
+                if _hold(descriptor):
+                    shutil.rmtree(path) if is_folder else path.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def _sync(path: Path) -> None:

@@ -15,7 +15,8 @@ from multiway_asr.transcriber import Transcriber
 
 def transcribe(
     recordings: Annotated[
-        list[str], typer.Argument(metavar="AUDIO|VIDEO...", help="Sound files, videos, folders, globs.")
+        list[str],
+        typer.Argument(metavar="AUDIO|VIDEO|-...", help="Sound files, videos, folders, globs; - is stdin."),
     ],
     format: Annotated[
         list[Format] | None,

@@ -14,6 +14,7 @@ from multiway_core.app import (
     SeedOption,
     TrainingOptions,
     counting,
+    stdin_file,
     ticking,
     write_stdout,
 )
@@ -33,7 +34,9 @@ def detect(
     recording: Annotated[
         Path,
         typer.Argument(
-            metavar="RECORDING", help="A recording; or a video or folder of pictures to simulate."
+            metavar="RECORDING|-",
+            help="A recording, - for standard input; or a video or folder of pictures to simulate.",
+            callback=stdin_file,
         ),
     ],
     score: Annotated[float, typer.Option("--score", help="Score threshold.")] = 0.3,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from multiway_core.app import JsonOption, OverwriteOption, counting, write_json, write_stdout
+from multiway_core.app import JsonOption, OverwriteOption, counting, stdin_file, write_json, write_stdout
 from multiway_core.errors import InputError, MultiwayError
 
 from multiway_event_detection.app import APP
@@ -22,7 +22,11 @@ from multiway_event_detection.options import (
 def info(
     recordings: Annotated[
         list[Path],
-        typer.Argument(metavar="RECORDING...", help="DAT, RAW, HDF5, AEDAT4, .es, .bin, npz, text."),
+        typer.Argument(
+            metavar="RECORDING|-...",
+            help="DAT, RAW, HDF5, AEDAT4, .es, .bin, npz, text; - is stdin.",
+            callback=stdin_file,
+        ),
     ],
     json: JsonOption = False,
     *,

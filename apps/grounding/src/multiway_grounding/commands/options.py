@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from multiway_core.app import stdin_file
 
 from multiway_grounding.request import Frame
 
-ImageArgument = Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture file.")]
+ImageArgument = Annotated[
+    Path, typer.Argument(metavar="IMAGE|-", help="A picture file; - is standard input.", callback=stdin_file)
+]
 SaveOption = Annotated[
     Path | None,
     typer.Option("--save", metavar="FILE", help="Write the picture with its boxes: .png, .jpg or .webp."),

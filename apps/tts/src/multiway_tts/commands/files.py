@@ -12,6 +12,7 @@ from multiway_core.app import (
     ModelOption,
     ModelOptions,
     note,
+    stdin_file,
     write_json,
     write_stdout,
 )
@@ -65,7 +66,9 @@ def make(
 
 @watermark.command("detect")
 def detect(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Sound or video files.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE|-...", help="Sound or video files.", callback=stdin_file)
+    ],
     watermark_key: KeyOption = DEFAULT_KEY,
     json: JsonOption = False,
 ) -> None:

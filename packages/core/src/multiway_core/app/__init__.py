@@ -27,7 +27,7 @@ from multiway_core.app.demo_parts import (
 )
 from multiway_core.app.examples import examples_folder, repository_examples
 from multiway_core.app.frame import frame, launch, messages
-from multiway_core.app.inputs import Input, find_inputs, is_done, plan_outputs
+from multiway_core.app.inputs import Input, find_inputs, is_done, plan_outputs, stdin_file
 from multiway_core.app.model import ModelLoader, load_pipeline
 from multiway_core.app.options import (
     DeviceOption,
@@ -95,6 +95,7 @@ __all__ = [
     "run",
     "run_and_stop",
     "run_jobs",
+    "stdin_file",
     "ticking",
     "viewer",
     "write_json",

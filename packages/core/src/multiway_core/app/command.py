@@ -7,9 +7,11 @@ standard output went away.
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,11 +22,13 @@ import typer
 from typer.main import get_command
 
 from multiway_core.errors import InputError, MultiwayError, OutputError
+from multiway_core.files import DISK_ERRORS
 
 if TYPE_CHECKING:
     import torch
     from rich.progress import Progress
 
+LINE_SECONDS = 15.0
 INTERRUPTED = 130
 PIPE_CLOSED = 141
 TRACEBACK_VARIABLE = "MULTIWAY_TRACEBACK"
@@ -56,6 +60,11 @@ def run(cli: typer.Typer, arguments: Sequence[str] | None = None, *, name: str |
     except MemoryError:
         _fail(name, "out of memory", 2)
     except Exception as error:
+        if (
+            isinstance(error, OSError) and error.errno in DISK_ERRORS
+        ):  # of `--help`, which Typer prints itself
+            _drop_stdout()
+            _fail(name, f"cannot write: {(error.strerror or str(error)).lower()}", 2)
         if hasattr(error, "format_message"):  # Typer's usage errors
             context = getattr(error, "ctx", None)
             path = context.command_path if context is not None else name
@@ -135,7 +144,13 @@ def counting(what: str) -> Iterator[Callable[..., None]]:
     """A progress bar; yields ``move(done, total=None)``, for work whose size may be unknown before."""
     with progress_bar() as progress:
         bar = progress.add_task(what, total=None)
-        yield lambda done, total=None: progress.update(bar, completed=done, total=total)
+        tell = _Lines(what)
+
+        def move(done: int, total: int | None = None) -> None:
+            progress.update(bar, completed=done, total=total)
+            tell(done, total)
+
+        yield move
 
 
 @contextmanager
@@ -143,7 +158,26 @@ def ticking(what: str, total: int | None = None) -> Iterator[Callable[..., None]
     """A progress bar; yields a function that moves it by one, whatever it is called with (``on_sample``)."""
     with progress_bar() as progress:
         bar = progress.add_task(what, total=total)
-        yield lambda *_: progress.advance(bar)
+        tell, done = _Lines(what), itertools.count(1)
+
+        def tick(*_: object) -> None:
+            progress.advance(bar)
+            tell(next(done), total)
+
+        yield tick
+
+
+class _Lines:
+    """What a bar shows on a terminal, as a line now and then where standard error is a file or a pipe."""
+
+    def __init__(self, what: str) -> None:
+        self.what, self.said = what, time.monotonic()
+        self.is_silent = sys.stderr.isatty()
+
+    def __call__(self, done: int, total: int | None) -> None:
+        if not self.is_silent and time.monotonic() - self.said >= LINE_SECONDS:
+            self.said = time.monotonic()
+            note(f"{self.what}: {done:,}" + (f" of {total:,}" if total else ""))
 
 
 def pick_device(name: str) -> torch.device:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import glob
 import hashlib
 import os
 import re
+import shutil
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from multiway_core.errors import InputError
 
@@ -24,6 +30,36 @@ class Input:
     relative: Path
 
 
+STDIN = "-"
+
+
+def stdin_file(argument: Any) -> Any:
+    """An argument as it is, or where it is ``-`` (or a list holds that), a file with what standard input gives.
+
+    A callback of Typer arguments that name files. The file lies in a folder of this user alone, until the process ends.
+    """
+    if isinstance(argument, list):
+        return [stdin_file(item) for item in argument]
+    if argument is None or str(argument) != STDIN:
+        return argument
+    return type(argument)(_standard_input())
+
+
+@cache
+def _standard_input() -> str:
+    """Standard input as a file, read once. Raises InputError: it is a terminal, or gives nothing."""
+    if sys.stdin.isatty():
+        raise InputError("- is standard input, and that is a terminal; give it a file: < FILE")
+    folder = tempfile.mkdtemp(prefix="multiway-stdin-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder, "stdin")
+    with path.open("xb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+    if not path.stat().st_size:
+        raise InputError("standard input gives nothing; expected a file's bytes")
+    return str(path)
+
+
 def find_inputs(
     arguments: Sequence[str], suffixes: Collection[str], *, exclude: Path | None = None
 ) -> tuple[list[Input], list[tuple[str, str]]]:
@@ -31,6 +67,7 @@ def find_inputs(
 
     Args:
         arguments: what the user typed; a glob that the shell did not expand is expanded here (``**`` too).
+            ``-`` is standard input.
         suffixes: endings with dot, lower case, that a file in a folder or behind a glob must have; a file
             that is named outright is taken whatever its ending.
         exclude: a folder not to look into (the output folder).
@@ -92,6 +129,7 @@ def is_done(source: Path, output: Path) -> bool:
 
 
 def _expand(argument: str, suffixes: Collection[str], exclude: Path | None) -> list[Input]:
+    argument = stdin_file(argument)
     path = Path(argument)
     if path.is_dir():
         inputs = _walk(path, suffixes, exclude)

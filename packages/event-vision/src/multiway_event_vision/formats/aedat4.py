@@ -21,8 +21,8 @@ from multiway_event_vision.formats.source import Columns, Options, Source, open_
 MAGIC = b"#!AER-DAT4.0\r\n"
 _MAX_HEADER = 16 << 20
 _MAX_PACKET = 256 << 20  # unpacked bytes; recorders write some hundred kilobytes
-_NONE, _LZ4, _LZ4_HIGH, _ZSTD, _ZSTD_HIGH = range(5)
-_EVENT = np.dtype({"names": ["t", "x", "y", "p"], "formats": ["<i8", "<i2", "<i2", "u1"], "offsets": [0, 8, 10, 12],
+_NONE, LZ4, _LZ4_HIGH, _ZSTD, _ZSTD_HIGH = range(5)
+EVENT = np.dtype({"names": ["t", "x", "y", "p"], "formats": ["<i8", "<i2", "<i2", "u1"], "offsets": [0, 8, 10, 12],
                    "itemsize": 16})  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def open_aedat4(path: Path, options: Options) -> Source:
                 if stream_id == stream:
                     try:
                         packet = Table.root(unpack(file.read(packet_bytes)), b"EVTS")
-                        events = packet.structures(0, _EVENT)
+                        events = packet.structures(0, EVENT)
                     except (Damaged, RuntimeError, EOFError, ValueError) as error:
                         raise DataError(f"{path}: the packet at byte {at} is damaged ({error})") from error
                     yield Columns(*(np.ascontiguousarray(events[name]) for name in "txyp"))
@@ -107,7 +107,7 @@ def _event_stream(path: Path, described: str) -> tuple[int, tuple[int, int] | No
 def _unpacker(path: Path, compression: int) -> Any:
     if compression == _NONE:
         return lambda data: data
-    if compression in (_LZ4, _LZ4_HIGH):
+    if compression in (LZ4, _LZ4_HIGH):
         return _unpack_lz4
     if compression in (_ZSTD, _ZSTD_HIGH):
         try:

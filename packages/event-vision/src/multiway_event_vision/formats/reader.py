@@ -10,10 +10,11 @@ import numpy as np
 from multiway_core.errors import DataError, InputError
 
 from multiway_event_vision.events import check_size
-from multiway_event_vision.formats import aedat4, event_stream
+from multiway_event_vision.formats import aedat3, aedat4, event_stream
 from multiway_event_vision.formats.dat import open_dat
 from multiway_event_vision.formats.evt2 import open_evt2
 from multiway_event_vision.formats.evt3 import open_evt3
+from multiway_event_vision.formats.evt21 import open_evt21
 from multiway_event_vision.formats.evt_header import evt_version
 from multiway_event_vision.formats.hdf5 import open_hdf5
 from multiway_event_vision.formats.nmnist import looks_like_nmnist, open_nmnist
@@ -29,6 +30,7 @@ Opener = Callable[[Path, Options], Source]
 _MAGIC: tuple[tuple[bytes, Opener], ...] = (
     (b"PK\x03\x04", open_npz),
     (b"\x89HDF\r\n\x1a\n", open_hdf5),
+    (aedat3.MAGIC, aedat3.open_aedat3),
     (aedat4.MAGIC, aedat4.open_aedat4),
     (event_stream.MAGIC, event_stream.open_event_stream),
 )
@@ -84,7 +86,9 @@ def _source(path: Path, options: Options) -> Source:
         return _prophesee(path, options)
     if head.startswith(b"#!AER-DAT"):
         version = head[9:12].decode("ascii", "replace")
-        raise DataError(f"{path}: AEDAT {version}; expected AEDAT 4, which iniVation's tools convert to")
+        raise DataError(
+            f"{path}: AEDAT {version}; expected AEDAT 3.1 or 4, which iniVation's tools convert to"
+        )
     if looks_like_text(head):
         return open_text(path, options)
     if path.suffix.lower() == ".dat":
@@ -96,7 +100,8 @@ def _source(path: Path, options: Options) -> Source:
 
 
 KNOWN = (
-    "known are DAT, RAW (EVT2, EVT3), HDF5, AEDAT4, .es, N-MNIST .bin, npz, and text with columns t, x, y, p"
+    "known are DAT, RAW (EVT2, EVT2.1, EVT3), HDF5, AEDAT 3.1 and 4, .es, N-MNIST .bin, npz, "
+    "and text with columns t, x, y, p"
 )
 
 
@@ -111,9 +116,11 @@ def _prophesee(path: Path, options: Options) -> Source:
         return open_dat(path, options)
     if version == "2.0":
         return open_evt2(path, header, start, options)
+    if version == "2.1":
+        return open_evt21(path, header, start, options)
     if version == "3.0":
         return open_evt3(path, header, start, options)
-    raise DataError(f"{path}: RAW of the encoding EVT {version}; expected EVT 2.0 or 3.0")
+    raise DataError(f"{path}: RAW of the encoding EVT {version}; expected EVT 2.0, 2.1 or 3.0")
 
 
 def _inferred_size(path: Path, source: Source) -> tuple[int, int]:

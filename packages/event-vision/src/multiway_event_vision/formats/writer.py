@@ -8,6 +8,7 @@ from pathlib import Path
 from multiway_core.errors import InputError
 
 from multiway_event_vision.events import Events, EventStream
+from multiway_event_vision.formats.aedat4_writer import write_aedat4
 from multiway_event_vision.formats.dat import write_dat
 from multiway_event_vision.formats.evt2 import write_evt2
 from multiway_event_vision.formats.evt3_writer import write_evt3
@@ -20,12 +21,13 @@ WRITERS: dict[str, Writer] = {
     "dat": write_dat,
     "evt2": write_evt2,
     "evt3": write_evt3,
+    "aedat4": write_aedat4,
     "npz": write_npz,
     "hdf5": write_hdf5,
     "csv": write_csv,
 }
 _BY_SUFFIX = {".dat": "dat", ".raw": "evt3", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5", ".csv": "csv"}
-_BY_SUFFIX |= {".txt": "csv"}
+_BY_SUFFIX |= {".txt": "csv", ".aedat4": "aedat4"}
 _TIME_BITS = {"dat": 32, "evt2": 34, "evt3": 24}
 
 
