@@ -275,6 +275,7 @@ def test_real_text_and_saccades():
 
 
 def test_the_package_aedat_reads_what_is_written(tmp_path):
+    aedat = pytest.importorskip("aedat")
     events = made_events(40_000, start=1_600_000_000_000_000)
     write_events(tmp_path / "a.aedat4", events)
     decoder = aedat.Decoder(tmp_path / "a.aedat4")
