@@ -6,6 +6,7 @@ import sys
 import pytest
 from multiway_core.app import App, CommandLine, TrainingOptions, installed_apps
 from multiway_core.app.registry import Part
+from rich.text import Text
 from typer.main import get_command
 
 APPS = [item.app for item in installed_apps() if item.app is not None]
@@ -34,6 +35,23 @@ def test_listing_the_apps_imports_neither_torch_nor_gradio():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def helps(command, path):
+    """(path, text) of every text of help below a Click command."""
+    yield path, command.help or ""
+    for parameter in command.params:
+        yield f"{path} {parameter.name}", getattr(parameter, "help", None) or ""
+    for name, found in getattr(command, "commands", {}).items():
+        yield from helps(found, f"{path} {name}")
+
+
+@pytest.mark.parametrize("app", APPS, ids=lambda app: app.name)
+def test_help_shows_its_brackets(app):
+    """Rich takes [default: ...] for a style, and drops it, unless the bracket is escaped."""
+    found = list(helps(get_command(app.load("cli")), app.program))
+    assert len(found) > 20
+    assert [p for p, text in found if Text.from_markup(text).plain != text.replace("\\[", "[")] == []
 
 
 def commands(command, path):

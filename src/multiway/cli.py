@@ -56,7 +56,7 @@ def apps(json: JsonOption = False) -> None:
 def demo(
     app: AppOption = None,
     host: HostOption = "127.0.0.1",
-    port: Annotated[int | None, typer.Option("--port", help="[default: first free from 7860]")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="\\[default: first free from 7860]")] = None,
     share: Annotated[bool, typer.Option("--share/--no-share", help="Open a public tunnel.")] = False,
     allow_host: AllowHostOption = None,
 ) -> None:

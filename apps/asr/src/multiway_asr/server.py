@@ -10,8 +10,59 @@ from multiway_core.app import ModelOptions
 from multiway_core.app.serve.operation import Content, InputFile, Operation, Service, Streamed
 from multiway_core.errors import InputError
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from multiway_asr.transcriber import TranscribeOptions, Transcriber
+
+
+class Text(TypedDict):
+    """``json``."""
+
+    text: str
+
+
+class TimedText(TypedDict):
+    """A segment of ``verbose_json``."""
+
+    id: int
+    start: float
+    end: float
+    text: str
+    speaker: int | None
+
+
+class Verbose(TypedDict):
+    """``verbose_json``: the schema ``multiway.asr/1`` and what the OpenAI API has besides."""
+
+    schema: str
+    source: str
+    model: str
+    task: str
+    language: str
+    duration: float
+    text: str
+    segments: list[TimedText]
+    problems: list[str]
+
+
+class Turn(TypedDict):
+    """A segment of ``diarized_json``; ``speaker`` is empty where nobody speaks."""
+
+    id: str
+    type: str
+    start: float
+    end: float
+    text: str
+    speaker: str
+
+
+class Diarized(TypedDict):
+    """``diarized_json``."""
+
+    task: str
+    duration: float
+    text: str
+    segments: list[Turn]
 
 
 def transcription(
@@ -88,4 +139,13 @@ def _event(data: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(data, ensure_ascii=False).encode() + b"\n\n"
 
 
-SERVICE = Service(operations=(Operation("/v1/audio/transcriptions", transcription),))
+SERVICE = Service(
+    operations=(
+        Operation(
+            "/v1/audio/transcriptions",
+            transcription,
+            Text | Verbose | Diarized,
+            media_types=("text/plain", "application/x-subrip", "text/vtt", "text/event-stream"),
+        ),
+    )
+)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 from multiway_core.app.serve.operation import InputFile, Operation, Service
+from multiway_event_vision.result import DetectionJson
 from pydantic import Field
 
 
@@ -28,5 +29,9 @@ def event_detections(
 
 
 SERVICE = Service(
-    operations=(Operation("/v1/event-detections", event_detections, schema="multiway.event-detection/2"),)
+    operations=(
+        Operation(
+            "/v1/event-detections", event_detections, DetectionJson, schema="multiway.event-detection/2"
+        ),
+    )
 )

@@ -12,9 +12,15 @@ from multiway_core.errors import InputError
 from multiway_core.evaluation import Report, Sample, evaluate
 from multiway_event_vision.events import concatenate
 from multiway_event_vision.metrics.frame_quality import lpips_distance, psnr, ssim, ssim_luma
-from multiway_event_vision.simulator import MovingShapes, ShapesConfig
 from multiway_event_vision.time_replayer.baselines import BASELINES, Image, Interpolation
-from multiway_event_vision.time_replayer.clips import Clip, clip_name, hidden_sensor, read_clip, record
+from multiway_event_vision.time_replayer.clips import (
+    Clip,
+    clip_name,
+    drawn_clip,
+    hidden_sensor,
+    read_clip,
+    record,
+)
 from multiway_event_vision.time_replayer.frame_events import open_frame_events
 from multiway_event_vision.time_replayer.frames import open_frames
 from multiway_event_vision.time_replayer.protocol import fill, gaps, spread
@@ -155,12 +161,5 @@ def _recorded(clip: Clip, options: EventOptions) -> Clip:
 
 
 def shapes_clip(seed: int = 0, frames: int = 25) -> Clip:
-    """Drawn shapes that move over moving ground, in grey, at 60 frames a second, with a hidden sensor's events."""
-    duration = (frames - 1) * 16_667
-    scene = MovingShapes(
-        ShapesConfig(width=160, height=120, duration_us=duration, frames_per_second=60), seed=seed
-    )
-    drawn = list(scene.frames())
-    images = np.stack([np.rint(255 * grey_HW).astype(np.uint8) for grey_HW, _ in drawn])
-    clip = Clip(SHAPES, images[..., None].repeat(3, -1), np.array([t for _, t in drawn]))
-    return record(clip, [hidden_sensor([seed, 0])], seed=seed)
+    """Drawn shapes with a hidden sensor's events."""
+    return record(drawn_clip(seed, frames), [hidden_sensor([seed, 0])], seed=seed)

@@ -34,4 +34,6 @@ def frame_interpolations(
         return Content(output.read_bytes(), "video/mp4")
 
 
-SERVICE = Service(operations=(Operation("/v1/frame-interpolations", frame_interpolations),))
+SERVICE = Service(
+    operations=(Operation("/v1/frame-interpolations", frame_interpolations, media_types=("video/mp4",)),)
+)

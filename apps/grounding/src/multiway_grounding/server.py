@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from multiway_core.app.serve.operation import InputFile, Operation, Service
+from multiway_vision_language.result import Grounding
 from pydantic import Field
 
 from multiway_grounding.request import Request
@@ -28,4 +29,6 @@ def grounding(
     return request.run(pipeline, image).to_json()
 
 
-SERVICE = Service(operations=(Operation("/v1/grounding", grounding, schema="multiway.grounding/1"),))
+SERVICE = Service(
+    operations=(Operation("/v1/grounding", grounding, Grounding, schema="multiway.grounding/1"),)
+)

@@ -172,7 +172,7 @@ class DemoSession:
         """The list as JSON, explained. Raises InputError."""
         if not 1 <= top <= 100:
             raise InputError(f"top {top}: expected 1 to 100")
-        return self._recommend(user, text or self.history_text(user), top, chains, 0.3).to_json()
+        return dict(self._recommend(user, text or self.history_text(user), top, chains, 0.3).to_json())
 
     def _recommend(
         self,

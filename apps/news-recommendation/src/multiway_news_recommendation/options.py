@@ -38,7 +38,7 @@ class RecommendOptions:
         int | None, typer.Option("--per-category", help="Maximum number of one category in the list.")
     ] = None
     max_age_days: Annotated[
-        float | None, typer.Option("--max-age-days", help="Maximum age of news. [default: the model's]")
+        float | None, typer.Option("--max-age-days", help="Maximum age of news. \\[default: the model's]")
     ] = None
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Include news in the history.")] = False
     block: Annotated[str | None, typer.Option("--block", metavar="N1,N2,...", help="Exclude these news.")] = (
@@ -49,7 +49,7 @@ class RecommendOptions:
         typer.Option(
             "--at",
             metavar="TIME",
-            help="Time of the request, such as 2019-11-15T08:00. [default: the log's end]",
+            help="Time of the request, such as 2019-11-15T08:00. \\[default: the log's end]",
         ),
     ] = None
     min_readers: Annotated[

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from multiway_core.app import ModelOptions, load_pipeline
 from multiway_core.errors import InputError
@@ -17,7 +17,7 @@ from multiway_news_recommendation.mind_folder import over_folder
 from multiway_news_recommendation.options import SIMULATED_NOTE, RecommendOptions, Split
 
 if TYPE_CHECKING:
-    from multiway_recsys.serving.result import RecommendationList
+    from multiway_recsys.serving.result import RecommendationList, RecommendationListJson
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Shown:
 
     found: RecommendationList
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> RecommendationListJson:
         """Schema ``multiway.news-recommendation/1``."""
         return self.found.to_json()
 

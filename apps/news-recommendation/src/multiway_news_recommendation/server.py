@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from multiway_core.app.serve.operation import Operation, Service
 from multiway_core.errors import InputError
+from multiway_recsys.serving.result import RecommendationListJson
 from pydantic import Field
 
 
@@ -16,7 +17,7 @@ def recommendations(
     top: Annotated[int, Field(ge=1, le=100)] = 10,
     explain: bool = False,
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.3,
-) -> dict[str, Any]:
+) -> RecommendationListJson:
     """Recommend news to a known reader, or to the reader of a history of article ids (oldest first)."""
     from multiway_recsys.serving.reranking import RerankingOptions
 
@@ -30,5 +31,12 @@ def recommendations(
 
 
 SERVICE = Service(
-    operations=(Operation("/v1/recommendations", recommendations, schema="multiway.news-recommendation/1"),)
+    operations=(
+        Operation(
+            "/v1/recommendations",
+            recommendations,
+            RecommendationListJson,
+            schema="multiway.news-recommendation/1",
+        ),
+    )
 )

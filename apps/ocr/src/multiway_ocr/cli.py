@@ -32,7 +32,7 @@ EngineOption = Annotated[
     typer.Option(
         "--engine",
         help="fast: line by line, in one pass each; full: the decoder writes the page, or each line with the bundled "
-        "model. [default: fast where the model has it]",
+        "model. \\[default: fast where the model has it]",
     ),
 ]
 
@@ -44,11 +44,12 @@ def read(
         typer.Argument(metavar="PATH|-...", help="Pictures, PDF and TIFF files, folders, globs; - is stdin."),
     ],
     task: Annotated[
-        Task | None, typer.Option("--task", help="[default: markdown for --format markdown, else ocr]")
+        Task | None, typer.Option("--task", help="\\[default: markdown for --format markdown, else ocr]")
     ] = None,
     engine: EngineOption = None,
     format: Annotated[
-        Format | None, typer.Option("--format", "-f", help="[default: text, or markdown for --task markdown]")
+        Format | None,
+        typer.Option("--format", "-f", help="\\[default: text, or markdown for --task markdown]"),
     ] = None,
     output: Annotated[
         Path | None,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from multiway_core.app.serve.operation import InputFile, Operation, Service
+from multiway_document.result import Document
 
 from multiway_ocr.reader import Engine, Reader, ReadOptions, Task
 
@@ -25,4 +26,4 @@ def ocr(
     return reader.stream(file)
 
 
-SERVICE = Service(operations=(Operation("/v1/ocr", ocr, schema="multiway.ocr/1"),))
+SERVICE = Service(operations=(Operation("/v1/ocr", ocr, Document, schema="multiway.ocr/1"),))

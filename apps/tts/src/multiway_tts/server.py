@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 from multiway_core.app.serve.operation import Content, Operation, Service, Streamed
@@ -14,6 +14,7 @@ from multiway_tts.model import DEFAULT_KEY
 from multiway_tts.speech_files import SpeakRequest, pcm, prepared
 
 MAX_CHARACTERS = 4096
+PCM_RATE = 24_000
 _UNKNOWN_LENGTH = 0xFFFFFFFF  # in a WAV header: the data goes on to the end of the stream
 _WHOLE = {"flac": ("FLAC", "audio/flac"), "mp3": ("MP3", "audio/mpeg"), "opus": ("OGG", "audio/ogg")}
 
@@ -29,8 +30,9 @@ def speech(
 ) -> Iterator[Any]:
     """Speak a text or a script of several speakers (lines such as ``Speaker 1: words``), with an inaudible mark.
 
-    ``voice``: of the first speaker; one of the model's, its first if empty. wav and pcm (16 bit, mono) are sent while
-    they are made. ``speed`` other than 1 is not supported.
+    ``voice``: of the first speaker; one of the model's, its first if empty. wav (at the model's rate) and pcm (24 kHz,
+    which clients of the OpenAI API take for granted; both 16 bit, mono) are sent while they are made. ``speed`` other
+    than 1 is not supported.
     """
     import numpy as np
 
@@ -42,14 +44,15 @@ def speech(
     synthesis = prepared(
         input, synthesizer, SpeakRequest(None, True, (), voices=chosen, key=DEFAULT_KEY, seed=seed)
     )
-    if response_format in ("wav", "pcm"):
+    if response_format == "pcm":
+        yield Streamed(f"audio/pcm; rate={PCM_RATE}")
+        yield from _resampled(synthesis, synthesis.rate)
+        return
+    if response_format == "wav":
         for number, piece in enumerate(synthesis):
             if not number:
-                yield Streamed(
-                    "audio/wav" if response_format == "wav" else f"audio/pcm; rate={synthesis.rate}"
-                )
-                if response_format == "wav":
-                    yield _wav_header(synthesis.rate)
+                yield Streamed("audio/wav")
+                yield _wav_header(synthesis.rate)
             yield pcm(piece)
         return
     import soundfile
@@ -66,6 +69,20 @@ def speech(
     yield Content(sound.getvalue(), media_type)
 
 
+def _resampled(pieces: Iterable[Any], rate: int) -> Iterator[bytes]:
+    """16-bit samples at :data:`PCM_RATE` of pieces of float samples at ``rate``."""
+    import av
+    import numpy as np
+
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=PCM_RATE)
+    for piece in pieces:
+        samples = np.clip(np.asarray(piece, np.float32), -1, 1)[None]
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="flt", layout="mono")
+        frame.sample_rate = rate
+        yield from (part.to_ndarray().tobytes() for part in resampler.resample(frame))
+    yield from (part.to_ndarray().tobytes() for part in resampler.resample(None))
+
+
 def _wav_header(rate: int) -> bytes:
     """Of mono 16-bit sound whose length nobody knows yet."""
 
@@ -77,4 +94,5 @@ def _wav_header(rate: int) -> bytes:
     return b"RIFF" + end + b"WAVEfmt " + number(16, 4) + form + b"data" + end
 
 
-SERVICE = Service(operations=(Operation("/v1/audio/speech", speech),))
+_MEDIA_TYPES = ("audio/wav", "audio/pcm", *(media_type for _, media_type in _WHOLE.values()))
+SERVICE = Service(operations=(Operation("/v1/audio/speech", speech, media_types=_MEDIA_TYPES),))

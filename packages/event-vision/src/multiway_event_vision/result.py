@@ -12,12 +12,62 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 from multiway_event_vision.events import Events
 from multiway_event_vision.labels import Boxes
 from multiway_event_vision.ssla_det.cost import Cost
 
 SCHEMA: Final = "multiway.event-detection/2"
+
+
+class BoxJson(TypedDict):
+    """A box of a read-out; see :class:`Prediction`."""
+
+    xyxy: list[float]
+    label: str
+    class_id: int
+    score: float
+    age_us: int
+
+
+class PredictionJson(TypedDict):
+    """JSON form of :class:`Prediction`."""
+
+    t_us: int
+    boxes: list[BoxJson]
+
+
+class CountersJson(TypedDict):
+    """JSON form of :class:`Counters`."""
+
+    events: int
+    duration_us: int
+    predictions: int
+    boxes: int
+    update_seconds: float
+    predict_seconds: float
+    newest_age_us: int | None
+    mean_age_us: float | None
+    us_per_event: float | None
+    events_per_second: float | None
+    mflop_per_event: dict[str, float | None] | None
+
+
+class DetectionJson(TypedDict):
+    """JSON form of :class:`DetectionResult`."""
+
+    schema: str
+    source: str
+    model: str
+    classes: list[str]
+    width: int
+    height: int
+    period_us: int
+    engine: str
+    policy: str
+    predictions: list[PredictionJson]
+    counters: CountersJson
 
 
 @dataclass(frozen=True)
@@ -38,7 +88,7 @@ class Prediction:
     def __len__(self) -> int:
         return len(self.score_M)
 
-    def to_json(self, names: Sequence[str]) -> dict[str, Any]:
+    def to_json(self, names: Sequence[str]) -> PredictionJson:
         """One element of the result's `predictions`."""
         return {
             "t_us": self.t,

@@ -45,12 +45,14 @@ def train(
     ] = None,
     whisper: Annotated[
         str | None,
-        typer.Option("--whisper", metavar="DIR", help="Whisper tiny.en (CTranslate2). [default: asr-tiny's]"),
+        typer.Option(
+            "--whisper", metavar="DIR", help="Whisper tiny.en (CTranslate2). \\[default: asr-tiny's]"
+        ),
     ] = None,
     speaker_encoder: Annotated[
         str | None,
         typer.Option(
-            "--speaker-encoder", metavar="FILE", help="Resemblyzer's pretrained.pt. [default: asr-tiny's]"
+            "--speaker-encoder", metavar="FILE", help="Resemblyzer's pretrained.pt. \\[default: asr-tiny's]"
         ),
     ] = None,
     *,

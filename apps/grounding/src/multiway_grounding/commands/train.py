@@ -42,6 +42,7 @@ def train(
 
     fine-tune: --data is a JSONL file of rows {"image": PATH, "caption": TEXT, "phrases": [{"span": [START, END],
     "boxes": [[LEFT, TOP, RIGHT, BOTTOM], ...]}]}, and --init-from is bundled:grounding-small, a folder or a hub id.
-    grounding-small and smoke: --data is a folder of pictures and published backbones.
+    grounding-small: --data is a folder of pictures and published backbones. smoke fine-tunes the bundled model on
+    scenes that come with it: half a minute, without --data.
     """
     options.train(APP, preset, vars(changes))

@@ -64,8 +64,9 @@ class DistillationChanges:
     """Fields of the distillation's recipe."""
 
     teacher: Annotated[
-        str, typer.Option("--teacher", metavar="MODEL", help="A LLaMA-like chat model: .gguf file, hub id.")
-    ]
+        str | None,
+        typer.Option("--teacher", metavar="MODEL", help="A LLaMA-like chat model: .gguf file, hub id."),
+    ] = None
     prompts: Annotated[
         Path | None,
         typer.Option("--prompts", metavar="FILE", help="Prompts for the teacher.", show_default="built-in"),
@@ -79,7 +80,8 @@ def distill(
     preset: Annotated[
         str,
         typer.Option(
-            "--preset", help="bitdistill; bitdistill-further, for --init-from; bitdistill-smoke (minutes)."
+            "--preset",
+            help="bitdistill; bitdistill-further, for --init-from; bitdistill-smoke, without --teacher.",
         ),
     ] = "bitdistill",
     *,

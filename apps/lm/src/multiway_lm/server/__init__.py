@@ -21,7 +21,7 @@ from starlette.concurrency import run_in_threadpool
 from multiway_lm.sampling import CHAT_TEMPERATURE
 from multiway_lm.server.answers import Answer, Style, usage
 from multiway_lm.server.engine import MAX_CONCURRENCY, MAX_QUEUE, Engine, Job
-from multiway_lm.server.schema import ChatRequest, CompletionRequest
+from multiway_lm.server.schema import ChatCompletion, ChatRequest, Completion, CompletionRequest
 
 if TYPE_CHECKING:
     from multiway_text.language_model import LanguageModel
@@ -40,7 +40,7 @@ def add_routes(router: APIRouter, served: Endpoint, *, max_tokens: int = MAX_TOK
                 400, f"max_tokens {tokens}: this server gives at most {max_tokens}", param="max_tokens"
             )
 
-    @router.post("/v1/completions", tags=["completions"])
+    @router.post("/v1/completions", tags=["completions"], responses={200: {"model": Completion}})
     async def completions(body: CompletionRequest, request: Request) -> Response:
         """Continue a text."""
         check(body.model, body.max_tokens)
@@ -52,7 +52,7 @@ def add_routes(router: APIRouter, served: Endpoint, *, max_tokens: int = MAX_TOK
         style = Style(chat=False, model=served.id, logprobs=body.logprobs is not None)
         return await _respond(engine, request, body, style, prompts, options)
 
-    @router.post("/v1/chat/completions", tags=["chat"])
+    @router.post("/v1/chat/completions", tags=["chat"], responses={200: {"model": ChatCompletion}})
     async def chat(body: ChatRequest, request: Request) -> Response:
         """Answer in a conversation."""
         if body.max_completion_tokens is not None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from multiway_core.app.serve.errors import ApiError
 from multiway_text.sampling import SamplingOptions
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
 MAX_ANSWERS = 16
 """Prompts times answers of one request."""
@@ -117,3 +118,58 @@ _UNSERVED: dict[str, tuple[Any, ...]] = {
     "response_format": (None, {"type": "text"}),
     "audio": (None,),
 }
+
+
+class Usage(TypedDict):
+    """Tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class AnswerMessage(TypedDict):
+    """The model's turn."""
+
+    role: Literal["assistant"]
+    content: str
+
+
+class ChatChoice(TypedDict):
+    """One answer."""
+
+    index: int
+    message: AnswerMessage
+    logprobs: dict[str, Any] | None
+    finish_reason: Literal["stop", "length"]
+
+
+class ChatCompletion(TypedDict):
+    """The answer to a chat request that is not streamed."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+
+
+class CompletionChoice(TypedDict):
+    """One continuation."""
+
+    index: int
+    text: str
+    logprobs: dict[str, Any] | None
+    finish_reason: Literal["stop", "length"]
+
+
+class Completion(TypedDict):
+    """The answer to a completion request that is not streamed."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage

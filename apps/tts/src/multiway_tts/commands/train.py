@@ -99,7 +99,7 @@ def synthesize(
     minutes: Annotated[float, typer.Option("--minutes", min=0.1, help="Of speech.")],
     voice: Annotated[
         list[str] | None,
-        typer.Option("--voice", "-v", help="joe is Piper's, all others Kokoro's. [default: joe]"),
+        typer.Option("--voice", "-v", help="joe is Piper's, all others Kokoro's. \\[default: joe]"),
     ] = None,
     kokoro_voices: Annotated[
         Path | None,

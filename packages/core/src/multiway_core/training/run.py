@@ -146,7 +146,7 @@ def run(recipe: Recipe, options: TrainOptions) -> TrainReport:
     """
     started = time.monotonic()
     world = World(options.parallel, options.device)
-    with _one_run_at_a_time(options, world):
+    with _one_run_at_a_time(options, world), _same_sums(options.device):
         seed_everything(options.seed)
         with world.main_first():
             built = recipe.build(options)
@@ -191,6 +191,27 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+@contextmanager
+def _same_sums(device: str) -> Iterator[None]:
+    """On a CPU let `index_put_` (the gradient of indexing) and others add in one order, whatever the threads do.
+
+    (A GPU's deterministic operations are too slow, or missing.)
+    """
+    deterministic: Any = torch.utils.deterministic
+    before, filled = torch.are_deterministic_algorithms_enabled(), deterministic.fill_uninitialized_memory
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    if device == "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        deterministic.fill_uninitialized_memory = (
+            False  # a check for other people's mistakes, which costs time
+        )
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warns)
+        deterministic.fill_uninitialized_memory = filled
 
 
 @contextmanager

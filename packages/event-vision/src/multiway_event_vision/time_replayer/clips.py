@@ -16,7 +16,7 @@ from multiway_core.errors import DataError
 from numpy.typing import NDArray
 
 from multiway_event_vision.events import Events, concatenate
-from multiway_event_vision.simulator import FlowUpsampled, Sensor, SensorConfig
+from multiway_event_vision.simulator import FlowUpsampled, MovingShapes, Sensor, SensorConfig, ShapesConfig
 from multiway_event_vision.time_replayer.frames import Frame, Frames, Grey
 
 SUB_FRAMES = 8  # that the sensor is shown for each frame
@@ -70,6 +70,17 @@ def read_clip(name: str, source: Frames, *, max_frames: int | None = None) -> Cl
     return Clip(
         name, np.stack([frame.image_HW3 for frame in frames]), np.array([frame.t for frame in frames])
     )
+
+
+def drawn_clip(seed: int = 0, frames: int = 25) -> Clip:
+    """Drawn shapes that move over moving ground, in grey, 160 x 120 pixels at 60 frames a second."""
+    duration = (frames - 1) * 16_667
+    scene = MovingShapes(
+        ShapesConfig(width=160, height=120, duration_us=duration, frames_per_second=60), seed=seed
+    )
+    drawn = list(scene.frames())
+    images = np.stack([np.rint(255 * grey_HW).astype(np.uint8) for grey_HW, _ in drawn])
+    return Clip("moving shapes", images[..., None].repeat(3, -1), np.array([t for _, t in drawn]))
 
 
 def cut(clip: Clip, start: float, end: float) -> Clip:

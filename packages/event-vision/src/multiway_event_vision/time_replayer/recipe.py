@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,15 @@ from torch import nn
 
 from multiway_event_vision.metrics.frame_quality import psnr
 from multiway_event_vision.time_replayer import checkpoint, objective
-from multiway_event_vision.time_replayer.clips import Clip, clip_name, cut, hidden_sensor, read_clip, record
+from multiway_event_vision.time_replayer.clips import (
+    Clip,
+    clip_name,
+    cut,
+    drawn_clip,
+    hidden_sensor,
+    read_clip,
+    record,
+)
 from multiway_event_vision.time_replayer.config import PRESETS
 from multiway_event_vision.time_replayer.frames import open_frames
 from multiway_event_vision.time_replayer.interpolator import FrameInterpolator
@@ -52,13 +60,17 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A network of `preset`, from random weights unless `TrainOptions.init_from` names a model."""
+    """A network of `preset`, from random weights unless `TrainOptions.init_from` names a model.
+
+    draws: without data, shapes are drawn to train on.
+    """
 
     preset: str
     stages: tuple[Stage, ...]
     weights: Weights = field(default_factory=Weights)
     sub_frames: int = 8
     sensors: int = SENSORS
+    draws: bool = False
 
     def build(self, options: TrainOptions) -> Iterator[TrainJob]:
         """A job a stage, on the first 70 % of the clips `options.data` (videos, or folders of pictures).
@@ -109,6 +121,7 @@ RECIPES = {
         ),
         sub_frames=2,
         sensors=1,
+        draws=True,
     ),
 }
 
@@ -118,11 +131,15 @@ def recorded_clips(paths: Sequence[Path], recipe: Recipe, seed: int) -> tuple[li
 
     The same for the same seed. Raises InputError, DataError.
     """
+    clips: Iterable[Clip] = (
+        read_clip(clip_name(path), open_frames(path, width=WIDTH), max_frames=MAX_FRAMES) for path in paths
+    )
     if not paths:
-        raise InputError("no clips to train on; give videos or folders of pictures")
+        if not recipe.draws:
+            raise InputError("no clips to train on; give videos or folders of pictures")
+        clips = [drawn_clip(seed)]
     found, held_out = [], []
-    for number, path in enumerate(paths):
-        whole = read_clip(clip_name(path), open_frames(path, width=WIDTH), max_frames=MAX_FRAMES)
+    for number, whole in enumerate(clips):
         sensors = [hidden_sensor([seed, number, sensor]) for sensor in range(recipe.sensors)]
         part = cut(whole, 0, TRAINED_SHARE)
         found.append(record(part, sensors, seed=seed + recipe.sensors * number, sub_frames=recipe.sub_frames))

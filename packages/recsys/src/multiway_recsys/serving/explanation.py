@@ -7,10 +7,11 @@ the score again without the click, and without the click's chain.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import NotRequired
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 from multiway_recsys.data.tables import News
 from multiway_recsys.graph.click_graph import ClickGraph
@@ -33,6 +34,29 @@ class Article:
     category: str
 
 
+class HopJson(TypedDict):
+    """JSON form of :class:`Hop`."""
+
+    id: str
+    title: str
+    readers: int | None
+    similarity: float
+    attention: NotRequired[float]
+
+
+class ExplanationJson(TypedDict):
+    """JSON form of :class:`Explanation`; ``click``, ``chain`` and ``continues`` are ids."""
+
+    text: str
+    click: str | None
+    click_share: float
+    neighbours: list[HopJson]
+    chain: list[str]
+    chain_hops: list[HopJson]
+    continues: str | None
+    occlusion: dict[str, float] | None
+
+
 @dataclass(frozen=True)
 class Hop:
     """A news that readers went to: ``readers`` made this step (None: not told), ``similarity`` to the recommended."""
@@ -42,14 +66,14 @@ class Hop:
     similarity: float
     attention: float | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> HopJson:
         """JSON-ready."""
-        values: dict[str, Any] = {
+        values: HopJson = {
             "id": self.article.id,
             "title": self.article.title,
             "readers": self.readers,
+            "similarity": round(self.similarity, 4),
         }
-        values["similarity"] = round(self.similarity, 4)
         if self.attention is not None:
             values["attention"] = round(self.attention, 4)
         return values
@@ -82,7 +106,7 @@ class Explanation:
     clicks: tuple[tuple[Article, float], ...] = ()  # the history, oldest first, with each click's share
     branches: tuple[tuple[Hop, ...], ...] = ()  # where else readers went from each hop of the chain
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> ExplanationJson:
         """The part ``explanation`` of schema ``multiway.news-recommendation/1``."""
         return {
             "text": self.text,

@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from multiway_recsys.serving.explanation import Article, Explanation
+from typing_extensions import TypedDict
+
+from multiway_recsys.serving.explanation import Article, Explanation, ExplanationJson
 
 SCHEMA = "multiway.news-recommendation/1"
+
+
+class RecommendationJson(TypedDict):
+    """JSON form of :class:`Recommendation`."""
+
+    id: str
+    title: str
+    category: str
+    score: float
+    parts: dict[str, float]
+    explanation: ExplanationJson | None
+
+
+class RecommendationListJson(TypedDict):
+    """JSON form of :class:`RecommendationList`; ``history`` and ``unknown`` are ids of articles."""
+
+    schema: str
+    model: str
+    simulated: bool
+    user: str | None
+    at: int | None
+    rule: str | None
+    history: list[str]
+    unknown: list[str]
+    recommendations: list[RecommendationJson]
 
 
 @dataclass(frozen=True)
@@ -19,7 +45,7 @@ class Recommendation:
     parts: dict[str, float]
     explanation: Explanation | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> RecommendationJson:
         """JSON-ready."""
         return {
             "id": self.article.id,
@@ -44,7 +70,7 @@ class RecommendationList:
     at: int | None = None  # seconds since 1970, the moment of the request
     rule: str | None = None  # the rule that ranked, where the network did not
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> RecommendationListJson:
         """JSON-ready, with its schema."""
         return {
             "schema": SCHEMA,

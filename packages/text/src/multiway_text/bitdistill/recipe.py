@@ -30,9 +30,11 @@ from multiway_text.bitdistill.student import from_teacher
 from multiway_text.decoders.bitnet import checkpoint as bitnet_checkpoint
 from multiway_text.decoders.bitnet.model import BitNet
 from multiway_text.decoders.llama import checkpoint as llama_checkpoint
+from multiway_text.decoders.llama.config import LlamaConfig
 from multiway_text.decoders.llama.model import Llama
 from multiway_text.documents import TextFiles
 
+BUNDLED_MODEL = "bundled:lm-tiny"
 GROUP = 512
 """Prompts whose answers make one file."""
 BATCH = 64
@@ -104,16 +106,12 @@ class Recipe:
         ``options.init_from``: an earlier student of this teacher, which learns on; None makes a new one. One of the
         teacher's answers in 20 is held out. Raises InputError where there is nothing to learn from.
         """
-        if not self.teacher:
-            raise InputError(
-                "a distillation needs a teacher: a LLaMA-like chat model, a GGUF file or a hub id"
-            )
         if options.data:
             raise InputError("a distillation takes --prompts, not --data")
         asked = None
         if self.prompts is not None:
             asked = [Prompt(document.text) for document in TextFiles([self.prompts], field=self.field)]
-        model, tokenizer = load_teacher(hub.resolve(self.teacher))
+        model, tokenizer = self.load_teacher()
         if asked is None:
             asked = prompts.draw()[0][: self.drawn] + prompts.of_vocabulary(tokenizer)[: self.words]
             known = list(prompts.known())
@@ -141,6 +139,43 @@ class Recipe:
             held_out=held_out[:MAX_HELD_OUT],
         )
 
+    def load_teacher(self) -> tuple[Llama, Tokenizer]:
+        """The teacher in bfloat16, and its tokenizer. Raises InputError: none is named; ModelNotFoundError."""
+        if not self.teacher:
+            raise InputError(
+                "a distillation needs a teacher: a LLaMA-like chat model, a GGUF file or a hub id"
+            )
+        return load_teacher(hub.resolve(self.teacher))
+
+
+@dataclass(frozen=True)
+class Smoke(Recipe):
+    """Half a minute that shows that every part works: without a teacher, a tiny one of random weights says nonsense."""
+
+    def load_teacher(self) -> tuple[Llama, Tokenizer]:
+        """As :meth:`Recipe.load_teacher`; the tiny one has the bundled model's tokenizer."""
+        if self.teacher:
+            return super().load_teacher()
+        tokenizer = Tokenizer.from_file(str(hub.resolve(BUNDLED_MODEL) / "tokenizer.json"))
+        config = LlamaConfig(
+            hidden_size=64,
+            num_layers=2,
+            num_heads=4,
+            num_kv_heads=2,
+            head_dim=16,
+            inner_size=128,
+            vocab_size=tokenizer.get_vocab_size(),
+            max_positions=256,
+        )
+        model = Llama(config).to(torch.bfloat16).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.ndim == 2:
+                    torch.nn.init.normal_(parameter, std=0.15)
+            # So that it comes to an end within a sentence's length.
+            model.get_parameter("embedding.weight")[tokenizer.token_to_id(END)] *= 4
+        return model, tokenizer
+
 
 RECIPES = {
     "bitdistill": Recipe(),
@@ -154,8 +189,13 @@ RECIPES = {
         frozen_layers=5,
         train=replace(_TRAIN, steps=185, learning_rate=6e-4, warmup_steps=10, ema_decay=0.98),
     ),
-    # Minutes with a teacher of 135 million parameters: shows that every part works.
-    "bitdistill-smoke": Recipe(drawn=64, batch_tokens=512, train=replace(_TRAIN, steps=6, warmup_steps=1)),
+    "bitdistill-smoke": Smoke(
+        layers=(0, 1),
+        vocab_size=2048,
+        drawn=64,
+        batch_tokens=512,
+        train=replace(_TRAIN, steps=6, warmup_steps=1),
+    ),
 }
 
 

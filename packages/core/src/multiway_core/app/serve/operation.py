@@ -3,7 +3,7 @@
     def ocr(pipeline: OcrPipeline, file: InputFile, task: Literal["ocr", "markdown"] = "ocr") -> Document:
         \"\"\"Read the text of a page.\"\"\"
 
-    SERVICE = Service(operations=(Operation("/v1/ocr", ocr, schema="multiway.ocr/1"),))
+    SERVICE = Service(operations=(Operation("/v1/ocr", ocr, Document, schema="multiway.ocr/1"),))
 
 The parameters behind the first are the request's fields (``InputFile``: a file; see :data:`typing.Annotated` and
 pydantic's ``Field`` for their limits). A request with files is a form, one without is JSON.
@@ -62,12 +62,16 @@ class Operation:
         function: takes the loaded model first. It returns the result (JSON-ready, or with ``to_json()``, or
             :class:`Content`), or yields progress and the result last, or :class:`Streamed` and bytes. Between two
             items it is ended when the client leaves. Its first paragraph of documentation is for users.
+        result: the form of a JSON result: a dataclass or ``TypedDict``, or a union of some.
         schema: what stands under ``schema`` in a JSON result.
+        media_types: of a result that is not JSON.
     """
 
     path: str
     function: Callable[..., Any]
+    result: Any = None
     schema: str | None = None
+    media_types: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

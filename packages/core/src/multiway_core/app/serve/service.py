@@ -198,9 +198,6 @@ def _add_route(router: APIRouter, operation: Operation, served: Endpoint) -> Non
     handle.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [_keyword("request", Request), *fields], return_annotation=Response
     )
-    result: dict[str, Any] = {"type": "object"}
-    if operation.schema is not None:
-        result["properties"] = {"schema": {"const": operation.schema}}
     router.add_api_route(
         operation.path,
         handle,
@@ -209,8 +206,20 @@ def _add_route(router: APIRouter, operation: Operation, served: Endpoint) -> Non
         summary=operation.name.replace("_", " "),
         description=operation.summary,
         tags=[operation.path.split("/")[2]],
-        responses={200: {"content": {"application/json": {"schema": result}}}},
+        responses={200: _documented(operation)},
     )
+
+
+def _documented(operation: Operation) -> dict[str, Any]:
+    """What OpenAPI says about the result; FastAPI makes the JSON schema of ``model``."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    described: dict[str, Any] = {"content": dict.fromkeys(operation.media_types, binary)}
+    if operation.result is not None:
+        described["model"] = operation.result
+    if operation.schema is not None:
+        named = {"properties": {"schema": {"const": operation.schema}}, "required": ["schema"]}
+        described["content"]["application/json"] = {"schema": named}
+    return described
 
 
 def _keyword(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
