@@ -127,7 +127,13 @@ def navigation(pages: dict[Path, str]) -> list[str]:
         )
         if inside:
             lines += [f"* {chapter}", *(f"    * [{titles[target]}]({target})" for target in inside)]
-    lines += ["* About", "    * [How to add a system](contributing.md)", "    * [Changelog](changelog.md)"]
+    lines += [
+        "* About",
+        "    * [Security](security.md)",
+        "    * [Planted mistakes](mutations.md)",
+        "    * [How to add a system](contributing.md)",
+        "    * [Changelog](changelog.md)",
+    ]
     return lines
 
 

@@ -331,3 +331,21 @@ def test_lstur_knows_readers_and_takes_strangers_for_the_unknown_one(world: Worl
         )
         torch.testing.assert_close(stranger, unknown)
         assert not torch.allclose(known, unknown)
+
+
+def test_the_loss_counts_the_candidates_that_the_mask_holds_and_tells_who_stands_first():
+    from multiway_recsys.glocim.objective import negative_sampling, negative_sampling_loss
+
+    scores_BC = torch.tensor([[1.0, 3.0, 0.0], [2.0, 1.0, 5.0]])
+    whole = -torch.log_softmax(scores_BC, dim=1)[:, 0].sum()
+    torch.testing.assert_close(negative_sampling_loss(scores_BC), whole)
+    mask_BC = torch.tensor([[True, False, True], [True, True, False]])
+    kept = -torch.log_softmax(scores_BC[0, [0, 2]], 0)[0] - torch.log_softmax(scores_BC[1, :2], 0)[0]
+    torch.testing.assert_close(negative_sampling_loss(scores_BC, mask_BC), kept)
+    loss = negative_sampling(
+        lambda batch: scores_BC[[0, 1, 1]] * torch.tensor([1.0, 1.0, -1.0])[:, None], range(3)
+    )
+    assert (loss.weight, loss.samples) == (3, 3)
+    assert float(loss.metrics["clicked_first"]) == 0.0
+    loss = negative_sampling(lambda batch: scores_BC.flip(1)[[0, 1, 1, 1]], range(4))
+    assert float(loss.metrics["clicked_first"]) == 0.75
