@@ -15,7 +15,7 @@ from multiway_document.metrics import (
     ned,
     nted,
 )
-from multiway_document.metrics.words import WordCounts
+from multiway_document.metrics.word_f1 import WordCounts
 from multiway_document.result import Box
 
 from benchmarks.document.ocr_pages import Case

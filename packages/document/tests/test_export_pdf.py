@@ -13,7 +13,7 @@ from multiway_document.alphabet import ALPHABET
 from multiway_document.export import export
 from multiway_document.export.invisible_font import InvisibleFont
 from multiway_document.export.reference_font import text_width
-from multiway_document.export.words import PageInk, split_line
+from multiway_document.export.word_boxes import PageInk, split_line
 from multiway_document.result import Document, Line, Page
 from PIL import Image, ImageDraw, ImageFont
 

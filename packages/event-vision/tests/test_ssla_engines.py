@@ -17,7 +17,7 @@ from multiway_event_vision.ssla_det.engines.micro_batch import MicroBatchEngine
 from multiway_event_vision.ssla_det.engines.window import WindowEngine
 from multiway_event_vision.ssla_det.inputs import batch_windows, check_events, window_of
 from multiway_event_vision.ssla_det.model import SslaDet, build
-from multiway_event_vision.ssla_det.peek import peek
+from multiway_event_vision.ssla_det.readout import peek
 
 reference = importlib.import_module("packages.event-vision.tests.ssla_reference")
 streams = importlib.import_module("packages.event-vision.tests.ssla_streams")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Protocol
 
 import torch
 from multiway_core.generation import StaticKVCache
@@ -15,33 +14,11 @@ from torch import Tensor, nn
 
 from multiway_blocks.causal import branch_positions
 from multiway_blocks.decoder import Decoder
+from multiway_blocks.multimodal_config import DecoderConfig
 from multiway_blocks.position import SinusoidalPositions, XPos
 from multiway_blocks.text_decoder import CausalLM
 
 FIRST_POSITION = 2  # position of the first token; position 1 belongs to padding, whose code is zero
-
-
-class DecoderSizes(Protocol):
-    """Sizes of a Magneto decoder; ``max_positions`` is the trained length, which the sinusoidal table grows past."""
-
-    @property
-    def hidden_size(self) -> int: ...
-    @property
-    def num_layers(self) -> int: ...
-    @property
-    def num_heads(self) -> int: ...
-    @property
-    def inner_size(self) -> int: ...
-    @property
-    def vocab_size(self) -> int: ...
-    @property
-    def max_positions(self) -> int: ...
-    @property
-    def norm_eps(self) -> float: ...
-    @property
-    def dropout(self) -> float: ...
-    @property
-    def scale_embedding(self) -> bool: ...
 
 
 class MultimodalDecoder(CausalLM):
@@ -56,7 +33,7 @@ class MultimodalDecoder(CausalLM):
 
     def __init__(
         self,
-        sizes: DecoderSizes,
+        sizes: DecoderConfig,
         pad_token_id: int,
         *,
         attention_sub_norm: bool = False,

@@ -1,4 +1,4 @@
-"""The characters the bundled reader knows, and how any text is brought into them.
+"""The character set of the bundled reader, and normalisation of text to it.
 
 The order is part of the bundled model: class ``i`` of the CTC head is ``ALPHABET[i - 1]`` (0 is the blank),
 so characters are only ever appended.

@@ -1,4 +1,4 @@
-"""The full engine of a model that reads line by line: the decoder writes every line, the line reader checks it."""
+"""The full engine of a model that reads line by line: the decoder reads every line, the CTC line reader verifies it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which readings are no text: what a line reader makes of handwriting, stamps, ornaments, specks and bars.
+"""Rejects readings that are no text: what a line reader makes of stamps, ornaments, specks and bars.
 
 Whatever it is shown, the reader answers with characters, but without conviction, and what it answers has the marks of
 chance: lone letters, signs that hardly ever stand in a text, sizes that no other line of the page has. Limits were set

@@ -1,4 +1,4 @@
-"""What reading a document gives: documents of pages of lines, and their JSON form ``multiway.ocr/1``."""
+"""OCR results: documents of pages of lines, and their JSON form ``multiway.ocr/1``."""
 
 from __future__ import annotations
 

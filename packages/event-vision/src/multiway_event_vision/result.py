@@ -1,4 +1,4 @@
-"""What a detector saw in a recording: read-outs in order of time, and what they cost.
+"""Detection results of a recording: read-outs in order of time, and their cost.
 
 Legend: M boxes of a read-out.
 """

@@ -1,4 +1,4 @@
-"""Times as people write them."""
+"""Parses human-readable times."""
 
 from __future__ import annotations
 

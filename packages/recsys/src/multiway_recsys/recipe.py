@@ -1,4 +1,4 @@
-"""How a recommender is trained from a log: texts, graph and chains, the network, and the folder that serves it.
+"""Training of a recommender from a log: texts, graph and chains, the network, and the folder that serves it.
 
 Read it from :meth:`Recipe.build`. The command, the benchmarks and the tests all take this path.
 """

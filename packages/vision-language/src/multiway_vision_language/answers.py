@@ -1,4 +1,4 @@
-"""What a model wrote -> entities with boxes in pixels, and how sure it was of them."""
+"""Generated text -> entities with boxes in pixels and confidences."""
 
 from __future__ import annotations
 

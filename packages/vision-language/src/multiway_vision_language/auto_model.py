@@ -1,4 +1,4 @@
-"""A model's name -> the network that its folder's ``model_type`` says it is."""
+"""Loads the network that a folder's ``model_type`` names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from multiway_vision_language.kosmos2.processor import Kosmos2Processor
 from multiway_vision_language.kosmos2_small import checkpoint as kosmos2_small
 
 LOADERS = {
-    kosmos2.MODEL_TYPE: kosmos2.load_pretrained,
+    kosmos2.LAYOUT.model_type: kosmos2.load_pretrained,
     kosmos2_small.MODEL_TYPE: kosmos2_small.load_pretrained,
 }
 """``model_type`` of a folder's ``config.json`` -> what loads model and processor."""
@@ -32,7 +32,7 @@ def load_pretrained(
     folder = hub.resolve(name, revision=revision, allow_patterns=["config.json"])
     path = folder / "config.json"
     # The original kosmos-2.pt comes without a config.
-    kind = config.read_json(path).get("model_type") if path.is_file() else kosmos2.MODEL_TYPE
+    kind = config.read_json(path).get("model_type") if path.is_file() else kosmos2.LAYOUT.model_type
     if kind not in LOADERS:
         raise CheckpointError(f"{path}: model_type is {kind!r}; there are: {', '.join(LOADERS)}")
     return LOADERS[kind](name, revision=revision, dtype=dtype, device=device)

@@ -1,4 +1,4 @@
-"""How likely a picture shows a phrase at all, from 0 to 1.
+"""Probability that a picture shows a phrase.
 
 A model that was trained on absent phrases predicts it: after ``</phrase>`` it generates ``<object>`` or ends. One that
 was not (the published Kosmos-2) always gives a box. There the phrase is verified in reverse: its likelihood given the

@@ -1,4 +1,4 @@
-"""What is asked of a grounding model: the text behind the picture (arXiv 2306.14824, section 4 and table 9)."""
+"""Prompts of a grounding model: the text behind the picture (arXiv 2306.14824, section 4 and table 9)."""
 
 from __future__ import annotations
 

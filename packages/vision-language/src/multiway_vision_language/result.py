@@ -1,4 +1,4 @@
-"""What grounding gives: a text with entities that stand somewhere in a picture, as JSON ``multiway.grounding/1``."""
+"""Grounding results: a text with entities and their boxes, as JSON ``multiway.grounding/1``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What data sets of pages have in common: pictures beside annotations, and boxes from points."""
+"""Shared file handling of the page data sets: image and annotation pairs, boxes from polygons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words into lines, and lines into reading order, by where they stand."""
+"""Groups words into lines and sorts lines into reading order by their positions."""
 
 from __future__ import annotations
 

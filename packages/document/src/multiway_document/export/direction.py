@@ -1,4 +1,4 @@
-"""Which way a line of text runs, and in which order its words stand on the page from left to right."""
+"""Writing direction of a line, and the visual order of its words from left to right."""
 
 from __future__ import annotations
 

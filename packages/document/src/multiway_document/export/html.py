@@ -1,4 +1,4 @@
-"""A web page of its own: each page's picture with its text laid over it, to be selected, searched, copied.
+"""A self-contained web page: each page's image with a selectable, searchable text layer.
 
 Each page is one SVG in the page's pixels: it scales with the window, and the browser stretches every line to
 its box. There is no script, nothing is fetched, and a content policy in the page forbids both.

@@ -1,4 +1,4 @@
-"""A font without ink, made to measure for one PDF: it gives text a place without drawing anything.
+"""An invisible font, generated for one PDF, for the text layer.
 
 Every distinct character of the document is one glyph without area, whose advance is the reference font's.
 That carries any character of Unicode (up to 65,534 different ones a document), needs no font file, and is a

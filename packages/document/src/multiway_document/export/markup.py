@@ -1,4 +1,4 @@
-"""Text made safe for the places that exports put it in."""
+"""Escapes text for HTML, XML and TSV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where exporters get the pictures of a document's pages from."""
+"""Page images for exporters."""
 
 from __future__ import annotations
 

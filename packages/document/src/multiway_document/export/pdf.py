@@ -19,7 +19,7 @@ from multiway_document.export.invisible_font import ASCENT, DESCENT, UNITS_PER_E
 from multiway_document.export.markup import printable
 from multiway_document.export.page_images import PageImages
 from multiway_document.export.reference_font import advance, text_width
-from multiway_document.export.words import PageInk, Word, split_line
+from multiway_document.export.word_boxes import PageInk, Word, split_line
 from multiway_document.result import Document, Page
 
 _POINTS_PER_INCH = 72

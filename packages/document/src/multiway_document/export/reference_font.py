@@ -1,4 +1,4 @@
-"""How wide a character usually is: the measure by which a line's box is shared out among its words.
+"""Average character widths, used to divide a line's box into word boxes.
 
 Advance widths are Helvetica's (the standard PDF font's metrics), in thousandths of the font size. Accented
 letters are as wide as their base letter, East Asian wide characters fill the square, marks that combine take

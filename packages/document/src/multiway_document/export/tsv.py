@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from multiway_document.export.markup import pixel_box
 from multiway_document.export.page_images import PageImages
-from multiway_document.export.words import page_words
+from multiway_document.export.word_boxes import page_words
 from multiway_document.result import Box, Document, Page
 
 COLUMNS = [

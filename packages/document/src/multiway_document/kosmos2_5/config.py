@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from multiway_blocks.multimodal_config import DecoderConfig, TokenLayout, token
+
 
 @dataclass(frozen=True)
 class VisionConfig:
@@ -28,97 +30,48 @@ class VisionConfig:
 
 
 @dataclass(frozen=True)
-class TextConfig:
+class TextConfig(DecoderConfig):
     """The Magneto-style decoder (sub-LN in the feed-forward network only)."""
 
     hidden_size: int = 1536
-    num_layers: int = 24
     num_heads: int = 16
     inner_size: int = 6144
     vocab_size: int = 108_481
     max_positions: int = 4096
-    """Trained length in tokens, image included; the sinusoidal table grows past it."""
-    norm_eps: float = 1e-5
-    dropout: float = 0.1
-    scale_embedding: bool = True
 
 
 @dataclass(frozen=True)
-class TokenConfig:
-    """Where the ids of special and location tokens lie; text tokens come first, behind the four control tokens."""
+class TokenConfig(TokenLayout):
+    """Where the ids of special and location tokens lie."""
 
     num_text_tokens: int = 100_277
     num_locations: int = 4096
     location_step: int = 1
     """Pixels of the resized image a location token stands for."""
 
-    bos: int = 0
-    pad: int = 1
-    eos: int = 2
-    unknown: int = 3
-
-    @property
-    def first_text(self) -> int:
-        """Id of text token 0."""
-        return 4
-
-    @property
-    def mask(self) -> int:
-        """``<mask>``, the first id behind the text tokens."""
-        return self.first_text + self.num_text_tokens
-
-    @property
-    def ocr(self) -> int:
-        """``<ocr>``: read text lines with boxes."""
-        return self.mask + 1
-
-    @property
-    def image(self) -> int:
-        """``<image>``: the image begins."""
-        return self.mask + 2
-
-    @property
-    def image_end(self) -> int:
-        """``</image>``."""
-        return self.mask + 3
-
-    @property
-    def chunk_end(self) -> int:
-        """``</chunk>``, unused by the published model."""
-        return self.mask + 4
-
-    @property
-    def box(self) -> int:
-        """``<bbox>``: a line's box begins."""
-        return self.mask + 5
-
-    @property
-    def box_end(self) -> int:
-        """``</bbox>``."""
-        return self.mask + 6
-
-    @property
-    def markdown(self) -> int:
-        """``<md>``: write markdown (and answer questions)."""
-        return self.mask + 7
-
-    @property
-    def first_location(self) -> int:
-        """``<x_0>``; ``<y_0>`` is the next id, and so on in turn."""
-        return self.mask + 8
+    ocr = token(1)
+    """``<ocr>``: read text lines with boxes."""
+    box = token(5)
+    """``<bbox>``: a line's box begins."""
+    box_end = token(6)
+    """``</bbox>``."""
+    markdown = token(7)
+    """``<md>``: write markdown (and answer questions)."""
+    first_location = token(8)
+    """``<x_0>``; ``<y_0>`` is the next id, and so on in turn."""
 
     @property
     def vocab_size(self) -> int:
         """All ids."""
-        return self.first_location + 2 * self.num_locations
+        return self.x(self.num_locations)
 
     def x(self, index: int) -> int:
         """Id of ``<x_index>``."""
-        return self.first_location + 2 * index
+        return self.mask + 8 + 2 * index
 
     def y(self, index: int) -> int:
         """Id of ``<y_index>``."""
-        return self.first_location + 2 * index + 1
+        return self.x(index) + 1
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The decode guard: output that always parses, and an end to endless repetition (an addition of ours).
+"""Decoding constraints: output that always parses, and a stop on repetition (an addition of ours).
 
 Off for parity with the published decoding; on in the pipeline.
 """

@@ -1,4 +1,4 @@
-"""The decoder writes cropped lines, the line reader checks it, and the likelier of two different texts is taken.
+"""The decoder reads cropped lines, the line reader verifies them, and the likelier of two different texts is kept.
 
 The line reader's text is the draft: one step of the decoder tells how likely it finds every character of it. Most lines
 end there. Where the decoder would have written something else it writes the line by itself, and both texts are scored

@@ -192,11 +192,11 @@ class Processor:
             output = output[: output.index(self.tokens.eos)]
         while place < len(output):
             start = place
-            while place < len(output) and not self._is_text(output[place]):
+            while place < len(output) and not self.tokens.is_text(output[place]):
                 place += 1
             markers = output[start:place]
             start = place
-            while place < len(output) and self._is_text(output[place]):
+            while place < len(output) and self.tokens.is_text(output[place]):
                 place += 1
             text = self.tokenizer.decode(output[start:place]).strip()
             box = self._box(markers)
@@ -223,12 +223,9 @@ class Processor:
 
     def markdown(self, tokens: Sequence[int]) -> str:
         """``<md>`` output as the authors clean it: ``<br>`` is a newline, lines stripped, blank lines squeezed."""
-        text = self.tokenizer.decode([token for token in tokens if self._is_text(int(token))])
+        text = self.tokenizer.decode([token for token in tokens if self.tokens.is_text(int(token))])
         text = "\n".join(line.strip() for line in text.replace("<br>", "\n").split("\n"))
         return re.sub(r"\n{2,}", "\n\n", text).strip()
-
-    def _is_text(self, token: int) -> bool:
-        return self.tokens.first_text <= token < self.tokens.mask
 
     def _box(self, markers: Sequence[int]) -> tuple[int, int, int, int] | None:
         tokens = self.tokens

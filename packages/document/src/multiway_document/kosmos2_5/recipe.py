@@ -1,4 +1,4 @@
-"""How the bundled reader is trained: data mixture, stages and schedule.
+"""Training of the bundled reader: data mixture, stages and schedule.
 
 The vision encoder first learns to read cropped lines through the CTC head; then the resampler and the decoder learn
 to write what the encoder sees, from strings of a character or two to whole lines.

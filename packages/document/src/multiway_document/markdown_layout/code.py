@@ -1,4 +1,4 @@
-"""Code: rows whose characters stand on one grid."""
+"""Code blocks: rows whose characters are aligned to one grid (monospaced)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words as they were read -> words that markdown shows as they were read."""
+"""Escapes recognised words so that markdown renders them literally."""
 
 from __future__ import annotations
 

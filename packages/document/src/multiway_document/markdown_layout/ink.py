@@ -1,4 +1,4 @@
-"""What the picture shows beside the letters: how heavy and how slanted words are, and rules across the page."""
+"""Font weight and slant of words, and rules, measured in the page image."""
 
 from __future__ import annotations
 

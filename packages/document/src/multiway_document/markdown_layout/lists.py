@@ -1,4 +1,4 @@
-"""Lists: rows behind a bullet or a number, nested by how far their marks are set in."""
+"""Lists: rows that begin with a bullet or a number, nested by indentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables: rows whose words leave the same white corridors free from top to bottom."""
+"""Tables: consecutive rows with common vertical gaps between their words."""
 
 from __future__ import annotations
 

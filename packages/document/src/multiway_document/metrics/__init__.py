@@ -16,7 +16,7 @@ from multiway_document.metrics.edit_distance import (
     word_edits,
 )
 from multiway_document.metrics.nted import nted
-from multiway_document.metrics.words import WordCounts, count_words, word_f1
+from multiway_document.metrics.word_f1 import WordCounts, count_words, word_f1
 
 __all__ = [
     "WordCounts",

@@ -1,4 +1,4 @@
-"""NTED of MarkdownEval (KOSMOS-2.5 paper, appendix A.3): how alike two markdown texts are as trees.
+"""NTED of MarkdownEval (KOSMOS-2.5 paper, appendix A.3): similarity of two markdown texts as trees.
 
 The paper's formula is 1 - TD / max(nodes). Ours where it is silent: the tree is that of the HTML
 (:mod:`markdown_tree`), every edit costs 1, the common root counts neither as a node nor as a match, and

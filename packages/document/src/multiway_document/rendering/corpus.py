@@ -1,4 +1,4 @@
-"""Running text that this machine already has: packaged documentation, licences, sayings, dictionary glosses.
+"""Running text from installed packages: documentation, licences, fortunes, dictionary glosses.
 
 Documents are read lazily, freed of their markup and split into training and held-out parts by document (a
 hash of the file's path), 5 % held out. Several packages quote the same licence, so a held-out document may

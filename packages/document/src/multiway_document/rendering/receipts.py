@@ -1,4 +1,4 @@
-"""What tills print: short amounts, capitals, codes, and names that no dictionary has.
+"""Receipt text: short amounts, capitals, codes, and names that no dictionary has.
 
 Strings of a receipt have little language in them, and a third are numbers alone. A reader that knows prose guesses
 words and small letters where there are none, unless it has read many of these.

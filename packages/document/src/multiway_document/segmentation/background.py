@@ -1,4 +1,4 @@
-"""From any picture of a page to dark ink on an even white ground."""
+"""Background removal: dark ink on an even white background."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a row of text is cut into cells or columns, and where a wide space only follows a sentence."""
+"""Cuts a row of text into cells or columns; a wide space behind a sentence is no cut."""
 
 from __future__ import annotations
 

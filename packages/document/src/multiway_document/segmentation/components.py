@@ -1,4 +1,4 @@
-"""Connected pieces of ink, the lines drawn on the page apart from the letters, and the letters' size."""
+"""Connected components of the ink, separation of rules from letters, and the letter size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signs that stand alone and are too small to be known for text: a dash in a table's cell, an asterisk."""
+"""Isolated small marks that could be text: a dash in a table cell, an asterisk."""
 
 from __future__ import annotations
 

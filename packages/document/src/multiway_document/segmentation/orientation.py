@@ -1,4 +1,4 @@
-"""Pages that lie on their side."""
+"""Detection of rotated pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dense network on one stream: keeps the events of its window, and computes everything whenever it is read."""
+"""The dense network on one stream: keeps the events of its window and recomputes everything at each readout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the columns are called in files that name them."""
+"""Column names in files with named columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counters of a few bits that start again at zero, made into times that go on."""
+"""Unwraps timestamp counters of a few bits into monotonic times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boxes in memory: what all readers of labels make, and what detectors are judged by."""
+"""Labelled boxes in memory: the output of all label readers and the input of the metrics."""
 
 from __future__ import annotations
 

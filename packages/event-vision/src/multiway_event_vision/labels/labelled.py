@@ -1,4 +1,4 @@
-"""Recordings with labels, many in one file: what detectors are trained on and measured on.
+"""Labelled recordings, many in one file, for training and evaluation of detectors.
 
 One uncompressed ``.npz`` holds all events and boxes behind each other with the bounds of each recording.
 """

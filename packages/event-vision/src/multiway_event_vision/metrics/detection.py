@@ -1,4 +1,4 @@
-"""Detections in time against labels in time: what becomes an image of COCO's average precision.
+"""Matches detections with labels in time; each label time is one image of COCO's average precision.
 
 Three presets, because published numbers differ in what they leave out:
 

@@ -1,4 +1,4 @@
-"""How near a frame is to the true one: PSNR, SSIM and, where its weights are on this machine, LPIPS.
+"""Image similarity of frames: PSNR, SSIM and, where its weights are installed, LPIPS.
 
 All take (H, W, 3) uint8. Papers differ in how they apply SSIM and rarely say so; both usual ways are here. torchmetrics
 gives the same PSNR, but its SSIM counts a border that it makes up; scikit-image's SSIM is this one, for one function.

@@ -1,4 +1,4 @@
-"""Digits as an event camera sees them that jumps in front of them three times, in the manner of N-MNIST.
+"""Events of digits under three saccades, in the manner of N-MNIST.
 
 N-MNIST (Orchard et al. 2015) was recorded from a screen while the camera made three straight moves of 100 ms along a
 triangle. Here scikit-learn's 1,797 digits of 8 x 8 pixels are drawn 28 x 28 and moved over a sensor of 34 x 34.

@@ -1,4 +1,4 @@
-"""Layers over whole sequences: what comes from below is computed for all steps at once, then time runs.
+"""Layers over whole sequences: the input projections of all steps are computed at once, then the recurrence runs.
 
 Every layer takes (T, B, ...) and gives (T, B, ...): T steps, B samples, then features (F) or channels, rows, columns.
 Time is always the first dimension, so that no batch can be taken for it. `torch.nn.RNN` and `LSTM` are not used because

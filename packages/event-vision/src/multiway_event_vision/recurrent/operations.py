@@ -1,4 +1,4 @@
-"""What a network computes for one sample: multiply-accumulates, and additions alone where inputs are spikes.
+"""Operation counts of one sample: multiply-accumulates, and additions where inputs are spikes.
 
 A dense machine multiplies every weight at every step. A machine that follows events does nothing for an input of 0 and
 only adds the weight for an input of 1: so for the first layer of every network here, whose frames are 0 or 1, and for

@@ -1,4 +1,4 @@
-"""Detections over events: the picture of what came lately, and the boxes of a read-out on it."""
+"""Detections over events: recent events as a picture, with the boxes of a read-out."""
 
 from __future__ import annotations
 

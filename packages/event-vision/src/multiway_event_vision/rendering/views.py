@@ -1,4 +1,4 @@
-"""What events of a window look like: a view takes them piece by piece and draws one picture.
+"""Visualisations of a window's events: a view takes them piece by piece and draws one picture.
 
 Blue is brighter, red is darker, grey is either, white is nothing. A view holds one number or two a pixel.
 """

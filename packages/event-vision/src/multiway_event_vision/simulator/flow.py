@@ -1,4 +1,4 @@
-"""More frames between the frames: without them, an edge that jumps several pixels sends its events all along the way.
+"""Frame interpolation by optical flow: an edge that jumps several pixels needs frames in between.
 
 Pictures in between are warped from both neighbours along DIS optical flow, mixed as in Jiang et al., "Super SloMo"
 (2018), equation 4. They are a guess; a recording simulated from them should say so.

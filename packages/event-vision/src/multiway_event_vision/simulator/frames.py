@@ -1,4 +1,4 @@
-"""What a simulated sensor can be shown: grey pictures with their times, from a video, a folder, or code."""
+"""Input of a simulated sensor: grey pictures with their times, from a video, a folder, or code."""
 
 from __future__ import annotations
 

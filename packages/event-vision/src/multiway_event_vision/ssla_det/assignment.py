@@ -1,4 +1,4 @@
-"""SimOTA: which cells answer for which object of a window.
+"""SimOTA: assignment of grid cells to the objects of a window.
 
 Candidates are the cells whose centre lies near the centre of an object. An object takes the k cells of lowest cost;
 k is the sum of its ten best overlaps, so objects that are already found well get more cells. A cell that several

@@ -1,4 +1,4 @@
-"""What SSLA-Det and the networks that it is compared with have in common: head, trainer and measurements use this."""
+"""The interface of SSLA-Det and its baselines, which head, trainer and metrics use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learning from a dense network: each cell's feature foretells what the teacher has in that cell.
+"""Distillation from a dense network: each cell's feature predicts the teacher's feature in that cell.
 
 Labels speak for some ten cells of a read-out, a teacher for every channel of every cell that had an event. Its head's
 input is foretold through a linear map, which is thrown away after training; cells where it sees an object count more.

@@ -1,4 +1,4 @@
-"""A loss for training only: behind every level, each event says what kind of object it belongs to.
+"""Auxiliary loss: behind every level, each event predicts the class of its object.
 
 The head speaks for some ten cells of a read-out, so it takes long until a level learns what tells one shape from
 another. Thousands of events lie in the same boxes. A linear map behind each level but the first sorts them; it is

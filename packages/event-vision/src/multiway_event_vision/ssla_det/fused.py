@@ -1,4 +1,4 @@
-"""A layer on a CPU without its rows ever leaving the cache: the same function as scatter-compute-gather.
+"""A fused layer on a CPU that keeps its rows in the cache; equal to scatter-compute-gather.
 
 Events stay in their order, which is the order of every space, so nothing is sorted. Some hundred events at a time are
 projected by one matrix product; their states move one event after the other (`native.cpp`); a second product gathers.

@@ -25,7 +25,7 @@ from multiway_event_vision.ssla_det.detector import Detector, SslaDetOutputs
 from multiway_event_vision.ssla_det.head import YoloxHead
 from multiway_event_vision.ssla_det.inputs import EventBatch
 from multiway_event_vision.ssla_det.layer import NORM_BIAS, SslaLayer
-from multiway_event_vision.ssla_det.peek import peek, stale_cells
+from multiway_event_vision.ssla_det.readout import peek, stale_cells
 from multiway_event_vision.ssla_det.state import StreamState
 from multiway_event_vision.ssla_det.state_update import FeatureHook, Weights, update_state
 from multiway_event_vision.ssla_det.window import end_anchored

@@ -1,4 +1,4 @@
-"""How far back a stream's detector remembers: for ever, or about a window, as networks trained on windows expect.
+"""Reset policies: how far back a stream's state reaches, without limit or about one window of training.
 
     continuous   one engine that never forgets
     window       one engine that forgets everything at the end of each window

@@ -1,4 +1,4 @@
-"""All that a stream remembers. The three engines keep the same state, so one can go on where another stopped.
+"""The state of a stream. It is the same for the three engines, so one can continue from another.
 
 Legend: P cells of a level's frame over all streams, G those of the head's grid, D width of a level.
 """

@@ -1,4 +1,4 @@
-"""A teacher's boxes, picture by picture -> tracks: what flickers goes, what is missing in between is filled in.
+"""A teacher's boxes, frame by frame -> tracks: short ones are dropped, gaps are interpolated.
 
 Boxes of one class are linked from picture to picture by overlap with where the track should be by now; sure boxes
 choose first, doubtful ones may only go on with a track (Zhang et al., "ByteTrack", 2022). A track that is short, or

@@ -1,4 +1,4 @@
-"""The videos of the people-and-vehicles set: where they come from, on which side of the split, at which widths.
+"""The videos of the people-and-vehicles set: source, split and widths.
 
 No video lies in this repository. The licence is that of the package or repository that has the video; where the footage
 itself came from is often not said there. "evaluation" videos share neither camera nor place with "training" ones.

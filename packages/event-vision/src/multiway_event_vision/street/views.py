@@ -1,4 +1,4 @@
-"""Small random views of long recordings, for training: a stretch of time, a crop, and what may change without harm.
+"""Small random views of long recordings, for training: a stretch of time, a crop, and augmentations.
 
 A view is played faster or slower, backwards with polarities exchanged (what was brighter becomes darker), or with
 polarities exchanged alone (a dark car instead of a bright one); it is scaled down and thinned.

@@ -1,4 +1,4 @@
-"""Ways to make the frames between two frames, all called alike: what the network is compared with.
+"""Baselines of frame interpolation with one interface.
 
 Shape letters: H W rows and columns; 2 is (x, y), 3 is (red, green, blue).
 """

@@ -1,4 +1,4 @@
-"""Opening the events that belong to frames: the same pixels, whatever a data set has multiplied them with."""
+"""Opens the events of frames and scales their coordinates to the frames' pixels."""
 
 from __future__ import annotations
 

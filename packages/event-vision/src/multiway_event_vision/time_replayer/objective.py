@@ -1,4 +1,4 @@
-"""What the network learns from: that a frame can be made again from frames that were made from it.
+"""The cycle-consistency losses: a frame is reconstructed from frames that were interpolated from it.
 
 Weights follow Reda et al., "Unsupervised Video Interpolation Using Cycle Consistency" (2019), and Super SloMo. Shape
 letters: B batch, C channels, N bins, H W rows and columns; 2 is (x, y).

@@ -1,4 +1,4 @@
-"""How methods are compared: frames left out of a video, made again, and held against the true ones.
+"""Evaluation protocol: frames are left out of a video, interpolated, and compared with the true ones.
 
 Every (skipped + 1)-th frame is kept. "Whole" means over all frames left out, "centre" over the middle ones, which are
 the hardest.

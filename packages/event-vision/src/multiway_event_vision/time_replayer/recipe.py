@@ -1,4 +1,4 @@
-"""How the bundled network is trained: clips, simulated events, stages. Read it from `Recipe.build`."""
+"""Training of the bundled network: clips, simulated events, stages. Begin at `Recipe.build`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A first idea of motion, without truth: optical flow between the frames that training reads, chained over several.
+"""A flow teacher without ground truth: optical flow between the training frames, chained over several.
 
 Reda et al. (2019) let a network trained elsewhere teach theirs; here it is DIS flow between frames next to each other,
 where it is good, followed from frame to frame. Shape letters: T frames, H W rows and columns; 2 is (x, y).

@@ -1,4 +1,4 @@
-"""Events of a stretch of time as a few pictures: Zhu et al. (2019), equations 1 to 3; "Time Lens" (2021).
+"""Voxel grids of events: Zhu et al. (2019), equations 1 to 3; "Time Lens" (2021).
 
 Shape letters: N bins, H W rows and columns.
 """

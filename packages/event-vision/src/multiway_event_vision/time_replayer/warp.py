@@ -1,4 +1,4 @@
-"""Backward warping: every pixel looks where its flow points to.
+"""Backward warping by optical flow.
 
 Shape letters: B batch, C channels, H W rows and columns; 2 is (x, y).
 """

@@ -1,4 +1,4 @@
-"""What a reader says about bad rows: one line for the first one, or a count of each kind when it goes on."""
+"""Reports of bad rows: an error for the first one, or a count of each kind where they are skipped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plainly good rows of a block of MIND's `behaviors.tsv`, all at once by array operations.
+"""Vectorised parser of the well-formed rows of a block of MIND's `behaviors.tsv`.
 
 Nothing is decided here about other rows: they are left out, and `mind_rows` reads them one by one.
 """

@@ -1,4 +1,4 @@
-"""One row of MIND's `behaviors.tsv`, with care: what it says, or what is wrong with it.
+"""Strict parser of one row of MIND's `behaviors.tsv`, with exact error messages.
 
 This is the definition that the block reader of `mind_blocks` is tested against, and what it leaves every row to that is
 not plainly good.

@@ -1,4 +1,4 @@
-"""News and reading behaviour as arrays: what every reader makes and every model takes.
+"""News and reading behaviour as arrays: the output of every data reader and the input of every model.
 
 Row 0 of the news is no news: padding, and what an unknown id is read as.
 """

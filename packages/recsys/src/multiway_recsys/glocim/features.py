@@ -1,4 +1,4 @@
-"""All that a model knows of the news, as arrays with one row a news; row 0 is no news."""
+"""The features of the news, as arrays with one row a news; row 0 is padding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Local category-enhanced news representation: what a news says, and what it is about.
+"""Local category-enhanced news representation: title and category.
 
 Shape suffixes: N news, E hidden size, C width of a category vector.
 """

@@ -1,4 +1,4 @@
-"""Long-chain interest: where the readers of a clicked news went on to, step by step.
+"""Long-chain interest: encodes the chains of news that start at the clicked ones.
 
 Shape suffixes: R clicked news, K chains of a news, L hops, B readers, H clicks, E hidden size.
 """

@@ -1,4 +1,4 @@
-"""Neighbour interest: what the readers around a clicked news read, by a gated graph network (GLORY section 3.3).
+"""Neighbour interest: the neighbourhood of the clicked news, encoded by a gated graph network (GLORY section 3.3).
 
 Shape suffixes: G nodes of the graph, R clicked news, X edges, E hidden size.
 """

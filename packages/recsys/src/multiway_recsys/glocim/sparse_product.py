@@ -1,4 +1,4 @@
-"""Product of a sparse matrix and a dense one: how messages travel along the edges of a graph.
+"""Product of a sparse matrix and a dense one: message passing along the edges of a graph.
 
 Shape suffixes: R rows, C columns, X edges, E width.
 """

@@ -1,4 +1,4 @@
-"""What was known of a news' popularity at a moment: clicks and showings strictly before it, and its age."""
+"""Popularity statistics of a news at a moment: clicks and impressions strictly before it, and its age."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long chains: from every news the path that its readers' circle goes on along (GLoCIM, "long chain selection").
+"""Long chains: the path of each news' circle of readers through the click graph (GLoCIM, "long chain selection").
 
 The rule needs the graph and the news, not the user, so chains are one table for all users, made offline; serving looks
 them up. Whole batches of nodes take each step together. Presets:

@@ -1,4 +1,4 @@
-"""How varied recommended lists are, and how they spread over the catalogue.
+"""Diversity, novelty and catalogue coverage of recommended lists.
 
 A list is a row of news numbers (see `tables.News`), the best first, 0 where it ends early. Shape suffixes: U lists,
 K places of a list, N news, D vector width.

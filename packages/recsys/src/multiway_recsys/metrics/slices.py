@@ -1,4 +1,4 @@
-"""For whom a ranking is good: impressions grouped by what is known of reader and candidates."""
+"""Slices of an evaluation: impressions grouped by properties of reader and candidates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""News that came after training: text and category are known, nobody has clicked them, no chain leads there."""
+"""Cold-start news: added after training, with text and category, without clicks and chains."""
 
 from __future__ import annotations
 

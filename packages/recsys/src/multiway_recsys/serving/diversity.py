@@ -1,4 +1,4 @@
-"""A list that is not ten times the same story: maximal marginal relevance, a cap a category, near copies."""
+"""Diversification of lists: maximal marginal relevance, a cap a category, no near-duplicates."""
 
 from __future__ import annotations
 

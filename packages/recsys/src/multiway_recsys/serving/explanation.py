@@ -1,4 +1,4 @@
-"""Why a news was recommended: the click, its neighbours and its chain that led there, in words, and checked.
+"""Explanations: the click, its neighbours and the chain that led to a news, as verified text.
 
 Attention says what the network looked at, not what changed its mind. So each explanation carries a check by occlusion:
 the score again without the click, and without the click's chain.

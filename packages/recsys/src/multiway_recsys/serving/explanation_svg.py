@@ -1,4 +1,4 @@
-"""The way to a recommendation as a picture (SVG): the history, the chain through the click graph, the score's parts.
+"""An explanation as a picture (SVG): the history, the chain through the click graph, the score's parts.
 
 Left the reader's clicks with their weights, in the middle the chain from the explained click with the other ways that
 readers took there, right the recommended news and what its score is made of. The file needs no font, script or style of

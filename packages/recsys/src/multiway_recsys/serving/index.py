@@ -1,4 +1,4 @@
-"""The best news for a user vector: an approximate index (usearch) and an exact second look.
+"""The best news for a user vector: an approximate index (usearch) and exact re-scoring.
 
 Shapes: N news that can be recommended, B users, d size of a vector, K results.
 

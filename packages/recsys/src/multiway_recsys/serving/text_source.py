@@ -1,4 +1,4 @@
-"""What turned the texts of the news into features, kept so that further news can be turned alike.
+"""The text featurizer of a trained model, kept so that later news get the same features.
 
 Three kinds: words of a vocabulary, TF-IDF-SVD vectors, and vectors of a pretrained encoder (named, not kept).
 """

@@ -1,4 +1,4 @@
-"""What the network did with one reader: attention, gates, and the share of each click and view in the user vector.
+"""Trace of the network for one reader: attention, gates, and the share of each click and view in the user vector.
 
 Shape suffixes: M clicks, E hidden size, K chains of a click, L hops, V views, H heads, D head size.
 """

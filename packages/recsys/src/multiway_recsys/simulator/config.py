@@ -1,4 +1,4 @@
-"""What a simulated portal is: its calendar, its readers, and the knobs that make chains matter or not."""
+"""Configuration of the simulated portal: calendar, readers, and the factors that make long chains matter."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ class PortalConfig:
     """The numbers of a simulated portal. Raises ConfigError on values that cannot work.
 
     Readers belong to communities; a community follows a few stories; a story is about one topic and moves on to a
-    neighbouring topic every ``step_days``. A reader who was away for a week finds the own story somewhere else, and
-    only what the rest of the community read in between (the click graph) leads from the old place to the new one.
+    neighbouring topic every ``step_days``. For a reader who was away for a week the story has moved to another topic,
+    and only the clicks of the community in between (the click graph) lead from the old topic to the new one.
 
-    Time runs in seasons. With each new one communities dissolve and form anew with new stories, so what a model has
-    learnt by heart of one season (who reads what) is of no use in the next; only how to read the graph is.
+    Time is divided into seasons. With each new season communities are redrawn with new stories, so memorised
+    preferences of one season do not help in the next; only the use of the graph generalises.
 
-    drift: chance that a story moves on at a step; 0 is a world of static interests, in which a long chain has
-        nothing to add.
-    births: share of the communities that dissolve with a new season.
-    dormancy: most days between a returning reader's last visit and the return.
-    regulars: share of the readers who never stay away.
-    hub_noise: chance that a click goes to what everybody reads.
-    loyalty: chance that a click goes to one of the reader's own favourite topics, which never change.
+    drift: probability that a story moves at a step; with 0 interests are static, and long chains add nothing.
+    births: share of the communities that are redrawn with a new season.
+    dormancy: maximum days between a returning reader's last visit and the return.
+    regulars: share of the readers without absences.
+    hub_noise: probability that a click goes to a globally popular article.
+    loyalty: probability that a click goes to one of the reader's favourite topics, which never change.
     hard_negatives: candidates a story that are fresh articles about the topic that the reader left it at.
     impressions_per_user, active_impressions: mean of readers who come back (and of regulars) and, a window, of readers
         in the middle of their visits, whose histories tell the graph of the window what is read now.

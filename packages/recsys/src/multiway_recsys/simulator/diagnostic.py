@@ -1,4 +1,4 @@
-"""What do chains know before anything is trained? Candidates scored by their likeness to a set of news.
+"""Training-free diagnostic of chains: candidates scored by their similarity to a set of news.
 
 A set that scores well may just be newer or more popular than another. So each figure stands beside that of another
 reader's set, and beside the population-centred one: the own score less the mean over other readers.

@@ -1,4 +1,4 @@
-"""What returning readers are shown, and what they click."""
+"""Simulated impressions of returning readers, and their clicks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The portal: from texts and a config to MIND's tables and the truth behind them."""
+"""Simulates a portal: texts and a configuration -> MIND's tables and their ground truth."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ENTITY_VECTOR_SIZE = 100
 
 @dataclass(frozen=True)
 class Truth:
-    """What the log does not say.
+    """Ground truth that the log does not contain.
 
     Of a split, aligned with its candidates: position as displayed, relevance 0..1, chance of a click, the story and
     the community (-1: none) that the article belonged to on the day; aligned with its impressions: the reader's own

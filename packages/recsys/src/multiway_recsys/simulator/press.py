@@ -1,4 +1,4 @@
-"""When articles appear, how good they are, and which are fresh or talked about on a day."""
+"""Articles: publication time, quality, and the fresh and the popular ones of each day."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from multiway_recsys.simulator.texts import TextBank
 
 DAY = 86_400
 EPOCH = 1_704_067_200  # 1 January 2024, 00:00
-MUCH_READ = 12  # articles that everybody sees on a day
+MUCH_READ = 12  # globally popular articles of a day
 OLDEST_DAYS = 8  # a topic without a fresh article offers its newest, if it is not older
 NOBODY = -1
 
@@ -47,8 +47,8 @@ class Pools:
 class Press:
     """published: (N,) seconds since the portal's first day; quality: (N,) positive, mean about one.
 
-    fresh: what is offered under each topic on each day (T, days); much_read: what everybody sees on a day (days,);
-    recent: everything fresh on a day (days,).
+    fresh: articles of each topic on each day (T, days); much_read: globally popular ones of a day (days,);
+    recent: all fresh articles of a day (days,).
     """
 
     published: NDArray[np.int64]

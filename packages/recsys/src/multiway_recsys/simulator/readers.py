@@ -1,4 +1,4 @@
-"""Readers: when they visit, and what they read without being asked."""
+"""Readers: their visits and their organic clicks, which form the histories."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from multiway_recsys.simulator.config import PortalConfig
 from multiway_recsys.simulator.press import DAY, NOBODY, Press
 from multiway_recsys.simulator.stories import Stories
 
-SPELL_DAYS = (4, 9)  # shortest and longest stretch of days in which a reader comes
-TAKING_PART = 0.7  # share of the others that come in a season
+SPELL_DAYS = (4, 9)  # minimum and maximum length of a period of visits
+TAKING_PART = 0.7  # share of the other readers that are active in a season
 FAVOURITES = 2  # topics of a reader
 REGULAR_VISITS = 0.7  # of a regular, a day
 DEV_SHARE = 0.25  # of those who return in the last season, for dev; the others return for test
@@ -41,12 +41,12 @@ class Clicks:
 
 @dataclass(frozen=True)
 class Readers:
-    """returns: (users, seasons) the day on which a reader comes back; -1 for never.
+    """returns: (users, seasons) the day of a reader's return after an absence; -1 for never.
 
-    came, left: (users, seasons) the first and the last day of the stretch of visits before that. regular: (users,) who
-    comes all the time instead.
-    taste: (users, stories_per_community) share of each of the community's stories, sums to one.
-    favourites: (users, FAVOURITES) topics that a reader always likes.
+    came, left: (users, seasons) first and last day of the visits before the absence. regular: (users,) readers
+    without absences.
+    taste: (users, stories_per_community) preference for each of the community's stories, sums to one.
+    favourites: (users, FAVOURITES) topics of constant interest.
     """
 
     returns: NDArray[np.int64]
@@ -60,7 +60,7 @@ class Readers:
 def read(
     config: PortalConfig, stories: Stories, press: Press, rng: np.random.Generator
 ) -> tuple[Readers, Clicks]:
-    """Let everybody visit and read for some days before they stay away (regulars: always)."""
+    """Simulate visits and clicks before each reader's absence (regulars: on all days)."""
     users, seasons = config.num_users, config.train_seasons + 1
     taste = rng.dirichlet(np.full(config.stories_per_community, 2.0), users)
     regular = rng.random(users) < config.regulars
@@ -98,7 +98,7 @@ def read(
 
 
 def _return_days(config: PortalConfig, season: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """A day with logged impressions; in the last season one of dev or of test, so that nobody comes back in both."""
+    """A day with logged impressions; in the last season of dev or of test, so that no reader returns in both."""
     if season < config.train_seasons:
         end = (season + 1) * config.season_days
         return rng.integers(end - config.logged_days, end, config.num_users)

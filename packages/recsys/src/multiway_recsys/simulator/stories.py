@@ -1,4 +1,4 @@
-"""Stories: which topic each is about on each day, and which readers follow them."""
+"""Stories: the topic of each on each day, and the communities of readers that follow them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from multiway_recsys.simulator.config import PortalConfig
 
-# A story moves to one of so many nearest topics; and away from where it began, so that it does not circle.
+# A story moves to one of so many nearest topics, away from its first one, so that it does not return.
 NEAREST = 4
 AWAY_FROM_START = 0.35
 
 
 @dataclass(frozen=True)
 class Stories:
-    """S places of stories, ``stories_per_community`` a community; a place may hold one story after another.
+    """S slots of stories, ``stories_per_community`` a community; a slot holds one story at a time.
 
-    topic: (S, days) the topic of the story that runs in the place on the day.
-    story: (S, days) which story that is; every new one has a new number.
+    topic: (S, days) topic of the story in the slot on the day.
+    story: (S, days) number of that story; every new one has a new number.
     step: (S, days) how often the story has moved.
     community: (users, seasons) each user's community.
     """

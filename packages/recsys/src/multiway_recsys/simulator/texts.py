@@ -1,4 +1,4 @@
-"""The articles of a portal before anybody reads them: texts, categories, topics, and where topics lie to each other."""
+"""The articles of a portal: texts, categories, topics, and the similarity of topics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A portal on disk: one MIND folder a split, and the truth in `truth/`, which no model may read.
+"""Writes a portal: one MIND folder a split, and the ground truth in `truth/`, which no model may read.
 
 train/ dev/ test/       news.tsv behaviors.tsv entity_embedding.vec published.tsv
 truth/portal.json       the config

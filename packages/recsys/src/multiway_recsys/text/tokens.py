@@ -1,4 +1,4 @@
-"""Titles as word ids: how a text is cut into words, and which number a word has."""
+"""Titles as word ids: word tokenization and the vocabulary."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class VibeVoiceAsrConfig:
     """If given, Whisper stands in the place of the semantic tokenizer: its words, where they are said, are added to the
     acoustic frames. No published model has that."""
     speaker: SpeakerEncoderConfig | None = None
-    """If given, who speaks is told by the voices, which this encoder tells apart; else by the language model alone."""
+    """If given, speakers are assigned by clustering this encoder's embeddings; else by the language model alone."""
     stacked: int = 1
     """Frames of sound that stand at one position of the language model; one in the published models."""
 

@@ -56,7 +56,8 @@ class VibeVoiceAsr(nn.Module):
         always the same; with one they carry the sigma-VAE's noise, as in training. There must be at least one sample.
 
         A model with Whisper hears one waveform at a time, and ``place`` gives tokens (F, K) for its words and the
-        number of positions; what is known before, ``context``, stands before its transcript. ``voices`` hears along.
+        number of positions; what is known before, ``context``, stands before its transcript. ``voices`` takes the
+        same audio for speaker clustering.
         """
         acoustic: list[Tensor] = []
         semantic: list[Tensor] = []

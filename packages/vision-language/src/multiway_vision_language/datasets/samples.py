@@ -1,4 +1,4 @@
-"""What the data sets hold, the same for every layout: pictures with phrases, objects, captions or questions.
+"""Samples of all data sets in one form: pictures with phrases, objects, captions or questions.
 
 Boxes are (left, top, right, bottom) in pixels of the picture, right and bottom outside.
 """

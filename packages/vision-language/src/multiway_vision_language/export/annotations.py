@@ -1,4 +1,4 @@
-"""What every format needs of a result: boxes inside the picture, and names for one label file a picture."""
+"""Helpers of all formats: boxes clipped to the picture, names of label files."""
 
 from __future__ import annotations
 

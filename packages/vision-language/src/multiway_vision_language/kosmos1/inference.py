@@ -1,4 +1,4 @@
-"""What Kosmos-1 is asked to do: write, choose by likelihood, solve matrices, classify, think in two stages.
+"""The tasks of Kosmos-1: generation, choice by likelihood, Raven matrices, classification, chain of thought.
 
 Shape suffixes: B rows, T tokens, V vocabulary.
 """

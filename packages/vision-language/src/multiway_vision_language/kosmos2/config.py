@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from multiway_blocks.multimodal_config import DecoderConfig, TokenLayout, token
+
 from multiway_vision_language.locations import LocationGrid
 
 
@@ -24,110 +26,43 @@ class VisionConfig:
 
 
 @dataclass(frozen=True)
-class TextConfig:
+class TextConfig(DecoderConfig):
     """The Magneto decoder (sub-LN in attention and feed-forward network)."""
 
-    hidden_size: int = 2048
-    num_layers: int = 24
-    num_heads: int = 32
-    inner_size: int = 8192
-    vocab_size: int = 65_037
-    max_positions: int = 2048
-    """Trained length in tokens, image slots included; the sinusoidal table grows past it."""
-    norm_eps: float = 1e-5
-    dropout: float = 0.1
-    scale_embedding: bool = True
     position_code: Literal["sinusoidal", "xpos"] = "sinusoidal"
     """Added to the embeddings (the published Kosmos-2), or xPos inside the attention (Kosmos-1)."""
 
 
 @dataclass(frozen=True)
-class TokenConfig:
-    """Where the ids of tags and location tokens lie: four control tokens, text, ``<mask>``, tags, locations."""
+class TokenConfig(TokenLayout):
+    """Where the ids of tags and location tokens lie."""
 
-    num_text_tokens: int = 63_997
     grid_size: int = 32
     """Location cells a side; there are as many location tokens as cells."""
 
-    bos: int = 0
-    pad: int = 1
-    eos: int = 2
-    unknown: int = 3
+    document_end = token(1)
+    """``</doc>``."""
+    line_end = token(5)
+    """``</line>``."""
+    phrase = token(6)
+    """``<phrase>``: words that have a place begin."""
+    phrase_end = token(7)
+    """``</phrase>``."""
+    object = token(8)
+    """``<object>``: the boxes of the phrase before it begin."""
+    object_end = token(9)
+    """``</object>``."""
+    delimiter = token(10)
+    """``</delimiter_of_multi_objects/>``: another box of the same phrase follows."""
+    grounding = token(11)
+    """``<grounding>``: what follows is written with places."""
+    first_location = token(12)
+    """``<patch_index_0000>``."""
 
     @property
     def grid(self) -> LocationGrid:
         """The cells that location tokens stand for."""
         return LocationGrid(self.grid_size)
-
-    @property
-    def first_text(self) -> int:
-        """Id of the first text piece."""
-        return 4
-
-    @property
-    def mask(self) -> int:
-        """``<mask>``, unused by the published model; the first id behind the text pieces."""
-        return self.first_text + self.num_text_tokens
-
-    @property
-    def document_end(self) -> int:
-        """``</doc>``."""
-        return self.mask + 1
-
-    @property
-    def image(self) -> int:
-        """``<image>``: image slots follow."""
-        return self.mask + 2
-
-    @property
-    def image_end(self) -> int:
-        """``</image>``."""
-        return self.mask + 3
-
-    @property
-    def chunk_end(self) -> int:
-        """``</chunk>``."""
-        return self.mask + 4
-
-    @property
-    def line_end(self) -> int:
-        """``</line>``."""
-        return self.mask + 5
-
-    @property
-    def phrase(self) -> int:
-        """``<phrase>``: words that have a place begin."""
-        return self.mask + 6
-
-    @property
-    def phrase_end(self) -> int:
-        """``</phrase>``."""
-        return self.mask + 7
-
-    @property
-    def object(self) -> int:
-        """``<object>``: the boxes of the phrase before it begin."""
-        return self.mask + 8
-
-    @property
-    def object_end(self) -> int:
-        """``</object>``."""
-        return self.mask + 9
-
-    @property
-    def delimiter(self) -> int:
-        """``</delimiter_of_multi_objects/>``: another box of the same phrase follows."""
-        return self.mask + 10
-
-    @property
-    def grounding(self) -> int:
-        """``<grounding>``: what follows is written with places."""
-        return self.mask + 11
-
-    @property
-    def first_location(self) -> int:
-        """``<patch_index_0000>``."""
-        return self.mask + 12
 
     @property
     def num_locations(self) -> int:
@@ -137,15 +72,11 @@ class TokenConfig:
     @property
     def vocab_size(self) -> int:
         """All ids."""
-        return self.first_location + self.num_locations
+        return self.mask + 12 + self.num_locations
 
     def is_location(self, token: int) -> bool:
         """Whether an id is a location token."""
         return self.first_location <= token < self.vocab_size
-
-    def is_text(self, token: int) -> bool:
-        """Whether an id is a text piece."""
-        return self.first_text <= token < self.mask
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What steers Kosmos-2's output: a grammar of tags, the ban on repeated n-grams, a stop, and probabilities of boxes.
+"""Decoding constraints of Kosmos-2: tag grammar, no repeated n-grams, stopping, and box probabilities.
 
 Shape suffixes: N rows still in the batch, T generated tokens, P prompt tokens, V vocabulary, L locations.
 """

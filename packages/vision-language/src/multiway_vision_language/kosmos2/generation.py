@@ -1,4 +1,4 @@
-"""Writing and scoring behind prompts: prefixes that are read once, continued and scored any number of times.
+"""Generation and scoring with a shared prefix cache: a prefix is encoded once, continued any number of times.
 
 Shape suffixes: B rows, T tokens, V vocabulary, L locations.
 """

@@ -1,4 +1,4 @@
-"""What Kosmos-2 is trained to write: captions with boxes behind their phrases, as tokens.
+"""Training targets of Kosmos-2: captions with boxes behind their phrases, as tokens.
 
 The data of a fine-tuning are a JSONL file, boxes in pixels of the upright picture (left, top, right, bottom):
 

@@ -1,4 +1,4 @@
-"""The same backbones and cells as a detector of known names, without any words: what training's first stage gives.
+"""The backbones and cells as a closed-vocabulary detector: the result of the first training stage.
 
 It is the baseline that the whole network is compared with: equal in size but for the decoder, deaf to relations.
 """

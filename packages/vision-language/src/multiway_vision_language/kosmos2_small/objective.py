@@ -1,4 +1,4 @@
-"""What the small network learns from: boxes and names of cells, words, and locations.
+"""Losses of the small network: boxes and classes of cells, tokens, and locations.
 
 * cells: those in the middle of a thing know its box (generalised IoU, Rezatofighi et al. 2019) and its name;
 * words: cross entropy of the next token, where ``<object>`` behind a phrase says that the picture shows it;
@@ -142,7 +142,7 @@ def pointing(packed: PackedTasks, model: Kosmos2Small) -> Pointing:
         if pair not in known:
             (row, column), (last_row, last_column) = (divmod(cell, grid.size) for cell in pair)
             box = (column, row, last_column + 1, last_row + 1)
-            known[pair] = middle_cells(tuple(side / grid.size for side in box), grid.size)  # type: ignore[arg-type]
+            known[pair] = middle_cells(tuple(side / grid.size for side in box), grid.size)
         return known[pair]
 
     for row, (inputs, targets) in enumerate(

@@ -1,4 +1,4 @@
-"""The small network's pieces of words: SentencePiece on captions and on what can be said with the names."""
+"""The small network's SentencePiece vocabulary, trained on captions and generated phrases."""
 
 from __future__ import annotations
 

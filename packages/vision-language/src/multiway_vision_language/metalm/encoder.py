@@ -1,4 +1,4 @@
-"""The bidirectional encoder that MetaLM docks: text spans, and pictures followed by text.
+"""The bidirectional encoder of MetaLM: text spans, and pictures followed by text.
 
 Shape suffixes: B spans, T tokens of a span, H heads, N image patches, E hidden size.
 """

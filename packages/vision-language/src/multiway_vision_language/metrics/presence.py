@@ -1,4 +1,4 @@
-"""Whether a model knows what is not there: ``present`` of phrases that the picture shows and of ones it does not."""
+"""Absence detection: scores of ``present`` for phrases that the picture shows and does not show."""
 
 from __future__ import annotations
 

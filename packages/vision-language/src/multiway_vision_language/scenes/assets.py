@@ -1,4 +1,4 @@
-"""Where the pictures of scenes come from: packages of the usual registries, unpacked side by side in one folder.
+"""Sources of scene pictures: packages of public registries, unpacked side by side in one folder.
 
     tuxpaint-stamps-default/    Debian package (dpkg-deb -x): stamps, named by file and caption         GPL-2
     openclipart-png/            Debian package: clip art, named by file                                  public domain

@@ -1,4 +1,4 @@
-"""What a scene is: a picture and the named things in it."""
+"""A scene: a picture and the named objects in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model is asked about a scene, with the right answers, in Kosmos-2's tagged text.
+"""Training tasks of a scene with their answers, in Kosmos-2's tagged text.
 
 A task is a prompt (after the picture) and a target; the loss is on the target. A target ends with ``</s>`` or, after a
 phrase that the prompt gave, with ``</object>``. A phrase that the picture does not show is answered by ``</s>`` alone.

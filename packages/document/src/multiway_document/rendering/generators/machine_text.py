@@ -1,4 +1,4 @@
-"""What machines read: addresses of the net and of files, lines of programs."""
+"""Machine-readable text: URLs, file paths, lines of code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines of everything, mixed."""
+"""Mixture of all line generators."""
 
 from __future__ import annotations
 

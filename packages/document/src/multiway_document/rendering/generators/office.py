@@ -1,4 +1,4 @@
-"""What offices and shops print: people, postal addresses, lines of receipts, forms, lists and tables."""
+"""Office and shop text: people, postal addresses, lines of receipts, forms, lists and tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the three engines have in common: push events, read at any time.
+"""The base class of the three engines: push events, read at any time.
 
     engine = EventEngine(model, height=240, width=304)
     engine.push(t, x, y, p)
@@ -23,7 +23,7 @@ from multiway_event_vision.events import Events
 from multiway_event_vision.ssla_det.head import HeadOutputs
 from multiway_event_vision.ssla_det.inputs import EventArrays, check_events
 from multiway_event_vision.ssla_det.model import SslaDet
-from multiway_event_vision.ssla_det.peek import peek_cells
+from multiway_event_vision.ssla_det.readout import peek_cells
 from multiway_event_vision.ssla_det.state import StreamState
 
 Array = NDArray[np.generic]

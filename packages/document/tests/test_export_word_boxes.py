@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from multiway_document.export.direction import is_right_to_left, visual_order, visual_text
 from multiway_document.export.reference_font import advance, text_width
-from multiway_document.export.words import PageInk, split_line
+from multiway_document.export.word_boxes import PageInk, split_line
 from multiway_document.result import Line, Page
 from PIL import Image, ImageDraw, ImageFont
 

@@ -1,4 +1,4 @@
-"""Peek: at a read-out, each grid cell's newest event is taken to the grid, and no state keeps a trace of it.
+"""Readout by peeking: each grid cell's newest event is propagated to the grid without changing any state.
 
 Thinning holds most events back, so the features on the grid are old. An event that waits before level l goes through
 the layers of levels l and up as the next one of the spaces that it touches. Peeks do not see each other.
