@@ -130,9 +130,16 @@ def tokenizer_of(model: nn.Module) -> AcousticTokenizer:
 
 
 def refuse_fsdp(options: TrainOptions) -> None:
-    """Raises ConfigError: these models are smaller than what FSDP would spread them for."""
+    """Raises ConfigError.
+
+    FSDP gathers a block's weights in its `forward`; here objectives use parts of blocks outside of it: the diffusion
+    head computes the modulations of all blocks at once, and the transcriber's objective goes through attention itself.
+    """
     if options.parallel == "fsdp":
-        raise ConfigError("--parallel fsdp: these models have a few million parameters; use ddp")
+        raise ConfigError(
+            "--parallel fsdp: the objectives of speech use parts of blocks that FSDP gathers as a whole; use ddp "
+            "(these models have a few million parameters)"
+        )
 
 
 def new_model(config: SpeechTokenizerConfig) -> AcousticTokenizer:
