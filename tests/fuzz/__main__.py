@@ -48,6 +48,8 @@ def fuzz(name: str, first: int, count: int, seed: int, keep: Path, seconds: floa
     seeds = target.seeds()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         path = Path(folder, target.name)
+        path.write_bytes(seeds[0])
+        attempt(target, path)  # the first reading imports libraries, which is no file's fault
         for number in range(first, first + count):
             path.write_bytes(mutated(seeds, random.Random(f"{seed}.{name}.{number}")))
             wrong = attempt(target, path, seconds)
