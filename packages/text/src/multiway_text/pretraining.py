@@ -183,7 +183,7 @@ class Recipe:
 
     def _load(self, folder: Path) -> MaskedLM:
         """The model of a folder with what the objective needs and the file lacks."""
-        model = _with_head(folder)
+        model = load_with_head(folder)
         encoder = model.encoder
         if self.objective == "unilm":
             with_segments(encoder)
@@ -300,7 +300,7 @@ def row_maker(objective: Objective, tasks: Mapping[str, float], words: Vocabular
     return make
 
 
-def _with_head(folder: Path) -> MaskedLM:
+def load_with_head(folder: Path) -> MaskedLM:
     """The masked language model in a folder, or the encoder there with a new head."""
     if any("predictions.transform" in name or "lm_head." in name for name in read(folder)):
         model, _ = checkpoint.load(folder, MaskedLM)

@@ -230,9 +230,25 @@ def _config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: 
         "num_buckets": 0 if bias is None else len(bias),
         "max_distance": settings.get("max_rel_pos", 128),
         "pooler": "pooler.dense.weight" in tensors,
+        "head_size": _head_size(values, tensors),
         "activation": _ACTIVATIONS[activation],
     }
     return config.from_dict(TextEncoderConfig, values, where=str(path))
+
+
+def _head_size(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
+    """By the queries' rows; 0 where a head is as wide as width and number say."""
+    rows = tensors.get("encoder.layer.0.attention.self.query.weight")
+    width, heads = values.get("hidden_size"), values.get("num_heads")
+    if (
+        rows is None
+        or not isinstance(heads, int)
+        or heads < 1
+        or len(rows) in (width, 0)
+        or len(rows) % heads
+    ):
+        return 0
+    return len(rows) // heads
 
 
 def _family(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) -> Family:

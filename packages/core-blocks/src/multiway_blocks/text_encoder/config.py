@@ -23,6 +23,8 @@ class TextEncoderConfig:
         key_bias: whether keys have a bias, which no softmax can tell from none; UniLMv2 has none.
         num_buckets: of the relative position bias that all layers share, 0 for none; ``max_distance`` as in T5.
         pooler: whether there is a layer on the first token's state.
+        head_size: width of an attention head; 0 is ``hidden_size / num_heads``, as in all published models but
+            AutoDistil's.
     """
 
     family: Family
@@ -44,17 +46,23 @@ class TextEncoderConfig:
     dropout: float = 0.1
     attention_dropout: float = 0.1
     initializer_range: float = 0.02
+    head_size: int = 0
 
     def __post_init__(self) -> None:
         sizes = (self.vocab_size, self.hidden_size, self.num_layers, self.num_heads, self.inner_size)
         if min(*sizes, self.num_positions - self.first_position) < 1:
             raise ValueError("all sizes must be at least 1")
-        if self.hidden_size % self.num_heads:
+        if not self.head_size and self.hidden_size % self.num_heads:
             raise ValueError(f"hidden_size {self.hidden_size} is not divisible by num_heads {self.num_heads}")
         if not self.norm_eps > 0:
             raise ValueError(f"norm_eps must be above 0, not {self.norm_eps}")
         if not 0 <= self.pad_id < self.vocab_size:
             raise ValueError(f"pad_id must be a token, 0 to {self.vocab_size - 1}, not {self.pad_id}")
+
+    @property
+    def attention_head_size(self) -> int:
+        """Width of an attention head."""
+        return self.head_size or self.hidden_size // self.num_heads
 
     @property
     def max_length(self) -> int:

@@ -106,10 +106,14 @@ class TextEncoder(nn.Module):
     def _layer(self, norm: partial[nn.LayerNorm]) -> PostNorm:
         config = self.config
         attention = EncoderAttention(
-            config.hidden_size, config.num_heads, bias=True, dropout=config.attention_dropout
+            config.hidden_size,
+            config.num_heads,
+            head_dim=config.attention_head_size,
+            bias=True,
+            dropout=config.attention_dropout,
         )
         if not config.key_bias:
-            attention.key = Linear(config.hidden_size, config.hidden_size, bias=False)
+            attention.key = Linear(config.hidden_size, attention.key.out_features, bias=False)
         feedforward = FeedForward(
             config.hidden_size,
             config.inner_size,

@@ -1,0 +1,240 @@
+"""A small encoder from any large one and any texts: relations first, then, if asked, sentence vectors.
+
+Texts are cut into tokens once, into ``output/data``; one row in 20 is held out. A teacher assistant, if there is one,
+is a stage of its own: the teacher's layers in the student's width, which then teaches the student.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from multiway_blocks import text_encoder
+from multiway_blocks.text_encoder import TextEncoder, TextEncoderConfig
+from multiway_core import hub
+from multiway_core.errors import InputError
+from multiway_core.tokenization import TextTokenizer
+from multiway_core.training import HeldOut, TrainConfig, TrainJob, TrainOptions, loss_on
+
+from multiway_text.documents import documents
+from multiway_text.encoder import checkpoint
+from multiway_text.encoder.heads import MaskedLM
+from multiway_text.encoder.sentence import SentenceModel
+from multiway_text.minilm import sentences
+from multiway_text.minilm.objective import Distillation, Method, Student, check
+from multiway_text.minilm.sentences import Alignment
+from multiway_text.sequences import IDS_FILE, SequenceBatches, Sequences
+
+HELD_OUT, MAX_HELD_OUT = 20, 128
+"""One row in so many is held out, and at most so many are scored."""
+
+_RELATIONS = TrainConfig(
+    steps=4000,
+    learning_rate=6e-4,
+    warmup_steps=400,
+    schedule="linear",
+    betas=(0.9, 0.999),
+    weight_decay=0.01,
+    precision="bf16",
+)
+_SENTENCES = replace(_RELATIONS, steps=6000, learning_rate=1e-3)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The numbers of a distillation.
+
+    Attributes:
+        teacher: a text encoder of the BERT family with its tokenizer: folder or hub id.
+        method: see :mod:`multiway_text.minilm.objective`.
+        relation_heads: of MiniLMv2; divides both widths.
+        teacher_layer: whose relations are learnt, from 1; 0 is the last.
+        layers, hidden_size, heads: of the student. inner_size: 0 is four times its width.
+        assistant: whether an encoder with the teacher's layers and the student's width learns first and then teaches.
+        principal_embedding: whether the student's embeddings begin as the teacher's, turned onto their principal
+            components, and not at random.
+        length: tokens of the longest row; longer texts become several.
+        batch_tokens: of a batch, with padding.
+        max_rows: of the texts, no more than so many rows; 0 takes all.
+        field: where the text is in rows of JSONL and Parquet.
+        train: the numbers of the relations' stage, and of the assistant's.
+        sentences: the numbers of the stage that aligns sentence vectors; None leaves it out.
+    """
+
+    teacher: str = ""
+    method: Method = "minilmv2"
+    relation_heads: int = 12
+    teacher_layer: int = 0
+    layers: int = 3
+    hidden_size: int = 192
+    heads: int = 12
+    inner_size: int = 0
+    assistant: bool = False
+    principal_embedding: bool = False
+    length: int = 128
+    batch_tokens: int = 4096
+    max_rows: int = 0
+    field: str = "text"
+    train: TrainConfig = _RELATIONS
+    sentences: TrainConfig | None = None
+
+    def build(self, options: TrainOptions) -> Iterator[TrainJob]:
+        """The jobs of a run on ``options.data`` (without any: the documentation that comes with Python).
+
+        ``options.init_from``: an encoder whose weights the student begins with, in place of the shape given here.
+        Raises InputError, DataError, CheckpointError, ConfigError.
+        """
+        if not self.teacher:
+            raise InputError("a distillation needs a teacher: a text encoder, folder or hub id")
+        folder = hub.resolve(self.teacher)
+        sentence = SentenceModel.load(folder)
+        teacher, tokenizer = sentence.encoder, sentence.tokenizer
+        if options.init_from is None:
+            student = self.new_student(teacher)
+        else:
+            student = text_encoder.load(hub.resolve(options.init_from))
+        layer = self.teacher_layer or teacher.config.num_layers
+        check(student.config, teacher.config, self.method, self.relation_heads, layer)
+        taught_by: TextEncoder | MaskedLM = teacher
+        if self.method == "logits":
+            taught_by, _ = checkpoint.load(folder, MaskedLM)  # type: ignore[assignment]
+        rows = read_or_encode(options, tokenizer, self.length, self.max_rows, self.field)
+        run = _Run(self, options, tokenizer, rows)
+        if self.assistant:
+            shape = replace(student.config, num_layers=teacher.config.num_layers)
+            assistant = self._new(shape, teacher)
+            yield run.relations(
+                "assistant", Student(assistant, self.method, teacher.config.hidden_size), taught_by, layer
+            )
+            taught_by, layer = assistant, shape.num_layers
+        width = student.config.hidden_size if self.assistant else teacher.config.hidden_size
+        module = Student(student, self.method, width)
+        yield run.relations("relations", module, taught_by, layer)
+        if self.sentences is not None:
+            yield run.sentences(module, sentence)
+
+    def new_student(self, teacher: TextEncoder) -> TextEncoder:
+        """An encoder of the student's shape with the teacher's vocabulary and conventions. Raises InputError."""
+        if self.hidden_size < 1 or self.heads < 1 or self.hidden_size % self.heads:
+            raise InputError(f"{self.heads} attention heads do not divide a width of {self.hidden_size}")
+        return self._new(self._shape(teacher.config, self.layers), teacher)
+
+    def _shape(self, teacher: TextEncoderConfig, layers: int) -> TextEncoderConfig:
+        return replace(
+            teacher,
+            num_layers=layers,
+            hidden_size=self.hidden_size,
+            num_heads=self.heads,
+            head_size=0,
+            inner_size=self.inner_size or 4 * self.hidden_size,
+            pooler=False,
+            dropout=0.0,
+            attention_dropout=0.0,
+        )
+
+    def _new(self, shape: TextEncoderConfig, teacher: TextEncoder) -> TextEncoder:
+        encoder = TextEncoder(shape)
+        if self.principal_embedding:
+            reduce_embeddings(encoder, teacher)
+        return encoder
+
+
+RECIPES = {
+    "minilm-small": Recipe(),
+    # Learns sentence vectors too: what `bundled:minilm-l3-h192` was made with (its card).
+    "minilm-sentences": Recipe(
+        principal_embedding=True, length=256, train=replace(_RELATIONS, steps=2500), sentences=_SENTENCES
+    ),
+    # Half a minute with a teacher of six layers: shows that every part works.
+    "minilm-smoke": Recipe(
+        length=64,
+        batch_tokens=1024,
+        max_rows=2000,
+        train=replace(_RELATIONS, steps=10, warmup_steps=2),
+        sentences=replace(_SENTENCES, steps=10, warmup_steps=2),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the stages of a run share."""
+
+    recipe: Recipe
+    options: TrainOptions
+    tokenizer: TextTokenizer
+    rows: Sequences
+
+    def relations(self, name: str, module: Student, teacher: TextEncoder | MaskedLM, layer: int) -> TrainJob:
+        recipe = self.recipe
+        objective = Distillation(
+            teacher,
+            module.encoder.config,
+            recipe.method,
+            relation_heads=recipe.relation_heads,
+            layer=layer,
+            mask_id=self.tokenizer.special.get("[MASK]", self.tokenizer.special.get("<mask>", 0)),
+        )
+        return self._job(name, module, objective, recipe.train)
+
+    def sentences(self, module: Student, teacher: SentenceModel) -> TrainJob:
+        assert self.recipe.sentences is not None
+        vectors_NF = sentences.teacher_vectors(teacher, self.rows, self.options.output / "data" / "vectors")
+        axes_FE = sentences.principal(vectors_NF[split_rows(self.rows)[0]], module.encoder.config.hidden_size)
+        module.projection = module.head = None
+        return self._job("sentences", module, Alignment(vectors_NF @ axes_FE), self.recipe.sentences)
+
+    def _job(
+        self, name: str, module: Student, objective: Distillation | Alignment, config: TrainConfig
+    ) -> TrainJob:
+        train, held_out = split_rows(self.rows)
+        pad, tokens = module.encoder.config.pad_id, self.recipe.batch_tokens
+        config = self.options.apply(config)
+        scored = SequenceBatches(self.rows, tokens, pad=pad, index=held_out[:MAX_HELD_OUT]).all()
+
+        def export(trained: Student, folder: Path) -> None:
+            settings = replace(sentences.SETTINGS, max_length=self.recipe.length)
+            SentenceModel(trained.encoder, self.tokenizer, settings).save(folder)
+
+        return TrainJob(
+            module,
+            objective,
+            SequenceBatches(self.rows, tokens, pad=pad, seed=config.seed, index=train),
+            config,
+            export,
+            HeldOut(loss_on(objective, scored)),
+            name=name,
+            facts={"rows": len(self.rows), "tokens": len(self.rows.ids_N), "method": self.recipe.method},
+        )
+
+
+def read_or_encode(
+    options: TrainOptions, tokenizer: TextTokenizer, length: int, max_rows: int, field: str
+) -> Sequences:
+    """The texts of a run as rows, made once, in ``output/data``. Raises InputError, DataError."""
+    folder = options.output / "data"
+    if not (folder / IDS_FILE).is_file():
+        texts = (document.text for document in documents(options.data, field=field))
+        Sequences.encode(texts, tokenizer, length, max_rows=max_rows).save(folder)
+    return Sequences.load(folder)
+
+
+def split_rows(rows: Sequences) -> tuple[list[int], list[int]]:
+    """Rows to train on, and every `HELD_OUT`-th, which is held out. InputError: there is one row only."""
+    every = range(len(rows))
+    if len(every) < 2:
+        raise InputError("the texts are one row of tokens; give more, so that some can be held out")
+    held_out = list(every[HELD_OUT - 1 :: HELD_OUT]) or [len(every) - 1]
+    return sorted(set(every) - set(held_out)), held_out
+
+
+def reduce_embeddings(student: TextEncoder, teacher: TextEncoder) -> None:
+    """The teacher's tables of words, positions and types, turned onto the principal components of its words."""
+    with torch.no_grad():
+        axes_FE = sentences.principal(teacher.token_embedding.weight, student.config.hidden_size)
+        for name in ("token_embedding", "position_embedding", "type_embedding"):
+            own, theirs = getattr(student, name), getattr(teacher, name)
+            if own is not None and theirs is not None:
+                own.weight.copy_(theirs.weight @ axes_FE)
