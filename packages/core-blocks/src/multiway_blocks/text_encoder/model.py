@@ -40,7 +40,10 @@ class EncoderOutput(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EncoderContext(Context):
-    """Beside `Context`: visibility by rule, and where the tokens of a packed batch stand: ``index_N`` of (B, T)."""
+    """Beside `Context`: visibility by rule, and where the tokens of a packed batch stand: ``index_N`` of (B, T).
+
+    ``cache``: an object with ``attend(layer, query, key, value)``, (B, H, T, D) each, which does the attention itself.
+    """
 
     layout: RuleLayout | None = None
     shape: tuple[int, int] = (0, 0)
@@ -76,7 +79,9 @@ class EncoderAttention(Attention):
         assert isinstance(context, EncoderContext)
         states = self.q_k_v(x_BTE, context)
         dropout = self.dropout if self.training else 0.0
-        if context.layout is not None:
+        if context.cache is not None:
+            mixed_BHTD = context.cache.attend(layer, *states)
+        elif context.layout is not None:
             mixed_BHTD = attend_by_rule(*states, context.layout, dropout=dropout)
         else:
             mixed_BHTD = attend(*states, context.mask, dropout=dropout)
@@ -176,6 +181,13 @@ class TextEncoder(nn.Module):
             return valid_BT.cumsum(1) * valid_BT + (first - 1)
         return torch.arange(length, device=valid_BT.device)[None]
 
+    def bias(self, query_positions_BT: Tensor, key_positions_BS: Tensor) -> Tensor | None:
+        """The relative bias of the scores, (B, H, T, S); None where the model has none."""
+        if self.relative_bias is None:
+            return None
+        distance_BTS = key_positions_BS[:, None, :] - query_positions_BT[:, :, None]
+        return self.relative_bias.bias(self.relative_bias.buckets(distance_BTS)).permute(0, 3, 1, 2)
+
     def embed(self, tokens_BT: Tensor, positions_BT: Tensor, types_BT: Tensor | None = None) -> Tensor:
         """What enters the first layer, (B, T, E)."""
         x_BTE = self.token_embedding(tokens_BT)
@@ -205,9 +217,8 @@ class TextEncoder(nn.Module):
         real = int(valid_BT.sum())
         if mask is None and real < valid_BT.numel():
             mask = padding_mask(valid_BT | ~valid_BT.any(1, keepdim=True))
-        if self.relative_bias is not None:
-            distance = positions_BT[:, None, :] - positions_BT[:, :, None]
-            bias_BHTT = self.relative_bias.bias(self.relative_bias.buckets(distance)).permute(0, 3, 1, 2)
+        bias_BHTT = self.bias(positions_BT, positions_BT)
+        if bias_BHTT is not None:
             if isinstance(mask, RuleLayout):
                 mask = mask.with_bias(bias_BHTT)
             elif mask is None or mask.dtype != torch.bool:

@@ -1,5 +1,6 @@
 """One decode loop for every decoder here: greedy, sampling, beam search, constraints, streaming."""
 
+from multiway_core.generation.beam import BeamRow, beam_search
 from multiway_core.generation.cache import DecodeStep, StaticKVCache
 from multiway_core.generation.config import GenerationConfig
 from multiway_core.generation.constraints import FiniteStateConstraint, StopOnRepetition
@@ -7,6 +8,7 @@ from multiway_core.generation.loop import generate, stream
 from multiway_core.generation.output import GenerationOutput, StepEvent, StopReason
 from multiway_core.generation.processors import (
     LogitsProcessor,
+    MinLength,
     NoRepeatNGram,
     StatefulConstraint,
     Temperature,
@@ -16,6 +18,7 @@ from multiway_core.generation.processors import (
 from multiway_core.generation.speculative import Draft, LookupDraft, VerifyStep, generate_with_drafts
 
 __all__ = [
+    "BeamRow",
     "DecodeStep",
     "Draft",
     "FiniteStateConstraint",
@@ -23,6 +26,7 @@ __all__ = [
     "GenerationOutput",
     "LogitsProcessor",
     "LookupDraft",
+    "MinLength",
     "NoRepeatNGram",
     "StatefulConstraint",
     "StaticKVCache",
@@ -33,6 +37,7 @@ __all__ = [
     "TopK",
     "TopP",
     "VerifyStep",
+    "beam_search",
     "generate",
     "generate_with_drafts",
     "stream",

@@ -5,60 +5,66 @@ scored by sum / length ** length_penalty, where length counts the generated toke
 token. Of the best continuations of a row, those that end within the first K ranks become finished, and the K
 best that do not end go on. A row is done when it has K finished hypotheses and its best running one, were it
 to end now, would not beat the worst of them. (Wu et al. 2016, "Google's Neural Machine Translation System",
-section 7, with the plain power of the length as penalty.)
+section 7, with the plain power of the length as penalty.) That is `BeamRow`; `beam_search` takes other rules of which
+hypotheses go on, end and win as another class of rows.
 
 Shape legend: B rows of the call, N rows still in the batch, K beams, C candidates, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from multiway_core.generation.cache import DecodeStep, StaticKVCache, without
+from multiway_core.generation.cache import without
 from multiway_core.generation.config import GenerationConfig
 from multiway_core.generation.output import GenerationOutput, StopReason
 from multiway_core.generation.processors import NEVER, LogitsProcessor, ProcessorChain, at_least_float32
 
 
 @dataclass(frozen=True)
-class _Node:
+class Node:
     """The newest token of a hypothesis, and the rest of it; hypotheses share their past."""
 
     token: int
     log_prob: float
-    before: _Node | None
+    before: Node | None
 
 
 @dataclass(frozen=True)
-class _Running:
+class Running:
     """A hypothesis that goes on: its summed log-probability, and the beam (of its row) that it continues."""
 
     score: float
-    node: _Node | None
+    node: Node | None
     parent: int
 
 
-DEAD = _Running(NEVER, None, 0)  # fills the beams of a row that has fewer than K continuations
+DEAD = Running(NEVER, None, 0)  # fills the beams of a row that has fewer than K continuations
 
 
 @dataclass
-class _Row:
-    """The search of one row of the call."""
+class BeamRow:
+    """The search of one row of the call.
+
+    running: one hypothesis for each beam. finished: (score, why it ended, last node), best first.
+    """
 
     num_beams: int
     length_penalty: float
-    running: list[_Running] = field(default_factory=lambda: [_Running(0.0, None, 0)])
-    finished: list[tuple[float, StopReason, _Node | None]] = field(default_factory=list)  # best first
+    running: list[Running] = field(default_factory=lambda: [Running(0.0, None, 0)])
+    finished: list[tuple[float, StopReason, Node | None]] = field(default_factory=list)
 
     @property
-    def best_running(self) -> _Running:
+    def best_running(self) -> Running:
         return max(self.running, key=lambda hypothesis: hypothesis.score)
 
-    def finish(self, score: float, length: int, reason: StopReason, node: _Node | None) -> None:
+    def finish(self, score: float, length: int, reason: StopReason, node: Node | None) -> None:
         self.finished.append((self.normalized(score, length), reason, node))
         self.finished.sort(key=lambda hypothesis: -hypothesis[0])
         del self.finished[self.num_beams :]
@@ -87,7 +93,7 @@ class _Row:
             is_last: this is the last token that may be generated.
         """
         before = self.running
-        after: list[_Running] = []
+        after: list[Running] = []
         for rank, (beam, token, score, log_prob) in enumerate(candidates):
             if score == NEVER or len(after) == self.num_beams:
                 break
@@ -95,14 +101,14 @@ class _Row:
                 if rank < self.num_beams:
                     self.finish(score, length, "eos", before[beam].node)
                 continue
-            node = _Node(token, log_prob, before[beam].node)
+            node = Node(token, log_prob, before[beam].node)
             if is_last and rank < self.num_beams:
                 self.finish(score, length, "length", node)
-            after.append(_Running(score, node, beam))
+            after.append(Running(score, node, beam))
         if not after and not self.finished:  # nothing was allowed: keep what there is
             best = self.best_running
             self.finish(best.score, length - 1, "stopped:no_token", best.node)
-        self.running = _in_place(after, self.num_beams)
+        self.running = in_place(after, self.num_beams)
 
     def stop(self, beam: int, length: int, reason: StopReason) -> None:
         """End a running hypothesis."""
@@ -112,9 +118,9 @@ class _Row:
             self.running[beam] = DEAD
 
 
-def _in_place(hypotheses: list[_Running], num_beams: int) -> list[_Running]:
+def in_place(hypotheses: list[Running], num_beams: int) -> list[Running]:
     """Give a hypothesis the beam that it continues where that is free, so that no cache need be copied."""
-    beams: list[_Running | None] = [None] * num_beams
+    beams: list[Running | None] = [None] * num_beams
     movers = []
     for hypothesis in hypotheses:
         if beams[hypothesis.parent] is None:
@@ -125,17 +131,34 @@ def _in_place(hypotheses: list[_Running], num_beams: int) -> list[_Running]:
     return [beam if beam is not None else next(fillers, DEAD) for beam in beams]
 
 
+class BeamCache(Protocol):
+    """What a beam search asks of a cache; `StaticKVCache` is one."""
+
+    @property
+    def batch_size(self) -> int: ...
+
+    def require(self, tokens: int) -> None: ...
+
+    def select(self, rows: Tensor) -> None: ...
+
+
+AnyCache = TypeVar("AnyCache", bound=BeamCache)
+
+
 @torch.inference_mode()
 def beam_search(
-    decode: DecodeStep,
+    decode: Callable[[Tensor, AnyCache], Tensor],
     first_logits_BV: Tensor,
-    cache: StaticKVCache,
+    cache: AnyCache,
     config: GenerationConfig,
     processors: Sequence[LogitsProcessor] = (),
+    *,
+    new_row: Callable[[], BeamRow] | None = None,
 ) -> GenerationOutput:
     """The best hypothesis of every row; arguments and errors as in `generate`.
 
     Processors see log-softmaxed logits, and what they return is not normalized again.
+    ``new_row``: makes the search of a row; `BeamRow` with the numbers of ``config`` by default.
     """
     if len(first_logits_BV) != cache.batch_size:
         raise ValueError(f"{len(first_logits_BV)} rows of logits but {cache.batch_size} rows in the cache")
@@ -145,7 +168,8 @@ def beam_search(
     chain = ProcessorChain(processors)
     chain.start(len(first_logits_BV), device)
 
-    all_rows = [_Row(num_beams, config.length_penalty) for _ in range(len(first_logits_BV))]
+    new_row = new_row or partial(BeamRow, num_beams, config.length_penalty)
+    all_rows = [new_row() for _ in range(len(first_logits_BV))]
     rows = all_rows
     logits = first_logits_BV  # (N, V) in the first step, (N * K, V) in all others
     history = torch.empty(len(rows), limit, dtype=torch.long, device=device)  # what processors read
@@ -186,7 +210,7 @@ def beam_search(
 
 
 def _candidates(
-    allowed: Tensor, log_probs: Tensor, rows: list[_Row], count: int
+    allowed: Tensor, log_probs: Tensor, rows: list[BeamRow], count: int
 ) -> list[list[tuple[int, int, float, float]]]:
     """Per row the best continuations over all its beams, best first; the step's one synchronisation.
 
@@ -210,7 +234,7 @@ def _candidates(
     return [list(zip(*of_row, strict=True)) for of_row in table]
 
 
-def _output(rows: list[_Row]) -> GenerationOutput:
+def _output(rows: list[BeamRow]) -> GenerationOutput:
     output = GenerationOutput([], [], [], [])
     for row in rows:
         score, reason, node = row.finished[0] if row.finished else (0.0, "length", None)

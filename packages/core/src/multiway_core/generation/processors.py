@@ -76,13 +76,25 @@ class ProcessorChain:
             processor.select(rows)
 
 
-class NoRepeatNGram:
-    """No n-gram of generated tokens occurs twice in a row of the batch."""
+class MinLength:
+    """No row ends with fewer than ``length`` tokens before its end token."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, length: int, eos_token_ids: Sequence[int]) -> None:
+        self.length, self.eos = length, list(eos_token_ids)
+
+    def __call__(self, tokens_BT: LongTensor | Tensor, logits_BV: Tensor) -> Tensor:
+        if tokens_BT.shape[1] >= self.length:
+            return logits_BV
+        return logits_BV.index_fill(1, torch.tensor(self.eos, device=logits_BV.device), NEVER)
+
+
+class NoRepeatNGram:
+    """No n-gram of generated tokens occurs twice in a row of the batch, but for those with a token of ``ignore``."""
+
+    def __init__(self, size: int, ignore: Sequence[int] = ()) -> None:
         if size < 1:
             raise ValueError(f"an n-gram has at least 1 token, not {size}")
-        self.size = size
+        self.size, self.ignore = size, torch.tensor(sorted(ignore), dtype=torch.long)
 
     def __call__(self, tokens_BT: LongTensor | Tensor, logits_BV: Tensor) -> Tensor:
         length = tokens_BT.shape[1]
@@ -91,6 +103,8 @@ class NoRepeatNGram:
         ngrams_BNn = tokens_BT.unfold(1, self.size, 1)
         latest_B1n = tokens_BT[:, None, length - self.size + 1 :]
         seen_BN = (ngrams_BNn[..., :-1] == latest_B1n).all(dim=-1)
+        if len(self.ignore):
+            seen_BN &= ~torch.isin(ngrams_BNn, self.ignore.to(ngrams_BNn.device)).any(dim=-1)
         # Forbidden is what followed the same n-1 tokens before; the rest points at a spare column, cut off.
         vocabulary = logits_BV.shape[1]
         followers_BN = torch.where(seen_BN, ngrams_BNn[..., -1], vocabulary)

@@ -13,6 +13,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from multiway_text.length_groups import LengthGroups
+
 NO_TARGET = -100
 END = "<|im_end|>"
 
@@ -121,32 +123,10 @@ class Batches:
     """
 
     def __init__(self, examples: Sequence[Example], tokens: int, *, ramp: int = 0, seed: int = 0) -> None:
-        self.examples, self.ramp, self.seed = examples, ramp, seed
-        lengths = torch.tensor([len(e.prompt) + len(e.answer) for e in examples])
-        self.lengths, self.tokens = lengths, tokens
-        self._epoch: tuple[int, list[list[int]]] = (-1, [])
-        self.per_epoch = max(1, int(lengths.sum()) // tokens)
+        self.examples, self.ramp = examples, ramp
+        self.groups = LengthGroups([len(e.prompt) + len(e.answer) for e in examples], tokens, seed=seed)
 
     def __call__(self, step: int, shard: int, num_shards: int) -> Batch:
         """The batch of one shard of one step."""
-        epoch, index = divmod(step * num_shards + shard, self.per_epoch)
-        if self._epoch[0] != epoch:
-            self._epoch = epoch, self._groups(epoch)
-        groups = self._epoch[1]
         strength = min(1.0, (step + 1) / self.ramp) if self.ramp else 1.0
-        return batch([self.examples[i] for i in groups[index % len(groups)]], strength)
-
-    def _groups(self, epoch: int) -> list[list[int]]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        # Lengths with some noise, so that neighbours differ from epoch to epoch.
-        noisy = self.lengths + 6 * torch.rand(len(self.lengths), generator=generator)
-        groups: list[list[int]] = [[]]
-        longest = 0
-        for i in noisy.argsort().tolist():
-            longest = max(longest, int(self.lengths[i]))
-            if groups[-1] and longest * (len(groups[-1]) + 1) > self.tokens:
-                groups.append([])
-                longest = int(self.lengths[i])
-            groups[-1].append(i)
-        order = torch.randperm(len(groups), generator=generator).tolist()
-        return [groups[i] for i in order]
+        return batch([self.examples[i] for i in self.groups(step, shard, num_shards)], strength)
