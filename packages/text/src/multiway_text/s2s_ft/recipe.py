@@ -204,7 +204,9 @@ RECIPES: dict[str, Any] = {
 def new_head(encoder: TextEncoder) -> MaskedLM:
     """An encoder with an output layer that begins near the identity: states already lie near the embeddings."""
     model = MaskedLM(encoder)
-    nn.init.eye_(model.head.dense.weight)
+    dense = model.head.dense
+    assert isinstance(dense, nn.Linear)
+    nn.init.eye_(dense.weight)
     return model
 
 
