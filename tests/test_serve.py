@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 import httpx
+import numpy as np
 import pytest
 from multiway_core.app import installed_apps
 from multiway_core.app.serve.listener import address, listen, server
@@ -92,6 +93,21 @@ def test_chat_and_completions_by_the_openai_client(client):
     assert completion.usage.completion_tokens <= 3
 
 
+def test_embeddings_by_the_openai_client(client):
+    found = client.embeddings.create(model="minilm-l6", input=["a cat", "a kitten", "the stock market"])
+    cat, kitten, market = (np.array(item.embedding) for item in found.data)
+    assert cat.shape == (384,)
+    assert cat @ kitten > cat @ market + 0.3
+    assert found.usage.prompt_tokens == 13
+
+
+def test_without_an_app_that_gives_them_embeddings_are_not_found():
+    with serving(build_server([], title="none")) as url:
+        answer = httpx.post(f"{url}/v1/embeddings", json={})
+    assert answer.status_code == 404
+    assert answer.json()["error"]["message"] == "no installed app gives embeddings"
+
+
 def test_transcription_by_the_openai_client(client):
     def transcribe(**options):
         with (EXAMPLES / "dialogue.flac").open("rb") as file:
@@ -143,7 +159,7 @@ def test_errors_are_those_of_the_openai_client(client):
     assert "noise.wav" in str(caught.value)
     assert "/tmp" not in str(caught.value)
     assert "\n" not in caught.value.body["message"]
-    with pytest.raises(openai.NotFoundError, match="no installed app gives embeddings"):
+    with pytest.raises(openai.NotFoundError, match="there is no model 'x'"):
         client.embeddings.create(model="x", input="x")
     with pytest.raises(openai.APIStatusError) as caught:
         client.audio.transcriptions.create(model="bundled:asr-tiny", file=("big.wav", bytes(5 << 20)))

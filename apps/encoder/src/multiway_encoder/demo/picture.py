@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from multiway_text.encoder.relations import Relations
 
 SIDE = 360
-NEAREST = 5
+NEAREST = 3
 CSS = """
 .map, .pair { color: var(--body-text-color); font-size: 14px; }
 .note { color: var(--body-text-color-subdued); padding: 8px 0; }
@@ -22,7 +22,7 @@ CSS = """
 .map circle.near { fill: #2563eb; opacity: 1; }
 .map line { stroke: #2563eb; stroke-width: 1; opacity: 0.6; }
 .map path { fill: #d97706; }
-.map text { fill: var(--body-text-color); font-size: 10px; }
+.map text { fill: var(--body-text-color); font-size: 12px; }
 .map text.query { font-weight: 600; }
 .map ol { list-style: none; margin: 10px 0 0; padding: 0; }
 .map li { display: grid; grid-template-columns: 26px minmax(0, 1fr) 52px; gap: 8px; padding: 4px 0;
@@ -57,7 +57,7 @@ def text_map(query: str, texts: Sequence[str], vectors_NE: Any, seconds: float) 
         x, y = places[number + 1]
         name = " class='near'" if number in near else ""
         parts.append(
-            f"<circle{name} cx='{x:.1f}' cy='{y:.1f}' r='4'><title>{html.escape(text)}</title></circle>"
+            f"<circle{name} cx='{x:.1f}' cy='{y:.1f}' r='5'><title>{html.escape(text)}</title></circle>"
             f"<text x='{x + 6:.1f}' y='{y + 3:.1f}'>{number + 1}</text>"
         )
     parts.append(
