@@ -66,7 +66,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--inputs", type=int, default=1_000_000, help="over all readers")
-    parser.add_argument("--minutes", type=float, default=None, help="stop by then")
+    parser.add_argument("--minutes", type=float, default=None, help="stop then, after whole rounds of 100")
     parser.add_argument("--only", default="", metavar="NAME", help="one reader")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
@@ -76,7 +76,10 @@ def main() -> int:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     names = [options.only] if options.only else list(targets())
-    each, step = -(-options.inputs // len(names)), min(2000, -(-options.inputs // len(names)))
+    each = -(-options.inputs // len(names))
+    step = min(
+        100 if options.minutes else 2000, each
+    )  # short rounds, so that every reader has its turn in time
     end = time.monotonic() + 60 * (options.minutes or 1e9)
     done = findings = 0
     for first in range(options.first, options.first + each, step):

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 import uvicorn
+from multiway_core.app.serve.service import Limits
 from multiway_core.generation import StaticKVCache
 from multiway_lm.server import build_server
 from multiway_text.sampling import SamplingOptions
@@ -26,8 +27,9 @@ LONG = {"prompt": "The quick", "max_tokens": 150, "temperature": 1.0, "seed": 0}
 class Served:
     """A server in a thread of this process."""
 
-    def __init__(self, model, **options) -> None:
-        self.app = build_server(model, name="tiny", **options)
+    def __init__(self, model, max_concurrency=8, **limits) -> None:
+        limits = Limits(**{"max_queue": 64, "max_bytes": 1 << 20, "idle_seconds": None} | limits)
+        self.app = build_server(lambda: model, "tiny", limits, max_concurrency=max_concurrency)
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
         self.server = uvicorn.Server(
@@ -37,7 +39,7 @@ class Served:
 
     @property
     def engine(self):
-        return self.app.state.engine
+        return self.app.state.served.model.loaded
 
     def __enter__(self):
         self.thread.start()
@@ -48,10 +50,11 @@ class Served:
 
     def __exit__(self, *exception) -> None:
         self.client.close()
+        engine = self.engine
         self.server.should_exit = True
         self.thread.join(timeout=60)
         assert not self.thread.is_alive()
-        assert not self.engine.thread.is_alive()
+        assert not engine.thread.is_alive()
 
     def post(self, path="completions", **body):
         return self.client.post(f"/v1/{path}", json={"model": "tiny", **body})
@@ -303,12 +306,23 @@ def test_stopping_ends_streams(model) -> None:
         assert served.post(prompt="The").status_code == 503
 
 
+def test_an_idle_model_is_dropped_and_loaded_again(model) -> None:
+    with Served(model, idle_seconds=0.2) as served:
+        end = time.monotonic() + 30
+        while served.engine is not None and time.monotonic() < end:
+            time.sleep(0.02)
+        assert served.engine is None
+        assert served.post(prompt="The", max_tokens=2).status_code == 200
+        served.app.state.served.model.idle_seconds = None  # the engine is looked at when the server ends
+        assert served.post(prompt="The", max_tokens=2).status_code == 200
+
+
 def test_the_command_serves_until_ctrl_c(folder) -> None:
     command = [sys.executable, "-m", "multiway_lm", "serve", "--model", str(folder), "--name", "tiny"]
     with subprocess.Popen([*command, "--port", "0"], stderr=subprocess.PIPE, text=True) as process:
         try:
             told = process.stderr.readline()
-            url = told.split(" is served at ")[1].split()[0]
+            url = told.split(" is open at ")[1].split(",")[0]
             body = {"model": "tiny", "prompt": "The", "max_tokens": 2}
             assert httpx.post(f"{url}/completions", json=body, timeout=120).status_code == 200
             process.send_signal(signal.SIGINT)

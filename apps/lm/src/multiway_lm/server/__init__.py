@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +21,13 @@ from starlette.concurrency import run_in_threadpool
 
 from multiway_lm.sampling import CHAT_TEMPERATURE
 from multiway_lm.server.answers import Answer, Style, usage
-from multiway_lm.server.engine import MAX_CONCURRENCY, MAX_QUEUE, Engine, Job
+from multiway_lm.server.engine import MAX_CONCURRENCY, Engine, Job
 from multiway_lm.server.schema import ChatCompletion, ChatRequest, Completion, CompletionRequest
 
 if TYPE_CHECKING:
     from multiway_text.language_model import LanguageModel
 
 MAX_TOKENS = 4096
-MAX_BYTES = 1 << 20
 
 
 def add_routes(router: APIRouter, served: Endpoint, *, max_tokens: int = MAX_TOKENS) -> None:
@@ -101,40 +101,35 @@ SERVICE = Service(
 
 
 def build_server(
-    model: LanguageModel,
+    load: Callable[[], LanguageModel],
+    name: str,
+    limits: Limits,
     *,
-    name: str | None = None,
     max_concurrency: int = MAX_CONCURRENCY,
-    max_queue: int = MAX_QUEUE,
     max_tokens: int = MAX_TOKENS,
-    max_bytes: int = MAX_BYTES,
-    api_key: str | None = None,
-    hosts: tuple[str, ...] = ("*",),
 ) -> FastAPI:
-    """The ASGI application for a model that is loaded.
+    """The ASGI application for one model, loaded when the server starts.
 
     Args:
-        model: serves all requests; ``name`` is what clients call it.
-        max_concurrency, max_queue: requests that run side by side, and that wait behind them; one more gets 429.
+        load: makes the model, again after it was dropped for idleness.
+        name: what clients call it.
+        limits: of requests; those of ``max_queue`` wait behind the running ones, one more gets 429.
+        max_concurrency: requests that run side by side.
         max_tokens: largest ``max_tokens`` of a request.
-        max_bytes: largest body of a request.
-        api_key: if given, requests under /v1/ need it.
-        hosts: names that the server answers to.
     """
-    engine = Engine(model, max_concurrency=max_concurrency, max_queue=max_queue)
 
     def start() -> Engine:
+        model = load()
+        served.details["max_model_len"] = model.max_positions
+        engine = Engine(model, max_concurrency=max_concurrency, max_queue=limits.max_queue)
         engine.start()
         return engine
 
-    service = Service(
-        routes=partial(add_routes, max_tokens=max_tokens), close=Engine.stop, pending=Engine.pending
-    )
-    limits = Limits(max_bytes=max_bytes, api_key=api_key, hosts=hosts, idle_seconds=None)
-    served = endpoint(name or model.name, service, start, limits)
-    served.preload, served.details = True, {"max_model_len": model.max_positions}
+    service = replace(SERVICE, routes=partial(add_routes, max_tokens=max_tokens))
+    served = endpoint(name, service, start, limits)
+    served.preload = True
     server = build([served], limits, title="multiway-lm")
-    server.state.engine = engine
+    server.state.served = served
     return server
 
 

@@ -30,7 +30,11 @@ class TrainingOptions:
     output: RunFolderOption
     data: Annotated[
         list[str] | None,
-        typer.Option("--data", metavar="DATA", help="May be given several times; see above."),
+        typer.Option(
+            "--data",
+            metavar="DATA",
+            help="What to train on; the text above says in which form.",
+        ),
     ] = None
     init_from: Annotated[
         str | None, typer.Option("--init-from", metavar="MODEL", help="Begin with the weights of this model.")

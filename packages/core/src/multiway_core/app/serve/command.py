@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from multiway_core.app.command import note
 from multiway_core.app.options import AllowHostOption, HostOption, ModelOptions
 from multiway_core.app.registry import App
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from multiway_core.app.serve.service import Limits
 
 KEY_VARIABLE = "MULTIWAY_API_KEY"
 
@@ -43,23 +48,37 @@ class ServeOptions:
 
 def serve_apps(apps: Sequence[App], options: ServeOptions, model: ModelOptions, *, program: str) -> None:
     """Serve the apps' operations until Ctrl-C. Raises InputError: the address cannot be used."""
+
+    def build(limits: Limits) -> FastAPI:
+        from multiway_core.app.serve.service import build_server, endpoint_of
+
+        return build_server([endpoint_of(app, model, limits) for app in apps], limits, title=program)
+
+    serve(build, options, program=program)
+
+
+def serve(build: Callable[[Limits], FastAPI], options: ServeOptions, *, program: str) -> None:
+    """Serve the application that ``build`` makes for the limits until Ctrl-C. Raises InputError as `serve_apps`."""
     from multiway_core.app.serve.hosts import LOOPBACK, allowed_hosts
     from multiway_core.app.serve.listener import address, listen, serve_until_interrupted
-    from multiway_core.app.serve.service import Limits, build_server, endpoint_of
+    from multiway_core.app.serve.service import Limits
 
-    listening = listen(options.host, options.port)
-    api_key = options.api_key or os.environ.get(KEY_VARIABLE) or None
-    if api_key is None and options.host not in LOOPBACK:
-        note(f"{program}: {options.host} is reachable from elsewhere, and no key is asked for (--api-key)")
-    limits = Limits(
-        max_bytes=options.max_bytes,
-        max_queue=options.max_queue,
-        idle_seconds=60 * options.idle_minutes or None,
-        api_key=api_key,
-        hosts=allowed_hosts(options.host, options.allow_host or ()),
-    )
-    server = build_server([endpoint_of(app, model, limits) for app in apps], limits, title=program)
-    url = address(listening, options.host)
-    serve_until_interrupted(
-        server, listening, f"The server is open at {url}/v1, its operations at {url}/docs"
-    )
+    with listen(
+        options.host, options.port
+    ) as listening:  # before a model is loaded: a taken port shows at once
+        api_key = options.api_key or os.environ.get(KEY_VARIABLE) or None
+        if api_key is None and options.host not in LOOPBACK:
+            note(
+                f"{program}: {options.host} is reachable from elsewhere, and no key is asked for (--api-key)"
+            )
+        limits = Limits(
+            max_bytes=options.max_bytes,
+            max_queue=options.max_queue,
+            idle_seconds=60 * options.idle_minutes or None,
+            api_key=api_key,
+            hosts=allowed_hosts(options.host, options.allow_host or ()),
+        )
+        url = address(listening, options.host)
+        serve_until_interrupted(
+            build(limits), listening, f"The server is open at {url}/v1, its operations at {url}/docs"
+        )
