@@ -52,7 +52,6 @@ SIZES = {
     "base": (12, 768, 12),
 }
 """Layers, width and heads; the feed-forward network is four times as wide."""
-HELD_OUT_ROWS = 128
 SHORTEST = 8
 """Tokens of the shortest text that is trained on."""
 
@@ -80,6 +79,7 @@ class Recipe:
         batch_size: texts of a step.
         max_tokens: of the training texts that are used.
         field: where the text is in rows of JSONL and Parquet.
+        held_out_rows: held-out texts that are scored.
     """
 
     objective: Objective = "mlm"
@@ -91,6 +91,7 @@ class Recipe:
     batch_size: int = 32
     max_tokens: int | None = None
     field: str = "text"
+    held_out_rows: int = 128
     train: TrainConfig = _TRAIN
 
     def build(self, options: TrainOptions) -> TrainJob:
@@ -115,7 +116,7 @@ class Recipe:
             maker = row_maker(self.objective, {task: 1.0}, words)
             rows = [
                 maker(text_T, np.random.default_rng(index))
-                for index, text_T in enumerate(held_out.first(HELD_OUT_ROWS))
+                for index, text_T in enumerate(held_out.first(self.held_out_rows))
             ]
             return collate(rows, tokenizer.pad_id)
 
