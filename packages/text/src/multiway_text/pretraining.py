@@ -247,9 +247,9 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "pretrain-tiny": Recipe(size="tiny", length=64, train=replace(_TRAIN, steps=5000, warmup_steps=500)),
-    "pretrain-small": Recipe(),
-    "pretrain-base": Recipe(
+    "tiny": Recipe(size="tiny", length=64, train=replace(_TRAIN, steps=5000, warmup_steps=500)),
+    "small": Recipe(),
+    "base": Recipe(
         size="base",
         vocab_size=30_522,
         length=512,
@@ -257,7 +257,7 @@ RECIPES: dict[str, Recipe] = {
         train=replace(_TRAIN, steps=500_000, learning_rate=2e-4, warmup_steps=10_000, precision="bf16"),
     ),
     # Under two minutes on one core, on the documentation that comes with Python: shows that every part works.
-    "pretrain-smoke": Recipe(
+    "smoke": Recipe(
         size="tiny",
         vocab_size=1000,
         length=48,
