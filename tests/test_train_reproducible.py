@@ -21,6 +21,8 @@ APPS = {
     "news_recommendation": SMOKE,
     "asr": SMOKE,
     "tts": SMOKE,
+    "encoder-finetune": ("finetune", "--preset", "smoke"),
+    "encoder-pretrain": ("pretrain", "--preset", "smoke"),
 }
 """By the app: its command."""
 

@@ -13,8 +13,8 @@ UniLM's arms have equal steps; UniLMv2's equal CPU time, which `STEPS` makes of 
 not pretrained. Controls of the title: the first eight words of the body, and the title of the training body that is
 nearest by TF-IDF. All arms are fine-tuned at one rate; "none" at the better of two on the dev split. All
 numbers are of the test split, which nothing else reads. Title nats are the cross-entropy of a true title's token given
-the body and the title so far; ROUGE-L is `rouge_score`'s F1, unstemmed, on lower-cased text. Cloze nats are those of the
-pretrained encoder alone, at the same hidden places of test bodies for all arms. Needs rouge-score and scikit-learn.
+the body and the title so far; ROUGE-L is `rouge_score`'s F1, unstemmed, on lower-cased text. Cloze nats are those of
+the pretrained encoder alone, at the same hidden places of test bodies for all arms. Needs rouge-score and scikit-learn.
 
 The work is cut in cells (an arm with a seed); what the folder --work holds is not done again, and after --minutes of
 CPU time none is begun. Processes with one folder share the work: a cell is claimed by a file beside its result.
