@@ -39,10 +39,12 @@ def read_prophesee_boxes(path: Path | str) -> Boxes:
     """The boxes of a `*_bbox.npy` file. Raises DataError: unreadable, other fields, or boxes that cannot be."""
     path = Path(path)
     try:
-        records = np.load(path, allow_pickle=False)
+        # Not np.load, which opens what begins as a zip archive.
+        with path.open("rb") as file:
+            records = np.lib.format.read_array(file, allow_pickle=False)
     except _DAMAGE as error:
         raise DataError(f"{path}: no npy file of boxes ({error})") from error
-    held = records.dtype.names if isinstance(records, np.ndarray) else None
+    held = records.dtype.names
     if not held or records.ndim != 1:
         raise DataError(f"{path}: no array of records; expected fields t, x, y, w, h, class_id")
     columns = {}
