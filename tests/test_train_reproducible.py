@@ -23,6 +23,7 @@ APPS = {
     "tts": SMOKE,
     "encoder-finetune": ("finetune", "--preset", "smoke"),
     "encoder-pretrain": ("pretrain", "--preset", "smoke"),
+    "summarization": SMOKE,
 }
 """By the app: its command."""
 

@@ -49,6 +49,7 @@ HEADLINES = {
     "lm": Headline("accuracy", "multiple-choice accuracy", (("chance", "chance"),)),
     "news-recommendation": Headline("ndcg@10", "nDCG@10"),
     "ocr": Headline("cer", "character error rate"),
+    "summarization": Headline("rougeL", "ROUGE-L of titles", (("rougeL:lead", "the first eight words"),)),
     "tts": Headline("wer", "word error rate as recognized", (("wer_shuffled", "against other sentences"),)),
 }
 """An app that is not here is judged by the first metric of its report."""

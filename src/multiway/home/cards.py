@@ -63,6 +63,12 @@ CARDS = {
         result="#news-view .picture",
         done="#news-view .why",
     ),
+    "summarization": Card(
+        picture="A text about a bridge below the title that the model wrote for it",
+        steps=("#summarization-run",),
+        result="#summarization-view",
+        done="#summarization-view .written",
+    ),
     "frame-interpolation": Card(
         picture="A frame made between two frames of a video, beside what other methods make of it",
         steps=("#fi-make",),

@@ -35,6 +35,7 @@ from multiway_text.s2s_ft.vocabulary import cut
 
 HELD_OUT, MAX_HELD_OUT = 50, 256
 _HEADS = ("cls.", "lm_head.")
+_FILE_BYTES = 15_000_000
 _TRAIN = TrainConfig(
     steps=32_000,
     learning_rate=7e-5,
@@ -222,7 +223,8 @@ def save(
         tensors = {name: tensor.float() for name, tensor in read_tensors(folder).items()}
         encoder = {name: tensor for name, tensor in tensors.items() if not name.startswith(_HEADS)}
         head = {name: tensor.bfloat16() for name, tensor in tensors.items() if name.startswith(_HEADS)}
-        write_tensors({**quantized(encoder), **head}, folder)
+        (folder / "model.safetensors").unlink()
+        write_tensors({**quantized(encoder), **head}, folder, max_shard_bytes=_FILE_BYTES)
     tokenizer.save(folder)
     settings.save(folder)
 

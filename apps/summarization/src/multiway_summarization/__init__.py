@@ -1,0 +1,1 @@
+"""Titles, questions and summaries: command line, demo, evaluation and server."""

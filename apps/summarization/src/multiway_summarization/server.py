@@ -1,0 +1,33 @@
+"""The operations behind HTTP and MCP: a text in, a title, a summary or a question out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from multiway_core.app.serve.operation import Operation, Service
+from pydantic import Field
+
+Text = Annotated[str, Field(min_length=1, max_length=200_000)]
+
+
+def title(pipeline: Any, text: Text) -> dict[str, Any]:
+    """Write a title for a text; a long one gets a title for each of its windows besides."""
+    return pipeline.title(text).to_json()
+
+
+def summarize(pipeline: Any, text: Text, sentences: Annotated[int, Field(ge=1, le=50)] = 3) -> dict[str, Any]:
+    """Pick the sentences of a text that tell most of its title, which is generated."""
+    return pipeline.summarize(text, sentences).to_json()
+
+
+def ask(pipeline: Any, text: Text, answer: Annotated[str, Field(max_length=1000)] = "") -> dict[str, Any]:
+    """Write a question about a passage that a part of the passage, the answer, answers."""
+    return pipeline.ask(text, answer).to_json()
+
+
+SERVICE = Service(
+    operations=tuple(
+        Operation(f"/v1/{function.__name__}", function, schema="multiway.summarization/1")
+        for function in (title, summarize, ask)
+    )
+)
