@@ -221,3 +221,32 @@ def test_what_waits_is_computed_together(model: Path) -> None:
     with pytest.raises(ApiError) as refused:
         full.submit([[2, 3]])
     assert refused.value.status == 429
+
+
+def test_descriptions_are_split_by_source_package(tmp_path: Path) -> None:
+    names = [f"{first}{second}" for first in "abcdefgh" for second in "klmnopqrst"]
+    packages = "".join(f"Package: {n}\nSection: games\nDescription-md5: {n}\n\n" for n in names)
+    texts = "".join(
+        f"Package: {n}\nDescription-md5: {n}\nDescription-en: about {n}\n All of {n}.\n"
+        f"Description-de: {n} eben\n Alles von {n}.\n\n"
+        for n in names
+    )
+    (tmp_path / "Packages").write_text(packages)
+    (tmp_path / "Translation").write_text(texts)
+    indexes = (tmp_path / "Packages", tmp_path / "Translation")
+
+    def made(name: str, *options: object) -> dict[str, list[dict[str, str]]]:
+        result = run("descriptions", *indexes, "--output", tmp_path / name, *options)
+        assert result.exit_code == 0, result.exception
+        files = sorted((tmp_path / name).iterdir())
+        return {file.stem: [json.loads(line) for line in file.read_text().splitlines()] for file in files}
+
+    english = made("en")
+    assert set(english) == {"train", "dev", "test"}
+    assert sorted(r["package"] for part in english.values() for r in part) == names
+    assert {r["language"] for part in english.values() for r in part} == {"en"}
+    assert len(english["train"]) > len(english["test"]) > 0
+    assert made("seed", "--seed", 1) != english
+    both = made("both", "--language", "en", "--language", "de")
+    assert sum(map(len, both.values())) == 2 * len(names)
+    assert isinstance(run("descriptions", indexes[0], "-o", tmp_path / "none").exception, DataError)

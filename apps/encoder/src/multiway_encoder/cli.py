@@ -3,6 +3,7 @@
 from multiway_core.app import CommandLine
 
 from multiway_encoder.app import APP
+from multiway_encoder.commands.descriptions import descriptions
 from multiway_encoder.commands.distill import adapt_vocab, distill, search_subnet
 from multiway_encoder.commands.evaluate import evaluate
 from multiway_encoder.commands.quantize import quantize
@@ -10,7 +11,18 @@ from multiway_encoder.commands.text import classify, embed, similarity, tag
 from multiway_encoder.commands.train import finetune, pretrain
 
 cli = CommandLine(APP)
-for command in (embed, similarity, classify, tag, quantize, finetune, pretrain, distill, evaluate):
+for command in (
+    embed,
+    similarity,
+    classify,
+    tag,
+    quantize,
+    finetune,
+    pretrain,
+    distill,
+    evaluate,
+    descriptions,
+):
     cli.command()(command)
 cli.command("search-subnet")(search_subnet)
 cli.command("adapt-vocab")(adapt_vocab)

@@ -1,7 +1,7 @@
 """Package descriptions of a Debian-like distribution: a title line, a body and a section label, in many languages.
 
     apt-get -o Acquire::Languages=en,fr,de update          # once, as root: the index files with their translations
-    python -m multiway_text.data.package_descriptions --output descriptions
+    multiway-encoder descriptions --output descriptions
 
 writes ``train.jsonl``, ``dev.jsonl`` and ``test.jsonl``, one record a line. The index files are stanzas of RFC 822
 fields: ``Packages`` (package, source, section, title) and ``Translation-xx`` (title and body, found by the MD5 sum of
@@ -14,7 +14,6 @@ several sources is kept once, and what begins with the same paragraph as a text 
 
 from __future__ import annotations
 
-import argparse
 import bz2
 import gzip
 import hashlib
@@ -30,7 +29,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from multiway_core import files
-from multiway_core.errors import DataError, InputError, MultiwayError
+from multiway_core.errors import DataError, InputError
 
 SPLITS = {"train": 0.8, "dev": 0.1, "test": 0.1}
 _APT_HELPER = "/usr/lib/apt/apt-helper"
@@ -238,29 +237,3 @@ def _text(path: Path) -> str:
         raise DataError(f"{path}: not UTF-8 text") from error
     except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
         raise DataError(f"cannot read {path}: {error}") from error
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m multiway_text.data.package_descriptions",
-        description="Package descriptions as JSON lines, split by source package.",
-    )
-    parser.add_argument("index", nargs="*", type=Path, help="Packages and Translation files [default: apt's]")
-    parser.add_argument("--output", type=Path, required=True, help="the folder to write to")
-    parser.add_argument("--language", action="append", help="repeat for several [default: en]")
-    parser.add_argument("--seed", type=int, default=0, help="of the split")
-    arguments = parser.parse_args()
-    try:
-        languages = arguments.language or ["en"]
-        records = [
-            record for record in read(arguments.index or apt_indexes()) if record.language in languages
-        ]
-        parts = split(records, seed=arguments.seed)
-        write(parts, arguments.output)
-    except MultiwayError as error:
-        parser.error(str(error))
-    print(", ".join(f"{name}: {len(part)}" for name, part in parts.items()))
-
-
-if __name__ == "__main__":
-    main()
