@@ -136,9 +136,17 @@ def test_loss_and_its_gradients() -> None:
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.parameters())
 
 
+def test_heads_share_the_size_of_the_gate() -> None:
+    gate = build(gate="x_moe", gate_size=12).mixtures()[0].gate
+    assert gate.experts.shape == (7, 12 // 3)
+
+
 def test_activation_ratio() -> None:
     loads = torch.tensor([[0.5, 0.44, 0.06, 0.0], [0.25, 0.25, 0.25, 0.25]])
     assert activation_ratio(loads) == 6 / 8  # a fair share is 0.25, a quarter of it 0.0625
+    several = expert_loads(build(num_layers=4, mixture_every=2), tokens(4, 20))
+    assert several.shape == (2, 7)
+    torch.testing.assert_close(several.sum(1), torch.ones(2, dtype=torch.float64))
     model = build()
     loads = expert_loads(model, tokens(4, 20))
     assert loads.shape == (1, 7)
