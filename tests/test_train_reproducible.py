@@ -14,6 +14,7 @@ SMOKE = ("train", "--preset", "smoke")
 APPS = {
     "lm": SMOKE,
     "lm-distill": ("distill", "--preset", "bitdistill-smoke"),
+    "encoder-distill": ("distill", "--preset", "minilm-smoke", "--teacher", "bundled:minilm-l6"),
     "ocr": SMOKE,
     "grounding": SMOKE,
     "event_detection": SMOKE,

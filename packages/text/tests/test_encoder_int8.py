@@ -156,6 +156,16 @@ def test_a_file_without_scales_and_an_encoder_with_relative_positions_are_refuse
         Int8Network.of(relative)
 
 
+def test_the_bundled_student() -> None:
+    found = EncoderPipeline.from_pretrained("bundled:minilm-l3-h192").embed(TEXTS).vectors
+    assert found.shape == (5, 192)
+    similar = found @ found.T
+    assert similar[0, 1] > similar[0, 2] + 0.1
+    folder = Path(engine.__file__).parents[1] / "pretrained/minilm-l3-h192"
+    assert all(path.stat().st_size <= 16_000_000 for path in folder.iterdir())
+    assert is_quantized(json.loads((folder / "config.json").read_text()))
+
+
 @pytest.fixture(scope="module")
 def bundled() -> EncoderPipeline:
     return EncoderPipeline.from_pretrained("bundled:minilm-l6")
