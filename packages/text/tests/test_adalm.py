@@ -175,6 +175,9 @@ def test_bad_vocabularies_and_numbers_are_refused(tokenizer: TextTokenizer) -> N
         vocabulary.grow([], tokenizer)
     with pytest.raises(InputError, match="delta 1 between"):
         vocabulary.grow(domain(3), tokenizer, delta=1)
+    many = vocabulary.extended(tokenizer, [f"piece{number}" for number in range(400)])
+    with pytest.raises(InputError, match="less than the 1 % by which a size may be missed"):
+        vocabulary.grow(["an acid"], many, interval=2)
     with pytest.raises(InputError, match="already: 'acid'"):
         vocabulary.extended(tokenizer, ["acid"])
     from multiway_core.tokenization import byte_bpe

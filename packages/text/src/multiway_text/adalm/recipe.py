@@ -59,6 +59,7 @@ class Recipe:
         interval, delta, keep: of the vocabulary's growth; see `multiway_text.adalm.vocabulary.grow`.
         vocabulary_texts: so many texts are read for it at most.
         adapt_batch: texts of a batch of the pretraining.
+        field: where the text is in rows of JSONL and Parquet; it stands for that of ``distil``.
         adapt: numbers of a pretraining. distil: the distillation.
     """
 
@@ -70,6 +71,7 @@ class Recipe:
     keep: Keep = "last"
     vocabulary_texts: int = 100_000
     adapt_batch: int = 32
+    field: str = "text"
     adapt: TrainConfig = _ADAPT
     distil: minilm.Recipe = minilm.RECIPES["minilm-small"]
 
@@ -111,7 +113,7 @@ class Recipe:
             return target
         kept = options.output / REPORT_FILE
         if not kept.is_file():
-            source = documents(options.data, field=self.distil.field)
+            source = documents(options.data, field=self.field)
             texts = [document.text for document in islice(source, self.vocabulary_texts)]
             before = TextTokenizer.from_folder(folder)
             write_vocabulary(texts, before, kept, self.interval, self.delta, self.keep)
@@ -124,7 +126,7 @@ class Recipe:
             objective="mlm",
             length=self.distil.length,
             batch_size=self.adapt_batch,
-            field=self.distil.field,
+            field=self.field,
             train=self.adapt,
         )
         job = recipe.build(replace(options, output=options.output / name, init_from=str(folder)))
@@ -141,7 +143,11 @@ class Recipe:
 
     def _distilled(self, options: TrainOptions, teacher: Path, student: Path | None) -> Iterator[TrainJob]:
         init_from = None if student is None else str(student)
-        yield from replace(self.distil, teacher=str(teacher)).build(replace(options, init_from=init_from))
+        yield from (
+            replace(self.distil, teacher=str(teacher), field=self.field).build(
+                replace(options, init_from=init_from)
+            )
+        )
 
 
 RECIPES = {

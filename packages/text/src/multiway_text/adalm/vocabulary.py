@@ -167,6 +167,11 @@ def grow(
     before = log_probability(counts, documents, raw)
     steps = [Step(len(raw), before, 0.0)]
     size = len(raw) // interval * interval
+    if size + interval - len(raw) <= _CLOSE * (size + interval):
+        raise InputError(
+            f"an interval of {interval} adds {size + interval - len(raw)} pieces to {len(raw)}, less than the "
+            f"{100 * _CLOSE:g} % by which a size may be missed; take a larger one"
+        )
     last: list[str] = []
     while True:
         size += interval
