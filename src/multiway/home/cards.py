@@ -57,6 +57,12 @@ CARDS = {
         result="#lm-text-tokens",
         done="#lm-text-tokens .token",
     ),
+    "encoder": Card(
+        picture="A map of sentences by meaning, with lines from a search to the sentences nearest to it",
+        steps=("#encoder-find",),
+        result="#encoder-map .map",
+        done="#encoder-map .map circle.near",
+    ),
     "news-recommendation": Card(
         picture="A reader's list of news with the reason for each and the chain of clicks that led to it",
         steps=("#news-run",),

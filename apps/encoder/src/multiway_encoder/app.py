@@ -7,6 +7,7 @@ APP = App(
     title="Multiway Encoder",
     description="Text encoders: vectors, similarity, classes and tags; fine-tune, distil, shrink and serve them.",
     model="bundled:minilm-l6",
+    picture="demo/card.webp",
     cli="multiway_encoder.cli:cli",
     pipeline="multiway_text.encoder.pipeline:EncoderPipeline",
     recipes="multiway_text.encoder.recipe:RECIPES",
