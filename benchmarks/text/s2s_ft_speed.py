@@ -71,9 +71,9 @@ class WithoutCache:
         tokens = torch.cat([self.rows, mask_N1], dim=1)
         lengths = torch.full((len(tokens),), self.count)
         seen = visible(*prefix_roles(lengths, tokens.shape[1]))[:, None]
-        hidden = self.writer.model.encoder(
-            tokens, torch.ones_like(tokens, dtype=torch.bool), mask=seen
-        ).hidden_BTE
+        types = (torch.arange(tokens.shape[1]) >= self.count).long().expand_as(tokens)
+        valid = torch.ones_like(tokens, dtype=torch.bool)
+        hidden = self.writer.model.encoder(tokens, valid, mask=seen, types_BT=types).hidden_BTE
         return self.writer.model.logits(hidden[:, -1])
 
 
