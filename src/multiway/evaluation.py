@@ -31,6 +31,7 @@ class Headline:
 
 HEADLINES = {
     "asr": Headline("wer", "word error rate"),
+    "encoder": Headline("accuracy@1", "accuracy@1", (("bm25 accuracy@1", "BM25"), ("chance", "chance"))),
     "event-detection": Headline("ap", "COCO AP"),
     "frame-interpolation": Headline(
         "psnr timereplayer",

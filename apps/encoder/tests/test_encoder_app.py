@@ -92,6 +92,10 @@ def test_bad_input_is_one_line(model: Path, tmp_path: Path) -> None:
         (["classify", tmp_path / "bad.jsonl", "-m", model], "bad.jsonl:17"),
         (["similarity", "one", "-m", model], "at least two texts"),
         (["evaluate", "retrieval", "-m", model], "needs a file"),
+        (
+            ["pretrain", "--data", tmp_path / "empty.txt", "-o", tmp_path / "run"],
+            "no text to learn a vocabulary",
+        ),
     ]
     for arguments, message in cases:
         found = run(*arguments)
