@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from multiway_core.app import ModelOptions, load_pipeline
-from multiway_core.data_files import get, get_items, number
-from multiway_core.errors import DataError, InputError
+from multiway_core.data_files import number
+from multiway_core.errors import InputError
 from multiway_core.evaluation import Metric, Report, Sample, evaluate
 
 from multiway_encoder.app import APP
@@ -91,6 +89,8 @@ def evaluate_files(
     if task == "retrieval":
         questions = read_questions(paths, columns)
         return retrieval(pipeline_of(model), questions, limit, seed, on_sample)
+    if task == "extraction":
+        return extraction(pipeline_of(model), paths, limit, seed, on_sample)
     if task == "classification":
         return classification(pipeline_of(model), paths, columns, limit, seed, on_sample)
     return similarity(pipeline_of(model), paths, columns, limit, seed, on_sample)
@@ -149,6 +149,33 @@ def classification(
     )
 
 
+def extraction(
+    pipeline: EncoderPipeline,
+    paths: Sequence[str],
+    limit: int | None,
+    seed: int,
+    on_sample: OnSample | None,
+) -> Report:
+    """SQuAD's exact match and F1, beside the F1 of taking the whole context."""
+    from multiway_text.data.squad import exact_match, read_squad, token_f1
+
+    rows = read_squad(paths)
+    or_none = any(not row.answers for row in rows)
+    answers = {row.where: [answer.text for answer in row.answers] for row in rows}
+    return evaluate(
+        (Sample(row.where, row, row) for row in rows[:limit]),
+        lambda row: pipeline.answer(row.question, row.context, or_none=or_none),
+        {
+            "exact match": lambda found, row: exact_match(found.text, answers[row.where]),
+            "f1": lambda found, row: token_f1(found.text, answers[row.where]),
+            "whole context f1": lambda found, row: token_f1(row.context, answers[row.where]),
+        },
+        name=f"answers of {pipeline.name} to {len(rows)} questions",
+        seed=seed,
+        on_sample=on_sample,
+    )
+
+
 def similarity(
     pipeline: EncoderPipeline,
     paths: Sequence[str],
@@ -193,12 +220,13 @@ def similarity(
 
 def read_questions(paths: Sequence[str], columns: Columns) -> list[Question]:
     """SQuAD's JSON (XQuAD; a question belongs to its paragraph), or rows of two texts. Raises InputError, DataError."""
+    from multiway_text.data.squad import read_squad
     from multiway_text.encoder.examples import read_pairs
 
     found: list[Question] = []
     for path in paths:
         if path.removesuffix(".gz").endswith(".json"):
-            found += _squad(Path(path))
+            found += [Question(one.question, one.context, one.where) for one in read_squad([path])]
         else:
             rows = read_pairs(
                 [path], text=columns.text, pair=columns.pair, negative=None, columns=columns.names
@@ -206,24 +234,6 @@ def read_questions(paths: Sequence[str], columns: Columns) -> list[Question]:
             found += [Question(row.text, row.positive, row.where) for row in rows]
     if not found:
         raise InputError(f"{', '.join(paths)}: no question")
-    return found
-
-
-def _squad(path: Path) -> list[Question]:
-    from multiway_text.encoder.rows import read_bytes
-
-    try:
-        content = json.loads(read_bytes(path))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON: expected a file in SQuAD's form") from error
-    found = []
-    for article, where in get_items(content, "data", str(path)):
-        for paragraph, place in get_items(article, "paragraphs", where):
-            context = get(paragraph, "context", str, place)
-            found += [
-                Question(get(question, "question", str, at), context, at)
-                for question, at in get_items(paragraph, "qas", place)
-            ]
     return found
 
 

@@ -27,12 +27,14 @@ class ColumnOptions:
 
 def evaluate(
     task: Annotated[
-        Literal["retrieval", "classification", "similarity", "bundled"],
+        Literal["retrieval", "classification", "similarity", "extraction", "bundled"],
         typer.Argument(help="What is measured."),
     ],
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE...]", help="JSONL, CSV, TSV, Parquet; retrieval: SQuAD's JSON too."),
+        typer.Argument(
+            metavar="[FILE...]", help="JSONL, CSV, TSV, Parquet; retrieval, extraction: SQuAD's JSON."
+        ),
     ] = None,
     *,
     columns: ColumnOptions,
@@ -42,8 +44,8 @@ def evaluate(
     """Measure a model, beside a simple baseline in the same run.
 
     retrieval: a question finds its text among all (accuracy@1, reciprocal rank; BM25). classification: accuracy (the
-    most frequent label). similarity: Spearman's rank correlation with human scores (common words). bundled: sixteen
-    questions that are in the app.
+    most frequent label). similarity: Spearman's rank correlation with human scores (common words). extraction:
+    SQuAD's exact match and F1 of answers (the whole context). bundled: sixteen questions that are in the app.
     """
     from multiway_encoder.evaluation import Columns, evaluate_files, quick_questions, retrieval
     from multiway_encoder.inputs import pipeline_of

@@ -45,7 +45,7 @@ class FineTuningChanges:
 
 def finetune(
     preset: Annotated[
-        Literal["classify", "tag", "pairs", "smoke"],
+        Literal["classify", "tag", "extract", "pairs", "smoke"],
         typer.Option("--preset", help="What is learnt, see above; smoke needs no data."),
     ] = "classify",
     *,
@@ -55,8 +55,9 @@ def finetune(
     """Fine-tune an encoder on your texts; DIR/model is what --model takes.
 
     classify: --data is JSONL, CSV, TSV or Parquet with the columns text and label. tag: CoNLL files (a word a line, its
-    tag last, an empty line behind a sentence), .conllu, or JSONL rows {"tokens": [...], "tags": [...]}. pairs: rows
-    with text and pair that belong together, for vectors. --init-from is the model to begin with.
+    tag last, an empty line behind a sentence), .conllu, or JSONL rows {"tokens": [...], "tags": [...]}. extract:
+    questions in SQuAD's JSON. pairs: rows with text and pair that belong together, for vectors. --init-from is the
+    model to begin with.
     """
     given = dict(vars(changes))
     given["columns"] = None if changes.columns is None else tuple(changes.columns.split(","))

@@ -51,6 +51,7 @@ _TASKS: dict[str, type[Model]] = {
     "ForQuestionAnswering": SpanExtractor,
 }
 _CLASS_PREFIX = {"bert": "Bert", "roberta": "Roberta", "xlm-roberta": "XLMRoberta", "unilm2": "UniLMv2"}
+_SUM_WORDS = "sum_words"
 _TIED = ("cls.predictions.decoder.weight", "lm_head.decoder.weight")
 
 
@@ -80,6 +81,8 @@ def load(
     encoder = text_encoder.load(folder, dtype=dtype)
     labels = _labels(settings, folder)
     model = found(encoder) if found in (MaskedLM, SpanExtractor) else found(encoder, len(labels))  # type: ignore[call-arg]
+    if isinstance(model, TokenClassifier):
+        model.sum_words = settings.get(_SUM_WORDS) is True
     rules = _rules(model)
     heads = {
         _modern(name): name for name in tensors if name.startswith(("cls.", "lm_head.", "classifier.", "qa_"))
@@ -119,6 +122,8 @@ def save(
     if labels:
         settings["id2label"] = {str(index): label for index, label in enumerate(labels)}
         settings["label2id"] = {label: index for index, label in enumerate(labels)}
+    if isinstance(model, TokenClassifier) and model.sum_words:
+        settings[_SUM_WORDS] = True
     if isinstance(model, SequenceClassifier):
         settings["problem_type"] = "regression" if len(labels) == 1 else "single_label_classification"
     write(tensors, settings, folder, dtype=dtype)

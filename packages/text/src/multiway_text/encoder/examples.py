@@ -14,6 +14,7 @@ from typing import TypeVar
 from multiway_core.data_files import shown
 from multiway_core.errors import DataError, InputError
 
+from multiway_text.data.squad import Question
 from multiway_text.documents import find_files
 from multiway_text.encoder.rows import Row, read_bytes, read_rows
 
@@ -55,7 +56,7 @@ class Pair:
     negative: str | None = None
 
 
-Example = TypeVar("Example", Labelled, TaggedText, Pair)
+Example = TypeVar("Example", Labelled, TaggedText, Pair, Question)
 
 
 def read_labelled(
@@ -127,7 +128,7 @@ def split(examples: Sequence[Example], labels: bool = True) -> tuple[list[Exampl
     return kept, held_out
 
 
-def classes_of(example: Labelled | TaggedText | Pair) -> set[str]:
+def classes_of(example: Labelled | TaggedText | Pair | Question) -> set[str]:
     """The labels of an example."""
     if isinstance(example, Labelled):
         return {example.label}

@@ -103,14 +103,26 @@ class SequenceClassifier(_Model):
 
 
 class TokenClassifier(_Model):
-    """A tag for each token; of a word the first token's counts."""
+    """A tag for each token; of a word the first token's counts.
 
-    def __init__(self, encoder: TextEncoder, num_classes: int) -> None:
+    ``sum_words``: the first token's logits are those of the sum of its word's states (xTune's part-of-speech tagger).
+    """
+
+    def __init__(self, encoder: TextEncoder, num_classes: int, *, sum_words: bool = False) -> None:
         super().__init__(encoder, ClassifierHead(encoder.config, num_classes))
+        self.sum_words = sum_words
 
-    def forward(self, tokens_BT: Tensor, valid_BT: Tensor, **options: Any) -> Tensor:
-        """Logits (B, T, C)."""
-        return self.head(self.encoder(tokens_BT, valid_BT, **options).hidden_BTE)
+    def forward(
+        self, tokens_BT: Tensor, valid_BT: Tensor, firsts_BT: Tensor | None = None, **options: Any
+    ) -> Tensor:
+        """Logits (B, T, C). ``firsts_BT``: for each token the place of its word's first; needed to sum words."""
+        hidden_BTE = self.encoder(tokens_BT, valid_BT, **options).hidden_BTE
+        if self.sum_words:
+            if firsts_BT is None:
+                raise InputError("a tagger that sums words needs to know which tokens are one word")
+            index_BTE = firsts_BT[..., None].expand_as(hidden_BTE)
+            hidden_BTE = torch.zeros_like(hidden_BTE).scatter_add(1, index_BTE, hidden_BTE)
+        return self.head(hidden_BTE)
 
 
 class SpanExtractor(_Model):

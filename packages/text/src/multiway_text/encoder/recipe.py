@@ -1,4 +1,4 @@
-"""Fine-tuning an encoder on labelled texts: a classifier, a tagger, or sentence vectors from pairs.
+"""Fine-tuning an encoder on labelled texts: a classifier, a tagger, answers to questions, or sentence vectors.
 
 training.run(RECIPES["classify"], TrainOptions(output, data=("reviews.csv",), init_from="bundled:minilm-l6"))
 """
@@ -18,12 +18,13 @@ from multiway_core import hub
 from multiway_core.errors import ConfigError, InputError
 from multiway_core.training import HeldOut, TrainConfig, TrainJob, TrainOptions
 
+from multiway_text.data.squad import read_squad
 from multiway_text.documents import documents
 from multiway_text.encoder import examples, tasks
 from multiway_text.encoder.examples import Labelled
 from multiway_text.encoder.sentence import SentenceModel, SentenceSettings
 
-Task = Literal["classify", "tag", "pairs"]
+Task = Literal["classify", "tag", "pairs", "extract"]
 MAX_HELD_OUT = 2000
 """So many held-out examples are scored at most."""
 _TRAIN = TrainConfig(
@@ -37,8 +38,8 @@ class Recipe:
 
     Attributes:
         task: ``classify`` takes rows with ``text`` and ``label`` (and ``pair``, for two texts); ``tag`` CoNLL files or
-            rows of tokens and tags; ``pairs`` rows with ``text`` and ``pair`` that belong together (and ``negative``,
-            a text that does not).
+            rows of tokens and tags; ``extract`` SQuAD's JSON; ``pairs`` rows with ``text`` and ``pair`` that belong
+            together (and ``negative``, a text that does not).
         text, label, pair, negative: names of the columns.
         columns: names of a table's columns, where its first line is a row already.
         held_out: files to score on; without them every tenth text is.
@@ -79,14 +80,11 @@ class Recipe:
             else _new_encoder([one.text for one in given])
         )
         length = min(self.max_length, sentence.encoder.config.max_length)
-        train = self.train
-        if options.steps is None:
-            steps = max(1, round(self.epochs * len(given) / (self.batch_size * options.num_shards())))
-            train = replace(train, steps=steps, warmup_steps=max(1, steps // 10))
-        settings = options.apply(train)
         torch.manual_seed(options.seed)
         parts = self._parts(sentence, given, scored[:MAX_HELD_OUT], length, name)
-        batches = Shuffled(parts.make, len(given), self.batch_size, settings.seed, parts.keys)
+        count = parts.rows or len(given)
+        settings = options.apply(self._train(options, count))
+        batches = Shuffled(parts.make, count, self.batch_size, settings.seed, parts.keys)
         facts = {
             "task": self.task,
             "base": name,
@@ -103,13 +101,24 @@ class Recipe:
             facts=facts | parts.facts,
         )
 
+    def _train(self, options: TrainOptions, count: int) -> TrainConfig:
+        """The trainer's numbers for so many rows: by epochs, where ``options`` has no steps."""
+        if options.steps is not None:
+            return self.train
+        steps = max(1, round(self.epochs * count / (self.batch_size * options.num_shards())))
+        return replace(self.train, steps=steps, warmup_steps=max(1, steps // 10))
+
     def _parts(
         self, sentence: SentenceModel, given: list[Any], scored: list[Any], length: int, name: str
     ) -> tasks.TaskParts:
         if self.task == "pairs":
             return tasks.sentence_pairs(sentence, given, scored, length, self.scale)
-        make = tasks.classifier if self.task == "classify" else tasks.tagger
-        return make(sentence, given, scored, length, name)
+        makers: dict[str, Callable[..., tasks.TaskParts]] = {
+            "classify": tasks.classifier,
+            "tag": tasks.tagger,
+            "extract": tasks.extractor,
+        }
+        return makers[self.task](sentence, given, scored, length, name)
 
     def _examples(self, data: Sequence[str]) -> tuple[list[Any], list[Any]]:
         """(to train on, held out)."""
@@ -121,6 +130,8 @@ class Recipe:
         def read(paths: Sequence[str]) -> list[Any]:
             if self.task == "tag":
                 return examples.read_tagged(paths)
+            if self.task == "extract":
+                return read_squad(paths)
             if self.task == "pairs":
                 return examples.read_pairs(
                     paths,
@@ -216,6 +227,7 @@ def _new_encoder(texts: Sequence[str]) -> SentenceModel:
 RECIPES: dict[str, Recipe] = {
     "classify": Recipe(),
     "tag": Recipe(task="tag", epochs=5.0, batch_size=16, train=replace(_TRAIN, learning_rate=2e-4)),
+    "extract": Recipe(task="extract", epochs=2.0, max_length=384, batch_size=16),
     "pairs": Recipe(task="pairs", epochs=1.0, batch_size=64, train=replace(_TRAIN, learning_rate=5e-5)),
     # Half a minute on one core, on the documentation that comes with Python: shows that every part works.
     "smoke": Recipe(

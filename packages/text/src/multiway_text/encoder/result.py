@@ -92,6 +92,23 @@ class Classification:
 
 
 @dataclass(frozen=True)
+class SpanAnswer:
+    """What of a context answers a question: characters [start, end) and the probability of both ends.
+
+    Without an answer the text is empty, and the probability is that of none.
+    """
+
+    text: str
+    start: int
+    end: int
+    score: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Schema ``multiway.encoder.answer/1``."""
+        return {"schema": "multiway.encoder.answer/1", **vars(self), "score": round(self.score, 6)}
+
+
+@dataclass(frozen=True)
 class TaggedWord:
     """A word of a text, its characters [start, end), its tag and the tag's probability."""
 

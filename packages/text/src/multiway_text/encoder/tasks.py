@@ -1,4 +1,4 @@
-"""What the three fine-tuning tasks differ in: model, batches, loss, held-out score, and what is written.
+"""What the fine-tuning tasks differ in: model, batches, loss, held-out score, and what is written.
 
 Shape suffixes: B rows, T tokens, C classes, E width.
 """
@@ -15,15 +15,18 @@ import torch
 from multiway_blocks.contrastive import info_nce
 from multiway_blocks.text_encoder import TextEncoder
 from multiway_core import config, hub
+from multiway_core.tokenization import TextTokenizer
 from multiway_core.training import Loss
 from torch import Tensor, nn
 
+from multiway_text.data.squad import Question, exact_match, token_f1
 from multiway_text.encoder import checkpoint, examples, words
 from multiway_text.encoder.examples import Labelled, Pair, TaggedText
-from multiway_text.encoder.heads import SequenceClassifier, TokenClassifier
+from multiway_text.encoder.heads import SequenceClassifier, SpanExtractor, TokenClassifier
 from multiway_text.encoder.pipeline import EncoderPipeline
 from multiway_text.encoder.scores import macro_f1, span_f1
 from multiway_text.encoder.sentence import SentenceModel
+from multiway_text.encoder.spans import Passage, Window
 
 NO_TARGET = -100
 
@@ -39,7 +42,10 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class TaskParts:
-    """What the three tasks differ in."""
+    """What the tasks differ in.
+
+    ``rows``: how many there are to train on, where they are not one for each example.
+    """
 
     model: nn.Module
     objective: Callable[[Any, Batch], Loss]
@@ -49,6 +55,7 @@ class TaskParts:
     best: str
     facts: dict[str, Any]
     keys: Sequence[tuple[int, ...]] | None = None
+    rows: int | None = None
 
 
 def classifier(
@@ -72,7 +79,7 @@ def classifier(
 
     def make(rows: Sequence[int]) -> Batch:
         some = [given[row] for row in rows]
-        pairs = _pairs(some)
+        pairs = pairs_of(some)
         found = tokenizer.batch([one.text for one in some], pairs, max_length=length)
         return Batch(found.ids_BT, found.valid_BT, found.types_BT, targets[list(rows)])
 
@@ -85,21 +92,14 @@ def classifier(
         return Loss(loss, len(batch.targets), {"accuracy": right.detach()}, samples=len(batch.targets))
 
     def score(module: SequenceClassifier) -> dict[str, float]:
-        found = _pipeline(module, sentence, labels).classify([one.text for one in scored], _pairs(scored))
-        pairs = [(item.label, one.label) for item, one in zip(found, scored, strict=True)]
-        accuracy = float(np.mean([predicted == right for predicted, right in pairs]))
-        return {"accuracy": accuracy, "macro_f1": macro_f1(pairs)}
-
-    def export(module: SequenceClassifier, folder: Path) -> None:
-        checkpoint.save(module, folder, labels=labels)
-        tokenizer.save(folder)
+        return score_classes(pipeline_of(module, sentence, labels), scored)
 
     frequent = max(labels, key=lambda label: sum(one.label == label for one in given))
     facts = {
         "labels": len(labels),
         "held_out_accuracy_of_most_frequent_label": float(np.mean([one.label == frequent for one in scored])),
     }
-    return TaskParts(model, objective, make, score, export, "accuracy", facts)
+    return TaskParts(model, objective, make, score, export_with(tokenizer, labels), "accuracy", facts)
 
 
 def tagger(
@@ -128,7 +128,7 @@ def tagger(
 
     def make(rows: Sequence[int]) -> Batch:
         found = [encoded(given[row]) for row in rows]
-        batch = _padded([ids for ids, _ in found], encoder.config.pad_id)
+        batch = padded([ids for ids, _ in found], encoder.config.pad_id)
         targets_BT = torch.full_like(batch.ids_BT, NO_TARGET)
         for row, (_, targets) in enumerate(found):
             targets_BT[row, : len(targets)] = torch.tensor(targets)
@@ -141,22 +141,97 @@ def tagger(
         return Loss(loss, chosen_BT.sum(), samples=len(batch.ids_BT))
 
     def score(module: TokenClassifier) -> dict[str, float]:
-        pipeline = _pipeline(module, sentence, labels)
-        found = [pipeline.tag_words(one.words) for one in scored]
-        right = [
-            p == t
-            for tags, one in zip(found, scored, strict=True)
-            for p, t in zip(tags, one.tags, strict=True)
-        ]
-        pairs = [(tags, one.tags) for tags, one in zip(found, scored, strict=True)]
-        return {"accuracy": float(np.mean(right)), "f1": span_f1(pairs)}
+        return score_tags(pipeline_of(module, sentence, labels), scored)
 
-    def export(module: TokenClassifier, folder: Path) -> None:
+    export = export_with(tokenizer, labels)
+    return TaskParts(model, objective, make, score, export, best_of_tags(labels), {"labels": len(labels)})
+
+
+def extractor(
+    sentence: SentenceModel, given: Sequence[Question], scored: Sequence[Question], length: int, name: str
+) -> TaskParts:
+    """Where a context answers a question; a window without the answer points to its first token."""
+    tokenizer, encoder = sentence.tokenizer, sentence.encoder
+    model = _continued(name, SpanExtractor, []) or SpanExtractor(encoder)
+    has_types = encoder.config.num_types > 1
+    found = [item for one in given for item in answer_windows(tokenizer, one, length)]
+
+    def make(rows: Sequence[int]) -> Batch:
+        some = [found[row] for row in rows]
+        batch = padded([window.ids for window, _ in some], encoder.config.pad_id)
+        types_BT = padded([window.types for window, _ in some], 0).ids_BT
+        return batch._replace(types_BT=types_BT, targets=torch.tensor([ends for _, ends in some]))
+
+    def objective(module: nn.Module, batch: Batch) -> Loss:
+        types_BT = batch.types_BT if has_types else None
+        logits_BT2 = module(batch.ids_BT, batch.valid_BT, types_BT=types_BT).float()
+        logits_BT2 = logits_BT2.masked_fill(~batch.valid_BT[..., None], -torch.inf)
+        loss = nn.functional.cross_entropy(logits_BT2, batch.targets, reduction="sum") / 2
+        return Loss(loss, len(batch.targets), samples=len(batch.targets))
+
+    def score(module: SpanExtractor) -> dict[str, float]:
+        return score_answers(pipeline_of(module, sentence, []), scored)
+
+    facts = {"windows": len(found)}
+    parts = TaskParts(model, objective, make, score, export_with(tokenizer, []), "f1", facts)
+    return replace(parts, rows=len(found))
+
+
+def answer_windows(
+    tokenizer: TextTokenizer, one: Question, length: int
+) -> list[tuple[Window, tuple[int, int]]]:
+    """The windows of a question's context with the places of its first answer's ends in each; (0, 0): not in it."""
+    passage = Passage(tokenizer, one.question, one.context, length)
+    first, last = passage.tokens(one.answers[0].start, one.answers[0].end) if one.answers else (-1, -1)
+    found = []
+    for window in passage.windows():
+        inside = window.start <= first and last < window.stop
+        shift = window.first - window.start
+        found.append((window, (first + shift, last + shift) if inside else (0, 0)))
+    return found
+
+
+def score_classes(pipeline: EncoderPipeline, scored: Sequence[Labelled]) -> dict[str, float]:
+    """Accuracy and macro F1."""
+    found = pipeline.classify([one.text for one in scored], pairs_of(scored))
+    pairs = [(item.label, one.label) for item, one in zip(found, scored, strict=True)]
+    accuracy = float(np.mean([predicted == right for predicted, right in pairs]))
+    return {"accuracy": accuracy, "macro_f1": macro_f1(pairs)}
+
+
+def score_tags(pipeline: EncoderPipeline, scored: Sequence[TaggedText]) -> dict[str, float]:
+    """Accuracy of words, and F1 of what BIO tags mark."""
+    found = [pipeline.tag_words(one.words) for one in scored]
+    right = [
+        p == t for tags, one in zip(found, scored, strict=True) for p, t in zip(tags, one.tags, strict=True)
+    ]
+    pairs = [(tags, one.tags) for tags, one in zip(found, scored, strict=True)]
+    return {"accuracy": float(np.mean(right)), "f1": span_f1(pairs)}
+
+
+def score_answers(pipeline: EncoderPipeline, scored: Sequence[Question]) -> dict[str, float]:
+    """SQuAD's exact match and F1; no answer is an answer where a question has none."""
+    or_none = any(not one.answers for one in scored)
+    texts = [pipeline.answer(one.question, one.context, or_none=or_none).text for one in scored]
+    right = [[answer.text for answer in one.answers] for one in scored]
+    exact = [exact_match(text, answers) for text, answers in zip(texts, right, strict=True)]
+    f1 = [token_f1(text, answers) for text, answers in zip(texts, right, strict=True)]
+    return {"exact_match": float(np.mean(exact)), "f1": float(np.mean(f1))}
+
+
+def best_of_tags(labels: Sequence[str]) -> str:
+    """The score that picks the best tagger: F1 of BIO tags, accuracy of others."""
+    return "f1" if any(label.startswith(("B-", "I-")) for label in labels) else "accuracy"
+
+
+def export_with(tokenizer: TextTokenizer, labels: Sequence[str]) -> Callable[[Any, Path], None]:
+    """Writes a model with a head, its labels and its tokenizer into a folder."""
+
+    def export(module: Any, folder: Path) -> None:
         checkpoint.save(module, folder, labels=labels)
         tokenizer.save(folder)
 
-    best = "f1" if any(label.startswith(("B-", "I-")) for label in labels) else "accuracy"
-    return TaskParts(model, objective, make, score, export, best, {"labels": len(labels)})
+    return export
 
 
 def sentence_pairs(
@@ -205,13 +280,17 @@ def sentence_pairs(
     return TaskParts(encoder, objective, make, score, export, "accuracy@1", {"chance": chance}, keys)
 
 
-def _pairs(some: Sequence[Labelled]) -> list[str] | None:
+def pairs_of(some: Sequence[Labelled]) -> list[str] | None:
+    """The second texts, where there are any."""
     return None if some[0].pair is None else [one.pair or "" for one in some]
 
 
-def _pipeline(
-    module: SequenceClassifier | TokenClassifier, sentence: SentenceModel, labels: Sequence[str]
+def pipeline_of(
+    module: SequenceClassifier | TokenClassifier | SpanExtractor,
+    sentence: SentenceModel,
+    labels: Sequence[str],
 ) -> EncoderPipeline:
+    """The pipeline that answers with a model while it trains."""
     model = SentenceModel(module.encoder, sentence.tokenizer, sentence.settings)
     return EncoderPipeline(model, head=module, labels=labels)
 
@@ -224,10 +303,11 @@ def _continued(name: str, kind: Any, labels: Sequence[str]) -> Any:
     if checkpoint.task_of(config.read_json(folder / "config.json")) is not kind:
         return None
     model, own = checkpoint.load(folder, kind)
-    return model if own == list(labels) else None
+    return model if kind is SpanExtractor or own == list(labels) else None
 
 
-def _padded(rows: Sequence[Sequence[int]], pad_id: int) -> Batch:
+def padded(rows: Sequence[Sequence[int]], pad_id: int) -> Batch:
+    """Rows of ids as a batch without types and targets."""
     ids_BT = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], True, pad_id)
     lengths_B = torch.tensor([len(row) for row in rows])
     valid_BT = torch.arange(ids_BT.shape[1]) < lengths_B[:, None]

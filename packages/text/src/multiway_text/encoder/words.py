@@ -36,6 +36,17 @@ def windows(pieces: Sequence[Sequence[int]], room: int) -> Iterator[range]:
         yield range(start, len(pieces))
 
 
+def first_places(length: int, firsts: Sequence[int], end: int) -> list[int]:
+    """For each of ``length`` tokens the place of its word's first; special tokens (from ``end`` on, too) are their own.
+
+    ``firsts``: the place of each word's first token, in order.
+    """
+    found = list(range(length))
+    for first, stop in zip(firsts, [*firsts[1:], end], strict=True):
+        found[first : min(stop, end)] = [first] * (min(stop, end) - first)
+    return found
+
+
 def joined(
     tokenizer: TextTokenizer, pieces: Sequence[Sequence[int]], room: int
 ) -> tuple[list[int], list[int]]:
