@@ -25,7 +25,7 @@ def extractors():
         extractor.close()
 
 
-@pytest.mark.parametrize("name", sorted(extraction.EXTRACTORS))
+@pytest.mark.parametrize("name", ["trafilatura", "resiliparse"])
 def test_text_is_that_of_a_direct_call(extractors, name):
     record = extractors[name](Record("1", "http://e.org/", html=BODY))
     assert record.text == extraction.EXTRACTORS[name](BODY.decode())
@@ -114,7 +114,7 @@ def test_hostile_pages_cost_only_themselves(extractors, name):
 
 
 def test_unknown_extractors():
-    with pytest.raises(InputError, match="no extractor 'x'; there are trafilatura, resiliparse"):
+    with pytest.raises(InputError, match="no extractor 'x'; there are trafilatura, resiliparse, markup"):
         Extractor("x")
 
 

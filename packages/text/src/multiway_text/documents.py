@@ -1,13 +1,15 @@
 """Texts from files, as a stream: txt, JSONL and Parquet, from files, folders and globs, to be resumed at any place.
 
 A text file is one document; one larger than ``PIECE`` comes in several, cut at line ends, so that no file has to fit
-the memory. A JSONL line and a Parquet row are a document each. Files ending in ``.gz`` are unpacked on the way.
+the memory. A JSONL line and a Parquet row are a document each. Files ending in ``.gz`` or ``.zst`` are
+unpacked on the way.
 """
 
 from __future__ import annotations
 
 import glob as glob_module
 import gzip
+import io
 import json
 import os
 import zlib
@@ -18,7 +20,7 @@ from typing import Any, BinaryIO
 
 from multiway_core.errors import DataError, InputError
 
-SUFFIXES = (".txt", ".md", ".jsonl", ".ndjson", ".parquet", ".txt.gz", ".jsonl.gz")
+SUFFIXES = (".txt", ".md", ".jsonl", ".ndjson", ".parquet", ".txt.gz", ".jsonl.gz", ".jsonl.zst")
 PIECE = 1 << 20
 """Characters, about, of a piece of a large text file."""
 HELD_OUT = 20
@@ -113,7 +115,7 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
 
 def _rows_of(path: Path, field: str, first: int) -> Iterator[tuple[int, str, str]]:
     """(row, text, name) of a file from a row on; rows without text are left out."""
-    name = path.name.removesuffix(".gz")
+    name = path.name.removesuffix(".gz").removesuffix(".zst")
     if name.endswith(".parquet"):
         yield from _parquet(path, field, first)
     elif name.endswith((".jsonl", ".ndjson")):
@@ -125,6 +127,12 @@ def _rows_of(path: Path, field: str, first: int) -> Iterator[tuple[int, str, str
 
 
 def _open(path: Path) -> BinaryIO:
+    if path.suffix == ".zst":
+        try:
+            import pyarrow
+        except ModuleNotFoundError as error:
+            raise InputError(".zst files need pyarrow: pip install 'multiway-text[parquet]'") from error
+        return io.BufferedReader(pyarrow.input_stream(str(path), compression="zstd"))
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from multiway_core.errors import InputError
 from multiway_core.guarded_process import GuardedProcess, ProcessDied, answer_requests
 
+from multiway_text.redstone.markup import markup_text
 from multiway_text.redstone.record import Record
 
 MAX_MEMORY = 4 << 30
@@ -42,16 +43,19 @@ def trafilatura_text(html: str) -> str:
 
 
 def resiliparse_text(html: str) -> str:
-    """The main content by Resiliparse's rules: some ten times as fast."""
+    """The main content by Resiliparse's rules, without empty lines, which the rules would count as paragraphs."""
     from resiliparse.extract.html2text import extract_plain_text
 
-    return extract_plain_text(html, main_content=True, alt_texts=False, list_bullets=False)
+    text = extract_plain_text(html, main_content=True, alt_texts=False, list_bullets=False)
+    return re.sub(r"\n\s*\n", "\n", text)
 
 
 EXTRACTORS: dict[str, Callable[[str], str]] = {
     "trafilatura": trafilatura_text,
     "resiliparse": resiliparse_text,
+    "markup": markup_text,
 }
+_PACKAGES = {"markup": "resiliparse"}
 
 
 def flat_text(body: Any) -> str:
@@ -112,10 +116,13 @@ class Extractor:
         """Raises InputError: no extractor of that name, or it is not installed."""
         if name not in EXTRACTORS:
             raise InputError(f"no extractor {name!r}; there are {', '.join(EXTRACTORS)}")
+        package = _PACKAGES.get(name, name)
         try:
-            self.version = f"{name} {importlib.metadata.version(name)}"
+            self.version = f"{package} {importlib.metadata.version(package)}"
         except importlib.metadata.PackageNotFoundError as error:
             raise InputError(f"{name} is not installed: pip install 'multiway-text[redstone]'") from error
+        if package != name:
+            self.version = f"{name} ({self.version})"
         self.name, self.max_seconds = name, max_seconds
         self._process = GuardedProcess(["-m", "multiway_text.redstone.extraction", name])
 
