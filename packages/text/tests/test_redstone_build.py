@@ -87,7 +87,7 @@ def test_a_build_keeps_drops_and_reports(tmp_path, pipeline):
         "document: words": 1,
         "language: de": 1,
         "extraction: no text": 1,
-        "archive: the file ends inside a gzip member": 1,
+        "archive: a damaged gzip member (unknown header flags set)": 1,
     }
     assert report["bad_records"][0].startswith("0.warc.gz, offset ")
     dropped = list(read_records(tmp_path / DROPPED.format(0)))
