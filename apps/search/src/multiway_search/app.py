@@ -1,0 +1,12 @@
+"""The app's declaration."""
+
+from multiway_core.app import App
+
+APP = App(
+    name="search",
+    title="Multiway Search",
+    description="Search in one's own texts by meaning and by words: index a folder, ask it, serve it.",
+    model="bundled:minilm-l6",
+    cli="multiway_search.cli:cli",
+    pipeline="multiway_text.search.pipeline:SearchPipeline",
+)

@@ -1,0 +1,162 @@
+"""The nearest vectors of an index: exactly where they are few, by a graph (HNSW of `usearch`) where they are many.
+
+The graph is a file beside the database, which says up to which passage it goes. Newer passages are compared exactly,
+removed ones are passed over, and an update extends the graph when either are many. The database is told of a new graph
+only when its file is whole; a graph that is missing or damaged costs time, not results.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from multiway_core import files
+from multiway_core.errors import InputError
+from numpy.typing import NDArray
+
+from multiway_text.search.store import Index
+
+EXACT = 50_000
+"""Vectors that are compared one by one; more are put into the graph."""
+MAX_STALE = 0.25
+"""Of a graph's passages that may be removed ones before it is built anew."""
+CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 128, 128
+_BLOCK = 65_536
+Found = list[tuple[int, float]]
+
+
+class VectorSearch:
+    """Nearest vectors of one index; what was read stays in memory until the index changes."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self._version: int | None = None
+        self._graph: Any = None
+        self._ids = np.empty(0, np.int64)
+        self._unit_NE = np.empty((0, 0), np.float32)
+
+    def nearest(self, query_E: NDArray[np.float32], top: int, *, ids: Sequence[int] | None = None) -> Found:
+        """(passage, cosine), best first. ``ids``: only among these. The passages may belong to unfinished documents."""
+        if ids is not None:
+            return _nearest(*self._read(ids=ids), query_E, top)
+        self._refresh()
+        found = _nearest(self._ids, self._unit_NE, query_E, top)
+        if self._graph is not None:
+            matches = self._graph.search(query_E, top)
+            found += [
+                (int(key), 1 - float(d)) for key, d in zip(matches.keys, matches.distances, strict=True)
+            ]
+        return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:top]
+
+    def all(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """(ids, vectors (passages, width)) of all passages."""
+        return self._read()
+
+    def _refresh(self) -> None:
+        version = self.index.version()
+        if version == self._version:
+            return
+        self._graph, last = open_graph(self.index)
+        self._ids, self._unit_NE = self._read(after=last)
+        self._version = version
+
+    def _read(self, **which: Any) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        ids, vectors_NE = self.index.vectors(**which)
+        return ids, vectors_NE.astype(np.float32)
+
+
+def _nearest(
+    ids: NDArray[np.int64], unit_NE: NDArray[np.float32], query_E: NDArray[np.float32], top: int
+) -> Found:
+    cosines = unit_NE @ query_E if len(ids) else np.empty(0, np.float32)
+    places = np.argpartition(-cosines, top - 1)[:top] if len(ids) > top else np.arange(len(ids))
+    order = places[np.lexsort((ids[places], -cosines[places]))]
+    return [(int(ids[place]), float(cosines[place])) for place in order]
+
+
+def open_graph(index: Index) -> tuple[Any, int]:
+    """The graph and the last passage in it, or (None, 0)."""
+    told = index.meta().get("graph")
+    if told is None:
+        return None, 0
+    path = index.folder / told["file"]
+    graph = _graph(index.settings.width)
+    try:
+        graph.view(str(path))
+        if len(graph) != told["size"]:
+            return None, 0
+    except Exception:  # whatever usearch raises for a file that is missing or damaged: all is in the database
+        return None, 0
+    return graph, int(told["last"])
+
+
+def extend_graph(index: Index, *, exact: int = EXACT) -> bool:
+    """Bring the graph up to date if that is due; whether it was. Call with the right to write."""
+    (total, newest) = index.connection.execute(
+        "SELECT count(*), coalesce(max(chunk), 0) FROM vectors"
+    ).fetchone()
+    old, last = open_graph(index)
+    behind = index.connection.execute("SELECT count(*) FROM vectors WHERE chunk <= ?", (last,)).fetchone()[0]
+    stale = 0 if old is None else len(old) - behind
+    if total <= exact:
+        told = index.meta().get("graph") is not None
+        if told:
+            _tell(index, None)
+        return told
+    if old is not None and total - behind <= exact and stale <= MAX_STALE * len(old):
+        return False
+    graph = _graph(index.settings.width)
+    if old is not None and stale <= MAX_STALE * len(old):
+        graph.load(str(index.folder / index.meta()["graph"]["file"]))
+        gone = np.setdiff1d(np.asarray(graph.keys, np.int64), _ids(index, last), assume_unique=True)
+        if len(gone):
+            graph.remove(gone)
+    else:
+        last = 0
+    while last < newest:
+        rows = index.connection.execute(
+            "SELECT * FROM vectors WHERE chunk > ? ORDER BY chunk LIMIT ?", (last, _BLOCK)
+        ).fetchall()
+        if not rows:
+            break
+        vectors_NE = np.frombuffer(b"".join(row[1] for row in rows), np.float16).reshape(len(rows), -1)
+        graph.add(np.array([row[0] for row in rows], np.uint64), vectors_NE)
+        last = rows[-1][0]
+    name = f"vectors-{secrets.token_hex(4)}.usearch"
+    with files.atomic_write(index.folder / name) as file:
+        graph.save(file.name)
+    _tell(index, {"file": name, "last": int(last), "size": len(graph)})
+    return True
+
+
+def _ids(index: Index, last: int) -> NDArray[np.int64]:
+    rows = index.connection.execute("SELECT chunk FROM vectors WHERE chunk <= ?", (last,)).fetchall()
+    return np.array([number for (number,) in rows], np.int64)
+
+
+def _tell(index: Index, graph: dict[str, Any] | None) -> None:
+    """Switch to another graph's file in one step, then remove the others."""
+    with index.transaction():
+        index.set_meta("graph", graph)
+    for path in index.folder.glob("vectors-*.usearch"):
+        if graph is None or path.name != graph["file"]:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _graph(width: int) -> Any:
+    try:
+        from usearch.index import Index as Graph
+    except ModuleNotFoundError as error:
+        raise InputError("a large index needs usearch: pip install 'multiway-text[search]'") from error
+    return Graph(
+        ndim=width,
+        metric="cos",
+        dtype="f16",
+        connectivity=CONNECTIVITY,
+        expansion_add=EXPANSION_ADD,
+        expansion_search=EXPANSION_SEARCH,
+    )
