@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,30 @@ BROWSER_OPTIONS = [
     "--no-first-run",
 ]
 PATIENCE = 250_000  # milliseconds; a test machine may be busy
+FEW_FILES = 6  # so many test files run in one process, which starts at once
+
+
+def pytest_xdist_auto_num_workers(config) -> int:
+    """Whole folders are tested by one process a core; a few named files by this process alone."""
+    files = {argument.split("::")[0] for argument in config.args}
+    if len(files) <= FEW_FILES and all(Path(file).is_file() for file in files):
+        return 0
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pytest_configure(config) -> None:
+    """Divide the cores among the test processes, before one of them imports PyTorch."""
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        cores = os.cpu_count() or 1
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // worker["workercount"])))
+        # A demo that ends removes its files from Gradio's folder, where another test's have the same names.
+        folder = tempfile.TemporaryDirectory(prefix="gradio-")
+        config.add_cleanup(folder.cleanup)
+        os.environ.setdefault("GRADIO_TEMP_DIR", folder.name)
+    # A shell starts a background job with Ctrl-C ignored, which the processes of tests would inherit.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item):
