@@ -1,12 +1,10 @@
 """The umbrella with fake installed apps: one that works, one whose import fails, one that fails at work."""
 
-import contextlib
 import json
 import re
 import socket
 import sys
 import textwrap
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,10 +13,10 @@ import httpx
 import pytest
 from multiway_core.app import installed_apps, run
 from multiway_core.app.serve.hosts import allowed_hosts
-from multiway_core.app.serve.listener import address, listen, server
 
 from multiway.cli import cli
 from multiway.home import build_home
+from tests.serving import serving
 
 APPS = """
     from multiway_core.app import App
@@ -184,20 +182,6 @@ def test_no_app_at_all(tmp_path, monkeypatch, capfd):
     code, _, err = call(capfd, "evaluate")
     assert code == 2
     assert "no app is installed" in err
-
-
-@contextlib.contextmanager
-def serving(application):
-    listening = listen("127.0.0.1", 0)
-    running = server(application)
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
-    thread.start()
-    try:
-        yield address(listening, "127.0.0.1")
-    finally:
-        running.should_exit = True
-        thread.join(timeout=30)
-        assert not thread.is_alive()
 
 
 def opened(url):

@@ -286,7 +286,8 @@ def clicks_html(found: RecommendationList) -> str:
         for article in dict.fromkeys(reversed(found.history))
     ]
     name = f"History of {html.escape(found.user)}" if found.user else "This history"
-    return f"<div class='clicks'><div class='head'>{name}, newest first</div><ol>{''.join(rows)}</ol></div>"
+    head = f"<div class='head'>{name}, newest first</div>"
+    return f"<div class='clicks'>{head}<ol tabindex='0' aria-label='Clicks'>{''.join(rows)}</ol></div>"
 
 
 def _times(count: int) -> str:

@@ -12,13 +12,13 @@ from multiway_vision_language.result import Entity, Grounding
 PALETTE = (
     "#2563eb",
     "#dc2626",
-    "#059669",
-    "#d97706",
+    "#047857",
+    "#b45309",
     "#7c3aed",
     "#db2777",
-    "#0891b2",
-    "#65a30d",
-    "#92400e",
+    "#0e7490",
+    "#4d7c0f",
+    "#713f12",
     "#475569",
 )
 """Colours of entities in their order, again from the first after the last; white text is readable on each."""

@@ -65,6 +65,14 @@ function choose(index) {
   for (const item of parts(chosen)) item.classList.add("chosen");
 }
 
+// A row of the table, whose parts are its cells.
+function addCells(row, role, ...cells) {
+  row.setAttribute("role", "row");
+  for (const cell of cells) cell.setAttribute("role", role);
+  row.append(...cells);
+  find(".table").append(row);
+}
+
 function connect(item, index, paint) {
   item.dataset.entity = index;
   item.style.setProperty("--paint", paint);
@@ -100,7 +108,6 @@ function addBox(entity, index, box) {
 
 function addRow(entity, index, box, isFirst) {
   const row = make("div", "row place");
-  row.setAttribute("role", "row");
   const name = make("div", "name");
   name.append(make("span", "dot"), make("span", "", isFirst ? entity.phrase.trim() : "″"));
   const where = make("div", "where");
@@ -112,10 +119,10 @@ function addRow(entity, index, box, isFirst) {
     where.append(make("div", "", entity.waiting ? "looking ..." : "not present"));
   }
   const confidence = box && !entity.waiting ? meter(box.confidence) : make("div", "small", "–");
-  row.append(name, where, confidence, isFirst && !entity.waiting ? meter(entity.present) : make("div", "small"));
+  const present = isFirst && !entity.waiting ? meter(entity.present) : make("div", "small");
+  addCells(row, "cell", name, where, confidence, present);
   connect(row, index, entity.colour);
   row.addEventListener("click", () => choose(index));
-  find(".table").append(row);
 }
 
 function area([left, top, right, bottom]) {
@@ -129,14 +136,14 @@ function drawPlaces(entities) {
   placed.sort((one, other) => area(other.box.xyxy) - area(one.box.xyxy)); // small ones on top
   for (const { entity, index, box } of placed) addBox(entity, index, box);
   if (entities.length === 0) return;
-  const head = make("div", "row head");
-  head.append(
+  addCells(
+    make("div", "row head"),
+    "columnheader",
     make("div", "", "phrase"),
     make("div", "head-where", "place in pixels"),
     make("div", "", "confidence"),
     make("div", "", "present")
   );
-  find(".table").append(head);
   entities.forEach((entity, index) => {
     if (entity.boxes.length === 0) addRow(entity, index, null, true);
     entity.boxes.forEach((box, number) => addRow(entity, index, box, number === 0));

@@ -14,7 +14,7 @@ function colour(token) {
   const share = Math.min(bits(token) / MOST_BITS, 1);
   if (share < 0.5) return "hsl(28 95% 55% / " + (0.9 * share).toFixed(3) + ")";
   const late = 2 * share - 1;
-  return "hsl(" + (28 - 38 * late).toFixed(0) + " 90% 52% / " + (0.45 + 0.3 * late).toFixed(3) + ")";
+  return "hsl(" + (28 - 38 * late).toFixed(0) + " 90% 52% / " + (0.45 + 0.2 * late).toFixed(3) + ")";
 }
 
 function percent(logProbability) {
@@ -43,16 +43,22 @@ function row(text, logProbability, taken) {
   return line;
 }
 
+function mark(span, isChosen) {
+  if (!span) return;
+  span.classList.toggle("chosen", isChosen);
+  span.setAttribute("aria-selected", isChosen);
+}
+
 function choose(index) {
   const tokens = (props.value || {}).tokens || [];
-  if (spans[chosen]) spans[chosen].classList.remove("chosen");
+  mark(spans[chosen], false);
   chosen = index;
   const token = tokens[index];
   find(".hint").hidden = Boolean(token);
   find(".chosen-token").hidden = !token;
   find(".bars").replaceChildren();
   if (!token) return;
-  spans[index].classList.add("chosen");
+  mark(spans[index], true);
   spans[index].scrollIntoView({ block: "nearest" });
   find(".piece").textContent = visible(token.t);
   find(".chosen-token .number").textContent =
@@ -78,6 +84,8 @@ function draw() {
   for (let index = spans.length; index < tokens.length; index += 1) {
     const span = document.createElement("span");
     span.className = "token";
+    span.setAttribute("role", "option");
+    span.setAttribute("aria-selected", false);
     span.textContent = tokens[index].t;
     span.style.background = colour(tokens[index]);
     if (tokens[index].p !== null) span.title = percent(tokens[index].p);
@@ -85,6 +93,7 @@ function draw() {
     text.append(span);
     spans.push(span);
   }
+  text.setAttribute("role", tokens.length ? "listbox" : "group"); // a list box has options
   if (tokens.length === 0) {
     const note = document.createElement("span");
     note.className = "empty";

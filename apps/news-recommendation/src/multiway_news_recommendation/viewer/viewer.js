@@ -65,7 +65,7 @@ function choose(index) {
     row.setAttribute("aria-selected", number === index ? "true" : "false");
   });
   const item = items[index];
-  find(".why h3").textContent = item ? item.title : "";
+  find(".why h2").textContent = item ? item.title : "";
   find(".why .text").textContent = item ? item.text : "";
   const body = find(".checks tbody");
   body.replaceChildren();

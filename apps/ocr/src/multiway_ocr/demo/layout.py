@@ -104,7 +104,8 @@ def components(engines: Sequence[Engine]) -> Components:
         with gr.Column(scale=3, min_width=300):
             markdown = gr.HTML(
                 value="",
-                html_template="<div class='heading'>Markdown</div><div class='rendered prose'>${value}</div>",
+                html_template="<div class='heading'>Markdown</div>"
+                "<div class='rendered prose' role='group' aria-label='Markdown' tabindex='0'>${value}</div>",
                 css_template=_MARKDOWN_CSS,
                 js_on_load=None,
                 elem_id="ocr-markdown",

@@ -40,6 +40,7 @@ _CSS = """
 # On a phone one column, as wide as the screen whatever a column asks for (Gradio rewrites media queries in its css).
 # Gradio numbers a gallery's pictures and calls every upload area the same: the script says what each is.
 _HEAD = """<style>
+.dark button[role=tab][aria-selected=true] { color: var(--link-text-color) !important; }
 @media (max-width: 700px) {
   .gradio-container .row > .column { min-width: 100% !important; flex-grow: 1 !important; }
   .gradio-container main.app { padding: 12px 8px !important; }
