@@ -63,6 +63,12 @@ CARDS = {
         result="#encoder-map .map",
         done="#encoder-map .map circle.near",
     ),
+    "corpus": Card(
+        picture="A web page with the verdict of each rule, and its kept and dropped sentences side by side",
+        steps=("#corpus-run",),
+        result="#corpus-view",
+        done="#corpus-view .inspection",
+    ),
     "news-recommendation": Card(
         picture="A reader's list of news with the reason for each and the chain of clicks that led to it",
         steps=("#news-run",),

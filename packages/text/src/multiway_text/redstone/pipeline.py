@@ -48,17 +48,26 @@ class Recipe:
         if self.name not in RECIPES:
             raise InputError(f"no recipe {self.name!r}; there are {', '.join(RECIPES)}")
 
+    @property
+    def extractor_name(self) -> str:
+        """The extractor that is used."""
+        return self.extractor or ("markup" if self.name in ("code", "math") else "trafilatura")
+
 
 class Pipeline:
     """Pages through the stages of a recipe, one after the other; close it, or use it in a ``with`` statement."""
 
-    def __init__(self, recipe: Recipe = Recipe(), classifier: Classifier | None = None) -> None:
-        """Raises InputError: a stage's package or model is not there."""
+    def __init__(
+        self,
+        recipe: Recipe = Recipe(),
+        classifier: Classifier | None = None,
+        *,
+        extractor: Extractor | None = None,
+    ) -> None:
+        """``extractor``: one that runs already. Raises InputError: a stage's package or model is not there."""
         self.recipe = recipe
         domain = recipe.name in ("code", "math")
-        self._extractor = Extractor(
-            recipe.extractor or ("markup" if domain else "trafilatura"), max_seconds=recipe.max_seconds
-        )
+        self._extractor = extractor or Extractor(recipe.extractor_name, max_seconds=recipe.max_seconds)
         steps: list[tuple[str, Step]] = [("extraction", self._extractor)]
         if domain:
             steps.insert(0, ("bytes", _ByteFilter(recipe.name)))

@@ -1,0 +1,1 @@
+"""Training text from web archives: command line and demo."""

@@ -1,0 +1,130 @@
+"""A build: inputs in worker processes, duplicates over all of them, parts, a report. A stopped one resumes."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from multiway_core.app import BatchLog, find_inputs
+from multiway_core.errors import InputError
+from multiway_core.files import write_text
+from multiway_text.documents import SUFFIXES
+from multiway_text.redstone.minhash import MinHash
+from multiway_text.redstone.pipeline import Pipeline, Recipe
+from multiway_text.redstone.shards import ARCHIVES, PAGES, WORK, find_duplicates, finish, merged, work_on
+
+from multiway_corpus.app import APP
+
+SCHEMA = "multiway.corpus/1"
+LEDGER, REPORT = "build.json", "report.json"
+
+
+@dataclass(frozen=True)
+class Build:
+    """What is built of which inputs, and how it is stored."""
+
+    recipe: Recipe
+    inputs: tuple[Path, ...]
+    output: Path
+    form: str = "parquet"
+    deduplicate: bool = True
+
+    def ledger(self) -> dict[str, Any]:
+        """What must be the same for a stopped build to resume."""
+        files = [{"name": str(path), "bytes": path.stat().st_size} for path in self.inputs]
+        recipe = json.loads(json.dumps(asdict(self.recipe), default=str))
+        return {
+            "schema": SCHEMA,
+            "recipe": recipe,
+            "format": self.form,
+            "deduplicate": self.deduplicate,
+            "inputs": files,
+        }
+
+
+def find(arguments: Sequence[str], output: Path, log: BatchLog) -> tuple[Path, ...]:
+    """The archives, pages and texts that arguments mean; what is not found goes to the log. Raises InputError: none."""
+    found, problems = find_inputs(arguments, (*ARCHIVES, *PAGES, *SUFFIXES), exclude=output)
+    for name, reason in problems:
+        log.fail(name, reason)
+    if not found:
+        raise InputError("no input: expected WARC or WET files, HTML pages, or texts (JSONL, Parquet, txt)")
+    return tuple(item.path for item in found)
+
+
+def run(build: Build, log: BatchLog, *, workers: int = 1, overwrite: bool = False) -> dict[str, Any]:
+    """Do what is not done yet; the report, which is also ``OUT/report.json``. Raises InputError, OutputError."""
+    start, output = time.monotonic(), build.output
+    _open(build, overwrite)
+    if (output / REPORT).is_file():
+        APP.note(f"{output} is complete; --overwrite builds it anew")
+        return read_report(output)
+    works = [output / WORK.format(number) for number in range(len(build.inputs))]
+    waiting = [number for number, work in enumerate(works) if not work.is_file()]
+    if len(waiting) < len(works):
+        APP.note(f"{len(works) - len(waiting)} of {len(works)} inputs are done already")
+    jobs = [(build.inputs[number], works[number]) for number in waiting]
+    names = [str(path) for path, _ in jobs]
+    begin = functools.partial(_worker, build.recipe, build.deduplicate)
+    pages = 0
+    for index, found in log.results(jobs, begin, names=names, processes=workers, title="pages"):
+        if found is not None:
+            pages += found["pages"]
+            rate = pages / (time.monotonic() - start)
+            told = f"{found['pages']:,} pages, {found['kept']:,} kept"
+            APP.note(f"{names[index]}: {told}; {pages:,} pages so far, {rate:.0f} a second")
+    there = [number for number, work in enumerate(works) if work.is_file()]
+    repeats = find_duplicates([works[number] for number in there])
+    summaries = [
+        finish(works[number], number, output, repeats[i], build.form) for i, number in enumerate(there)
+    ]
+    failed = [{"input": name, "reason": reason} for name, reason in log.failed]
+    report = {"schema": SCHEMA, **merged(summaries), "recipe": build.recipe.name, "failed_inputs": failed}
+    report["new_pages"], report["seconds"] = pages, round(time.monotonic() - start, 1)
+    if len(there) == len(works):
+        write_text(output / REPORT, json.dumps(report, ensure_ascii=False, indent=2) + "\n")
+        shutil.rmtree(output / Path(WORK).parent)
+    return report
+
+
+def read_report(output: Path) -> dict[str, Any]:
+    """The report of a complete build. Raises InputError: none is there."""
+    try:
+        report = json.loads((output / REPORT).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{output} is no complete build: no {REPORT} that can be read") from error
+    if not isinstance(report, dict) or report.get("schema") != SCHEMA:
+        raise InputError(f'{output / REPORT}: not a report of a build: expected "schema": "{SCHEMA}"')
+    return report
+
+
+def _open(build: Build, overwrite: bool) -> None:
+    """Begin or resume: the folder must be new, empty, or hold the same build."""
+    output, ledger = build.output, build.ledger()
+    path = output / LEDGER
+    if overwrite and path.is_file():
+        for found in (*output.glob("part-*"), output / REPORT, path):
+            found.unlink(missing_ok=True)
+        for folder in (WORK, "dropped/x"):
+            shutil.rmtree((output / folder).parent, ignore_errors=True)
+    if path.is_file():
+        if json.loads(path.read_text(encoding="utf-8")) != ledger:
+            raise InputError(
+                f"{output} holds a build of other inputs or options; give a new folder, or --overwrite"
+            )
+    elif output.is_dir() and any(output.iterdir()):
+        raise InputError(f"{output} is not empty and holds no build; give a new folder")
+    else:
+        write_text(path, json.dumps(ledger, indent=2) + "\n")
+
+
+def _worker(recipe: Recipe, deduplicate: bool) -> Callable[[tuple[Path, Path]], dict[str, Any]]:
+    pipeline = Pipeline(recipe)
+    minhash = MinHash() if deduplicate else None
+    return lambda job: work_on(*job, pipeline, minhash)

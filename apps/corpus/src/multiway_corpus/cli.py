@@ -1,0 +1,177 @@
+"""The command line ``multiway-corpus``. Gradio and the extractors are not imported here: ``--help`` answers at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from multiway_core.app import (
+    BatchLog,
+    CommandLine,
+    JsonOption,
+    OverwriteOption,
+    PageOptions,
+    launch,
+    write_json,
+    write_stdout,
+)
+
+from multiway_corpus.app import APP
+from multiway_corpus.options import RecipeOptions
+
+cli = CommandLine(APP)
+
+InputsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT...",
+        help="WARC and WET files, HTML pages, texts (JSONL, Parquet, txt), folders, globs.",
+    ),
+]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", metavar="OUT", help="Folder of the build; a stopped build resumes.")
+]
+FormatOption = Annotated[
+    Literal["parquet", "jsonl"], typer.Option("--format", help="Of the parts; both with zstd.")
+]
+WorkersOption = Annotated[int, typer.Option("--workers", "-w", min=1, help="Processes, an input each.")]
+
+
+@cli.command()
+def build(
+    inputs: InputsArgument,
+    output: OutputOption,
+    format: FormatOption = "parquet",
+    dedup: Annotated[bool, typer.Option("--dedup/--no-dedup", help="Leave out near-duplicates.")] = True,
+    workers: WorkersOption = 1,
+    overwrite: OverwriteOption = False,
+    json: JsonOption = False,
+    *,
+    recipe: RecipeOptions,
+) -> None:
+    """Build training text of web archives: extract, identify the language, filter, leave out near-duplicates.
+
+    OUT holds a part for each input, one row a document with where it comes from, and report.json. It is what
+    `multiway-lm train --data OUT` reads. Pages that were dropped, and why, lie in OUT/dropped.
+    """
+    _build(inputs, output, recipe, format, dedup, workers, overwrite, json)
+
+
+@cli.command()
+def dedup(
+    inputs: InputsArgument,
+    output: OutputOption,
+    format: FormatOption = "parquet",
+    workers: WorkersOption = 1,
+    overwrite: OverwriteOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Leave near-duplicates out of texts; nothing else is filtered."""
+    _build(inputs, output, None, format, True, workers, overwrite, json)
+
+
+@cli.command()
+def inspect(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PAGE|ARCHIVE|OUT", help="An HTML page, a WARC file, or the folder of a build."
+        ),
+    ],
+    uri: Annotated[
+        str | None,
+        typer.Option("--uri", help="The page of this address or id.", show_default="the first page"),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Also write a page with kept and dropped text."),
+    ] = None,
+    json: JsonOption = False,
+    *,
+    recipe: RecipeOptions,
+) -> None:
+    """Why was this page dropped? Print what each stage makes of it: every rule's value and threshold."""
+    from multiway_corpus.inspection import inspect_page
+
+    found = inspect_page(source, uri, recipe.build())
+    if html is not None:
+        from multiway_core.files import write_text
+
+        from multiway_corpus.view import page
+
+        write_text(html, page(found))
+    if json:
+        write_json(found.to_json())
+    else:
+        write_stdout(found.to_text())
+
+
+@cli.command()
+def stats(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a complete build.")],
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="PNG", help="Also write a picture.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Print what a build kept and dropped, by rule, and its languages and lengths."""
+    from multiway_corpus.building import read_report
+    from multiway_corpus.statistics import plot_report, report_text
+
+    report = read_report(output)
+    if plot is not None:
+        plot_report(report, plot)
+    if json:
+        write_json(report)
+    else:
+        write_stdout(report_text(report))
+
+
+@cli.command()
+def pack(
+    pages: Annotated[list[str], typer.Argument(metavar="PAGE...", help="HTML files, folders, globs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="WARC", help="Such as pages.warc.gz.")],
+    base: Annotated[
+        str, typer.Option("--base", help="Before the paths in the addresses.")
+    ] = "http://localhost/",
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Pack HTML files as a WARC archive, as a crawler would have stored them."""
+    from multiway_corpus.packing import pack_pages
+
+    count = pack_pages(pages, output, base, overwrite=overwrite)
+    APP.note(f"{count} pages written to {output}")
+
+
+@cli.command()
+def demo(*, page: PageOptions) -> None:
+    """Open the demo page in this machine's browser."""
+    blocks = APP.load("demo")()
+    launch(blocks, page.host, page.port, hosts=page.allow_host or (), share=page.share)
+
+
+def _build(
+    inputs: list[str],
+    output: Path,
+    options: RecipeOptions | None,
+    form: str,
+    deduplicate: bool,
+    workers: int,
+    overwrite: bool,
+    json: bool,
+) -> None:
+    from multiway_text.redstone.pipeline import Recipe
+
+    from multiway_corpus.building import Build, find, run
+    from multiway_corpus.statistics import report_text
+
+    log = BatchLog(APP)
+    recipe = Recipe("texts") if options is None else options.build()
+    paths = find(inputs, output, log)
+    form = "jsonl.zst" if form == "jsonl" else form
+    report = run(Build(recipe, paths, output, form, deduplicate), log, workers=workers, overwrite=overwrite)
+    if json:
+        write_json(report)
+    else:
+        write_stdout(report_text(report))
+    APP.note(f"{report['kept']:,} of {report['pages']:,} pages kept; written to {output}")
+    raise SystemExit(log.exit_code(report["pages"]))
