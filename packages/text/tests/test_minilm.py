@@ -23,6 +23,8 @@ from multiway_text.minilm.recipe import RECIPES, Recipe
 from multiway_text.sequences import Rows, SequenceBatches, Sequences
 from torch import Tensor
 
+from packages.text.tests.tiny_encoder import CONFIG, sentence_model
+
 TEXTS = [f"The {word} is number {i} of the things that are here." for i, word in enumerate("abcdefgh" * 12)]
 VOCAB = 60
 
@@ -310,3 +312,51 @@ def test_bad_data_and_other_vocabularies_are_refused(teacher: Path, corpus: str,
     (tmp_path / "empty.txt").write_text("  \n")
     with pytest.raises(InputError, match="no text"):
         refuse(small(teacher), str(tmp_path / "empty.txt"), tmp_path / "empty")()
+
+
+def test_a_copy_of_some_layers_begins_as_the_teacher_and_keeps_its_prompts(tmp_path: Path) -> None:
+    prompts = {"query": "number ", "passage": "things "}
+    settings = SentenceSettings(normalize=True, prompts=prompts, default_prompt="query")
+    teacher = sentence_model(tmp_path / "teacher", settings, num_layers=4)
+    recipe = replace(
+        RECIPES["minilm-copied"],
+        teacher=str(tmp_path / "teacher"),
+        layers=2,
+        hidden_size=32,
+        heads=4,
+        length=40,
+    )
+    copied = recipe.new_student(teacher.encoder)
+    assert copied.config.num_layers == len(copied.stack.layers) == 2
+    for own, theirs in ((0, 1), (1, 3)):
+        for name, tensor in copied.stack.layers[own].state_dict().items():
+            assert torch.equal(tensor, teacher.encoder.stack.layers[theirs].state_dict()[name])
+    data = tmp_path / "texts.jsonl"
+    data.write_text("".join(f'{{"text": "anna lives in {place}"}}\n' for place in ["paris", "london"] * 20))
+    steps = {"train": replace(recipe.train, steps=4), "sentences": replace(recipe.train, steps=4)}
+    run(replace(recipe, **steps), TrainOptions(tmp_path / "run", (str(data),)))
+    made = EncoderPipeline.from_pretrained(str(tmp_path / "run/model"))
+    assert made.sentence.settings.prompts == prompts
+    assert made.sentence.settings.default_prompt == "query"
+    rows = Sequences.load(tmp_path / "run/data")
+    begins = {tuple(rows[row].tolist()[:3]) for row in range(len(rows))}
+    assert begins == {
+        tuple(teacher.tokenizer.add_special_tokens(teacher.tokenizer.encode(p))[0][:3])
+        for p in prompts.values()
+    }
+    with pytest.raises(InputError, match="width, heads and inner size are not the teacher's"):
+        replace(recipe, hidden_size=16).new_student(teacher.encoder)
+    with pytest.raises(InputError, match="the teacher has 4 layers, not 5"):
+        replace(recipe, layers=5).new_student(teacher.encoder)
+
+
+def test_contrast_prefers_the_own_text_among_the_batch() -> None:
+    torch.manual_seed(0)
+    encoder = TextEncoder(replace(CONFIG, vocab_size=VOCAB)).eval()
+    rows = batch()
+    own_BE = sentences.SETTINGS.pool(encoder(rows.ids_BT, rows.valid_BT).hidden_BTE, rows.valid_BT).detach()
+    student = Student(encoder)
+    right, wrong = sentences.Alignment(own_BE, 20.0), sentences.Alignment(own_BE.roll(1, 0), 20.0)
+    expected = torch.nn.functional.cross_entropy(20 * own_BE @ own_BE.T, torch.arange(3), reduction="sum")
+    assert right(student, rows).total.item() == pytest.approx(float(expected), rel=1e-4)
+    assert wrong(student, rows).total > right(student, rows).total

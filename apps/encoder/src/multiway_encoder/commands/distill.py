@@ -1,4 +1,4 @@
-"""The commands that make encoders smaller or fit a domain: distill, search-subnet, adapt-vocab."""
+"""The commands that make encoders smaller or fit a domain: distill, search-subnet, adapt-vocab, cut-vocab."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def distill(
         str,
         typer.Option(
             "--preset",
-            help="minilm-small; minilm-sentences, for vectors; autodistil-mini and others, a super-network for "
+            help="minilm-small; minilm-sentences, for vectors; minilm-copied, of the teacher's layers; "
+            "autodistil-mini and others, a super-network for "
             "search-subnet; adalm-small, for a domain; each kind has a -smoke.",
         ),
     ] = "minilm-small",
@@ -166,3 +167,42 @@ def adapt_vocab(
         f"({100 * report.saved:.1f} % fewer)\n"
         f"words cut otherwise {100 * report.words_cut_otherwise / words:.1f} %\n{output}\n"
     )
+
+
+def cut_vocab(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A multilingual encoder with a Unigram tokenizer.json.")
+    ],
+    data: Annotated[
+        list[str], typer.Option("--data", metavar="DATA", help="Texts of the languages that stay.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Where the smaller model is written.")
+    ],
+    size: Annotated[int, typer.Option("--size", min=1, help="Pieces that are kept.")] = 64_000,
+    field: FieldOption = "text",
+    language_field: Annotated[
+        str, typer.Option("--language-field", help="Where a row's language is; each counts as much.")
+    ] = "language",
+    int8: Annotated[bool, typer.Option("--int8", help="In 8 bits, as quantize writes it.")] = False,
+) -> None:
+    """Keep of a multilingual model's vocabulary what some languages use: most of its size is the table of pieces.
+
+    Texts of kept pieces have the vectors that they had. Characters that no text of --data has become unknown.
+    """
+    from collections import defaultdict
+
+    from multiway_core import hub
+    from multiway_text.encoder.rows import read_rows
+    from multiway_text.encoder.sentence import SentenceModel
+    from multiway_text.encoder.vocabulary import cut, most_used, shares
+
+    found = SentenceModel.load(hub.resolve(model))
+    texts = defaultdict(list)
+    for row in read_rows(data):
+        texts[row.label(language_field)].append((row.text(field), 1.0))
+    languages = {code: shares(found.tokenizer, rows) for code, rows in sorted(texts.items())}
+    kept = most_used(found.tokenizer, languages, size)
+    cut(found, kept, languages).save(output, int8=int8)
+    before = found.encoder.config.vocab_size
+    APP.note(f"{len(kept):,} of {before:,} pieces, for {', '.join(languages)}, written to {output}")

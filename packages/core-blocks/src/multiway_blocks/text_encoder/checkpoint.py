@@ -44,6 +44,7 @@ BERT = RuleTable(
 """Names inside the encoder; a file may put ``bert.`` or ``roberta.`` before all of them."""
 
 SCALE = "_scale"
+_PART = ".part"
 _PREFIXES = ("bert.", "roberta.", "model.")
 _HEADS = ("cls.", "lm_head.", "classifier.", "qa_outputs.", "crit_mask_lm")
 _FUSED = "attention.self.qkv_linear.weight"
@@ -79,7 +80,7 @@ def load(
     Raises ModelNotFoundError, ConfigError (not of this family, or a setting that is not supported), CheckpointError.
     """
     folder = hub.resolve(str(name))
-    tensors = _canonical(_dequantized(checkpoint.read(folder)))
+    tensors = _canonical(_dequantized(joined(checkpoint.read(folder))))
     settings = config.read_json(folder / "config.json")
     with checkpoint.on_meta():
         model = TextEncoder(_config(settings, tensors, folder))
@@ -129,6 +130,36 @@ def quantized(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             found[name], found[name + SCALE] = layout.quantize(tensor)
         else:
             found[name] = tensor.float()
+    return found
+
+
+def split(tensors: Mapping[str, Tensor], max_bytes: int) -> dict[str, Tensor]:
+    """A matrix of over ``max_bytes`` as parts of its rows, ``NAME.part0`` and so on, so that files can be smaller."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        rows = max(1, max_bytes // max(1, tensor[:1].nbytes))
+        if tensor.nbytes <= max_bytes:
+            found[name] = tensor
+        else:
+            found |= {f"{name}{_PART}{i}": part for i, part in enumerate(tensor.split(rows))}
+    return found
+
+
+def joined(source: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """What :func:`split` was given; other files as they are. Raises CheckpointError: a part is missing."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name in source:
+        stem, part, number = name.rpartition(_PART)
+        if part:
+            parts.setdefault(stem, {})[number] = source[name]
+    if not parts:
+        return source
+    found = {name: source[name] for name in source if not name.rpartition(_PART)[1]}
+    for stem, of in parts.items():
+        missing = [f"{stem}{_PART}{i}" for i in range(len(of)) if str(i) not in of]
+        if missing:
+            raise CheckpointError(f"{stem} is in {len(of)} parts", missing=missing)
+        found[stem] = torch.cat([of[str(i)] for i in range(len(of))])
     return found
 
 

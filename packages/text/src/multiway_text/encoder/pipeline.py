@@ -122,6 +122,17 @@ class EncoderPipeline:
                 on_progress(start + len(group), len(texts))
         return Embeddings(self.name, vectors_NE, tuple(tokens), tuple(truncated))
 
+    def unreadable(self, text: str) -> float:
+        """The share of a text's characters, spaces left out, that no piece of the vocabulary has: 0 to 1.
+
+        High for a script that the model does not know; ``sentence.settings.languages`` are those that it knows.
+        """
+        unknown = {self.tokenizer.special.get(name) for name in ("<unk>", "[UNK]")}
+        encoding = self.tokenizer.encode_with_offsets(text, add_special_tokens=False)
+        pairs = zip(encoding.ids, encoding.offsets, strict=True)
+        lost = "".join(text[start:end] for index, (start, end) in pairs if index in unknown)
+        return len("".join(lost.split())) / max(1, len("".join(text.split())))
+
     def vectors(self, encodings: Sequence[list[int]], *, windows: bool = False) -> Tensor:
         """Vectors (texts, width) float32 of what :meth:`encode` gives; ``windows`` as of :meth:`embed`."""
         limit = self.sentence.max_length

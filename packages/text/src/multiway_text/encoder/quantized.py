@@ -17,7 +17,7 @@ from multiway_blocks.attention import Attention
 from multiway_blocks.feedforward import FeedForward
 from multiway_blocks.kernels.int8_encoder import int8_encoder, layout
 from multiway_blocks.text_encoder import TextEncoder
-from multiway_blocks.text_encoder.checkpoint import BERT, SCALE, published, quantized
+from multiway_blocks.text_encoder.checkpoint import BERT, SCALE, joined, published, quantized, split
 from multiway_blocks.transformer import PostNorm
 from multiway_core import checkpoint, files
 from multiway_core.errors import InputError
@@ -27,7 +27,7 @@ _KEY = "quantization_config"
 _METHOD = (
     "multiway-int8"  # a name that `transformers` refuses, where it would otherwise read codes as weights
 )
-_FILE_BYTES = 15_500_000
+_FILE_BYTES = 15_900_000
 Stored = Mapping[str, tuple[Tensor, Tensor]]
 """Codes and scales of an encoder's matrices, by their names in `TextEncoder`."""
 Rounding = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -86,7 +86,7 @@ def is_quantized(settings: Mapping[str, Any]) -> bool:
 
 def read_stored(folder: Path) -> Stored:
     """What :func:`save_quantized` wrote."""
-    tensors = checkpoint.read(folder)
+    tensors = joined(checkpoint.read(folder))
     names = (name.removesuffix(SCALE) for name in tensors if name.endswith(SCALE))
     return {BERT.to_ours(name) or name: (tensors[name], tensors[name + SCALE]) for name in names}
 
@@ -95,7 +95,7 @@ def save_quantized(encoder: TextEncoder, folder: Path) -> None:
     """Write ``config.json`` and int8 weights in files of at most 16 MB. Raises OutputError."""
     tensors, settings = published(encoder)
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(quantized(tensors), folder, max_shard_bytes=_FILE_BYTES)
+    checkpoint.save(split(quantized(tensors), _FILE_BYTES), folder, max_shard_bytes=_FILE_BYTES)
     settings[_KEY] = {"quant_method": _METHOD, "bits": 8, "scale": "row"}
     files.write_text(folder / "config.json", json.dumps(settings, indent=2) + "\n")
 

@@ -42,6 +42,7 @@ class SentenceSettings:
         normalize: to length 1.
         max_length: tokens of a text, special ones included; None: as many as there are positions.
         prompts: texts put before an input, by name; ``default_prompt`` is taken when none is named.
+        languages: codes (ISO 639-1) of those that the model reads, where its vocabulary was cut to them.
     """
 
     pooling: tuple[Pooling, ...] = ("mean",)
@@ -49,6 +50,7 @@ class SentenceSettings:
     max_length: int | None = None
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt: str | None = None
+    languages: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, folder: Path) -> SentenceSettings:
@@ -75,7 +77,17 @@ class SentenceSettings:
         told = folder / "config_sentence_transformers.json"
         more = config.read_json(told) if told.is_file() else {}
         prompts = {str(k): str(v) for k, v in (more.get("prompts") or {}).items()}
-        return cls(pooling, "Normalize" in kinds, length, prompts, more.get("default_prompt_name"))
+        languages = more.get("languages") or []
+        if not isinstance(languages, list) or not all(isinstance(code, str) for code in languages):
+            raise ConfigError(f"{told}: languages: expected a list of codes, got {languages!r}")
+        return cls(
+            pooling,
+            "Normalize" in kinds,
+            length,
+            prompts,
+            more.get("default_prompt_name"),
+            tuple(languages),
+        )
 
     def write(self, folder: Path, width: int) -> None:
         """The files that sentence-transformers opens. Raises OutputError."""
@@ -87,7 +99,8 @@ class SentenceSettings:
         ]
         pooling: dict[str, Any] = {"word_embedding_dimension": width}
         pooling |= {key: name in self.pooling for name, key in _POOLING.items()}
-        told = {"prompts": dict(self.prompts), "default_prompt_name": self.default_prompt}
+        told: dict[str, Any] = {"prompts": dict(self.prompts), "default_prompt_name": self.default_prompt}
+        told |= {"languages": list(self.languages)} if self.languages else {}
         for name, content in {
             _MODULES: modules,
             "1_Pooling/config.json": pooling,

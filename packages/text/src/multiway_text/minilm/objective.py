@@ -36,13 +36,16 @@ TEMPERATURE = 2.0
 
 
 class Student(nn.Module):
-    """An encoder that learns, with what a baseline adds to it while it does: a projection, or a masked-LM head."""
+    """An encoder that learns, with what a baseline adds to it while it does: a projection, or a masked-LM head.
+
+    ``teacher_size``: the width that ``hidden`` projects to; 0 compares the states as they are.
+    """
 
     def __init__(self, encoder: TextEncoder, method: Method = "minilmv2", teacher_size: int = 0) -> None:
         super().__init__()
         self.encoder = encoder
         self.projection = self.head = None
-        if method == "hidden":
+        if method == "hidden" and teacher_size:
             self.projection = Linear(encoder.config.hidden_size, teacher_size)
         elif method == "logits":
             self.head = MaskedLMHead(encoder.config)
@@ -110,9 +113,9 @@ class Distillation:
         with torch.no_grad():
             taught = self.encoder(ids_BT, valid_BT, hidden_states=True).hidden_states
         states = student.encoder(ids_BT, valid_BT, hidden_states=True).hidden_states
-        if student.projection is not None:
-            projected_BTE = student.projection(states[-1]).float()
-            loss = distillation.hidden_loss(projected_BTE, taught[self.layer], valid_BT)
+        if self.method == "hidden":
+            own_BTE = states[-1] if student.projection is None else student.projection(states[-1])
+            loss = distillation.hidden_loss(own_BTE.float(), taught[self.layer], valid_BT)
         else:
             with torch.no_grad():
                 theirs = self.encoder.q_k_v(self.layer - 1, taught[self.layer - 1])

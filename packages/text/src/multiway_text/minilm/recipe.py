@@ -6,8 +6,9 @@ is a stage of its own: the teacher's layers in the student's width, which then t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 from pathlib import Path
 
 import torch
@@ -17,11 +18,12 @@ from multiway_core import hub
 from multiway_core.errors import InputError
 from multiway_core.tokenization import TextTokenizer
 from multiway_core.training import HeldOut, TrainConfig, TrainJob, TrainOptions, loss_on
+from torch import nn
 
 from multiway_text.documents import documents
 from multiway_text.encoder import checkpoint
 from multiway_text.encoder.heads import MaskedLM
-from multiway_text.encoder.sentence import SentenceModel
+from multiway_text.encoder.sentence import SentenceModel, SentenceSettings
 from multiway_text.minilm import sentences
 from multiway_text.minilm.objective import Distillation, Method, Student, check
 from multiway_text.minilm.sentences import Alignment
@@ -55,12 +57,17 @@ class Recipe:
         assistant: whether an encoder with the teacher's layers and the student's width learns first and then teaches.
         principal_embedding: whether the student's embeddings begin as the teacher's, turned onto their principal
             components, and not at random.
+        copy_layers: whether the student begins as the teacher's embeddings and every so-manieth of its layers; it has
+            the teacher's width then, and ``hidden`` needs no projection.
         length: tokens of the longest row; longer texts become several.
         batch_tokens: of a batch, with padding.
         max_rows: of the texts, no more than so many rows; 0 takes all.
         field: where the text is in rows of JSONL and Parquet.
         train: the numbers of the relations' stage, and of the assistant's.
         sentences: the numbers of the stage that aligns sentence vectors; None leaves it out.
+        contrast: scale of a contrast with the teacher's vectors of the batch, beside the alignment; 0 leaves it out.
+
+    A teacher with prompts (E5) reads them before the texts, one after the other; the student keeps them.
     """
 
     teacher: str = ""
@@ -73,12 +80,14 @@ class Recipe:
     inner_size: int = 0
     assistant: bool = False
     principal_embedding: bool = False
+    copy_layers: bool = False
     length: int = 128
     batch_tokens: int = 4096
     max_rows: int = 0
     field: str = "text"
     train: TrainConfig = _RELATIONS
     sentences: TrainConfig | None = None
+    contrast: float = 0.0
 
     def build(self, options: TrainOptions) -> Iterator[TrainJob]:
         """The jobs of a run on ``options.data`` (without any: the documentation that comes with Python).
@@ -100,8 +109,10 @@ class Recipe:
         taught_by: TextEncoder | MaskedLM = teacher
         if self.method == "logits":
             taught_by, _ = checkpoint.load(folder, MaskedLM)  # type: ignore[assignment]
-        rows = read_or_encode(options, tokenizer, self.length, self.max_rows, self.field)
-        run = _Run(self, options, tokenizer, rows)
+        settings = replace(sentence.settings, pooling=("mean",), normalize=True, max_length=self.length)
+        prompts = tuple(settings.prompts.values())
+        rows = read_or_encode(options, tokenizer, self.length, self.max_rows, self.field, prompts)
+        run = _Run(self, options, tokenizer, rows, settings)
         if self.assistant:
             shape = replace(student.config, num_layers=teacher.config.num_layers)
             assistant = self._new(shape, teacher)
@@ -110,6 +121,7 @@ class Recipe:
             )
             taught_by, layer = assistant, shape.num_layers
         width = student.config.hidden_size if self.assistant else teacher.config.hidden_size
+        width = 0 if self.copy_layers else width
         module = Student(student, self.method, width)
         yield run.relations("relations", module, taught_by, layer)
         if self.sentences is not None:
@@ -119,7 +131,8 @@ class Recipe:
         """An encoder of the student's shape with the teacher's vocabulary and conventions. Raises InputError."""
         if self.hidden_size < 1 or self.heads < 1 or self.hidden_size % self.heads:
             raise InputError(f"{self.heads} attention heads do not divide a width of {self.hidden_size}")
-        return self._new(self._shape(teacher.config, self.layers), teacher)
+        shape = self._shape(teacher.config, self.layers)
+        return self._copy(shape, teacher) if self.copy_layers else self._new(shape, teacher)
 
     def _shape(self, teacher: TextEncoderConfig, layers: int) -> TextEncoderConfig:
         return replace(
@@ -128,11 +141,29 @@ class Recipe:
             hidden_size=self.hidden_size,
             num_heads=self.heads,
             head_size=0,
-            inner_size=self.inner_size or 4 * self.hidden_size,
+            inner_size=self.inner_size or (teacher.inner_size if self.copy_layers else 4 * self.hidden_size),
             pooler=False,
             dropout=0.0,
             attention_dropout=0.0,
         )
+
+    def _copy(self, shape: TextEncoderConfig, teacher: TextEncoder) -> TextEncoder:
+        """The teacher with some of its layers, the last one among them."""
+        full = replace(shape, num_layers=teacher.config.num_layers)
+        if full != replace(teacher.config, pooler=False, dropout=0.0, attention_dropout=0.0):
+            raise InputError(
+                f"copy_layers: the student's width, heads and inner size are not the teacher's "
+                f"({teacher.config.hidden_size}, {teacher.config.num_heads}, {teacher.config.inner_size})"
+            )
+        if not 1 <= shape.num_layers <= full.num_layers:
+            raise InputError(f"copy_layers: the teacher has {full.num_layers} layers, not {shape.num_layers}")
+        encoder = TextEncoder(full)
+        own = {k: v for k, v in teacher.state_dict().items() if not k.startswith("pooler.")}
+        encoder.load_state_dict(own)
+        chosen = [(i + 1) * full.num_layers // shape.num_layers - 1 for i in range(shape.num_layers)]
+        encoder.stack.layers = nn.ModuleList(encoder.stack.layers[i] for i in chosen)
+        encoder.config = shape
+        return encoder
 
     def _new(self, shape: TextEncoderConfig, teacher: TextEncoder) -> TextEncoder:
         encoder = TextEncoder(shape)
@@ -150,6 +181,20 @@ RECIPES = {
         max_rows=130_000,
         train=replace(_RELATIONS, steps=150, learning_rate=1e-3, warmup_steps=15),
         sentences=replace(_SENTENCES, steps=2000, learning_rate=1.5e-3, warmup_steps=100),
+    ),
+    # Of the teacher's own layers, by its states and then its vectors; `benchmarks/text/multilingual_small.py` measures
+    # one of a multilingual teacher.
+    "minilm-copied": Recipe(
+        method="hidden",
+        layers=6,
+        hidden_size=384,
+        copy_layers=True,
+        length=96,
+        batch_tokens=2048,
+        max_rows=24_000,
+        contrast=50.0,
+        train=replace(_RELATIONS, steps=120, learning_rate=3e-4, warmup_steps=12),
+        sentences=replace(_SENTENCES, steps=700, learning_rate=3e-4, warmup_steps=25),
     ),
     # Half a minute with a teacher of six layers: shows that every part works.
     "minilm-smoke": Recipe(
@@ -170,6 +215,7 @@ class _Run:
     options: TrainOptions
     tokenizer: TextTokenizer
     rows: Sequences
+    settings: SentenceSettings
 
     def relations(self, name: str, module: Student, teacher: TextEncoder | MaskedLM, layer: int) -> TrainJob:
         recipe = self.recipe
@@ -186,9 +232,13 @@ class _Run:
     def sentences(self, module: Student, teacher: SentenceModel) -> TrainJob:
         assert self.recipe.sentences is not None
         vectors_NF = sentences.teacher_vectors(teacher, self.rows, self.options.output / "data" / "vectors")
-        axes_FE = sentences.principal(vectors_NF[split_rows(self.rows)[0]], module.encoder.config.hidden_size)
+        targets_NE = vectors_NF
+        if not self.recipe.copy_layers:  # a copy has the teacher's axes already
+            width = module.encoder.config.hidden_size
+            targets_NE = vectors_NF @ sentences.principal(vectors_NF[split_rows(self.rows)[0]], width)
         module.projection = module.head = None
-        return self._job("sentences", module, Alignment(vectors_NF @ axes_FE), self.recipe.sentences)
+        objective = Alignment(targets_NE, self.recipe.contrast)
+        return self._job("sentences", module, objective, self.recipe.sentences)
 
     def _job(
         self, name: str, module: Student, objective: Distillation | Alignment, config: TrainConfig
@@ -199,8 +249,7 @@ class _Run:
         scored = SequenceBatches(self.rows, tokens, pad=pad, index=held_out[:MAX_HELD_OUT]).all()
 
         def export(trained: Student, folder: Path) -> None:
-            settings = replace(sentences.SETTINGS, max_length=self.recipe.length)
-            SentenceModel(trained.encoder, self.tokenizer, settings).save(folder)
+            SentenceModel(trained.encoder, self.tokenizer, self.settings).save(folder)
 
         return TrainJob(
             module,
@@ -215,12 +264,21 @@ class _Run:
 
 
 def read_or_encode(
-    options: TrainOptions, tokenizer: TextTokenizer, length: int, max_rows: int, field: str
+    options: TrainOptions,
+    tokenizer: TextTokenizer,
+    length: int,
+    max_rows: int,
+    field: str,
+    prompts: Sequence[str] = (),
 ) -> Sequences:
-    """The texts of a run as rows, made once, in ``output/data``. Raises InputError, DataError."""
+    """The texts of a run as rows, made once, in ``output/data``; each with one of ``prompts`` before it, in turn.
+
+    Raises InputError, DataError.
+    """
     folder = options.output / "data"
     if not (folder / IDS_FILE).is_file():
-        texts = (document.text for document in documents(options.data, field=field))
+        before = cycle(prompts or ("",))
+        texts = (next(before) + document.text for document in documents(options.data, field=field))
         Sequences.encode(texts, tokenizer, length, max_rows=max_rows).save(folder)
     return Sequences.load(folder)
 
