@@ -15,8 +15,7 @@ RATE = 16_000
 # A model that does not end by itself, held back so that there is time to stop it.
 # A shell starts its background jobs with SIGINT ignored, and children inherit that: Python's handler is set here.
 PRELUDE = """
-import resource, signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)
+import resource, sys, time
 from multiway_speech.vibevoice.generation import SpeechGenerator
 real = SpeechGenerator.stream
 def slow(self, *arguments):

@@ -172,7 +172,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A bundled model from random weights, or from ``init_from``: how many lines are rendered, and the stages.
+    """A bundled model from random weights, or from ``init_from``: the numbers of lines, and the stages.
 
     Every part resumes: finished shards and stages are kept, an unfinished stage goes on from its last checkpoint, and
     the weights are those of an uninterrupted run.
@@ -183,6 +183,7 @@ class Recipe:
     patches_per_batch: int = 6400
     tokens_per_batch: int = 10_000
     held_out_lines: int = 2000
+    tokenizer_lines: int = 40_000
     compiled: bool = True
 
     def build(self, options: TrainOptions) -> Iterator[TrainJob]:
@@ -197,7 +198,8 @@ class Recipe:
         has_written = init_from is not None and checkpoint.has_decoder(init_from)
         tokenizer = None
         if has_written or writes:
-            tokenizer = _tokenizer(output / "tokenizer.json", seed, init_from if has_written else None)
+            path, start = output / "tokenizer.json", init_from if has_written else None
+            tokenizer = _tokenizer(path, self.tokenizer_lines, seed, start)
         reader = Reader(config)
         reader.reset_parameters(seed)
         if init_from is not None:
@@ -262,6 +264,7 @@ RECIPES: dict[str, Recipe | chat.Recipe] = {
     # A few minutes on one core: shows that every part works, not a model to use.
     "smoke": Recipe(
         rendered_lines=600,
+        tokenizer_lines=2000,
         stages=(
             Stage("lines", "lines", steps=6, learning_rate=1.5e-3, schedule="constant", warmup_steps=2),
             Stage(
@@ -271,7 +274,7 @@ RECIPES: dict[str, Recipe | chat.Recipe] = {
         ),
         patches_per_batch=800,
         tokens_per_batch=1500,
-        held_out_lines=200,
+        held_out_lines=60,
         compiled=False,
     ),
     "chat": chat.Recipe(),
@@ -308,13 +311,13 @@ def _rendered(folder: Path, lines: int, seed: int, split: Split) -> LinePool:
     return LinePool(folder)
 
 
-def _tokenizer(path: Path, seed: int, model_folder: Path | None) -> Tokenizer:
+def _tokenizer(path: Path, num_lines: int, seed: int, model_folder: Path | None) -> Tokenizer:
     # A decoder goes on with the ids it knows.
     if not path.is_file():
         if model_folder is not None:
             text = (model_folder / "tokenizer.json").read_text(encoding="utf-8")
         else:
-            text = train_tokenizer(seed=seed).to_str() + "\n"
+            text = train_tokenizer(num_lines, seed).to_str() + "\n"
         files.write_text(path, text)
     return Tokenizer.from_file(str(path))
 
@@ -341,7 +344,7 @@ def export(reader: Reader, folder: Path, *, tokenizer: Tokenizer | None = None) 
     tensors.save(reader.line_reader, folder, filename=LINE_READER_FILE, dtype=torch.bfloat16)
 
 
-def train_tokenizer(num_lines: int = 40_000, seed: int = 0) -> Tokenizer:
+def train_tokenizer(num_lines: int, seed: int) -> Tokenizer:
     """The reader's tokenizer, trained on the same text that is rendered for it."""
     texts = TextSource.discover(split="train")
     rng = np.random.default_rng(seed)

@@ -200,7 +200,7 @@ RECIPES = {
     "minilm-smoke": Recipe(
         length=64,
         batch_tokens=1024,
-        max_rows=2000,
+        max_rows=600,
         train=replace(_RELATIONS, steps=10, warmup_steps=2),
         sentences=replace(_SENTENCES, steps=10, warmup_steps=2),
     ),

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from multiway_blocks.kernels.int8_encoder.layout import SMALLEST, dequantize
+from multiway_blocks.kernels.integer_product import integer_product
 
 
 def forward(
@@ -51,10 +52,8 @@ def linear(x_NI: Tensor, codes: Tensor, affine: Tensor) -> Tensor:
 
 def _sums(rows_NI: Tensor, weight_OI: Tensor) -> Tensor:
     """float32 sums of products of rows from 0 to 255 and int8 weights, exact until they are rounded to float32."""
-    if rows_NI.is_cpu and len(rows_NI):
-        signed = torch._int_mm((rows_NI - 128).to(torch.int8), weight_OI.t())
-        return (signed + 128 * weight_OI.sum(1, dtype=torch.int32)).float()
-    return (rows_NI.double() @ weight_OI.double().t()).float()
+    signed_NO = integer_product((rows_NI - 128).to(torch.int8), weight_OI)
+    return (signed_NO + 128 * weight_OI.sum(1, dtype=torch.int32)).float()
 
 
 def _attend(states_T3HD: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from multiway_blocks.kernels.int8_linear import layout
+from multiway_blocks.kernels.integer_product import integer_product
 
 
 def forward(
@@ -20,12 +21,6 @@ def forward(
     sum (below 2^53 in size) is rounded to float32, and the product with ``step * scale`` rounded to ``dtype``.
     """
     weight_OI = (codes_OI.to(torch.int16) - layout.OFFSET).to(torch.int8)
-    sums_NO = 256 * _sums(high_NI, weight_OI) + _sums(low_NI, weight_OI)
+    high_NO, low_NO = (integer_product(x_NI, weight_OI).to(torch.int64) for x_NI in (high_NI, low_NI))
+    sums_NO = 256 * high_NO + low_NO
     return (sums_NO.to(torch.float32) * (step_N[:, None] * scale_O)).to(dtype)
-
-
-def _sums(x_NI: Tensor, weight_OI: Tensor) -> Tensor:
-    """Int64 ``x W^T`` of int8 matrices. A CPU multiplies them as they are; elsewhere doubles are as exact."""
-    if x_NI.is_cpu and x_NI.numel() and weight_OI.numel() and x_NI.shape[1] > 1:  # wrong for one (torch 2.11)
-        return torch._int_mm(x_NI, weight_OI.t()).to(torch.int64)
-    return (x_NI.double() @ weight_OI.double().t()).to(torch.int64)

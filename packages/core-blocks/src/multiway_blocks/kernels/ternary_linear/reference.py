@@ -22,9 +22,10 @@ def forward(x_NI: Tensor, step_N: Tensor, packed_OP: Tensor, scale_O: Tensor, dt
 
 
 def sums(x_NI: Tensor, ternary_OI: Tensor) -> Tensor:
-    """Int32 ``x W^T`` (N, O) of int8 matrices; W need not be ternary.
+    """Int32 ``x W^T`` (N, O) of int8 matrices, W ternary.
 
-    A processor multiplies int8 matrices as they are; elsewhere the product of doubles is as exact.
+    A processor multiplies int8 matrices as they are (exactly, as sums of two such products fit 16 bits); elsewhere the
+    product of doubles is as exact.
     """
     if (
         x_NI.is_cpu and x_NI.numel() and ternary_OI.numel() and x_NI.shape[1] > 1
