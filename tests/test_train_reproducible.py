@@ -23,6 +23,7 @@ APPS = {
     "asr": SMOKE,
     "tts": SMOKE,
     "encoder-finetune": ("finetune", "--preset", "smoke"),
+    "encoder-xtune": ("finetune", "--method", "xtune", "--preset", "smoke"),
     "encoder-pretrain": ("pretrain", "--preset", "smoke"),
     "summarization": SMOKE,
 }

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from multiway_core.app.serve.service import Limits, build_server, endpoint
-from multiway_core.errors import DataError, InputError
+from multiway_core.errors import ConfigError, DataError, InputError
 from multiway_encoder import evaluation
 from multiway_encoder.batcher import Batcher
 from multiway_encoder.cli import cli
 from multiway_encoder.evaluation import Columns, Question
 from multiway_encoder.server import SERVICE
 from multiway_text.encoder import checkpoint
-from multiway_text.encoder.heads import SequenceClassifier, TokenClassifier
+from multiway_text.encoder.heads import SequenceClassifier, SpanExtractor, TokenClassifier
 from multiway_text.encoder.pipeline import EncoderPipeline
 from typer.testing import CliRunner
 
@@ -254,3 +254,46 @@ def test_descriptions_are_split_by_source_package(tmp_path: Path) -> None:
     both = made("both", "--language", "en", "--language", "de")
     assert sum(map(len, both.values())) == 2 * len(names)
     assert isinstance(run("descriptions", indexes[0], "-o", tmp_path / "none").exception, DataError)
+
+
+def test_xtune_is_a_method_of_finetune(model: Path, tmp_path: Path) -> None:
+    rows = [{"text": f"it was {('good', 'bad')[n % 2]} {n}", "label": "+-"[n % 2]} for n in range(30)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "en-de.txt").write_text("good tom\nbad paris\n")
+    given = [
+        "finetune",
+        "--data",
+        tmp_path / "rows.jsonl",
+        "--init-from",
+        model,
+        "--steps",
+        2,
+        "--device",
+        "cpu",
+    ]
+    given += ["--output", tmp_path / "run", "--dictionary", tmp_path / "en-de.txt"]
+    done = run(*given, "--method", "xtune", "--lambda2", 2, "--json")
+    assert done.exit_code == 0, done.exception
+    assert json.loads(done.stdout)["method"] == "xtune"
+    for more, said in [
+        (["--method", "xtune", "--languages", "xx"], "no dictionary into 'xx'; there are: de"),
+        (["--method", "xtune", "--preset", "xnil"], "unknown preset 'xnil'"),
+        ([], "--dictionary belongs to --method xtune"),
+    ]:
+        refused = run(*given, *more)
+        assert isinstance(refused.exception, InputError | ConfigError)
+        assert said in str(refused.exception)
+
+
+def test_answers_are_evaluated_as_squad_does(tmp_path: Path) -> None:
+    sentence = sentence_model(tmp_path / "base")
+    checkpoint.save(SpanExtractor(sentence.encoder), tmp_path / "qa")
+    sentence.tokenizer.save(tmp_path / "qa")
+    qas = [{"id": "1", "question": "where", "answers": [{"text": "paris", "answer_start": 14}]}]
+    squad = {"data": [{"paragraphs": [{"context": "anna lives in paris", "qas": qas}]}]}
+    (tmp_path / "qa.json").write_text(json.dumps(squad))
+    done = run("evaluate", "extraction", tmp_path / "qa.json", "-m", tmp_path / "qa", "--json")
+    assert done.exit_code == 0, done.exception
+    metrics = json.loads(done.stdout)["metrics"]
+    assert metrics["whole context f1"]["mean"] == pytest.approx(0.4)
+    assert 0 <= metrics["f1"]["mean"] <= 1

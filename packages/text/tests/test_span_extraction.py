@@ -92,7 +92,9 @@ def test_windows_cover_the_context_and_know_the_answer(tmp_path: Path) -> None:
             == (passage.context[window.start : window.stop])
         )
     path = squad(tmp_path / "a.json", [(context, "where is it", "k l")])
-    for window, (first, last) in tasks.answer_windows(words, read_squad([path])[0], 15):
+    question = read_squad([path])[0]
+    passage = Passage(words, question.question, question.context, 15)
+    for window, (first, last) in tasks.answer_windows(passage, question):
         if (first, last) != (0, 0):
             assert words.decode(window.ids[first : last + 1]).split() == ["k", "l"]
     assert passage.characters(*passage.tokens(context.index("k"), context.index("l") + 1)) == (20, 23)

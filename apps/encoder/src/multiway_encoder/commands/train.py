@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 from multiway_core.app import TrainingOptions
+from multiway_core.errors import InputError
 
 from multiway_encoder.app import APP
 
@@ -43,13 +44,56 @@ class FineTuningChanges:
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", min=0.0)] = None
 
 
+@dataclass(frozen=True)
+class XTuneChanges:
+    """Fields of the recipe of xTune."""
+
+    augmentation: Annotated[
+        Literal["subword", "noise", "code-switch", "translation"] | None,
+        typer.Option("--augmentation", help="xtune: how an example is changed.", show_default="the preset's"),
+    ] = None
+    dictionaries: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dictionary", metavar="FILE", help="xtune: MUSE's en-de.txt, freedict's *.index, or a folder."
+        ),
+    ] = None
+    languages: Annotated[
+        str | None,
+        typer.Option(
+            "--languages", metavar="DE,FR", help="xtune: of the dictionaries these.", show_default="all"
+        ),
+    ] = None
+    translations: Annotated[
+        list[str] | None,
+        typer.Option("--translations", metavar="FILE", help="xtune: the rows of --data in another language."),
+    ] = None
+    ratio: Annotated[
+        float | None,
+        typer.Option("--ratio", min=0.0, max=1.0, help="xtune: share of words that are changed."),
+    ] = None
+    lambda1: Annotated[float | None, typer.Option("--lambda1", min=0.0, help="xtune: weight of R1.")] = None
+    lambda2: Annotated[float | None, typer.Option("--lambda2", min=0.0, help="xtune: weight of R2.")] = None
+    stages: Annotated[int | None, typer.Option("--stages", min=1, max=2, help="xtune: 1 ends with R1.")] = (
+        None
+    )
+    stage1: Annotated[
+        str | None,
+        typer.Option("--stage1", metavar="MODEL", help="xtune: a first stage's model that is there."),
+    ] = None
+
+
 def finetune(
     preset: Annotated[
-        Literal["classify", "tag", "extract", "pairs", "smoke"],
-        typer.Option("--preset", help="What is learnt, see above; smoke needs no data."),
+        str, typer.Option("--preset", help="What is learnt, see above; smoke needs no data.")
     ] = "classify",
+    method: Annotated[
+        Literal["supervised", "xtune"],
+        typer.Option("--method", help="xtune: for languages that the data does not have, see above."),
+    ] = "supervised",
     *,
     changes: FineTuningChanges,
+    xtune: XTuneChanges,
     options: TrainingOptions,
 ) -> None:
     """Fine-tune an encoder on your texts; DIR/model is what --model takes.
@@ -58,10 +102,22 @@ def finetune(
     tag last, an empty line behind a sentence), .conllu, or JSONL rows {"tokens": [...], "tags": [...]}. extract:
     questions in SQuAD's JSON. pairs: rows with text and pair that belong together, for vectors. --init-from is the
     model to begin with.
+
+    --method xtune carries classify, tag and extract to other languages: an example and its augmentation
+    (--augmentation) get like answers, in two stages. Its presets xnli, paws-x, panx, udpos, mlqa, xquad and tydiqa read
+    those tasks' files; --held-out is given once for each language.
     """
     given = dict(vars(changes))
     given["columns"] = None if changes.columns is None else tuple(changes.columns.split(","))
     given["held_out"] = None if changes.held_out is None else tuple(changes.held_out)
+    own = {name: tuple(value) if isinstance(value, list) else value for name, value in vars(xtune).items()}
+    own["languages"] = None if xtune.languages is None else tuple(xtune.languages.split(","))
+    if method == "xtune":
+        options.train(replace(APP, recipes="multiway_text.xtune.recipe:RECIPES"), preset, given | own)
+        return
+    unfit = next((name for name, value in own.items() if value is not None), None)
+    if unfit is not None:
+        raise InputError(f"--{unfit.replace('dictionaries', 'dictionary')} belongs to --method xtune")
     options.train(APP, preset, given)
 
 

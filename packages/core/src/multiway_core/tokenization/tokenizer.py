@@ -157,11 +157,24 @@ class TextTokenizer:
         return self._frame(parts, self.engine.frame if add_special_tokens else Frame())
 
     def add_special_tokens(
-        self, ids: Sequence[int], pair_ids: Sequence[int] | None = None
+        self, ids: Sequence[int], pair_ids: Sequence[int] | None = None, *, max_length: int | None = None
     ) -> tuple[list[int], list[int]]:
-        """(ids, token types) of one or two encoded texts with the special tokens that the model expects around them."""
+        """(ids, token types) of one or two encoded texts with the special tokens that the model expects around them.
+
+        Cut to ``max_length`` as :meth:`batch` does it. Raises InputError: it leaves no room for text.
+        """
+        if max_length is not None:
+            room = self._room(max_length, self.engine.frame, pair_ids is not None)
+            ids, pair_ids = _cut(list(ids), None if pair_ids is None else list(pair_ids), room)
         found = self._frame([(part, []) for part in (ids, pair_ids) if part is not None], self.engine.frame)
         return found.ids, found.type_ids
+
+    def _room(self, max_length: int, frame: Frame, is_pair: bool) -> int:
+        """Tokens of text beside the special ones. Raises InputError: none."""
+        room = max_length - len(frame.prefix) - len(frame.suffix) - (len(frame.middle) if is_pair else 0)
+        if room < 1:
+            raise InputError(f"a max_length of {max_length} leaves no room for text")
+        return room
 
     def _frame(self, parts: Sequence[tuple[Sequence[int], list[tuple[int, int]]]], frame: Frame) -> Encoding:
         """(ids, offsets) of one or two texts with a frame's special tokens around them."""
@@ -193,10 +206,7 @@ class TextTokenizer:
                 f"a batch of {len(texts)} texts and {len(pairs or ())} second texts cannot be made"
             )
         frame = self.engine.frame if add_special_tokens else Frame()
-        around = len(frame.prefix) + len(frame.suffix) + (0 if pairs is None else len(frame.middle))
-        room = None if max_length is None else max_length - around
-        if room is not None and room < 1:
-            raise InputError(f"a max_length of {max_length} leaves no room for text")
+        room = None if max_length is None else self._room(max_length, frame, pairs is not None)
         first = self.encode_batch(texts)
         second = None if pairs is None else self.encode_batch(pairs)
         rows = []

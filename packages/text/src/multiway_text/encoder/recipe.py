@@ -6,9 +6,9 @@ training.run(RECIPES["classify"], TrainOptions(output, data=("reviews.csv",), in
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from multiway_text.encoder import examples, tasks
 from multiway_text.encoder.examples import Labelled
 from multiway_text.encoder.sentence import SentenceModel, SentenceSettings
 
+Made = TypeVar("Made")
 Task = Literal["classify", "tag", "pairs", "extract"]
 MAX_HELD_OUT = 2000
 """So many held-out examples are scored at most."""
@@ -64,7 +65,7 @@ class Recipe:
     scale: float = 20.0
     train: TrainConfig = _TRAIN
 
-    def build(self, options: TrainOptions) -> TrainJob:
+    def build(self, options: TrainOptions) -> TrainJob | Iterator[TrainJob]:
         """The job of a run on ``options.data``.
 
         Raises InputError, DataError (file and line; a label that training has not seen), ModelNotFoundError,
@@ -77,13 +78,13 @@ class Recipe:
         sentence = (
             SentenceModel.load(hub.resolve(name), dtype=torch.float32)
             if name
-            else _new_encoder([one.text for one in given])
+            else new_encoder([one.text for one in given])
         )
         length = min(self.max_length, sentence.encoder.config.max_length)
         torch.manual_seed(options.seed)
         parts = self._parts(sentence, given, scored[:MAX_HELD_OUT], length, name)
         count = parts.rows or len(given)
-        settings = options.apply(self._train(options, count))
+        settings = options.apply(self.numbers(options, count))
         batches = Shuffled(parts.make, count, self.batch_size, settings.seed, parts.keys)
         facts = {
             "task": self.task,
@@ -101,7 +102,7 @@ class Recipe:
             facts=facts | parts.facts,
         )
 
-    def _train(self, options: TrainOptions, count: int) -> TrainConfig:
+    def numbers(self, options: TrainOptions, count: int) -> TrainConfig:
         """The trainer's numbers for so many rows: by epochs, where ``options`` has no steps."""
         if options.steps is not None:
             return self.train
@@ -120,8 +121,11 @@ class Recipe:
         }
         return makers[self.task](sentence, given, scored, length, name)
 
-    def _examples(self, data: Sequence[str]) -> tuple[list[Any], list[Any]]:
-        """(to train on, held out)."""
+    def _examples(
+        self, data: Sequence[str], held_out: Sequence[str] | None = None
+    ) -> tuple[list[Any], list[Any]]:
+        """(to train on, held out). ``held_out``: in place of the recipe's."""
+        held_out = self.held_out if held_out is None else held_out
         if not data and not self.base:
             return _split(_documentation(), ())
         if not data:
@@ -144,10 +148,10 @@ class Recipe:
                 paths, text=self.text, label=self.label, pair=self.pair, columns=self.columns
             )
 
-        return _split(read(data), read(self.held_out) if self.held_out else ())
+        return _split(read(data), read(held_out) if held_out else ())
 
 
-class Shuffled:
+class Shuffled(Generic[Made]):
     """Batches as a pure function of the step; every epoch has an order of its own.
 
     ``keys``: of each row; rows that share one never meet in a batch (a text must not be its own negative).
@@ -155,16 +159,16 @@ class Shuffled:
 
     def __init__(
         self,
-        make: Callable[[Sequence[int]], tasks.Batch],
+        make: Callable[[Sequence[int]], Made],
         count: int,
         batch_size: int,
         seed: int,
-        keys: Sequence[tuple[int, ...]] | None,
+        keys: Sequence[tuple[int, ...]] | None = None,
     ) -> None:
         self.make, self.count, self.batch_size, self.seed, self.keys = make, count, batch_size, seed, keys
         self._orders: dict[int, Any] = {}
 
-    def __call__(self, step: int, shard: int, num_shards: int) -> tasks.Batch:
+    def __call__(self, step: int, shard: int, num_shards: int) -> Made:
         """The batch of one shard of one step."""
         place = (step * num_shards + shard) * self.batch_size
         chosen: list[int] = []
@@ -207,7 +211,7 @@ def _documentation() -> list[Labelled]:
     ]
 
 
-def _new_encoder(texts: Sequence[str]) -> SentenceModel:
+def new_encoder(texts: Sequence[str]) -> SentenceModel:
     """A small encoder with random weights and a vocabulary of these texts."""
     from multiway_text.data.vocabulary import train_word_piece
 

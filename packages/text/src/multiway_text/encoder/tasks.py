@@ -154,7 +154,10 @@ def extractor(
     tokenizer, encoder = sentence.tokenizer, sentence.encoder
     model = _continued(name, SpanExtractor, []) or SpanExtractor(encoder)
     has_types = encoder.config.num_types > 1
-    found = [item for one in given for item in answer_windows(tokenizer, one, length)]
+    passages = (Passage(tokenizer, one.question, one.context, length) for one in given)
+    found = [
+        item for passage, one in zip(passages, given, strict=True) for item in answer_windows(passage, one)
+    ]
 
     def make(rows: Sequence[int]) -> Batch:
         some = [found[row] for row in rows]
@@ -177,11 +180,8 @@ def extractor(
     return replace(parts, rows=len(found))
 
 
-def answer_windows(
-    tokenizer: TextTokenizer, one: Question, length: int
-) -> list[tuple[Window, tuple[int, int]]]:
+def answer_windows(passage: Passage, one: Question) -> list[tuple[Window, tuple[int, int]]]:
     """The windows of a question's context with the places of its first answer's ends in each; (0, 0): not in it."""
-    passage = Passage(tokenizer, one.question, one.context, length)
     first, last = passage.tokens(one.answers[0].start, one.answers[0].end) if one.answers else (-1, -1)
     found = []
     for window in passage.windows():

@@ -1,0 +1,1 @@
+"""xTune (arXiv 2106.08226): fine-tuning for other languages by consistency with augmented examples."""
