@@ -89,7 +89,7 @@ class ChatTemplate:
         """
         names = {"messages": [dict(message) for message in messages], "add_generation_prompt": answer}
         try:
-            return template_renderer.RENDERER.render(self.source, names | self.names)
+            return template_renderer.render(self.source, names | self.names)
         except template_renderer.Refused as error:
             raise InputError(f"the model's chat template does not take these messages: {error}") from error
 
