@@ -131,6 +131,25 @@ def test_dedup_of_texts(tmp_path, command):
     assert len(list(TextFiles([tmp_path / "unique"]))) == 3
 
 
+def test_an_index_leads_back_to_the_same_text(archive, tmp_path, command):
+    output, index, fetched = tmp_path / "corpus", tmp_path / "index.parquet", tmp_path / "fetched"
+    options = ["--extractor", "resiliparse"]
+    assert command("build", archive, "-o", output, *options)[0] == 0
+    assert command("index", output, "-o", index, "--prefix", "crawl/../")[0] == 0  # a hostile path
+    assert command("fetch-index", index, "-o", fetched, "--base-url", "file:///absent/")[0] == 2
+    (tmp_path / "crawl").mkdir()
+    base = tmp_path.as_uri() + "/"
+    code, _, err = command("fetch-index", index, "-o", fetched, "--base-url", base)
+    assert code == 0
+    assert "1 of 1 pages" in err
+    assert [path.parent for path in tmp_path.rglob("*.warc.gz") if path != archive] == [fetched]
+    again = tmp_path / "again"
+    assert command("build", fetched, "-o", again, *options)[0] == 0
+    texts = [[document.text for document in TextFiles([folder])] for folder in (output, again)]
+    assert texts[0] == texts[1] != []
+    assert command("fetch-index", archive, "-o", fetched)[0] == 2
+
+
 def test_inspections(site, archive, tmp_path, command):
     _, out, _ = command("inspect", site / "Formulas.html", "--recipe", "math", "--json")
     found = json.loads(out)

@@ -142,6 +142,47 @@ def pack(
     APP.note(f"{count} pages written to {output}")
 
 
+@cli.command("fetch-index")
+def fetch_index(
+    index: Annotated[
+        list[Path], typer.Argument(metavar="INDEX...", help="Parquet files with the columns cc_path and uri.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="An archive for each cc_path.")
+    ],
+    base_url: Annotated[
+        str,
+        typer.Option("--base-url", help="Before each cc_path: an address, or a folder's file:// address."),
+    ] = "https://data.commoncrawl.org/",
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Fetch at most so many archives.")
+    ] = None,
+) -> None:
+    """Fetch the pages that an index names, such as RedStone's: DIR is then an input of `build`.
+
+    Of each archive only the records of these addresses are kept. Archives that are there are not fetched again.
+    """
+    from multiway_corpus.fetching import fetch
+
+    log = BatchLog(APP)
+    done = fetch(index, output, base_url, limit, log)
+    raise SystemExit(log.exit_code(done))
+
+
+@cli.command()
+def index(
+    source: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder of a complete build, with Parquet parts.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Such as index.parquet.")],
+    prefix: Annotated[str, typer.Option("--prefix", help="Before the archives' names in cc_path.")] = "",
+) -> None:
+    """Write the index of a build's pages: cc_path and uri, for others to fetch the same pages."""
+    from multiway_corpus.fetching import index_of
+
+    APP.note(f"{index_of(source, output, prefix):,} pages written to {output}")
+
+
 @cli.command()
 def demo(*, page: PageOptions) -> None:
     """Open the demo page in this machine's browser."""

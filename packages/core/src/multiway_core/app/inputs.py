@@ -68,8 +68,8 @@ def find_inputs(
     Args:
         arguments: what the user typed; a glob that the shell did not expand is expanded here (``**`` too).
             ``-`` is standard input.
-        suffixes: endings with dot, lower case, that a file in a folder or behind a glob must have; a file
-            that is named outright is taken whatever its ending.
+        suffixes: endings with dot, lower case (``.warc.gz`` too), that a file in a folder or behind a glob must
+            have; a file that is named outright is taken whatever its ending.
         exclude: a folder not to look into (the output folder).
 
     Returns:
@@ -145,7 +145,7 @@ def _expand(argument: str, suffixes: Collection[str], exclude: Path | None) -> l
     for match in matches:
         if match.is_dir():
             inputs += _walk(match, suffixes, exclude)
-        elif match.suffix.lower() in suffixes:
+        elif match.name.lower().endswith(tuple(suffixes)):
             inputs.append(Input(match, Path(match.name)))
     if not inputs:
         raise InputError(f"nothing of {', '.join(sorted(suffixes))} matches")
@@ -165,7 +165,7 @@ def _walk(folder: Path, suffixes: Collection[str], exclude: Path | None) -> list
         ]
         for name in names:
             path = Path(parent, name)
-            if not name.startswith(".") and path.suffix.lower() in suffixes:
+            if not name.startswith(".") and name.lower().endswith(tuple(suffixes)):
                 inputs.append(Input(path, path.relative_to(folder)))
     return sorted(inputs, key=lambda item: _natural(item.path))
 

@@ -61,7 +61,7 @@ def read_archive(path: str | Path, *, limits: Limits = Limits()) -> Iterator[Rec
             file.seek(0)
             name, is_archive = path.name, False
             if is_packed:
-                for offset, data, problem in _members(file, limits.unpacked):
+                for offset, data, problem in members(file, limits.unpacked):
                     is_archive = is_archive or data.startswith(b"WARC/")
                     if data and not is_archive:
                         break
@@ -78,7 +78,7 @@ def read_archive(path: str | Path, *, limits: Limits = Limits()) -> Iterator[Rec
         raise InputError(f"{path}: no WARC file: its first record does not begin with WARC/")
 
 
-def _members(file: BinaryIO, most: int) -> Iterator[tuple[int, bytes, str]]:
+def members(file: BinaryIO, most: int) -> Iterator[tuple[int, bytes, str]]:
     """(offset, content, what is wrong with it) of the members of a gzip file; behind a bad one comes the next good."""
     offset, ahead = 0, b""
     while ahead := ahead or file.read(_CHUNK):
