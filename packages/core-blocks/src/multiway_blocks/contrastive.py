@@ -86,8 +86,13 @@ class MomentumQueue(nn.Module):
 
     @torch.no_grad()
     def push(self, key_BE: Tensor) -> None:
-        """Put the keys of all processes in the place of the oldest."""
-        key_AE = gather(key_BE.detach()).to(self.keys_NE.dtype)
+        """Put the keys of all processes in the place of the oldest; every process calls it."""
+        self.fill(gather(key_BE.detach()))
+
+    @torch.no_grad()
+    def fill(self, key_AE: Tensor) -> None:
+        """The same of keys that this process alone has, such as those of a queue that is filled before training."""
+        key_AE = key_AE.to(self.keys_NE.dtype)
         size = len(self.keys_NE)
         newest = key_AE[-size:]
         start = self.place + len(key_AE) - len(newest)

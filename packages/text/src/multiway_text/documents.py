@@ -136,6 +136,17 @@ def _open(path: Path) -> BinaryIO:
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(number from 1, line without its end) of a UTF-8 file, which may be compressed. Raises DataError."""
+    try:
+        with _open(path) as file:
+            for number, line in enumerate(file, 1):
+                text = _decoded(line, path, number - 1).rstrip("\r\n")
+                yield number, text.removeprefix("\ufeff") if number == 1 else text
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+
+
 def _pieces(path: Path) -> Iterator[str]:
     """A text file in pieces that end with a line (or, in a very long line, anywhere)."""
     number = 0

@@ -50,6 +50,7 @@ SIZES = {
     "small": (4, 256, 4),
     "medium": (6, 384, 6),
     "base": (12, 768, 12),
+    "large": (24, 1024, 16),
 }
 """Layers, width and heads; the feed-forward network is four times as wide."""
 SHORTEST = 8

@@ -126,15 +126,19 @@ class PretrainingChanges:
     """Fields of the pretraining recipe."""
 
     objective: Annotated[
-        Literal["mlm", "unilm", "pmlm"] | None,
-        typer.Option("--objective", help="BERT's, UniLM's four tasks, or UniLMv2's.", show_default="mlm"),
+        Literal["mlm", "unilm", "pmlm", "infoxlm"] | None,
+        typer.Option(
+            "--objective",
+            help="BERT's, UniLM's four tasks, UniLMv2's, or InfoXLM's for many languages.",
+            show_default="mlm",
+        ),
     ] = None
     size: Annotated[
         str | None,
-        typer.Option("--size", help="tiny, mini, small, medium or base.", show_default="the preset's"),
+        typer.Option("--size", help="tiny, mini, small, medium, base or large.", show_default="the preset's"),
     ] = None
     vocab_size: Annotated[
-        int | None, typer.Option("--vocab-size", min=100, help="Of the WordPiece vocabulary that is learnt.")
+        int | None, typer.Option("--vocab-size", min=100, help="Of the vocabulary that is learnt.")
     ] = None
     tokenizer: Annotated[
         str | None, typer.Option("--tokenizer", metavar="MODEL", help="Take this model's in its place.")
@@ -146,11 +150,20 @@ class PretrainingChanges:
         str | None,
         typer.Option("--field", help="Where the text is in JSONL and Parquet.", show_default="text"),
     ] = None
+    pair_fields: Annotated[
+        str | None,
+        typer.Option(
+            "--pair-fields",
+            metavar="A,B",
+            help="infoxlm: where the two texts of a pair are in JSONL.",
+            show_default="the languages' codes",
+        ),
+    ] = None
 
 
 def pretrain(
     preset: Annotated[
-        Literal["tiny", "small", "base", "smoke"],
+        Literal["tiny", "small", "base", "large", "smoke"],
         typer.Option("--preset", help="Size, steps and vocabulary."),
     ] = "small",
     *,
@@ -161,5 +174,16 @@ def pretrain(
 
     Without --init-from a vocabulary is learnt first. Every 20th document is held out, and its loss is told while the
     model trains. DIR/model is what finetune --init-from takes.
+
+    --objective infoxlm (presets base, large, small, smoke): --data names languages: de=news.txt for texts,
+    en-de=corpus.en,corpus.de (two files of equal line counts), en-de=pairs.tsv, .jsonl or .tmx for translations.
+    DIR/model/sentences is for vectors.
     """
-    options.train(replace(APP, recipes="multiway_text.pretraining:RECIPES"), preset, vars(changes))
+    given = dict(vars(changes))
+    module = "pretraining"
+    if changes.objective == "infoxlm":
+        module = "infoxlm.recipe"
+        del given["objective"]
+    if changes.pair_fields is not None:
+        given["pair_fields"] = tuple(changes.pair_fields.split(","))
+    options.train(replace(APP, recipes=f"multiway_text.{module}:RECIPES"), preset, given)

@@ -5,6 +5,7 @@ Shape suffixes: B batch, T tokens, N tokens without padding, E hidden size, H he
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -169,6 +170,19 @@ class TextEncoder(nn.Module):
         x_BTE = context.unpack(self.stack(context.pack(x_BTE), context, states))
         pooled_BE = None if self.pooler is None else self.pooler(x_BTE[:, 0]).tanh()
         return EncoderOutput(x_BTE, pooled_BE, tuple(context.unpack(state) for state in states or ()))
+
+    def first_layers(self, count: int) -> TextEncoder:
+        """The encoder that ends behind layer ``count`` (from 1), without a pooler; it shares this one's weights.
+
+        Its states are those of ``hidden_states[count]``, for less work. Raises InputError: there are not so many.
+        """
+        if not 1 <= count <= len(self.stack.layers):
+            raise InputError(f"text encoder: layer {count} was asked for, there are {len(self.stack.layers)}")
+        part = copy.copy(self)
+        part._modules = self._modules | {"stack": Stack(self.stack.layers[:count]), "pooler": None}
+        part.stack.train(self.stack.training)
+        part.config = replace(self.config, num_layers=count, pooler=False)
+        return part
 
     def positions(self, valid_BT: Tensor) -> Tensor:
         """Rows of the position table, (B, T), or (1, T) where all texts have the same."""

@@ -47,6 +47,10 @@ class Masking:
                 f"masking: span_lengths {self.span_lengths} must be the shortest and the longest"
             )
 
+    def count(self, tokens: int) -> int:
+        """How many of so many maskable tokens are hidden."""
+        return max(1, round(self.rate * tokens)) if tokens else 0
+
 
 BERT = Masking()
 UNILM = Masking(span_share=0.2)
@@ -58,12 +62,11 @@ def choose_spans(
 ) -> list[range]:
     """Places to hide, as spans that do not overlap, in the random order in which they were drawn.
 
-    Exactly ``max(1, round(rate * number of maskable tokens))`` places in all (none where nothing is maskable); the last
-    span is cut to that. A span ends before a token that is not ``maskable_T`` (special tokens) or hidden already.
+    Exactly `Masking.count` places in all; the last span is cut to that. A span ends before a token that is not
+    ``maskable_T`` (special tokens) or hidden already.
     """
     free_T = maskable_T.copy()
-    total = int(free_T.sum())
-    left = max(1, round(masking.rate * total)) if total else 0
+    left = masking.count(int(free_T.sum()))
     spans: list[range] = []
     for place in generator.permutation(np.flatnonzero(free_T)).tolist():
         if left == 0:

@@ -15,7 +15,7 @@ from multiway_blocks.masks import Role, RuleLayout, rule_layout, visible
 from multiway_core.training import Loss
 from torch import Tensor
 
-from multiway_text.data.corruption import Ids
+from multiway_text.data.corruption import Ids, Masking, Vocabulary, choose_spans, corrupt
 from multiway_text.encoder.heads import MaskedLM
 
 NO_TARGET = -100
@@ -54,6 +54,27 @@ class MaskedBatch(NamedTuple):
             return layout
         seen_BTT = visible(self.roles_BT, self.steps_BT, self.valid_BT)
         return (seen_BTT | ~seen_BTT.any(-1, keepdim=True))[:, None]
+
+
+def masked_row(
+    texts: Sequence[Ids], vocabulary: Vocabulary, masking: Masking, generator: np.random.Generator
+) -> list[Part]:
+    """``<s> a </s> b </s>`` of any number of texts that see each other, tokens of each hidden by themselves."""
+    ids_T = np.concatenate(
+        [[vocabulary.cls_id], *(part for text in texts for part in (text, [vocabulary.sep_id]))]
+    )
+    places: list[int] = []
+    start = 1
+    for text in texts:
+        maskable_T = np.zeros(len(ids_T), bool)
+        maskable_T[start : start + len(text)] = True
+        places += [place for span in choose_spans(maskable_T, masking, generator) for place in span]
+        start += len(text) + 1
+    targets_T = np.full(len(ids_T), NO_TARGET)
+    targets_T[places] = ids_T[places]
+    changed_T = corrupt(ids_T, places, vocabulary, masking, generator)
+    index_T, none_T = np.arange(len(ids_T)), np.zeros(len(ids_T), np.int64)
+    return [Part(Role.CONTEXT, changed_T, targets_T, index_T, none_T, index_T)]
 
 
 def collate(rows: Sequence[Sequence[Part]], pad_id: int) -> MaskedBatch:
