@@ -50,6 +50,11 @@ HEADLINES = {
     "lm": Headline("accuracy", "multiple-choice accuracy", (("chance", "chance"),)),
     "news-recommendation": Headline("ndcg@10", "nDCG@10"),
     "ocr": Headline("cer", "character error rate"),
+    "search": Headline(
+        "accuracy@1",
+        "accuracy@1 of the note that answers",
+        (("dense accuracy@1", "by meaning alone"), ("bm25 accuracy@1", "BM25"), ("chance", "chance")),
+    ),
     "summarization": Headline("rougeL", "ROUGE-L of titles", (("rougeL:lead", "the first eight words"),)),
     "tts": Headline("wer", "word error rate as recognized", (("wer_shuffled", "against other sentences"),)),
 }

@@ -75,6 +75,12 @@ CARDS = {
         result="#news-view .picture",
         done="#news-view .why",
     ),
+    "search": Card(
+        picture="A map of notes around a question, with lines to the notes that answer it",
+        steps=("#search-find",),
+        result="#search-results .map",
+        done="#search-results .hit",
+    ),
     "summarization": Card(
         picture="A text about a bridge below the title that the model wrote for it",
         steps=("#summarization-run",),

@@ -170,6 +170,10 @@ def delete(
     raise typer.Exit(0 if count else 2)
 
 
+cli.add_demo()
+cli.add_serve("Serve search over HTTP; the index stays on disk (MULTIWAY_SEARCH_INDEX names its folder).")
+
+
 def _of_index(folder: Path, model: ModelOptions) -> ModelOptions:
     """Without paths the index's own model, unless another is named."""
     from multiway_text.search.store import Index

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from multiway_text.search import languages
+
 TOKENIZER = "unicode61 remove_diacritics 2 categories 'L* N* M* Co'"
 """Marks belong to words: without them Hindi and Thai fall to pieces."""
 MAX_TERMS = 256
@@ -31,14 +33,16 @@ def indexed(text: str) -> str:
 
 
 def match(query: str) -> str | None:
-    """A query in the index's language: any of its terms. None: it has none."""
+    """A query in the index's language: any of its terms, without words of grammar if there are others; or None."""
     terms = dict.fromkeys(_terms(query))
+    terms = {term: None for term in terms if term.strip('"').casefold() not in languages.ALL} or terms
     return " OR ".join(list(terms)[:MAX_TERMS]) or None
 
 
 def words(query: str) -> list[str]:
     """What can be marked in a passage: the query's words of at least two characters, runs of Han whole."""
-    return [word for word in dict.fromkeys(_marked(query)) if len(word) > 1]
+    found = [word for word in dict.fromkeys(_marked(query)) if len(word) > 1]
+    return [word for word in found if word not in languages.ALL] or found
 
 
 def _marked(query: str) -> list[str]:

@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from multiway_core import hub
+from multiway_core import config, hub
 from multiway_core.errors import InputError
 from numpy.typing import NDArray
 
@@ -29,6 +29,7 @@ from multiway_text.encoder.pipeline import EncoderPipeline
 from multiway_text.search import lexical
 from multiway_text.search.chunks import Chunk, ChunkSettings, sentences, split
 from multiway_text.search.extract import Section, sections
+from multiway_text.search.languages import unknown_language
 from multiway_text.search.result import Hit, Results, SimilarDocument, UpdateReport
 from multiway_text.search.store import DATABASE, Index, IndexSettings, as_unit, pattern, writer_lock
 from multiway_text.search.update import GROUP, OnProgress, Update, scan
@@ -41,16 +42,25 @@ FUSED = 100
 """Passages of each part that fusion looks at."""
 RANK_OFFSET = 60
 """Of reciprocal rank fusion (Cormack, Clarke and Buettcher, 2009)."""
+COVERAGE_POWER = 3
+"""Of the share of a query's words that a passage has: its weight in fusion. Of 1 to 4, 3 was best on XQuAD."""
 MIN_HIGHLIGHT = 20
 """Characters of a sentence that may be marked as the best of its passage."""
 _HASHED = 64 << 20  # of a file that is digested whole
 
 
 class SearchPipeline:
-    """An encoder and what is done with an index of its vectors. ``name`` is the model's."""
+    """An encoder and what is done with an index of its vectors.
 
-    def __init__(self, encoder: EncoderPipeline, *, name: str, version: str) -> None:
-        self.encoder, self.name, self.version = encoder, name, version
+    Attributes:
+        name, version: of the model, and a digest of its files.
+        languages: codes of those that the model knows; empty where its folder does not say.
+    """
+
+    def __init__(
+        self, encoder: EncoderPipeline, *, name: str, version: str, languages: Sequence[str] = ()
+    ) -> None:
+        self.encoder, self.name, self.version, self.languages = encoder, name, version, tuple(languages)
         self._searches: WeakKeyDictionary[Index, VectorSearch] = WeakKeyDictionary()
 
     @classmethod
@@ -59,7 +69,8 @@ class SearchPipeline:
     ) -> SearchPipeline:
         """By ``bundled:NAME``, ``package:NAME``, a folder or a hub id; see ``EncoderPipeline``."""
         encoder = EncoderPipeline.from_pretrained(name, device=device, dtype=dtype)
-        return cls(encoder, name=name, version=digest(hub.resolve(name)))
+        folder = hub.resolve(name)
+        return cls(encoder, name=name, version=digest(folder), languages=languages_of(folder))
 
     def open(
         self,
@@ -173,7 +184,7 @@ class SearchPipeline:
         query_E = None if mode == "bm25" else self.embed([text], prompt="query")[0]
         cosines = {} if query_E is None else self._dense(index, query_E, depth, glob)
         if mode == "hybrid":
-            scores = fuse([list(cosines), list(bm25)])
+            scores = fuse([list(cosines), list(bm25)], [None, self._coverage(index, text, list(bm25))])
         else:
             scores = dict(bm25 if mode == "bm25" else cosines)
         best = sorted(scores, key=lambda number: (-scores[number], number))
@@ -192,7 +203,8 @@ class SearchPipeline:
         ]
         if highlight and query_E is not None:
             hits = self._highlighted(query_E, hits)
-        return Results(text, mode, tuple(hits), index.count(), time.monotonic() - started)
+        notes = self._notes(text) if mode != "bm25" else ()
+        return Results(text, mode, tuple(hits), index.count(), time.monotonic() - started, notes)
 
     def similar(self, index: Index, path: Path, *, top: int = 10) -> list[SimilarDocument]:
         """Documents whose mean vector is nearest to that of a file, which need not be in the index.
@@ -251,6 +263,22 @@ class SearchPipeline:
         there = index.passages([number for number, _ in found])
         return dict([(number, cosine) for number, cosine in found if number in there][:depth])
 
+    def _notes(self, text: str) -> tuple[str, ...]:
+        unknown = unknown_language(text, self.languages) if self.languages else None
+        if unknown is None:
+            return ()
+        known = ", ".join(self.languages)
+        return (f"the query seems to be in {unknown}; {self.name} knows {known}: only words can be found",)
+
+    def _coverage(self, index: Index, text: str, found: Sequence[int]) -> dict[int, float]:
+        """A weight by the share of the query's words that a passage has: one word says little about a long question."""
+        marked = lexical.words(text)
+        coverage = {}
+        for number, passage in index.passages(found).items():
+            there = {passage.text[a:b].casefold() for a, b in spans_of(marked, passage.text, join=False)}
+            coverage[number] = (len(there) / max(1, len(marked))) ** COVERAGE_POWER
+        return coverage
+
     def _highlighted(self, query_E: NDArray[np.float32], hits: Sequence[Hit]) -> list[Hit]:
         """The sentence that is nearest to the query, of passages of several."""
         spans = [_worded(hit.passage.text) for hit in hits]
@@ -264,12 +292,18 @@ class SearchPipeline:
         return found
 
 
-def fuse(rankings: Sequence[Sequence[int]]) -> dict[int, float]:
-    """Reciprocal rank fusion: for each item the sum of 1 / (60 + its place) over the rankings that have it."""
+def fuse(
+    rankings: Sequence[Sequence[int]], weights: Sequence[Mapping[int, float] | None] | None = None
+) -> dict[int, float]:
+    """Reciprocal rank fusion: for each item the sum of weight / (60 + its place) over the rankings that have it.
+
+    ``weights``: for each ranking those of its items; None is 1.
+    """
     scores: dict[int, float] = {}
-    for ranking in rankings:
+    for ranking, weight in zip(rankings, weights or [None] * len(rankings), strict=True):
         for place, number in enumerate(ranking, 1):
-            scores[number] = scores.get(number, 0.0) + 1 / (RANK_OFFSET + place)
+            own = 1.0 if weight is None else weight.get(number, 0.0)
+            scores[number] = scores.get(number, 0.0) + own / (RANK_OFFSET + place)
     return scores
 
 
@@ -279,14 +313,17 @@ def _worded(text: str) -> list[tuple[int, int]]:
     return [(start, end) for start, end in spans if end - start >= MIN_HIGHLIGHT] or spans
 
 
-def spans_of(words: Sequence[str], text: str) -> list[tuple[int, int]]:
-    """Characters [start, end) of words in a text, without regard to case; scripts with spaces: whole words."""
+def spans_of(words: Sequence[str], text: str, *, join: bool = True) -> list[tuple[int, int]]:
+    """Characters [start, end) of words in a text, without regard to case; scripts with spaces: whole words.
+
+    ``join``: neighbours without a space between them are one.
+    """
     if not words:
         return []
     parts = (re.escape(word) if not word.isascii() else rf"\b{re.escape(word)}\b" for word in words)
     found: list[tuple[int, int]] = []
     for span in re.finditer("|".join(parts), text, re.I):
-        if found and found[-1][1] == span.start():
+        if join and found and found[-1][1] == span.start():
             found[-1] = (found[-1][0], span.end())
         else:
             found.append(span.span())
@@ -313,11 +350,24 @@ def digest(folder: Path) -> str:
     return total.hexdigest()
 
 
-def delete_documents(index: Index, path: str) -> int:
-    """Remove documents whose path fits a glob; how many they were. Raises InputError: another process writes."""
+def languages_of(folder: Path) -> tuple[str, ...]:
+    """Codes that a model's folder lists under ``languages``, in either of its files; empty where it does not."""
+    for name in ("config_sentence_transformers.json", "config.json"):
+        if (folder / name).is_file():
+            listed = config.read_json(folder / name).get("languages")
+            if isinstance(listed, list) and all(isinstance(code, str) for code in listed):
+                return tuple(listed)
+    return ()
+
+
+def delete_documents(index: Index, path: str, *, exact: bool = False) -> int:
+    """Remove documents whose path fits a glob, or (``exact``) is this; how many they were.
+
+    Raises InputError: another process writes.
+    """
     with index.writing(), index.transaction():
         rows = index.connection.execute(
-            "SELECT id FROM documents WHERE path = ? OR path GLOB ?", (path, pattern(path))
+            "SELECT id FROM documents WHERE path = ? OR path GLOB ?", (path, None if exact else pattern(path))
         ).fetchall()
         for (document,) in rows:
             index.remove(document)

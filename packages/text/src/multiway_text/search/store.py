@@ -175,7 +175,8 @@ class Index:
             "SELECT * FROM documents WHERE ?1 IS NULL OR whole = ?1 ORDER BY path", (whole,)
         )
         for row in rows:
-            yield Stored(*row[:6], bool(row[6]), *row[7:])
+            id, path, kind, size, mtime_ns, sha256, is_whole, sections, problem = row
+            yield Stored(id, path, kind, size, mtime_ns, sha256, bool(is_whole), sections, problem)
 
     def count(self) -> int:
         """Passages that can be found."""

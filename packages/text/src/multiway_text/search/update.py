@@ -149,14 +149,20 @@ class Update:
                 index.remove(document.id)
         self.counts["removed"] = len(gone)
         vectors.extend_graph(index)
+        count = self.counts
         return UpdateReport(
-            *(self.counts[name] for name in ("added", "changed", "unchanged", "renamed", "removed", "empty")),
-            tuple(self.failed),
-            tuple(self.problems),
-            sum(1 for _ in index.documents()),
-            index.count(),
-            self.counts["embedded"],
-            time.monotonic() - started,
+            added=count["added"],
+            changed=count["changed"],
+            unchanged=count["unchanged"],
+            renamed=count["renamed"],
+            removed=count["removed"],
+            empty=count["empty"],
+            failed=tuple(self.failed),
+            problems=tuple(self.problems),
+            documents=sum(1 for _ in index.documents()),
+            passages=index.count(),
+            embedded=count["embedded"],
+            seconds=time.monotonic() - started,
         )
 
     def _file(
