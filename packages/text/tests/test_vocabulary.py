@@ -93,6 +93,14 @@ def test_languages_weigh_the_same_and_rows_have_weights(model: SentenceModel) ->
     assert set(kept) - set(model.tokenizer.special.values()) == {die, katze}
 
 
+def test_a_script_that_is_only_cited_is_left_out(model: SentenceModel) -> None:
+    name = model.tokenizer.engine.token_to_id
+    often = {"en": shares(model.tokenizer, [("the cat", 1.0), ("ж", 1.0)])}
+    seldom = {"en": shares(model.tokenizer, [("the cat", 1.0), ("ж", 1e-5)])}
+    assert name("ж") in most_used(model.tokenizer, often, 20)
+    assert name("ж") not in most_used(model.tokenizer, seldom, 20)
+
+
 def test_a_saved_model_keeps_its_languages_and_8_bits_are_near(model: SentenceModel, tmp_path: Path) -> None:
     smaller, _ = of_english(model)
     smaller.save(tmp_path / "float")

@@ -10,9 +10,11 @@ Shape suffixes: V pieces.
 from __future__ import annotations
 
 import json
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 
 import torch
 from multiway_core.errors import InputError
@@ -24,6 +26,8 @@ from torch import Tensor
 from multiway_text.encoder.sentence import SentenceModel
 
 _AT_ONCE = 1024  # texts
+RARE_SCRIPT = 1.5e-4
+"""The share of a language's pieces under which it has a script in citations only: Greek letters, names in Arabic."""
 
 
 def shares(tokenizer: TextTokenizer, texts: Iterable[tuple[str, float]]) -> Tensor:
@@ -43,12 +47,19 @@ def shares(tokenizer: TextTokenizer, texts: Iterable[tuple[str, float]]) -> Tens
 def most_used(tokenizer: TextTokenizer, languages: Mapping[str, Tensor], size: int) -> list[int]:
     """``size`` ids in order: special tokens, every character that occurs, then by the sum of the languages' shares.
 
-    ``languages``: of each what :func:`shares` gives. Raises InputError for a size that does not hold the characters.
+    ``languages``: of each what :func:`shares` gives. Pieces of a script that is in none of them more than a citation
+    (`RARE_SCRIPT`) are left out: the model shall not spell what it cannot read. Raises InputError for a size that
+    does not hold the characters.
     """
-    total_V = torch.stack(list(languages.values())).sum(0)
+    shares_LV = torch.stack(list(languages.values()))
+    pieces = [tokenizer.engine.id_to_token(index) or "" for index in range(tokenizer.vocab_size)]
+    scripts: dict[str, list[int]] = defaultdict(list)
+    for index in shares_LV.sum(0).nonzero()[:, 0].tolist():
+        scripts[_script(pieces[index])].append(index)
+    rare = [own for own in scripts.values() if float(shares_LV[:, own].sum(1).max()) < RARE_SCRIPT]
+    total_V = shares_LV.sum(0).index_fill(0, torch.tensor(list(chain(*rare)), dtype=torch.long), 0.0)
     used = total_V.nonzero()[:, 0].tolist()
-    name = tokenizer.engine.id_to_token
-    characters = {index for index in used if len(name(index) or "") <= 1}
+    characters = {index for index in used if len(pieces[index]) <= 1}
     kept = set(tokenizer.special.values()) | characters
     if len(kept) > size:
         raise InputError(
@@ -59,6 +70,12 @@ def most_used(tokenizer: TextTokenizer, languages: Mapping[str, Tensor], size: i
     while len(kept) < min(size, len(used) + len(tokenizer.special)):
         kept.add(next(by_share))
     return sorted(kept)
+
+
+def _script(piece: str) -> str:
+    """Of the first letter, by its name: LATIN, CJK, ARABIC ...; pieces without letters share one."""
+    letter = next((one for one in piece if one.isalpha()), None)
+    return "" if letter is None else unicodedata.name(letter, "?").split()[0]
 
 
 def cut(model: SentenceModel, kept: list[int], languages: Iterable[str] = ()) -> SentenceModel:
