@@ -34,12 +34,9 @@ def xquad(folder: Path, language: str = "en") -> Retrieval:
 
 
 def ag_news(folder: Path, parts: tuple[str, ...] = ("test",)) -> list[str]:
-    """The news items of ``test.tsv.gz`` and others: a title and a sentence or two each."""
-    return [
-        line.rpartition("\t")[0]
-        for part in parts
-        for line in _text(folder / f"{part}.tsv.gz").splitlines()[1:]
-    ]
+    """The news items of ``test.tsv.gz`` and others: a title and a sentence or two each. The files have no header."""
+    lines = (line for part in parts for line in _text(folder / f"{part}.tsv.gz").splitlines())
+    return [text for text, tab, _ in (line.rpartition("\t") for line in lines) if tab]
 
 
 def sentences(texts: list[str], count: int, words: range = range(4, 26)) -> list[str]:
