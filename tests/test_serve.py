@@ -253,6 +253,14 @@ def test_results_are_what_the_documentation_says(everything):
     for form in ("json", "verbose_json", "diarized_json"):
         sound = {"file": (EXAMPLES / "dialogue.flac").open("rb")}
         check("/v1/audio/transcriptions", files=sound, data={"response_format": form})
+    check("/v1/similarity", json={"texts": ["a cat", "a kitten"], "others": ["a car"]})
+    for form in ("float", "base64"):
+        asked = {"model": "bundled:minilm-l6", "input": ["a cat"], "encoding_format": form}
+        check("/v1/embeddings", json=asked)
+    passage = {"text": "The bridge was closed on Monday. Engineers found cracks in two arches."}
+    check("/v1/title", json=passage)
+    check("/v1/summarize", json=passage | {"sentences": 1})
+    check("/v1/ask", json=passage | {"answer": "on Monday"})
     message = [{"role": "user", "content": "hello"}]
     model = "bundled:lm-tiny"
     check("/v1/chat/completions", json={"model": model, "messages": message, "max_tokens": 2})

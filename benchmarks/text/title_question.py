@@ -28,6 +28,7 @@ from benchmarks import harness
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
+from multiway_core import bundled_files, hub
 from multiway_core.evaluation.bootstrap import mean_interval
 from multiway_summarization.evaluation import Scores
 from multiway_text.s2s_ft.pipeline import SummarizationPipeline
@@ -189,7 +190,12 @@ def main() -> None:
             page.append("\nReference -> written, the first cases:\n")
         for one in rows[0].get("examples", ()):
             page.append(f"* {one['reference']} -> **{one['written']}**")
-    report = {**harness.provenance("title-question"), "model": given.model, "tables": tables}
+    report = {
+        **harness.provenance("title-question"),
+        "model": given.model,
+        "sha256": bundled_files.sums_of(hub.resolve(given.model)),
+        "tables": tables,
+    }
     harness.save(given.output, "title-question", report, "\n".join(page))
 
 

@@ -15,6 +15,7 @@ from multiway_core.errors import ConfigError, DataError, InputError
 from multiway_encoder import evaluation
 from multiway_encoder.batcher import Batcher
 from multiway_encoder.cli import cli
+from multiway_encoder.demo import picture
 from multiway_encoder.evaluation import Columns, Question
 from multiway_encoder.server import SERVICE
 from multiway_text.encoder import checkpoint
@@ -84,13 +85,16 @@ def test_a_line_of_a_megabyte_is_cut_with_notice(model: Path, tmp_path: Path) ->
 def test_bad_input_is_one_line(model: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"text": "x"}\n' * 16 + "{bad\n")
     (tmp_path / "empty.txt").write_text("\n\n")
+    (tmp_path / "texts.txt").write_text("good film\n")
     cases = [
         (["embed", tmp_path / "bad.jsonl", "-m", model], r"bad.jsonl:17: not JSON"),
         (["embed", tmp_path / "empty.txt", "-m", model], "all 2 texts are empty"),
         (["embed", tmp_path / "no.txt", "-m", model], "no such file"),
         (["embed", tmp_path / "bad.jsonl", "-o", "x.csv", "-m", model], "expected a file ending in .npy"),
         (["classify", tmp_path / "bad.jsonl", "-m", model], "bad.jsonl:17"),
-        (["similarity", "one", "-m", model], "at least two texts"),
+        (["similarity", "one", "--json", "-m", model], "at least two texts"),
+        (["similarity", "one", " ", "-m", model], "text 2 of 2 is empty"),
+        (["similarity", "", "--in", tmp_path / "texts.txt", "-m", model], "text 1 of 1 is empty"),
         (["evaluate", "retrieval", "-m", model], "needs a file"),
         (
             ["pretrain", "--data", tmp_path / "empty.txt", "-o", tmp_path / "run"],
@@ -201,6 +205,7 @@ def test_embeddings_in_the_form_of_the_openai_api(client: Any) -> None:
         assert refused.status_code == 400
         assert message in refused.json()["error"]["message"]
     assert client.post("/v1/embeddings", json={**asked, "model": "gpt"}).status_code == 404
+    assert client.post("/v1/similarity", json={"texts": ["anna", ""]}).status_code == 400
     near = client.post("/v1/similarity", json={"texts": ["anna", "tom"]}).json()
     assert near["schema"] == "multiway.encoder.similarity/1"
 
@@ -297,3 +302,10 @@ def test_answers_are_evaluated_as_squad_does(tmp_path: Path) -> None:
     metrics = json.loads(done.stdout)["metrics"]
     assert metrics["whole context f1"]["mean"] == pytest.approx(0.4)
     assert 0 <= metrics["f1"]["mean"] <= 1
+
+
+def test_labels_of_points_that_lie_together_stand_apart() -> None:
+    labels = picture._labels([(50, 50), (200, 100), (203, 101), (396, 100)])
+    assert [anchor for _, anchor in labels] == ["start", "start", "end", "end"]
+    (right, _), (left, _) = labels[1][0], labels[2][0]
+    assert left < 200 < 203 < right

@@ -46,6 +46,13 @@ def read_texts(
     return Texts(texts, names, None if pair_field is None else pairs)
 
 
+def refuse_empty(texts: Sequence[str]) -> None:
+    """Raises InputError, naming the first empty text."""
+    for number, text in enumerate(texts, 1):
+        if not text.strip():
+            raise InputError(f"text {number} of {len(texts)} is empty, and has no meaning to compare")
+
+
 def note_long(texts: Texts, truncated: Sequence[int], advice: str) -> None:
     """Say which texts the model did not see whole."""
     if truncated:

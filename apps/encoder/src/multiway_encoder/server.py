@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from multiway_encoder.batcher import Batcher
+from multiway_encoder.inputs import refuse_empty
 
 if TYPE_CHECKING:
     from multiway_text.encoder.pipeline import EncoderPipeline
@@ -48,10 +49,44 @@ class EmbeddingsRequest(BaseModel):
         return found
 
 
+class Embedding(BaseModel):
+    """The vector of a text: numbers, or their float32 bytes in base64."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class Usage(BaseModel):
+    """Tokens of a request."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class Embeddings(BaseModel):
+    """Result of ``POST /v1/embeddings``."""
+
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: Usage
+
+
+class Similarities(BaseModel):
+    """Result of ``POST /v1/similarity``: a row of cosines a text; ``truncated``: numbers of texts that were cut."""
+
+    model: str
+    texts: list[str]
+    others: list[str]
+    cosines: list[list[float]]
+    truncated: list[int]
+
+
 def add_routes(router: APIRouter, served: Endpoint) -> None:
     """The embeddings of requests that come side by side are computed together."""
 
-    @router.post("/v1/embeddings", tags=["embeddings"])
+    @router.post("/v1/embeddings", tags=["embeddings"], responses={200: {"model": Embeddings}})
     async def embeddings(body: EmbeddingsRequest, request: Request) -> dict[str, Any]:
         """Vectors of texts; a text longer than the model sees gets the mean of its windows' vectors."""
         served.check(body.model)
@@ -74,6 +109,7 @@ def add_routes(router: APIRouter, served: Endpoint) -> None:
 
 def text_similarity(batcher: Batcher, texts: Texts, others: Texts | None = None) -> dict[str, Any]:
     """Cosine similarity in meaning of texts with each other, or with others: 1 is the same, about 0 is unrelated."""
+    refuse_empty([*texts, *(others or ())])
     return batcher.pipeline.similarity(texts, others, windows=True).to_json()
 
 
@@ -89,7 +125,9 @@ def started_batcher(pipeline: EncoderPipeline) -> Batcher:
 
 
 SERVICE = Service(
-    operations=(Operation("/v1/similarity", text_similarity, schema="multiway.encoder.similarity/1"),),
+    operations=(
+        Operation("/v1/similarity", text_similarity, Similarities, schema="multiway.encoder.similarity/1"),
+    ),
     routes=add_routes,
     prepare=started_batcher,
     close=Batcher.stop,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from multiway_core.app import ModelOptions
 from multiway_core.errors import InputError
 
-from multiway_encoder.inputs import note_long, pipeline_of, read_texts
+from multiway_encoder.inputs import note_long, pipeline_of, read_texts, refuse_empty
 
 if TYPE_CHECKING:
     from multiway_text.encoder.result import Similarities
@@ -30,12 +30,21 @@ class Neighbours:
         return {"schema": "multiway.encoder.nearest/1", "text": self.text, "nearest": rows}
 
 
+def compare(texts: Sequence[str], model: ModelOptions, *, windows: bool) -> Similarities:
+    """Each text with all. Raises InputError: fewer than two texts, or an empty one."""
+    if len(texts) < 2:
+        raise InputError("similarity compares at least two texts, or one with a file (--in)")
+    refuse_empty(texts)
+    return pipeline_of(model).similarity(texts, windows=windows)
+
+
 def nearest(
     queries: Sequence[str], corpus: Sequence[str], top: int, model: ModelOptions, *, field: str, windows: bool
 ) -> list[Neighbours]:
-    """The ``top`` nearest texts of files to each query. Raises InputError: no query or no text."""
+    """The ``top`` nearest texts of files to each query. Raises InputError: no query, no text, an empty one."""
     if not queries:
         raise InputError("give at least one text whose nearest are to be found")
+    refuse_empty(queries)
     texts = read_texts(corpus, field=field)
     found = pipeline_of(model).similarity(queries, texts.texts, windows=windows)
     behind = [row - len(queries) for row in found.truncated if row >= len(queries)]
@@ -62,8 +71,6 @@ def nearest_text(found: Sequence[Neighbours]) -> str:
 
 def matrix_text(found: Similarities) -> str:
     """For people: a line a text with its cosines to all, numbered."""
-    if len(found.texts) < 2:
-        raise InputError("similarity compares at least two texts, or one with a file (--in)")
     lines = ["      " + "".join(f"{number:>7}" for number in range(1, len(found.texts) + 1))]
     for number, (text, row) in enumerate(zip(found.texts, found.cosines, strict=True), 1):
         lines.append(f"{number:>4}  " + "".join(f"{value:7.3f}" for value in row) + f"  {_short(text)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from multiway_core.app.serve.operation import Operation, Service
+from multiway_text.s2s_ft.result import SCHEMA, Question, Summary, Title
 from pydantic import Field
 
 Text = Annotated[str, Field(min_length=1, max_length=200_000)]
@@ -26,8 +27,9 @@ def ask(pipeline: Any, text: Text, answer: Annotated[str, Field(max_length=1000)
 
 
 SERVICE = Service(
-    operations=tuple(
-        Operation(f"/v1/{function.__name__}", function, schema="multiway.summarization/1")
-        for function in (title, summarize, ask)
+    operations=(
+        Operation("/v1/title", title, Title, schema=SCHEMA),
+        Operation("/v1/summarize", summarize, Summary, schema=SCHEMA),
+        Operation("/v1/ask", ask, Question, schema=SCHEMA),
     )
 )

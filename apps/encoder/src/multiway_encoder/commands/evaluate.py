@@ -45,16 +45,17 @@ def evaluate(
 
     retrieval: a question finds its text among all (accuracy@1, reciprocal rank; BM25). classification: accuracy (the
     most frequent label). similarity: Spearman's rank correlation with human scores (common words). extraction:
-    SQuAD's exact match and F1 of answers (the whole context). bundled: sixteen questions that are in the app.
+    SQuAD's exact match and F1 of answers (the whole context). bundled: sixteen questions of the app written to
+    share few words with their answers, no measure of retrieval in general.
     """
-    from multiway_encoder.evaluation import Columns, evaluate_files, quick_questions, retrieval
+    from multiway_encoder.evaluation import Columns, bundled_questions, evaluate_files
     from multiway_encoder.inputs import pipeline_of
 
     names = None if columns.columns is None else tuple(columns.columns.split(","))
     chosen = Columns(columns.text_column, columns.pair_column, columns.label_column, names)
     with ticking("measuring") as on_sample:
         if task == "bundled":
-            found = retrieval(pipeline_of(model), quick_questions(), report.limit, report.seed, on_sample)
+            found = bundled_questions(pipeline_of(model), report.limit, report.seed, on_sample)
         elif not files:
             raise InputError(f"{task} needs a file: see multiway-encoder evaluate --help")
         else:

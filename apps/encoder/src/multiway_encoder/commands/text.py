@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from multiway_core.app import JsonOption, ModelOptions, counting, load_pipeline, write_json, write_stdout
+from multiway_core.app import JsonOption, ModelOptions, counting, write_json, write_stdout
 
 from multiway_encoder.app import APP
 
@@ -78,13 +78,13 @@ def similarity(
     model: ModelOptions,
 ) -> None:
     """Cosine similarity of texts with each other, or the nearest texts of a file (--in) to each of them."""
-    from multiway_encoder.similarity import matrix_text, nearest, nearest_text
+    from multiway_encoder.similarity import compare, matrix_text, nearest, nearest_text
 
     if corpus:
         found = nearest(texts or [], corpus, top, model, field=field, windows=windows)
         write_json([item.to_json() for item in found]) if json else write_stdout(nearest_text(found))
         return
-    result = load_pipeline(APP, model).similarity(texts or [], windows=windows)
+    result = compare(texts or [], model, windows=windows)
     write_json(result.to_json()) if json else write_stdout(matrix_text(result))
 
 

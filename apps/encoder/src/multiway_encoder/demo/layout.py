@@ -11,7 +11,7 @@ from multiway_encoder.demo.session import Session
 from multiway_encoder.evaluation import QUICK
 
 TEXTS = "\n".join(answer for _, answer in QUICK)
-QUERIES = ["I forgot my login", "insects in the kitchen", "healthy pets", "weather"]
+QUERIES = ["insects in the kitchen", "I forgot my login", "healthy pets", "weather"]
 SENTENCE = "The keys that she left on the table are gone."
 
 

@@ -11,8 +11,11 @@ import numpy as np
 if TYPE_CHECKING:
     from multiway_text.encoder.relations import Relations
 
-SIDE = 360
+WIDTH, HEIGHT = 400, 250
 NEAREST = 3
+_DIGIT, _LINE, _DOT = 7.0, 11.0, 4.0  # sizes on a telephone, where they are largest beside the picture
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom."""
 CSS = """
 .map, .pair { color: var(--body-text-color); font-size: 14px; }
 .note { color: var(--body-text-color-subdued); padding: 8px 0; }
@@ -23,6 +26,7 @@ CSS = """
 .map line { stroke: #2563eb; stroke-width: 1; opacity: 0.6; }
 .map path { fill: #d97706; }
 .map text { fill: var(--body-text-color); font-size: 12px; }
+@media (min-width: 700px) { .map text { font-size: 9px; } }
 .map text.query { font-weight: 600; }
 .map ol { list-style: none; margin: 10px 0 0; padding: 0; }
 .map li { display: grid; grid-template-columns: 26px minmax(0, 1fr) 52px; gap: 8px; padding: 4px 0;
@@ -53,16 +57,19 @@ def text_map(query: str, texts: Sequence[str], vectors_NE: Any, seconds: float) 
         f"<line x1='{x0:.1f}' y1='{y0:.1f}' x2='{places[n + 1][0]:.1f}' y2='{places[n + 1][1]:.1f}'/>"
         for n in near
     ]
+    labels = _labels(places)
     for number, text in enumerate(texts):
         x, y = places[number + 1]
         name = " class='near'" if number in near else ""
+        place, anchor = labels[number + 1]
         parts.append(
-            f"<circle{name} cx='{x:.1f}' cy='{y:.1f}' r='5'><title>{html.escape(text)}</title></circle>"
-            f"<text x='{x + 6:.1f}' y='{y + 3:.1f}'>{number + 1}</text>"
+            f"<circle{name} cx='{x:.1f}' cy='{y:.1f}' r='{_DOT:g}'><title>{html.escape(text)}</title></circle>"
+            f"<text x='{place[0]:.1f}' y='{place[1]:.1f}' text-anchor='{anchor}'>{number + 1}</text>"
         )
+    (x, y), anchor = labels[0]
     parts.append(
-        f"<path d='M{x0:.1f} {y0 - 7:.1f}l7 7l-7 7l-7 -7z'/>"
-        f"<text class='query' x='{x0 + 10:.1f}' y='{y0 + 4:.1f}'>search</text>"
+        f"<path d='M{x0:.1f} {y0 - 5:.1f}l5 5l-5 5l-5 -5z'/>"
+        f"<text class='query' x='{x:.1f}' y='{y:.1f}' text-anchor='{anchor}'>search</text>"
     )
     rows = "".join(
         f"<li class='{'near' if n in near else 'far'}'><b>{n + 1}</b><span>{html.escape(texts[n])}</span>"
@@ -71,7 +78,7 @@ def text_map(query: str, texts: Sequence[str], vectors_NE: Any, seconds: float) 
     )
     label = html.escape(f"Map of {len(texts)} texts around the search {query}", quote=True)
     return (
-        f"<div class='map'><svg viewBox='0 0 {SIDE * 1.6:.0f} {SIDE}' role='img' aria-label='{label}'>"
+        f"<div class='map'><svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' aria-label='{label}'>"
         f"{''.join(parts)}</svg>"
         f"<div class='note'>{len(texts) + 1} texts in {1000 * seconds:.0f} ms. The picture shows {share:.0%} of how "
         f"they differ; the cosines on the right of the list are of the whole vectors.</div><ol>{rows}</ol></div>"
@@ -117,8 +124,40 @@ def _plane(unit_NE: Any) -> tuple[list[tuple[float, float]], float]:
     share = float((values[:axes] ** 2).sum() / max((values**2).sum(), 1e-12))
     low, high = flat_N2.min(0), flat_N2.max(0)
     scaled_N2 = (flat_N2 - low) / np.maximum(high - low, 1e-9)
-    width, margin = SIDE * 1.6, 30
+    across, down = 20, 14  # margins
     return [
-        (margin + x * (width - 2 * margin - 30), margin + y * (SIDE - 2 * margin))
-        for x, y in scaled_N2.tolist()
+        (across + x * (WIDTH - 2 * across), down + y * (HEIGHT - 2 * down)) for x, y in scaled_N2.tolist()
     ], share
+
+
+def _labels(places: Sequence[tuple[float, float]]) -> list[tuple[tuple[float, float], str]]:
+    """Where each label's text begins, ends or has its middle, and which of these: beside its point, over no other
+    point or earlier label where that is possible. Row 0 is the search, the others are numbers from 1.
+    """
+    taken: list[Box] = [(x - _DOT, y - _DOT, x + _DOT, y + _DOT) for x, y in places]
+    found = []
+    for number, (x, y) in enumerate(places):
+        wide = _DIGIT * (len(str(number)) if number else len("search"))
+        near, low = _DOT + 3, 0.4 * _LINE
+        sides = (
+            ((x + near, y + low), "start", (x + near, y - low, x + near + wide, y + low)),
+            ((x - near, y + low), "end", (x - near - wide, y - low, x - near, y + low)),
+            ((x, y - near), "middle", (x - wide / 2, y - near - 2 * low, x + wide / 2, y - near)),
+            ((x, y + near + 2 * low), "middle", (x - wide / 2, y + near, x + wide / 2, y + near + 2 * low)),
+        )
+        place, anchor, box = min(sides, key=lambda side: _covered(side[2], taken))
+        taken.append(box)
+        found.append((place, anchor))
+    return found
+
+
+def _covered(box: Box, taken: Sequence[Box]) -> float:
+    """The area that a box shares with others or has outside of the picture."""
+    left, top, right, bottom = box
+    inside = max(0.0, min(right, WIDTH) - max(left, 0.0)) * max(0.0, min(bottom, HEIGHT) - max(top, 0.0))
+    shared = sum(
+        max(0.0, min(right, other[2]) - max(left, other[0]))
+        * max(0.0, min(bottom, other[3]) - max(top, other[1]))
+        for other in taken
+    )
+    return shared + (right - left) * (bottom - top) - inside
