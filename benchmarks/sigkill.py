@@ -161,7 +161,12 @@ CASES = (
     smoke("ocr", 8),
     smoke("asr", 4),
     smoke("tts", 4),
-    Case("lm quantize", "lm", ("quantize", "bundled:lm-tiny", "-f", "gguf", "-o", "{out}/a.gguf"), 15),
+    Case(
+        "lm quantize",
+        "lm",
+        ("quantize", "bundled:lm-tiny", "--format", "packed", "-o", "{out}/packed"),
+        15,
+    ),
     Case(
         "event-detection convert",
         "event-detection",
@@ -197,7 +202,7 @@ CASES = (
     Case(
         "frame-interpolation interpolate",
         "frame-interpolation",
-        ("interpolate", "{in}", "--simulate", "-o", "{out}/frames"),
+        ("interpolate", "{in}", "--factor", "2", "--fps", "30", "--simulate", "-o", "{out}/frames"),
         14,
         frames,
     ),
