@@ -164,12 +164,13 @@ def contenders(path: Path) -> dict[str, Callable[[], int]]:
     try:
         from datatrove.pipeline.extractors import Trafilatura
         from datatrove.pipeline.readers import WarcReader
-    except ImportError:
+
+        reader = WarcReader(str(path.parent), glob_pattern=path.name)
+        steps = Trafilatura(
+            favour_precision=True, include_comments=False, include_tables=True, include_formatting=True
+        )
+    except ImportError:  # of datatrove, or of what it asks for when a step is made
         return found
-    reader = WarcReader(str(path.parent), glob_pattern=path.name)
-    steps = Trafilatura(
-        favour_precision=True, include_comments=False, include_tables=True, include_formatting=True
-    )
     return {"datatrove, trafilatura": lambda: sum(1 for _ in steps.run(reader.run()))} | found
 
 
