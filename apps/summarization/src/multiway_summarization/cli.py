@@ -8,7 +8,7 @@ import typer
 from multiway_core.app import CommandLine, JsonOption, ModelOptions, ReportOptions, TrainingOptions, counting
 
 from multiway_summarization.app import APP
-from multiway_summarization.options import DecodingOptions, Task
+from multiway_summarization.options import DecodingOptions, LanguageOption, SourceLanguageOption, Task
 
 cli = CommandLine(APP)
 
@@ -30,6 +30,8 @@ def title(
     inputs: InputsArgument,
     field: FieldOption = "text",
     lines: LinesOption = False,
+    language: LanguageOption = None,
+    source_language: SourceLanguageOption = None,
     json: JsonOption = False,
     *,
     decoding: DecodingOptions,
@@ -38,7 +40,16 @@ def title(
     """Write a title for each text, one a line. --json: JSON lines, with a title for each window of a long text."""
     from multiway_summarization.texts import write_titles
 
-    write_titles(inputs, model, decoding, field=field, lines=lines, json=json)
+    write_titles(
+        inputs,
+        model,
+        decoding,
+        field=field,
+        lines=lines,
+        json=json,
+        language=language,
+        source_language=source_language,
+    )
 
 
 @cli.command()
@@ -95,7 +106,8 @@ def train(
         str,
         typer.Option(
             "--preset",
-            help="title, xsum-minilm, xsum-unilm, cnndm-minilm, or smoke (half a minute, no data).",
+            help="title, xsum-minilm, xsum-unilm, cnndm-minilm; several languages: xnlg, xnlg-small; smoke and "
+            "xnlg-smoke (half a minute, no data).",
         ),
     ] = "title",
     method: Annotated[
@@ -119,12 +131,25 @@ def train(
     learning_rate: Annotated[
         float | None, typer.Option("--learning-rate", min=0, help="The peak.", show_default="the preset's")
     ] = None,
+    stages: Annotated[
+        str | None,
+        typer.Option("--stages", help="XNLG's, of encoder,decoder,finetune.", show_default="all"),
+    ] = None,
+    train_layers: Annotated[
+        str | None,
+        typer.Option(
+            "--train-layers",
+            help="What XNLG's fine-tuning changes: layers (the encoder's), such as 1,10, encoder, decoder, all.",
+            show_default="layers",
+        ),
+    ] = None,
     *,
     options: TrainingOptions,
 ) -> None:
     """Teach a BERT-like encoder (--init-from) to write, from JSON lines (--data) with "src" and "tgt".
 
-    Either is a string or a list of token names. The model is written to OUTPUT/model.
+    Either is a string or a list of token names. The xnlg presets read "text", "language" and an "id" that translations
+    share, and for titles "src", "tgt" and "language". The model is written to OUTPUT/model.
     """
     changes = {
         "method": method,
@@ -132,6 +157,8 @@ def train(
         "max_source": max_source,
         "max_target": max_target,
         "learning_rate": learning_rate,
+        "stages": stages,
+        "train_layers": train_layers,
     }
     options.train(APP, preset, changes)
 
@@ -143,6 +170,7 @@ def evaluate(
         typer.Argument(metavar="DATA...", help='JSON lines with "src" and "tgt", for ask also "answer".'),
     ],
     task: Annotated[Task, typer.Option("--task", help="What is written of src.")] = "title",
+    language: LanguageOption = None,
     *,
     decoding: DecodingOptions,
     model: ModelOptions,
@@ -153,7 +181,14 @@ def evaluate(
 
     with counting("writing") as on_progress:
         found = evaluate_files(
-            data, task, model, decoding, limit=report.limit, seed=report.seed, on_progress=on_progress
+            data,
+            task,
+            model,
+            decoding,
+            language,
+            limit=report.limit,
+            seed=report.seed,
+            on_progress=on_progress,
         )
     report.publish(found)
 

@@ -15,8 +15,7 @@ from multiway_summarization.app import APP
 from multiway_summarization.options import DecodingOptions, Task
 
 if TYPE_CHECKING:
-    from multiway_text.s2s_ft.pipeline import SummarizationPipeline
-    from multiway_text.seq2seq.decode import Decoding
+    from multiway_summarization.models import Pipeline
 
 _SENTENCES = 2
 """Of a summary that is measured."""
@@ -57,6 +56,7 @@ def evaluate_files(
     task: Task,
     model: ModelOptions,
     decoding: DecodingOptions,
+    language: str | None = None,
     *,
     limit: int | None = None,
     seed: int = 0,
@@ -71,7 +71,8 @@ def evaluate_files(
         pipeline,
         cases,
         task,
-        decoding.decoding(),
+        decoding,
+        language,
         name=f"{task} of {', '.join(paths)}",
         seed=seed,
         on_progress=on_progress,
@@ -79,10 +80,11 @@ def evaluate_files(
 
 
 def evaluate_cases(
-    pipeline: SummarizationPipeline,
+    pipeline: Pipeline,
     cases: Sequence[Case],
     task: Task,
-    decoding: Decoding,
+    decoding: DecodingOptions,
+    language: str | None = None,
     *,
     name: str,
     seed: int = 0,
@@ -91,6 +93,7 @@ def evaluate_cases(
     """Means of the metrics by case; a baseline's metric has its name behind a colon, such as ``rougeL:lead``."""
     baselines = _baselines(task, seed)
     scores = Scores()
+    write = _writer(pipeline, task, decoding, language)
     done = 0
 
     def predict(case: Case) -> dict[str, str]:
@@ -98,7 +101,7 @@ def evaluate_cases(
         done += 1
         on_progress(done, len(cases))
         return {
-            "": _written(pipeline, case, task, decoding),
+            "": write(case),
             **{key: of(case) for key, of in baselines.items()},
         }
 
@@ -153,12 +156,17 @@ class _NoSynonyms:
         return []
 
 
-def _written(pipeline: SummarizationPipeline, case: Case, task: Task, decoding: Decoding) -> str:
+def _writer(
+    pipeline: Pipeline, task: Task, decoding: DecodingOptions, language: str | None
+) -> Callable[[Case], str]:
+    from multiway_summarization.models import title_writer
+
+    titles = title_writer(pipeline, decoding, language)
     if task == "ask":
-        return pipeline.ask(case.text, case.answer, decoding).question
+        return lambda case: pipeline.ask(case.text, case.answer, decoding.decoding()).question
     if task == "summarize":
-        return pipeline.summarize(case.text, _SENTENCES, decoding).text
-    return pipeline.title(case.text, decoding).title
+        return lambda case: pipeline.summarize(case.text, _SENTENCES, decoding.decoding()).text
+    return lambda case: titles([case.text])[0].title
 
 
 def _baselines(task: Task, seed: int) -> dict[str, Callable[[Case], str]]:

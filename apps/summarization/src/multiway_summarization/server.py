@@ -8,12 +8,16 @@ from multiway_core.app.serve.operation import Operation, Service
 from multiway_text.s2s_ft.result import SCHEMA, Question, Summary, Title
 from pydantic import Field
 
+from multiway_summarization.options import DecodingOptions
+
 Text = Annotated[str, Field(min_length=1, max_length=200_000)]
 
 
-def title(pipeline: Any, text: Text) -> dict[str, Any]:
-    """Write a title for a text; a long one gets a title for each of its windows besides."""
-    return pipeline.title(text).to_json()
+def title(pipeline: Any, text: Text, language: Annotated[str, Field(max_length=20)] = "") -> dict[str, Any]:
+    """Write a title for a text, in ``language`` where the model has several; a long text's windows have titles too."""
+    from multiway_summarization.models import title_writer
+
+    return title_writer(pipeline, DecodingOptions(), language or None)([text])[0].to_json()
 
 
 def summarize(pipeline: Any, text: Text, sentences: Annotated[int, Field(ge=1, le=50)] = 3) -> dict[str, Any]:

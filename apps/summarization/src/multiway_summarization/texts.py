@@ -43,12 +43,16 @@ def write_titles(
     field: str,
     lines: bool,
     json: bool,
+    language: str | None,
+    source_language: str | None,
 ) -> None:
     """What ``title`` does."""
+    from multiway_summarization.models import title_writer
+
     rows = read(inputs, field, lines)
-    pipeline = load_pipeline(APP, model)
+    write = title_writer(load_pipeline(APP, model), decoding, language, source_language)
     for group in _groups(rows):
-        titles = pipeline.titles([text for _, text in group], decoding.decoding())
+        titles = write([text for _, text in group])
         _write(((row, found.title, found) for (row, _), found in zip(group, titles, strict=True)), json)
 
 

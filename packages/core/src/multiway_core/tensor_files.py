@@ -162,7 +162,18 @@ def _shard_path(index: Path, name: Any) -> Path:
     return path
 
 
-def _read_legacy(path: Path, key: str | None) -> Mapping[str, Tensor]:
+def read_pickled(path: Path) -> Mapping[str, Any]:
+    """The content of a PyTorch file: tensors and plain containers, and nothing else is built.
+
+    Raises CheckpointError; "the pickle asks for NAME" where the file wants another object.
+    """
+    content = _unpickled(path)
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path}: expected a dictionary; {_keys(content)}")
+    return content
+
+
+def _unpickled(path: Path) -> Any:
     try:
         is_zip = zipfile.is_zipfile(path)
         if is_zip:
@@ -173,7 +184,7 @@ def _read_legacy(path: Path, key: str | None) -> Mapping[str, Tensor]:
         # A fairseq file keeps its options in a Namespace: a class without behaviour, safe to build.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols; the outcome says what matters
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except CheckpointError:
         raise
     except OSError as error:
@@ -186,6 +197,10 @@ def _read_legacy(path: Path, key: str | None) -> Mapping[str, Tensor]:
                 "ask its author for safetensors"
             ) from error
         raise CheckpointError(f"{path}: not a PyTorch checkpoint, or a damaged one") from error
+
+
+def _read_legacy(path: Path, key: str | None) -> Mapping[str, Tensor]:
+    content = _unpickled(path)
     if key is not None:
         for part in key.split("."):
             if not isinstance(content, Mapping) or part not in content:

@@ -74,7 +74,7 @@ class SummarizationPipeline:
         found = []
         for of_text in parts:
             sections = tuple(Section(part.start, part.end, *next(written)) for part in of_text)
-            found.append(Title(_shared(sections), sections))
+            found.append(Title(shared_title(sections), sections))
         return found
 
     def ask(
@@ -205,7 +205,7 @@ class SummarizationPipeline:
         return [found[i] for i in range(len(ids))]
 
 
-def _shared(sections: Sequence[Section]) -> str:
+def shared_title(sections: Sequence[Section]) -> str:
     """The title whose words most of the sections' titles have, per word; of equals the first."""
     words = [set(section.title.lower().split()) for section in sections]
     counts = Counter(word for of_title in words for word in of_title)
