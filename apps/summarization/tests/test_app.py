@@ -158,3 +158,29 @@ def test_spelling_follows_the_source(pieces, source, expected) -> None:
 
     tokenizer: TextTokenizer = train_word_piece([pieces, source] * 9, 400)
     assert Spelling(tokenizer, source).write(tokenizer.encode(pieces)) == expected
+
+
+def test_titles_in_a_chosen_language(model, command, tmp_path) -> None:
+    from multiway_core.training import TrainOptions, run
+    from multiway_text.xnlg.recipe import RECIPES
+
+    folder = run(RECIPES["xnlg-smoke"], TrainOptions(tmp_path / "run", steps=1)).folder
+    text = tmp_path / "a.txt"
+    text.write_text(LONG)
+    code, out, _ = command("title", text, "--model", folder, "--language", "de", "--max-length", 8, "--json")
+    assert code == 0
+    assert len(json.loads(out)["sections"]) > 3
+    for arguments, message in (
+        (("title", text, "--model", folder), "in which language? The model writes de, en"),
+        (("title", text, "--model", folder, "--language", "xx"), "the model has no language 'xx'"),
+        (
+            ("title", text, "--model", folder, "--language", "de", "--min-length", 3),
+            "--min-length: the search of",
+        ),
+        (("title", text, "--model", model, "--language", "de"), "this model has no choice of languages"),
+        (("summarize", text, "--model", folder), "this model writes titles alone"),
+    ):
+        code, out, err = command(*arguments)
+        assert (code, out) == (2, ""), arguments
+        assert message in err, err
+        assert len(err.strip().splitlines()) == 1, err

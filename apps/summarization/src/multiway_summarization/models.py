@@ -25,7 +25,7 @@ def load(name: str, *, device: torch.device | str = "cpu", dtype: torch.dtype | 
 
     Raises ModelNotFoundError, ConfigError, CheckpointError.
     """
-    kind = XnlgPipeline if is_xnlg(hub.resolve(name)) else SummarizationPipeline
+    kind: type[Pipeline] = XnlgPipeline if is_xnlg(hub.resolve(name)) else SummarizationPipeline
     return kind.from_pretrained(name, device=device, dtype=dtype)
 
 

@@ -10,7 +10,8 @@ tensors and plain containers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from multiway_core.checkpoint import Rule, RuleTable
 from multiway_core.errors import CheckpointError
 from multiway_core.tensor_files import read_pickled
 from multiway_core.tokenization import TextTokenizer
-from multiway_core.tokenization.folder import fast_bpe
+from multiway_core.tokenization.folder import MERGES_FILE, VOCAB_FILE, fast_bpe
 from torch import Tensor
 
 from multiway_text.xnlg.config import EOS, FILE, SPECIAL, UNK, XnlgConfig
@@ -105,11 +106,23 @@ def save(loaded: Loaded, folder: Path, *, dtype: torch.dtype | None = torch.bflo
     """Write a model folder. Raises OutputError."""
     model, tokenizer, vocabularies = loaded
     checkpoint.save(model, folder, rules=RULES, dtype=dtype)
-    tokenizer.save(folder)
+    _save_tokenizer(tokenizer, folder)
     for language, ids in vocabularies.items():
         names = (_published_piece(tokenizer, index) for index in ids.tolist())
         files.write_text(folder / f"{language}.vocab", "".join(f"{name}\n" for name in names))
     model.config.save(folder)
+
+
+def _save_tokenizer(tokenizer: TextTokenizer, folder: Path) -> None:
+    if tokenizer.kind != "fastBPE":
+        tokenizer.save(folder)
+        return
+    # The hub's layout: tokenizer.json could not tell what the merges make but the vocabulary lacks.
+    content = json.loads(tokenizer.library.to_str())["model"]
+    vocab = {piece: index for piece, index in content["vocab"].items() if index < tokenizer.vocab_size}
+    merges = (pair if isinstance(pair, str) else " ".join(pair) for pair in content["merges"])
+    files.write_text(folder / VOCAB_FILE, json.dumps(vocab, ensure_ascii=False))
+    files.write_text(folder / MERGES_FILE, "".join(f"{pair}\n" for pair in merges))
 
 
 def _released_file(folder: Path) -> Path:
@@ -202,7 +215,7 @@ def _read_vocabulary(path: Path, tokenizer: TextTokenizer, size: int) -> Tensor:
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path}: cannot be read as UTF-8 text") from error
     words = [line.split("\t")[0].split(" ")[0] for line in lines]
-    as_piece = _piece if tokenizer.kind == "fastBPE" else str
+    as_piece: Callable[[str], str] = _piece if tokenizer.kind == "fastBPE" else str
     known = [tokenizer.engine.token_to_id(as_piece(word)) for word in words]
     ids = sorted({EOS, UNK, *(index for index in known if index is not None and index < size)})
     if len(ids) == 2:

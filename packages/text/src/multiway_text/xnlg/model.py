@@ -10,6 +10,7 @@ Shape suffixes: B batch, T tokens, S source tokens, E hidden size, V vocabulary,
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from multiway_blocks.attention import Attention, CrossAttention, causal_mask, padding_mask
@@ -166,7 +167,7 @@ class _CachedCrossAttention(CrossAttention):
 
 def _layer(config: XnlgConfig, is_decoder: bool) -> PostNorm:
     width, norm = config.hidden_size, partial(nn.LayerNorm, config.hidden_size, config.norm_eps)
-    options = {"bias": True, "dropout": config.attention_dropout}
+    options: Any = {"bias": True, "dropout": config.attention_dropout}
     cross = (_CachedCrossAttention(width, config.num_heads, **options), norm()) if is_decoder else None
     return PostNorm(
         Attention(width, config.num_heads, **options),

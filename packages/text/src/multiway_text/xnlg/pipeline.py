@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -91,7 +92,7 @@ class XnlgPipeline:
             titles.append(Title(shared_title(sections), sections))
         return titles
 
-    def summarize(self, text: str, num_sentences: int = 3, *arguments: object) -> None:
+    def summarize(self, *arguments: object) -> NoReturn:
         """Raises InputError: an XNLG model writes titles alone."""
         raise InputError("this model writes titles alone; bundled:title-question also summarizes and asks")
 

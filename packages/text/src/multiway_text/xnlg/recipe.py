@@ -16,7 +16,7 @@ import torch
 from multiway_core.errors import ConfigError, InputError
 from multiway_core.tokenization import TextTokenizer, byte_bpe
 from multiway_core.training import HeldOut, Loss, TrainConfig, TrainJob, TrainOptions
-from torch import nn
+from torch import Tensor, nn
 
 from multiway_text.data.corruption import Vocabulary
 from multiway_text.xnlg import checkpoint
@@ -186,10 +186,11 @@ RECIPES: dict[str, Recipe] = {
 
 def mixed_loss(model: nn.Module, batch: Mapping[str, Any]) -> Loss:
     """The weighted sum of the mean losses of a step's batches; ``metrics`` has each, in nats a token."""
-    total, samples, metrics = torch.zeros(()), 0, {}
+    total, samples = torch.zeros(()), 0
+    metrics: dict[str, float | Tensor] = {}
     for name, part in batch.items():
         loss = cloze_loss(model, part) if isinstance(part, Cloze) else pairs_loss(model, part)
-        mean = loss.total / max(1, loss.weight)
+        mean = loss.total / float(loss.weight)
         total = total.to(mean.device) + LOSSES[name] * mean
         metrics[name], samples = mean.detach(), samples + loss.samples
     return Loss(total, 1, metrics, samples=samples)
