@@ -202,7 +202,7 @@ CASES = (
     Case(
         "frame-interpolation interpolate",
         "frame-interpolation",
-        ("interpolate", "{in}", "--factor", "2", "--fps", "30", "--simulate", "-o", "{out}/frames"),
+        ("interpolate", "{in}", "--factor", "2", "--input-fps", "30", "--simulate", "-o", "{out}/frames"),
         14,
         frames,
     ),
