@@ -15,7 +15,6 @@ from multiway_core.errors import ConfigError, DataError, InputError
 from multiway_encoder import evaluation
 from multiway_encoder.batcher import Batcher
 from multiway_encoder.cli import cli
-from multiway_encoder.demo import picture
 from multiway_encoder.evaluation import Columns, Question
 from multiway_encoder.server import SERVICE
 from multiway_text.encoder import checkpoint
@@ -302,10 +301,3 @@ def test_answers_are_evaluated_as_squad_does(tmp_path: Path) -> None:
     metrics = json.loads(done.stdout)["metrics"]
     assert metrics["whole context f1"]["mean"] == pytest.approx(0.4)
     assert 0 <= metrics["f1"]["mean"] <= 1
-
-
-def test_labels_of_points_that_lie_together_stand_apart() -> None:
-    labels = picture._labels([(50, 50), (200, 100), (203, 101), (396, 100)])
-    assert [anchor for _, anchor in labels] == ["start", "start", "end", "end"]
-    (right, _), (left, _) = labels[1][0], labels[2][0]
-    assert left < 200 < 203 < right
