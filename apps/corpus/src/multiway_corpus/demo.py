@@ -48,7 +48,7 @@ def build_demo() -> Any:
     with frame(APP.title, DESCRIPTION) as blocks, gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
             example = gr.Dropdown(list(EXAMPLES), value=first, label="Examples", elem_id="corpus-example")
-            html = gr.Code(html_text, language="html", label="HTML", max_lines=14, elem_id="corpus-html")
+            html = gr.Textbox(html_text, label="HTML", lines=8, max_lines=14, elem_id="corpus-html")
             file = gr.File(
                 label="or a file: HTML or WARC",
                 file_types=[".html", ".htm", ".warc", ".gz"],

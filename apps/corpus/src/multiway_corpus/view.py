@@ -9,7 +9,9 @@ from multiway_corpus.inspection import Inspection, Value, bounds
 CSS = """
 .inspection { font: 15px/1.5 system-ui, sans-serif; color: var(--body-text-color, #1f2937); }
 .inspection .verdict { font-size: 1.3rem; font-weight: 650; margin: 4px 0 10px; }
-.inspection .kept { color: #15803d; } .inspection .dropped { color: #b91c1c; }
+/* mixed with the text's colour: dark on light, light on dark */
+.inspection .kept { color: color-mix(in srgb, #16a34a 60%, var(--body-text-color, #1f2937)); }
+.inspection .dropped { color: color-mix(in srgb, #dc2626 60%, var(--body-text-color, #1f2937)); }
 .inspection table { border-collapse: collapse; width: 100%; font-size: 14px; }
 .inspection td, .inspection th { text-align: left; padding: 3px 8px; border-bottom: 1px solid #8884; }
 .inspection td.number { text-align: right; font-variant-numeric: tabular-nums; }
@@ -18,7 +20,7 @@ CSS = """
 @media (max-width: 700px) { .inspection .sides { grid-template-columns: 1fr; } }
 .inspection .sides > div { border: 1px solid #8884; border-radius: 10px; padding: 10px 14px; overflow-wrap: anywhere;
   white-space: pre-wrap; max-height: 30rem; overflow-y: auto; }
-.inspection .rule { font-size: 12px; opacity: .75; }
+.inspection .rule { font-size: 12px; opacity: .85; }
 .inspection .uri { opacity: .75; overflow-wrap: anywhere; }
 """
 
@@ -44,9 +46,11 @@ def fragment(found: Inspection) -> str:
         gone = [(text, rule) for text, rule in found.sentences if rule or all_gone]
         left = "\n".join(map(_text, kept))
         right = "\n".join(f"{_text(text)} <span class='rule'>{_text(rule)}</span>" for text, rule in gone)
-        parts.append(
-            f"<div class='sides'><div><b>Kept</b>\n{left}</div><div><b>Dropped</b>\n{right}</div></div>"
+        sides = "".join(
+            f"<div tabindex='0' role='region' aria-label='{name} sentences'><b>{name}</b>\n{text}</div>"
+            for name, text in (("Kept", left), ("Dropped", right))
         )
+        parts.append(f"<div class='sides'>{sides}</div>")
     return f"<div class='inspection'>{''.join(parts)}</div>"
 
 
