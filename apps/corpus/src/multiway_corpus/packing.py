@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from multiway_core.app import find_inputs
-from multiway_core.errors import InputError
+from multiway_core.errors import InputError, os_reason
 from multiway_core.files import atomic_write, check_output
 from multiway_text.redstone.archive_writer import warc_record
 from multiway_text.redstone.shards import PAGES
@@ -24,8 +24,6 @@ def pack_pages(arguments: Sequence[str], output: Path, base: str, *, overwrite: 
             try:
                 html = item.path.read_bytes()
             except OSError as error:
-                raise InputError(
-                    f"cannot read {item.path}: {(error.strerror or str(error)).lower()}"
-                ) from error
+                raise InputError(f"cannot read {item.path}: {os_reason(error)}") from error
             file.write(warc_record(base + quote(item.relative.as_posix()), html))
     return len(found)

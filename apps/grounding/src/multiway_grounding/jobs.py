@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from multiway_core.app import find_inputs
-from multiway_core.errors import DataError, InputError, MultiwayError
+from multiway_core.errors import DataError, InputError, MultiwayError, os_reason
 
 from multiway_grounding.request import Request
 
@@ -62,7 +62,7 @@ def _rows(path: Path, request: Request) -> tuple[list[Job], list[tuple[str, str]
     except UnicodeDecodeError:
         raise DataError(f"{path}: is no UTF-8 text") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from None
+        raise InputError(f"{path}: cannot be read ({os_reason(error)})") from None
     jobs: list[Job] = []
     problems: list[tuple[str, str]] = []
     for number, line in enumerate(lines, 1):

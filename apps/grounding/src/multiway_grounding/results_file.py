@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from multiway_core.errors import DataError, InputError, MultiwayError, OutputError
+from multiway_core.errors import DataError, InputError, MultiwayError, OutputError, os_reason
 from multiway_core.files import write_bytes
 from multiway_vision_language.result import Grounding
 
@@ -75,7 +75,7 @@ class ResultsFile:
             with self.path.open("ab") as file:
                 file.write(line.encode("utf-8", "replace"))
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+            reason = os_reason(error)
             raise OutputError(f"cannot write {self.path}: {reason}") from error
 
 
@@ -105,4 +105,4 @@ def _content(path: Path) -> str:
     except UnicodeDecodeError:
         raise DataError(f"{path}: is no UTF-8 text") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from None
+        raise InputError(f"{path}: cannot be read ({os_reason(error)})") from None

@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
-from multiway_core.errors import ConfigError
+from multiway_core.errors import ConfigError, os_reason
 from multiway_core.files import write_text
 
 Config = TypeVar("Config")
@@ -83,7 +83,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise ConfigError(f"{path}: cannot be read: {os_reason(error)}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not JSON: not UTF-8 text (byte {error.start})") from error
     try:

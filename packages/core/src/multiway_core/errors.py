@@ -67,6 +67,11 @@ class CheckpointError(MultiwayError):
                 self.add_note(_printable(_counted(kind, names, NAMES_PER_NOTE)))
 
 
+def os_reason(error: OSError) -> str:
+    """What the system says of a failure, in lower case: "no such file or directory"."""
+    return (error.strerror or str(error)).lower()
+
+
 def _printable(text: str) -> str:
     # File names and foreign messages may hold line breaks, escapes undecodable bytes: none reach a terminal.
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(str(text).split()))

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO, cast
 
-from multiway_core.errors import InputError, OutputError
+from multiway_core.errors import InputError, OutputError, os_reason
 
 fcntl: ModuleType | None
 try:
@@ -260,7 +260,7 @@ def _output_errors(path: Path) -> Iterator[None]:
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:
-    reason = (error.strerror or str(error)).lower()
+    reason = os_reason(error)
     if isinstance(error, FileExistsError):
         reason = f"{error.filename} is a file, not a folder"
     return OutputError(f"cannot write {path}: {reason}")

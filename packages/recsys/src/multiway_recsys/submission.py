@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from multiway_core.errors import DataError, InputError
+from multiway_core.errors import DataError, InputError, os_reason
 from multiway_core.files import atomic_write
 from numpy.typing import NDArray
 
@@ -168,7 +168,7 @@ def _lines(path: Path) -> Iterator[str]:
     except zipfile.BadZipFile as error:
         raise DataError(f"{path} is no zip archive ({error}); expected one with {MEMBER} in it") from error
     except OSError as error:
-        raise DataError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+        raise DataError(f"cannot read {path}: {os_reason(error)}") from error
     except (zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
         raise DataError(
             f"cannot read {path}: {error}; expected a plain, undamaged zip archive with {MEMBER} in it"

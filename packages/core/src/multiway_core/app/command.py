@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 from typer.main import get_command
 
-from multiway_core.errors import InputError, MultiwayError, OutputError
+from multiway_core.errors import InputError, MultiwayError, OutputError, os_reason
 from multiway_core.files import DISK_ERRORS
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def run(cli: typer.Typer, arguments: Sequence[str] | None = None, *, name: str |
             isinstance(error, OSError) and error.errno in DISK_ERRORS
         ):  # of `--help`, which Typer prints itself
             _drop_stdout()
-            _fail(name, f"cannot write: {(error.strerror or str(error)).lower()}", 2)
+            _fail(name, f"cannot write: {os_reason(error)}", 2)
         if hasattr(error, "format_message"):  # Typer's usage errors
             context = getattr(error, "ctx", None)
             path = context.command_path if context is not None else name
@@ -113,9 +113,7 @@ def write_stdout(data: str | bytes) -> None:
         _drop_stdout()
         if error.errno == errno.EPIPE:
             raise SystemExit(PIPE_CLOSED) from None
-        raise OutputError(
-            f"cannot write to standard output: {(error.strerror or str(error)).lower()}"
-        ) from error
+        raise OutputError(f"cannot write to standard output: {os_reason(error)}") from error
 
 
 def write_json(value: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import torch
 
-from multiway_core.errors import OutputError
+from multiway_core.errors import OutputError, os_reason
 from multiway_core.files import write_text
 
 
@@ -155,7 +155,7 @@ class NoLog:
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"cannot write {error.filename or path}: {(error.strerror or str(error)).lower()}")
+    return OutputError(f"cannot write {error.filename or path}: {os_reason(error)}")
 
 
 _NOT_SHOWN = {"step", "metrics", "seconds"}

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from multiway_core import files
-from multiway_core.errors import ConfigError, OutputError
+from multiway_core.errors import ConfigError, OutputError, os_reason
 from multiway_core.training.checkpoints import checkpoints_in
 from multiway_core.training.config import TrainConfig
 from multiway_core.training.data import BatchSource
@@ -230,7 +230,7 @@ def _one_run_at_a_time(options: TrainOptions, world: World) -> Iterator[None]:
                 f"another process is training into {options.output}; wait for it, or give another folder"
             )
         except OSError as error:
-            problem = f"cannot write {options.output}: {(error.strerror or str(error)).lower()}"
+            problem = f"cannot write {options.output}: {os_reason(error)}"
     problem = world.from_main(problem)
     if problem is not None:
         lock.release()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from multiway_core.errors import DataError
+from multiway_core.errors import DataError, os_reason
 from numpy.typing import NDArray
 
 from multiway_event_vision.formats.time_unit import TimeUnit
@@ -59,7 +59,7 @@ def open_binary(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as error:
-        raise DataError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+        raise DataError(f"cannot read {path}: {os_reason(error)}") from error
 
 
 def whole_records(path: Path, start: int, record_bytes: int, repair: bool) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from multiway_core.errors import DataError, InputError
+from multiway_core.errors import DataError, InputError, os_reason
 from multiway_core.files import write_text
 
 from multiway_event_vision.labels.boxes import Boxes
@@ -23,7 +23,7 @@ def read_coco_boxes(path: Path | str) -> tuple[Boxes, list[str]]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+        raise DataError(f"cannot read {path}: {os_reason(error)}") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: no JSON ({error})") from error
     try:

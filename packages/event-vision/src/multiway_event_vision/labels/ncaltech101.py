@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from multiway_core.errors import DataError, InputError
+from multiway_core.errors import DataError, InputError, os_reason
 
 from multiway_event_vision.labels.boxes import Boxes
 
@@ -22,7 +22,7 @@ def read_ncaltech101_boxes(path: Path | str, class_id: int) -> Boxes:
     try:
         data = path.read_bytes()[: 2 * _MIN_NUMBERS]
     except OSError as error:
-        raise DataError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+        raise DataError(f"cannot read {path}: {os_reason(error)}") from error
     if len(data) < 2 * _MIN_NUMBERS:
         raise DataError(f"{path}: {len(data)} bytes; expected at least {_MIN_NUMBERS} numbers of two bytes")
     numbers = np.frombuffer(data, "<i2").astype(np.float32)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from multiway_core.errors import DataError, InputError
+from multiway_core.errors import DataError, InputError, os_reason
 from numpy.typing import NDArray
 
 from multiway_recsys.data.bad_rows import BadRows, Problem, RowLog, excerpt
@@ -156,7 +156,7 @@ def _separator(path: Path) -> str:
         with path.open("rb") as file:
             header = file.readline(1 << 16)
     except OSError as error:
-        raise DataError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+        raise DataError(f"cannot read {path}: {os_reason(error)}") from error
     return max(",;\t", key=lambda mark: header.count(mark.encode()))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from multiway_core.errors import DataError
+from multiway_core.errors import DataError, os_reason
 
 BLOCK_BYTES = 2 << 20  # its arrays fit a processor's cache; larger blocks are read slower
 LONGEST_LINE = 64 << 20  # more without a line end is no table (a picture, a dump without line ends)
@@ -52,7 +52,7 @@ def read_blocks(path: Path, *, block_bytes: int = BLOCK_BYTES) -> Iterator[Block
                 yield Block(number, data, False)
                 number += data.count(b"\n")
     except OSError as error:
-        raise DataError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+        raise DataError(f"cannot read {path}: {os_reason(error)}") from error
     if rest:
         yield Block(number, rest, True)
     elif is_start:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from multiway_core.errors import InputError, OutputError
+from multiway_core.errors import InputError, OutputError, os_reason
 from numpy.typing import NDArray
 
 from multiway_recsys.data.tables import Behaviors, Ragged
@@ -243,7 +243,7 @@ def _append(scratch: Path, number: int, shard: str, name: str, array: NDArray[An
         with (folder / f"{shard}.{name}").open("ab") as file:
             np.ascontiguousarray(array).tofile(file)
     except OSError as error:
-        raise OutputError(f"cannot write {folder}: {(error.strerror or str(error)).lower()}") from error
+        raise OutputError(f"cannot write {folder}: {os_reason(error)}") from error
 
 
 def _read_partition(folder: Path) -> tuple[Ragged, NDArray[np.int64]]:
@@ -270,7 +270,7 @@ def write_run(folder: Path, name: str, parts: Iterable[PairCounts]) -> None:
                 part.keys.tofile(keys)
                 part.counts.tofile(counts)
     except OSError as error:
-        raise OutputError(f"cannot write {folder}: {(error.strerror or str(error)).lower()}") from error
+        raise OutputError(f"cannot write {folder}: {os_reason(error)}") from error
 
 
 def _runs(folder: Path) -> list[tuple[Int64, Int64]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
 
-from multiway_core.errors import InputError
+from multiway_core.errors import InputError, os_reason
 
 from multiway_text.redstone.record import Record
 
@@ -73,7 +73,7 @@ def read_archive(path: str | Path, *, limits: Limits = Limits()) -> Iterator[Rec
                 is_archive = True
                 yield from _records(name, file, 0, limits, is_member=False)
     except OSError as error:
-        raise InputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+        raise InputError(f"cannot read {path}: {os_reason(error)}") from error
     if not is_archive:
         raise InputError(f"{path}: no WARC file: its first record does not begin with WARC/")
 

@@ -13,7 +13,7 @@ from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
-from multiway_core.errors import DataError, MultiwayError
+from multiway_core.errors import DataError, MultiwayError, os_reason
 from multiway_core.guarded_process import GuardedProcess, ProcessDied
 
 from multiway_text.encoder.rows import Row, read_rows
@@ -107,7 +107,7 @@ def _bytes(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise DataError(f"{path}: cannot be read: {os_reason(error)}") from error
     if len(data) > MAX_BYTES:
         raise DataError(f"{path}: larger than {MAX_BYTES >> 20} MB; for many texts in one file use JSONL")
     return data

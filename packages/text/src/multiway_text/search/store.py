@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from multiway_core import files
-from multiway_core.errors import InputError, OutputError
+from multiway_core.errors import InputError, OutputError, os_reason
 from numpy.typing import NDArray
 
 from multiway_text.search import lexical
@@ -120,9 +120,7 @@ class Index:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(
-                f"cannot make the folder {folder}: {(error.strerror or str(error)).lower()}"
-            ) from error
+            raise OutputError(f"cannot make the folder {folder}: {os_reason(error)}") from error
         with closing(sqlite3.connect(":memory:")) as connection:
             connection.executescript(_SCHEMA)
             rows = [("format", json.dumps(FORMAT)), ("settings", json.dumps(vars(settings)))]

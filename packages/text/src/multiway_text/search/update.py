@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from multiway_core.errors import DataError, InputError
+from multiway_core.errors import DataError, InputError, os_reason
 from numpy.typing import NDArray
 
 from multiway_text.search import extract, vectors
@@ -88,13 +88,13 @@ def _note_file(found: Scan, path: str) -> None:
     except UnicodeEncodeError:
         found.unread.append((path, "the file's name is not UTF-8; rename it"))
     except OSError as error:
-        found.unread.append((path, f"cannot be read: {(error.strerror or str(error)).lower()}"))
+        found.unread.append((path, f"cannot be read: {os_reason(error)}"))
     else:
         found.files[path] = Source(path, status.st_size, status.st_mtime_ns)
 
 
 def _note_error(found: Scan, error: OSError) -> None:
-    found.unread.append((str(error.filename), f"cannot be read: {(error.strerror or str(error)).lower()}"))
+    found.unread.append((str(error.filename), f"cannot be read: {os_reason(error)}"))
 
 
 def _below(path: str, root: str) -> bool:
@@ -179,7 +179,7 @@ class Update:
         try:
             digest = _digest(source.path)
         except OSError as error:
-            self.failed.append((source.path, f"cannot be read: {(error.strerror or str(error)).lower()}"))
+            self.failed.append((source.path, f"cannot be read: {os_reason(error)}"))
             return
         same = old if old is not None and old.sha256 == digest else by_digest.get(digest)
         if same is not None and (same is old or (old is None and same.path in gone)):

@@ -7,7 +7,7 @@ import socket
 from typing import Any
 
 from multiway_core.app.command import note
-from multiway_core.errors import InputError
+from multiway_core.errors import InputError, os_reason
 
 HEADER_SECONDS = 10.0
 _GRACE_SECONDS = 5
@@ -36,7 +36,7 @@ def listen(host: str, port: int | None, *, first: int = 8000) -> socket.socket:
             error = failure
     assert error is not None
     where = host if port is None else f"{host}:{port}"
-    reason = (error.strerror or str(error)).lower()
+    reason = os_reason(error)
     raise InputError(f"cannot serve on {where}: {reason}; give another --host or --port") from error
 
 
