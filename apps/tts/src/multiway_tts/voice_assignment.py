@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from multiway_core.errors import InputError
+from multiway_core.files import sha256
 
 from multiway_tts.voice_check import check_recording
 
@@ -162,8 +162,7 @@ def require_consent(name: str, consent: bool) -> None:
 def sha256_of(path: Path) -> str:
     """Of a file's content. Raises InputError if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
 

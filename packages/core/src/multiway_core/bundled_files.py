@@ -7,7 +7,6 @@ into an installation can write the sums too.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from multiway_core.errors import CheckpointError
-from multiway_core.files import write_text
+from multiway_core.files import sha256, write_text
 
 SUMS = "sha256.json"
 _FREE = {SUMS, "README.md"}  # a card may be corrected
@@ -37,7 +36,7 @@ def check(folder: Path) -> None:
         raise _damaged(folder / SUMS)
     for name, expected in sums.items():
         try:
-            found = _sum(folder / name)
+            found = sha256(folder / name)
         except OSError as error:
             raise _damaged(folder / name, "missing") from error
         if found != expected:
@@ -46,7 +45,7 @@ def check(folder: Path) -> None:
 
 def sums_of(folder: Path) -> dict[str, str]:
     """Name below ``folder`` -> SHA-256 of every file that is checked."""
-    return {path.relative_to(folder).as_posix(): _sum(path) for path in _files(folder)}
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in _files(folder)}
 
 
 def write(folder: Path) -> None:
@@ -58,11 +57,6 @@ def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.relative_to(folder).as_posix() not in _FREE:
             yield path
-
-
-def _sum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _damaged(path: Path, problem: str = "damaged") -> CheckpointError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -111,6 +112,12 @@ def write_text(path: Path, text: str) -> None:
     Lone surrogates (they come from file names that are not UTF-8) are written as `?`.
     """
     write_bytes(path, text.encode("utf-8", errors="replace"))
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file's content, in hexadecimal. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -7,7 +7,6 @@ serving/made_from.json         digests of the files that they were made from; wh
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from multiway_core import config as configs
 from multiway_core import tensor_files
 from multiway_core.errors import ConfigError
-from multiway_core.files import replace_folder, write_text
+from multiway_core.files import replace_folder, sha256, write_text
 from safetensors.torch import save_file
 
 from multiway_recsys.glocim.model import ClickedNews, EncodedNews
@@ -72,9 +71,4 @@ def load(folder: Path, parts: TrainedRecommender, *, device: torch.device | str 
 
 def _digests(folder: Path) -> dict[str, str]:
     names = ("config.json", "model.safetensors", FEATURES, f"{GRAPH}/indices.npy", f"{GRAPH}/weights.npy")
-    return {name: _digest(folder / name) for name in names}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {name: sha256(folder / name) for name in names}

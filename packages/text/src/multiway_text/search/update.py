@@ -7,7 +7,6 @@ run that was stopped anywhere goes on behind the last group, also inside a large
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections import Counter
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from multiway_core.errors import DataError, InputError, os_reason
+from multiway_core.files import sha256
 from numpy.typing import NDArray
 
 from multiway_text.search import extract, vectors
@@ -177,7 +177,7 @@ class Update:
             self._unchanged(old)
             return
         try:
-            digest = _digest(source.path)
+            digest = sha256(Path(source.path))
         except OSError as error:
             self.failed.append((source.path, f"cannot be read: {os_reason(error)}"))
             return
@@ -274,8 +274,3 @@ def _vectors_by_text(index: Index, document: int) -> dict[str, NDArray[np.float1
         (document,),
     )
     return {text: np.frombuffer(vector, np.float16) for text, vector in rows}
-
-
-def _digest(path: str) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
