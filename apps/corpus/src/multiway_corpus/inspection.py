@@ -85,12 +85,7 @@ class Inspection:
         if gone:
             lines += ["", "sentences that are left out:"]
         lines += [f"{rule:<12} {text[:100]}" for rule, text in gone]
-        return (
-            "".join(
-                c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in "\n".join(lines)
-            )
-            + "\n"
-        )
+        return printable("\n".join(lines) + "\n")
 
 
 def bounds(value: Value) -> str:
@@ -98,6 +93,11 @@ def bounds(value: Value) -> str:
     if value.maximum == float("inf"):
         return f"at least {value.minimum:g}"
     return f"at most {value.maximum:g}" if value.minimum == 0 else f"{value.minimum:g} to {value.maximum:g}"
+
+
+def printable(text: str) -> str:
+    """A text whose control characters are replaced, all but the ends of lines."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def inspect_page(source: Path, uri: str | None, recipe: Recipe) -> Inspection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-from multiway_corpus.inspection import Inspection, Value, bounds
+from multiway_corpus.inspection import Inspection, Value, bounds, printable
 
 CSS = """
 .inspection { font: 15px/1.5 system-ui, sans-serif; color: var(--body-text-color, #1f2937); }
@@ -69,6 +69,4 @@ def _row(value: Value) -> str:
 
 
 def _text(text: str) -> str:
-    return html.escape(
-        "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
-    )
+    return html.escape(printable(text))

@@ -217,7 +217,9 @@ class Trainer:
         # Loss, weight, samples, votes to stop, votes for a checkpoint.
         sums = torch.zeros(5, dtype=torch.float64, device=device)
         for index, batch in enumerate(shards):
-            torch.manual_seed(_seed(config.seed, self.step, self.world.rank * config.accumulation + index))
+            torch.manual_seed(
+                shard_seed(config.seed, self.step, self.world.rank * config.accumulation + index)
+            )
             with self.replica.accumulate(is_last=index == len(shards) - 1):
                 with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
                     loss = self.replica.train(self.objective, to_device(batch, device))
@@ -392,6 +394,7 @@ class _Window:
             self.applied += 1
 
 
-def _seed(seed: int, step: int, shard: int) -> int:
+def shard_seed(seed: int, step: int, shard: int) -> int:
+    """The seed of the random numbers of a shard of a step."""
     digest = hashlib.blake2b(f"{seed}/{step}/{shard}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1  # 63 bits: what every generator takes

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 
 import numpy as np
+
+from multiway_text.redstone.minhash import hash64
 
 _DIGIT = re.compile(r"\d")
 
@@ -59,14 +60,7 @@ def line_form(line: str) -> str:
 def line_hashes(text: str) -> np.ndarray:
     """uint64, eight bytes of SHA-1 of each line's normal form; 0 for a line without one, never a duplicate."""
     forms = map(line_form, text.split("\n"))
-    digests = (
-        hashlib.sha1(form.encode("utf-8", "replace"), usedforsecurity=False).digest() for form in forms
-    )
-    found = [int.from_bytes(digest[:8], "little") for digest in digests]
-    return np.array([0 if value == _EMPTY else value for value in found], np.uint64)
-
-
-_EMPTY = int.from_bytes(hashlib.sha1(b"", usedforsecurity=False).digest()[:8], "little")
+    return np.array([hash64(form) if form else 0 for form in forms], np.uint64)
 
 
 def repeated_lines(hashes: np.ndarray, owners: np.ndarray) -> np.ndarray:

@@ -24,6 +24,10 @@ MAX_MEMORY = 4 << 30
 _BOMS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
+_SERVERS_DEFAULTS = ("", "utf-8", "utf8", "iso-8859-1", "us-ascii")
+"""Charsets that say nothing about a page."""
+
+
 def trafilatura_text(html: str) -> str:
     """RedStone's extraction: precision before recall, tables and formatting, no links, images or comments."""
     from trafilatura import bare_extraction
@@ -94,13 +98,7 @@ def decode(html: bytes, charset: str = "") -> str:
     try:
         text = html.decode("utf-8")
     except UnicodeDecodeError:
-        told = charset.lower() not in (
-            "",
-            "utf-8",
-            "utf8",
-            "iso-8859-1",
-            "us-ascii",
-        )  # those are servers' defaults
+        told = charset.lower() not in _SERVERS_DEFAULTS
         found = detect_encoding(html, max_len=1 << 16, from_html_meta=True)
         try:
             text = html.decode(charset if told else found or "windows-1252", "replace")

@@ -66,7 +66,7 @@ class MinHash:
     def band_keys(self, signature: np.ndarray) -> np.ndarray:
         """uint64 of shape (bands,): a hash of each band's rows and number; equal bands have equal keys."""
         parts = signature.astype("<u8").reshape(self.bands, self.rows)
-        keys = [_hash64(bytes([band & 255]) + part.tobytes()) for band, part in enumerate(parts)]
+        keys = [_first_eight(bytes([band & 255]) + part.tobytes()) for band, part in enumerate(parts)]
         return np.array(keys, np.uint64)
 
 
@@ -82,7 +82,7 @@ def shingle_form(text: str) -> str:
 
 def shingle_hash(shingle: str) -> int:
     """The first eight bytes of SHA-1, of which 61 bits."""
-    return _hash64(shingle.encode("utf-8", "replace")) & int(PRIME)
+    return hash64(shingle) & int(PRIME)
 
 
 def multiply_add(a: np.ndarray, h: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -99,5 +99,10 @@ def multiply_add(a: np.ndarray, h: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.where(total >= PRIME, total - PRIME, total)
 
 
-def _hash64(data: bytes) -> int:
+def hash64(text: str) -> int:
+    """The first eight bytes of SHA-1 of a text."""
+    return _first_eight(text.encode("utf-8", "replace"))
+
+
+def _first_eight(data: bytes) -> int:
     return int.from_bytes(hashlib.sha1(data, usedforsecurity=False).digest()[:8], "little")

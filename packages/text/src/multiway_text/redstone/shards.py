@@ -21,7 +21,7 @@ from multiway_core.files import atomic_write
 from multiway_text.documents import TextFiles
 from multiway_text.redstone.archive import read_archive
 from multiway_text.redstone.duplicates import duplicates
-from multiway_text.redstone.minhash import MinHash
+from multiway_text.redstone.minhash import MinHash, hash64
 from multiway_text.redstone.pipeline import Pipeline
 from multiway_text.redstone.record import Record
 
@@ -86,7 +86,7 @@ def find_duplicates(files: Sequence[Path]) -> list[dict[int, str]]:
                 row += 1
     repeats: list[dict[int, str]] = [{} for _ in files]
     if names:
-        found = duplicates(np.array([_hash(name) for name in names], np.uint64), np.stack(keys))
+        found = duplicates(np.array([hash64(name) for name in names], np.uint64), np.stack(keys))
         for i in np.flatnonzero(found != np.arange(len(found))):
             number, row = places[i]
             repeats[number][row] = names[found[i]]
@@ -248,9 +248,5 @@ def _row(record: Record) -> dict[str, Any]:
 def _bands(record: Record, minhash: MinHash) -> np.ndarray:
     signature = minhash.signature(record.text)
     if signature is None:  # too short to compare: a duplicate of itself alone
-        return np.full(minhash.bands, _hash(record.id), np.uint64)
+        return np.full(minhash.bands, hash64(record.id), np.uint64)
     return minhash.band_keys(signature)
-
-
-def _hash(name: str) -> int:
-    return int.from_bytes(hashlib.sha1(name.encode("utf-8", "replace")).digest()[:8], "little")

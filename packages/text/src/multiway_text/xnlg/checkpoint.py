@@ -79,11 +79,9 @@ def load(
     else:
         source = _released_file(folder)
         content = _content(source)
-        config, tensors, tokenizer = (
-            _config(content, source),
-            _tensors(content, source),
-            _tokenizer(content, source),
-        )
+        tensors = _tensors(content, source)
+        config = _config(content["enc_params"], tensors, source)
+        tokenizer = _tokenizer(content, source)
     with checkpoint.on_meta():
         model = Xnlg(config)
     if "encoder.pred_layer.proj.bias" not in tensors:  # XNLG's stage 2 leaves the encoder's output layer out
@@ -160,8 +158,7 @@ def _tensors(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     return found
 
 
-def _config(content: Mapping[str, Any], path: Path) -> XnlgConfig:
-    params, tensors = content["enc_params"], _tensors(content, path)
+def _config(params: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) -> XnlgConfig:
     try:
         languages = sorted(params["lang2id"], key=params["lang2id"].__getitem__)
         vocab_size, width = tensors["encoder.embeddings.weight"].shape

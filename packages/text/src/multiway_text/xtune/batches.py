@@ -5,13 +5,13 @@ Shape suffixes: B rows, M rows with their augmentations behind them, C classes.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from multiway_core.training import Loss
+from multiway_core.training.trainer import shard_seed
 from torch import nn
 
 from multiway_text.encoder.recipe import Shuffled
@@ -85,8 +85,7 @@ class AugmentedBatches:
     def __call__(self, step: int, shard: int, num_shards: int) -> Batch:
         """The batch of one shard of one step."""
         numbers = self.order(step, shard, num_shards)
-        digest = hashlib.blake2b(f"{self.seed}/{step}/{shard}".encode(), digest_size=8).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+        generator = torch.Generator().manual_seed(shard_seed(self.seed, step, shard))
         return self.rows.batch(numbers, generator)
 
 
