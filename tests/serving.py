@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 
 from multiway_core.app.serve.listener import address, listen, server
 
@@ -12,9 +13,11 @@ def serving(application):
     running = server(application)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
     thread.start()
+    while not running.started:
+        time.sleep(0.01)
     try:
         yield address(listening, "127.0.0.1")
     finally:
         running.should_exit = True
-        thread.join(timeout=30)
+        thread.join(timeout=60)
         assert not thread.is_alive()

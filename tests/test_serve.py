@@ -17,29 +17,14 @@ import httpx
 import numpy as np
 import pytest
 from multiway_core.app import installed_apps
-from multiway_core.app.serve.listener import address, listen, server
 from multiway_core.app.serve.operation import InputFile, Operation, Service, Streamed
 from multiway_core.app.serve.service import Limits, build_server, endpoint, endpoint_of
 from multiway_core.errors import InputError, ModelNotFoundError
 from pydantic import Field
 
+from tests.serving import serving
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-
-
-@contextlib.contextmanager
-def serving(application):
-    listening = listen("127.0.0.1", 0)
-    running = server(application)
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
-    thread.start()
-    while not running.started:
-        time.sleep(0.01)
-    try:
-        yield address(listening, "127.0.0.1")
-    finally:
-        running.should_exit = True
-        thread.join(timeout=60)
-        assert not thread.is_alive()
 
 
 def until(condition, seconds=30):
