@@ -5,7 +5,7 @@ training.run(RECIPES["small"], TrainOptions(output, data=("texts.jsonl",)))
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from multiway_blocks import text_encoder
-from multiway_blocks.text_encoder import TextEncoder
+from multiway_blocks.text_encoder import TextEncoder, TextEncoderConfig
 from multiway_core import hub
 from multiway_core.checkpoint import read
 from multiway_core.errors import ConfigError, InputError
@@ -25,7 +25,7 @@ from multiway_text.data import corruption
 from multiway_text.data.corruption import Ids, Vocabulary
 from multiway_text.data.masked_batch import MaskedBatch, Part, collate, masked_lm_loss
 from multiway_text.data.vocabulary import train_word_piece
-from multiway_text.documents import Document, Split, documents
+from multiway_text.documents import Split, documents
 from multiway_text.encoder import checkpoint
 from multiway_text.encoder.heads import MaskedLM
 from multiway_text.packing import TokenFile
@@ -109,7 +109,7 @@ class Recipe:
         torch.manual_seed(options.seed)
         with options.model_device():
             model = MaskedLM(self._new(tokenizer)) if init_from is None else self._load(init_from)
-        self._check(model.encoder, tokenizer)
+        check_fits(self.length, model.encoder, tokenizer)
         words = vocabulary(tokenizer)
         make = row_maker(self.objective, tasks, words)
 
@@ -162,23 +162,9 @@ class Recipe:
         return {task: weight / total for task, weight in chosen.items()}
 
     def _new(self, tokenizer: TextTokenizer) -> TextEncoder:
-        if self.size not in SIZES:
-            raise ConfigError(f"unknown size {self.size!r}; there are: {', '.join(SIZES)}")
-        layers, width, heads = SIZES[self.size]
         layout = text_encoder.PRESETS[LAYOUTS[self.objective]]
-        encoder = TextEncoder(
-            replace(
-                layout,
-                vocab_size=tokenizer.vocab_size,
-                num_layers=layers,
-                hidden_size=width,
-                num_heads=heads,
-                inner_size=4 * width,
-                num_positions=max(layout.num_positions, self.length),
-                pad_id=tokenizer.pad_id,
-                pooler=False,
-            )
-        )
+        layout = replace(layout, num_positions=max(layout.num_positions, self.length))
+        encoder = new_encoder(layout, self.size, tokenizer)
         if self.objective == "unilm":
             rescale_residuals(encoder)
         return encoder
@@ -198,22 +184,15 @@ class Recipe:
             )
         return model.train()
 
-    def _check(self, encoder: TextEncoder, tokenizer: TextTokenizer) -> None:
-        if self.length > encoder.config.max_length:
-            raise InputError(
-                f"length {self.length} is beyond the model's {encoder.config.max_length} positions"
-            )
-        if tokenizer.vocab_size > encoder.config.vocab_size:
-            raise InputError(
-                f"the tokenizer has {tokenizer.vocab_size} tokens and the model {encoder.config.vocab_size}: "
-                "this is another model's tokenizer"
-            )
-
     def _data(self, options: TrainOptions, init_from: Path | None) -> tuple[TextTokenizer, Texts, Texts]:
         """The tokenizer, the texts to train on, and those held out; made once, in ``output/data``."""
         folder = options.output / "data"
         source = documents(options.data, field=self.field)
-        tokenizer = self._tokenizer(folder / "tokenizer", source, init_from)
+        given = self.tokenizer if init_from is None else str(init_from)
+        texts = (document.text for document in Split(source, False))
+        tokenizer = kept_tokenizer(
+            folder / "tokenizer", given, lambda: train_word_piece(texts, self.vocab_size)
+        )
         end = vocabulary(tokenizer).sep_id
         divided = TextTokenizer(tokenizer.engine, end_ids=(end,))
         found = []
@@ -229,22 +208,6 @@ class Recipe:
                     ) from error
             found.append(Texts(TokenFile.open(folder / part), end, self.length - 3))
         return tokenizer, found[0], found[1]
-
-    def _tokenizer(self, folder: Path, source: Iterable[Document], init_from: Path | None) -> TextTokenizer:
-        """That of an earlier start of this run, that of the checkpoint, the one that was given, or a new one."""
-        if (folder / "tokenizer.json").is_file():
-            return TextTokenizer.from_folder(folder)
-        if init_from is not None:
-            tokenizer = TextTokenizer.from_folder(init_from)
-        elif self.tokenizer is not None:
-            tokenizer = TextTokenizer.from_folder(hub.resolve(self.tokenizer))
-        else:
-            tokenizer = train_word_piece(
-                (document.text for document in Split(source, False)), self.vocab_size
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        tokenizer.save(folder)
-        return tokenizer
 
 
 RECIPES: dict[str, Recipe] = {
@@ -267,6 +230,47 @@ RECIPES: dict[str, Recipe] = {
         train=replace(_TRAIN, steps=60, warmup_steps=6),
     ),
 }
+
+
+def new_encoder(layout: TextEncoderConfig, size: str, tokenizer: TextTokenizer) -> TextEncoder:
+    """An encoder of a size of `SIZES` with the conventions of ``layout``. Raises ConfigError: no such size."""
+    if size not in SIZES:
+        raise ConfigError(f"unknown size {size!r}; there are: {', '.join(SIZES)}")
+    layers, width, heads = SIZES[size]
+    return TextEncoder(
+        replace(
+            layout,
+            vocab_size=tokenizer.vocab_size,
+            num_layers=layers,
+            hidden_size=width,
+            num_heads=heads,
+            inner_size=4 * width,
+            pad_id=tokenizer.pad_id,
+            pooler=False,
+        )
+    )
+
+
+def check_fits(length: int, encoder: TextEncoder, tokenizer: TextTokenizer) -> None:
+    """Raises InputError: texts longer than the encoder's positions, or a tokenizer of another model."""
+    if length > encoder.config.max_length:
+        raise InputError(f"length {length} is beyond the model's {encoder.config.max_length} positions")
+    if tokenizer.vocab_size > encoder.config.vocab_size:
+        raise InputError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens and the model {encoder.config.vocab_size}: "
+            "this is another model's tokenizer"
+        )
+
+
+def kept_tokenizer(folder: Path, given: str | None, train: Callable[[], TextTokenizer]) -> TextTokenizer:
+    """That of an earlier start of this run, which ``folder`` keeps, the one that was given, or a new one."""
+    if (folder / "tokenizer_config.json").is_file():
+        return TextTokenizer.from_folder(folder)
+    tokenizer = train() if given is None else TextTokenizer.from_folder(hub.resolve(given))
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(folder)
+    return tokenizer
+
 
 RowMaker = Callable[[Ids, np.random.Generator], list[Part]]
 

@@ -29,12 +29,21 @@ from multiway_text.data.vocabulary import train_unigram
 from multiway_text.encoder import checkpoint
 from multiway_text.encoder.heads import MaskedLM
 from multiway_text.encoder.sentence import SentenceModel, SentenceSettings
+from multiway_text.encoder.tasks import padded
 from multiway_text.infoxlm import objective
 from multiway_text.infoxlm.batches import Batches, IdsPair, Mixture, Pairs
 from multiway_text.infoxlm.config import BASE, LARGE, SMALL, Contrast
 from multiway_text.infoxlm.corpus import Corpus, read_or_encode
 from multiway_text.infoxlm.model import InfoXLM
-from multiway_text.pretraining import SHORTEST, SIZES, Texts, load_with_head, vocabulary
+from multiway_text.pretraining import (
+    SHORTEST,
+    Texts,
+    check_fits,
+    kept_tokenizer,
+    load_with_head,
+    new_encoder,
+    vocabulary,
+)
 
 TASKS = ("mmlm", "tlm", "xlco")
 SENTENCES = "sentences"
@@ -99,12 +108,16 @@ class Recipe:
         if not corpus.pair_groups and self.tasks != ("mmlm",):
             raise InputError("there are no translations; give some, such as en-de=corpus.en,corpus.de")
         folder = options.output / "data"
-        tokenizer = self._tokenizer(folder / "tokenizer", corpus, init_from)
+        tokenizer = kept_tokenizer(
+            folder / "tokenizer",
+            self.tokenizer if init_from is None else str(init_from),
+            lambda: train_unigram(corpus.vocabulary_texts(), self.vocab_size),
+        )
         settings = options.apply(self.train)
         batches = self._batches(corpus, folder, tokenizer, settings)
         torch.manual_seed(options.seed)
         lm = MaskedLM(self._new(tokenizer)) if init_from is None else load_with_head(init_from)
-        self._check_model(lm.encoder, tokenizer)
+        check_fits(self.length, lm.encoder, tokenizer)
         model = InfoXLM(lm, self._contrast(batches))
         if os.environ.get("RANK", "0") == "0" and not checkpoints_in(options.output):
             self._tell_and_fill(model.to(options.device), batches, init_from)
@@ -177,6 +190,12 @@ class Recipe:
                 sides = to_device(sides, model.projection.weight.device)
                 model.queue.fill(model.key(sides.key.ids_BT, sides.key.valid_BT))
 
+    def _new(self, tokenizer: TextTokenizer) -> TextEncoder:
+        first = tokenizer.pad_id + 1
+        layout = text_encoder.PRESETS["xlm-roberta-base"]
+        layout = replace(layout, num_positions=max(512, self.length) + first, first_position=first)
+        return new_encoder(layout, self.size, tokenizer)
+
     def _check(self, options: TrainOptions) -> None:
         unknown = [task for task in self.tasks if task not in TASKS]
         if unknown or not self.tasks:
@@ -187,50 +206,6 @@ class Recipe:
             raise InputError(f"expected the names of two fields, A,B, got {','.join(self.pair_fields)}")
         if self.length < 2 * SHORTEST + 3:
             raise InputError(f"length must be at least {2 * SHORTEST + 3}, not {self.length}")
-
-    def _check_model(self, encoder: TextEncoder, tokenizer: TextTokenizer) -> None:
-        if self.length > encoder.config.max_length:
-            raise InputError(
-                f"length {self.length} is beyond the model's {encoder.config.max_length} positions"
-            )
-        if tokenizer.vocab_size > encoder.config.vocab_size:
-            raise InputError(
-                f"the tokenizer has {tokenizer.vocab_size} tokens and the model {encoder.config.vocab_size}: "
-                "this is another model's tokenizer"
-            )
-
-    def _new(self, tokenizer: TextTokenizer) -> TextEncoder:
-        if self.size not in SIZES:
-            raise ConfigError(f"unknown size {self.size!r}; there are: {', '.join(SIZES)}")
-        layers, width, heads = SIZES[self.size]
-        layout = text_encoder.PRESETS["xlm-roberta-base"]
-        first = tokenizer.pad_id + 1
-        return TextEncoder(
-            replace(
-                layout,
-                vocab_size=tokenizer.vocab_size,
-                num_layers=layers,
-                hidden_size=width,
-                num_heads=heads,
-                inner_size=4 * width,
-                num_positions=max(512, self.length) + first,
-                pad_id=tokenizer.pad_id,
-                first_position=first,
-                pooler=False,
-            )
-        )
-
-    def _tokenizer(self, folder: Path, corpus: Corpus, init_from: Path | None) -> TextTokenizer:
-        """That of an earlier start of this run, that of the checkpoint, the one that was given, or a new one."""
-        if (folder / "tokenizer_config.json").is_file():
-            return TextTokenizer.from_folder(folder)
-        if init_from is not None or self.tokenizer is not None:
-            tokenizer = TextTokenizer.from_folder(init_from or hub.resolve(str(self.tokenizer)))
-        else:
-            tokenizer = train_unigram(corpus.vocabulary_texts(), self.vocab_size)
-        folder.mkdir(parents=True, exist_ok=True)
-        tokenizer.save(folder)
-        return tokenizer
 
 
 RECIPES: dict[str, Recipe] = {
@@ -301,11 +276,8 @@ class Score:
                 [words.cls_id, *text_T.tolist(), words.sep_id]
                 for text_T in texts[start : start + _SCORED_ROWS]
             ]
-            length = max(map(len, rows))
-            ids_BT = torch.tensor([row + [self.batches.pad_id] * (length - len(row)) for row in rows])
-            lengths_B = torch.tensor([len(row) for row in rows])
-            valid_BT = torch.arange(length) < lengths_B[:, None]
-            parts.append(model.sentence(ids_BT.to(device), valid_BT.to(device)))
+            batch = padded(rows, self.batches.pad_id)
+            parts.append(model.sentence(batch.ids_BT.to(device), batch.valid_BT.to(device)))
         return torch.cat(parts)
 
 
