@@ -16,12 +16,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from multiway_core import config, hub
+from multiway_core import hub
 from multiway_core.errors import InputError
 from numpy.typing import NDArray
 
@@ -49,6 +49,12 @@ MIN_HIGHLIGHT = 20
 _HASHED = 64 << 20  # of a file that is digested whole
 
 
+class _Documents(NamedTuple):
+    version: int
+    paths: list[str]
+    means_NE: NDArray[np.float32]
+
+
 class SearchPipeline:
     """An encoder and what is done with an index of its vectors.
 
@@ -57,11 +63,11 @@ class SearchPipeline:
         languages: codes of those that the model knows; empty where its folder does not say.
     """
 
-    def __init__(
-        self, encoder: EncoderPipeline, *, name: str, version: str, languages: Sequence[str] = ()
-    ) -> None:
-        self.encoder, self.name, self.version, self.languages = encoder, name, version, tuple(languages)
+    def __init__(self, encoder: EncoderPipeline, *, name: str, version: str) -> None:
+        self.encoder, self.name, self.version = encoder, name, version
+        self.languages = encoder.sentence.settings.languages
         self._searches: WeakKeyDictionary[Index, VectorSearch] = WeakKeyDictionary()
+        self._documents: WeakKeyDictionary[Index, _Documents] = WeakKeyDictionary()
 
     @classmethod
     def from_pretrained(
@@ -69,8 +75,7 @@ class SearchPipeline:
     ) -> SearchPipeline:
         """By ``bundled:NAME``, ``package:NAME``, a folder or a hub id; see ``EncoderPipeline``."""
         encoder = EncoderPipeline.from_pretrained(name, device=device, dtype=dtype)
-        folder = hub.resolve(name)
-        return cls(encoder, name=name, version=digest(folder), languages=languages_of(folder))
+        return cls(encoder, name=name, version=digest(hub.resolve(name)))
 
     def open(
         self,
@@ -224,7 +229,17 @@ class SearchPipeline:
         return [SimilarDocument(paths[place], float(cosines[place])) for place in order[:top]]
 
     def document_vectors(self, index: Index) -> tuple[list[str], NDArray[np.float32]]:
-        """(paths, mean vectors (documents, width) of length 1) of the documents that have passages."""
+        """(paths, mean vectors (documents, width) of length 1) of the documents that have passages.
+
+        They are kept until the index changes.
+        """
+        version = index.version()
+        kept = self._documents.get(index)
+        if kept is None or kept.version != version:
+            kept = self._documents[index] = _Documents(version, *self._read_documents(index))
+        return kept.paths, kept.means_NE
+
+    def _read_documents(self, index: Index) -> tuple[list[str], NDArray[np.float32]]:
         rows = index.connection.execute(
             "SELECT c.id, d.path FROM chunks c JOIN documents d ON d.id = c.document WHERE d.whole ORDER BY c.id"
         ).fetchall()
@@ -348,16 +363,6 @@ def digest(folder: Path) -> str:
                 file.seek(place * (size // 64))
                 total.update(file.read(1 << 16))
     return total.hexdigest()
-
-
-def languages_of(folder: Path) -> tuple[str, ...]:
-    """Codes that a model's folder lists under ``languages``, in either of its files; empty where it does not."""
-    for name in ("config_sentence_transformers.json", "config.json"):
-        if (folder / name).is_file():
-            listed = config.read_json(folder / name).get("languages")
-            if isinstance(listed, list) and all(isinstance(code, str) for code in listed):
-                return tuple(listed)
-    return ()
 
 
 def delete_documents(index: Index, path: str, *, exact: bool = False) -> int:
