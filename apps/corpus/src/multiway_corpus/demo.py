@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from multiway_core.app import frame, messages
+from multiway_core.app import frame, html_view, messages
 from multiway_core.errors import InputError
 from multiway_text.redstone.document_rules import RULES
 from multiway_text.redstone.extraction import EXTRACTORS, Extractor
@@ -77,13 +77,7 @@ def build_demo() -> Any:
                 high = gr.Number(rule.maximum, label="at most", elem_id="corpus-high")
             run = gr.Button("Inspect", variant="primary", elem_id="corpus-run")
         with gr.Column(scale=7, min_width=320):
-            view = gr.HTML(
-                html_template="${value}",
-                css_template=CSS,
-                js_on_load=None,
-                apply_default_css=False,
-                elem_id="corpus-view",
-            )
+            view = html_view("", CSS, "corpus-view")
         options: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         inputs = [html, file, number, recipe, extractor, name, low, high]
         example.input(

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from multiway_core.app import ModelLoader, ModelOptions, frame, messages, viewer
+from multiway_core.app import ModelLoader, ModelOptions, frame, html_view, messages, viewer
 from multiway_core.errors import InputError
 
 from multiway_news_recommendation.app import APP
@@ -85,14 +85,7 @@ def _fill(session: DemoSession) -> None:
             chains = gr.Checkbox(True, label="Long chains (take them away to compare)", elem_id="news-chains")
             diversity = gr.Slider(0, 1, value=0.3, step=0.1, label="Diversity", elem_id="news-diversity")
             run = gr.Button("Recommend", variant="primary", elem_id="news-run")
-            shown = gr.HTML(
-                value=history,
-                html_template="${value}",
-                css_template=_HISTORY_CSS,
-                js_on_load=None,
-                apply_default_css=False,
-                elem_id="news-clicks",
-            )
+            shown = html_view(history, _HISTORY_CSS, "news-clicks")
         with gr.Column(scale=7, min_width=560):
             shown_list = viewer(APP, view, "news-view")
 

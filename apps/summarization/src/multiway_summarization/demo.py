@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any
 
-from multiway_core.app import ModelLoader, ModelOptions, frame, messages
+from multiway_core.app import ModelLoader, ModelOptions, frame, html_view, messages
 from multiway_core.errors import InputError
 
 from multiway_summarization.app import APP
@@ -97,14 +97,7 @@ def build_demo(model: str = APP.model, *, device: str = "auto", dtype: str = "au
             )
             run = gr.Button("Write", variant="primary", elem_id="summarization-run")
         with gr.Column(scale=6, min_width=320):
-            view = gr.HTML(
-                value=written("title", EXAMPLES[first], "", 2),
-                html_template="${value}",
-                css_template=_CSS,
-                js_on_load=None,
-                apply_default_css=False,
-                elem_id="summarization-view",
-            )
+            view = html_view(written("title", EXAMPLES[first], "", 2), _CSS, "summarization-view")
         options: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         inputs = [task, text, answer, sentences]
         example.input(lambda name: (EXAMPLES[name], _ANSWERS[name]), example, [text, answer], **options).then(

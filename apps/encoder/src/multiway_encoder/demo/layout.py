@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from multiway_core.app import messages
+from multiway_core.app import html_view, messages
 
 from multiway_encoder.demo.picture import CSS
 from multiway_encoder.demo.session import Session
@@ -25,16 +25,6 @@ def components(session: Session) -> None:
         "concurrency_id": "model",
     }
 
-    def picture(elem_id: str, note: str) -> Any:
-        return gr.HTML(
-            value=f"<div class='note'>{note}</div>",
-            html_template="${value}",
-            css_template=CSS,
-            js_on_load=None,
-            apply_default_css=False,
-            elem_id=elem_id,
-        )
-
     with gr.Tabs():
         with gr.Tab("Nearest texts", elem_id="encoder-tab-map"), gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=320):
@@ -45,7 +35,7 @@ def components(session: Session) -> None:
                     label="Texts, one a line", value=TEXTS, lines=10, max_lines=16, elem_id="encoder-texts"
                 )
             with gr.Column(scale=6, min_width=320):
-                shown = picture("encoder-map", "Press Find the nearest.")
+                shown = html_view("<div class='note'>Press Find the nearest.</div>", CSS, "encoder-map")
         with gr.Tab("Attention relations", elem_id="encoder-tab-relations"), gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=280):
                 text = gr.Textbox(label="Text", value=SENTENCE, elem_id="encoder-text")
@@ -68,7 +58,7 @@ def components(session: Session) -> None:
                 )
                 compare = gr.Button("Show", variant="primary", elem_id="encoder-compare")
             with gr.Column(scale=7, min_width=320):
-                side_by_side = picture("encoder-relations", "Press Show.")
+                side_by_side = html_view("<div class='note'>Press Show.</div>", CSS, "encoder-relations")
 
     @messages
     def nearest(query: str, texts: str) -> str:

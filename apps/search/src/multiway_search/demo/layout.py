@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from multiway_core.app import messages
+from multiway_core.app import html_view, messages
 
 from multiway_search.collection import QUESTIONS
 from multiway_search.demo.picture import CSS
@@ -24,16 +24,6 @@ def components(session: Session) -> None:
         "concurrency_id": "model",
     }
 
-    def picture(elem_id: str, value: str) -> Any:
-        return gr.HTML(
-            value=value,
-            html_template="${value}",
-            css_template=CSS,
-            js_on_load=None,
-            apply_default_css=False,
-            elem_id=elem_id,
-        )
-
     with gr.Tabs():
         with gr.Tab("Search", elem_id="search-tab"), gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=300):
@@ -46,12 +36,12 @@ def components(session: Session) -> None:
                 gr.Examples(SEARCHES, query, label="Searches in the app's notes")
                 gr.Markdown("Your own notes: `multiway-search index ~/notes`, then open this page again.")
             with gr.Column(scale=6, min_width=300):
-                shown = picture("search-results", session.search(SEARCHES[0], "hybrid", SAMPLE))
+                shown = html_view(session.search(SEARCHES[0], "hybrid", SAMPLE), CSS, "search-results")
         with gr.Tab("Languages side by side", elem_id="search-tab-languages"):
             asked = gr.Textbox(label="Search for", value="When are tomatoes planted?", elem_id="search-asked")
             compare = gr.Button("Search in four languages", variant="primary", elem_id="search-compare")
-            columns = picture(
-                "search-languages", "<div class='search'><div class='note'>Press the button.</div></div>"
+            columns = html_view(
+                "<div class='search'><div class='note'>Press the button.</div></div>", CSS, "search-languages"
             )
 
     @messages

@@ -21,6 +21,7 @@ from multiway_core.app.command_line import CommandLine
 from multiway_core.app.demo_parts import (
     download_buttons,
     example_gallery,
+    html_view,
     named_as_uploaded,
     run_and_stop,
     viewer,
@@ -80,6 +81,7 @@ __all__ = [
     "examples_folder",
     "find_inputs",
     "frame",
+    "html_view",
     "installed_apps",
     "is_done",
     "launch",

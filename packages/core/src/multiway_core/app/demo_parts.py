@@ -31,6 +31,20 @@ def viewer(app: App, value: Any, elem_id: str, *, name: str = "viewer", **option
     )
 
 
+def html_view(value: str, css: str, elem_id: str) -> Any:
+    """A ``gr.HTML`` that shows what it is given, in the app's own style."""
+    import gradio as gr
+
+    return gr.HTML(
+        value=value,
+        html_template="${value}",
+        css_template=css,
+        js_on_load=None,
+        apply_default_css=False,
+        elem_id=elem_id,
+    )
+
+
 def run_and_stop(label: str, elem_id: str) -> tuple[Any, Any]:
     """The button that starts the work, and beside it the one that stops it: ``<prefix>-stop``."""
     import gradio as gr
