@@ -319,7 +319,7 @@ class TestBundled:
                 hub.resolve("bundled:tiny")
         weights.write_bytes(b"weights")
         assert hub.resolve("bundled:tiny") == folder
-        monkeypatch.setattr(bundled_files, "_sum", None)
+        monkeypatch.setattr(bundled_files, "sha256", None)
         assert hub.resolve("bundled:tiny") == folder
         (folder / bundled_files.SUMS).write_text("[]")
         bundled_files.check.cache_clear()
