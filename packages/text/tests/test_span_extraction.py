@@ -13,11 +13,20 @@ import torch
 from multiway_core import training
 from multiway_core.errors import DataError, InputError
 from multiway_core.training import TrainOptions
-from multiway_text.data.squad import exact_match, read_squad, token_f1
+from multiway_text.data.squad import (
+    Answer,
+    Question,
+    best_threshold,
+    exact_match,
+    read_squad,
+    token_f1,
+    write_squad,
+)
 from multiway_text.encoder import tasks
+from multiway_text.encoder.heads import SpanExtractor
 from multiway_text.encoder.pipeline import EncoderPipeline
 from multiway_text.encoder.recipe import RECIPES
-from multiway_text.encoder.spans import Passage, best_span
+from multiway_text.encoder.spans import Passage, best_spans
 
 from packages.text.tests.tiny_encoder import sentence_model, tokenizer
 
@@ -49,6 +58,45 @@ def test_scores_are_squads() -> None:
     assert token_f1("the", ["an"]) == 1.0  # nothing is left of both
     assert token_f1("dog", ["cat"]) == 0.0
     assert token_f1("in in paris", ["in paris in town"]) == pytest.approx(2 * 3 / 7)
+    # An answer of which nothing is left counts only where all are such: as the script's list of gold answers.
+    assert (exact_match("", ["the", "cat"]), token_f1("", ["the", "cat"])) == (0.0, 0.0)
+    assert (exact_match("", ["the", "!"]), token_f1("a", ["the"])) == (1.0, 1.0)
+    assert exact_match("l'été  n’est", ["lété n’est"]) == 1.0  # ASCII punctuation alone is taken away
+
+
+def test_the_best_threshold_is_brute_forces() -> None:
+    import random
+
+    draw = random.Random(0)
+    for _ in range(200):
+        count = draw.randint(1, 8)
+        scores = [draw.choice([0.0, 0.5, 1.0]) for _ in range(count)]
+        has = [draw.random() < 0.5 for _ in range(count)]
+        scores = [score if there else 0.0 for score, there in zip(scores, has, strict=True)]
+        no_answer = [float(draw.randint(0, 4)) for _ in range(count)]
+        rows = list(zip(scores, no_answer, has, strict=True))
+        means = {
+            threshold: sum(s if v <= threshold else float(not h) for s, v, h in rows) / count
+            for threshold in (float("-inf"), *no_answer)
+        }
+        best, threshold = best_threshold(scores, no_answer, has)
+        assert best == pytest.approx(max(means.values()))
+        assert means[threshold] == pytest.approx(best)
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    rows = [
+        Question("1", "Where?", "anna in paris", (Answer("paris", 8), Answer("in paris", 5)), "", (), "A"),
+        Question("2", "When?", "anna in paris", (), "", (Answer("anna", 0),), "A"),
+        Question("3", "Who — “é”?", "tom", (Answer("tom", 0),), "", (), "B"),
+    ]
+    write_squad(tmp_path / "a.json", rows)
+    found = read_squad([str(tmp_path / "a.json")])
+    assert [replace(one, where="") for one in found] == rows
+    assert found[1].where.endswith("a.json.data[0].paragraphs[0].qas[1]")
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert [len(article["paragraphs"]) for article in content["data"]] == [1, 1]
+    assert content["data"][0]["paragraphs"][0]["qas"][1]["is_impossible"] is True
 
 
 def test_answers_stand_where_the_file_says_or_near(tmp_path: Path) -> None:
@@ -66,6 +114,7 @@ def test_answers_stand_where_the_file_says_or_near(tmp_path: Path) -> None:
         ({"answers": [{"text": "", "answer_start": 0}]}, "empty; a question without"),
         ({"answers": [{"text": "in"}]}, "missing key 'answer_start'"),
         ({"question": 3}, "expected a string"),
+        ({"question": " "}, r"qas\[0\].question: empty"),
     ]:
         content["data"][0]["paragraphs"][0]["qas"][0] = {**item, **change}
         Path(path).write_text(json.dumps(content))
@@ -102,7 +151,7 @@ def test_windows_cover_the_context_and_know_the_answer(tmp_path: Path) -> None:
         Passage(words, "where is it", context, 8)
 
 
-def test_the_best_span_is_brute_forces(tmp_path: Path) -> None:
+def test_the_best_spans_are_brute_forces(tmp_path: Path) -> None:
     passage = Passage(tokenizer(tmp_path), "a", "b c d e f g h", 40)
     window = passage.windows()[0]
     generator = torch.Generator().manual_seed(0)
@@ -114,10 +163,43 @@ def test_the_best_span_is_brute_forces(tmp_path: Path) -> None:
             for first, last in itertools.product(range(7), range(7))
             if first <= last < first + 3
         }
-        score, none, first, last = best_span(logits_T2, window, max_answer=3)
-        assert (first, last) == max(spans, key=lambda span: spans[span])
-        assert score == pytest.approx(spans[first, last], abs=1e-5)
+        found, none = best_spans(logits_T2, window, 30, max_answer=3)
+        order = sorted(spans, key=lambda span: -spans[span])
+        assert [(span.first, span.last) for span in found] == order
+        assert [span.log_probability for span in found] == pytest.approx([spans[s] for s in order], abs=1e-5)
         assert none == pytest.approx(float(log_T2[0].sum()), abs=1e-5)
+        assert found[0].margin == pytest.approx(spans[order[0]] - none, abs=1e-5)
+
+
+def test_many_contexts_are_read_as_each_alone(tmp_path: Path) -> None:
+    """Batches, windows and the order of contexts change nothing; the best span is the best of all windows."""
+    base = sentence_model(tmp_path / "base", num_positions=40)
+    head = SpanExtractor(base.encoder).eval()
+    pipeline = EncoderPipeline(base, head=head)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    contexts = ["a b", " ".join(letters * 3), "", "tom lives in paris", " ".join(letters)]
+    asked = [("where is tom", context) for context in contexts]
+    together = list(pipeline.read(asked, count=4))
+    for pair, reading in zip(asked, together, strict=True):
+        (alone,) = pipeline.read([pair], count=4)
+        assert [(s.start, s.end) for s in alone.spans] == [(s.start, s.end) for s in reading.spans]
+        assert [s.margin for s in alone.spans] == pytest.approx([s.margin for s in reading.spans], abs=1e-4)
+    assert together[2].spans == ()
+    assert together[2].best().text == ""
+    passage = Passage(base.tokenizer, *asked[1], max_length=40)
+    best: dict[tuple[int, int], float] = {}
+    for window in passage.windows():
+        ids, types = torch.tensor([window.ids]), torch.tensor([window.types])
+        with torch.inference_mode():
+            logits_T2 = head(ids, torch.ones_like(ids, dtype=torch.bool), types_BT=types)[0]
+        log_T2 = logits_T2.double().log_softmax(0)
+        for first, last in itertools.product(range(window.start, window.stop), repeat=2):
+            if first <= last < first + 30:
+                place = window.first - window.start
+                margin = float(log_T2[first + place, 0] + log_T2[last + place, 1] - log_T2[0].sum())
+                best[first, last] = max(margin, best.get((first, last), -1e9))
+    order = sorted(best, key=lambda span: -best[span])[:4]
+    assert [(s.start, s.end) for s in together[1].spans] == [passage.characters(*span) for span in order]
 
 
 def test_answers_are_learnt_from_squad(tmp_path: Path) -> None:

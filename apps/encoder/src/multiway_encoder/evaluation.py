@@ -161,14 +161,13 @@ def extraction(
 
     rows = read_squad(paths)
     or_none = any(not row.answers for row in rows)
-    answers = {row.where: [answer.text for answer in row.answers] for row in rows}
     return evaluate(
         (Sample(row.where, row, row) for row in rows[:limit]),
         lambda row: pipeline.answer(row.question, row.context, or_none=or_none),
         {
-            "exact match": lambda found, row: exact_match(found.text, answers[row.where]),
-            "f1": lambda found, row: token_f1(found.text, answers[row.where]),
-            "whole context f1": lambda found, row: token_f1(row.context, answers[row.where]),
+            "exact match": lambda found, row: exact_match(found.text, row.texts),
+            "f1": lambda found, row: token_f1(found.text, row.texts),
+            "whole context f1": lambda found, row: token_f1(row.context, row.texts),
         },
         name=f"answers of {pipeline.name} to {len(rows)} questions",
         seed=seed,

@@ -1,6 +1,6 @@
-"""Questions on contexts in SQuAD's JSON (SQuAD 1.1 and 2.0, MLQA, XQuAD, TyDiQA-GoldP), and exact match and F1.
+"""Questions on contexts in SQuAD's JSON (SQuAD 1.1 and 2.0, MLQA, XQuAD, TyDiQA-GoldP): read, written, and scored.
 
-Whatever is wrong is a DataError that names the file and the place inside it.
+Whatever is wrong is a DataError that names the file and the place inside it. Scores are those of SQuAD 2.0's script.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ import json
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from multiway_core.data_files import get, get_items
 from multiway_core.errors import DataError, InputError
+from multiway_core.files import write_text
 
 from multiway_text.documents import find_files
 from multiway_text.encoder.rows import read_bytes
@@ -35,13 +38,26 @@ class Answer:
 
 @dataclass(frozen=True)
 class Question:
-    """A question on a context; without answers where the context has none (SQuAD 2.0)."""
+    """A question on a context; without answers where the context has none (SQuAD 2.0).
+
+    Attributes:
+        where: the file and the place inside it.
+        plausible: of a question without answers, what could be taken for one.
+        title: of the article.
+    """
 
     id: str
     question: str
     context: str
     answers: tuple[Answer, ...]
     where: str
+    plausible: tuple[Answer, ...] = ()
+    title: str = ""
+
+    @property
+    def texts(self) -> list[str]:
+        """The answers' texts, as the scores below take them."""
+        return [answer.text for answer in self.answers]
 
     @property
     def text(self) -> str:
@@ -67,19 +83,28 @@ def _of_file(path: Path) -> list[Question]:
         raise DataError(f"{path}: not JSON: expected a file in SQuAD's form") from error
     found: list[Question] = []
     for article, where in get_items(content, "data", str(path)):
+        title = get(article, "title", str, where) if isinstance(article, dict) and "title" in article else ""
         for paragraph, place in get_items(article, "paragraphs", where):
             context = get(paragraph, "context", str, place)
             for item, at in get_items(paragraph, "qas", place):
                 question = get(item, "question", str, at)
+                if not question.strip():
+                    raise DataError(f"{at}.question: empty")
                 possible = "answers" in item and item.get("is_impossible") is not True
-                answers = _answers(item, context, at) if possible else ()
-                found.append(Question(str(item.get("id", len(found))), question, context, answers, at))
+                answers = _answers(item, "answers", context, at) if possible else ()
+                plausible = (
+                    _answers(item, "plausible_answers", context, at)
+                    if not answers and item.get("plausible_answers")
+                    else ()
+                )
+                number = str(item.get("id", len(found)))
+                found.append(Question(number, question, context, answers, at, plausible, title))
     return found
 
 
-def _answers(item: object, context: str, where: str) -> tuple[Answer, ...]:
+def _answers(item: object, key: str, context: str, where: str) -> tuple[Answer, ...]:
     found = []
-    for answer, at in get_items(item, "answers", where):
+    for answer, at in get_items(item, key, where):
         text, start = get(answer, "text", str, at), get(answer, "answer_start", int, at)
         if not text.strip():
             raise DataError(f"{at}.text: empty; a question without an answer has an empty list of answers")
@@ -93,6 +118,27 @@ def _answers(item: object, context: str, where: str) -> tuple[Answer, ...]:
     return tuple(found)
 
 
+def write_squad(path: Path, questions: Iterable[Question]) -> None:
+    """Write SQuAD 2.0's JSON; questions of one context that follow each other share a paragraph. Raises OutputError."""
+    articles: list[dict[str, Any]] = []
+    for title, of_title in groupby(questions, lambda one: one.title):
+        paragraphs = [
+            {"context": context, "qas": [_item(one) for one in of_context]}
+            for context, of_context in groupby(of_title, lambda one: one.context)
+        ]
+        articles.append({"title": title, "paragraphs": paragraphs})
+    write_text(Path(path), json.dumps({"version": "v2.0", "data": articles}, ensure_ascii=False) + "\n")
+
+
+def _item(one: Question) -> dict[str, Any]:
+    def listed(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+        return [{"text": answer.text, "answer_start": answer.start} for answer in answers]
+
+    item: dict[str, Any] = {"id": one.id, "question": one.question, "answers": listed(one.answers)}
+    item["is_impossible"] = not one.answers
+    return item | ({"plausible_answers": listed(one.plausible)} if one.plausible else {})
+
+
 def normalized(text: str) -> str:
     """Lower case, without punctuation, English articles and doubled spaces, as SQuAD's script compares answers."""
     text = "".join(letter for letter in text.lower() if letter not in string.punctuation)
@@ -101,12 +147,38 @@ def normalized(text: str) -> str:
 
 def exact_match(predicted: str, right: Sequence[str]) -> float:
     """1 where the prediction equals an answer, normalized; ``right`` is empty for a question without an answer."""
-    return max(float(normalized(predicted) == normalized(answer)) for answer in right or [""])
+    return max(float(normalized(predicted) == answer) for answer in _gold(right))
 
 
 def token_f1(predicted: str, right: Sequence[str]) -> float:
     """The best F1 of the words in common with an answer."""
-    return max(_f1(normalized(predicted).split(), normalized(answer).split()) for answer in right or [""])
+    return max(_f1(normalized(predicted).split(), answer.split()) for answer in _gold(right))
+
+
+def best_threshold(
+    scores: Sequence[float], no_answer: Sequence[float], has_answer: Sequence[bool]
+) -> tuple[float, float]:
+    """(mean score, threshold) where saying "no answer" above the threshold scores best on average.
+
+    Args:
+        scores: of each question's answer, right or not (exact match or F1; 0 where there is none).
+        no_answer: of each question, higher the likelier it has no answer; any scale.
+
+    As the script's ``find_best_thresh``, but questions of an equal ``no_answer`` cannot be told apart.
+    """
+    order = sorted(range(len(scores)), key=lambda row: no_answer[row])
+    total = float(sum(not has for has in has_answer))  # nothing is answered
+    best, threshold = total, float("-inf")
+    for value, rows in groupby(order, lambda row: no_answer[row]):
+        total += sum(scores[row] if has_answer[row] else -1.0 for row in rows)
+        if total > best:
+            best, threshold = total, value
+    return best / max(1, len(scores)), threshold
+
+
+def _gold(right: Sequence[str]) -> list[str]:
+    """Normalized; an answer of which nothing is left does not count beside others."""
+    return [answer for answer in map(normalized, right) if answer] or [""]
 
 
 def _f1(predicted: list[str], right: list[str]) -> float:

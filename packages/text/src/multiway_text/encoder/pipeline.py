@@ -9,7 +9,7 @@ Shape suffixes: N texts, E width, B batch, T tokens, C classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 from multiway_text.encoder import checkpoint, words
 from multiway_text.encoder.engine import embed_tokens
 from multiway_text.encoder.heads import SequenceClassifier, SpanExtractor, TokenClassifier
+from multiway_text.encoder.reader import Reading, read
 from multiway_text.encoder.result import (
     Classification,
     Embeddings,
@@ -30,7 +31,6 @@ from multiway_text.encoder.result import (
     Tagging,
 )
 from multiway_text.encoder.sentence import SentenceModel, SentenceSettings, describe_family, load_tokenizer
-from multiway_text.encoder.spans import Passage, best_span
 
 _GROUP = 4096  # texts that are cut into tokens and computed before the next ones
 _HEAD_BATCH = 32
@@ -200,27 +200,17 @@ class EncoderPipeline:
 
         Raises InputError: the model extracts no spans.
         """
+        reading = next(self.read([(question, context)]))
+        return reading.best(0.0 if or_none else -math.inf)
+
+    def read(self, asked: Sequence[tuple[str, str]], *, count: int = 1) -> Iterator[Reading]:
+        """For each (question, context) its ``count`` best spans, best first, and the probability of no answer.
+
+        Raises InputError: the model extracts no spans.
+        """
         if not isinstance(self.head, SpanExtractor):
             raise InputError(f"{self.name} extracts no answers; finetune --preset extract makes such a model")
-        passage = Passage(self.tokenizer, question, context, self.sentence.encoder.config.max_length)
-        best, none, place = -math.inf, math.inf, (-1, -1)
-        for window in passage.windows():
-            ids_BT = self._there(torch.tensor([window.ids]))
-            types_BT = self._there(torch.tensor([window.types]))
-            with torch.inference_mode():
-                logits_T2 = self.head(
-                    ids_BT,
-                    torch.ones_like(ids_BT, dtype=torch.bool),
-                    types_BT=types_BT if self.sentence.encoder.config.num_types > 1 else None,
-                )[0]
-            score, no_answer, first, last = best_span(logits_T2, window)
-            none = min(none, no_answer)
-            if score > best:
-                best, place = score, (first, last)
-        if best == -math.inf or (or_none and none > best):
-            return SpanAnswer("", 0, 0, math.exp(none))
-        start, end = passage.characters(*place)
-        return SpanAnswer(context[start:end], start, end, math.exp(best))
+        return read(self.sentence, self.head, asked, count=count)
 
     def _tagging(self, text: str) -> Tagging:
         spans = words.word_spans(text)

@@ -95,17 +95,20 @@ class Classification:
 class SpanAnswer:
     """What of a context answers a question: characters [start, end) and the probability of both ends.
 
-    Without an answer the text is empty, and the probability is that of none.
+    Without an answer the text is empty, and the probability is that of none. ``margin``: log-odds of the best span
+    against no answer.
     """
 
     text: str
     start: int
     end: int
     score: float
+    margin: float
 
     def to_json(self) -> dict[str, Any]:
         """Schema ``multiway.encoder.answer/1``."""
-        return {"schema": "multiway.encoder.answer/1", **vars(self), "score": round(self.score, 6)}
+        numbers = {"score": round(self.score, 6), "margin": round(self.margin, 6)}
+        return {"schema": "multiway.encoder.answer/1", **vars(self), **numbers}
 
 
 @dataclass(frozen=True)

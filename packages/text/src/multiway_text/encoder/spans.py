@@ -1,4 +1,4 @@
-"""Question and context as windows of tokens, where an answer stands in them, and the best span of their logits.
+"""Question and context as windows of tokens, where an answer stands in them, and the best spans of their logits.
 
 Shape suffixes: T tokens of a window.
 """
@@ -29,7 +29,7 @@ class Window:
 
 
 class Passage:
-    """A question with its context, as tokens.
+    """A question with its context, as tokens; of a question the first ``MAX_QUESTION`` count.
 
     Raises InputError: the model sees too few tokens for any of the context.
     """
@@ -74,21 +74,36 @@ class Passage:
         return start + len(text) - len(text.lstrip()), end - len(text) + len(text.rstrip())
 
 
-def best_span(
-    logits_T2: Tensor, window: Window, max_answer: int = MAX_ANSWER
-) -> tuple[float, float, int, int]:
-    """(score, score of no answer, first, last token of the context) of the likeliest span of a window.
+@dataclass(frozen=True)
+class TokenSpan:
+    """Tokens first to last of a context.
 
-    A score is the sum of the logarithms of both ends' probabilities; no answer is the first token.
+    Attributes:
+        log_probability: of both ends in their window.
+        margin: by how much that is more than no answer has, whose place is the window's first token. Log-odds do not
+            depend on what else is in a window, so that those of any windows can be compared.
     """
+
+    first: int
+    last: int
+    log_probability: float
+    margin: float
+
+
+def best_spans(
+    logits_T2: Tensor, window: Window, count: int = 1, max_answer: int = MAX_ANSWER
+) -> tuple[list[TokenSpan], float]:
+    """(the likeliest spans of a window, best first; the logarithm of the probability that it has no answer)."""
     log_T2 = logits_T2.float().log_softmax(0)
-    count = window.stop - window.start
-    places = slice(window.first, window.first + count)
+    none = float(log_T2[0].sum())
+    size = window.stop - window.start
+    places = slice(window.first, window.first + size)
     scores_TT = log_T2[places, 0, None] + log_T2[None, places, 1]
     allowed_TT = torch.ones_like(scores_TT, dtype=torch.bool).triu().tril(max_answer - 1)
     scores_TT = scores_TT.masked_fill(~allowed_TT, -torch.inf)
-    none = float(log_T2[0].sum())
-    if not count:
-        return -torch.inf, none, -1, -1
-    first, last = divmod(int(scores_TT.argmax()), count)
-    return float(scores_TT[first, last]), none, window.start + first, window.start + last
+    values, order = scores_TT.flatten().topk(min(count, int(allowed_TT.sum())))
+    spans = [
+        TokenSpan(window.start + place // size, window.start + place % size, value, value - none)
+        for value, place in zip(values.tolist(), order.tolist(), strict=True)
+    ]
+    return spans, none

@@ -5,6 +5,7 @@ Shape suffixes: B rows, T tokens, C classes, E width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -211,11 +212,10 @@ def score_tags(pipeline: EncoderPipeline, scored: Sequence[TaggedText]) -> dict[
 
 def score_answers(pipeline: EncoderPipeline, scored: Sequence[Question]) -> dict[str, float]:
     """SQuAD's exact match and F1; no answer is an answer where a question has none."""
-    or_none = any(not one.answers for one in scored)
-    texts = [pipeline.answer(one.question, one.context, or_none=or_none).text for one in scored]
-    right = [[answer.text for answer in one.answers] for one in scored]
-    exact = [exact_match(text, answers) for text, answers in zip(texts, right, strict=True)]
-    f1 = [token_f1(text, answers) for text, answers in zip(texts, right, strict=True)]
+    threshold = 0.0 if any(not one.answers for one in scored) else -math.inf
+    readings = pipeline.read([(one.question, one.context) for one in scored])
+    pairs = [(found.best(threshold).text, one.texts) for found, one in zip(readings, scored, strict=True)]
+    exact, f1 = ([score(*pair) for pair in pairs] for score in (exact_match, token_f1))
     return {"exact_match": float(np.mean(exact)), "f1": float(np.mean(f1))}
 
 
