@@ -18,7 +18,7 @@ from multiway_core import hub
 from multiway_core.errors import ConfigError, InputError
 from multiway_core.training import HeldOut, TrainConfig, TrainJob, TrainOptions
 
-from multiway_text.data.squad import read_squad
+from multiway_text.data.squad import Answer, Question, read_squad
 from multiway_text.documents import documents
 from multiway_text.encoder import examples, tasks
 from multiway_text.encoder.examples import Labelled
@@ -127,7 +127,7 @@ class Recipe:
         """(to train on, held out). ``held_out``: in place of the recipe's."""
         held_out = self.held_out if held_out is None else held_out
         if not data and not self.base:
-            return _split(_documentation(), ())
+            return _split(_documentation_questions() if self.task == "extract" else _documentation(), ())
         if not data:
             raise InputError("fine-tuning needs --data: labelled texts (see --help for their form)")
 
@@ -209,6 +209,22 @@ def _documentation() -> list[Labelled]:
         for number, line in enumerate(page.text.splitlines(), 1)
         if len(re.findall(r"\w+", line)) >= 5
     ]
+
+
+def _documentation_questions() -> list[Question]:
+    """The words before a quoted word of the documentation ask for it; every fourth question is put to a wrong text."""
+    found: list[Question] = []
+    for page in documents([]):
+        for paragraph in re.split(r"\n\s*\n", page.text):
+            context = " ".join(paragraph.split())
+            asked = re.search(r'((?:\w+ ){3,6})"(\w+)"', context)
+            if asked is None or len(context) > 400:
+                continue
+            answers: tuple[Answer, ...] = (Answer(asked[2], asked.start(2)),)
+            if len(found) % 4 == 3:
+                context, answers = found[-1].context, ()
+            found.append(Question(str(len(found)), asked[1].strip(), context, answers, page.name))
+    return found
 
 
 def new_encoder(texts: Sequence[str]) -> SentenceModel:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from multiway_text.data.squad import Question, exact_match, token_f1
 from multiway_text.encoder import checkpoint, examples, words
+from multiway_text.encoder.answerability import calibrate
 from multiway_text.encoder.examples import Labelled, Pair, TaggedText
 from multiway_text.encoder.heads import SequenceClassifier, SpanExtractor, TokenClassifier
 from multiway_text.encoder.pipeline import EncoderPipeline
@@ -176,9 +177,12 @@ def extractor(
     def score(module: SpanExtractor) -> dict[str, float]:
         return score_answers(pipeline_of(module, sentence, []), scored)
 
+    def export(module: SpanExtractor, folder: Path) -> None:
+        export_with(tokenizer, [])(module, folder)
+        calibrate(pipeline_of(module, sentence, []), scored).write(folder)
+
     facts = {"windows": len(found)}
-    parts = TaskParts(model, objective, make, score, export_with(tokenizer, []), "f1", facts)
-    return replace(parts, rows=len(found))
+    return TaskParts(model, objective, make, score, export, "f1", facts, rows=len(found))
 
 
 def answer_windows(passage: Passage, one: Question) -> list[tuple[Window, tuple[int, int]]]:

@@ -1,0 +1,45 @@
+"""The ``train`` command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from multiway_core.app import TrainingOptions
+
+from multiway_question_answering.app import APP
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Fields of the recipe."""
+
+    held_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--held-out", metavar="FILE", help="Score and calibrate on this. \\[default: every tenth context]"
+        ),
+    ] = None
+    max_length: Annotated[int | None, typer.Option("--max-length", min=8, help="Tokens of a window.")] = None
+    batch_size: Annotated[int | None, typer.Option("--batch-size", min=2, help="Windows of a batch.")] = None
+    epochs: Annotated[float | None, typer.Option("--epochs", min=0.001, help="Passes over the windows.")] = (
+        None
+    )
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", min=0.0)] = None
+
+
+def train(
+    preset: Annotated[str, typer.Option("--preset", help="squad; smoke needs no data.")] = "squad",
+    *,
+    changes: Changes,
+    options: TrainingOptions,
+) -> None:
+    """Teach an encoder (--init-from) to extract answers; DIR/model is what --model takes.
+
+    --data are files in SQuAD's JSON, 1.1 or 2.0. Questions without answers teach it to say that there is none, and
+    so do the windows of long contexts that do not hold the answer. Probabilities are calibrated on the held-out part.
+    """
+    given = dict(vars(changes))
+    given["held_out"] = None if changes.held_out is None else tuple(changes.held_out)
+    options.train(APP, preset, given)
