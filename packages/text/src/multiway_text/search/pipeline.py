@@ -259,6 +259,10 @@ class SearchPipeline:
         named = prompt if prompt in self.encoder.sentence.settings.prompts else None
         return as_unit(self.encoder.embed(texts, prompt=named, windows=True).vectors)
 
+    def unknown_language(self, text: str) -> str | None:
+        """What a text seems to be written in if the model does not know that; None: nothing to say."""
+        return unknown_language(text, self.languages) if self.languages else None
+
     def _split(self, index: Index, section: Section) -> list[Chunk]:
         own, limit = index.settings, self.encoder.sentence.max_length - 2
         settings = ChunkSettings(min(own.chunk_tokens, limit), min(own.overlap, own.chunk_tokens // 2))
@@ -279,7 +283,7 @@ class SearchPipeline:
         return dict([(number, cosine) for number, cosine in found if number in there][:depth])
 
     def _notes(self, text: str) -> tuple[str, ...]:
-        unknown = unknown_language(text, self.languages) if self.languages else None
+        unknown = self.unknown_language(text)
         if unknown is None:
             return ()
         known = ", ".join(self.languages)

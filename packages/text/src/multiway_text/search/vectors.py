@@ -25,6 +25,7 @@ MAX_STALE = 0.25
 """Of a graph's passages that may be removed ones before it is built anew."""
 CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 128, 128
 _BLOCK = 65_536
+_QUERIES, _KEYS = 1024, 8192  # of a block of products: 32 MB
 Found = list[tuple[int, float]]
 
 
@@ -75,6 +76,49 @@ def _nearest(
     places = np.argpartition(-cosines, top - 1)[:top] if len(ids) > top else np.arange(len(ids))
     order = places[np.lexsort((ids[places], -cosines[places]))]
     return [(int(ids[place]), float(cosines[place])) for place in order]
+
+
+def nearest_rows(
+    queries_NE: NDArray[Any], keys_ME: NDArray[Any], top: int, *, exact: int = EXACT
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """(places, cosines), each (N, top), of the keys nearest to each query, all of length 1; best first.
+
+    Compared one by one up to ``exact`` keys, by a graph in memory above. ``top`` is at most the number of keys.
+    """
+    top = min(top, len(keys_ME))
+    places_NK = np.empty((len(queries_NE), top), np.int64)
+    cosines_NK = np.empty((len(queries_NE), top), np.float32)
+    graph = None
+    if len(keys_ME) > exact:
+        graph = _graph(keys_ME.shape[1])
+        graph.add(np.arange(len(keys_ME), dtype=np.uint64), keys_ME)
+    for start in range(0, len(queries_NE), _QUERIES):
+        block = slice(start, start + _QUERIES)
+        some_QE = queries_NE[block].astype(np.float32)
+        if graph is not None:
+            matches = graph.search(some_QE, top)
+            keys = np.atleast_2d(matches.keys).astype(np.int64)
+            places_NK[block], cosines_NK[block] = keys, 1 - np.atleast_2d(matches.distances)
+        else:
+            places_NK[block], cosines_NK[block] = _best_of_blocks(some_QE, keys_ME, top)
+    return places_NK, cosines_NK
+
+
+def _best_of_blocks(
+    queries_QE: NDArray[np.float32], keys_ME: NDArray[Any], top: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Block after block of keys, so that the products never need more than a block's memory."""
+    best_QK: NDArray[np.int64] = np.empty((len(queries_QE), 0), np.int64)
+    held_QK: NDArray[np.float32] = np.empty((len(queries_QE), 0), np.float32)
+    for start in range(0, len(keys_ME), _KEYS):
+        cosines_QB = queries_QE @ keys_ME[start : start + _KEYS].astype(np.float32).T
+        chosen_QK = np.argpartition(-cosines_QB, min(top, cosines_QB.shape[1]) - 1)[:, :top]
+        best_QK = np.concatenate([best_QK, start + chosen_QK], 1)
+        held_QK = np.concatenate([held_QK, np.take_along_axis(cosines_QB, chosen_QK, 1)], 1)
+        order_QK = np.lexsort((best_QK, -held_QK))[:, :top]
+        best_QK = np.take_along_axis(best_QK, order_QK, 1)
+        held_QK = np.take_along_axis(held_QK, order_QK, 1)
+    return best_QK, held_QK
 
 
 def open_graph(index: Index) -> tuple[Any, int]:

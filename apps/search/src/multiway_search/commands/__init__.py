@@ -1,0 +1,1 @@
+"""Commands that make or measure something beside an index."""
