@@ -44,4 +44,6 @@ def test_pairs_are_written_as_train_reads_them(model: Path, tmp_path: Path) -> N
     assert (tmp_path / "pairs.tsv").read_text() == shown.stdout
     first = json.loads((tmp_path / "pairs.jsonl").read_text().splitlines()[0])
     assert list(first) == ["score", "text", "pair", "line", "pair_line"]
-    assert "expected a file ending in .tsv or .jsonl" in str(run("pairs", one, other, "-o", "x.csv").exception)
+    assert "expected a file ending in .tsv or .jsonl" in str(
+        run("pairs", one, other, "-o", "x.csv").exception
+    )
