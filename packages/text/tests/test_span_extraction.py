@@ -22,7 +22,7 @@ from multiway_text.data.squad import (
     token_f1,
     write_squad,
 )
-from multiway_text.encoder import tasks
+from multiway_text.encoder import checkpoint, tasks
 from multiway_text.encoder.heads import SpanExtractor
 from multiway_text.encoder.pipeline import EncoderPipeline
 from multiway_text.encoder.recipe import RECIPES
@@ -200,6 +200,28 @@ def test_many_contexts_are_read_as_each_alone(tmp_path: Path) -> None:
                 best[first, last] = max(margin, best.get((first, last), -1e9))
     order = sorted(best, key=lambda span: -best[span])[:4]
     assert [(s.start, s.end) for s in together[1].spans] == [passage.characters(*span) for span in order]
+
+
+def test_a_reader_in_8_bits_answers_as_in_32(tmp_path: Path) -> None:
+    base = sentence_model(tmp_path / "base", num_positions=40)
+    head = SpanExtractor(base.encoder).eval()
+    with torch.no_grad():
+        base.encoder.type_embedding.weight[1] += 0.7  # a reader that forgot types would be far off
+        head.head.output.weight.normal_(generator=torch.Generator().manual_seed(0))
+    checkpoint.save(head, tmp_path / "int8", int8=True)
+    base.tokenizer.save(tmp_path / "int8")
+    small = EncoderPipeline.from_pretrained(str(tmp_path / "int8"))
+    assert small.sentence.int8 is not None
+    assert small.sentence.int8.types == 2
+    wide = EncoderPipeline.from_pretrained(str(tmp_path / "int8"), dtype=torch.float32)
+    assert wide.sentence.int8 is None
+    asked = [("where is tom", "a b c d e f g"), ("who", " ".join("abcdefghijklmnopqrstuvwxyz" * 2))]
+    for exact, one, other in zip(
+        EncoderPipeline(base, head=head).read(asked), wide.read(asked), small.read(asked), strict=True
+    ):
+        assert one.margin == pytest.approx(exact.margin, abs=0.5)
+        assert other.margin == pytest.approx(one.margin, abs=0.5)
+        assert other.none == pytest.approx(one.none, abs=0.05)
 
 
 def test_answers_are_learnt_from_squad(tmp_path: Path) -> None:

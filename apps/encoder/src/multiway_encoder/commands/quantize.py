@@ -17,13 +17,20 @@ def quantize(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the new model goes.")],
 ) -> None:
-    """Write a copy of a sentence model in 8 bits: a quarter of the size, and embedded faster on a CPU."""
+    """Write a copy of a sentence model, or one with a head, in 8 bits: a quarter of the size, and faster on a CPU."""
     import torch
     from multiway_core import hub
+    from multiway_text.encoder import answerability, checkpoint
+    from multiway_text.encoder.pipeline import EncoderPipeline
     from multiway_text.encoder.quantized import Int8Network
-    from multiway_text.encoder.sentence import SentenceModel
 
-    found = SentenceModel.load(hub.resolve(model), dtype=torch.float32)
-    Int8Network.of(found.encoder)  # refuses what the engine could not run
-    found.save(output, int8=True)
+    found = EncoderPipeline.from_pretrained(model, dtype=torch.float32)
+    Int8Network.of(found.sentence.encoder)  # refuses what the engine could not run
+    if found.head is None:
+        found.sentence.save(output, int8=True)
+    else:
+        checkpoint.save(found.head, output, labels=found.labels, int8=True)
+        found.tokenizer.save(output)
+        if (hub.resolve(model) / answerability.FILE).is_file():
+            answerability.Answerability.read(hub.resolve(model)).write(output)
     APP.note(f"{model} in 8 bits written to {output}")

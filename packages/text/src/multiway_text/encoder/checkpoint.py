@@ -20,6 +20,7 @@ from multiway_core.errors import CheckpointError, ConfigError
 from torch import nn
 
 from multiway_text.encoder.heads import MaskedLM, SequenceClassifier, SpanExtractor, TokenClassifier
+from multiway_text.encoder.quantized import write_quantized
 
 Model = MaskedLM | SequenceClassifier | TokenClassifier | SpanExtractor
 _BERT_LM = RuleTable(
@@ -104,9 +105,17 @@ def load(
 
 
 def save(
-    model: Model | TextEncoder, folder: Path, *, labels: Sequence[str] = (), dtype: torch.dtype | None = None
+    model: Model | TextEncoder,
+    folder: Path,
+    *,
+    labels: Sequence[str] = (),
+    dtype: torch.dtype | None = None,
+    int8: bool = False,
 ) -> None:
-    """Write what :func:`load` reads and `transformers` opens. ``labels``: of the classes. Raises OutputError."""
+    """Write what :func:`load` reads and, not in 8 bits, `transformers` opens. Raises OutputError.
+
+    ``labels``: of the classes. ``int8``: of the encoder under a head; the head is not rounded.
+    """
     if isinstance(model, TextEncoder):
         text_encoder.save(model, folder, dtype=dtype)
         return
@@ -116,7 +125,7 @@ def save(
     prefix = "roberta." if family in ("roberta", "xlm-roberta") else "bert."
     tensors = {prefix + name: tensor for name, tensor in tensors.items()}
     rules = _rules(model)
-    tensors |= {rules.to_published(name): tensor for name, tensor in model.head.state_dict().items()}
+    head = {rules.to_published(name): tensor for name, tensor in model.head.state_dict().items()}
     task = next(task for task, kind in _TASKS.items() if isinstance(model, kind))
     settings["architectures"] = [_CLASS_PREFIX[family] + task]
     if labels:
@@ -126,7 +135,10 @@ def save(
         settings[_SUM_WORDS] = True
     if isinstance(model, SequenceClassifier):
         settings["problem_type"] = "regression" if len(labels) == 1 else "single_label_classification"
-    write(tensors, settings, folder, dtype=dtype)
+    if int8:
+        write_quantized(tensors, settings, folder, head=head)
+    else:
+        write(tensors | head, settings, folder, dtype=dtype)
 
 
 def task_of(settings: Mapping[str, Any]) -> type[Model] | None:

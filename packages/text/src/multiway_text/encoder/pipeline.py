@@ -30,7 +30,7 @@ from multiway_text.encoder.result import (
     TaggedWord,
     Tagging,
 )
-from multiway_text.encoder.sentence import SentenceModel, SentenceSettings, describe_family, load_tokenizer
+from multiway_text.encoder.sentence import SentenceModel, describe_family
 
 _GROUP = 4096  # texts that are cut into tokens and computed before the next ones
 _HEAD_BATCH = 32
@@ -73,8 +73,8 @@ class EncoderPipeline:
         if kind in (SequenceClassifier, TokenClassifier, SpanExtractor):
             head, labels = checkpoint.load(folder, dtype=dtype or torch.float32, device=device)
             assert isinstance(head, SequenceClassifier | TokenClassifier | SpanExtractor)
-            encoder = head.encoder
-            sentence = SentenceModel(encoder, load_tokenizer(folder, encoder), SentenceSettings.read(folder))
+            types = 2 if kind is SpanExtractor else 1
+            sentence = SentenceModel.around(head.encoder, folder, dtype=dtype, device=device, types=types)
             return cls(sentence, name=name, head=head, labels=labels)
         return cls(SentenceModel.load(folder, dtype=dtype, device=device), name=name)
 

@@ -35,17 +35,21 @@ Rounding = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Int8Network:
-    """A text encoder as `kernels.int8_encoder` takes it: the longest text and token types are the encoder's."""
+    """A text encoder as `kernels.int8_encoder` takes it: the longest text and token types are the encoder's.
+
+    ``types``: how many token types are told apart; the words of the second stand behind those of the first.
+    """
 
     weights: list[Tensor]
     num_heads: int
     eps: float
     activation: str
+    types: int = 1
 
     @classmethod
     @torch.no_grad()
-    def of(cls, encoder: TextEncoder, stored: Stored | None = None) -> Int8Network:
-        """Round an encoder, or take what is ``stored`` of it.
+    def of(cls, encoder: TextEncoder, stored: Stored | None = None, *, types: int = 1) -> Int8Network:
+        """Round an encoder, or take what is ``stored`` of it; ``types``: 2 for questions with contexts.
 
         Raises InputError for one with relative positions (UniLMv2).
         """
@@ -62,12 +66,21 @@ class Int8Network:
             return layout.quantize(weight) if found is None else found
 
         codes, scale = rounded(encoder.token_embedding.weight)
+        types = min(types, own.num_types)
+        if types > 1:
+            assert encoder.type_embedding is not None
+            first_E, second_E = encoder.type_embedding.weight[:2].float()
+            more, its_scale = layout.quantize(layout.dequantize(codes, scale) + second_E - first_E)
+            codes, scale = torch.cat([codes, more]), torch.cat([scale, its_scale])
         embedding = layout.Embedding(codes, scale, positions_TE, _norm(encoder.embedding_norm))
         layers = [_layer(block, rounded) for block in encoder.stack.layers]
-        return cls(layout.pack(embedding, layers), own.num_heads, own.norm_eps, own.activation)
+        packed = layout.pack(embedding, layers)
+        return cls(packed, own.num_heads, own.norm_eps, own.activation, max(1, types))
 
-    def __call__(self, tokens_N: Tensor, starts: Tensor) -> Tensor:
+    def __call__(self, tokens_N: Tensor, starts: Tensor, types_N: Tensor | None = None) -> Tensor:
         """Hidden states (N, E) float32 of texts one behind the other; see `int8_encoder`."""
+        if types_N is not None and self.types > 1:
+            tokens_N = tokens_N + types_N * (len(self.weights[0]) // self.types)
         return int8_encoder(
             tokens_N,
             starts,
@@ -87,15 +100,30 @@ def is_quantized(settings: Mapping[str, Any]) -> bool:
 def read_stored(folder: Path) -> Stored:
     """What :func:`save_quantized` wrote."""
     tensors = joined(checkpoint.read(folder))
-    names = (name.removesuffix(SCALE) for name in tensors if name.endswith(SCALE))
-    return {BERT.to_ours(name) or name: (tensors[name], tensors[name + SCALE]) for name in names}
+    names = [name.removesuffix(SCALE) for name in tensors if name.endswith(SCALE)]
+    prefix = next((p for p in ("bert.", "roberta.") if all(name.startswith(p) for name in names)), "")
+    return {
+        BERT.to_ours(name.removeprefix(prefix)) or name: (tensors[name], tensors[name + SCALE])
+        for name in names
+    }
 
 
 def save_quantized(encoder: TextEncoder, folder: Path) -> None:
     """Write ``config.json`` and int8 weights in files of at most 16 MB. Raises OutputError."""
-    tensors, settings = published(encoder)
+    write_quantized(*published(encoder), folder)
+
+
+def write_quantized(
+    tensors: Mapping[str, Tensor],
+    settings: dict[str, Any],
+    folder: Path,
+    *,
+    head: Mapping[str, Tensor] | None = None,
+) -> None:
+    """The same of an encoder's published tensors; those of a ``head`` stay as they are. Raises OutputError."""
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(split(quantized(tensors), _FILE_BYTES), folder, max_shard_bytes=_FILE_BYTES)
+    small = split(quantized(tensors), _FILE_BYTES) | {name: t.float() for name, t in (head or {}).items()}
+    checkpoint.save(small, folder, max_shard_bytes=_FILE_BYTES)
     settings[_KEY] = {"quant_method": _METHOD, "bits": 8, "scale": "row"}
     files.write_text(folder / "config.json", json.dumps(settings, indent=2) + "\n")
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from multiway_text.encoder.heads import SpanExtractor
+from multiway_text.encoder.quantized import Int8Network
 from multiway_text.encoder.result import SpanAnswer
 from multiway_text.encoder.sentence import SentenceModel
 from multiway_text.encoder.spans import Passage, TokenSpan, Window, best_spans
@@ -87,23 +89,38 @@ def _logits(
     sentence: SentenceModel, head: SpanExtractor, asked: Sequence[_Asked]
 ) -> Iterator[tuple[_Asked, Tensor]]:
     """Each window with its logits (T, 2); windows of like length share a batch."""
-    encoder = sentence.encoder
-    device = encoder.token_embedding.weight.device
     order = sorted(asked, key=lambda one: len(one.window.ids))
     while order:
-        longest = len(order[-1].window.ids)
-        some = order[-max(1, BATCH_TOKENS // longest) :]
+        some = order[-max(1, BATCH_TOKENS // len(order[-1].window.ids)) :]
         del order[-len(some) :]
-        shape = (len(some), longest)
-        ids_BT = torch.full(shape, encoder.config.pad_id)
-        types_BT, valid_BT = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.bool)
-        for row, one in enumerate(some):
-            size = len(one.window.ids)
-            ids_BT[row, :size] = torch.tensor(one.window.ids)
-            types_BT[row, :size] = torch.tensor(one.window.types)
-            valid_BT[row, :size] = True
-        types = types_BT.to(device) if encoder.config.num_types > 1 else None
+        windows = [one.window for one in some]
         with torch.inference_mode():
-            logits_BT2 = head(ids_BT.to(device), valid_BT.to(device), types_BT=types).float().cpu()
-        for one, row_T2 in zip(some, logits_BT2, strict=True):
-            yield one, row_T2[: len(one.window.ids)]
+            found = _padded(head, windows) if sentence.int8 is None else _packed(sentence.int8, head, windows)
+        yield from zip(some, found, strict=True)
+
+
+def _padded(head: SpanExtractor, windows: Sequence[Window]) -> list[Tensor]:
+    encoder = head.encoder
+    device = encoder.token_embedding.weight.device
+    lengths = [len(one.ids) for one in windows]
+    shape = (len(windows), max(lengths))
+    ids_BT = torch.full(shape, encoder.config.pad_id)
+    types_BT, valid_BT = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.bool)
+    for row, one in enumerate(windows):
+        ids_BT[row, : lengths[row]] = torch.tensor(one.ids)
+        types_BT[row, : lengths[row]] = torch.tensor(one.types)
+        valid_BT[row, : lengths[row]] = True
+    types = types_BT.to(device) if encoder.config.num_types > 1 else None
+    logits_BT2 = head(ids_BT.to(device), valid_BT.to(device), types_BT=types).float().cpu()
+    return [row_T2[:length] for row_T2, length in zip(logits_BT2, lengths, strict=True)]
+
+
+def _packed(network: Int8Network, head: SpanExtractor, windows: Sequence[Window]) -> list[Tensor]:
+    """By the encoder in 8 bits, which takes windows one behind the other."""
+    lengths = [len(one.ids) for one in windows]
+    ids_N, types_N = (
+        torch.tensor(list(chain.from_iterable(rows)))
+        for rows in ([one.ids for one in windows], [one.types for one in windows])
+    )
+    hidden_NE = network(ids_N, torch.tensor([0, *lengths]).cumsum(0), types_N)
+    return list(head.head(hidden_NE).split(lengths))

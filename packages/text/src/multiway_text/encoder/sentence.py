@@ -150,10 +150,23 @@ class SentenceModel:
         ``dtype``: None means float32, and 8 bits for a file of 8 bits on a CPU.
         """
         encoder = text_encoder.load(folder, dtype=dtype or torch.float32, device=device)
+        return cls.around(encoder, folder, dtype=dtype, device=device)
+
+    @classmethod
+    def around(
+        cls,
+        encoder: TextEncoder,
+        folder: Path,
+        *,
+        dtype: torch.dtype | None,
+        device: torch.device | str,
+        types: int = 1,
+    ) -> SentenceModel:
+        """An encoder that was loaded from a folder, with what else is there; ``types`` as of `Int8Network.of`."""
         rounded = dtype is None and is_quantized(config.read_json(folder / "config.json"))
         int8 = None
         if rounded and torch.device(device).type == "cpu":
-            int8 = Int8Network.of(encoder, read_stored(folder))
+            int8 = Int8Network.of(encoder, read_stored(folder), types=types)
         return cls(encoder, load_tokenizer(folder, encoder), SentenceSettings.read(folder), int8)
 
     @property
