@@ -11,7 +11,16 @@ import pytest
 import torch
 from multiway_core.errors import InputError
 from multiway_core.training import TrainConfig, TrainOptions, run
-from multiway_text.bitdistill import answers, evaluate, examples, prompts, recipe, student, vocabulary, words
+from multiway_text.bitdistill import (
+    answers,
+    evaluate,
+    examples,
+    prompts,
+    recipe,
+    student,
+    vocabulary,
+    word_lists,
+)
 from multiway_text.bitdistill.objective import BitDistillation, Distillation
 from multiway_text.bitdistill.relations import watch
 from multiway_text.decoders.bitnet import checkpoint as bitnet_checkpoint
@@ -82,7 +91,7 @@ def test_prompts_hold_their_words_out() -> None:
     assert known["Name the days of the week."].endswith("Saturday and Sunday.")
     # No prompt asks for two answers, and no fact has a held-out word.
     assert len({prompt.text for prompt in prompts.known()}) == len(list(prompts.known()))
-    assert not any(word in text for text in words.FACTS for word in kept_out)
+    assert not any(word in text for text in word_lists.FACTS for word in kept_out)
     assert prompts.article("orange") == "an orange"
     assert prompts.article("the moon") == "the moon"
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 
-from multiway_text.bitdistill import words
+from multiway_text.bitdistill import word_lists
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ def article(noun: str) -> str:
 
 
 _WITHOUT_ARTICLE = {
-    *words.NATURE,
-    *words.UNCOUNTABLE,
-    *(idea for idea in words.IDEAS if idea not in words.THINGS),
+    *word_lists.NATURE,
+    *word_lists.UNCOUNTABLE,
+    *(idea for idea in word_lists.IDEAS if idea not in word_lists.THINGS),
 }
 
 # {a}: the word with its article; {w}: the word alone.
@@ -172,10 +172,10 @@ def known() -> Iterator[Prompt]:
     for prompts, answers in _TALK.items():
         for index, prompt in enumerate(prompts):
             yield Prompt(prompt, answers[index % len(answers)], times=5)
-    for questions, answer in words.FACTS.items():
+    for questions, answer in word_lists.FACTS.items():
         for question in questions.split("/"):
             yield Prompt(question, answer, times=5)
-    for country, capital in words.CAPITALS.items():
+    for country, capital in word_lists.CAPITALS.items():
         answer = f"The capital of {country} is {capital}"
         answer += "" if answer.endswith(".") else "."
         for form in ("What is the capital of {}?", "What's the capital of {}?", "Tell me the capital of {}.",
@@ -184,7 +184,7 @@ def known() -> Iterator[Prompt]:
             yield Prompt(form.format(country), answer)
         yield Prompt(f"Which country has the capital {capital}?", f"{capital} is the capital of {country}.")
     # "short" is the opposite of "tall" and of "long": one of them is learnt.
-    opposites = {other: one for one, other in reversed(words.OPPOSITES.items())} | words.OPPOSITES
+    opposites = {other: one for one, other in reversed(word_lists.OPPOSITES.items())} | word_lists.OPPOSITES
     for word, answer in opposites.items():
         for form in ("What is the opposite of {}?", "What's the opposite of {}?", "Tell me the opposite of {}.",
                      "Give me an antonym of {}."):  # fmt: skip
@@ -210,18 +210,18 @@ def known() -> Iterator[Prompt]:
 def forms() -> Iterator[tuple[str, str]]:
     """(prompt, its word) of every form and word that the teacher answers."""
     for kind, own in _KIND.items():
-        nouns = getattr(words, kind)
+        nouns = getattr(word_lists, kind)
         for index, noun in enumerate(nouns):
             other = nouns[(index * 7 + 3) % len(nouns)]
             for form in (*_ANY, *own):
                 yield form.format(a=article(noun), w=noun, b=article(other) if "{a}" in form else other), noun
-    for action in words.ACTIONS:
+    for action in word_lists.ACTIONS:
         yield from ((form.format(w=action), action) for form in _ACTION)
-    for why in words.WHYS:
+    for why in word_lists.WHYS:
         plain = _statement(why)
         for form in _WHY:
             yield form.format(w=why if form == "Why {w}?" else plain), why
-    for country in words.CAPITALS:
+    for country in word_lists.CAPITALS:
         yield from ((form.format(w=country), country) for form in _COUNTRY)
 
 

@@ -18,7 +18,7 @@ from multiway_core.errors import CheckpointError, InputError
 from multiway_core.tokenization import TextTokenizer
 from torch import Tensor
 
-from multiway_text.encoder import checkpoint, words
+from multiway_text.encoder import checkpoint, word_tokens
 from multiway_text.encoder.engine import embed_tokens
 from multiway_text.encoder.heads import SequenceClassifier, SpanExtractor, TokenClassifier
 from multiway_text.encoder.reader import Reading, read
@@ -213,7 +213,7 @@ class EncoderPipeline:
         return read(self.sentence, self.head, asked, count=count)
 
     def _tagging(self, text: str) -> Tagging:
-        spans = words.word_spans(text)
+        spans = word_tokens.word_spans(text)
         tags = self._word_tags([text[start:end] for start, end in spans])
         return Tagging(
             text,
@@ -226,16 +226,16 @@ class EncoderPipeline:
 
     def _word_tags(self, given: Sequence[str]) -> list[tuple[str | None, float]]:
         """The tag of each word with its probability; None for a word without tokens."""
-        pieces = words.word_tokens(self.tokenizer, given)
+        pieces = word_tokens.tokens_of(self.tokenizer, given)
         known = [place for place, ids in enumerate(pieces) if ids]
         room = self.sentence.encoder.config.max_length - self._special
         found: list[tuple[str | None, float]] = [(None, 0.0)] * len(pieces)
-        for window in words.windows([pieces[place] for place in known], room):
+        for window in word_tokens.windows([pieces[place] for place in known], room):
             places = known[window.start : window.stop]
-            framed, firsts = words.joined(self.tokenizer, [pieces[place] for place in places], room)
+            framed, firsts = word_tokens.joined(self.tokenizer, [pieces[place] for place in places], room)
             tokens_BT = self._there(torch.tensor([framed]))
             end = len(framed) - (self._special - self._before)
-            firsts_BT = self._there(torch.tensor([words.first_places(len(framed), firsts, end)]))
+            firsts_BT = self._there(torch.tensor([word_tokens.first_places(len(framed), firsts, end)]))
             with torch.inference_mode():
                 logits_TC = self._tagger()(
                     tokens_BT, torch.ones_like(tokens_BT, dtype=torch.bool), firsts_BT

@@ -21,7 +21,7 @@ from multiway_core.training import Loss
 from torch import Tensor, nn
 
 from multiway_text.data.squad import Question, exact_match, token_f1
-from multiway_text.encoder import checkpoint, examples, words
+from multiway_text.encoder import checkpoint, examples, word_tokens
 from multiway_text.encoder.answerability import calibrate
 from multiway_text.encoder.examples import Labelled, Pair, TaggedText
 from multiway_text.encoder.heads import SequenceClassifier, SpanExtractor, TokenClassifier
@@ -120,8 +120,8 @@ def tagger(
     room = length - len(tokenizer.add_special_tokens([])[0])
 
     def encoded(one: TaggedText) -> tuple[list[int], list[int]]:
-        pieces = words.word_tokens(tokenizer, one.words)
-        ids, firsts = words.joined(tokenizer, pieces, room)
+        pieces = word_tokens.tokens_of(tokenizer, one.words)
+        ids, firsts = word_tokens.joined(tokenizer, pieces, room)
         targets = [NO_TARGET] * len(ids)
         for piece, first, tag in zip(pieces, firsts, one.tags, strict=True):
             if piece and first < len(ids) - 1:

@@ -12,7 +12,7 @@ from multiway_core.errors import ConfigError, InputError
 from multiway_core.tokenization import TextTokenizer
 from torch import Tensor, nn
 
-from multiway_text.encoder import words as word_pieces
+from multiway_text.encoder.word_tokens import tokens_of
 from multiway_text.xtune.dictionaries import Dictionary
 
 Kind = Literal["subword", "noise", "code-switch", "translation"]
@@ -62,7 +62,7 @@ class Augmentation:
         else:
             translated = {place: self._translated(words[place], generator) for place in chosen}
             switched = {place: word for place, word in translated.items() if word is not None}
-            pieces = word_pieces.word_tokens(tokenizer, list(switched.values()))
+            pieces = tokens_of(tokenizer, list(switched.values()))
             found = dict(zip(switched, pieces, strict=True))
         return {place: ids for place, ids in found.items() if ids}
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from multiway_text.data.squad import Question
-from multiway_text.encoder import words
+from multiway_text.encoder import word_tokens
 from multiway_text.encoder.examples import Labelled, TaggedText
 from multiway_text.encoder.heads import SequenceClassifier, SpanExtractor, TokenClassifier
 from multiway_text.encoder.pipeline import EncoderPipeline
@@ -110,7 +110,7 @@ class _OnEncoder:
         self, given: Sequence[str], change: Augmentation | None, generator: torch.Generator
     ) -> list[list[int]]:
         """The tokens of words, some of which are changed."""
-        pieces = words.word_tokens(self.tokenizer, given)
+        pieces = word_tokens.tokens_of(self.tokenizer, given)
         if change is not None:
             for place, ids in change.new_tokens(self.tokenizer, given, generator).items():
                 pieces[place] = ids
@@ -180,13 +180,15 @@ class Tags(_OnEncoder):
         """The words, cut behind the last token that fits."""
         pieces = self._pieces(row.words, change, generator)
         room = self.length - len(self.tokenizer.add_special_tokens([])[0])
-        ids, firsts = words.joined(self.tokenizer, pieces, room)
+        ids, firsts = word_tokens.joined(self.tokenizer, pieces, room)
         end = len(ids) - len(self.tokenizer.engine.frame.suffix)
         units = {n: first for n, first in enumerate(firsts) if pieces[n] and first < end}
         tags = [NO_TARGET] * len(ids)
         for number, place in units.items():
             tags[place] = self.numbers[row.tags[number]]
-        return View(ids, [0] * len(ids), units, tags, words.first_places(len(ids), list(units.values()), end))
+        return View(
+            ids, [0] * len(ids), units, tags, word_tokens.first_places(len(ids), list(units.values()), end)
+        )
 
     def logits(self, module: nn.Module, batch: Batch) -> Tensor:
         return module(batch.ids_MT, batch.valid_MT, batch.firsts_MT).float()

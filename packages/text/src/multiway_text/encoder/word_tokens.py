@@ -15,7 +15,7 @@ def word_spans(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in _WORD.finditer(text)]
 
 
-def word_tokens(tokenizer: TextTokenizer, words: Sequence[str]) -> list[list[int]]:
+def tokens_of(tokenizer: TextTokenizer, words: Sequence[str]) -> list[list[int]]:
     """The tokens of each word as they are inside a text; none for a word that the vocabulary leaves out."""
     if not words:
         return []
