@@ -19,6 +19,7 @@ from multiway_core.app import (
 
 from multiway_search import places
 from multiway_search.app import APP
+from multiway_search.commands.evaluate import evaluate
 from multiway_search.commands.pairs import pairs
 from multiway_search.options import Asked, IndexOption, ModeOption, PathOption, TopOption, query_text
 
@@ -171,7 +172,8 @@ def delete(
     raise typer.Exit(0 if count else 2)
 
 
-cli.command()(pairs)
+for command in (pairs, evaluate):
+    cli.command()(command)
 cli.add_demo()
 cli.add_serve("Serve search over HTTP; the index stays on disk (MULTIWAY_SEARCH_INDEX names its folder).")
 
