@@ -26,6 +26,7 @@ APPS = {
     "encoder-xtune": ("finetune", "--method", "xtune", "--preset", "smoke"),
     "encoder-pretrain": ("pretrain", "--preset", "smoke"),
     "summarization": SMOKE,
+    "question_answering": SMOKE,
 }
 """By the app: its command."""
 

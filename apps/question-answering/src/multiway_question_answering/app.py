@@ -10,4 +10,5 @@ APP = App(
     cli="multiway_question_answering.cli:cli",
     pipeline="multiway_text.question_answering.pipeline:QuestionAnsweringPipeline",
     recipes="multiway_question_answering.recipes:RECIPES",
+    serve="multiway_question_answering.server:SERVICE",
 )

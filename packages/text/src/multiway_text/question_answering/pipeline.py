@@ -95,11 +95,15 @@ class QuestionAnsweringPipeline:
 
     @contextmanager
     def open(
-        self, paths: Sequence[str | Path], *, on_progress: Callable[[int, int], None] | None = None
+        self,
+        paths: Sequence[str | Path],
+        *,
+        folder: Path | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
     ) -> Iterator[Collection]:
         """Files and folders, or the folder of one index of ``multiway-search``.
 
-        The index of files is kept in the user's cache, so that only what changed is read the next time.
+        The index of files is kept in ``folder``, or else in the user's cache: only what changed is read the next time.
         Raises InputError (a path leads nowhere, or to no text), OutputError, ModelNotFoundError.
         """
         given = [Path(path).expanduser() for path in paths]
@@ -115,7 +119,7 @@ class QuestionAnsweringPipeline:
                 yield Collection(search, index)
             return
         search = self.searching(self.retriever)
-        with search.open(_cached(given, search.version), create=True) as index:
+        with search.open(folder or _cached(given, search.version), create=True) as index:
             report = search.update(index, given, on_progress=on_progress)
             if not report.passages:
                 raise InputError(_nothing(given, report.failed))
