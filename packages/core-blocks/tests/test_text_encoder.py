@@ -337,3 +337,13 @@ def test_bad_arguments() -> None:
         model(tokens, valid.long())
     with pytest.raises(InputError, match="no token types"):
         tiny(replace(TINY, num_types=0))(tokens, valid, types_BT=tokens * 0)
+
+
+def test_maps_and_embeddings_start_with_the_range_that_is_asked_for() -> None:
+    torch.manual_seed(0)
+    model = TextEncoder(
+        replace(PRESETS["bert-base-uncased"], num_layers=1, vocab_size=2000, initializer_range=0.07)
+    )
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2 and len(parameter) > 2:
+            assert float(parameter.detach().std()) == pytest.approx(0.07, rel=0.05), name

@@ -188,8 +188,11 @@ def test_distillation_is_zero_for_an_equal_and_grows_with_the_difference() -> No
 
 
 def test_open_gates_remember_as_long_as_asked() -> None:
-    layer = build(PRESETS["ssla-tiny"], longest_memory=16.0).levels[1][0]
+    model = build(PRESETS["ssla-tiny"], longest_memory=16.0)
+    layer = model.levels[1][0]
     assert isinstance(layer, SslaLayer)
+    before = [layer for level in model.levels for layer in level][:-1]
+    assert all(bool((layer.norm.bias == NORM_BIAS).all()) for layer in before)
     x_NC = torch.nn.functional.layer_norm(torch.randn(500, 8), (8,)) + NORM_BIAS
     v_NKD, g_NKD, q_NKD = layer.weights().projection.scatter(x_NC)
     horizon_D = 16.0 ** torch.linspace(0, 1, 16)

@@ -17,6 +17,7 @@ from multiway_event_vision.time_replayer.model import TimeReplayer
 from multiway_event_vision.time_replayer.objective import Weights
 from multiway_event_vision.time_replayer.samples import PairSource, SampleConfig, TripletSource
 from multiway_event_vision.time_replayer.teacher import ChainedFlow
+from multiway_event_vision.time_replayer.voxel_grid import reversed_grid
 from multiway_event_vision.time_replayer.warp import warp
 
 CONFIG = SampleConfig(size=48, batch=3, gaps=(2, 4))
@@ -122,3 +123,27 @@ def test_every_part_learns_from_the_loss_that_is_its_own(name):
     assert any(part.startswith("ahead") for part in moved)
     assert any(part.startswith("refinement") for part in moved) == (name != "taught")
     assert any(part.startswith("back") for part in moved) == (name != "taught")
+
+
+def test_grids_are_reversed_and_roughness_is_the_mean_step_both_ways():
+    grid = np.random.default_rng(0).standard_normal((5, 6, 7)).astype(np.float32)
+    reversed_BNHW = objective._reversed(torch.from_numpy(grid)[None])
+    assert np.array_equal(reversed_BNHW[0].numpy(), reversed_grid(grid))
+    flow = np.random.default_rng(1).standard_normal((3, 2, 6, 7))
+    expected = np.abs(np.diff(flow, axis=3)).mean() + np.abs(np.diff(flow, axis=2)).mean()
+    assert float(objective._roughness(torch.from_numpy(flow))) == pytest.approx(expected)
+
+
+def test_flows_of_many_triplets_are_those_of_each():
+    torch.manual_seed(0)
+    model = TimeReplayer(TINY).eval()
+    source = TripletSource([sliding_clip()], replace(CONFIG, batch=9))
+    batch = source(0, 0, 1)
+    whole = objective._Flows(model, batch)
+    one = objective._Flows(
+        model, replace(batch, grids_BSNHW=batch.grids_BSNHW[4:5], frames_B3CHW=batch.frames_B3CHW[4:5])
+    )
+    for together, alone in ((whole.back, one.back), (whole.ahead, one.ahead)):
+        assert len(together) == 4
+        for flow_B2HW, flow_12HW in zip(together, alone, strict=True):
+            torch.testing.assert_close(flow_B2HW[4:5], flow_12HW, atol=1e-4, rtol=1e-3)

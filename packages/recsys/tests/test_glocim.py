@@ -68,7 +68,9 @@ def test_every_preset_scores_in_bfloat16(world: World, preset: str) -> None:
     error = np.abs(scores - exact)
     assert 0 < error.max() < 0.1 * np.abs(exact).max() + 0.05
     if model.config.graph_batch == "full" and not preset.startswith("lstur"):
-        encoded = model.encode_news(world.features)
+        encoded = model.train().encode_news(world.features)
+        assert model.training  # as it was before
+        model.eval()
         assert encoded.candidates_NE.dtype == torch.bfloat16
         assert trace(model, encoded, world.features, np.array([3, 5])).user_d.dtype == np.float32
 

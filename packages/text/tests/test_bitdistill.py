@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -186,7 +187,7 @@ def test_the_whole_objective_sees_the_relations_of_both(tokenizer: Tokenizer) ->
     torch.manual_seed(1)
     made = student.from_teacher(teacher, (0, 1, 2), torch.arange(64), torch.randint(0, 64, (2, 20)))
     rows = [examples.Example([1, 2, 3, 4, 5], [6, 7, 8], [], torch.zeros(0, 0))] * 2
-    batch = examples.batch(rows)
+    batch = replace(examples.batch(rows), strength=0.75)
     parts = {
         name: BitDistillation(teacher, splits=4, logits_weight=a, relation_weight=b)(made, batch)
         for name, a, b in (("plain", 0.0, 0.0), ("logits", 10.0, 0.0), ("all", 10.0, 3.0))
@@ -198,6 +199,15 @@ def test_the_whole_objective_sees_the_relations_of_both(tokenizer: Tokenizer) ->
         + 10 * 6 * float(everything.metrics["kl"])
         + 3 * 6 * float(everything.metrics["relations"])
     )
+    assert {module.strength for module in made.modules() if hasattr(module, "strength")} == {batch.strength}
+    with torch.no_grad():  # the teacher's distribution is the one that weighs
+        places = batch.targets_BT != examples.NO_TARGET
+        own, theirs = (
+            (model.logits(model.hidden(batch.tokens_BT)[places]).float() / 5).log_softmax(-1)
+            for model in (made, teacher)
+        )
+        divergence = (theirs.exp() * (theirs - own)).sum(-1).mean()
+    assert float(everything.metrics["kl"]) == pytest.approx(25 * float(divergence), rel=1e-4)
     everything.total.backward()
     gradients = {name: p.grad for name, p in made.named_parameters()}
     assert all(g is not None and bool(g.isfinite().all()) for g in gradients.values())

@@ -5,6 +5,8 @@ Found by planted mistakes (`benchmarks/mutations.py`): tests of outputs at the d
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from multiway_text.decoders.latent_lm.config import LatentLMConfig
@@ -75,6 +77,46 @@ def test_longnet_starts_as_the_paper_says() -> None:
     model = LongNet(config)
     initialize(model)
     assert float(model.embedding.weight.std()) == pytest.approx(32**-0.5, rel=0.02)
+    attention = model.decoder.layers[0].attention
+    xavier, factor = 32**-0.5, math.log(2 * 2) ** 0.5  # of a square map; of two layers
+    for linear, gain in (
+        (attention.query, 2**-0.5),
+        (attention.key, 2**-0.5),
+        (attention.value, 2**-0.5 * factor),
+        (attention.output, factor),
+    ):
+        assert float(linear.weight.std()) == pytest.approx(gain * xavier, rel=0.1)
+
+
+@pytest.mark.parametrize("head_offset", ["block", "mod"])
+def test_longnet_s_heads_start_where_the_configuration_says(head_offset) -> None:
+    config = LongNetConfig(
+        **SIZES, max_positions=64, segment_lengths=(4, 8), dilations=(1, 2), head_offset=head_offset
+    )
+    assert {layer.attention.pattern.head_offset for layer in LongNet(config).decoder.layers} == {head_offset}
+
+
+def test_latent_lm_turns_by_the_configuration_s_theta() -> None:
+    models = [
+        LatentLM(
+            LatentLMConfig(vocab_size=20, latent_size=3, **NARROW, head_layers=2, rope_theta=theta)
+        ).eval()
+        for theta in (10_000.0, 100.0)
+    ]
+    models[1].load_state_dict(models[0].state_dict())
+    tokens_BT = torch.randint(5, 20, (1, 12))
+    one, other = (model.hidden(tokens_BT, torch.ones_like(tokens_BT, dtype=torch.bool)) for model in models)
+    torch.testing.assert_close(one[:, 0], other[:, 0])
+    assert not torch.allclose(one[:, -1], other[:, -1], atol=1e-3)
+
+
+def test_a_read_prompt_is_the_whole_network_s_last_word() -> None:
+    model = LatentLM(LatentLMConfig(vocab_size=20, latent_size=3, **NARROW, head_layers=2)).eval()
+    tokens_BT = torch.randint(5, 20, (2, 7))
+    with torch.no_grad():
+        read_BV = model.prefill(tokens_BT, model.new_cache(2, 8))
+        whole_BTE = model.hidden(tokens_BT, torch.ones_like(tokens_BT, dtype=torch.bool))
+        torch.testing.assert_close(read_BV, model.logits(whole_BTE[:, -1]).float(), atol=1e-5, rtol=1e-4)
 
 
 def test_a_quarter_of_a_fair_share_counts_as_active() -> None:

@@ -269,6 +269,10 @@ def test_the_vision_tower_is_fixed_but_for_its_last_layer() -> None:
     trained = {name for name, p in model.vision.named_parameters() if p.requires_grad}
     assert {".".join(name.split(".")[:2]) for name in trained} == {"layers.1", "norm.weight", "norm.bias"}
     assert all(p.requires_grad for p in model.text.parameters())
+    vision = dataclasses.replace(KOSMOS_1_TINY.vision, num_layers=3)
+    deeper = Kosmos1(dataclasses.replace(KOSMOS_1_TINY, vision=vision))
+    deeper.freeze_vision()
+    assert [any(p.requires_grad for p in layer.parameters()) for layer in deeper.vision.layers] == [0, 0, 1]
 
 
 def test_it_starts_with_images_of_the_size_of_words() -> None:
@@ -277,6 +281,16 @@ def test_it_starts_with_images_of_the_size_of_words() -> None:
     again = Kosmos1(KOSMOS_1_TINY)
     objective.reset_parameters(again, seed=0)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    attention = model.text.decoder.layers[0].attention
+    xavier, grown = 48**-0.5, math.log(2 * 2) ** 0.5  # a square map of 48; two layers
+    for linear, gain in (
+        (attention.query, 2**-0.5),
+        (attention.value, 2**-0.5 * grown),
+        (attention.output, grown),
+    ):
+        assert float(linear.weight.detach().std()) == pytest.approx(gain * xavier, rel=0.05)
+    patches = model.vision.patch_embedding.weight.detach()
+    assert float(patches.std()) == pytest.approx(patches[0].numel() ** -0.5, rel=0.05)
     images = model.encode_images(torch.randn(4, 3, 32, 32)).embeddings_BQE.detach()
     ratio = float(images.std() / model.text.embedding.weight.detach().std())
     assert 0.3 < ratio < 3
