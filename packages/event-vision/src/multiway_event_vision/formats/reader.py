@@ -10,7 +10,7 @@ import numpy as np
 from multiway_core.errors import DataError, InputError
 
 from multiway_event_vision.events import check_size
-from multiway_event_vision.formats import aedat3, aedat4, event_stream
+from multiway_event_vision.formats import aedat3, aedat4, event_stream, rosbag
 from multiway_event_vision.formats.dat import open_dat
 from multiway_event_vision.formats.evt2 import open_evt2
 from multiway_event_vision.formats.evt3 import open_evt3
@@ -33,6 +33,7 @@ _MAGIC: tuple[tuple[bytes, Opener], ...] = (
     (aedat3.MAGIC, aedat3.open_aedat3),
     (aedat4.MAGIC, aedat4.open_aedat4),
     (event_stream.MAGIC, event_stream.open_event_stream),
+    (rosbag.MAGIC, rosbag.open_rosbag),
 )
 
 
@@ -100,8 +101,8 @@ def _source(path: Path, options: Options) -> Source:
 
 
 KNOWN = (
-    "known are DAT, RAW (EVT2, EVT2.1, EVT3), HDF5, AEDAT 3.1 and 4, .es, N-MNIST .bin, npz, "
-    "and text with columns t, x, y, p"
+    "known are DAT, RAW (EVT2, EVT2.1, EVT3), HDF5, AEDAT 3.1 and 4, .es, bags of ROS, "
+    "N-MNIST .bin, npz, and text with columns t, x, y, p"
 )
 
 
