@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,6 +122,48 @@ def test_an_input_that_is_no_archive_costs_only_itself(archive, tmp_path, comman
     assert command("build", tmp_path / "bad.warc.gz", "-o", output)[0] == 2  # another build
 
 
+@pytest.mark.parametrize(
+    ("engine", "package"),
+    [("ray", "ray.data"), ("spark", "pyspark"), ("datatrove", "datatrove.executor"), ("local", "json")],
+)
+@pytest.mark.timeout(600)
+def test_every_engine_writes_the_same_bytes(archive, tmp_path, command, engine, package):
+    pytest.importorskip(package)
+    if engine == "spark" and not (shutil.which("java") or os.environ.get("JAVA_HOME")):
+        pytest.skip("Spark needs a Java runtime")
+    inputs = [archive, *(tmp_path / f"{number}.warc.gz" for number in range(4)), tmp_path / "bad.warc.gz"]
+    for path in inputs[1:]:
+        path.write_bytes(archive.read_bytes())
+    inputs[-1].write_bytes(b"no archive")
+    options = ["--extractor", "resiliparse", "--dedup-lines", "--json"]
+    reports, files = [], []
+    for arguments in ([], ["--engine", engine, "--workers", 2]):
+        output = tmp_path / f"corpus-{len(files)}"
+        code, out, err = command("build", *inputs, "-o", output, *options, *arguments)
+        assert (code, "bad.warc.gz: no WARC file" in err) == (1, True), err
+        reports.append({key: value for key, value in json.loads(out).items() if key != "seconds"})
+        files.append(
+            {path.name: path.read_bytes() for path in output.rglob("0000*") if "drop" in path.parts[-2]}
+        )
+        files[-1] |= {path.name: path.read_bytes() for path in output.glob("part-*")}
+    assert reports[0] == reports[1]
+    assert files[0] == files[1]
+    assert len(files[0]) == 2 * 5
+
+
+@pytest.mark.parametrize(
+    ("engine", "package"), [("ray", "ray"), ("spark", "pyspark"), ("datatrove", "datatrove")]
+)
+def test_an_engine_that_is_missing(archive, tmp_path, command, monkeypatch, engine, package):
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    code, _, err = command("build", archive, "-o", tmp_path / "o", "--engine", engine)
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert f"--engine {engine} needs {package}: pip install 'multiway-corpus[{engine}]'" in err
+    assert not (tmp_path / "o").exists()
+
+
 def test_dedup_of_texts(tmp_path, command):
     path = tmp_path / "texts.jsonl"
     text = " ".join(f"word{i * i}" for i in range(80))
@@ -129,11 +172,21 @@ def test_dedup_of_texts(tmp_path, command):
     )
     assert command("dedup", path, "-o", tmp_path / "unique", "--format", "jsonl")[0] == 0
     assert len(list(TextFiles([tmp_path / "unique"]))) == 3
+    _, out, _ = command("inspect", tmp_path / "unique")
+    assert "duplicate: of sha1:" in out
+    path.write_text(json.dumps({"text": text + "\nSign in\nsign in!"}) + "\nno json\n")
+    code, out, _ = command("dedup", path, "-o", tmp_path / "lines", "--dedup-lines", "--json")
+    report = json.loads(out)
+    assert (code, report["kept"], report["repeated_lines"]) == (0, 1, 1)
+    assert report["bad_records"] == [
+        "texts.jsonl, offset 2: archive: no JSON object with a field text, which is text"
+    ]
 
 
-def test_an_index_leads_back_to_the_same_text(archive, tmp_path, command):
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+def test_an_index_leads_back_to_the_same_text(archive, tmp_path, command, form):
     output, index, fetched = tmp_path / "corpus", tmp_path / "index.parquet", tmp_path / "fetched"
-    options = ["--extractor", "resiliparse"]
+    options = ["--extractor", "resiliparse", "--format", form]
     assert command("build", archive, "-o", output, *options)[0] == 0
     assert command("index", output, "-o", index, "--prefix", "crawl/../")[0] == 0  # a hostile path
     assert command("fetch-index", index, "-o", fetched, "--base-url", "file:///absent/")[0] == 2

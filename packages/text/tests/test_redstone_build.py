@@ -7,18 +7,23 @@ import pytest
 from multiway_core.errors import DataError, InputError
 from multiway_text.documents import TextFiles
 from multiway_text.redstone.archive_writer import warc_record
-from multiway_text.redstone.minhash import MinHash
+from multiway_text.redstone.minhash import hash64
 from multiway_text.redstone.pipeline import Pipeline, Recipe
+from multiway_text.redstone.sentences import split_sentences
 from multiway_text.redstone.shards import (
     DROPPED,
     WORK,
-    find_duplicates,
+    Repeats,
+    connect,
+    divide_lines,
     finish,
+    group_band,
+    group_lines,
     merged,
     read_input,
-    read_records,
     work_on,
 )
+from multiway_text.redstone.storage import read_records
 
 STORIES = [
     "Rain fell on the hills all night, and by morning the small river had left its bed. The miller opened both gates.",
@@ -51,16 +56,24 @@ def pipeline():
         yield found
 
 
-def build(folder, groups, pipeline, form="parquet"):
+def build(folder, groups, pipeline, form="parquet", lines=False, line_shares=3):
     """The parts of a build whose inputs hold these groups of addresses."""
-    works = []
+    works, repeats = [], Repeats(lines=lines)
     for number, group in enumerate(groups):
         path = folder / f"{number}.warc.gz"
         path.write_bytes(b"".join(warc_record(uri, PAGES[uri]) for uri in group) + b"\x1f\x8b\x08broken")
         works.append(folder / WORK.format(number))
-        work_on(path, works[-1], pipeline, MinHash())
-    repeats = find_duplicates(works)
-    return merged([finish(work, i, folder, repeats[i], form) for i, work in enumerate(works)])
+        work_on(path, works[-1], pipeline, repeats)
+    edges = [folder / f"work/{band}.npy" for band in range(repeats.minhash.bands)]
+    for band, path in enumerate(edges):
+        group_band(works, band, path)
+    connect(works, edges)
+    if lines:
+        shares = [folder / f"work/lines-{share}.npy" for share in range(line_shares)]
+        for share, path in enumerate(shares):
+            group_lines(works, share, line_shares, path)
+        divide_lines(works, shares)
+    return merged([finish(work, i, folder, form) for i, work in enumerate(works)])
 
 
 def rows(folder):
@@ -115,11 +128,35 @@ def test_the_same_archive_twice_gives_its_pages_once(tmp_path, pipeline):
     assert rows(tmp_path) == rows(tmp_path / "one")
 
 
+@pytest.mark.parametrize(("groups", "shares"), [(1, 1), (2, 3), (6, 8)])
+def test_lines_that_stand_elsewhere_go_once(tmp_path, pipeline, groups, shares):
+    addresses = list(PAGES)
+    report = build(
+        tmp_path, [addresses[i::groups] for i in range(groups)], pipeline, lines=True, line_shares=shares
+    )
+    kept = sorted(
+        (row for path in tmp_path.glob("part-*") for row in pq.read_table(path).to_pylist()),
+        key=lambda row: hash64(row["id"]),
+    )
+    assert report["repeated_lines"] == 4  # the heading, and two stories of three sentences
+    first, second = (row["text"].split("\n") for row in kept)
+    assert not set(first) & set(second)
+    whole = {sentence for number in range(6) for sentence in split_sentences(STORIES[number])}
+    assert {line for line in first + second if line != "A flood"} == whole
+    assert len(first) + len(second) == len(whole) + 1
+
+
 def test_json_lines_with_zstd_are_read_by_a_training(tmp_path, pipeline):
     build(tmp_path, [list(PAGES)], pipeline, form="jsonl.zst")
     texts = [document.text for document in TextFiles([tmp_path])]
     assert len(texts) == 2
     assert texts[0] in (record.text for record in pipeline(read_input(tmp_path / "0.warc.gz")))
+    (tmp_path / "parquet").mkdir()
+    build(tmp_path / "parquet", [list(PAGES)], pipeline)
+    lines, table = (
+        list(read_records(tmp_path / name)) for name in ("part-00000.jsonl.zst", "parquet/part-00000.parquet")
+    )
+    assert lines == table
 
 
 def test_inputs_of_other_kinds(tmp_path):
@@ -128,6 +165,13 @@ def test_inputs_of_other_kinds(tmp_path):
     (record,) = read_input(tmp_path / "x.html")
     assert (record.html, record.uri) == (PAGES["http://e.org/a"], "x.html")
     assert [(r.text, r.meta["offset"]) for r in read_input(tmp_path / "x.jsonl")] == [("one", 1), ("two", 3)]
+    (tmp_path / "y.jsonl").write_text(
+        '{"text": "one", "url": "http://x/", "label": 3}\n{"text": \n[1]\n{"text": 2}\n'
+    )
+    kept, *bad = read_input(tmp_path / "y.jsonl")
+    assert (kept.uri, kept.meta["source"]) == ("http://x/", {"url": "http://x/", "label": 3})
+    assert [record.meta["offset"] for record in bad] == [2, 3, 4]
+    assert {record.drop_reason.split(":")[0] for record in bad} == {"archive"}
     with Pipeline(Recipe("texts")) as pipeline:
         assert [r.text for r in pipeline(read_input(tmp_path / "x.jsonl"))] == ["one", "two"]
 

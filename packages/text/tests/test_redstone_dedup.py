@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from multiway_text.redstone.duplicates import duplicates, line_form, line_hashes, repeated_lines
+from multiway_text.redstone.duplicates import (
+    band_edges,
+    line_form,
+    line_hashes,
+    repeated_lines,
+    representatives,
+)
 from multiway_text.redstone.minhash import PRIME, MinHash, multiply_add, shingle_form, shingle_hash
 
 P = int(PRIME)
@@ -92,6 +98,10 @@ def _query(datasketch, lsh, name, signature):
     return found
 
 
+def duplicates(ids, keys_NB):
+    return representatives(ids, [band_edges(ids, keys) for keys in keys_NB.T])
+
+
 def slow_duplicates(ids, keys):
     groups = [{i} for i in range(len(ids))]
     for i in range(len(ids)):
@@ -126,13 +136,14 @@ def test_a_long_chain_is_one_component():
 
 def test_lines_in_normal_form():
     assert line_form("  Page 12, of ３４!\u200b ") == "page 00 of 00"
-    one, two, empty, other = line_hashes("Page 1\npage 2!\n...\nsomething else")
+    one, two, marks, other, rule, empty = line_hashes("Page 1\npage 2!\n...\nsomething else\n----\n ")
     assert one == two != other
+    assert marks == rule != 0  # as in RedStone: what has no normal form has the same one
     assert empty == 0
 
 
 def test_repeated_lines_keep_the_first_of_the_smallest_owner():
-    documents = {2: "a\nb\nc", 0: "b\nx\nb", 1: "!\nc\n?"}
+    documents = {2: "a\nb\nc", 0: "b\nx\nb", 1: "!\nc\n"}
     hashes = [line_hashes(text) for text in documents.values()]
     owners = np.repeat(list(documents), [len(part) for part in hashes])
     repeats = repeated_lines(np.concatenate(hashes), owners)

@@ -7,22 +7,35 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from multiway_core.app import BatchLog, find_inputs
-from multiway_core.errors import InputError
+from multiway_core.errors import InputError, OutputError
 from multiway_core.files import write_text
 from multiway_text.documents import SUFFIXES
-from multiway_text.redstone.minhash import MinHash
 from multiway_text.redstone.pipeline import Pipeline, Recipe
-from multiway_text.redstone.shards import ARCHIVES, PAGES, WORK, find_duplicates, finish, merged, work_on
+from multiway_text.redstone.shards import (
+    ARCHIVES,
+    PAGES,
+    WORK,
+    Repeats,
+    connect,
+    divide_lines,
+    finish,
+    group_band,
+    group_lines,
+    merged,
+    work_on,
+)
 
 from multiway_corpus.app import APP
+from multiway_corpus.engines import ENGINES, Engine
 
 SCHEMA = "multiway.corpus/1"
 LEDGER, REPORT = "build.json", "report.json"
+BAND, LINES, LINE_SHARES = "work/band-{:02}.npy", "work/lines-{:02}.npy", 16
 
 
 @dataclass(frozen=True)
@@ -33,19 +46,13 @@ class Build:
     inputs: tuple[Path, ...]
     output: Path
     form: str = "parquet"
-    deduplicate: bool = True
+    repeats: Repeats = field(default_factory=Repeats)
 
     def ledger(self) -> dict[str, Any]:
         """What must be the same for a stopped build to resume."""
         files = [{"name": str(path), "bytes": path.stat().st_size} for path in self.inputs]
-        recipe = json.loads(json.dumps(asdict(self.recipe), default=str))
-        return {
-            "schema": SCHEMA,
-            "recipe": recipe,
-            "format": self.form,
-            "deduplicate": self.deduplicate,
-            "inputs": files,
-        }
+        choices = {"recipe": asdict(self.recipe), "format": self.form, "repeats": asdict(self.repeats)}
+        return json.loads(json.dumps({"schema": SCHEMA, **choices, "inputs": files}, default=str))
 
 
 def find(arguments: Sequence[str], output: Path, log: BatchLog) -> tuple[Path, ...]:
@@ -58,9 +65,12 @@ def find(arguments: Sequence[str], output: Path, log: BatchLog) -> tuple[Path, .
     return tuple(item.path for item in found)
 
 
-def run(build: Build, log: BatchLog, *, workers: int = 1, overwrite: bool = False) -> dict[str, Any]:
+def run(
+    build: Build, log: BatchLog, *, workers: int = 1, engine: str = "local", overwrite: bool = False
+) -> dict[str, Any]:
     """Do what is not done yet; the report, which is also ``OUT/report.json``. Raises InputError, OutputError."""
     start, output = time.monotonic(), build.output
+    jobs_on = ENGINES[engine]()
     _open(build, overwrite)
     if (output / REPORT).is_file():
         APP.note(f"{output} is complete; --overwrite builds it anew")
@@ -71,19 +81,26 @@ def run(build: Build, log: BatchLog, *, workers: int = 1, overwrite: bool = Fals
         APP.note(f"{len(works) - len(waiting)} of {len(works)} inputs are done already")
     jobs = [(build.inputs[number], works[number]) for number in waiting]
     names = [str(path) for path, _ in jobs]
-    begin = functools.partial(_worker, build.recipe, build.deduplicate)
+    begin = functools.partial(_worker, build.recipe, build.repeats)
     pages = 0
-    for index, found in log.results(jobs, begin, names=names, processes=workers, title="pages"):
+    for index, found in log.results(jobs, begin, names=names, processes=workers, title="pages", run=jobs_on):
         if found is not None:
             pages += found["pages"]
             rate = pages / (time.monotonic() - start)
             told = f"{found['pages']:,} pages, {found['kept']:,} kept"
             APP.note(f"{names[index]}: {told}; {pages:,} pages so far, {rate:.0f} a second")
-    there = [number for number, work in enumerate(works) if work.is_file()]
-    repeats = find_duplicates([works[number] for number in there])
-    summaries = [
-        finish(works[number], number, output, repeats[i], build.form) for i, number in enumerate(there)
-    ]
+    there = [work for work in works if work.is_file()]
+    do = functools.partial(_together, jobs_on, workers)
+    if build.repeats.minhash:
+        edges = [output / BAND.format(band) for band in range(build.repeats.minhash.bands)]
+        do(functools.partial(group_band, there), list(enumerate(edges)))
+        connect(there, edges)
+    if build.repeats.lines:
+        shares = [output / LINES.format(share) for share in range(LINE_SHARES)]
+        do(functools.partial(group_lines, there), [(i, LINE_SHARES, share) for i, share in enumerate(shares)])
+        divide_lines(there, shares)
+    parts = [(work, int(work.stem), output, build.form) for work in there]
+    summaries = do(finish, parts)
     failed = [{"input": name, "reason": reason} for name, reason in log.failed]
     report = {"schema": SCHEMA, **merged(summaries), "recipe": build.recipe.name, "failed_inputs": failed}
     report["new_pages"], report["seconds"] = pages, round(time.monotonic() - start, 1)
@@ -91,6 +108,22 @@ def run(build: Build, log: BatchLog, *, workers: int = 1, overwrite: bool = Fals
         write_text(output / REPORT, json.dumps(report, ensure_ascii=False, indent=2) + "\n")
         shutil.rmtree(output / Path(WORK).parent)
     return report
+
+
+def _together(
+    jobs_on: Engine, workers: int, step: Callable[..., Any], jobs: list[tuple[Any, ...]]
+) -> list[Any]:
+    """The results of jobs that must all succeed, in their order. Raises OutputError: one did not."""
+    results: list[Any] = [None] * len(jobs)
+    for outcome in jobs_on(jobs, functools.partial(_starred, step), processes=workers):
+        if outcome.error is not None:
+            raise OutputError(outcome.error)
+        results[outcome.index] = outcome.value
+    return results
+
+
+def _starred(step: Callable[..., Any]) -> Callable[[tuple[Any, ...]], Any]:
+    return lambda job: step(*job)
 
 
 def read_report(output: Path) -> dict[str, Any]:
@@ -124,7 +157,6 @@ def _open(build: Build, overwrite: bool) -> None:
         write_text(path, json.dumps(ledger, indent=2) + "\n")
 
 
-def _worker(recipe: Recipe, deduplicate: bool) -> Callable[[tuple[Path, Path]], dict[str, Any]]:
+def _worker(recipe: Recipe, repeats: Repeats) -> Callable[[tuple[Path, Path]], dict[str, Any]]:
     pipeline = Pipeline(recipe)
-    minhash = MinHash() if deduplicate else None
-    return lambda job: work_on(*job, pipeline, minhash)
+    return lambda job: work_on(*job, pipeline, repeats)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,25 +30,43 @@ InputsArgument = Annotated[
         help="WARC and WET files, HTML pages, texts (JSONL, Parquet, txt), folders, globs.",
     ),
 ]
-OutputOption = Annotated[
-    Path, typer.Option("--output", "-o", metavar="OUT", help="Folder of the build; a stopped build resumes.")
+TextsArgument = Annotated[
+    list[str], typer.Argument(metavar="TEXTS...", help="Texts (JSONL, Parquet, txt), folders, globs.")
 ]
-FormatOption = Annotated[
-    Literal["parquet", "jsonl"], typer.Option("--format", help="Of the parts; both with zstd.")
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """Where a build goes, and who works on it."""
+
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="OUT", help="Folder of the build; a stopped build resumes."),
+    ]
+    format: Annotated[
+        Literal["parquet", "jsonl"], typer.Option("--format", help="Of the parts; both with zstd.")
+    ] = "parquet"
+    workers: Annotated[int, typer.Option("--workers", "-w", min=1, help="Processes, an input each.")] = 1
+    engine: Annotated[
+        Literal["local", "ray", "spark", "datatrove"],
+        typer.Option("--engine", help="Who starts the processes; the result is the same."),
+    ] = "local"
+    overwrite: OverwriteOption = False
+    json: JsonOption = False
+
+
+LinesOption = Annotated[
+    bool, typer.Option("--dedup-lines/--keep-lines", help="Also leave out lines that stand elsewhere.")
 ]
-WorkersOption = Annotated[int, typer.Option("--workers", "-w", min=1, help="Processes, an input each.")]
 
 
 @cli.command()
 def build(
     inputs: InputsArgument,
-    output: OutputOption,
-    format: FormatOption = "parquet",
     dedup: Annotated[bool, typer.Option("--dedup/--no-dedup", help="Leave out near-duplicates.")] = True,
-    workers: WorkersOption = 1,
-    overwrite: OverwriteOption = False,
-    json: JsonOption = False,
+    dedup_lines: LinesOption = False,
     *,
+    options: BuildOptions,
     recipe: RecipeOptions,
 ) -> None:
     """Build training text of web archives: extract, identify the language, filter, leave out near-duplicates.
@@ -55,20 +74,22 @@ def build(
     OUT holds a part for each input, one row a document with where it comes from, and report.json. It is what
     `multiway-lm train --data OUT` reads. Pages that were dropped, and why, lie in OUT/dropped.
     """
-    _build(inputs, output, recipe, format, dedup, workers, overwrite, json)
+    _build(inputs, recipe, options, dedup, dedup_lines)
+
+
+@cli.command("filter")
+def filter_(inputs: TextsArgument, *, options: BuildOptions, recipe: RecipeOptions) -> None:
+    """Keep the texts that pass a recipe's stages, duplicates among them; OUT is as that of `build`.
+
+    A row's other fields stay with it, in meta.
+    """
+    _build(inputs, recipe, options, False, False)
 
 
 @cli.command()
-def dedup(
-    inputs: InputsArgument,
-    output: OutputOption,
-    format: FormatOption = "parquet",
-    workers: WorkersOption = 1,
-    overwrite: OverwriteOption = False,
-    json: JsonOption = False,
-) -> None:
+def dedup(inputs: TextsArgument, dedup_lines: LinesOption = False, *, options: BuildOptions) -> None:
     """Leave near-duplicates out of texts; nothing else is filtered."""
-    _build(inputs, output, None, format, True, workers, overwrite, json)
+    _build(inputs, None, options, True, dedup_lines)
 
 
 @cli.command()
@@ -171,9 +192,7 @@ def fetch_index(
 
 @cli.command()
 def index(
-    source: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Folder of a complete build, with Parquet parts.")
-    ],
+    source: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a complete build.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Such as index.parquet.")],
     prefix: Annotated[str, typer.Option("--prefix", help="Before the archives' names in cc_path.")] = "",
 ) -> None:
@@ -191,28 +210,30 @@ def demo(*, page: PageOptions) -> None:
 
 
 def _build(
-    inputs: list[str],
-    output: Path,
-    options: RecipeOptions | None,
-    form: str,
-    deduplicate: bool,
-    workers: int,
-    overwrite: bool,
-    json: bool,
+    inputs: list[str], recipe: RecipeOptions | None, options: BuildOptions, dedup: bool, dedup_lines: bool
 ) -> None:
+    from multiway_text.redstone.minhash import MinHash
     from multiway_text.redstone.pipeline import Recipe
+    from multiway_text.redstone.shards import Repeats
 
     from multiway_corpus.building import Build, find, run
     from multiway_corpus.statistics import report_text
 
     log = BatchLog(APP)
-    recipe = Recipe("texts") if options is None else options.build()
-    paths = find(inputs, output, log)
-    form = "jsonl.zst" if form == "jsonl" else form
-    report = run(Build(recipe, paths, output, form, deduplicate), log, workers=workers, overwrite=overwrite)
-    if json:
+    made = Recipe("texts") if recipe is None else recipe.build()
+    paths = find(inputs, options.output, log)
+    form = "jsonl.zst" if options.format == "jsonl" else options.format
+    repeats = Repeats(MinHash() if dedup else None, dedup_lines)
+    report = run(
+        Build(made, paths, options.output, form, repeats),
+        log,
+        workers=options.workers,
+        engine=options.engine,
+        overwrite=options.overwrite,
+    )
+    if options.json:
         write_json(report)
     else:
         write_stdout(report_text(report))
-    APP.note(f"{report['kept']:,} of {report['pages']:,} pages kept; written to {output}")
+    APP.note(f"{report['kept']:,} of {report['pages']:,} pages kept; written to {options.output}")
     raise SystemExit(log.exit_code(report["pages"]))

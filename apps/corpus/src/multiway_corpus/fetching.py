@@ -15,7 +15,7 @@ from multiway_core.app import BatchLog
 from multiway_core.errors import InputError
 from multiway_core.files import atomic_write
 from multiway_text.redstone.index import read_index, wanted_records, write_index
-from multiway_text.redstone.shards import read_records
+from multiway_text.redstone.storage import read_records
 
 from multiway_corpus.app import APP
 from multiway_corpus.building import read_report
@@ -45,12 +45,12 @@ def index_of(source: Path, output: Path, prefix: str) -> int:
     """Write the index of the pages that a build has kept; how many they are. Raises InputError."""
     read_report(source)
     found: dict[str, set[str]] = {}
-    for part in sorted(source.glob("part-*.parquet")):
+    for part in sorted(source.glob("part-*")):
         for record in read_records(part):
             if record.uri:
                 found.setdefault(prefix + record.meta["archive"], set()).add(record.uri)
     if not found:
-        raise InputError(f"{source}: no Parquet part with addresses of pages")
+        raise InputError(f"{source}: no page with an address")
     write_index(output, {place: frozenset(uris) for place, uris in found.items()})
     return sum(map(len, found.values()))
 

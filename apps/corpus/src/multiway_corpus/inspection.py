@@ -15,7 +15,8 @@ from multiway_text.redstone.line_rules import violation
 from multiway_text.redstone.pipeline import Pipeline, Recipe
 from multiway_text.redstone.record import Record
 from multiway_text.redstone.sentences import split_sentences
-from multiway_text.redstone.shards import read_input, read_records
+from multiway_text.redstone.shards import read_input
+from multiway_text.redstone.storage import read_records
 
 from multiway_corpus.building import REPORT
 
@@ -156,7 +157,7 @@ def _told(name: str, record: Record) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    return [*sorted(folder.glob("dropped/*.records")), *sorted(folder.glob("part-*.parquet"))]
+    return [*sorted(folder.glob("dropped/*.records")), *sorted(folder.glob("part-*"))]
 
 
 def _find(records: Iterator[Record], uri: str | None, source: Path) -> Record:

@@ -16,6 +16,8 @@ def report_text(report: dict[str, Any]) -> str:
         f"{report['pages']:,} pages, {report['kept']:,} kept with {report['characters']:,} characters.",
         "",
     ]
+    if report["repeated_lines"]:
+        lines[0] += f" {report['repeated_lines']:,} repeated lines left out."
     rows = [("kept", report["kept"]), *report["dropped"].items()]
     lines += _table("pages", rows, pages)
     lines += ["", *_table("language", list(report["languages"].items())[:10], pages)]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from multiway_core.app.batch import Work, run_jobs
+from multiway_core.app.batch import Outcome, Work, run_jobs
 from multiway_core.app.command import progress_bar, write_json
 from multiway_core.app.registry import App
 
@@ -34,11 +34,12 @@ class BatchLog:
         processes: int,
         title: str,
         show: bool = True,
+        run: Callable[..., Iterator[Outcome]] = run_jobs,
     ) -> Iterator[tuple[int, Any]]:
-        """(index, result) of each job as it comes, None for one that failed; see :func:`run_jobs`."""
+        """(index, result) of each job as it comes, None for one that failed. ``run``: what does :func:`run_jobs`."""
         with progress_bar(enabled=show and len(jobs) > 1) as progress:
             bar = progress.add_task(title, total=len(jobs))
-            for outcome in run_jobs(jobs, start, processes=processes):
+            for outcome in run(jobs, start, processes=processes):
                 if outcome.error is not None:
                     self.fail(names[outcome.index], outcome.error)
                 yield outcome.index, outcome.value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -12,12 +13,29 @@ from multiway_text.redstone.minhash import hash64
 _DIGIT = re.compile(r"\d")
 
 
-def duplicates(ids: np.ndarray, keys_NB: np.ndarray) -> np.ndarray:
-    """For each document, which document stands for it: the one of the smallest id that bands connect it to.
+def band_edges(ids: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Pairs of documents with an equal key in one band: from the one of the smallest id to each other one.
 
     Args:
-        ids: N unique ids, of a dtype that sorts.
-        keys_NB: uint64, the band keys; two documents with an equal key are connected, also over others.
+        ids: N ids, of a dtype that sorts.
+        keys: uint64 of shape (N,).
+
+    Returns:
+        int64 of shape (2, E): indices into ``ids``.
+    """
+    by_key = np.lexsort((ids, keys))
+    is_first = np.concatenate(([True], keys[by_key][1:] != keys[by_key][:-1]))[: len(by_key)]
+    starts = np.flatnonzero(is_first)
+    first = np.repeat(by_key[starts], np.diff(np.concatenate((starts, [len(by_key)]))))
+    return np.stack((first, by_key))[:, ~is_first]
+
+
+def representatives(ids: np.ndarray, edges: Iterable[np.ndarray]) -> np.ndarray:
+    """For each document, which document stands for it: the one of the smallest id that edges lead to, also over others.
+
+    Args:
+        ids: N ids, of a dtype that sorts.
+        edges: int64 arrays of shape (2, E) with indices into ``ids``, such as each band's `band_edges`.
 
     Returns:
         int64 of shape (N,): an index into ``ids``; a document that stands for itself is kept.
@@ -25,22 +43,9 @@ def duplicates(ids: np.ndarray, keys_NB: np.ndarray) -> np.ndarray:
     order = np.argsort(ids, kind="stable")
     rank = np.empty(len(ids), np.int64)
     rank[order] = np.arange(len(ids))
-    firsts, others = [], []
-    for keys in keys_NB.T:  # edges from the first of a group to each of the group, bands one after the other
-        by_key = np.lexsort((rank, keys))
-        is_same = keys[by_key][1:] == keys[by_key][:-1]
-        starts = np.flatnonzero(np.concatenate(([True], ~is_same)))[: len(by_key)]
-        first = np.repeat(by_key[starts], np.diff(np.concatenate((starts, [len(by_key)]))))
-        is_edge = first != by_key
-        firsts.append(rank[first[is_edge]])
-        others.append(rank[by_key[is_edge]])
-    return order[_components(len(ids), np.concatenate(firsts), np.concatenate(others))[rank]]
-
-
-def _components(count: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """The smallest node of each node's component: labels sink along edges and jump to their label's label."""
-    label = np.arange(count)
-    while True:
+    left, right = rank[np.concatenate([np.zeros((2, 0), np.int64), *edges], axis=1)]
+    label = np.arange(len(ids))
+    while True:  # labels sink along edges and jump to their label's label
         low = np.minimum(label[left], label[right])
         before = label.copy()
         np.minimum.at(label, label[left], low)
@@ -48,7 +53,7 @@ def _components(count: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         while not np.array_equal(label, jumped := label[label]):
             label = jumped
         if np.array_equal(label, before):
-            return label
+            return order[label[rank]]
 
 
 def line_form(line: str) -> str:
@@ -58,9 +63,8 @@ def line_form(line: str) -> str:
 
 
 def line_hashes(text: str) -> np.ndarray:
-    """uint64, eight bytes of SHA-1 of each line's normal form; 0 for a line without one, never a duplicate."""
-    forms = map(line_form, text.split("\n"))
-    return np.array([hash64(form) if form else 0 for form in forms], np.uint64)
+    """uint64, eight bytes of SHA-1 of each line's normal form; 0 for an empty line, which is no line."""
+    return np.array([hash64(line_form(line)) if line.strip() else 0 for line in text.split("\n")], np.uint64)
 
 
 def repeated_lines(hashes: np.ndarray, owners: np.ndarray) -> np.ndarray:
@@ -68,10 +72,9 @@ def repeated_lines(hashes: np.ndarray, owners: np.ndarray) -> np.ndarray:
 
     Args:
         hashes: uint64, one for each line of all documents; 0 is no line.
-        owners: of each line, the document's rank by id; a document's lines lie in their order.
+        owners: of each line, the document's id, of a dtype that sorts; a document's lines lie in their order.
     """
-    order = np.lexsort((np.arange(len(hashes)), owners, hashes))
+    order = np.lexsort((owners, hashes))
     is_repeat = np.zeros(len(hashes), bool)
-    same = hashes[order][1:] == hashes[order][:-1]
-    is_repeat[order[1:][same]] = True
+    is_repeat[order[1:][hashes[order][1:] == hashes[order][:-1]]] = True
     return is_repeat & (hashes != 0)
