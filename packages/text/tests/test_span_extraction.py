@@ -147,6 +147,12 @@ def test_windows_cover_the_context_and_know_the_answer(tmp_path: Path) -> None:
         if (first, last) != (0, 0):
             assert words.decode(window.ids[first : last + 1]).split() == ["k", "l"]
     assert passage.characters(*passage.tokens(context.index("k"), context.index("l") + 1)) == (20, 23)
+    text = "Tom's goodness, film東京 xfilm"  # pieces of words are given as whole words; scripts without spaces are not
+    passage = Passage(words, "where", text, 40)
+    for piece, whole in [("odne", "goodness"), ("film", "film"), ("film", "xfilm"), ("m", "Tom")]:
+        start = text.rindex(piece) if whole == "xfilm" else text.index(piece)
+        first, last = passage.characters(*passage.tokens(start, start + len(piece)))
+        assert text[first:last] == whole
     with pytest.raises(InputError, match="no room for a context"):
         Passage(words, "where is it", context, 8)
 

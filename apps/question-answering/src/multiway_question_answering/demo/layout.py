@@ -24,6 +24,13 @@ def components(session: Session) -> None:
         with gr.Column(scale=4, min_width=300):
             question = gr.Textbox(questions[0], label="Question", elem_id="qa-question")
             ask = gr.Button("Ask", variant="primary", elem_id="qa-ask")
+            suggested = gr.Dataset(
+                components=[gr.Textbox(visible=False)],
+                samples=[[one] for one in questions],
+                label="Questions to the example",
+                type="values",
+                elem_id="qa-suggested",
+            )
             example = gr.Dropdown(list(examples), value=first, label="Example", elem_id="qa-example")
             pasted = gr.Textbox(text, label="Text", lines=9, max_lines=16, elem_id="qa-text")
             files = gr.File(
@@ -32,13 +39,6 @@ def components(session: Session) -> None:
                 file_types=[*PDF, *TEXT, *HTML],
                 height=120,
                 elem_id="qa-files",
-            )
-            suggested = gr.Dataset(
-                components=[gr.Textbox(visible=False)],
-                samples=[[one] for one in questions],
-                label="Questions to the example",
-                type="values",
-                elem_id="qa-suggested",
             )
         with gr.Column(scale=6, min_width=300):
             view = html_view(session.ask(questions[0], text, None), CSS, "qa-view")

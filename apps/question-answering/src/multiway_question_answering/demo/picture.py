@@ -20,7 +20,7 @@ CSS = """
 .qa .answers li:first-child b { font-size: 1.2rem; }
 .qa .place, .qa .number { color: var(--body-text-color-subdued); font-size: 13.5px; }
 .qa .number { font-variant-numeric: tabular-nums; min-width: 6.5em; }
-.qa .bar { display: inline-block; width: 44px; height: 8px; border-radius: 4px; margin-right: 6px;
+.qa .bar { display: inline-block; width: 44px; height: 8px; border-radius: 4px; margin: 0 6px 0 10px;
   background: var(--border-color-primary); overflow: hidden; }
 .qa .bar i { display: block; height: 100%; background: #2563eb; }
 .qa .none b { color: var(--body-text-color-subdued); }
@@ -60,9 +60,9 @@ def _row(number: int, one: Answer, with_source: bool) -> str:
     where = ", ".join(filter(None, [Path(one.source).name if with_source else "", one.place]))
     share = round(100 * one.probability)
     return (
-        f"<li><span class='number'><span class='bar'><i style='width:{share}%'></i></span>{one.probability:.2f}</span>"
-        f"<b>{html.escape(one.text)}</b><span class='place'>{number}{' · ' if where else ''}{html.escape(where)}"
-        "</span></li>"
+        f"<li><span class='number'>{number}<span class='bar'><i style='width:{share}%'></i></span>"
+        f"{one.probability:.2f}</span><b>{html.escape(one.text)}</b>"
+        f"<span class='place'>{html.escape(where)}</span></li>"
     )
 
 

@@ -78,9 +78,9 @@ def _distinct(passage: Passage, spans: Sequence[TokenSpan], count: int) -> Itera
     """The best spans of all windows; of one that several windows found the best."""
     seen: set[tuple[int, int]] = set()
     for span in sorted(spans, key=lambda one: (-one.margin, one.first, one.last)):
-        if len(seen) < count and (span.first, span.last) not in seen:
-            seen.add((span.first, span.last))
-            start, end = passage.characters(span.first, span.last)
+        start, end = passage.characters(span.first, span.last)
+        if len(seen) < count and (start, end) not in seen:
+            seen.add((start, end))
             probability = math.exp(span.log_probability)
             yield SpanAnswer(passage.text[start:end], start, end, probability, span.margin)
 

@@ -68,10 +68,20 @@ class Passage:
         return (touched[0], touched[-1]) if touched else (-1, -1)
 
     def characters(self, first: int, last: int) -> tuple[int, int]:
-        """Characters [start, end) of tokens first to last, without spaces around them."""
+        """Characters [start, end) of tokens first to last: whole words, without spaces around them."""
         start, end = self.offsets[first][0], self.offsets[last][1]
         text = self.text[start:end]
-        return start + len(text) - len(text.lstrip()), end - len(text) + len(text.rstrip())
+        start, end = start + len(text) - len(text.lstrip()), end - len(text) + len(text.rstrip())
+        while 0 < start < end and _in_word(self.text[start - 1 : start + 1]):
+            start -= 1
+        while start < end < len(self.text) and _in_word(self.text[end - 1 : end + 1]):
+            end += 1
+        return start, end
+
+
+def _in_word(pair: str) -> bool:
+    """Whether two neighbours belong to one word. From Thai on, Unicode's scripts are mostly written without spaces."""
+    return pair.isalnum() and max(pair) < "\u0e00"
 
 
 @dataclass(frozen=True)
