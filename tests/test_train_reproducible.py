@@ -27,6 +27,7 @@ APPS = {
     "encoder-pretrain": ("pretrain", "--preset", "smoke"),
     "summarization": SMOKE,
     "question_answering": SMOKE,
+    "question_answering-unanswerable": ("train", "--preset", "unanswerable-smoke"),
 }
 """By the app: its command."""
 

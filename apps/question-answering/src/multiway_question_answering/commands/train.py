@@ -30,7 +30,14 @@ class Changes:
 
 
 def train(
-    preset: Annotated[str, typer.Option("--preset", help="squad; smoke needs no data.")] = "squad",
+    preset: Annotated[
+        str,
+        typer.Option(
+            "--preset",
+            help="squad; pair2seq, seq2seq and the same with -small: a generator of unanswerable twins; smoke and "
+            "unanswerable-smoke need no data.",
+        ),
+    ] = "squad",
     *,
     changes: Changes,
     options: TrainingOptions,
@@ -39,6 +46,8 @@ def train(
 
     --data are files in SQuAD's JSON, 1.1 or 2.0. Questions without answers teach it to say that there is none, and
     so do the windows of long contexts that do not hold the answer. Probabilities are calibrated on the held-out part.
+    A generator learns from SQuAD 2.0 files, in which a twin has its question's answer as the plausible answer, and is
+    the --model of unanswerable.
     """
     given = dict(vars(changes))
     given["held_out"] = None if changes.held_out is None else tuple(changes.held_out)

@@ -30,7 +30,11 @@ class Spelling:
         self.tokenizer = tokenizer
         found = tokenizer.encode_with_offsets(source, add_special_tokens=False)
         words: list[tuple[str, int, int]] = []
-        for piece, (start, end) in zip(self._pieces(found.ids), found.offsets, strict=True):
+        special = set(tokenizer.special.values())  # what the vocabulary has no piece for among them
+        for index, (start, end) in zip(found.ids, found.offsets, strict=True):
+            piece = "" if index in special else tokenizer.engine.id_to_token(index) or ""
+            if not piece:
+                continue
             if piece.startswith("##") and words:
                 words[-1] = words[-1][0] + piece[2:], words[-1][1], end
             else:
