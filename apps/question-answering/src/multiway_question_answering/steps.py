@@ -45,7 +45,7 @@ class ExtractAnswers(Step):
         """Columns that are added."""
         return ["answers", "probability"]
 
-    def process(self, inputs: StepInput) -> Iterator[list[dict[str, Any]]]:  # type: ignore[override]
+    def process(self, inputs: StepInput) -> Iterator[list[dict[str, Any]]]:
         """A batch of rows."""
         asked = [(self._pipeline.checked(row["question"]), row["context"]) for row in inputs]
         for row, reading in zip(inputs, self._pipeline.reader.read(asked), strict=True):
