@@ -13,6 +13,8 @@ from multiway_core.app import (
     JsonOption,
     OverwriteOption,
     PageOptions,
+    ReportOptions,
+    SeedOption,
     launch,
     write_json,
     write_stdout,
@@ -126,6 +128,48 @@ def inspect(
         write_json(found.to_json())
     else:
         write_stdout(found.to_text())
+
+
+LabelledArgument = Annotated[
+    list[Path],
+    typer.Argument(metavar="LABELLED...", help="JSONL or Parquet with the fields text (or html) and label."),
+]
+
+
+@cli.command("train-classifier")
+def train_classifier(
+    labelled: LabelledArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Such as math.safetensors.")],
+    domain: Annotated[str, typer.Option("--domain", help="The label that is looked for; others are not it.")],
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Train a classifier for --classifier: which texts are of a domain. One text in ten is held out and measured."""
+    from multiway_core.files import check_output
+
+    from multiway_corpus.evaluation import classifier_of
+
+    check_output(output, inputs=labelled, overwrite=overwrite)
+    classifier, report = classifier_of(labelled, domain, seed)
+    classifier.save(output)
+    if json:
+        write_json(report)
+    else:
+        write_stdout("".join(f"{name}: {value:.4g}\n" for name, value in report.items()))
+    APP.note(f"written to {output}")
+
+
+@cli.command()
+def evaluate(labelled: LabelledArgument, *, recipe: RecipeOptions, report: ReportOptions) -> None:
+    """Measure precision and recall of each filter, and of the duplicates, on labelled texts or pages.
+
+    The label `keep` is of what should stay; the name of a filter (language, document, lines ...) of what that filter
+    should drop; any other of what should go by whichever. Rows with one value in the field `group` are duplicates.
+    """
+    from multiway_corpus.evaluation import evaluate_recipe
+
+    report.publish(evaluate_recipe(labelled, recipe.build(), limit=report.limit, seed=report.seed))
 
 
 @cli.command()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from multiway_text.redstone.document_rules import Rule
     from multiway_text.redstone.pipeline import Recipe
 
-RecipeName = Literal["web", "code", "math", "qa"]
+RecipeName = Literal["web", "code", "math", "qa", "texts"]
 ExtractorName = Literal["trafilatura", "resiliparse", "markup"]
 
 
@@ -21,7 +21,9 @@ ExtractorName = Literal["trafilatura", "resiliparse", "markup"]
 class RecipeOptions:
     """Which stages, and their thresholds."""
 
-    recipe: Annotated[RecipeName, typer.Option("--recipe", help="What is looked for.")] = "web"
+    recipe: Annotated[
+        RecipeName, typer.Option("--recipe", help="What is looked for; texts lets all pass.")
+    ] = "web"
     extractor: Annotated[
         ExtractorName | None,
         typer.Option(
@@ -59,6 +61,11 @@ class RecipeOptions:
         float, typer.Option("--max-seconds", min=0.1, help="Longest extraction of one page.")
     ] = 20.0
 
+    classifier: Annotated[
+        Path | None, typer.Option("--classifier", help="A file of train-classifier; a last filter.")
+    ] = None
+    threshold: Annotated[float, typer.Option("--threshold", min=0, max=1, help="Of its probability.")] = 0.5
+
     def build(self) -> Recipe:
         """The recipe. Raises InputError for a rule that is none."""
         from multiway_text.redstone.document_rules import RULES
@@ -73,6 +80,8 @@ class RecipeOptions:
             self.language_model,
             changed_rules(RULES, self.rule or []),
             self.max_seconds,
+            self.classifier,
+            self.threshold,
         )
 
 

@@ -97,6 +97,17 @@ class QuestionFilter:
         return record if record.drop_reason else record.noted(question=kind)
 
 
+@dataclass(frozen=True)
+class ClassifierFilter:
+    """Keeps texts that the classifier says yes to."""
+
+    classifier: Classifier
+    threshold: float = 0.5
+
+    def __call__(self, record: Record) -> Record:
+        return _judged(record, "classifier", f"less than {self.threshold:g}", self.classifier, self.threshold)
+
+
 def has_open_questions(text: str) -> bool:
     """Two cues of questions (``question:``, ``why`` ...) and two of answers (``a:``, ``solution:`` ...)."""
     lower = text.lower()

