@@ -242,6 +242,7 @@ def outcome(target: Target, place: int | None, limit: float) -> tuple[str, float
                 "-q",
                 "-p",
                 "no:cacheprovider",
+                "--numprocesses=0",  # another process would import the module as it is
                 f"--timeout={limit:.0f}",
                 "--timeout-method=signal",
             ]
