@@ -356,8 +356,7 @@ def report(log: Path, page: Path) -> None:
         + "\n\n## Survivors\n\nThose that are left mean the same: a mean square with its sides exchanged, the last of"
         " two dimensions counted from the front, another filter of the same size, a random number that is never"
         " exactly the limit, a device that is the default, an empty piece that is passed on, two conditions that are"
-        " always met together.\n\n"
-        + harness.table(["file", "line", "mistake"], survivors, numbers_from=9)
+        " always met together.\n\n" + harness.table(["file", "line", "mistake"], survivors, numbers_from=9)
     )
     page.write_text(text + "\n", encoding="utf-8")
 
