@@ -16,6 +16,7 @@ from multiway_core.app import (
     write_json,
     write_stdout,
 )
+from multiway_core.errors import InputError
 
 from multiway_question_answering.app import APP
 
@@ -73,9 +74,9 @@ def answer(
     """
     pipeline: Any = load_pipeline(APP, model)
     text = pipeline.checked(_stdin() if question == "-" else question)
-    APP.note(*pipeline.notes)
     log = BatchLog(APP)
     with counting("files") as on_progress, pipeline.open(inputs, on_progress=on_progress) as collection:
+        APP.note(*pipeline.notes)
         for name, reason in collection.failed:
             log.fail(name, reason)
         found = pipeline.ask(collection, text, **vars(asking))
@@ -115,4 +116,9 @@ def _around(one: Answer) -> str:
 
 
 def _stdin() -> str:
-    return sys.stdin.buffer.read(1 << 20).decode("utf-8", "replace")
+    from multiway_text.question_answering.pipeline import MAX_CHARACTERS
+
+    data = sys.stdin.buffer.read(4 * MAX_CHARACTERS + 1)
+    if len(data) > 4 * MAX_CHARACTERS:
+        raise InputError(f"the question on standard input is too long: at most {MAX_CHARACTERS:,} characters")
+    return data.decode("utf-8", "replace")
