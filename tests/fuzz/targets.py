@@ -85,6 +85,20 @@ def _read_gguf(path: Path) -> None:
         file.floats(name)
 
 
+def _squad(folder: Path) -> None:
+    from multiway_text.data.squad import Answer, Question, write_squad
+
+    found = Question("1", "Where?", "Anna lives in Paris.", (Answer("Paris", 14),), "", (), "A")
+    none = Question("2", "When?", found.context, (), "", (Answer("Anna", 0),), "A")
+    write_squad(folder / "a.json", [found, none])
+
+
+def _read_squad(path: Path) -> None:
+    from multiway_text.data.squad import read_squad, write_squad
+
+    write_squad(path, read_squad([str(path)]))
+
+
 def _tensors(folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
@@ -317,6 +331,7 @@ def targets() -> dict[str, Target]:
             ),
             _read_template,
         ),
+        "squad": Target("a.json", _squad, _read_squad),
         "texts-jsonl": Target(
             "a.jsonl", _literal(b'{"text": "a b"}\n{"text": "\\u00fc"}\n'), _read_documents
         ),

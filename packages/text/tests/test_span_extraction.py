@@ -97,6 +97,16 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "a.json").read_text())
     assert [len(article["paragraphs"]) for article in content["data"]] == [1, 1]
     assert content["data"][0]["paragraphs"][0]["qas"][1]["is_impossible"] is True
+    assert len(read_squad([str(tmp_path)])) == 3  # a folder of such files
+    row = {"id": "1", "title": "A", "context": "anna in paris", "question": "Where?"}
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({**row, "answers": {"text": ["paris", "in paris"], "answer_start": [8, 5]}}))
+    assert [replace(one, where="") for one in read_squad([str(path)])] == rows[:1]
+    path.write_text(json.dumps({**row, "question": "W\ud800", "answers": {"text": [], "answer_start": []}}))
+    assert read_squad([str(path)])[0].question == "W?"
+    path.write_text(json.dumps({**row, "answers": {"text": ["paris"], "answer_start": []}}))
+    with pytest.raises(DataError, match=r"rows.jsonl:1: answers: 1 texts, but 0 starts"):
+        read_squad([str(path)])
 
 
 def test_answers_stand_where_the_file_says_or_near(tmp_path: Path) -> None:

@@ -44,8 +44,9 @@ def train(
 ) -> None:
     """Teach an encoder (--init-from) to extract answers; DIR/model is what --model takes.
 
-    --data are files in SQuAD's JSON, 1.1 or 2.0. Questions without answers teach it to say that there is none, and
-    so do the windows of long contexts that do not hold the answer. Probabilities are calibrated on the held-out part.
+    --data are files in SQuAD's JSON, 1.1 or 2.0, or such rows in JSONL or Parquet. Questions without answers teach it
+    to say that there is none, and so do the windows of long contexts that do not hold the answer. Probabilities are
+    calibrated on the held-out part.
     A generator learns from SQuAD 2.0 files, in which a twin has its question's answer as the plausible answer, and is
     the --model of unanswerable.
     """

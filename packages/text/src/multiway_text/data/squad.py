@@ -20,7 +20,7 @@ from multiway_core.errors import DataError, InputError
 from multiway_core.files import write_text
 
 from multiway_text.documents import find_files
-from multiway_text.encoder.rows import read_bytes
+from multiway_text.encoder.rows import read_bytes, read_rows
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,15 @@ class Question:
 
 
 def read_squad(paths: Sequence[str]) -> list[Question]:
-    """The questions of JSON files and folders. Raises InputError (none), DataError (an answer that does not occur)."""
+    """The questions of JSON files, of folders of them, and of rows (JSONL, Parquet).
+
+    Raises InputError (none), DataError (an answer that does not occur)."""
     found: list[Question] = []
     for path in paths:
-        for file in [Path(path)] if Path(path).is_file() else find_files([path]):
-            found += _of_file(file)
+        inside = sorted([*Path(path).glob("*.json"), *Path(path).glob("*.json.gz")])
+        for file in [Path(path)] if Path(path).is_file() else inside or find_files([path]):
+            rows = file.name.removesuffix(".gz").endswith((".jsonl", ".ndjson", ".parquet"))
+            found += _of_rows(file) if rows else _of_file(file)
     if not found:
         raise InputError(f"{', '.join(paths)}: no question")
     return found
@@ -83,29 +87,48 @@ def _of_file(path: Path) -> list[Question]:
         raise DataError(f"{path}: not JSON: expected a file in SQuAD's form") from error
     found: list[Question] = []
     for article, where in get_items(content, "data", str(path)):
-        title = get(article, "title", str, where) if isinstance(article, dict) and "title" in article else ""
+        title = _text(article, "title", where) if isinstance(article, dict) and "title" in article else ""
         for paragraph, place in get_items(article, "paragraphs", where):
-            context = get(paragraph, "context", str, place)
+            context = _text(paragraph, "context", place)
             for item, at in get_items(paragraph, "qas", place):
-                question = get(item, "question", str, at)
-                if not question.strip():
-                    raise DataError(f"{at}.question: empty")
-                possible = "answers" in item and item.get("is_impossible") is not True
-                answers = _answers(item, "answers", context, at) if possible else ()
-                plausible = (
-                    _answers(item, "plausible_answers", context, at)
-                    if not answers and item.get("plausible_answers")
-                    else ()
-                )
-                number = str(item.get("id", len(found)))
-                found.append(Question(number, question, context, answers, at, plausible, title))
+                found.append(_question(item, context, title, at, len(found)))
     return found
+
+
+def _of_rows(path: Path) -> list[Question]:
+    """As the hub's data sets have them: a row a question, ``answers`` an object with lists of texts and starts."""
+    found: list[Question] = []
+    for row in read_rows([str(path)]):
+        fields, where = dict(row.fields), row.where
+        if "answers" in fields:
+            texts, starts = (
+                get(fields["answers"], key, list, f"{where}: answers") for key in ("text", "answer_start")
+            )
+            if len(texts) != len(starts):
+                raise DataError(f"{where}: answers: {len(texts)} texts, but {len(starts)} starts")
+            pairs = zip(texts, starts, strict=True)
+            fields["answers"] = [{"text": text, "answer_start": start} for text, start in pairs]
+        title = _text(fields, "title", where) if fields.get("title") is not None else ""
+        found.append(_question(fields, _text(fields, "context", where), title, where, len(found)))
+    return found
+
+
+def _question(item: Any, context: str, title: str, where: str, number: int) -> Question:
+    question = _text(item, "question", where)
+    if not question.strip():
+        raise DataError(f"{where}.question: empty")
+    possible = "answers" in item and item.get("is_impossible") is not True
+    answers = _answers(item, "answers", context, where) if possible else ()
+    is_plausible = not answers and item.get("plausible_answers")
+    plausible = _answers(item, "plausible_answers", context, where) if is_plausible else ()
+    name = _encodable(str(item.get("id", number)))
+    return Question(name, question, context, answers, where, plausible, title)
 
 
 def _answers(item: object, key: str, context: str, where: str) -> tuple[Answer, ...]:
     found = []
     for answer, at in get_items(item, key, where):
-        text, start = get(answer, "text", str, at), get(answer, "answer_start", int, at)
+        text, start = _text(answer, "text", at), get(answer, "answer_start", int, at)
         if not text.strip():
             raise DataError(f"{at}.text: empty; a question without an answer has an empty list of answers")
         if context[start : start + len(text)] != text or start < 0:
@@ -116,6 +139,15 @@ def _answers(item: object, key: str, context: str, where: str) -> tuple[Answer, 
             start = min(places, key=lambda place: abs(place - start))
         found.append(Answer(text, start))
     return tuple(found)
+
+
+def _text(data: Any, key: str, where: str) -> str:
+    return _encodable(get(data, key, str, where))
+
+
+def _encodable(text: str) -> str:
+    """JSON may hold halves of characters, which no tokenizer and no file takes; each becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def write_squad(path: Path, questions: Iterable[Question]) -> None:

@@ -180,7 +180,7 @@ class QuestionAnsweringPipeline:
 
     def checked(self, question: str) -> str:
         """The question without spaces around it. Raises InputError: it has no word, or is too long."""
-        text = question.strip()
+        text = question.encode("utf-8", "replace").decode().strip()
         if not re.search(r"\w", text):
             raise InputError("the question has no word; ask something like: When is the rent due?")
         if len(text) > MAX_CHARACTERS:
