@@ -1,94 +1,52 @@
-"""RedStone's stages on a crawl that is made of real pages: languages, boilerplate, near-duplicates, code, order, speed.
+"""RedStone's stages on the labelled crawl of `corpus_pages`: what each filter takes, duplicates, order, kills.
 
-``--html DIR`` holds a folder for each documentation package, unpacked, such as python3.11-doc and libreoffice-help-de;
-a folder's name that ends with a language's code says its language. Pages are drawn by ``--seed``. Boilerplate pages are
-made, near-duplicates are pages with one word in a hundred changed, and the blocks of code are those of the pages.
-datatrove's reader and Trafilatura are timed in turns with ours where datatrove is installed.
+    python -m benchmarks.text.corpus_crawl --html DIR quality --pages 48000
+    python -m benchmarks.text.corpus_crawl --html DIR order kills --pages 1600
+
+``quality``: precision and recall of each filter, pairs of duplicates, and the recipes for math, code and questions on a
+part of the crawl. ``order``: the same rows from 1, 2 and 8 files. ``kills``: a build that is killed (SIGKILL) 50 times
+at random times and resumed ends in the bytes of one that was not. Builds run by the command, with Resiliparse.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import random
-import re
+import signal
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from benchmarks import harness
+from benchmarks.text.corpus_pages import SHELL, pages, write
 
-LANGUAGES = ("de", "fr")
-TEXT = re.compile(rb"(?<=>)[^<]{40,}(?=<)")
-
-
-def crawl(folder: Path, count: int, seed: int) -> list[tuple[str, str, bytes]]:
-    """(address, label, HTML): label is a language, ``boilerplate`` or ``copy of ADDRESS``; the order is random."""
-    rng = random.Random(seed)
-    pages = []
-    for path in rng.sample(sorted(folder.rglob("*.html")), count):
-        package = path.relative_to(folder).parts[0]
-        language = next((code for code in LANGUAGES if package.endswith(f"-{code}")), "en")
-        if package.startswith("apache2"):
-            continue  # its pages are in many languages
-        pages.append((f"http://{package}/{path.relative_to(folder)}", language, path.read_bytes()))
-    english = [page for page in pages if page[1] == "en"]
-    copies = [
-        (f"http://mirror/{i}", f"copy of {address}", TEXT.sub(lambda found: _changed(found[0], rng), html))
-        for i, (address, _, html) in enumerate(rng.sample(english, len(english) // 5))
-    ]
-    boilerplate = [(f"http://made/{i}", "boilerplate", _boilerplate(i, rng)) for i in range(count // 10)]
-    found = [*pages, *copies, *boilerplate]
-    rng.shuffle(found)
-    return found
+COMMAND = [sys.executable, "-m", "multiway_corpus", "build"]
+OPTIONS = ["--extractor", "resiliparse"]
+SHELL_LINES = ("We use cookies on", "All rights reserved.", "You may also like this", "Latest news")
+NEAR = 0.8
+assert SHELL_LINES[0] in SHELL
 
 
-def _changed(text: bytes, rng: random.Random) -> bytes:
-    return b" ".join(b"changed" if rng.random() < 0.01 else word for word in text.split(b" "))
+def build(source: Path, output: Path, *options: str) -> dict[str, Any]:
+    """The report of a build by the command."""
+    command = [*COMMAND, str(source), "-o", str(output), *OPTIONS, *options]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return json.loads((output / "report.json").read_text())
 
 
-def _boilerplate(number: int, rng: random.Random) -> bytes:
-    words = ["shoes", "the", "news", "and", "offer", "of", "cart", "login", "with", "home", "that", "price"]
-    line = " ".join(rng.choices(words, k=9)).capitalize()
-    blocks = [
-        [f"{line}." for _ in range(30)],  # one sentence again and again
-        [" ".join(rng.choices(words, k=8)) + "..." for _ in range(30)],  # teasers
-        [rng.choice(words).capitalize() for _ in range(150)],  # a menu
-        ["Sign in to see the price of this offer and that of the others" for _ in range(9)]
-        + [f"{line}."] * 9,
-    ][number % 4]
-    return f"<html><body><article>{''.join(f'<p>{block}</p>' for block in blocks)}</article></body></html>".encode()
+def records(output: Path) -> list[Any]:
+    """All records of a build, dropped ones too."""
+    from multiway_text.redstone.storage import read_records
 
-
-def write(folder: Path, pages: list[tuple[str, str, bytes]], shards: int) -> list[Path]:
-    """The crawl as WARC files."""
-    from multiway_text.redstone.archive_writer import warc_record
-
-    paths = []
-    for number in range(shards):
-        paths.append(folder / f"crawl-{number:02}.warc.gz")
-        paths[-1].write_bytes(
-            b"".join(warc_record(address, html) for address, _, html in pages[number::shards])
-        )
-    return paths
-
-
-def build(paths: list[Path], output: Path, recipe: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """address -> record, kept or dropped, and the address of each id."""
-    from multiway_text.redstone import shards
-    from multiway_text.redstone.minhash import MinHash
-    from multiway_text.redstone.pipeline import Pipeline
-
-    works = [output / shards.WORK.format(number) for number in range(len(paths))]
-    with Pipeline(recipe) as pipeline:
-        for path, work in zip(paths, works, strict=True):
-            shards.work_on(path, work, pipeline, MinHash())
-    repeats = shards.find_duplicates(works)
-    for number, work in enumerate(works):
-        shards.finish(work, number, output, repeats[number], "parquet")
-    files = [*output.glob("part-*"), *output.glob("dropped/*")]
-    records = [record for file in files for record in shards.read_records(file)]
-    return {record.uri: record for record in records}, {record.id: record.uri for record in records}
+    files = [*sorted(output.glob("part-*")), *sorted(output.glob("dropped/*"))]
+    return [record for file in files for record in read_records(file)]
 
 
 def rate(found: set[str], expected: set[str]) -> dict[str, float]:
@@ -97,140 +55,210 @@ def rate(found: set[str], expected: set[str]) -> dict[str, float]:
     return {"precision": hits / (len(found) or 1), "recall": hits / (len(expected) or 1), "n": len(expected)}
 
 
-def scores(
-    pages: list[tuple[str, str, bytes]], records: dict[str, Any], ids: dict[str, str]
-) -> dict[str, Any]:
-    """Precision and recall of the language filter, of the rules on made boilerplate, and of the duplicates."""
-    label = {address: kind for address, kind, _ in pages}
-    reached = {
-        a for a, record in records.items() if not record.drop_reason.startswith(("extraction", "response"))
+def filters(found: Sequence[Any], kind: dict[str, str]) -> dict[str, dict[str, float]]:
+    """What the filters of ``web`` take, by the pages' kinds."""
+    reason = {record.uri: record.drop_reason for record in found}
+    by_kind: dict[str, set[str]] = defaultdict(set)
+    for uri in reason:
+        by_kind[kind[uri]].add(uri)
+    english = by_kind["article"] | by_kind["copy"] | by_kind["code"] | by_kind["math"] | by_kind["qa"]
+    foreign = by_kind["de"] | by_kind["fr"]
+    other = {uri for uri, why in reason.items() if why.startswith("language: ") and why[10:12] != "en"}
+    unsure = {uri for uri, why in reason.items() if why.startswith("language: en")}
+    ruled = {uri for uri, why in reason.items() if why.startswith(("document", "lines"))}
+    seen = {uri for uri, why in reason.items() if not why.startswith(("language", "extraction"))}
+    kept = [record for record in found if not record.drop_reason]
+    clean = sum(not any(line in record.text for line in SHELL_LINES) for record in kept)
+    values = {
+        "language: another one": rate(other, foreign),
+        "language, with what is English below 0.65": rate(other | unsure, foreign),
+        "rules: made boilerplate, of what the language filter passes": rate(
+            ruled, by_kind["boilerplate"] & seen
+        ),
+        "all filters: made boilerplate": {
+            "recall": sum(bool(reason[uri]) for uri in by_kind["boilerplate"]) / len(by_kind["boilerplate"]),
+            "n": len(by_kind["boilerplate"]),
+        },
+        "extraction: kept pages without the site's menu, notice and footer": {
+            "recall": clean / (len(kept) or 1),
+            "n": len(kept),
+        },
     }
-    foreign = {a for a in reached if records[a].drop_reason.startswith("language")}
-    rules = {a for a in reached if records[a].drop_reason.startswith(("document", "lines"))}
-    result = {
-        "another language is dropped": rate(foreign, {a for a in reached if label[a] in LANGUAGES}),
-        "boilerplate is dropped": rate(foreign | rules, {a for a in reached if label[a] == "boilerplate"}),
+    for name, part in (("language filter", unsure | other), ("rules", ruled)):
+        values[f"English pages that the {name} drops"] = {
+            "recall": len(english & part) / (len(english) or 1),
+            "n": len(english),
+        }
+    return values
+
+
+def duplicates(found: Sequence[Any], group: dict[str, int]) -> dict[str, dict[str, float]]:
+    """Pairs of pages that passed the filters: planted copies, and what shares 0.8 of its shingles."""
+    from multiway_text.redstone.minhash import shingle_form
+
+    alive = [r for r in found if not r.drop_reason or r.drop_reason.startswith("duplicate: of ")]
+    stays = {r.id: r.drop_reason.removeprefix("duplicate: of ") or r.id for r in alive}
+    uri = {r.id: r.uri for r in alive}
+    planted = {frozenset(pair) for pair in _pairs({r.id: group[r.uri] for r in alive})}
+    said = {frozenset(pair) for pair in _pairs(stays)}
+    wanted = {name for pair in planted | said for name in pair}
+    shingles = {
+        r.id: {text[i : i + 13] for i in range(len(text) - 12)}
+        for r in alive
+        if r.id in wanted and (text := shingle_form(r.text))
     }
-    result["boilerplate is dropped"].pop("precision")  # real pages break the rules too: that is no mistake
-    # Pairs of which both pages passed all rules, as only those are compared.
-    alive = {
-        a for a in reached if not records[a].drop_reason or records[a].drop_reason.startswith("duplicate")
+
+    def similar(pair: frozenset[str]) -> bool:
+        one, two = (shingles[name] for name in pair)
+        return len(one & two) >= NEAR * len(one | two)
+
+    near = {pair for pair in planted | said if similar(pair)}
+    whole = {
+        "duplicates: pairs that were planted": rate(said & planted, planted),
+        f"duplicates: pairs of similarity {NEAR} or more, of those planted or found": rate(said, near),
     }
-    group = {a: label[a].removeprefix("copy of ") if label[a].startswith("copy") else a for a in alive}
-    truth = {f"{a} {group[a]}" for a in alive if group[a] != a and group[a] in alive}
-    first = {
-        a: ids[records[a].drop_reason.removeprefix("duplicate: of ")] if records[a].drop_reason else a
-        for a in alive
-    }
-    found = {
-        f"{a} {group[a]}"
-        for a in alive
-        if group[a] != a and group[a] in alive and first[a] == first[group[a]]
-    }
-    result["near-duplicates are found"] = {"recall": len(found) / (len(truth) or 1), "n": len(truth)}
-    others = [a for a in alive if first[a] != a and group[a] == a and label.get(first[a]) != f"copy of {a}"]
-    result["real pages that duplicate other real pages"] = {"n": len(others)}
-    return result
+    for item in whole.values():
+        item["F1"] = 2 * item["precision"] * item["recall"] / (item["precision"] + item["recall"] or 1)
+    real = sum(group[uri[a]] != group[uri[b]] for a, b in (tuple(pair) for pair in said & near))
+    whole["duplicates: such pairs found between different real pages"] = {"n": real}
+    return whole
 
 
-def code(pages: list[tuple[str, str, bytes]]) -> dict[str, float]:
-    """Of the ``<pre>`` blocks of three lines or more in the pages: how many stand in the text line by line."""
-    from lxml import html as lxml_html
-    from multiway_text.redstone.markup import _CODE_SIGNS, markup_text
-
-    total = whole = 0
-    for _, _, page in pages:
-        if b"<pre" not in page:
-            continue
-        text = markup_text(page.decode("utf-8", "replace"))
-        for pre in lxml_html.document_fromstring(page).iter("pre"):
-            lines = [line.rstrip() for line in pre.text_content().strip("\n").split("\n")]
-            if len(lines) >= 3 and _CODE_SIGNS.search("\n".join(lines)):
-                total += 1
-                whole += "\n".join(lines) in "\n".join(line.rstrip() for line in text.split("\n"))
-    return {"recall": whole / (total or 1), "n": total}
+def _pairs(values: dict[str, Any]) -> list[tuple[str, str]]:
+    groups: dict[Any, list[str]] = defaultdict(list)
+    for name, value in values.items():
+        groups[value].append(name)
+    return [pair for names in groups.values() for pair in combinations(sorted(names), 2)]
 
 
-def contenders(path: Path) -> dict[str, Callable[[], int]]:
-    """Ways to read a WARC file and extract by Trafilatura; each returns how many texts came out."""
-    from multiway_text.redstone.archive import read_archive
-    from multiway_text.redstone.extraction import Extractor
-
-    def ours(name: str) -> Callable[[], int]:
-        extractor = Extractor(name)
-        return lambda: sum(not extractor(r).drop_reason for r in read_archive(path) if not r.drop_reason)
-
-    found = {"ours, trafilatura": ours("trafilatura"), "ours, resiliparse": ours("resiliparse")}
-    try:
-        from datatrove.pipeline.extractors import Trafilatura
-        from datatrove.pipeline.readers import WarcReader
-
-        reader = WarcReader(str(path.parent), glob_pattern=path.name)
-        steps = Trafilatura(
-            favour_precision=True, include_comments=False, include_tables=True, include_formatting=True
+def domains(source: Path, kind: dict[str, str], work: Path) -> dict[str, dict[str, float]]:
+    """The recipes for math, code and questions on one file of the crawl, with what they are to find."""
+    values = {}
+    for recipe in ("math", "code", "qa"):
+        build(
+            source,
+            work / recipe,
+            "--recipe",
+            recipe,
+            "--extractor",
+            "markup" if recipe != "qa" else "resiliparse",
         )
-    except ImportError:  # of datatrove, or of what it asks for when a step is made
-        return found
-    return {"datatrove, trafilatura": lambda: sum(1 for _ in steps.run(reader.run()))} | found
+        found = records(work / recipe)
+        kept = {r.uri for r in found if not r.drop_reason or r.drop_reason.startswith("duplicate")}
+        there = {r.uri for r in found if kind[r.uri] == recipe}
+        values[f"recipe {recipe}"] = rate(kept, there)
+        if recipe != "code":
+            unsure = {r.uri for r in found if r.drop_reason.startswith("language")} & there
+            values[f"recipe {recipe}"]["dropped by language"] = len(unsure)
+    return values
+
+
+def quality(options: Any, work: Path) -> tuple[dict[str, Any], str]:
+    """The part ``quality``: its values and its page."""
+    if options.crawl is None:
+        found = list(pages(options.html, options.pages, options.seed))
+        options.crawl = work / "crawl"
+        write(options.crawl, found, max(1, options.pages // 1000))
+    output = options.built or work / "built"
+    if options.built is None:
+        build(options.crawl, output, "--workers", "2")
+    report = json.loads((output / "report.json").read_text())
+    labels = json.loads("[" + ",".join((options.crawl / "labels.json").read_text().splitlines()) + "]")
+    kind, group = ({row["uri"]: row[key] for row in labels} for key in ("kind", "group"))
+    all_ = records(output)
+    assert Counter(r.uri for r in all_) == Counter(kind)
+    values = filters(all_, kind) | duplicates(all_, group)
+    values |= domains(options.crawl / "crawl-000.warc.gz", kind, work)
+    rows = [
+        [
+            name,
+            *(f"{item[key]:.3f}" if key in item else "" for key in ("precision", "recall", "F1")),
+            f"{item['n']:,}",
+        ]
+        for name, item in values.items()
+    ]
+    head = (
+        f"{report['pages']:,} pages ({dict(Counter(kind.values()).most_common())}), {report['kept']:,} kept."
+    )
+    table = harness.table(["", "precision", "recall or share", "F1", "n"], rows)
+    return {"report": report, "values": values}, f"{head}\n\n{table}"
+
+
+def order(options: Any, work: Path) -> tuple[dict[str, Any], str]:
+    """The part ``order``."""
+    found = list(pages(options.html, options.pages, options.seed))
+    kept = []
+    for shards in (1, 2, 8):
+        random.Random(shards).shuffle(found)
+        write(work / f"order-{shards}", found, shards)
+        build(
+            work / f"order-{shards}",
+            work / f"out-{shards}",
+            "--dedup-lines",
+            "--workers",
+            str(min(shards, 2)),
+        )
+        kept.append(sorted((r.id, r.text, r.drop_reason) for r in records(work / f"out-{shards}")))
+    same = kept[0] == kept[1] == kept[2]
+    return {
+        "pages": len(found),
+        "same": same,
+    }, f"{len(found):,} pages, shuffled into 1, 2 and 8 files: the same rows: {same}."
+
+
+def kills(options: Any, work: Path) -> tuple[dict[str, Any], str]:
+    """The part ``kills``."""
+    write(work / "kills", list(pages(options.html, options.pages, options.seed)), 64)
+    start = time.monotonic()
+    build(work / "kills", work / "whole")
+    whole, rng, count, done = time.monotonic() - start, random.Random(options.seed), 0, Counter[int]()
+    command = [*COMMAND, str(work / "kills"), "-o", str(work / "killed"), *OPTIONS]
+    while count < options.kills:
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            process.wait(rng.uniform(0, min(whole, 8)))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            count += 1
+            done[len(list((work / "killed").glob("work/*.records")))] += 1
+        if (work / "killed/report.json").is_file():  # ended before its time: begin again
+            build_again(work / "whole", work / "killed")
+    build(work / "kills", work / "killed")
+    same = build_again(work / "whole", work / "killed", remove=False)
+    values = {"kills": count, "inputs done when killed": dict(sorted(done.items())), "same bytes": same}
+    return values, f"{count} kills of a build of 64 files, then resumed: {values}."
+
+
+def build_again(whole: Path, other: Path, *, remove: bool = True) -> bool:
+    """Whether two builds hold the same bytes; an unequal one is an error. The other one is emptied."""
+    files = [
+        {p.relative_to(f): p.read_bytes() for p in f.rglob("*0*") if p.is_file()} for f in (whole, other)
+    ]
+    if files[0] != files[1]:
+        raise SystemExit("a killed build differs from one that was not")
+    for path in sorted(other.rglob("*"), reverse=True) if remove else ():
+        path.rmdir() if path.is_dir() else path.unlink()
+    return True
 
 
 def main() -> None:
     parser = harness.parser(__doc__, "text")
+    parser.add_argument("parts", nargs="+", choices=("quality", "order", "kills"))
     parser.add_argument("--html", type=Path, required=True, metavar="DIR")
     parser.add_argument("--pages", type=int, default=2000)
-    parser.add_argument("--speed-pages", type=int, default=150)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--crawl", type=Path, help="Of an earlier run: archives and labels.json.")
+    parser.add_argument("--built", type=Path, help="A build of that crawl.")
+    parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    from multiway_text.redstone.pipeline import Recipe
-
-    pages = crawl(options.html, options.pages, options.seed)
-    recipe = Recipe("web", extractor="resiliparse")
-    values: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as name:
-        kept = []
-        for shards in (1, 2, 8):
-            folder = Path(name, str(shards))
-            folder.mkdir()
-            records, ids = build(write(folder, pages, shards), folder / "out", recipe)
-            kept.append(sorted((r.id, r.text) for r in records.values() if not r.drop_reason))
-        values["quality"] = scores(pages, records, ids)
-        values["quality"]["code blocks stand line by line"] = code(pages)
-        values["shards"] = {"kept": len(kept[0]), "the same for 1, 2 and 8": kept[0] == kept[1] == kept[2]}
-        real = [page for page in pages if page[1] == "en"][: options.speed_pages]
-        (path,) = write(Path(name), real, 1)
-        ways = contenders(path)
-        seconds: dict[str, list[float]] = {way: [] for way in ways}
-        texts = {}
-        for _ in range(options.rounds):
-            for way, work in ways.items():
-                start = time.perf_counter()
-                texts[way] = work()
-                seconds[way].append(time.perf_counter() - start)
-        values["speed"] = {
-            way: {"pages a second, best round": len(real) / min(taken), "texts": texts[way]}
-            for way, taken in seconds.items()
-        }
-    rows = [
-        [key, *(f"{item[part]:.3f}" if part in item else "" for part in ("precision", "recall")), item["n"]]
-        for key, item in values["quality"].items()
-    ]
-    speed = [
-        [way, f"{item['pages a second, best round']:.1f}", item["texts"]]
-        for way, item in values["speed"].items()
-    ]
-    page = "\n".join(
-        [
-            f"{len(pages)} pages, resiliparse. Rows are the same for 1, 2 and 8 files: {values['shards']}.",
-            "",
-            harness.table(["", "precision", "recall", "n"], rows),
-            "",
-            f"{len(real)} English pages of the crawl, read and extracted, ways in turns, {options.rounds} rounds:",
-            "",
-            harness.table(["", "pages a second", "texts"], speed),
-        ]
-    )
-    harness.save(options.output, "corpus-crawl", harness.provenance("corpus-crawl") | values, page)
+    for part in options.parts:
+        with tempfile.TemporaryDirectory() as name:
+            values, page = {"quality": quality, "order": order, "kills": kills}[part](options, Path(name))
+        title = f"corpus-{part}"
+        harness.save(options.output, title, harness.provenance(title) | values, page)
 
 
 if __name__ == "__main__":

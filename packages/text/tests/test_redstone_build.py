@@ -172,6 +172,8 @@ def test_inputs_of_other_kinds(tmp_path):
     assert (kept.uri, kept.meta["source"]) == ("http://x/", {"url": "http://x/", "label": 3})
     assert [record.meta["offset"] for record in bad] == [2, 3, 4]
     assert {record.drop_reason.split(":")[0] for record in bad} == {"archive"}
+    (tmp_path / "z.jsonl").write_bytes(b'{"text": "caf\xe9"}\n{"text": "one"}\n')
+    assert [record.text for record in read_input(tmp_path / "z.jsonl")] == ["caf\ufffd", "one"]
     with Pipeline(Recipe("texts")) as pipeline:
         assert [r.text for r in pipeline(read_input(tmp_path / "x.jsonl"))] == ["one", "two"]
 

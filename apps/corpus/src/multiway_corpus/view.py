@@ -17,7 +17,9 @@ CSS = """
 .inspection td.number { text-align: right; font-variant-numeric: tabular-nums; }
 .inspection tr.breaks td { background: color-mix(in srgb, #dc2626 14%, transparent); }
 .inspection .sides { display: grid; grid-template-columns: 1fr 1fr; gap: 18px; margin-top: 16px; }
-@media (max-width: 700px) { .inspection .sides { grid-template-columns: 1fr; } }
+.inspection td, .inspection th { overflow-wrap: anywhere; }
+.inspection td:last-child, .inspection .rules th { overflow-wrap: normal; }
+@media (max-width: 700px) { .inspection .sides { grid-template-columns: 1fr; } .inspection table { font-size: 13px; } }
 .inspection .sides > div { border: 1px solid #8884; border-radius: 10px; padding: 10px 14px; overflow-wrap: anywhere;
   white-space: pre-wrap; max-height: 30rem; overflow-y: auto; }
 .inspection .rule { font-size: 12px; opacity: .85; }

@@ -136,12 +136,18 @@ def _open(path: Path) -> BinaryIO:
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(number from 1, line without its end) of a UTF-8 file, which may be compressed. Raises DataError."""
+def read_lines(path: Path, errors: str = "strict") -> Iterator[tuple[int, str]]:
+    """(number from 1, line without its end) of a UTF-8 file, which may be compressed. Raises DataError.
+
+    errors: ``strict`` refuses a line that is not UTF-8, ``replace`` puts U+FFFD where it is not.
+    """
     try:
         with _open(path) as file:
             for number, line in enumerate(file, 1):
-                text = _decoded(line, path, number - 1).rstrip("\r\n")
+                line_text = (
+                    line.decode("utf-8", errors) if errors != "strict" else _decoded(line, path, number - 1)
+                )
+                text = line_text.rstrip("\r\n")
                 yield number, text.removeprefix("\ufeff") if number == 1 else text
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read {path}: {error}") from error

@@ -179,7 +179,10 @@ class Summary:
             self.lengths[len(row["text"]).bit_length()] += 1
             return
         self.reasons["duplicate" if reason.startswith("duplicate:") else reason] += 1
-        if reason.startswith(("archive:", "extraction: over")) and len(self.bad) < self.NAMED:
+        if (
+            reason.startswith(("archive:", "response: a page", "extraction: over"))
+            and len(self.bad) < self.NAMED
+        ):
             self.bad.append(f"{row['archive']}, offset {row['offset']}: {reason}")
 
     def to_json(self) -> dict[str, Any]:

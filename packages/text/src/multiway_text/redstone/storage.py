@@ -122,7 +122,7 @@ def read_texts(path: Path, fields: tuple[str, ...] = ("text",)) -> Iterator[Reco
 def _text_rows(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[int, Any]]:
     """(number from 1, row) of a file of texts; what is no JSON is None."""
     if path.name.endswith(JSON_LINES):
-        yield from ((number, _parsed(line)) for number, line in read_lines(path) if line.strip())
+        yield from ((number, _parsed(line)) for number, line in read_lines(path, "replace") if line.strip())
     elif path.suffix == ".parquet":
         number = 0
         for batch in batches(path):
