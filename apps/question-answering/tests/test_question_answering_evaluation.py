@@ -133,7 +133,9 @@ def test_the_demo_marks_answers_where_they_stand(pipeline: Any, tmp_path: Path) 
     assert "it was &lt;b&gt;" in page
     assert session.is_known(text, None)
     (tmp_path / "a.md").write_text("h anna 8 lives in London it was")
-    page = session.ask("lives in", "", [str(tmp_path / "a.md")])
+    (tmp_path / "b.txt").write_bytes(b"\x00\x01")
+    page = session.ask("lives in", "", [str(tmp_path / "a.md"), str(tmp_path / "b.txt")])
+    assert "<div class='note'>b.txt: binary data, not text</div>" in page
     assert "<h3>a.md, line 1</h3>" in page
     assert "<b>No answer.</b>" in session.ask("lives in", "b tom 2 was very bad it was", None)
     for number in range(9):

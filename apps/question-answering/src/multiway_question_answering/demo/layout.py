@@ -37,7 +37,7 @@ def components(session: Session) -> None:
                 label="Or files: PDF, text, Markdown, HTML",
                 file_count="multiple",
                 file_types=[*PDF, *TEXT, *HTML],
-                height=120,
+                height=150,
                 elem_id="qa-files",
             )
         with gr.Column(scale=6, min_width=300):

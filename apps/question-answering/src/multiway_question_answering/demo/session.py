@@ -7,6 +7,7 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,8 +38,10 @@ class Session:
             raise InputError(
                 f"the text has {len(text):,} characters, at most {MAX_CHARACTERS:,}; drop it as a file"
             )
-        found = self.pipeline.ask(self._collection(text, files), question)
-        return answers_page(found, None if files else text)
+        collection = self._collection(text, files)
+        found = self.pipeline.ask(collection, question)
+        failed = tuple(f"{Path(path).name}: {reason}" for path, reason in collection.failed)
+        return answers_page(replace(found, notes=(*failed, *found.notes)), None if files else text)
 
     def is_known(self, text: str, files: Sequence[str] | None) -> bool:
         """Whether the index of these texts is there already."""
