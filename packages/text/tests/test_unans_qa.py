@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from multiway_core.errors import ConfigError, DataError, InputError
+from multiway_core.errors import ConfigError, DataError, InputError, MultiwayError
 from multiway_core.training import TrainOptions, run
 from multiway_text.data.squad import Answer, Question, read_squad, write_squad
 from multiway_text.unans_qa import pairs as pairs_module
@@ -93,6 +94,20 @@ def test_the_mixture_is_that_of_a_loop_and_sums_to_one(arch: str) -> None:
     assert torch.allclose(
         mixture.log_probs_of(labels, memories), found.log().gather(2, labels[..., None])[..., 0]
     )
+
+
+def test_the_bonus_is_for_places_behind_the_piece_written_last() -> None:
+    model, rows = generator(), batch()
+    memories, state = model.read(rows.sources)
+    with torch.no_grad():
+        model.follow.fill_(60.0)
+        mixture, _ = model.decode(rows.target_BT[:, :-1], state, memories)
+    for memory, copied_BTS in zip(memories, mixture.copied, strict=True):
+        for b, places in enumerate(memory.ids_BS.tolist()):
+            for t, last in enumerate(rows.target_BT[b, :-1].tolist()):
+                behind = [i for i, piece in enumerate(places) if piece and ([1, *places][i] == last)]
+                if behind and last:
+                    assert copied_BTS[b, t, behind].sum() > 0.999
 
 
 @pytest.mark.parametrize("arch", ["pair2seq", "seq2seq"])
@@ -234,6 +249,16 @@ def test_released_lists_are_read(tmp_path: Path) -> None:
 def test_damaged_lists_are_refused(tmp_path: Path, name: str, row: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         read_pairs([released(tmp_path, **{name: row})])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text("a1\t\n ²½\u2028-", max_size=14), min_size=3, max_size=3))
+def test_no_list_ends_in_another_error(tmp_path_factory: pytest.TempPathFactory, drawn: list[str]) -> None:
+    folder = tmp_path_factory.mktemp("lists")
+    names = ("context", "answerable-questions", "unanswerable-questions")
+    path = released(folder, **dict(zip(names, drawn, strict=True)))
+    with contextlib.suppress(MultiwayError):
+        assert read_pairs([path])
 
 
 def test_files_without_pairs_are_refused(tmp_path: Path) -> None:

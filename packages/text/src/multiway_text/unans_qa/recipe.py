@@ -142,7 +142,7 @@ _SMALL = Recipe(
     UnansQaConfig(embedding_size=128, hidden_size=100, max_context=64),
     max_vocabulary=4096,
     batch_tokens=48 * 80,
-    train=replace(_TRAIN, steps=800, learning_rate=2e-3, warmup_steps=50, schedule="cosine"),
+    train=replace(_TRAIN, steps=240, learning_rate=2e-3, warmup_steps=30, schedule="cosine"),
 )
 RECIPES: dict[str, Any] = {
     # The published sizes; 20,000 pairs of SQuAD 2 and a GPU.
