@@ -434,7 +434,11 @@ def test_fastbpe_is_subword_nmts(tmp_path) -> None:
     assert len(lines) > 900
     merges = _learn(words, 400)
     (tmp_path / "codes").write_text("".join(f"{a} {b} 1\n" for a, b in merges), encoding="utf-8")
-    with (tmp_path / "codes").open(encoding="utf-8") as codes:
+    # The same merges as subword-nmt writes them: no counts, and the version with the end of a word in its last piece.
+    (tmp_path / "theirs").write_text(
+        "#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges), encoding="utf-8"
+    )
+    with (tmp_path / "theirs").open(encoding="utf-8") as codes:
         theirs = apply_bpe.BPE(codes)
     expected = [theirs.process_line(line).split() for line in lines]
     pieces = sorted({piece for line in expected for piece in line})
