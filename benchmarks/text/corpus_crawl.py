@@ -10,6 +10,7 @@ at random times and resumed ends in the bytes of one that was not. Builds run by
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -166,7 +167,7 @@ def quality(options: Any, work: Path) -> tuple[dict[str, Any], str]:
     labels = json.loads("[" + ",".join((options.crawl / "labels.json").read_text().splitlines()) + "]")
     kind, group = ({row["uri"]: row[key] for row in labels} for key in ("kind", "group"))
     all_ = records(output)
-    assert Counter(r.uri for r in all_) == Counter(kind)
+    assert Counter(r.uri for r in all_) == Counter(kind.keys())
     values = filters(all_, kind) | duplicates(all_, group)
     values |= domains(options.crawl / "crawl-000.warc.gz", kind, work)
     rows = [
@@ -209,22 +210,29 @@ def order(options: Any, work: Path) -> tuple[dict[str, Any], str]:
 def kills(options: Any, work: Path) -> tuple[dict[str, Any], str]:
     """The part ``kills``."""
     write(work / "kills", list(pages(options.html, options.pages, options.seed)), 64)
-    start = time.monotonic()
     build(work / "kills", work / "whole")
-    whole, rng, count, done = time.monotonic() - start, random.Random(options.seed), 0, Counter[int]()
+    rng, count, done = random.Random(options.seed), 0, Counter[int]()
     command = [*COMMAND, str(work / "kills"), "-o", str(work / "killed"), *OPTIONS]
+
+    def there() -> int:
+        return len(list((work / "killed").glob("work/*.records")))
+
     while count < options.kills:
+        before = there()
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
-        try:
-            process.wait(rng.uniform(0, min(whole, 8)))
-        except subprocess.TimeoutExpired:
+        while process.poll() is None and there() == before:  # not while Python only starts
+            time.sleep(0.002)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(rng.uniform(0, 1))
+        if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             count += 1
-            done[len(list((work / "killed").glob("work/*.records")))] += 1
+            done[there()] += 1
         if (work / "killed/report.json").is_file():  # ended before its time: begin again
+            build(work / "kills", work / "killed")
             build_again(work / "whole", work / "killed")
     build(work / "kills", work / "killed")
     same = build_again(work / "whole", work / "killed", remove=False)

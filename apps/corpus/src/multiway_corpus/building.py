@@ -73,6 +73,7 @@ def run(
     jobs_on = ENGINES[engine]()
     _open(build, overwrite)
     if (output / REPORT).is_file():
+        shutil.rmtree(output / Path(WORK).parent, ignore_errors=True)  # of a build killed at its very end
         APP.note(f"{output} is complete; --overwrite builds it anew")
         return read_report(output)
     works = [output / WORK.format(number) for number in range(len(build.inputs))]

