@@ -1,6 +1,6 @@
 """A question and texts in, answers out: search finds passages, a span extractor reads them, the best margin wins.
 
-    answering = QuestionAnsweringPipeline.from_pretrained("bundled:qa-small")
+    answering = QuestionAnsweringPipeline.from_pretrained("run/model")
     with answering.open(["~/notes"]) as collection:
         answering.ask(collection, "When is the rent due?").answers[0].text
 
