@@ -85,6 +85,8 @@ def cell(arm: str, seed: int, folder: Path, work: Path) -> dict[str, Any]:
         started = time.process_time()
         options = TrainOptions(work / f"{arm}-{seed}", data=(str(train),), seed=seed)
         report = run(RECIPES[f"{arm}-small"], options)
+        if not report.finished:
+            raise SystemExit("stopped; the same command goes on")
         found |= {"train_seconds": time.process_time() - started, "steps": report.steps}
         found |= {"held_out_loss": report.held_out["loss"], "parameters": report.parameters}
         pipeline = UnansQaPipeline.from_pretrained(str(report.folder))
@@ -122,7 +124,7 @@ def main() -> None:
         others = [c["without_copies"] for c in own if "without_copies" in c]
         for name, of in ((arm, own), (f"{arm}, copies passed over", others)):
             if of:
-                shown = [_mean([c[key] for c in of]) for key in ("bleu", "gleu", "edit_precision", "copies")]
+                shown = [mean([c[key] for c in of]) for key in ("bleu", "gleu", "edit_precision", "copies")]
                 lines.append((name, len(of), *shown, f"{statistics.mean(speed):.0f}" if speed else "-"))
     page = f"# Unanswerable twins in small\n\n{harness.table(columns, lines)}\n"
     harness.save(
@@ -130,7 +132,7 @@ def main() -> None:
     )
 
 
-def _mean(values: Sequence[float]) -> str:
+def mean(values: Sequence[float]) -> str:
     """Mean and standard deviation over seeds."""
     digits = 1 if max(values) > 1 else 3
     spread = statistics.stdev(values) if len(values) > 1 else float("nan")
