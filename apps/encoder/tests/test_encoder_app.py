@@ -5,24 +5,30 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from multiway_blocks import text_encoder
+from multiway_blocks.text_encoder import TextEncoder
 from multiway_core.app.serve.service import Limits, build_server, endpoint
-from multiway_core.errors import ConfigError, DataError, InputError
+from multiway_core.errors import ConfigError, DataError, InputError, MultiwayError
 from multiway_encoder import evaluation
 from multiway_encoder.batcher import Batcher
 from multiway_encoder.cli import cli
 from multiway_encoder.evaluation import Columns, Question
 from multiway_encoder.server import SERVICE
+from multiway_text.data.vocabulary import train_word_piece
 from multiway_text.encoder import checkpoint
 from multiway_text.encoder.heads import SequenceClassifier, SpanExtractor, TokenClassifier
 from multiway_text.encoder.pipeline import EncoderPipeline
 from typer.testing import CliRunner
 
-from packages.text.tests.tiny_encoder import sentence_model
+from packages.text.tests.tiny_encoder import CONFIG, sentence_model
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +147,65 @@ def test_classify_and_tag(model: Path, tmp_path: Path) -> None:
     right = np.mean([row["label"] == label for row, label in zip(rows, ["yes", "no"], strict=True)])
     assert report["metrics"]["accuracy"]["mean"] == right
     assert report["metrics"]["most frequent label"]["mean"] == 0.5
+
+
+def test_tags_are_evaluated_by_words_and_by_what_they_mark(model: Path, tmp_path: Path) -> None:
+    base = EncoderPipeline.from_pretrained(str(model))
+    tagger = TokenClassifier(base.sentence.encoder, 2)
+    with torch.no_grad():  # every word is a person
+        tagger.head.output.weight.zero_()
+        tagger.head.output.bias.copy_(torch.tensor([0.0, 1.0]))
+    checkpoint.save(tagger, tmp_path / "tags", labels=["O", "B-PER"])
+    base.tokenizer.save(tmp_path / "tags")
+    (tmp_path / "x.conll").write_text("anna B-PER\nlives O\n\ntom B-PER\n\n")
+    done = run("evaluate", "tagging", tmp_path / "x.conll", "-m", tmp_path / "tags", "--json")
+    metrics = json.loads(done.stdout)["metrics"]
+    assert metrics["f1"]["mean"] == pytest.approx(0.8)  # two of three marks are right, and none is missed
+    assert metrics["accuracy"]["mean"] == metrics["most frequent tag"]["mean"] == 0.75
+    (tmp_path / "y.conll").write_text("paris B-LOC\n")
+    refused = run("evaluate", "tagging", tmp_path / "y.conll", "-m", tmp_path / "tags")
+    assert "y.conll:1: the label 'B-LOC' does not occur in the training data" in str(refused.exception)
+
+
+def test_what_training_refuses_says_what_would_be_right(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"text": "good film"}\n' * 16 + '{"text": bad}\n')
+    (tmp_path / "number.jsonl").write_text('{"text": "good film"}\n' * 16 + '{"text": 5}\n')
+    (tmp_path / "texts.jsonl").write_text('{"text": "anna lives in paris it was a very good film"}\n' * 40)
+    (tmp_path / "labelled.csv").write_text("text,label\n" + "".join(f"good {i},{i % 2}\n" for i in range(20)))
+    rows = 'not JSON (Expecting value); expected an object a line, such as {"text": "..."}'
+    other, run_dir = tmp_path / "other", tmp_path / "run"
+    shutil.copytree(model, other)
+    text_encoder.save(TextEncoder(replace(CONFIG, vocab_size=250_037, hidden_size=4, inner_size=4)), other)
+    strange = tmp_path / "strange"
+    shutil.copytree(model, strange)
+    train_word_piece(["good film"], 100).save(strange)
+    trap = "Multilingual-MiniLM takes XLM-R's sentencepiece.bpe.model"
+    long = "a length of 41 tokens is beyond the model's 40 positions; take at most 40"
+    vocabulary = "is not the teacher's (WordPiece, "
+    pretrain = ["pretrain", "--preset", "smoke", "--length", 16, "--data"]
+    distill = ["distill", "--preset", "minilm-smoke", "--relation-heads", 4, "--length", 16, "--teacher"]
+    adapt = ["distill", "--preset", "adalm-smoke", "--teacher", model, "--student", strange, "--data"]
+    finetune = ["finetune", "--max-length", 41, "--data", "labelled.csv", "--init-from", model]
+    cases = [
+        ([*pretrain, "bad.jsonl"], f"bad.jsonl:17: {rows}"),
+        ([*distill, model, "--data", "bad.jsonl"], f"bad.jsonl:17: {rows}"),
+        (["adapt-vocab", model, "--data", "bad.jsonl"], f"bad.jsonl:17: {rows}"),
+        (["adapt-vocab", model, "--data", "number.jsonl"], ":17: the field 'text': expected text, got 5"),
+        ([*distill, other, "--data", "texts.jsonl"], trap),
+        ([*pretrain, "texts.jsonl", "--init-from", other], trap),
+        (["adapt-vocab", other, "--data", "texts.jsonl"], trap),
+        ([*distill, model, "--length", 41, "--data", "texts.jsonl"], long),
+        ([*pretrain, "texts.jsonl", "--length", 41, "--init-from", model], long),
+        (finetune, long),
+        ([*adapt, "texts.jsonl"], vocabulary),
+        ([*distill, model, "--relation-heads", 0, "--data", "texts.jsonl"], "0 relation heads"),
+    ]
+    for arguments, message in cases:
+        shutil.rmtree(run_dir, ignore_errors=True)
+        paths = [tmp_path / one if str(one).endswith((".jsonl", ".csv")) else one for one in arguments]
+        found = run(*paths, "--output", run_dir)
+        assert isinstance(found.exception, MultiwayError), (arguments, found.exception)
+        assert message in str(found.exception), arguments
 
 
 class FixedVectors:
@@ -275,7 +340,7 @@ def test_xtune_is_a_method_of_finetune(model: Path, tmp_path: Path) -> None:
         "--device",
         "cpu",
     ]
-    given += ["--output", tmp_path / "run", "--dictionary", tmp_path / "en-de.txt"]
+    given += ["--output", tmp_path / "run", "--dictionary", tmp_path / "en-de.txt", "--max-length", 24]
     done = run(*given, "--method", "xtune", "--lambda2", 2, "--json")
     assert done.exit_code == 0, done.exception
     assert json.loads(done.stdout)["method"] == "xtune"

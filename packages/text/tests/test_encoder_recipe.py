@@ -121,7 +121,8 @@ def test_bad_data_names_file_line_and_what_would_be_right(tmp_path: Path) -> Non
     data = write_rows(tmp_path / "train.jsonl", good)
 
     def run(recipe: Recipe = RECIPES["classify"], *files: str) -> None:
-        recipe.build(TrainOptions(tmp_path / "run", data=files, init_from=str(tmp_path / "base")))
+        options = TrainOptions(tmp_path / "run", data=files, init_from=str(tmp_path / "base"))
+        replace(recipe, max_length=24).build(options)
 
     unseen = write_rows(tmp_path / "dev.jsonl", [good[0], {"text": "x", "label": "c"}])
     with pytest.raises(

@@ -13,7 +13,7 @@ import pytest
 import torch
 from multiway_blocks.text_encoder import TextEncoder, TextEncoderConfig
 from multiway_core import training
-from multiway_core.errors import ConfigError, InputError
+from multiway_core.errors import CheckpointError, ConfigError, InputError
 from multiway_core.training import TrainConfig, TrainOptions
 from multiway_text.data.vocabulary import train_word_piece
 from multiway_text.encoder import checkpoint
@@ -204,11 +204,13 @@ def test_wrong_models(tmp_path, texts):
 
     with pytest.raises(ConfigError, match=r"is a UniLM model .six token types., not a plain BERT"):
         build(bert(tmp_path / "unilm", num_types=6), objective="mlm")
-    with pytest.raises(InputError, match="length 41 is beyond the model's 40 positions"):
+    with pytest.raises(
+        InputError, match="a length of 41 tokens is beyond the model's 40 positions; take at most 40"
+    ):
         build(bert(tmp_path / "short"), length=41)
     folder = bert(tmp_path / "other")
     train_word_piece([SENTENCE + " ".join(map(chr, range(0x4E00, 0x4E80)))], 200).save(folder)
-    with pytest.raises(InputError, match="another model's tokenizer"):
+    with pytest.raises(CheckpointError, match=r"not this model's: .*; the model takes the files of its own"):
         build(folder)
     (tmp_path / "few.jsonl").write_text('{"text": "only one text"}\n')
     with pytest.raises(InputError, match="every 20th document is held out"):

@@ -1,4 +1,4 @@
-"""The ``evaluate`` command: retrieval, classification, similarity, each beside a simple baseline in the same run."""
+"""The ``evaluate`` command: each task is measured beside a simple baseline in the same run."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from multiway_core.evaluation import Metric, Report, Sample, evaluate
 from multiway_encoder.app import APP
 
 if TYPE_CHECKING:
+    from multiway_text.encoder.examples import TaggedText
     from multiway_text.encoder.pipeline import EncoderPipeline
 
 OnSample = Callable[[dict[str, Any]], None]
@@ -91,6 +92,8 @@ def evaluate_files(
         return retrieval(pipeline_of(model), questions, limit, seed, on_sample)
     if task == "extraction":
         return extraction(pipeline_of(model), paths, limit, seed, on_sample)
+    if task == "tagging":
+        return tagging(pipeline_of(model), paths, limit, seed, on_sample)
     if task == "classification":
         return classification(pipeline_of(model), paths, columns, limit, seed, on_sample)
     return similarity(pipeline_of(model), paths, columns, limit, seed, on_sample)
@@ -146,6 +149,45 @@ def classification(
         seed=seed,
         group=lambda sample: str(sample.target),
         on_sample=on_sample,
+    )
+
+
+def tagging(
+    pipeline: EncoderPipeline,
+    paths: Sequence[str],
+    limit: int | None,
+    seed: int,
+    on_sample: OnSample | None,
+) -> Report:
+    """Accuracy of words, beside always taking the file's most frequent tag; of BIO tags the F1 of what they mark."""
+    from multiway_text.encoder.examples import check_labels, read_tagged
+    from multiway_text.encoder.scores import span_f1
+
+    rows = read_tagged(paths)
+    check_labels(rows, pipeline.labels)
+    found_tags: dict[str, list[str]] = {}
+    frequent = Counter(tag for row in rows for tag in row.tags).most_common(1)[0][0]
+
+    def tags_of(row: TaggedText) -> list[str]:
+        found_tags[row.where] = pipeline.tag_words(row.words)
+        return found_tags[row.where]
+
+    found = evaluate(
+        (Sample(row.where, row, row) for row in rows[:limit]),
+        tags_of,
+        {
+            "accuracy": lambda tags, row: _share(tags, row.tags),
+            "most frequent tag": lambda tags, row: _share([frequent] * len(row.tags), row.tags),
+        },
+        name=f"tags by {pipeline.name}",
+        seed=seed,
+        on_sample=on_sample,
+    )
+    if not any(label.startswith(("B-", "I-")) for label in pipeline.labels):
+        return found
+    pairs = [(found_tags[row.where], row.tags) for row in rows if row.where in found_tags]
+    return dataclasses.replace(
+        found, metrics={"f1": Metric(span_f1(pairs), None, None, len(pairs))} | found.metrics
     )
 
 
@@ -273,6 +315,10 @@ def bundled_questions(
 def quick_evaluation() -> Report:
     """The bundled model on them, beside BM25; chance is 1 in 16."""
     return bundled_questions(load_pipeline(APP, ModelOptions(device="cpu")))
+
+
+def _share(tags: Sequence[str], right: Sequence[str]) -> float:
+    return float(np.mean([one == other for one, other in zip(tags, right, strict=True)]))
 
 
 def _unit(vectors_NE: Any) -> Any:

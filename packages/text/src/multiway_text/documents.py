@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from multiway_core.data_files import shown
 from multiway_core.errors import DataError, InputError
 
 SUFFIXES = (".txt", ".md", ".jsonl", ".ndjson", ".parquet", ".txt.gz", ".jsonl.gz", ".jsonl.zst")
@@ -194,17 +195,25 @@ def _parsed(line: bytes, path: Path, row: int, where: str) -> Any:
     try:
         return json.loads(_decoded(line, path, row))
     except (json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{where}: not JSON: {getattr(error, 'msg', 'nested too deeply')}") from error
+        reason = getattr(error, "msg", "nested too deeply")
+        raise DataError(
+            f'{where}: not JSON ({reason}); expected an object a line, such as {{"text": "..."}}'
+        ) from error
 
 
 def _field(value: Any, keys: Sequence[str], field: str, where: str) -> str:
     for key in keys:
         if not isinstance(value, dict) or key not in value:
-            there = f"; there are {', '.join(map(str, list(value)[:8]))}" if isinstance(value, dict) else ""
-            raise DataError(f"{where}: no field {field!r}{there}")
+            there = (
+                f"it has {', '.join(map(str, list(value)[:8]))}" if isinstance(value, dict) else "no object"
+            )
+            raise DataError(
+                f"{where}: no field {field!r} ({there}); expected an object with the text there, "
+                "or name its field (--field)"
+            )
         value = value[key]
     if not isinstance(value, str):
-        raise DataError(f"{where}: the field {field!r} is not text")
+        raise DataError(f"{where}: the field {field!r}: expected text, got {shown(value)}")
     return value
 
 

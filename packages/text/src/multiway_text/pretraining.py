@@ -28,6 +28,7 @@ from multiway_text.data.vocabulary import train_word_piece
 from multiway_text.documents import Split, documents
 from multiway_text.encoder import checkpoint
 from multiway_text.encoder.heads import MaskedLM
+from multiway_text.encoder.sentence import check_length, check_tokenizer
 from multiway_text.packing import TokenFile
 from multiway_text.unilm.model import rescale_residuals, with_segments
 from multiway_text.unilm.objective import SHARES, cloze
@@ -109,7 +110,8 @@ class Recipe:
         torch.manual_seed(options.seed)
         with options.model_device():
             model = MaskedLM(self._new(tokenizer)) if init_from is None else self._load(init_from)
-        check_fits(self.length, model.encoder, tokenizer)
+        check_length(self.length, model.encoder)
+        check_tokenizer(init_from or options.output, tokenizer, model.encoder)
         words = vocabulary(tokenizer)
         make = row_maker(self.objective, tasks, words)
 
@@ -249,17 +251,6 @@ def new_encoder(layout: TextEncoderConfig, size: str, tokenizer: TextTokenizer) 
             pooler=False,
         )
     )
-
-
-def check_fits(length: int, encoder: TextEncoder, tokenizer: TextTokenizer) -> None:
-    """Raises InputError: texts longer than the encoder's positions, or a tokenizer of another model."""
-    if length > encoder.config.max_length:
-        raise InputError(f"length {length} is beyond the model's {encoder.config.max_length} positions")
-    if tokenizer.vocab_size > encoder.config.vocab_size:
-        raise InputError(
-            f"the tokenizer has {tokenizer.vocab_size} tokens and the model {encoder.config.vocab_size}: "
-            "this is another model's tokenizer"
-        )
 
 
 def kept_tokenizer(folder: Path, given: str | None, train: Callable[[], TextTokenizer]) -> TextTokenizer:

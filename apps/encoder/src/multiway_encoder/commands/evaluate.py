@@ -27,13 +27,14 @@ class ColumnOptions:
 
 def evaluate(
     task: Annotated[
-        Literal["retrieval", "classification", "similarity", "extraction", "bundled"],
+        Literal["retrieval", "classification", "tagging", "similarity", "extraction", "bundled"],
         typer.Argument(help="What is measured."),
     ],
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[FILE...]", help="JSONL, CSV, TSV, Parquet; retrieval, extraction: SQuAD's JSON."
+            metavar="[FILE...]",
+            help="JSONL, CSV, TSV, Parquet; retrieval, extraction: SQuAD's JSON; tagging: CoNLL.",
         ),
     ] = None,
     *,
@@ -44,9 +45,10 @@ def evaluate(
     """Measure a model, beside a simple baseline in the same run.
 
     retrieval: a question finds its text among all (accuracy@1, reciprocal rank; BM25). classification: accuracy (the
-    most frequent label). similarity: Spearman's rank correlation with human scores (common words). extraction:
-    SQuAD's exact match and F1 of answers (the whole context). bundled: sixteen questions of the app written to
-    share few words with their answers, no measure of retrieval in general.
+    most frequent label). tagging: accuracy of words (the most frequent tag), and F1 of what BIO tags mark. similarity:
+    Spearman's rank correlation with human scores (common words). extraction: SQuAD's exact match and F1 of answers
+    (the whole context). bundled: sixteen questions of the app written to share few words with their answers, no
+    measure of retrieval in general.
     """
     from multiway_encoder.evaluation import Columns, bundled_questions, evaluate_files
     from multiway_encoder.inputs import pipeline_of

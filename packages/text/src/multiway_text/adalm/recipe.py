@@ -31,6 +31,7 @@ from multiway_text.adalm.embedding import extend
 from multiway_text.adalm.vocabulary import Keep
 from multiway_text.documents import documents
 from multiway_text.encoder import checkpoint
+from multiway_text.encoder.sentence import check_tokenizer
 from multiway_text.minilm import recipe as minilm
 
 Strategy = Literal["scratch", "distil-then-adapt", "adapt-then-distil", "adapt-and-distil"]
@@ -82,6 +83,8 @@ class Recipe:
         if self.strategy not in STRATEGIES:
             raise InputError(f"unknown strategy {self.strategy!r}; there are: {', '.join(STRATEGIES)}")
         general = hub.resolve(self.teacher)
+        if self.student:
+            check_same_vocabulary(general, hub.resolve(self.student))
         models = options.output / "models"
         if self.strategy == "distil-then-adapt":
             job = None
@@ -163,6 +166,16 @@ RECIPES = {
 }
 
 
+def check_same_vocabulary(teacher: Path, student: Path) -> None:
+    """Raise InputError where the tokenizers of two folders have other tokens."""
+    theirs, own = (TextTokenizer.from_folder(folder) for folder in (teacher, student))
+    if theirs.library.get_vocab() != own.library.get_vocab():
+        raise InputError(
+            f"{student}: the student's tokenizer ({own.kind}, {own.vocab_size:,} tokens) is not the teacher's "
+            f"({theirs.kind}, {theirs.vocab_size:,}); take a student with the teacher's tokenizer"
+        )
+
+
 def write_vocabulary(
     texts: Sequence[str], before: TextTokenizer, path: Path, interval: int, delta: float, keep: Keep
 ) -> vocabulary.Report:
@@ -183,7 +196,9 @@ def write_extended(folder: Path, grown: Path, target: Path) -> None:
     """The model of a folder with the pieces that :func:`write_vocabulary` wrote, ready for masked-LM pretraining."""
     before = TextTokenizer.from_folder(folder)
     after = vocabulary.extended(before, json.loads(grown.read_text(encoding="utf-8"))["pieces"])
-    checkpoint.save(extend(pretraining.load_with_head(folder), before, after), target)
+    model = pretraining.load_with_head(folder)
+    check_tokenizer(folder, before, model.encoder)
+    checkpoint.save(extend(model, before, after), target)
     after.save(target)
 
 

@@ -20,7 +20,7 @@ from multiway_text.autodistil.elastic import extract
 from multiway_text.autodistil.objective import LossKind, Sandwich, SandwichBatches, SandwichDistillation
 from multiway_text.autodistil.search import Candidate, Cost, Search
 from multiway_text.autodistil.space import SPACES, Space, shape
-from multiway_text.encoder.sentence import SentenceModel, SentenceSettings
+from multiway_text.encoder.sentence import SentenceModel, SentenceSettings, check_length
 from multiway_text.minilm.recipe import read_or_encode, split_rows
 from multiway_text.sequences import SequenceBatches, Sequences
 
@@ -66,6 +66,7 @@ class Recipe:
             raise InputError("a super-network needs a teacher: a text encoder, folder or hub id")
         sentence = SentenceModel.load(hub.resolve(self.teacher))
         teacher, tokenizer = sentence.encoder, sentence.tokenizer
+        check_length(self.length, teacher)
         space = named(self.space)
         space = replace(space, head_size=space.head_size or teacher.config.attention_head_size)
         objective = SandwichDistillation(teacher, space, loss=self.loss, relation_heads=self.relation_heads)
@@ -161,6 +162,7 @@ def search(
     objective = SandwichDistillation(
         SentenceModel.load(hub.resolve(teacher)).encoder, space, loss=loss, relation_heads=relation_heads
     )
+    check_length(length, source)
     if objective.teacher.encoder.config.vocab_size != source.config.vocab_size:
         raise InputError(
             f"{teacher} has another vocabulary than the super-network; give the teacher that it was trained with"

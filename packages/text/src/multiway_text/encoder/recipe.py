@@ -22,7 +22,7 @@ from multiway_text.data.squad import Answer, Question, read_squad
 from multiway_text.documents import documents
 from multiway_text.encoder import examples, tasks
 from multiway_text.encoder.examples import Labelled
-from multiway_text.encoder.sentence import SentenceModel, SentenceSettings
+from multiway_text.encoder.sentence import SentenceModel, SentenceSettings, check_length
 
 Made = TypeVar("Made")
 Task = Literal["classify", "tag", "pairs", "extract"]
@@ -80,9 +80,9 @@ class Recipe:
             if name
             else new_encoder([one.text for one in given])
         )
-        length = min(self.max_length, sentence.encoder.config.max_length)
+        check_length(self.max_length, sentence.encoder)
         torch.manual_seed(options.seed)
-        parts = self._parts(sentence, given, scored[:MAX_HELD_OUT], length, name)
+        parts = self._parts(sentence, given, scored[:MAX_HELD_OUT], self.max_length, name)
         count = parts.rows or len(given)
         settings = options.apply(self.numbers(options, count))
         batches = Shuffled(parts.make, count, self.batch_size, settings.seed, parts.keys)

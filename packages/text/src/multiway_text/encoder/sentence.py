@@ -16,7 +16,7 @@ import torch
 from multiway_blocks import text_encoder
 from multiway_blocks.text_encoder import TextEncoder
 from multiway_core import config, files
-from multiway_core.errors import CheckpointError, ConfigError
+from multiway_core.errors import CheckpointError, ConfigError, InputError
 from multiway_core.tokenization import TextTokenizer
 from torch import Tensor, nn
 
@@ -192,15 +192,31 @@ class SentenceModel:
 def load_tokenizer(folder: Path, encoder: TextEncoder) -> TextTokenizer:
     """The folder's tokenizer. Raises CheckpointError where it is another model's than the encoder."""
     tokenizer = TextTokenizer.from_folder(folder)
+    check_tokenizer(folder, tokenizer, encoder)
+    return tokenizer
+
+
+def check_tokenizer(folder: Path, tokenizer: TextTokenizer, encoder: TextEncoder) -> None:
+    """Raise CheckpointError where a folder's tokenizer is another model's than its encoder."""
     size, rows = tokenizer.vocab_size, encoder.config.vocab_size
     if size > rows or size < _LEAST_SHARE * rows:
         # Multilingual-MiniLM calls itself a BERT, and its hub folder was long opened with BERT's tokenizer.
-        hint = "; Multilingual-MiniLM takes XLM-R's sentencepiece.bpe.model" if rows == 250_037 else ""
+        multilingual = rows == 250_037
+        right = "XLM-R's sentencepiece.bpe.model" if multilingual else "the files of its own tokenizer"
+        name = "Multilingual-MiniLM" if multilingual else "the model"
         raise CheckpointError(
             f"{folder}: the tokenizer is not this model's: it has {size:,} tokens ({tokenizer.kind}), "
-            f"the word embedding {rows:,} rows{hint}"
+            f"the word embedding {rows:,} rows; {name} takes {right}"
         )
-    return tokenizer
+
+
+def check_length(length: int, encoder: TextEncoder) -> None:
+    """Raise InputError for texts of more tokens than the encoder has positions."""
+    positions = encoder.config.max_length
+    if length > positions:
+        raise InputError(
+            f"a length of {length} tokens is beyond the model's {positions} positions; take at most {positions}"
+        )
 
 
 def describe_family(encoder: TextEncoder) -> str | None:

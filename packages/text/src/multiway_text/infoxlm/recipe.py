@@ -28,7 +28,7 @@ from multiway_text.data.corruption import Ids
 from multiway_text.data.vocabulary import train_unigram
 from multiway_text.encoder import checkpoint
 from multiway_text.encoder.heads import MaskedLM
-from multiway_text.encoder.sentence import SentenceModel, SentenceSettings
+from multiway_text.encoder.sentence import SentenceModel, SentenceSettings, check_length, check_tokenizer
 from multiway_text.encoder.tasks import padded
 from multiway_text.infoxlm import objective
 from multiway_text.infoxlm.batches import Batches, IdsPair, Mixture, Pairs
@@ -38,7 +38,6 @@ from multiway_text.infoxlm.model import InfoXLM
 from multiway_text.pretraining import (
     SHORTEST,
     Texts,
-    check_fits,
     kept_tokenizer,
     load_with_head,
     new_encoder,
@@ -117,7 +116,8 @@ class Recipe:
         batches = self._batches(corpus, folder, tokenizer, settings)
         torch.manual_seed(options.seed)
         lm = MaskedLM(self._new(tokenizer)) if init_from is None else load_with_head(init_from)
-        check_fits(self.length, lm.encoder, tokenizer)
+        check_length(self.length, lm.encoder)
+        check_tokenizer(init_from or options.output, tokenizer, lm.encoder)
         model = InfoXLM(lm, self._contrast(batches))
         if os.environ.get("RANK", "0") == "0" and not checkpoints_in(options.output):
             self._tell_and_fill(model.to(options.device), batches, init_from)

@@ -23,7 +23,7 @@ from torch import nn
 from multiway_text.documents import documents
 from multiway_text.encoder import checkpoint
 from multiway_text.encoder.heads import MaskedLM
-from multiway_text.encoder.sentence import SentenceModel, SentenceSettings
+from multiway_text.encoder.sentence import SentenceModel, SentenceSettings, check_length
 from multiway_text.minilm import sentences
 from multiway_text.minilm.objective import Distillation, Method, Student, check
 from multiway_text.minilm.sentences import Alignment
@@ -104,6 +104,8 @@ class Recipe:
             student = self.new_student(teacher)
         else:
             student = text_encoder.load(hub.resolve(options.init_from))
+        for encoder in (teacher, student):
+            check_length(self.length, encoder)
         layer = self.teacher_layer or teacher.config.num_layers
         check(student.config, teacher.config, self.method, self.relation_heads, layer)
         taught_by: TextEncoder | MaskedLM = teacher

@@ -22,7 +22,7 @@ from multiway_text.data.xtreme import READERS
 from multiway_text.encoder import checkpoint, examples
 from multiway_text.encoder import recipe as encoder_recipe
 from multiway_text.encoder.recipe import MAX_HELD_OUT
-from multiway_text.encoder.sentence import SentenceModel
+from multiway_text.encoder.sentence import SentenceModel, check_length
 from multiway_text.encoder.tasks import export_with, pipeline_of
 from multiway_text.xtune.augmentation import Augmentation, EmbeddingNoise, Kind
 from multiway_text.xtune.batches import AugmentedBatches, AugmentedRows, XTuneObjective
@@ -228,7 +228,8 @@ class _Run:
         return SentenceModel.load(hub.resolve(self.name), dtype=torch.float32)
 
     def _task(self, sentence: SentenceModel) -> Task:
-        length = min(self.recipe.max_length, sentence.encoder.config.max_length)
+        length = self.recipe.max_length
+        check_length(length, sentence.encoder)
         if self.recipe.task == "classify":
             return Classes(sentence, self.labels, length)
         if self.recipe.task == "tag":
