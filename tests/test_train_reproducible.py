@@ -25,6 +25,7 @@ APPS = {
     "encoder-finetune": ("finetune", "--preset", "smoke"),
     "encoder-xtune": ("finetune", "--method", "xtune", "--preset", "smoke"),
     "encoder-pretrain": ("pretrain", "--preset", "smoke"),
+    "search": SMOKE,
     "summarization": SMOKE,
     "question_answering": SMOKE,
     "question_answering-unanswerable": ("train", "--preset", "unanswerable-smoke"),

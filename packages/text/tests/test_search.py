@@ -253,6 +253,25 @@ def test_fusion_by_hand() -> None:
     assert fuse([[7, 8], [8, 9]]) == pytest.approx({7: 1 / 61, 8: 1 / 62 + 1 / 61, 9: 1 / 62})
 
 
+def test_common_words_choose_no_passages_but_count(pipeline: SearchPipeline, index: Index) -> None:
+    generator = np.random.default_rng(0)
+    words = ["good"] * 12 + ["bad"] * 6 + ["tom", "anna", "paris"]
+    pipeline.add(index, {str(n): " ".join(generator.choice(words, 8)) for n in range(200)})
+    terms = lexical.match("good tom paris bad")
+    full = dict(index.lexical(terms, 1000))
+    few = index.lexical(terms, 1000, matches=150)
+    rare = {number for number, _ in index.lexical(lexical.match("tom paris"), 1000)}
+    assert len(full) > len(few) > 10
+    assert {number for number, _ in few} == rare
+    assert dict(few) == pytest.approx({number: full[number] for number in rare})
+    assert [score for _, score in few] == sorted((score for _, score in few), reverse=True)
+    assert index.lexical(terms, 5, matches=150) == few[:5]
+    assert (
+        index.lexical(terms, 5, path="7", matches=150) == [p for p in few if p[0] in index.ids_under("7")][:5]
+    )
+    assert index.lexical(["good"], 3, matches=1) == index.lexical(["good"], 3)  # one term stays
+
+
 def test_similar_documents(pipeline: SearchPipeline, index: Index, notes: Path) -> None:
     pipeline.update(index, [notes])
     (notes / "copy.txt").write_text((notes / "a.md").read_text())
@@ -361,7 +380,7 @@ def test_words_of_scripts_without_spaces(pipeline: SearchPipeline, index: Index)
         found = [hit.passage.path for hit in pipeline.query(index, query, mode="bm25").hits]
         assert expected in found, query
     assert pipeline.query(index, "上海", mode="bm25").hits == ()
-    assert lexical.match("... !") is None
+    assert lexical.match("... !") == []
     assert spans_of(lexical.words("中国首都"), texts["zh"]) == [(3, 5), (6, 8)]
     delete_documents(index, "zh")
     is_sound(index)

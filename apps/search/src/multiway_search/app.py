@@ -10,6 +10,7 @@ APP = App(
     picture="demo/card.webp",
     cli="multiway_search.cli:cli",
     pipeline="multiway_text.search.pipeline:SearchPipeline",
+    recipes="multiway_text.search.recipe:RECIPES",
     demo="multiway_search.demo:build_demo",
     quick_evaluation="multiway_search.evaluation:quick_evaluation",
     serve="multiway_search.server:SERVICE",

@@ -21,6 +21,7 @@ from multiway_search import places
 from multiway_search.app import APP
 from multiway_search.commands.evaluate import evaluate
 from multiway_search.commands.pairs import pairs
+from multiway_search.commands.train import train
 from multiway_search.options import Asked, IndexOption, ModeOption, PathOption, TopOption, query_text
 
 cli = CommandLine(APP)
@@ -172,7 +173,7 @@ def delete(
     raise typer.Exit(0 if count else 2)
 
 
-for command in (pairs, evaluate):
+for command in (pairs, train, evaluate):
     cli.command()(command)
 cli.add_demo()
 cli.add_serve("Serve search over HTTP; the index stays on disk (MULTIWAY_SEARCH_INDEX names its folder).")

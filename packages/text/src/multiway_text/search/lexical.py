@@ -32,11 +32,11 @@ def indexed(text: str) -> str:
     return _RUN.sub(lambda run: f" {' '.join(_pairs(run.group()))} ", text)
 
 
-def match(query: str) -> str | None:
-    """A query in the index's language: any of its terms, without words of grammar if there are others; or None."""
+def match(query: str) -> list[str]:
+    """A query's terms in the index's language, without words of grammar if there are others."""
     terms = dict.fromkeys(_terms(query))
     terms = {term: None for term in terms if term.strip('"').casefold() not in languages.ALL} or terms
-    return " OR ".join(list(terms)[:MAX_TERMS]) or None
+    return list(terms)[:MAX_TERMS]
 
 
 def words(query: str) -> list[str]:

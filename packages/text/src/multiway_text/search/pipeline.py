@@ -184,8 +184,7 @@ class SearchPipeline:
         text = text.encode("utf-8", "replace").decode()
         glob = pattern(path)
         depth = max(FUSED, top) if mode == "hybrid" else top
-        terms = lexical.match(text) if mode != "dense" else None
-        bm25 = dict(index.lexical(terms, depth, path=glob)) if terms else {}
+        bm25 = {} if mode == "dense" else dict(index.lexical(lexical.match(text), depth, path=glob))
         query_E = None if mode == "bm25" else self.embed([text], prompt="query")[0]
         cosines = {} if query_E is None else self._dense(index, query_E, depth, glob)
         if mode == "hybrid":

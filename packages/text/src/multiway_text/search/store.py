@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from multiway_text.search.chunks import Chunk
 
 FORMAT = 1
 DATABASE = "index.sqlite"
+MATCHES = 20_000
+"""Places of a query's words that BM25 looks at: common words stand in a share of all passages."""
 _LOCK = "writer.lock"
 _SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -228,16 +231,46 @@ class Index:
         vectors_NE = np.frombuffer(data, np.float16).reshape(len(rows), self.settings.width)
         return np.array([number for number, _ in rows], np.int64), vectors_NE
 
-    def lexical(self, query: str, top: int, *, path: str | None = None) -> list[tuple[int, float]]:
-        """(passage, BM25), best first, for what ``lexical.match`` makes of a query."""
-        rows = self.connection.execute(
-            "SELECT w.rowid, -bm25(words) FROM words w JOIN chunks c ON c.id = w.rowid "
-            "JOIN documents d ON d.id = c.document WHERE words MATCH ? AND d.whole "
-            + ("AND d.path GLOB ? " if path else "")
-            + "ORDER BY bm25(words), w.rowid LIMIT ?",
-            [query, *([path] if path else []), top],
-        )
-        return [(number, score) for number, score in rows]
+    def lexical(
+        self, terms: Sequence[str], top: int, *, path: str | None = None, matches: int = MATCHES
+    ) -> list[tuple[int, float]]:
+        """(passage, BM25), best first, of passages with any of the terms that ``lexical.match`` makes of a query.
+
+        Where the terms stand in more than ``matches`` places, a passage must have one of the rarest, which do not. Its
+        score is of all terms all the same.
+        """
+        if not terms:
+            return []
+        allowed = None if path is None else set(self.ids_under(path))
+        parts = "SELECT c.id FROM chunks c JOIN documents d ON d.id = c.document WHERE NOT d.whole"
+        hidden = {number for (number,) in self.connection.execute(parts)}
+        rare = self._rarest(terms, matches)
+        if len(rare) == len(terms):
+            scored = self._bm25(terms, "ORDER BY 2 DESC, rowid LIMIT ?", -1 if hidden or path else top)
+        else:
+            alone = dict(self._bm25(rare))
+            doubled = self._bm25([f"({' OR '.join(rare)}) AND ({' OR '.join(terms)})"])  # has them twice
+            scored = sorted(
+                ((number, score - alone[number]) for number, score in doubled),
+                key=lambda pair: (-pair[1], pair[0]),
+            )
+        shown = (pair for pair in scored if pair[0] not in hidden and (allowed is None or pair[0] in allowed))
+        return list(islice(shown, top))
+
+    def _bm25(self, terms: Sequence[str], order: str = "", *values: int) -> list[tuple[int, float]]:
+        query = f"SELECT rowid, -bm25(words) FROM words WHERE words MATCH ? {order}"
+        return self.connection.execute(query, (" OR ".join(terms), *values)).fetchall()
+
+    def _rarest(self, terms: Sequence[str], matches: int) -> list[str]:
+        """The rarest terms, at least one, that stand in no more passages than ``matches``, added up."""
+        if int(self._one("SELECT coalesce(max(id), 0) FROM chunks")) * len(terms) <= matches:
+            return list(terms)
+        query = "SELECT count(*) FROM words WHERE words MATCH ?"
+        counts = [self.connection.execute(query, (term,)).fetchone()[0] for term in terms]
+        order = sorted(range(len(terms)), key=lambda place: counts[place])
+        totals = accumulate(counts[place] for place in order)
+        kept = sum(total <= matches for total in totals)
+        return [terms[place] for place in order[: max(1, kept)]]
 
     # What changes: each inside a transaction of the caller
 

@@ -1,7 +1,8 @@
 """The nearest vectors of an index: exactly where they are few, by a graph (HNSW of `usearch`) where they are many.
 
-The graph is a file beside the database, which says up to which passage it goes. Newer passages are compared exactly,
-removed ones are passed over, and an update extends the graph when either are many. The database is told of a new graph
+The graph is a file beside the database, which says up to which passage it goes. Its vectors have 8 bits a number; what
+it finds is compared again by the database's own. Newer passages are compared exactly, removed ones are passed over, and
+an update extends the graph when either are many. The database is told of a new graph
 only when its file is whole; a graph that is missing or damaged costs time, not results.
 """
 
@@ -23,9 +24,12 @@ EXACT = 50_000
 """Vectors that are compared one by one; more are put into the graph."""
 MAX_STALE = 0.25
 """Of a graph's passages that may be removed ones before it is built anew."""
-CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 128, 128
+CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 64, 128
+DTYPE = "i8"
+CANDIDATES = 64
+"""Of the graph, at least, that are compared again by their float16 vectors: 8 bits alone lose 2 % of recall@10."""
 _BLOCK = 65_536
-_QUERIES, _KEYS = 1024, 8192  # of a block of products: 32 MB
+_QUERIES, _KEYS = 512, 8192  # of a block of products
 Found = list[tuple[int, float]]
 
 
@@ -46,10 +50,8 @@ class VectorSearch:
         self._refresh()
         found = _nearest(self._ids, self._unit_NE, query_E, top)
         if self._graph is not None:
-            matches = self._graph.search(query_E, top)
-            found += [
-                (int(key), 1 - float(d)) for key, d in zip(matches.keys, matches.distances, strict=True)
-            ]
+            keys = self._graph.search(query_E, max(top, CANDIDATES)).keys
+            found += _nearest(*self._read(ids=[int(key) for key in keys]), query_E, top)
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:top]
 
     def all(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -96,9 +98,12 @@ def nearest_rows(
         block = slice(start, start + _QUERIES)
         some_QE = queries_NE[block].astype(np.float32)
         if graph is not None:
-            matches = graph.search(some_QE, top)
-            keys = np.atleast_2d(matches.keys).astype(np.int64)
-            places_NK[block], cosines_NK[block] = keys, 1 - np.atleast_2d(matches.distances)
+            keys = graph.search(some_QE, max(top, CANDIDATES)).keys
+            near_QC = np.atleast_2d(keys).astype(np.int64)
+            cosines_QC = np.einsum("qe,qce->qc", some_QE, keys_ME[near_QC].astype(np.float32))
+            order_QK = np.lexsort((near_QC, -cosines_QC))[:, :top]
+            places_NK[block] = np.take_along_axis(near_QC, order_QK, 1)
+            cosines_NK[block] = np.take_along_axis(cosines_QC, order_QK, 1)
         else:
             places_NK[block], cosines_NK[block] = _best_of_blocks(some_QE, keys_ME, top)
     return places_NK, cosines_NK
@@ -124,7 +129,7 @@ def _best_of_blocks(
 def open_graph(index: Index) -> tuple[Any, int]:
     """The graph and the last passage in it, or (None, 0)."""
     told = index.meta().get("graph")
-    if told is None:
+    if told is None or told.get("dtype") != DTYPE:
         return None, 0
     path = index.folder / told["file"]
     graph = _graph(index.settings.width)
@@ -172,7 +177,7 @@ def extend_graph(index: Index, *, exact: int = EXACT) -> bool:
     name = f"vectors-{secrets.token_hex(4)}.usearch"
     with files.atomic_write(index.folder / name) as file:
         graph.save(file.name)
-    _tell(index, {"file": name, "last": int(last), "size": len(graph)})
+    _tell(index, {"file": name, "last": int(last), "size": len(graph), "dtype": DTYPE})
     return True
 
 
@@ -199,7 +204,7 @@ def _graph(width: int) -> Any:
     return Graph(
         ndim=width,
         metric="cos",
-        dtype="f16",
+        dtype=DTYPE,
         connectivity=CONNECTIVITY,
         expansion_add=EXPANSION_ADD,
         expansion_search=EXPANSION_SEARCH,
