@@ -33,7 +33,7 @@ from multiway_text.search.languages import unknown_language
 from multiway_text.search.result import Hit, Results, SimilarDocument, UpdateReport
 from multiway_text.search.store import DATABASE, Index, IndexSettings, as_unit, pattern, writer_lock
 from multiway_text.search.update import GROUP, OnProgress, Update, scan
-from multiway_text.search.vectors import VectorSearch
+from multiway_text.search.vectors import VectorSearch, extend_graph
 
 Mode = Literal["hybrid", "dense", "bm25"]
 MAX_QUERY = 10_000
@@ -153,6 +153,7 @@ class SearchPipeline:
                         index.set(document, sections=1)
                         first += len(part)
                 count += first
+            extend_graph(index)
         return count
 
     def query(
@@ -263,8 +264,12 @@ class SearchPipeline:
         return unknown_language(text, self.languages) if self.languages else None
 
     def _split(self, index: Index, section: Section) -> list[Chunk]:
-        own, limit = index.settings, self.encoder.sentence.max_length - 2
-        settings = ChunkSettings(min(own.chunk_tokens, limit), min(own.overlap, own.chunk_tokens // 2))
+        return self.split(section, ChunkSettings(index.settings.chunk_tokens, index.settings.overlap))
+
+    def split(self, section: Section, asked: ChunkSettings) -> list[Chunk]:
+        """The passages of a text, no longer than the model sees."""
+        limit = self.encoder.sentence.max_length - 2
+        settings = ChunkSettings(min(asked.tokens, limit), min(asked.overlap, asked.tokens // 2))
         text = section.text.encode("utf-8", "replace").decode()  # a lone surrogate cannot be stored
         return split(text, self.encoder.tokenizer, settings, section.place)
 

@@ -144,11 +144,14 @@ def open_graph(index: Index) -> tuple[Any, int]:
 
 def extend_graph(index: Index, *, exact: int = EXACT) -> bool:
     """Bring the graph up to date if that is due; whether it was. Call with the right to write."""
-    (total, newest) = index.connection.execute(
-        "SELECT count(*), coalesce(max(chunk), 0) FROM vectors"
-    ).fetchone()
     old, last = open_graph(index)
-    behind = index.connection.execute("SELECT count(*) FROM vectors WHERE chunk <= ?", (last,)).fetchone()[0]
+    # Passages are counted by their small index: to count vectors all of them would be read.
+    total, newest, newer = index.connection.execute(
+        "SELECT (SELECT count(*) FROM chunks), (SELECT coalesce(max(chunk), 0) FROM vectors), "
+        "(SELECT count(*) FROM vectors WHERE chunk > ?)",
+        (last,),
+    ).fetchone()
+    behind = total - newer
     stale = 0 if old is None else len(old) - behind
     if total <= exact:
         told = index.meta().get("graph") is not None
