@@ -14,12 +14,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from multiway_core.evaluation.machine import describe_machine, installed_versions
 from multiway_core.files import write_text
 
+if TYPE_CHECKING:
+    from multiway_core.training import TrainOptions, TrainReport
+
 STARTED_AT = datetime.now(UTC).isoformat(timespec="seconds")
+_BEGAN = time.monotonic()
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -79,6 +83,30 @@ def in_turn(
             if number >= 0:
                 seconds[name].append(clock() - start)
     return seconds
+
+
+def kept(path: Path, make: Callable[[], Mapping[str, Any]], minutes: float) -> dict[str, Any] | None:
+    """The result of one cell of a study, which a file of its own keeps: a study that was stopped goes on.
+
+    A result that is not there is computed, unless the program has run for ``minutes``: then None.
+    """
+    if not path.is_file():
+        if time.monotonic() - _BEGAN > 60 * minutes:
+            return None
+        write_text(path, json.dumps(make()) + "\n")
+        print(path.stem, flush=True)
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def trained(recipe: Any, options: TrainOptions) -> TrainReport:
+    """Run a training to its end. Raises SystemExit where it was stopped: half-trained weights are no result."""
+    from multiway_core.training import run
+
+    report = run(recipe, options)
+    if not report.finished:
+        raise SystemExit(f"{options.output}: stopped; the same command goes on")
+    return report
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], numbers_from: int = 1) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,3 +43,27 @@ def test_output_is_asked_for_only_where_results_have_a_folder():
     assert harness.parser("d", "text").parse_args([]).output == harness.RESULTS / "text"
     with pytest.raises(SystemExit):
         harness.parser("d").parse_args(["--output", "x"])
+
+
+def test_a_cell_is_computed_once_and_none_begins_late(tmp_path):
+    made = []
+    path = tmp_path / "cells" / "arm-0.json"
+    for _ in range(2):
+        assert harness.kept(path, lambda: made.append(1) or {"score": 0.5}, minutes=1e9) == {"score": 0.5}
+    assert made == [1]
+    assert harness.kept(path, dict, minutes=-1) == {"score": 0.5}
+    assert harness.kept(tmp_path / "other.json", dict, minutes=-1) is None
+
+
+def test_a_stopped_training_is_no_result(tmp_path, monkeypatch):
+    import multiway_core.training as training
+
+    for finished in (True, False):
+        report = SimpleNamespace(finished=finished)
+        monkeypatch.setattr(training, "run", lambda recipe, options, report=report: report)
+        options = training.TrainOptions(tmp_path / "run")
+        if finished:
+            assert harness.trained(None, options) is report
+        else:
+            with pytest.raises(SystemExit, match="run: stopped; the same command goes on"):
+                harness.trained(None, options)

@@ -11,10 +11,10 @@ the section, with frozen vectors, and tokens a word. Students that the folder --
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from benchmarks import harness
@@ -25,7 +25,7 @@ import torch
 from multiway_blocks import text_encoder
 from multiway_core import hub
 from multiway_core.tokenization import TextTokenizer
-from multiway_core.training import TrainOptions, run
+from multiway_core.training import TrainOptions
 from multiway_text.adalm import recipe, vocabulary
 from multiway_text.minilm import recipe as minilm
 
@@ -73,7 +73,7 @@ def cell(
 ) -> dict[str, object]:
     """A student's scores."""
     started = time.process_time()
-    report = run(numbers(arm, teacher, *steps), options)
+    report = harness.trained(numbers(arm, teacher, *steps), options)
     cpu = time.process_time() - started
     assert report.folder is not None
     encoder, tokenizer = text_encoder.load(report.folder), TextTokenizer.from_folder(report.folder)
@@ -103,24 +103,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=6.0)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    began = time.monotonic()
     corpus = Corpus.read(options.descriptions)
     adapt, distil = options.steps
     cells = []
     for seed in range(options.seeds):
         for arm in ARMS:
             output = options.work / f"{arm}-{seed}-{adapt}-{distil}"
-            kept = output / "scores.json"
-            if not kept.is_file():
-                if time.monotonic() - began > 60 * options.minutes:
-                    continue
-                data = (str(options.descriptions / "train.jsonl"),)
-                found = cell(
-                    arm, TrainOptions(output, data=data, seed=seed), options.teacher, corpus, (adapt, distil)
-                )
-                kept.write_text(json.dumps(found))
-                print(found, flush=True)
-            cells.append(json.loads(kept.read_text()))
+            data = (str(options.descriptions / "train.jsonl"),)
+            training = TrainOptions(output, data=data, seed=seed)
+            make = partial(cell, arm, training, options.teacher, corpus, (adapt, distil))
+            cells += filter(None, [harness.kept(output / "scores.json", make, options.minutes)])
     rows = [
         [
             one["arm"],

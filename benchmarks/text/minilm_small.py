@@ -14,10 +14,10 @@ folder --work holds is not computed again, and after --minutes none is begun.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ import torch
 from multiway_blocks import text_encoder
 from multiway_core import hub
 from multiway_core.tokenization import TextTokenizer
-from multiway_core.training import TrainOptions, run
+from multiway_core.training import TrainOptions
 from multiway_text.minilm.recipe import RECIPES, Recipe
 
 from benchmarks.text.encoder_downstream import Corpus, finetuned, probe, retrieval
@@ -66,7 +66,7 @@ def cell(
         folder, cpu = teacher, 0.0
     else:
         started = time.process_time()
-        report = run(
+        report = harness.trained(
             recipe(arm, teacher, steps),
             TrainOptions(work / f"{arm}-{seed}", data=(str(data / "train.jsonl"),), seed=seed),
         )
@@ -134,18 +134,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--minutes", type=float, default=9.0)
     options = parser.parse_args()
-    started = time.monotonic()
     corpus, teacher = Corpus.read(options.descriptions), hub.resolve(options.teacher)
     cells = []
     for arm, seed in [*((a, s) for s in range(options.seeds) for a in ARMS), ("teacher", 0)]:
         path = options.work / f"{arm}-{seed}-{options.steps}.json"
-        if not path.is_file():
-            if time.monotonic() - started > 60 * options.minutes:
-                continue
-            found = cell(arm, seed, teacher, corpus, options.descriptions, options.work, options.steps)
-            path.write_text(json.dumps(found))
-            print(found, flush=True)
-        cells.append(json.loads(path.read_text()))
+        make = partial(cell, arm, seed, teacher, corpus, options.descriptions, options.work, options.steps)
+        cells += filter(None, [harness.kept(path, make, options.minutes)])
     report = {**harness.provenance("minilm-small"), "cells": cells}
     harness.save(options.output, "minilm-small", report, page(cells, options.steps))
 

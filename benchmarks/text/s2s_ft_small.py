@@ -22,6 +22,7 @@ import random
 import statistics
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 from multiway_core.files import write_text
 from multiway_core.tokenization import TextTokenizer
-from multiway_core.training import TrainOptions, run, seed_everything
+from multiway_core.training import TrainOptions, seed_everything
 from multiway_text.s2s_ft.pipeline import SummarizationPipeline
 from multiway_text.s2s_ft.recipe import RECIPES, Recipe
 from multiway_text.seq2seq.decode import Decoding
@@ -74,7 +75,7 @@ def cell(arm: str, seed: int, folder: Path, work: Path) -> dict[str, Any]:
     recipe = ARMS[arm]
     if arm == "none":
         recipe = _FromNothing(**{name: getattr(recipe, name) for name in recipe.__dataclass_fields__})
-    report = run(recipe, TrainOptions(output, data=(str(pairs),), seed=seed, checkpoint_every=0))
+    report = harness.trained(recipe, TrainOptions(output, data=(str(pairs),), seed=seed, checkpoint_every=0))
     seconds = time.process_time() - started
     pipeline = SummarizationPipeline.from_pretrained(str(report.folder))
     tests = rows(folder / "test.jsonl", TESTS, 0)
@@ -116,15 +117,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=9)
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    started, cells = time.monotonic(), []
+    cells = []
     for seed in range(SEEDS):
         for arm in ARMS:
             path = given.work / f"{arm.replace(' ', '-')}-{seed}.json"
-            if not path.exists():
-                if time.monotonic() - started > 60 * given.minutes:
-                    continue
-                write_text(path, json.dumps(cell(arm, seed, given.descriptions, given.work)) + "\n")
-            cells.append(json.loads(path.read_text()))
+            make = partial(cell, arm, seed, given.descriptions, given.work)
+            cells += filter(None, [harness.kept(path, make, given.minutes)])
     lines = []
     for arm in ARMS:
         own = [c for c in cells if c["arm"] == arm]

@@ -20,6 +20,7 @@ import random
 import statistics
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from benchmarks import harness
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 from multiway_core.files import write_text
-from multiway_core.training import TrainOptions, run
+from multiway_core.training import TrainOptions
 from multiway_text.unans_qa.pairs import Pair, read_pairs, words
 from multiway_text.unans_qa.pipeline import UnansQaPipeline
 from multiway_text.unans_qa.recipe import RECIPES
@@ -84,9 +85,7 @@ def cell(arm: str, seed: int, folder: Path, work: Path) -> dict[str, Any]:
     else:
         started = time.process_time()
         options = TrainOptions(work / f"{arm}-{seed}", data=(str(train),), seed=seed)
-        report = run(RECIPES[f"{arm}-small"], options)
-        if not report.finished:
-            raise SystemExit("stopped; the same command goes on")
+        report = harness.trained(RECIPES[f"{arm}-small"], options)
         found |= {"train_seconds": time.process_time() - started, "steps": report.steps}
         found |= {"held_out_loss": report.held_out["loss"], "parameters": report.parameters}
         pipeline = UnansQaPipeline.from_pretrained(str(report.folder))
@@ -107,15 +106,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=9)
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    started, cells = time.monotonic(), []
+    cells = []
     for seed in range(SEEDS):
         for arm in ARMS:
             path = given.work / f"cell-{arm}-{seed}.json"
-            if not path.exists():
-                if time.monotonic() - started > 60 * given.minutes:
-                    continue
-                write_text(path, json.dumps(cell(arm, seed, given.pairs, given.work)) + "\n")
-            cells.append(json.loads(path.read_text()))
+            make = partial(cell, arm, seed, given.pairs, given.work)
+            cells += filter(None, [harness.kept(path, make, given.minutes)])
     columns = ("arm", "seeds", "BLEU-4", "GLEU", "edit precision", "copies", "questions/s")
     lines = []
     for arm in ARMS:

@@ -40,7 +40,6 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 import numpy as np
 import torch
 from multiway_blocks.masks import Role
-from multiway_core import training
 from multiway_core.tokenization import TextTokenizer
 from multiway_core.training import TrainConfig, TrainOptions
 from multiway_text.data.masked_batch import NO_TARGET, MaskedBatch, Part, collate, masked_lm_loss
@@ -140,9 +139,7 @@ def pretrain(arm: Arm, seed: int, data: Path, work: Path, output: Path) -> None:
     if not (output / "data").exists():
         shutil.copytree(work / "data", output / "data")
     options = TrainOptions(output, (str(data / "train.jsonl"),), seed=seed, checkpoint_every=0)
-    report = training.run(recipe_of(arm, work / "tokenizer"), options)
-    if not report.finished:
-        raise SystemExit(f"{output}: pretraining was interrupted; the same command continues")
+    harness.trained(recipe_of(arm, work / "tokenizer"), options)
 
 
 def fit(model: nn.Module, batches: Sequence[Any], loss: Any, rate: float) -> None:

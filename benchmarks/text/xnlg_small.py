@@ -43,7 +43,7 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
 from multiway_core.files import write_text
-from multiway_core.training import TrainConfig, TrainOptions, TrainReport, run
+from multiway_core.training import TrainConfig, TrainOptions, TrainReport
 from multiway_text.xnlg.config import XnlgConfig
 from multiway_text.xnlg.pipeline import XnlgPipeline
 from multiway_text.xnlg.recipe import RECIPES, Recipe
@@ -130,7 +130,7 @@ def pretrain(name: str, texts: Path, work: Path) -> dict[str, Any]:
     begin = None if name == "encoder" else str(work / "encoder" / "model")
     options = TrainOptions(work / name, data=(str(texts),), init_from=begin)
     started = time.process_time()
-    report = _finished(run(recipe(name.split("-")[0], **changes), options))
+    report = harness.trained(recipe(name.split("-")[0], **changes), options)
     return {
         "steps": report.steps,
         "parameters": report.parameters,
@@ -144,13 +144,7 @@ def finetune(arm: str, seed: int, rate: float, titles: Path, work: Path) -> Trai
     begin, layers = ARMS[arm]
     output = work / (f"{arm}-{seed}" if seed != PILOT_SEED else f"pilot-{arm}-{rate:g}")
     options = TrainOptions(output, (str(titles),), init_from=str(work / begin / "model"), seed=seed)
-    return _finished(run(recipe("finetune", rate, train_layers=layers), options))
-
-
-def _finished(report: TrainReport) -> TrainReport:
-    if not report.finished:
-        raise SystemExit("interrupted; the same command continues")
-    return report
+    return harness.trained(recipe("finetune", rate, train_layers=layers), options)
 
 
 def better_rate(arm: str, titles: Path, work: Path) -> float:

@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import numpy as np
 import torch
-from multiway_core.training import TrainOptions, run
+from multiway_core.training import TrainOptions
 from multiway_text.encoder.examples import read_labelled
 from multiway_text.encoder.pipeline import EncoderPipeline
 from multiway_text.xtune.batches import XTuneObjective
@@ -115,7 +116,7 @@ def cell(arm: str, seed: int, backbone: str, work: Path, steps: int) -> dict[str
     options = TrainOptions(
         work / f"{arm}-{seed}", data=(str(work / "train.jsonl"),), init_from=backbone, seed=seed, steps=steps
     )
-    report = run(recipe(arm, work, steps, noise), options)
+    report = harness.trained(recipe(arm, work, steps, noise), options)
     cpu = time.process_time() - started
     pipeline = EncoderPipeline.from_pretrained(str(report.folder))
     accuracy = {}
@@ -223,19 +224,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--minutes", type=float, default=9.0)
     options = parser.parse_args()
-    started = time.monotonic()
     prepare(options.descriptions, options.dictionaries, options.work)
     cells = []
     for seed in options.seeds:
         for arm in ARMS:
             path = options.work / f"{arm}-{seed}-{options.steps}.json"
-            if not path.is_file():
-                if time.monotonic() - started > 60 * options.minutes:
-                    continue
-                found = cell(arm, seed, options.backbone, options.work, options.steps)
-                path.write_text(json.dumps(found))
-                print(found, flush=True)
-            cells.append(json.loads(path.read_text()))
+            make = partial(cell, arm, seed, options.backbone, options.work, options.steps)
+            cells += filter(None, [harness.kept(path, make, options.minutes)])
     speeds = speed(options.backbone, options.work)
     report = {**harness.provenance("xtune-small"), "cells": cells, "cpu_milliseconds": speeds}
     harness.save(options.output, "xtune-small", report, page(cells, speeds, options.steps))
