@@ -109,8 +109,7 @@ def finetune(
     """
     given = dict(vars(changes))
     given["columns"] = None if changes.columns is None else tuple(changes.columns.split(","))
-    given["held_out"] = None if changes.held_out is None else tuple(changes.held_out)
-    own = {name: tuple(value) if isinstance(value, list) else value for name, value in vars(xtune).items()}
+    own = dict(vars(xtune))
     own["languages"] = None if xtune.languages is None else tuple(xtune.languages.split(","))
     if method == "xtune":
         options.train(replace(APP, recipes="multiway_text.xtune.recipe:RECIPES"), preset, given | own)

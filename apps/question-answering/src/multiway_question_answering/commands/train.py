@@ -50,6 +50,4 @@ def train(
     A generator learns from SQuAD 2.0 files, in which a twin has its question's answer as the plausible answer, and is
     the --model of unanswerable.
     """
-    given = dict(vars(changes))
-    given["held_out"] = None if changes.held_out is None else tuple(changes.held_out)
-    options.train(APP, preset, given)
+    options.train(APP, preset, vars(changes))

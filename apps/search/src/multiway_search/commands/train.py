@@ -51,6 +51,4 @@ def train(
     bodies, or what the pairs command finds. --init-from is the model to begin with (bundled:minilm-l6). Prompts that
     the model puts before queries and passages are put before the pairs too.
     """
-    given = dict(vars(changes))
-    given["held_out"] = None if changes.held_out is None else tuple(changes.held_out)
-    options.train(APP, preset, given)
+    options.train(APP, preset, vars(changes))

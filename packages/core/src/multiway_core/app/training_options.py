@@ -63,7 +63,8 @@ class TrainingOptions:
         """Run a preset of the app's recipes, and print the model's folder and its held-out scores.
 
         Args:
-            changes: fields of the recipe; None leaves the preset's value. ``schedule``, ``learning_rate`` and
+            changes: fields of the recipe; None leaves the preset's value, and options that are given often are tuples
+                there. ``schedule``, ``learning_rate`` and
                 ``warmup_steps`` are those of its ``train`` where the recipe itself has none.
 
         Raises:
@@ -77,7 +78,11 @@ class TrainingOptions:
         except ModuleNotFoundError as error:
             raise InputError(f"training needs {error.name}: pip install '{app.program}[training]'") from error
         recipe: Any = training.choose(recipes, preset)
-        given = {name: value for name, value in (changes or {}).items() if value is not None}
+        given = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in (changes or {}).items()
+            if value is not None
+        }
         fields = {field.name for field in dataclasses.fields(recipe)}
         of_train = [name for name in ("schedule", "learning_rate", "warmup_steps") if name not in fields]
         numbers = {name: given.pop(name) for name in of_train if name in given}
