@@ -25,7 +25,7 @@ from multiway_text.redstone.duplicates import band_edges, line_hashes, repeated_
 from multiway_text.redstone.minhash import MinHash, hash64
 from multiway_text.redstone.pipeline import Pipeline
 from multiway_text.redstone.record import Record
-from multiway_text.redstone.storage import batches, read_texts, row_of, schema, write_lines, write_parquet
+from multiway_text.redstone.storage import batches, json_lines_file, parquet_file, read_texts, row_of, schema
 
 ARCHIVES = (".warc", ".warc.gz", ".wet", ".wet.gz")
 PAGES = (".html", ".htm", ".xhtml")
@@ -65,7 +65,9 @@ def work_on(path: Path, target: Path, pipeline: Pipeline, repeats: Repeats = Rep
     start, counts = time.monotonic(), Counter[str]()
     bands = repeats.minhash.bands if repeats.minhash else 0
 
-    def rows() -> Iterator[dict[str, Any]]:
+    hashes = [(name, "uint64") for name in ("hash", *_bands(bands))]
+    columns = schema(("drop_reason", "string"), *hashes, ("lines", "binary"))
+    with parquet_file(target, columns) as write:
         for record in pipeline(read_input(path)):
             counts["kept" if not record.drop_reason else "dropped"] += 1
             row = row_of(record)
@@ -75,10 +77,7 @@ def work_on(path: Path, target: Path, pipeline: Pipeline, repeats: Repeats = Rep
                     row |= zip(_bands(bands), _keys(record, repeats.minhash).tolist(), strict=True)
                 if repeats.lines:
                     row["lines"] = line_hashes(record.text).tobytes()
-            yield row
-
-    hashes = [(name, "uint64") for name in ("hash", *_bands(bands))]
-    write_parquet(target, rows(), schema(("drop_reason", "string"), *hashes, ("lines", "binary")))
+            write(row)
     return {"pages": counts.total(), "kept": counts["kept"], "seconds": time.monotonic() - start}
 
 
@@ -141,20 +140,15 @@ def divide_lines(works: Sequence[Path], shares: Sequence[Path]) -> None:
 def finish(source: Path, number: int, output: Path, form: str) -> dict[str, Any]:
     """Write an input's part (``form``: parquet or jsonl.zst) and its dropped records; its summary for the report."""
     part = output / f"part-{number:05}.{form}"
+    dropped = output / DROPPED.format(number)
     summary = Summary()
-    dropped = (row for row in _judged(source) if row["drop_reason"])
-    write_parquet(output / DROPPED.format(number), dropped, schema(("drop_reason", "string")))
-
-    def kept() -> Iterator[dict[str, Any]]:
+    with (
+        parquet_file(part, schema()) if form == "parquet" else json_lines_file(part) as keep,
+        parquet_file(dropped, schema(("drop_reason", "string"))) as drop,
+    ):
         for row in _judged(source):
             summary.add(row)
-            if not row["drop_reason"]:
-                yield row
-
-    if form == "parquet":
-        write_parquet(part, kept(), schema())
-    else:
-        write_lines(part, kept())
+            (drop if row["drop_reason"] else keep)(row)
     return summary.to_json()
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("language", "language_score", "archive", "offset", "date", "extractor")
 _ROWS = 1000
+Write = Callable[[dict[str, Any]], None]
 JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".jsonl.zst")
 
 
@@ -44,30 +46,44 @@ def schema(*more: tuple[str, str]) -> pa.Schema:
     return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in (*fields, *more)])
 
 
-def write_parquet(path: Path, rows: Iterable[dict[str, Any]], columns: pa.Schema) -> None:
-    """Rows as a Parquet file (zstd), whole or not at all; keys that are no column are left out. Raises OutputError."""
+@contextmanager
+def parquet_file(path: Path, columns: pa.Schema) -> Iterator[Write]:
+    """Takes rows for a Parquet file (zstd), whole or not at all; keys that are no column are left out.
+
+    Raises OutputError.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
+    held: list[dict[str, Any]] = []
     with atomic_write(path) as file, parquet.ParquetWriter(file, columns, compression="zstd") as writer:
-        held: list[dict[str, Any]] = []
-        for row in rows:
+
+        def flush() -> None:
+            writer.write_table(pa.Table.from_pylist(held, columns))
+            held.clear()
+
+        def write(row: dict[str, Any]) -> None:
             held.append(row)
             if len(held) == _ROWS:
-                writer.write_table(pa.Table.from_pylist(held, columns))
-                held = []
+                flush()
+
+        yield write
         if held:
-            writer.write_table(pa.Table.from_pylist(held, columns))
+            flush()
 
 
-def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Rows as JSON lines (zstd), with what ``meta`` holds beside the columns. Raises OutputError."""
+@contextmanager
+def json_lines_file(path: Path) -> Iterator[Write]:
+    """Takes rows for a file of JSON lines (zstd), with what ``meta`` holds beside the columns. Raises OutputError."""
     import pyarrow as pa
 
     with atomic_write(path) as file, pa.output_stream(file.name, compression="zstd") as packed:
-        for row in rows:
+
+        def write(row: dict[str, Any]) -> None:
             row = {name: row[name] for name in ("id", "uri", "text", *_COLUMNS)} | json.loads(row["meta"])
             packed.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+
+        yield write
 
 
 def read_records(path: Path) -> Iterator[Record]:
