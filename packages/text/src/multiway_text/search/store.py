@@ -113,6 +113,7 @@ class Index:
                 f"{folder}: an index of format {meta.get('format')}, this version reads {FORMAT}"
             )
         self.settings = IndexSettings(**meta["settings"])
+        self._counted: tuple[int, int, frozenset[int]] = (-1, 0, frozenset())
 
     @classmethod
     def create(cls, folder: Path, settings: IndexSettings) -> Index:
@@ -181,7 +182,17 @@ class Index:
 
     def count(self) -> int:
         """Passages that can be found."""
-        return int(self._one("SELECT count(*) FROM chunks JOIN documents d ON d.id = document WHERE d.whole"))
+        return self._whole()[0]
+
+    def _whole(self) -> tuple[int, frozenset[int]]:
+        """(passages of whole documents, ids of those of the others), kept until the index changes."""
+        version = self.version()
+        if self._counted[0] != version:
+            query = "SELECT c.id FROM chunks c JOIN documents d ON d.id = c.document WHERE NOT d.whole"
+            parts = frozenset(number for (number,) in self.connection.execute(query))
+            count = int(self._one("SELECT count(*) FROM chunks")) - len(parts)
+            self._counted = (version, count, parts)
+        return self._counted[1:]
 
     def roots(self) -> list[str]:
         """Folders and files that were given to be indexed."""
@@ -242,8 +253,7 @@ class Index:
         if not terms:
             return []
         allowed = None if path is None else set(self.ids_under(path))
-        parts = "SELECT c.id FROM chunks c JOIN documents d ON d.id = c.document WHERE NOT d.whole"
-        hidden = {number for (number,) in self.connection.execute(parts)}
+        hidden = self._whole()[1]
         rare = self._rarest(terms, matches)
         if len(rare) == len(terms):
             scored = self._bm25(terms, "ORDER BY 2 DESC, rowid LIMIT ?", -1 if hidden or path else top)
