@@ -9,7 +9,7 @@ Files may end in ``.gz``. Measures are those of trec_eval (package `pytrec-eval-
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -86,19 +86,17 @@ def measure(
     pipeline.add(index, new)
     samples = (Sample(query, query, own) for query, own in islice(data.judgements.items(), limit))
 
-    def ask(query: str) -> dict[str, list[str]]:
-        found = {}
+    def ask(query: str) -> dict[str, dict[str, float]]:
+        text, found = data.queries[query], {}
         for mode in MODES:
-            text = data.queries[query]
             hits = pipeline.query(index, text, mode=mode, top=PASSAGES, highlight=False).hits  # type: ignore[arg-type]
             ids = dict.fromkeys(hit.passage.path for hit in hits)
-            found[mode] = [id for id in ids if id != query][:100]
+            ranking = [id for id in ids if id != query][:100]
+            found[mode] = score(ranking, data.judgements[query])
         return found
 
     metrics: dict[str, Any] = {
-        metric_name(measure, mode): lambda found, own, mode=mode, measure=measure: score(found[mode], own)[
-            measure
-        ]
+        metric_name(measure, mode): lambda found, _, mode=mode, measure=measure: found[mode][measure]
         for mode in MODES
         for measure in MEASURES
     }
@@ -152,10 +150,10 @@ def _texts(folder: Path, name: str) -> dict[str, str]:
     return found
 
 
-def _rows(path: Path) -> list[Row]:
+def _rows(path: Path) -> Iterator[Row]:
     from multiway_text.encoder.rows import read_rows
 
-    return list(read_rows([str(path)]))
+    return read_rows([str(path)])
 
 
 def _file(folder: Path, name: str) -> Path:
