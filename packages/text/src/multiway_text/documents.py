@@ -145,10 +145,7 @@ def read_lines(path: Path, errors: str = "strict") -> Iterator[tuple[int, str]]:
     try:
         with _open(path) as file:
             for number, line in enumerate(file, 1):
-                line_text = (
-                    line.decode("utf-8", errors) if errors != "strict" else _decoded(line, path, number - 1)
-                )
-                text = line_text.rstrip("\r\n")
+                text = _decoded(line, path, number - 1, errors).rstrip("\r\n")
                 yield number, text.removeprefix("\ufeff") if number == 1 else text
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read {path}: {error}") from error
@@ -168,9 +165,9 @@ def _pieces(path: Path) -> Iterator[str]:
             )
 
 
-def _decoded(data: bytes, path: Path, line: int) -> str:
+def _decoded(data: bytes, path: Path, line: int, errors: str = "strict") -> str:
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8", errors)
     except UnicodeDecodeError as error:
         line += data.count(b"\n", 0, error.start) + 1
         raise DataError(f"{path}:{line}: not UTF-8 text") from error

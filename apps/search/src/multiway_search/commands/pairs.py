@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from multiway_core.app import ModelOption, ModelOptions, counting, load_pipeline, write_stdout
+from multiway_core.app import (
+    ModelOption,
+    ModelOptions,
+    OverwriteOption,
+    counting,
+    load_pipeline,
+    write_stdout,
+)
 from multiway_core.errors import InputError
 from multiway_core.files import check_output, write_text
 
@@ -51,7 +58,7 @@ def pairs(
     neighbours: Annotated[
         int, typer.Option("--neighbours", min=1, max=100, help="Of each sentence, for the margin.")
     ] = 4,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that is there.")] = False,
+    overwrite: OverwriteOption = False,
     *,
     multilingual: MultilingualOptions,
 ) -> None:
