@@ -64,7 +64,7 @@ def test_shards_give_the_vectors_of_the_index(model: Path, tmp_path: Path) -> No
             embedder({"body": []})
 
 
-@pytest.mark.requires("ray")
+@pytest.mark.requires("ray", "pandas")
 def test_ray_data_gives_the_same_vectors(model: Path, tmp_path: Path) -> None:
     import ray
 

@@ -24,7 +24,7 @@ EXACT = 50_000
 """Vectors that are compared one by one; more are put into the graph."""
 MAX_STALE = 0.25
 """Of a graph's passages that may be removed ones before it is built anew."""
-CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 64, 128
+CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 128, 256
 DTYPE = "i8"
 CANDIDATES = 64
 """Of the graph, at least, that are compared again by their float16 vectors: 8 bits alone lose 2 % of recall@10."""
