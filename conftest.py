@@ -55,6 +55,16 @@ def pytest_runtest_setup(item):
             pytest.importorskip(package)
 
 
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory):
+    """The folder of a sentence encoder with random weights, for tests that only read it."""
+    from packages.text.tests.tiny_encoder import sentence_model
+
+    folder = tmp_path_factory.mktemp("tiny-encoder")
+    sentence_model(folder)
+    return folder
+
+
 @pytest.fixture
 def call_app(capfd):
     """``call_app(cli, name)`` runs an app's command line in this process: arguments -> exit code, output, errors."""

@@ -16,13 +16,6 @@ from typer.testing import CliRunner
 from packages.text.tests.tiny_encoder import sentence_model
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    sentence_model(folder)
-    return folder
-
-
 @pytest.fixture(autouse=True)
 def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -42,8 +35,8 @@ def printed(result: Any) -> Any:
     return json.loads(result.stdout)
 
 
-def test_a_folder_is_indexed_and_asked(model: Path, notes: Path) -> None:
-    made = run("index", notes, "-m", model)
+def test_a_folder_is_indexed_and_asked(tiny_encoder: Path, notes: Path) -> None:
+    made = run("index", notes, "-m", tiny_encoder)
     assert made.exit_code == 0, made.exception
     assert "2 new; the index has 2 documents, 2 passages" in made.stderr
     assert not list(notes.glob(".*"))  # nothing of ours in the folder
@@ -64,9 +57,9 @@ def test_a_folder_is_indexed_and_asked(model: Path, notes: Path) -> None:
     assert (report["unchanged"], report["failed"][0]["error"]) == (1, "binary data, not text (as before)")
 
 
-def test_what_an_index_holds(model: Path, notes: Path, tmp_path: Path) -> None:
+def test_what_an_index_holds(tiny_encoder: Path, notes: Path, tmp_path: Path) -> None:
     folder = tmp_path / "index"
-    run("index", notes, "-m", model, "-o", folder, "--chunk-tokens", 16)
+    run("index", notes, "-m", tiny_encoder, "-o", folder, "--chunk-tokens", 16)
     facts = printed(run("info", "--index", folder, "--json"))
     assert (facts["documents"], facts["chunk_tokens"], facts["width"]) == (2, 16, 32)
     assert "passages   2 of at most 16 tokens" in run("info").stdout
@@ -78,16 +71,16 @@ def test_what_an_index_holds(model: Path, notes: Path, tmp_path: Path) -> None:
     assert run("list").stdout == f"     1  {notes}/a.md\n"
 
 
-def test_bad_input_is_one_line(model: Path, notes: Path, tmp_path: Path) -> None:
+def test_bad_input_is_one_line(tiny_encoder: Path, notes: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no index yet"):
         places.chosen(None)
-    run("index", notes, "-m", model)
+    run("index", notes, "-m", tiny_encoder)
     sentence_model(tmp_path / "other", hidden_size=16)
     folder = places.chosen(None)
     with Index(folder) as index, index.writing():
         cases = [
-            (["index", notes, "-m", model], "another process writes to this index"),
-            (["index", tmp_path / "nowhere", "-m", model], "no such file or folder"),
+            (["index", notes, "-m", tiny_encoder], "another process writes to this index"),
+            (["index", tmp_path / "nowhere", "-m", tiny_encoder], "no such file or folder"),
             (["index", notes, "-m", tmp_path / "other"], "the index was made with"),
             (["query", " "], "the query is empty"),
             (["query", "-"], "too long"),

@@ -6,32 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from multiway_core.errors import InputError
 from multiway_search.cli import cli
 from typer.testing import CliRunner
-
-from packages.text.tests.tiny_encoder import sentence_model
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    sentence_model(folder)
-    return folder
 
 
 def run(*arguments: object) -> Any:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
-def test_pairs_are_written_as_train_reads_them(model: Path, tmp_path: Path) -> None:
+def test_pairs_are_written_as_train_reads_them(tiny_encoder: Path, tmp_path: Path) -> None:
     from multiway_text.encoder.examples import read_pairs
 
     one, other = tmp_path / "a.txt", tmp_path / "b.txt"
     one.write_text("anna lives in paris\ntom was bad\nsame\n")
     other.write_text("film\ntom was bad .\nanna lives in paris .\nsame\n")
-    options = ("--threshold", 0, "--neighbours", 2, "-m", model)
+    options = ("--threshold", 0, "--neighbours", 2, "-m", tiny_encoder)
     shown = run("pairs", one, other, *options)
     assert shown.exit_code == 0, shown.exception
     assert "pairs of 2 and 3 sentences; lines of both files, left out: 1" in shown.stderr

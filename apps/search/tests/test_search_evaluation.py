@@ -16,15 +16,6 @@ from multiway_search.cli import cli
 from multiway_text.search.pipeline import SearchPipeline
 from typer.testing import CliRunner
 
-from packages.text.tests.tiny_encoder import sentence_model
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    sentence_model(folder)
-    return folder
-
 
 def run(*arguments: object) -> Any:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
@@ -78,12 +69,12 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_data_set_is_measured_in_three_modes(data: Path, model: Path, tmp_path: Path) -> None:
+def test_a_data_set_is_measured_in_three_modes(data: Path, tiny_encoder: Path, tmp_path: Path) -> None:
     read = beir.DataSet.read(data)
     assert read.documents["d1"] == "anna\n\nAnna lives in Paris."
     assert list(read.judgements) == ["q1", "q2", "q3"]  # nothing is relevant to the fourth
     index = tmp_path / "index"
-    shown = run("evaluate", "beir", data, "-m", model, "--index", index)
+    shown = run("evaluate", "beir", data, "-m", tiny_encoder, "--index", index)
     assert shown.exit_code == 0, shown.exception
     assert [line.split(" |")[0] for line in shown.stdout.splitlines()[4:]] == [
         "|",
@@ -92,7 +83,7 @@ def test_a_data_set_is_measured_in_three_modes(data: Path, model: Path, tmp_path
         "| dense",
         "| bm25",
     ]
-    again = json.loads(run("evaluate", "beir", data, "-m", model, "--index", index, "--json").stdout)
+    again = json.loads(run("evaluate", "beir", data, "-m", tiny_encoder, "--index", index, "--json").stdout)
     assert again["n"] == 3
     assert (
         again["metrics"]["bm25 accuracy@1"]["mean"] == 1.0
@@ -130,11 +121,11 @@ def test_bad_data_sets_are_one_line(data: Path, tmp_path: Path) -> None:
     assert "evaluate beir takes a folder, not 0 paths" in str(run("evaluate", "beir").exception)
 
 
-def test_translations_are_found_in_both_directions(model: Path, tmp_path: Path) -> None:
+def test_translations_are_found_in_both_directions(tiny_encoder: Path, tmp_path: Path) -> None:
     one, other = tmp_path / "a.txt", tmp_path / "b.txt"
     one.write_text("anna\nbad film\nlondon\n\n")
     other.write_text("anna\nbad film\nlondon\nno pair\n")
-    pipeline = SearchPipeline.from_pretrained(str(model))
+    pipeline = SearchPipeline.from_pretrained(str(tiny_encoder))
     report = evaluation.translations_evaluation(pipeline, one, other)
     assert report.n == 3
     assert report.metrics["accuracy@1"].mean == report.metrics["accuracy@1 backward"].mean == 1.0
@@ -144,6 +135,6 @@ def test_translations_are_found_in_both_directions(model: Path, tmp_path: Path) 
         "accuracy@1"
     ].mean == pytest.approx(1 / 3)
     other.write_text("anna\n")
-    message = str(run("evaluate", "tatoeba", one, other, "-m", model).exception)
+    message = str(run("evaluate", "tatoeba", one, other, "-m", tiny_encoder).exception)
     assert "a.txt has 4 lines and" in message
     assert "b.txt has 1 lines; line n of the one must be the translation of line n of the other" in message

@@ -14,14 +14,10 @@ from multiway_search.demo.session import OWN, SAMPLE, Session
 from multiway_search.server import INDEX_VARIABLE, SERVICE
 from multiway_text.search.pipeline import SearchPipeline
 
-from packages.text.tests.tiny_encoder import sentence_model
-
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> SearchPipeline:
-    folder = tmp_path_factory.mktemp("model")
-    sentence_model(folder)
-    return SearchPipeline.from_pretrained(str(folder))
+def pipeline(tiny_encoder: Path) -> SearchPipeline:
+    return SearchPipeline.from_pretrained(str(tiny_encoder))
 
 
 def client_of(pipeline: SearchPipeline) -> Any:

@@ -21,10 +21,8 @@ from packages.text.tests.tiny_encoder import sentence_model, tokenizer
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> SearchPipeline:
-    folder = tmp_path_factory.mktemp("model")
-    sentence_model(folder)
-    return SearchPipeline.from_pretrained(str(folder))
+def pipeline(tiny_encoder: Path) -> SearchPipeline:
+    return SearchPipeline.from_pretrained(str(tiny_encoder))
 
 
 @pytest.fixture
@@ -253,22 +251,31 @@ def test_fusion_by_hand() -> None:
     assert fuse([[7, 8], [8, 9]]) == pytest.approx({7: 1 / 61, 8: 1 / 62 + 1 / 61, 9: 1 / 62})
 
 
-def test_common_words_choose_no_passages_but_count(pipeline: SearchPipeline, index: Index) -> None:
+def test_common_words_choose_passages_together(pipeline: SearchPipeline, index: Index) -> None:
     generator = np.random.default_rng(0)
     words = ["good", "bad", "very", "film"] * 12 + ["tom", "anna", "paris"]
-    pipeline.add(index, {str(n): " ".join(generator.choice(words, 8)) for n in range(200)})
+    texts = {str(n): " ".join(generator.choice(words, 8)) for n in range(200)}
+    pipeline.add(index, texts)
+
+    def having(*wanted: str) -> set[int]:
+        path = {passage.path: number for number, passage in index.passages(range(1, 201)).items()}
+        return {path[name] for name, text in texts.items() if set(wanted) <= set(text.split())}
+
     terms = lexical.match("good tom paris bad very film")
-    full = dict(index.lexical(terms, 1000))
-    few = index.lexical(terms, 1000, matches=500)
-    rare = {number for number, _ in index.lexical(lexical.match("tom paris"), 1000)}
-    assert len(full) > len(few) > 10
-    assert {number for number, _ in few} == rare
-    assert dict(few) == pytest.approx({number: full[number] for number in rare})
-    assert [score for _, score in few] == sorted((score for _, score in few), reverse=True)
-    assert index.lexical(terms, 5, matches=500) == few[:5]
-    path = index.passages([few[3][0]])[few[3][0]].path
-    assert index.lexical(terms, 5, path=path, matches=500) == [few[3]]
-    assert index.lexical(["good"], 3, matches=1) == index.lexical(["good"], 3)  # one term stays
+    full = index.lexical(terms, 1000)
+    few = index.lexical(terms, 1000, candidates=100)
+    rare = having("tom") | having("paris")
+    assert rare < {number for number, _ in few} <= {number for number, _ in full}
+    assert len(few) <= 100 < len(full)
+    assert (
+        len({number for number, _ in few} & having("good", "bad", "very")) > 10
+    )  # what has several is looked at
+    assert dict(few) == {number: dict(full)[number] for number, _ in few}
+    assert few == sorted(few, key=lambda pair: (-pair[1], pair[0]))
+    assert few[:10] == full[:10]
+    path = index.passages([full[-1][0]])[full[-1][0]].path
+    assert index.lexical(terms, 5, path=path, candidates=1) == [full[-1]]
+    assert len(index.lexical(['"good"'], 1000, candidates=7)) == 7  # one word that stands in nearly all
 
 
 def test_similar_documents(pipeline: SearchPipeline, index: Index, notes: Path) -> None:

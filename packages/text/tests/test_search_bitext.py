@@ -12,8 +12,6 @@ from multiway_text.search.pipeline import SearchPipeline
 from multiway_text.search.store import as_unit
 from multiway_text.search.vectors import nearest_rows
 
-from packages.text.tests.tiny_encoder import sentence_model
-
 
 def slow_pairs(first: np.ndarray, second: np.ndarray, k: int) -> dict[tuple[int, int], float]:
     """All margins, from their definition; then each other's best."""
@@ -63,10 +61,8 @@ def test_neighbours_in_blocks_and_by_a_graph(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> SearchPipeline:
-    folder = tmp_path_factory.mktemp("model")
-    sentence_model(folder)
-    return SearchPipeline.from_pretrained(str(folder))
+def pipeline(tiny_encoder: Path) -> SearchPipeline:
+    return SearchPipeline.from_pretrained(str(tiny_encoder))
 
 
 def test_files_of_unequal_length(pipeline: SearchPipeline, tmp_path: Path) -> None:

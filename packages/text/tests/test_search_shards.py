@@ -13,16 +13,7 @@ from multiway_text.search.pipeline import SearchPipeline
 from multiway_text.search.shards import ShardEmbedder, add_shard
 from multiway_text.search.store import Index
 
-from packages.text.tests.tiny_encoder import sentence_model
-
 TEXTS = {str(n): "Anna lives in Paris. " * (n % 4) + f"Tom was {'good ' * n}in London." for n in range(30)}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    sentence_model(folder)
-    return folder
 
 
 def contents(index: Index) -> dict[tuple[Any, ...], Any]:
@@ -46,14 +37,16 @@ def same(one: Index, other: Index) -> None:
         np.testing.assert_allclose(vector_E, second[key], atol=2e-3)
 
 
-def test_shards_give_the_vectors_of_the_index(model: Path, tmp_path: Path) -> None:
-    pipeline = SearchPipeline.from_pretrained(str(model))
+def test_shards_give_the_vectors_of_the_index(tiny_encoder: Path, tmp_path: Path) -> None:
+    pipeline = SearchPipeline.from_pretrained(str(tiny_encoder))
     with (
         pipeline.open(tmp_path / "one", create=True, tokens=16) as one,
         pipeline.open(tmp_path / "other", create=True, tokens=16) as other,
     ):
         count = pipeline.add(one, TEXTS)
-        embedder = pickle.loads(pickle.dumps(ShardEmbedder(str(model), tokens=16)))  # as an engine sends it
+        embedder = pickle.loads(
+            pickle.dumps(ShardEmbedder(str(tiny_encoder), tokens=16))
+        )  # as an engine sends it
         made = [embedder(shard) for shard in reversed(shards(7))]
         assert sum(add_shard(pipeline, other, rows) for rows in made) == count
         same(one, other)
@@ -65,16 +58,16 @@ def test_shards_give_the_vectors_of_the_index(model: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.requires("ray", "pandas")
-def test_ray_data_gives_the_same_vectors(model: Path, tmp_path: Path) -> None:
+def test_ray_data_gives_the_same_vectors(tiny_encoder: Path, tmp_path: Path) -> None:
     import ray
 
-    pipeline = SearchPipeline.from_pretrained(str(model))
+    pipeline = SearchPipeline.from_pretrained(str(tiny_encoder))
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         rows = ray.data.from_items([{"id": id, "text": text} for id, text in TEXTS.items()])
         rows = rows.map_batches(
             ShardEmbedder,
-            fn_constructor_args=[str(model)],
+            fn_constructor_args=[str(tiny_encoder)],
             fn_constructor_kwargs={"tokens": 16},
             concurrency=2,
             batch_size=8,

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import accumulate, islice
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,8 @@ from multiway_text.search.chunks import Chunk
 
 FORMAT = 1
 DATABASE = "index.sqlite"
-MATCHES = 100_000
-"""Places of a query's words that BM25 looks at, 60 ms; above that the rarest words choose the passages."""
-_RARE = 5  # that share of the places is looked at twice then
+CANDIDATES = 20_000
+"""Passages that BM25 scores, 40 ms; where a query's words are in more, its rarest words choose them."""
 _LOCK = "writer.lock"
 _SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -46,6 +45,7 @@ CREATE VIRTUAL TABLE words USING fts5 (body, content = '', tokenize = "{lexical.
 _WORDS_OUT = (
     "INSERT INTO words (words, rowid, body) SELECT 'delete', id, indexed(text) FROM chunks WHERE document = ?"
 )
+_UNDER = "SELECT c.id FROM chunks c JOIN documents d ON d.id = c.document WHERE d.whole AND d.path GLOB ?"
 
 
 @dataclass(frozen=True)
@@ -219,11 +219,7 @@ class Index:
 
     def ids_under(self, path: str) -> list[int]:
         """Passages of whole documents whose path fits a glob."""
-        rows = self.connection.execute(
-            "SELECT c.id FROM chunks c JOIN documents d ON d.id = c.document WHERE d.whole AND d.path GLOB ?",
-            (path,),
-        )
-        return [number for (number,) in rows]
+        return [number for (number,) in self.connection.execute(_UNDER, (path,))]
 
     def vectors(
         self, *, after: int = 0, ids: Sequence[int] | None = None
@@ -244,46 +240,56 @@ class Index:
         return np.array([number for number, _ in rows], np.int64), vectors_NE
 
     def lexical(
-        self, terms: Sequence[str], top: int, *, path: str | None = None, matches: int = MATCHES
+        self, terms: Sequence[str], top: int, *, path: str | None = None, candidates: int = CANDIDATES
     ) -> list[tuple[int, float]]:
         """(passage, BM25), best first, of passages with any of the terms that ``lexical.match`` makes of a query.
 
-        Where the terms stand in more than ``matches`` places, a passage must have one of the rarest, those of a fifth
-        as many. Its score is of all terms all the same.
+        Where the terms are in more than ``candidates`` passages, those are scored that have one of its rarest terms, or
+        several of the others; a score is of all terms all the same. ``path``: of all whose path fits the glob.
         """
         if not terms:
             return []
-        allowed = None if path is None else set(self.ids_under(path))
         hidden = self._whole()[1]
-        rare = self._rarest(terms, matches)
-        if len(rare) == len(terms):
-            scored = self._bm25(terms, "ORDER BY 2 DESC, rowid LIMIT ?", -1 if hidden or path else top)
-        else:
-            alone = dict(self._bm25(rare))
-            doubled = self._bm25([f"({' OR '.join(rare)}) AND ({' OR '.join(terms)})"])  # has them twice
-            scored = sorted(
-                ((number, score - alone[number]) for number, score in doubled),
-                key=lambda pair: (-pair[1], pair[0]),
+        query = "SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?"
+        values: list[str | int] = [" OR ".join(terms)]
+        if path is not None:
+            query += (
+                f" AND +rowid IN ({_UNDER})"  # +: rows of the MATCH are looked up, not a MATCH made for each
             )
-        shown = (pair for pair in scored if pair[0] not in hidden and (allowed is None or pair[0] in allowed))
-        return list(islice(shown, top))
+            values += [path]
+        elif chosen := self._candidates(terms, top, candidates):
+            part = "SELECT * FROM (SELECT rowid FROM words WHERE words MATCH ? LIMIT ?)"
+            query += f" AND +rowid IN ({' UNION ALL '.join([part] * len(chosen))})"
+            values += chain.from_iterable(chosen)
+        query += " ORDER BY 2 DESC, rowid LIMIT ?"
+        rows = self.connection.execute(query, (*values, top + len(hidden)))
+        return [(number, score) for number, score in rows if number not in hidden][:top]
 
-    def _bm25(self, terms: Sequence[str], order: str = "", *values: int) -> list[tuple[int, float]]:
-        query = f"SELECT rowid, -bm25(words) FROM words WHERE words MATCH ? {order}"
-        return self.connection.execute(query, (" OR ".join(terms), *values)).fetchall()
+    def _candidates(self, terms: Sequence[str], top: int, most: int) -> list[tuple[str, int]]:
+        """(expression, how many passages with it) of what is scored, ``most`` together; none: all with any term.
 
-    def _rarest(self, terms: Sequence[str], matches: int) -> list[str]:
-        """All terms, or the rarest, at least one, if all stand in more than ``matches`` places."""
-        if int(self._one("SELECT coalesce(max(id), 0) FROM chunks")) * len(terms) <= matches:
-            return list(terms)
+        The rarest terms that are in fewer; then as many of the others at once as leave ``top``, until they are in few.
+        """
+        if int(self._one("SELECT coalesce(max(id), 0) FROM chunks")) <= most:
+            return []
+        counts = {term: self._matches(term) for term in terms}
+        if sum(counts.values()) <= most:
+            return []
+        order = sorted(terms, key=lambda term: counts[term])
+        totals = list(accumulate(counts[term] for term in order))
+        rare = sum(total <= most for total in totals)
+        left = most - (totals[rare - 1] if rare else 0)
+        common, count = order[rare], counts[order[rare]]
+        for term in order[rare + 1 :]:
+            both = f"{common} AND {term}"
+            if count <= left or (found := self._matches(both)) < top:
+                break
+            common, count = both, found
+        return [*([(" OR ".join(order[:rare]), most)] if rare else []), (common, left)]
+
+    def _matches(self, expression: str) -> int:
         query = "SELECT count(*) FROM words WHERE words MATCH ?"
-        counts = [self.connection.execute(query, (term,)).fetchone()[0] for term in terms]
-        if sum(counts) <= matches:
-            return list(terms)
-        order = sorted(range(len(terms)), key=lambda place: counts[place])
-        totals = accumulate(counts[place] for place in order)
-        kept = sum(total <= matches // _RARE for total in totals)
-        return [terms[place] for place in order[: max(1, kept)]]
+        return int(self.connection.execute(query, (expression,)).fetchone()[0])
 
     # What changes: each inside a transaction of the caller
 
