@@ -43,7 +43,7 @@ def test_a_folder_is_indexed_and_asked(tiny_encoder: Path, notes: Path) -> None:
     found = printed(run("query", "paris", "--mode", "bm25", "--json"))
     assert found["schema"] == "multiway.search.results/1"
     assert [Path(hit["path"]).name for hit in found["hits"]] == ["a.md"]
-    plain = run("query", "Where", "does", "Anna", "live?", "--top", 1).stdout
+    plain = run("query", "Who", "is", "Anna", "in", "Paris?", "--top", 1).stdout
     assert plain.startswith(" 1  notes/a.md  [0:33]\n")
     assert "**Anna lives in Paris.** It was good." in plain
     assert printed(run("query", "-", "--json", text=b"paris"))["query"] == "paris"

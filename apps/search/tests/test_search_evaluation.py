@@ -69,7 +69,7 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_data_set_is_measured_in_three_modes(data: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+def test_a_data_set_is_measured_in_each_mode(data: Path, tiny_encoder: Path, tmp_path: Path) -> None:
     read = beir.DataSet.read(data)
     assert read.documents["d1"] == "anna\n\nAnna lives in Paris."
     assert list(read.judgements) == ["q1", "q2", "q3"]  # nothing is relevant to the fourth
@@ -80,6 +80,7 @@ def test_a_data_set_is_measured_in_three_modes(data: Path, tiny_encoder: Path, t
         "|",
         "| ---",
         "| hybrid",
+        "| rrf",
         "| dense",
         "| bm25",
     ]

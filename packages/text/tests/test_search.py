@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from multiway_core.errors import DataError, InputError
 from multiway_text.search import extract, lexical, update, vectors
 from multiway_text.search.chunks import ChunkSettings, sentences, split
-from multiway_text.search.pipeline import SearchPipeline, delete_documents, fuse, spans_of
+from multiway_text.search.fusion import reciprocal_ranks, weighted_sum
+from multiway_text.search.pipeline import SearchPipeline, delete_documents, spans_of
 from multiway_text.search.store import Index
 
 from packages.text.tests.tiny_encoder import sentence_model, tokenizer
@@ -247,10 +249,6 @@ def test_a_query_by_meaning_words_or_both(pipeline: SearchPipeline, index: Index
     assert both.to_json()["hits"][0]["id"] == both.hits[0].passage.id
 
 
-def test_fusion_by_hand() -> None:
-    assert fuse([[7, 8], [8, 9]]) == pytest.approx({7: 1 / 61, 8: 1 / 62 + 1 / 61, 9: 1 / 62})
-
-
 def test_common_words_choose_passages_together(pipeline: SearchPipeline, index: Index) -> None:
     generator = np.random.default_rng(0)
     words = ["good", "bad", "very", "film"] * 12 + ["tom", "anna", "paris"]
@@ -439,8 +437,46 @@ def test_a_query_in_another_language_is_told_so(pipeline: SearchPipeline, index:
         pipeline.languages = ()
 
 
-def test_fusion_weighs_words_by_how_many_a_passage_has(pipeline: SearchPipeline, index: Index) -> None:
-    pipeline.add(index, {"all": "anna lives in paris", "one": "paris paris paris"})
-    weights = pipeline._coverage(index, "anna paris london tom", [1, 2])
-    assert weights == pytest.approx({1: 0.5**3, 2: 0.25**3})
-    assert fuse([[1, 2], [2, 1]], [None, {2: 0.5}]) == pytest.approx({1: 1 / 61, 2: 1 / 62 + 0.5 / 61})
+def test_no_passage_has_more_than_the_best_bm25(pipeline: SearchPipeline, index: Index) -> None:
+    pipeline.add(
+        index, {"long": "anna " * 12, "one": "anna in paris", "tom": "tom", "film": "film", "x": "bad"}
+    )
+    terms = lexical.match("anna paris xyz")
+    best = index.best_bm25(terms)
+    assert best == pytest.approx(2.2 * (math.log(3.5 / 2.5) + math.log(4.5 / 1.5) + math.log(5.5 / 0.5)))
+    anna = index.best_bm25(terms[:1])
+    assert 0.75 * anna < dict(index.lexical(terms[:1], 9))[1] < anna
+
+
+def test_fusion_by_hand() -> None:
+    assert reciprocal_ranks([[7, 8], [8, 9]]) == pytest.approx({7: 1 / 61, 8: 1 / 62 + 1 / 61, 9: 1 / 62})
+    cosines = {7: 0.9, 8: 0.7, 9: 0.5}
+    assert weighted_sum(cosines, {8: 2.0, 6: 4.0}, 8.0) == pytest.approx(
+        {7: 0.3, 8: 0.15 + 0.7 / 4, 9: 0.0, 6: 0.35}
+    )
+    many = {number: 1 - number / 1000 for number in range(150)}
+    scores = weighted_sum(many, {500: 1.0, 149: 1.0}, 2.0)
+    assert scores[99] == pytest.approx(0)
+    assert scores[149] == scores[500] < scores[120] + 0.35  # not nearer than the last
+    assert weighted_sum({}, {3: 1.0}, 2.0) == {3: 0.35}
+    assert weighted_sum({3: 0.4}, {}, 0.0) == {3: 0.0}
+
+
+def test_both_modes_of_fusion_are_of_what_the_parts_find(pipeline: SearchPipeline, index: Index) -> None:
+    generator = np.random.default_rng(2)
+    words = ["good", "bad", "tom", "anna", "paris", "film"]
+    pipeline.add(index, {str(n): " ".join(generator.choice(words, 5)) for n in range(30)})
+    text = "tom lives in paris xyz"
+    found = {
+        mode: pipeline.query(index, text, mode=mode, top=100).hits
+        for mode in ("dense", "bm25", "hybrid", "rrf")
+    }
+    cosines = {hit.passage.id: hit.score for hit in found["dense"]}
+    bm25 = {hit.passage.id: hit.score for hit in found["bm25"]}
+    expected = {
+        "hybrid": weighted_sum(cosines, bm25, index.best_bm25(lexical.match(text))),
+        "rrf": reciprocal_ranks([list(cosines), list(bm25)]),
+    }
+    for mode, scores in expected.items():
+        assert {hit.passage.id: hit.score for hit in found[mode]} == pytest.approx(scores)
+        assert [hit.score for hit in found[mode]] == sorted(scores.values(), reverse=True)

@@ -2,6 +2,8 @@
 
 from multiway_core.app import App
 
+MULTILINGUAL = "bundled:multilingual-small"
+"""For what compares languages."""
 APP = App(
     name="search",
     title="Multiway Search",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from multiway_text.search.pipeline import SearchPipeline
     from multiway_text.search.store import Index
 
-MODES = ("hybrid", "dense", "bm25")
+MODES = ("hybrid", "rrf", "dense", "bm25")
 MEASURES = {
     "ndcg@10": "ndcg_cut_10",
     "recall@10": "recall_10",

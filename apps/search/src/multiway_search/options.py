@@ -25,8 +25,11 @@ IndexOption = Annotated[
 ]
 TopOption = Annotated[int, typer.Option("--top", min=1, max=1000, help="At most so many results.")]
 ModeOption = Annotated[
-    Literal["hybrid", "dense", "bm25"],
-    typer.Option("--mode", help="By meaning (dense), by words (bm25), or both."),
+    Literal["hybrid", "rrf", "dense", "bm25"],
+    typer.Option(
+        "--mode",
+        help="By meaning (dense), words (bm25), or both: a weighted sum (hybrid), reciprocal ranks (rrf).",
+    ),
 ]
 PathOption = Annotated[
     str | None, typer.Option("--path", metavar="GLOB", help="Only documents whose path fits, such as '*.md'.")

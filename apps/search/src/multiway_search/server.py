@@ -88,7 +88,7 @@ class Served:
 def search_texts(
     served: Served,
     query: Query,
-    mode: Literal["hybrid", "dense", "bm25"] = "hybrid",
+    mode: Literal["hybrid", "rrf", "dense", "bm25"] = "hybrid",
     top: Top = 10,
     path: str | None = None,
 ) -> dict[str, Any]:

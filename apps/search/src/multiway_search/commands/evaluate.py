@@ -38,7 +38,7 @@ def evaluate(
     """Measure how well a model and an index find what is known to be right.
 
     beir: passages, queries and judgements (corpus.jsonl, queries.jsonl, qrels/test.tsv): nDCG@10, recall, accuracy@1
-    and MRR of the hybrid, of vectors and of BM25 side by side. tatoeba: two files where line n translates line n:
+    and MRR of each --mode of a query side by side. tatoeba: two files where line n translates line n:
     accuracy@1 in both directions (-m bundled:multilingual-small knows 12 languages). notes: questions about the app's
     own notes, which favour vectors over words.
     """

@@ -20,7 +20,7 @@ from multiway_core.app import (
 from multiway_core.errors import InputError
 from multiway_core.files import check_output, write_text
 
-from multiway_search.app import APP
+from multiway_search.app import APP, MULTILINGUAL
 
 if TYPE_CHECKING:
     from multiway_text.search.bitext import MinedPair
@@ -32,7 +32,7 @@ _SUFFIXES = (".tsv", ".jsonl")
 class MultilingualOptions(ModelOptions):
     """Of what compares languages: the bundled multilingual model where nothing else is said."""
 
-    model: ModelOption = "bundled:multilingual-small"
+    model: ModelOption = MULTILINGUAL
 
 
 def pairs(

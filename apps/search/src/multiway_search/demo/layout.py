@@ -11,6 +11,7 @@ from multiway_search.demo.picture import CSS
 from multiway_search.demo.session import SAMPLE, Session
 
 MODES = [("By meaning and words", "hybrid"), ("By meaning", "dense"), ("By words (BM25)", "bm25")]
+ASKED = ["When are tomatoes planted?", "Wie lange bleibt das Brot im Ofen?", "À qui faut-il payer le loyer ?"]
 SEARCHES = [list(QUESTIONS)[row] for row in (0, 2, 5, 8, 17)]
 
 
@@ -38,8 +39,12 @@ def components(session: Session) -> None:
             with gr.Column(scale=6, min_width=300):
                 shown = html_view(session.search(SEARCHES[0], "hybrid", SAMPLE), CSS, "search-results")
         with gr.Tab("Languages side by side", elem_id="search-tab-languages"):
-            asked = gr.Textbox(label="Search for", value="When are tomatoes planted?", elem_id="search-asked")
+            asked = gr.Textbox(label="Search for", value=ASKED[0], elem_id="search-asked")
+            gr.Examples(ASKED, asked, label="Searches in four languages")
             compare = gr.Button("Search in four languages", variant="primary", elem_id="search-compare")
+            gr.Markdown(
+                "Your own notes in several languages: `multiway-search index ~/notes -m bundled:multilingual-small`."
+            )
             columns = html_view(
                 "<div class='search'><div class='note'>Press the button.</div></div>", CSS, "search-languages"
             )

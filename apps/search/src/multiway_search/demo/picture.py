@@ -25,10 +25,11 @@ CSS = (
 .search .hit p { margin: 4px 0 0; white-space: pre-line; line-height: 1.5; }
 .search .head { display: flex; gap: 8px; justify-content: space-between; }
 .search .head span { color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; white-space: nowrap; }
-.search mark { background: #fde68a; color: #1c1917; border-radius: 3px; padding: 0 2px; }
+.search mark { background: #fde68a; color: #1c1917; }
+.search b, .search h3 { font-weight: 600; }
 .search b.term { text-decoration: underline; text-underline-offset: 3px; }
 .search .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 20px; }
-.search h3 { font-size: 14px; font-weight: 600; margin: 0 0 4px; }
+.search h3 { font-size: 14px; margin: 0 0 4px; }
 """
 )
 
@@ -43,13 +44,13 @@ def results_page(found: Results, paths: Sequence[str], vectors_NE: Any, query_E:
     return f"<div class='search'>{picture}{warned}{hits}<div class='note'>{about}</div></div>"
 
 
-def languages_page(found: Mapping[str, Results]) -> str:
-    """A column for each language."""
+def languages_page(found: Mapping[str, Results], model: str) -> str:
+    """A column for each language; ``model`` found what is in them."""
     columns = "".join(
         f"<div><h3>{html.escape(name)}</h3>{''.join(_hit(hit) for hit in results.hits)}</div>"
         for name, results in found.items()
     )
-    about = "The number is the cosine of the passage and the search. A model of one language finds little in others."
+    about = f"By {html.escape(model)}. The number is the cosine of the passage and the search."
     return f"<div class='search'><div class='columns'>{columns}</div><div class='note'>{about}</div></div>"
 
 

@@ -29,21 +29,16 @@ from multiway_text.encoder.pipeline import EncoderPipeline
 from multiway_text.search import lexical
 from multiway_text.search.chunks import Chunk, ChunkSettings, sentences, split
 from multiway_text.search.extract import Section, sections
+from multiway_text.search.fusion import FUSED, reciprocal_ranks, weighted_sum
 from multiway_text.search.languages import unknown_language
 from multiway_text.search.result import Hit, Results, SimilarDocument, UpdateReport
 from multiway_text.search.store import DATABASE, Index, IndexSettings, as_unit, pattern, writer_lock
 from multiway_text.search.update import GROUP, OnProgress, Update, scan
 from multiway_text.search.vectors import VectorSearch, extend_graph
 
-Mode = Literal["hybrid", "dense", "bm25"]
+Mode = Literal["hybrid", "rrf", "dense", "bm25"]
 MAX_QUERY = 10_000
 """Characters of a query."""
-FUSED = 100
-"""Passages of each part that fusion looks at."""
-RANK_OFFSET = 60
-"""Of reciprocal rank fusion (Cormack, Clarke and Buettcher, 2009)."""
-COVERAGE_POWER = 3
-"""Of the share of a query's words that a passage has: its weight in fusion. Of 1 to 4, 3 was best on XQuAD."""
 MIN_HIGHLIGHT = 20
 """Characters of a sentence that may be marked as the best of its passage."""
 _HASHED = 64 << 20  # of a file that is digested whole
@@ -169,7 +164,8 @@ class SearchPipeline:
         """The passages for a query, best first.
 
         Args:
-            mode: ``dense`` by cosine of vectors, ``bm25`` by words, ``hybrid`` by reciprocal rank fusion of both.
+            mode: ``dense`` by cosine of vectors, ``bm25`` by words, ``hybrid`` by a weighted sum of both, ``rrf`` by
+                reciprocal rank fusion of both.
             path: only documents whose path fits this glob.
             highlight: also find the sentence of each passage that is nearest to the query.
 
@@ -184,12 +180,15 @@ class SearchPipeline:
             )
         text = text.encode("utf-8", "replace").decode()
         glob = pattern(path)
-        depth = max(FUSED, top) if mode == "hybrid" else top
-        bm25 = {} if mode == "dense" else dict(index.lexical(lexical.match(text), depth, path=glob))
+        depth = top if mode in ("dense", "bm25") else max(FUSED, top)
+        terms = lexical.match(text)
+        bm25 = {} if mode == "dense" else dict(index.lexical(terms, depth, path=glob))
         query_E = None if mode == "bm25" else self.embed([text], prompt="query")[0]
         cosines = {} if query_E is None else self._dense(index, query_E, depth, glob)
         if mode == "hybrid":
-            scores = fuse([list(cosines), list(bm25)], [None, self._coverage(index, text, list(bm25))])
+            scores = weighted_sum(cosines, bm25, index.best_bm25(terms))
+        elif mode == "rrf":
+            scores = reciprocal_ranks([list(cosines), list(bm25)])
         else:
             scores = dict(bm25 if mode == "bm25" else cosines)
         best = sorted(scores, key=lambda number: (-scores[number], number))
@@ -293,15 +292,6 @@ class SearchPipeline:
         known = ", ".join(self.languages)
         return (f"the query seems to be in {unknown}; {self.name} knows {known}: only words can be found",)
 
-    def _coverage(self, index: Index, text: str, found: Sequence[int]) -> dict[int, float]:
-        """A weight by the share of the query's words that a passage has: one word says little about a long question."""
-        marked = lexical.words(text)
-        coverage = {}
-        for number, passage in index.passages(found).items():
-            there = {passage.text[a:b].casefold() for a, b in spans_of(marked, passage.text, join=False)}
-            coverage[number] = (len(there) / max(1, len(marked))) ** COVERAGE_POWER
-        return coverage
-
     def _highlighted(self, query_E: NDArray[np.float32], hits: Sequence[Hit]) -> list[Hit]:
         """The sentence that is nearest to the query, of passages of several."""
         spans = [_worded(hit.passage.text) for hit in hits]
@@ -315,38 +305,23 @@ class SearchPipeline:
         return found
 
 
-def fuse(
-    rankings: Sequence[Sequence[int]], weights: Sequence[Mapping[int, float] | None] | None = None
-) -> dict[int, float]:
-    """Reciprocal rank fusion: for each item the sum of weight / (60 + its place) over the rankings that have it.
-
-    ``weights``: for each ranking those of its items; None is 1.
-    """
-    scores: dict[int, float] = {}
-    for ranking, weight in zip(rankings, weights or [None] * len(rankings), strict=True):
-        for place, number in enumerate(ranking, 1):
-            own = 1.0 if weight is None else weight.get(number, 0.0)
-            scores[number] = scores.get(number, 0.0) + own / (RANK_OFFSET + place)
-    return scores
-
-
 def _worded(text: str) -> list[tuple[int, int]]:
     """Sentences of some length, so that a heading or a mark is not taken for an answer; any, where none has it."""
     spans = sentences(text)
     return [(start, end) for start, end in spans if end - start >= MIN_HIGHLIGHT] or spans
 
 
-def spans_of(words: Sequence[str], text: str, *, join: bool = True) -> list[tuple[int, int]]:
+def spans_of(words: Sequence[str], text: str) -> list[tuple[int, int]]:
     """Characters [start, end) of words in a text, without regard to case; scripts with spaces: whole words.
 
-    ``join``: neighbours without a space between them are one.
+    Neighbours without a space between them are one.
     """
     if not words:
         return []
     parts = (re.escape(word) if not word.isascii() else rf"\b{re.escape(word)}\b" for word in words)
     found: list[tuple[int, int]] = []
     for span in re.finditer("|".join(parts), text, re.I):
-        if join and found and found[-1][1] == span.start():
+        if found and found[-1][1] == span.start():
             found[-1] = (found[-1][0], span.end())
         else:
             found.append(span.span())

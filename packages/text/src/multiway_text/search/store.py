@@ -8,6 +8,7 @@ Passages have a ``kind``: rows of pictures fit in as soon as something makes vec
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -264,6 +265,13 @@ class Index:
         query += " ORDER BY 2 DESC, rowid LIMIT ?"
         rows = self.connection.execute(query, (*values, top + len(hidden)))
         return [(number, score) for number, score in rows if number not in hidden][:top]
+
+    def best_bm25(self, terms: Sequence[str]) -> float:
+        """More than any passage can have: k1 + 1 (FTS5: 2.2) times the terms' inverse document frequencies."""
+        count, parts = self._whole()
+        total = count + len(parts)
+        found = [self._matches(term) for term in terms]
+        return 2.2 * sum(max(math.log((total - n + 0.5) / (n + 0.5)), 1e-6) for n in found)
 
     def _candidates(self, terms: Sequence[str], top: int, most: int) -> list[tuple[str, int]]:
         """(expression, how many passages with it) of what is scored, ``most`` together; none: all with any term.
