@@ -176,6 +176,11 @@ def test_rows_of_every_kind(tmp_path: Path) -> None:
         list(read_rows([str(tmp_path / "c.txt")]))
     (tmp_path / "d.conllu").write_text("# x\n1\tAnna\tAnna\tPROPN\n2-3\tdu\t_\t_\n2\tlives\tlive\tVERB\n\n")
     assert examples.read_tagged([str(tmp_path / "d.conllu")])[0].tags == ("PROPN", "VERB")
+    # A word may be "#" or hold another end of a line; "# ..." without a tab is a remark.
+    (tmp_path / "d.tsv").write_bytes("# about\n#\tSYM\r\na\u2028b\tNOUN\r\n\r\nc\tX\n".encode())
+    found = examples.read_tagged([str(tmp_path / "d.tsv")])
+    assert [one.words for one in found] == [("#", "a\u2028b"), ("c",)]
+    assert found[0].tags == ("SYM", "NOUN")
 
 
 def test_scores_against_slow_ones() -> None:

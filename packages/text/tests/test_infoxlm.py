@@ -299,6 +299,16 @@ def test_hidden_tokens_of_a_step_are_known_in_every_shard() -> None:
         made(0, 0, 3)
 
 
+def test_the_tokens_of_a_step_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once a shard: with 16 shards a step they would cost more than all that is trained on."""
+    made, drawn = batches(), []
+    draw = made._texts_of
+    monkeypatch.setattr(made, "_texts_of", lambda task, item: drawn.append(item) or draw(task, item))
+    for shard in range(4):
+        made(1, shard, 4)
+    assert len(drawn) == 2 * 2 * 4  # of two tasks every item, to count and to train
+
+
 def three_steps(made: InfoXLM, shards: list[tuple[int, int]], accumulation: int) -> list[float]:
     """SGD on this process's shards; gradients of all processes are added up."""
     source, values = batches(accumulation), []

@@ -182,12 +182,16 @@ def _conll(file: Path) -> list[TaggedText]:
     first = 1
     universal = file.name.removesuffix(".gz").endswith(".conllu")  # the word's form and its part of speech
     try:
-        lines = read_bytes(file).decode("utf-8-sig").splitlines()
+        lines = read_bytes(file).decode("utf-8-sig").split("\n")  # words may hold other ends of lines
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: not UTF-8 text") from error
     for number, line in enumerate([*lines, ""], 1):
         cells = line.split("\t") if "\t" in line else line.split()
-        if cells and not line.startswith(("#", "-DOCSTART-")):
+        # A remark, unless it is the word "#" with its tag.
+        is_remark = line.startswith("-DOCSTART-") or (
+            line.startswith("#") and (universal or "\t" not in line)
+        )
+        if any(cells) and not is_remark:
             if universal and not cells[0].isdecimal():
                 continue  # a range or an empty node
             if len(cells) < (4 if universal else 2):
@@ -196,7 +200,7 @@ def _conll(file: Path) -> list[TaggedText]:
                 )
             rows.append((cells[1], cells[3]) if universal else (cells[0], cells[-1].strip()))
             first = number if len(rows) == 1 else first
-        elif rows and not cells:
+        elif rows and not any(cells):
             words, tags = zip(*rows, strict=True)
             found.append(TaggedText(words, tags, f"{file}:{first}"))
             rows = []

@@ -92,24 +92,18 @@ class Batches:
     ) -> None:
         self.texts, self.pairs, self.words, self.pad_id, self.mixup = texts, pairs, words, pad_id, mixup
         self.tasks, self.batch_size, self.accumulation, self.seed = tasks, batch_size, accumulation, seed
+        self._counted: tuple[int, dict[str, int]] = (-1, {})
 
     def __call__(self, step: int, shard: int, num_shards: int) -> Batch:
         """One shard of one step. Raises InputError where the shards do not divide the items."""
         if self.batch_size % num_shards:
             raise InputError(f"{num_shards} shards do not divide a batch of {self.batch_size}")
         own = self.batch_size // num_shards
-        step_items = range(step * self.batch_size, (step + 1) * self.batch_size)
-        items = step_items[shard * own : (shard + 1) * own]
-        masked, hidden = {}, {}
-        for task in self.tasks:
-            if task != "xlco":
-                masked[task] = self._masked(task, items)
-                hidden[task] = sum(
-                    MASKING.count(len(text_T)) for i in step_items for text_T in self._texts_of(task, i)[0]
-                )
+        first = step * self.batch_size + shard * own
+        items = range(first, first + own)
         return Batch(
-            masked=masked,
-            hidden=hidden,
+            masked={task: self._masked(task, items) for task in self.tasks if task != "xlco"},
+            hidden=self._hidden(step),
             sides=self.sides(items) if "xlco" in self.tasks else None,
             items=self.batch_size,
             own=own,
@@ -132,6 +126,19 @@ class Batches:
         """Batches of ``keys`` items in all, whose keys fill the queue."""
         for start in range(0, keys, self.batch_size):
             yield self.sides(range(start, min(start + self.batch_size, keys)), "queue")
+
+    def _hidden(self, step: int) -> dict[str, int]:
+        """How many tokens the step hides in each task, in all shards: counted once a step, not once a shard."""
+        counted, hidden = self._counted
+        if counted != step:
+            items = range(step * self.batch_size, (step + 1) * self.batch_size)
+            hidden = {
+                task: sum(MASKING.count(len(text_T)) for i in items for text_T in self._texts_of(task, i)[0])
+                for task in self.tasks
+                if task != "xlco"
+            }
+            self._counted = (step, hidden)
+        return hidden
 
     def _masked(self, task: str, items: range) -> MaskedBatch:
         rows = []
