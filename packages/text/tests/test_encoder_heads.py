@@ -150,6 +150,8 @@ def test_a_folder_with_another_head_or_none_says_so(tmp_path: Path) -> None:
     checkpoint.save(tiny(), tmp_path)
     with pytest.raises(CheckpointError, match="holds BertModel; train one with finetune"):
         checkpoint.load(tmp_path)
+    with pytest.raises(CheckpointError, match="train one with pretrain"):
+        checkpoint.load(tmp_path, MaskedLM)
     checkpoint.save(TokenClassifier(tiny(), 3), tmp_path, labels=["a", "b", "c"])
     with pytest.raises(CheckpointError, match=r"SequenceClassifier is not there.*BertForTokenClassification"):
         checkpoint.load(tmp_path, SequenceClassifier)

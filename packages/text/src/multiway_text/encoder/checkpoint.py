@@ -76,8 +76,9 @@ def load(
         found = MaskedLM  # UniLM's files say what they hold by their tensors alone
     if found is None or (kind is not None and found is not kind):
         asked = "a head" if kind is None else f"the head of a {kind.__name__}"
+        verb = "pretrain" if kind is MaskedLM else "finetune"
         raise CheckpointError(
-            f"{folder}: {asked} is not there: the file holds {_names(settings)}; train one with finetune"
+            f"{folder}: {asked} is not there: the file holds {_names(settings)}; train one with {verb}"
         )
     encoder = text_encoder.load(folder, dtype=dtype)
     labels = _labels(settings, folder)
