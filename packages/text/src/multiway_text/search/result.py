@@ -13,7 +13,7 @@ class Hit:
     """A passage that was found.
 
     Attributes:
-        score: that the order is by: of reciprocal rank fusion, a cosine, or BM25.
+        score: that the order is by: of the weighted sum, of rank fusion, a cosine, or BM25.
         cosine, bm25: of the parts that found it.
         highlight: characters [start, end) of the passage that answer best.
         terms: characters [start, end) of the passage that are words of the query.
