@@ -43,7 +43,9 @@ class TextClassifier:
 
         tensors = {"weight": self.weight, "bias": np.array([self.bias], np.float64)}
         with atomic_write(path) as file:
-            file.write(save(tensors, metadata={"format": FORMAT, "domain": self.domain}))
+            file.write(
+                save(tensors, metadata={FORMAT: self.domain})
+            )  # one key: the order of several is random
 
 
 def train_classifier(
@@ -73,7 +75,7 @@ def load_classifier(path: Path) -> TextClassifier:
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
+            if FORMAT not in metadata:
                 raise CheckpointError(f"{path}: no classifier of texts: expected the format {FORMAT}")
             weight, bias = file.get_tensor("weight"), file.get_tensor("bias")
     except OSError as error:
@@ -84,7 +86,7 @@ def load_classifier(path: Path) -> TextClassifier:
         raise CheckpointError(f"{path}: no classifier of texts: its tensors have other shapes")
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
         raise CheckpointError(f"{path}: the classifier's weights are not finite")
-    return TextClassifier(weight, float(bias[0]), metadata.get("domain", ""))
+    return TextClassifier(weight, float(bias[0]), metadata[FORMAT])
 
 
 def _vectorizer(places: int) -> Any:
