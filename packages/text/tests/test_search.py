@@ -437,6 +437,21 @@ def test_a_query_in_another_language_is_told_so(pipeline: SearchPipeline, index:
         pipeline.languages = ()
 
 
+def test_a_query_counts_each_of_its_terms_once(
+    pipeline: SearchPipeline, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For its candidates and for its best score; a change of the index has them counted again."""
+    pipeline.add(index, {str(number): "anna in paris" for number in range(9)})
+    terms, counted, count = lexical.match("anna paris"), [], index._matches
+    monkeypatch.setattr(index, "_matches", lambda term: counted.append(term) or count(term))
+    index.lexical(terms, 3, candidates=1)
+    index.best_bm25(terms)
+    assert [term for term in counted if term in terms] == terms
+    pipeline.add(index, {"more": "anna", "other": "tom"})
+    index.best_bm25(terms)
+    assert [term for term in counted if term in terms] == [*terms, *terms]
+
+
 def test_no_passage_has_more_than_the_best_bm25(pipeline: SearchPipeline, index: Index) -> None:
     pipeline.add(
         index, {"long": "anna " * 12, "one": "anna in paris", "tom": "tom", "film": "film", "x": "bad"}

@@ -116,6 +116,7 @@ class Index:
             )
         self.settings = IndexSettings(**meta["settings"])
         self._counted: tuple[int, int, frozenset[int]] = (-1, 0, frozenset())
+        self._asked: tuple[tuple[Any, ...], dict[str, int]] = ((), {})
 
     @classmethod
     def create(cls, folder: Path, settings: IndexSettings) -> Index:
@@ -270,8 +271,10 @@ class Index:
         """More than any passage can have: k1 + 1 (FTS5: 2.2) times the terms' inverse document frequencies."""
         count, parts = self._whole()
         total = count + len(parts)
-        found = [self._matches(term) for term in terms]
-        return 2.2 * sum(max(math.log((total - n + 0.5) / (n + 0.5)), 1e-6) for n in found)
+        found = self._counts(terms)
+        return 2.2 * sum(
+            max(math.log((total - found[term] + 0.5) / (found[term] + 0.5)), 1e-6) for term in terms
+        )
 
     def _candidates(self, terms: Sequence[str], top: int, most: int) -> list[tuple[str, int]]:
         """(expression, how many passages with it) of what is scored, ``most`` together; none: all with any term.
@@ -280,7 +283,7 @@ class Index:
         """
         if int(self._one("SELECT coalesce(max(id), 0) FROM chunks")) <= most:
             return []
-        counts = {term: self._matches(term) for term in terms}
+        counts = self._counts(terms)
         if sum(counts.values()) <= most:
             return []
         order = sorted(terms, key=lambda term: counts[term])
@@ -294,6 +297,15 @@ class Index:
                 break
             common, count = both, found
         return [*([(" OR ".join(order[:rare]), most)] if rare else []), (common, left)]
+
+    def _counts(self, terms: Sequence[str]) -> dict[str, int]:
+        """Of each term, how many passages have it: of the last query, which asks for its candidates and its best."""
+        key = (self.version(), *terms)
+        asked, counts = self._asked
+        if asked != key:
+            counts = {term: self._matches(term) for term in terms}
+            self._asked = (key, counts)
+        return counts
 
     def _matches(self, expression: str) -> int:
         query = "SELECT count(*) FROM words WHERE words MATCH ?"
