@@ -13,18 +13,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from multiway_core.data_files import number
 from multiway_core.errors import DataError, InputError
 from multiway_core.evaluation import Metric, Report, Sample, evaluate
+from multiway_text.search.fusion import Mode
 
 if TYPE_CHECKING:
     from multiway_text.encoder.rows import Row
     from multiway_text.search.pipeline import SearchPipeline
     from multiway_text.search.store import Index
 
-MODES = ("hybrid", "rrf", "dense", "bm25")
+MODES = get_args(Mode)
 MEASURES = {
     "ndcg@10": "ndcg_cut_10",
     "recall@10": "recall_10",
@@ -89,7 +90,7 @@ def measure(
     def ask(query: str) -> dict[str, dict[str, float]]:
         text, found = data.queries[query], {}
         for mode in MODES:
-            hits = pipeline.query(index, text, mode=mode, top=PASSAGES, highlight=False).hits  # type: ignore[arg-type]
+            hits = pipeline.query(index, text, mode=mode, top=PASSAGES, highlight=False).hits
             ids = dict.fromkeys(hit.passage.path for hit in hits)
             ranking = [id for id in ids if id != query][:100]
             found[mode] = score(ranking, data.judgements[query])

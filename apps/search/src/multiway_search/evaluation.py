@@ -41,7 +41,7 @@ def places(pipeline: SearchPipeline, index: Index, question: str, name: str) -> 
     """Where the document of this name stands for a question, by each mode."""
     found = {}
     for mode in MODES:
-        hits = pipeline.query(index, question, mode=mode, top=50, highlight=False).hits  # type: ignore[arg-type]
+        hits = pipeline.query(index, question, mode=mode, top=50, highlight=False).hits
         names = list(dict.fromkeys(Path(hit.passage.path).stem for hit in hits))[:10]
         found[mode] = names.index(name) + 1 if name in names else 0
     return Places(found)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from multiway_core.app import DeviceOption, DtypeOption, ModelOptions, load_pipeline
 from multiway_core.errors import InputError
+from multiway_text.search.fusion import Mode
 
 from multiway_search.app import APP
 from multiway_search.places import chosen
@@ -25,7 +26,7 @@ IndexOption = Annotated[
 ]
 TopOption = Annotated[int, typer.Option("--top", min=1, max=1000, help="At most so many results.")]
 ModeOption = Annotated[
-    Literal["hybrid", "rrf", "dense", "bm25"],
+    Mode,
     typer.Option(
         "--mode",
         help="By meaning (dense), words (bm25), or both: a weighted sum (hybrid), reciprocal ranks (rrf).",

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -14,6 +14,7 @@ from multiway_core.app.serve.operation import Operation, Service
 from multiway_core.app.serve.service import Endpoint, respond
 from multiway_core.errors import InputError
 from multiway_core.files import private_cache_folder
+from multiway_text.search.fusion import Mode
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
@@ -88,7 +89,7 @@ class Served:
 def search_texts(
     served: Served,
     query: Query,
-    mode: Literal["hybrid", "rrf", "dense", "bm25"] = "hybrid",
+    mode: Mode = "hybrid",
     top: Top = 10,
     path: str | None = None,
 ) -> dict[str, Any]:

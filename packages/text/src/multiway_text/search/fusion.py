@@ -1,9 +1,12 @@
-"""One score of two: how near a passage is in meaning, and how well its words fit."""
+"""How a query finds passages, and one score of two: how near they are in meaning, and how well their words fit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
+Mode = Literal["hybrid", "rrf", "dense", "bm25"]
+"""By `weighted_sum`, by `reciprocal_ranks`, by meaning alone, by words alone."""
 FUSED = 100
 """Passages of each part that fusion looks at."""
 NEAR = 0.3

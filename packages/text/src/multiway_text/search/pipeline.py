@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -29,14 +29,13 @@ from multiway_text.encoder.pipeline import EncoderPipeline
 from multiway_text.search import lexical
 from multiway_text.search.chunks import Chunk, ChunkSettings, sentences, split
 from multiway_text.search.extract import Section, sections
-from multiway_text.search.fusion import FUSED, reciprocal_ranks, weighted_sum
+from multiway_text.search.fusion import FUSED, Mode, reciprocal_ranks, weighted_sum
 from multiway_text.search.languages import unknown_language
 from multiway_text.search.result import Hit, Results, SimilarDocument, UpdateReport
 from multiway_text.search.store import DATABASE, Index, IndexSettings, as_unit, pattern, writer_lock
 from multiway_text.search.update import GROUP, OnProgress, Update, scan
 from multiway_text.search.vectors import VectorSearch, extend_graph
 
-Mode = Literal["hybrid", "rrf", "dense", "bm25"]
 MAX_QUERY = 10_000
 """Characters of a query."""
 MIN_HIGHLIGHT = 20
