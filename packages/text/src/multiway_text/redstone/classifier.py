@@ -43,9 +43,8 @@ class TextClassifier:
 
         tensors = {"weight": self.weight, "bias": np.array([self.bias], np.float64)}
         with atomic_write(path) as file:
-            file.write(
-                save(tensors, metadata={FORMAT: self.domain})
-            )  # one key: the order of several is random
+            # One key: safetensors writes several in a random order.
+            file.write(save(tensors, metadata={FORMAT: self.domain}))
 
 
 def train_classifier(
