@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -107,6 +108,12 @@ def trained(recipe: Any, options: TrainOptions) -> TrainReport:
     if not report.finished:
         raise SystemExit(f"{options.output}: stopped; the same command goes on")
     return report
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """Mean ± standard deviation over seeds; 0 of a single one."""
+    deviation = statistics.stdev(values) if len(values) > 1 else 0
+    return f"{statistics.mean(values):.{digits}f} ± {deviation:.{digits}f}"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], numbers_from: int = 1) -> str:

@@ -346,10 +346,6 @@ def cell(name: str, seed: int, sets: Sets, work: Path) -> dict[str, Any]:
     return found
 
 
-def spread(values: Sequence[float]) -> str:
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values) if len(values) > 1 else 0:.1f}"
-
-
 def markdown(report: dict[str, Any], sets: Sets) -> str:
     by_arm: dict[str, dict[int, dict[str, Any]]] = report["cells"]
     rows, languages = [], []
@@ -359,7 +355,7 @@ def markdown(report: dict[str, Any], sets: Sets) -> str:
             continue
         found = list(by_seed.values())
         seconds = statistics.mean(one["pretrain_cpu_seconds"] for one in found)
-        numbers = (spread([one[measure] for one in found]) for measure in MEASURES)
+        numbers = (harness.spread([one[measure] for one in found]) for measure in MEASURES)
         rows.append([name, len(found), ARMS[name].steps, f"{seconds:.0f}", *numbers])
         languages.append(
             [

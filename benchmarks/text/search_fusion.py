@@ -17,12 +17,13 @@ import gzip
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
+from multiway_core.evaluation.bootstrap import mean_interval
 from multiway_search import beir
 from multiway_search.collection import NOTES, QUESTIONS
 from multiway_text.search import fusion, lexical
@@ -111,13 +112,6 @@ def measured(collection: Collection, pipeline: SearchPipeline) -> dict[str, list
     return found
 
 
-def interval(values: np.ndarray) -> tuple[float, float, float]:
-    """(mean, low, high) by 2,000 resamples."""
-    random = np.random.default_rng(0)
-    means = values[random.integers(len(values), size=(2000, len(values)))].mean(1)
-    return float(values.mean()), *(float(value) for value in np.quantile(means, (0.025, 0.975)))
-
-
 def main() -> None:
     parser = harness.parser(__doc__, "text")
     for name in ("--xquad", "--descriptions", "--beir"):
@@ -130,7 +124,10 @@ def main() -> None:
         own = np.array(scores[f"{fusion.NEAR}"])
         row: dict[str, Any] = {"name": collection.name, "tuned": collection.tuned, "queries": len(own)}
         row |= {"passages": len(collection.texts), "ndcg": {k: float(np.mean(v)) for k, v in scores.items()}}
-        row["gain"] = {way: interval(own - np.array(scores[way])) for way in ("dense", "bm25", "rrf")}
+        row["gain"] = {
+            way: astuple(mean_interval(own - np.array(scores[way]), resamples=2000))
+            for way in ("dense", "bm25", "rrf")
+        }
         rows.append(row)
         print(row, flush=True)
     report = harness.provenance("search-fusion") | {"near": fusion.NEAR, "rows": rows}

@@ -388,10 +388,6 @@ def claimed(path: Path) -> bool:
     return True
 
 
-def spread(values: Sequence[float]) -> str:
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values) if len(values) > 1 else 0:.2f}"
-
-
 def markdown(report: dict[str, Any]) -> str:
     by_arm: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in ARMS}
     for key, one in report["cells"].items():
@@ -402,10 +398,11 @@ def markdown(report: dict[str, Any]) -> str:
     for name, by_seed in by_arm.items():
         found = list(by_seed.values())
         seconds = statistics.mean(one["pretrain_cpu_seconds"] for one in found)
-        numbers = (spread([one[measure] for one in found]) for measure in MEASURES)
+        numbers = (harness.spread([one[measure] for one in found], 2) for measure in MEASURES)
         rows.append([name, ARMS[name].steps, f"{seconds:.0f}", *numbers])
         nats = (
-            f"{task} {spread([one['cloze nats'][task] for one in found])}" for task in found[0]["cloze nats"]
+            f"{task} {harness.spread([one['cloze nats'][task] for one in found], 2)}"
+            for task in found[0]["cloze nats"]
         )
         cloze.append([name, ", ".join(nats)])
     gaps = [

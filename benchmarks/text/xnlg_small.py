@@ -235,10 +235,6 @@ def cell(arm: str, seed: int, titles: Path, judge: Judge, work: Path) -> dict[st
     }
 
 
-def spread(values: list[float]) -> str:
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values) if len(values) > 1 else 0:.1f}"
-
-
 def page(report: dict[str, Any], judge: Judge) -> str:
     by_arm: dict[str, dict[int, dict[str, Any]]] = {arm: {} for arm in ARMS}
     for key, one in report["cells"].items():
@@ -253,7 +249,7 @@ def page(report: dict[str, Any], judge: Judge) -> str:
             [
                 arm,
                 len(found),
-                *(spread([one[name] for one in found]) for name in MEASURES),
+                *(harness.spread([one[name] for one in found]) for name in MEASURES),
                 *(
                     f"{statistics.mean(one['scores'][code]['right language'] for one in found):.0f} / "
                     f"{statistics.mean(one['scores'][code]['rouge'] for one in found):.1f}"
