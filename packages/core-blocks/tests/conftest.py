@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -16,6 +17,19 @@ import torch
 from multiway_blocks.kernels import native
 
 _TYPES = {"i8", "u8", "i32", "i64", "bf16", "fp16", "fp32"}
+
+if os.environ.get("TRITON_INTERPRET") == "1":
+    # Triton 3.6's interpreter turns its arrays of one number to an index by `int(array)`, which numpy 2.4 refuses: a
+    # `for` over bounds known only at run time, the form whose loads are pipelined, would not run.
+    from triton.runtime import interpreter
+
+    _patch_tensor = interpreter._patch_lang_tensor
+
+    def _patch_tensor_with_index(tensor: Any, scope: Any) -> None:
+        _patch_tensor(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    interpreter._patch_lang_tensor = _patch_tensor_with_index
 
 
 @pytest.fixture(params=[("-mavx2", "-mfma", "-fopenmp"), ("-fopenmp-simd",)], ids=["flags0", "flags1"])
@@ -134,10 +148,13 @@ def compile_ahead(tmp_path: Path) -> Callable[..., str]:
         shared: int,
         aligned: str = "",
         stages: int | None = None,
+        pipelined: bool = True,
     ) -> str:
         """The PTX. ``arguments`` in order: names of types are types, all else constants; pointers and the ``aligned``
-        numbers (separated by spaces) are multiples of 16, as the launcher finds out; ``shared``: bytes at most.
+        numbers (separated by spaces) are multiples of 16, as the launcher finds out; ``shared``: bytes at most;
+        ``pipelined``: whether it has a loop whose loads must be under way while the step before is computed.
         """
+        kernel = kernel.fn if isinstance(kernel, triton.runtime.Autotuner) else kernel
         names = list(arguments)
         assert names == kernel.arg_names
         told = {n for n, v in arguments.items() if isinstance(v, str) and v.lstrip("*") in _TYPES}
@@ -158,6 +175,9 @@ def compile_ahead(tmp_path: Path) -> Callable[..., str]:
         command = [triton.knobs.nvidia.ptxas.path, "-v", f"--gpu-name={arch}", str(source), "-o", os.devnull]
         report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
         assert "0 bytes spill stores, 0 bytes spill loads" in report, report
+        # Stages before the loop and one in it, 16 bytes at a time; none where Triton does not pipeline.
+        loads = len(re.findall(r"cp\.async\.cg\.shared\.global", ptx))
+        assert loads >= 2 and "cp.async.wait_group" in ptx if pipelined else loads == 0, loads
         return ptx
 
     return compile_

@@ -222,15 +222,18 @@ def test_triton_on_gpu(rows: int) -> None:
 @pytest.mark.parametrize("rows", [1, 64])
 def test_triton_compiles_ahead_of_time(capability: int, rows: int, compile_ahead: Callable[..., str]) -> None:
     from multiway_blocks.kernels.int8_linear import triton as kernels
+    from multiway_blocks.kernels.tuning import fits_rows, row_class
 
-    tile_n, tile_o, warps = kernels.tile(rows)
-    types = ["*i8", "*i8", "*fp32", "*u8", "*fp32", "*bf16", "i32", "i32", "i32"]
+    types = ["*i8", "*i8", "*fp32", "*u8", "*fp32", "*bf16", "i32", "i32"]
     arguments = dict(zip(kernels.forward_kernel.arg_names, types, strict=False))
-    arguments |= {"TILE_N": tile_n, "TILE_O": tile_o, "TILE_I": kernels.TILE_I}
-    aligned = "num_outputs num_inputs"
-    ptx = compile_ahead(
-        kernels.forward_kernel, capability, arguments, warps=warps, shared=64 * 1024, aligned=aligned
-    )
-    # Integer tensor cores multiply; weights and rows come 16 bytes at a time.
-    assert re.search(r"mma\.sync\S*\.s32\.s8\.s8\.s32|wgmma\.mma_async\S*\.s32\.s8\.s8", ptx)
-    assert re.search(r"ld\.global\.v4|cp\.async\.cg\.shared\.global", ptx)
+    arguments |= {"num_inputs": 2560, "ROWS": row_class(rows), "TILE_I": kernels.TILE_I}
+    choices = [tiles for tiles in kernels.TILES if fits_rows(tiles, arguments)]
+    assert len(choices) >= 2
+    for tiles in choices:
+        ptx = compile_ahead(
+            kernels.forward_kernel, capability, arguments | tiles.constants, warps=tiles.warps, stages=tiles.stages,
+            shared=128 * 1024, aligned="num_outputs",
+        )  # fmt: skip
+        hopper = capability == 90 and tiles.constants["TILE_N"] >= 64
+        instruction = r"wgmma\.mma_async\S*\.s32\.s8\.s8" if hopper else r"mma\.sync\S*\.s32\.s8\.s8\.s32"
+        assert re.search(instruction, ptx)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from types import ModuleType
 
@@ -237,6 +236,4 @@ def test_triton_compiles_ahead_of_time(
     }  # fmt: skip
     for kernel, arguments in ((kernels.forward_kernel, forward), (kernels.backward_kernel, backward)):
         ptx = compile_ahead(kernel, capability, arguments | sizes, warps=kernels.WARPS, shared=100 * 1024)
-        # Rows come 16 bytes at a time, and tensor cores multiply.
-        assert re.search(r"ld\.global\.v4|cp\.async\.cg\.shared\.global", ptx)
-        assert re.search(r"mma\.sync|wgmma\.mma_async", ptx)
+        assert ("wgmma.mma_async" if capability == 90 else "mma.sync") in ptx

@@ -11,7 +11,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -257,38 +256,22 @@ def test_triton_on_gpu(rows: int) -> None:
     assert torch.equal(y, reference.forward(x, step, layout.pack(w), scale, torch.float32))
 
 
-@pytest.mark.skipif(INTERPRETED, reason="the interpreter replaces the compiler")
 @pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize("rows", [1, 32, 128])
-def test_triton_compiles_ahead_of_time(capability: int, rows: int, tmp_path: Path) -> None:
-    triton = pytest.importorskip("triton")
+def test_triton_compiles_ahead_of_time(capability: int, rows: int, compile_ahead: Callable[..., str]) -> None:
     from multiway_blocks.kernels.ternary_linear import triton as kernels
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
+    from multiway_blocks.kernels.tuning import fits_rows, row_class
 
-    tile_n, tile_o, warps = kernels.tile(rows)
-    names = kernels.forward_kernel.arg_names
-    types = ["*i8", "*fp32", "*u8", "*fp32", "*bf16", *["i32"] * 3]
-    signature = dict(zip(names, [*types, *["constexpr"] * 3], strict=True))
-    constants = {"TILE_N": tile_n, "TILE_O": tile_o, "PLANE": kernels._PLANE}
-    # What the launcher finds out: addresses of PyTorch's tensors, and here the sizes, are multiples of 16.
-    aligned = {(i,): [["tt.divisibility", 16]] for i in (0, 1, 2, 3, 4, 6, 7)}
-    compiled = triton.compile(
-        ASTSource(
-            kernels.forward_kernel, signature, {(names.index(n),): v for n, v in constants.items()}, aligned
-        ),
-        target=GPUTarget("cuda", capability, 32),
-        options={"num_warps": warps},
-    )
-    assert compiled.asm["cubin"]
-    assert compiled.metadata.shared <= 48 * 1024
-    ptx = compiled.asm["ptx"]
-    # Integer tensor cores multiply; weights and activations come 16 bytes at a time.
-    assert re.search(r"mma\.sync\S*\.s32\.s8\.s8\.s32|wgmma\.mma_async\S*\.s32\.s8\.s8", ptx)
-    assert re.search(r"ld\.global\.v4|cp\.async\.cg\.shared\.global", ptx)
-    source = tmp_path / "kernel.ptx"
-    source.write_text(ptx)
-    arch = f"sm_{capability}" + ("a" if capability == 90 else "")
-    command = [triton.knobs.nvidia.ptxas.path, "-v", f"--gpu-name={arch}", str(source), "-o", os.devnull]
-    report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    assert "0 bytes spill stores, 0 bytes spill loads" in report
+    types = ["*i8", "*fp32", "*u8", "*fp32", "*bf16", "i32", "i32"]
+    arguments = dict(zip(kernels.forward_kernel.arg_names, types, strict=False))
+    arguments |= {"packed_bytes": 640, "ROWS": row_class(rows), "PLANE": kernels._PLANE}
+    choices = [tiles for tiles in kernels.TILES if fits_rows(tiles, arguments)]
+    assert len(choices) >= 2
+    for tiles in choices:
+        ptx = compile_ahead(
+            kernels.forward_kernel, capability, arguments | tiles.constants, warps=tiles.warps, stages=tiles.stages,
+            shared=160 * 1024, aligned="num_outputs",
+        )  # fmt: skip
+        hopper = capability == 90 and tiles.constants["TILE_N"] >= 64
+        instruction = r"wgmma\.mma_async\S*\.s32\.s8\.s8" if hopper else r"mma\.sync\S*\.s32\.s8\.s8\.s32"
+        assert re.search(instruction, ptx)

@@ -67,9 +67,9 @@ def backward_kernel(
     if x_ptr is not None:
         gate = tl.load(gate_ptr + modulation, mask, other=0.0).to(tl.float32)
         gates = tl.zeros((TILE_D,), tl.float32)
-    row = tl.program_id(0).to(tl.int64) * R
-    end = row + R
-    while row < end:  # a `for` over a range known only at run time fails in the interpreter
+    first = tl.program_id(0).to(tl.int64) * R
+    for index in tl.range(0, R, num_stages=2):  # the next row is loaded while this one is computed
+        row = first + index
         place = row * D + columns
         inverse_rms = tl.load(inverse_rms_ptr + row)
         normed = tl.load(total_ptr + place, mask, other=0.0).to(tl.float32) * inverse_rms
@@ -84,7 +84,6 @@ def backward_kernel(
         if x_ptr is not None:
             tl.store(grad_x_ptr + place, (value * gate).to(grad_x_ptr.dtype.element_ty), mask)
             gates += value * tl.load(x_ptr + place, mask, other=0.0).to(tl.float32)
-        row += 1
     tl.store(grad_shift_ptr + modulation, shifts, mask)
     tl.store(grad_scale_ptr + modulation, products * weight, mask)
     if x_ptr is not None:

@@ -12,26 +12,44 @@ Legend: as in `reference.py`; a program takes TILE_Q queries of a segment, and T
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from multiway_blocks.kernels.tuning import Tiles, tuned
+
 _DTYPES = (
     torch.bfloat16,
     torch.float16,
 )  # products of float32 have no tensor cores, and PyTorch's are as good
 MAX_D = 128
-TILE_K, WARPS = 64, 4
+# Those of a head's width of 64, and of 128, of which no register is spilled.
+TILES = [
+    Tiles({"TILE_Q": q, "TILE_K": k}, warps, stages)
+    for q, k, warps, stages in [
+        *((64, 64, 4, 3), (128, 64, 8, 3), (64, 64, 4, 2)),
+        *((64, 32, 4, 3), (32, 32, 4, 2)),
+    ]
+]
 
 
+def fits(tiles: Tiles, arguments: Mapping[str, Any]) -> bool:
+    """Whether the tiles are those of this width."""
+    return (tiles.constants["TILE_K"] == 64) == (arguments["TILE_D"] <= 64)
+
+
+# Timed at the first branch, which only writes: the others add to what they find, and could not run several times.
+@tuned(TILES, ["TILE_D", "CAUSAL"], fits)
 @triton.jit
 def forward_kernel(
     q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, H, N, length, dilation, heads_an_offset, scale, first_branch,
-    D: tl.constexpr, TILE_D: tl.constexpr, TILE_Q: tl.constexpr, TILE_K: tl.constexpr, CAUSAL: tl.constexpr,
-    WIDE: tl.constexpr,
+    D: tl.constexpr, TILE_D: tl.constexpr, CAUSAL: tl.constexpr, WIDE: tl.constexpr, TILE_Q: tl.constexpr,
+    TILE_K: tl.constexpr,
 ):  # fmt: skip
     head = tl.program_id(2)
     offset = head % H // heads_an_offset
@@ -52,8 +70,7 @@ def forward_kernel(
         end = kept
         if CAUSAL:
             end = tl.minimum(kept, (tl.program_id(0) + 1) * TILE_Q)
-        first = 0
-        while first < end:  # a `for` over a range known only at run time fails in the interpreter
+        for first in range(0, end, TILE_K):
             keys = first + tl.arange(0, TILE_K)
             places = keys[:, None] * (dilation * D) + features[None, :]
             inside = (keys < kept)[:, None] & (features < D)[None, :]
@@ -77,7 +94,6 @@ def forward_kernel(
             else:
                 mixed = tl.dot(shares.to(v.dtype), v, mixed)
             peak = next_peak
-            first += TILE_K
         o = mixed / total[:, None]
         lse = peak + tl.log(total)
         sums = lse_ptr + base + queries * dilation
@@ -97,22 +113,19 @@ def supports(dtype: torch.dtype, head_dim: int) -> bool:
     return dtype in _DTYPES and head_dim <= MAX_D
 
 
-def tile(head_dim: int) -> int:
-    """TILE_Q: so many queries of this width that no register is spilled."""
-    return 64 if head_dim <= 64 else 32
-
-
 def sizes(query: Tensor, causal: bool) -> dict[str, int | bool]:
     """The kernel's constants."""
     D = query.shape[3]
     return {
         "D": D,
         "TILE_D": max(16, triton.next_power_of_2(D)),
-        "TILE_Q": tile(D),
-        "TILE_K": TILE_K,
         "CAUSAL": causal,
         "WIDE": not query.is_cuda,
     }
+
+
+def _grid(kept: int, rest: tuple[int, int], tiles: Mapping[str, int]) -> tuple[int, int, int]:
+    return triton.cdiv(kept, tiles["TILE_Q"]), *rest
 
 
 def forward(
@@ -130,9 +143,10 @@ def forward(
         # The first one must reach every token.
         for index, (length, dilation) in enumerate(sorted(branches, key=lambda branch: branch[1])):
             length = min(length, N)
-            grid = triton.cdiv(triton.cdiv(length, dilation), tile(D)), triton.cdiv(N, length), B * H
+            kept, rest = triton.cdiv(length, dilation), (triton.cdiv(N, length), B * H)
+            grid = functools.partial(_grid, kept, rest)
             forward_kernel[grid](
                 query_BHND, key_BHND, value_BHND, o_BHND, lse_BHN, H, N, length, dilation, -(-H // dilation), D**-0.5,
-                int(index == 0), **sizes(query_BHND, causal), num_warps=WARPS,
+                int(index == 0), **sizes(query_BHND, causal),
             )  # fmt: skip
     return o_BHND.to(query_BHND.dtype)

@@ -43,8 +43,8 @@ def load_tile(ptr, rows, columns, num_rows, width):
 
 @triton.jit
 def state_kernel(
-    k_ptr, v_ptr, total_ptr, state_ptr, states_ptr, next_ptr, T, K, V, num_chunks,
-    CHUNK: tl.constexpr, TILE: tl.constexpr, WIDE: tl.constexpr,
+    k_ptr, v_ptr, total_ptr, state_ptr, states_ptr, next_ptr, T, num_chunks,
+    K: tl.constexpr, V: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     # total [N, chunks CHUNK]: sums of log-decays from each chunk's start; behind the last token they stay as they are.
     head = tl.program_id(0).to(tl.int64)
@@ -53,8 +53,7 @@ def state_kernel(
     places = rows.to(tl.int64)[:, None] * V + columns[None, :]
     inside = (rows < K)[:, None] & (columns < V)[None, :]
     state = tl.load(state_ptr + head * K * V + places, inside, other=0.0)
-    chunk = 0
-    while chunk < num_chunks:  # a `for` over a range known only at run time fails in the interpreter
+    for chunk in range(num_chunks):
         stored = (head * num_chunks + chunk) * K * V + places
         tl.store(states_ptr + stored, state.to(states_ptr.dtype.element_ty), inside)
         tokens = chunk * CHUNK + tl.arange(0, CHUNK)
@@ -65,14 +64,13 @@ def state_kernel(
         v = load_tile(v_ptr + head * T * V, tokens, columns, T, V)
         kept = tl.trans((k.to(tl.float32) * falling[:, None]).to(v.dtype))
         state = state * tl.exp(last) + product(kept, v, WIDE)
-        chunk += 1
     tl.store(next_ptr + head * K * V + places, state, inside)
 
 
 @triton.jit
 def output_kernel(
-    q_ptr, k_ptr, v_ptr, total_ptr, states_ptr, o_ptr, T, K, V, num_chunks,
-    CHUNK: tl.constexpr, TILE: tl.constexpr, WIDE: tl.constexpr,
+    q_ptr, k_ptr, v_ptr, total_ptr, states_ptr, o_ptr, T, num_chunks,
+    K: tl.constexpr, V: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     head = tl.program_id(0).to(tl.int64)
     chunk = tl.program_id(1)
@@ -81,14 +79,12 @@ def output_kernel(
     scores = tl.zeros((CHUNK, CHUNK), tl.float32)
     before = tl.zeros((CHUNK, TILE), tl.float32)
     states = states_ptr + (head * num_chunks + chunk) * K * V
-    first = 0
-    while first < K:
+    for first in range(0, K, TILE):
         keys = first + tl.arange(0, TILE)
         q = load_tile(q_ptr + head * T * K, tokens, keys, T, K)
         k = load_tile(k_ptr + head * T * K, tokens, keys, T, K)
         scores += product(q, tl.trans(k), WIDE)
         before += product(q, load_tile(states, keys, columns, K, V), WIDE)
-        first += TILE
     total = tl.load(total_ptr + (head * num_chunks + chunk) * CHUNK + tl.arange(0, CHUNK))
     places = tl.arange(0, CHUNK)
     # Masked before: the exponent would overflow there.
@@ -101,16 +97,15 @@ def output_kernel(
 
 @triton.jit
 def step_kernel(
-    q_ptr, k_ptr, v_ptr, log_decay_ptr, state_ptr, o_ptr, next_ptr, K, V,
-    TILE_K: tl.constexpr, TILE: tl.constexpr,
+    q_ptr, k_ptr, v_ptr, log_decay_ptr, state_ptr, o_ptr, next_ptr,
+    K: tl.constexpr, V: tl.constexpr, TILE_K: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     head = tl.program_id(0).to(tl.int64)
     columns = tl.program_id(1) * TILE + tl.arange(0, TILE)
     decay = tl.exp(tl.load(log_decay_ptr + head).to(tl.float32))
     v = tl.load(v_ptr + head * V + columns, columns < V, other=0.0).to(tl.float32)
     total = tl.zeros((TILE,), tl.float32)
-    first = 0
-    while first < K:
+    for first in tl.range(0, K, TILE_K, num_stages=2):  # the next rows are loaded while these are computed
         rows = first + tl.arange(0, TILE_K)
         q = tl.load(q_ptr + head * K + rows, rows < K, other=0.0).to(tl.float32)
         k = tl.load(k_ptr + head * K + rows, rows < K, other=0.0).to(tl.float32)
@@ -118,7 +113,6 @@ def step_kernel(
         places = head * K * V + rows.to(tl.int64)[:, None] * V + columns[None, :]
         tl.store(next_ptr + places, state, (rows < K)[:, None] & (columns < V)[None, :])
         total += tl.sum(state * q[:, None], axis=0)
-        first += TILE_K
     tl.store(o_ptr + head * V + columns, total, columns < V)
 
 
@@ -143,10 +137,10 @@ def chunkwise(
     states = q_BHTK.new_empty(B, H, chunks, K, V)
     options = {"CHUNK": CHUNK, "TILE": TILE, "WIDE": not q_BHTK.is_cuda}
     state_kernel[(B * H, triton.cdiv(K, TILE), triton.cdiv(V, TILE))](
-        k_BHTK, v_BHTV, total, state_BHKV, states, next_BHKV, T, K, V, chunks, **options, num_warps=WARPS
+        k_BHTK, v_BHTV, total, state_BHKV, states, next_BHKV, T, chunks, K, V, **options, num_warps=WARPS
     )
     output_kernel[(B * H, chunks, triton.cdiv(V, TILE))](
-        q_BHTK, k_BHTK, v_BHTV, total, states, o_BHTV, T, K, V, chunks, **options, num_warps=WARPS
+        q_BHTK, k_BHTK, v_BHTV, total, states, o_BHTV, T, chunks, K, V, **options, num_warps=WARPS
     )
     return o_BHTV, next_BHKV
 

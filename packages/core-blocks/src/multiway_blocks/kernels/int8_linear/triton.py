@@ -13,14 +13,26 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from multiway_blocks.kernels.tuning import Tiles, fits_rows, row_class, tuned
+
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 TILE_I = 128
+# With few rows narrow tiles, so that all multiprocessors read.
+TILES = [
+    Tiles({"TILE_N": n, "TILE_O": o}, warps, stages)
+    for n, o, warps, stages in [
+        *((16, 32, 4, 3), (16, 32, 4, 5), (16, 64, 4, 4), (16, 128, 8, 4)),
+        (32, 64, 4, 3),
+        *((64, 64, 8, 3), (64, 64, 4, 3), (64, 128, 8, 3), (128, 64, 8, 3)),
+    ]
+]
 
 
+@tuned(TILES, ["num_outputs", "num_inputs", "ROWS"], fits_rows)
 @triton.jit
 def forward_kernel(
-    high_ptr, low_ptr, step_ptr, codes_ptr, scale_ptr, y_ptr, N, num_outputs, num_inputs,
-    TILE_N: tl.constexpr, TILE_O: tl.constexpr, TILE_I: tl.constexpr,
+    high_ptr, low_ptr, step_ptr, codes_ptr, scale_ptr, y_ptr, N, num_outputs,
+    num_inputs: tl.constexpr, ROWS: tl.constexpr, TILE_I: tl.constexpr, TILE_N: tl.constexpr, TILE_O: tl.constexpr,
 ):  # fmt: skip
     outputs = tl.program_id(0) * TILE_O + tl.arange(0, TILE_O)
     rows = tl.program_id(1) * TILE_N + tl.arange(0, TILE_N)
@@ -29,8 +41,7 @@ def forward_kernel(
     w_rows = outputs.to(tl.int64)[:, None] * num_inputs
     highs = tl.zeros((TILE_N, TILE_O), tl.int32)
     lows = tl.zeros((TILE_N, TILE_O), tl.int32)
-    start = 0
-    while start < num_inputs:  # a `for` over a range known only at run time fails in the interpreter
+    for start in range(0, num_inputs, TILE_I):
         inputs = start + tl.arange(0, TILE_I)
         inside = (inputs < num_inputs)[None, :]
         codes = tl.load(codes_ptr + w_rows + inputs[None, :], has_output[:, None] & inside, other=128)
@@ -40,7 +51,6 @@ def forward_kernel(
         low = tl.load(low_ptr + x_rows + inputs[None, :], mask, other=0)
         highs = tl.dot(high, w, highs, out_dtype=tl.int32)
         lows = tl.dot(low, w, lows, out_dtype=tl.int32)
-        start += TILE_I
     step = tl.load(step_ptr + rows, has_row, other=0.0)
     scale = tl.load(scale_ptr + outputs, has_output, other=0.0)
     y = (256 * highs.to(tl.int64) + lows).to(tl.float32) * (step[:, None] * scale[None, :])
@@ -53,11 +63,6 @@ def supports(dtype: torch.dtype) -> bool:
     return dtype in _DTYPES
 
 
-def tile(rows: int) -> tuple[int, int, int]:
-    """(TILE_N, TILE_O, warps): with few rows narrow tiles, so that all multiprocessors read."""
-    return (16, 32, 4) if rows <= 16 else (64, 64, 8)
-
-
 def forward(
     high_NI: Tensor, low_NI: Tensor, step_N: Tensor, codes_OI: Tensor, scale_O: Tensor, dtype: torch.dtype
 ) -> Tensor:
@@ -65,9 +70,7 @@ def forward(
     (rows, inputs), outputs = high_NI.shape, len(codes_OI)
     y_NO = step_N.new_empty(rows, outputs, dtype=dtype)
     if y_NO.numel():
-        tile_n, tile_o, warps = tile(rows)
-        forward_kernel[(triton.cdiv(outputs, tile_o), triton.cdiv(rows, tile_n))](
-            high_NI, low_NI, step_N, codes_OI, scale_O, y_NO, rows, outputs, inputs, tile_n, tile_o, TILE_I,
-            num_warps=warps,
-        )  # fmt: skip
+        forward_kernel[
+            lambda tiles: (triton.cdiv(outputs, tiles["TILE_O"]), triton.cdiv(rows, tiles["TILE_N"]))
+        ](high_NI, low_NI, step_N, codes_OI, scale_O, y_NO, rows, outputs, inputs, row_class(rows), TILE_I)
     return y_NO

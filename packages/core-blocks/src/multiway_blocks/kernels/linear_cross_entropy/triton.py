@@ -72,9 +72,9 @@ def forward_kernel(
     teacher_peak = tl.full((TILE_N,), -1.0e30, tl.float32)
     teacher_total = tl.zeros((TILE_N,), tl.float32)
     cross = tl.zeros((TILE_N,), tl.float32)
-    first = tl.program_id(1) * share
-    end = tl.minimum(first + share, V)
-    while first < end:  # a `for` over a range known only at run time fails in the interpreter
+    start = tl.program_id(1) * share
+    end = tl.minimum(start + share, V)
+    for first in range(start, end, TILE_V):
         columns = first + tl.arange(0, TILE_V)
         inside = (columns < end)[None, :]
         z = logits_tile(x_ptr, weight_ptr, rows, columns, N, V, E, TILE_N, TILE_V, TILE_E, WIDE)
@@ -106,7 +106,6 @@ def forward_kernel(
             cross = cross * shrunk + tl.sum(terms * (t - z) * inverse_temperature, axis=1)
             teacher_peak = next_teacher
         peak = next_peak
-        first += TILE_V
     place = statistics_ptr + tl.program_id(1).to(tl.int64) * 7 * N + rows
     tl.store(place, peak, rows < N)
     tl.store(place + N, total, rows < N)

@@ -19,7 +19,7 @@ from multiway_blocks.kernels.moe_feedforward.reference import Experts
 
 _DTYPES = (torch.bfloat16, torch.float16)  # float32 would need twice the memory on the chip
 MAX_E = 256  # beyond this registers are spilled
-TILE_R, TILE_I = 32, 32
+TILE_I = 32
 WARPS, STAGES = 8, 2
 
 
@@ -110,7 +110,15 @@ def supports(dtype: torch.dtype, hidden_size: int) -> bool:
     return dtype in _DTYPES and hidden_size <= MAX_E
 
 
-def blocks(counts_N: Tensor, rows: int, tile_r: int = TILE_R) -> Tensor:
+def tile_rows(rows: int, num_experts: int, capability: int) -> int:
+    """TILE_R: 64, which the tensor cores of sm_90 take at once, where experts have so many rows in the mean.
+
+    On earlier GPUs so many rows would spill registers.
+    """
+    return 64 if capability >= 9 and rows >= 64 * num_experts else 32
+
+
+def blocks(counts_N: Tensor, rows: int, tile_r: int) -> Tensor:
     """The list [blocks, 3] of int64, as many as ``rows`` can need whatever their counts are."""
     num_blocks_N = (counts_N + tile_r - 1) // tile_r
     end_N, last_N = counts_N.cumsum(0), num_blocks_N.cumsum(0)
@@ -125,12 +133,13 @@ def blocks(counts_N: Tensor, rows: int, tile_r: int = TILE_R) -> Tensor:
 
 def sizes(x_RE: Tensor, experts: Experts) -> dict[str, int | bool | str]:
     """The kernel's constants."""
+    capability = torch.cuda.get_device_capability(x_RE.device)[0] if x_RE.is_cuda else 0
     return {
         "E": x_RE.shape[1],
         "INNER": experts.down_NEI.shape[2],
         "GATED": experts.gated,
         "ACTIVATION": experts.activation,
-        "TILE_R": TILE_R,
+        "TILE_R": tile_rows(len(x_RE), len(experts.down_NEI), capability),
         "TILE_E": max(16, triton.next_power_of_2(x_RE.shape[1])),
         "TILE_I": TILE_I,
         "WIDE": not x_RE.is_cuda,
@@ -141,9 +150,10 @@ def forward(x_RE: Tensor, counts_N: Tensor, experts: Experts) -> Tensor:
     """As `reference.forward`, for contiguous tensors."""
     y_RE = torch.empty_like(x_RE)
     if y_RE.numel():
-        list_B3 = blocks(counts_N, len(x_RE))
+        constants = sizes(x_RE, experts)
+        list_B3 = blocks(counts_N, len(x_RE), int(constants["TILE_R"]))
         forward_kernel[(len(list_B3),)](
             x_RE, experts.up_NJE, experts.up_bias_NJ, experts.down_NEI, experts.down_bias_NE, list_B3, y_RE,
-            **sizes(x_RE, experts), num_warps=WARPS, num_stages=STAGES,
+            **constants, num_warps=WARPS, num_stages=STAGES,
         )  # fmt: skip
     return y_RE

@@ -53,8 +53,7 @@ def forward_kernel(
     student_total = tl.zeros((TILE,), tl.float32)
     teacher_total = tl.zeros((TILE,), tl.float32)
     cross = tl.zeros((TILE,), tl.float32)
-    start = 0
-    while start < L:  # a `for` over a range known only at run time fails in the interpreter
+    for start in range(0, L, TILE):
         others = start + tl.arange(0, TILE)
         inside = (others < L)[None, :]
         s = products(student, load_rows(student_ptr, group, others, L, D, TILE_D), WIDE)
@@ -63,7 +62,6 @@ def forward_kernel(
         student_total += tl.sum(tl.where(inside, tl.exp((s - 1.0) * scale), 0.0), axis=1)
         teacher_total += tl.sum(share, axis=1)
         cross += tl.sum(share * (t - s), axis=1)
-        start += TILE
     places = group.to(tl.int64) * L + rows
     student_log, teacher_log = tl.log(student_total), tl.log(teacher_total)
     tl.store(kl_ptr + places, cross * scale / teacher_total + student_log - teacher_log, rows < L)
@@ -87,8 +85,7 @@ def backward_kernel(
     own_s = grad * tl.exp(scale - tl.load(student_lse_ptr + first + rows, rows < L, other=0.0))
     own_t = grad * tl.exp(scale - tl.load(teacher_lse_ptr + first + rows, rows < L, other=0.0))
     total = tl.zeros((TILE, TILE_D), tl.float32)
-    start = 0
-    while start < L:
+    for start in range(0, L, TILE):
         others = start + tl.arange(0, TILE)
         students = load_rows(student_ptr, group, others, L, D, TILE_D)
         s = products(student, students, WIDE)
@@ -106,7 +103,6 @@ def backward_kernel(
             total = tl.dot(c, students.to(tl.float32), total, input_precision="ieee")
         else:
             total = tl.dot(c.to(students.dtype), students, total)
-        start += TILE
     columns = tl.arange(0, TILE_D)
     places = rows[:, None] * D + columns[None, :]
     mask = (rows < L)[:, None] & (columns < D)[None, :]

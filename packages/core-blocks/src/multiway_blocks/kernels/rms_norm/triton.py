@@ -74,9 +74,9 @@ def backward_kernel(
     if weight_ptr is not None:
         weight = tl.load(weight_ptr + columns, columns < D, other=0.0).to(tl.float32)[None, :]
         grad_weight = tl.zeros((TILE_N, TILE_D), tl.float32)
-    tile = tl.program_id(0)
-    while tile * TILE_N < N:  # a `for` over a range known only at run time fails in the interpreter
-        rows = tile * TILE_N + tl.arange(0, TILE_N)
+    stride = tl.num_programs(0) * TILE_N
+    for first in tl.range(tl.program_id(0) * TILE_N, N, stride, num_stages=2):
+        rows = first + tl.arange(0, TILE_N)
         mask = (rows < N)[:, None] & (columns < D)[None, :]
         offsets = rows.to(tl.int64)[:, None] * D + columns[None, :]
         inverse_rms = tl.load(inverse_rms_ptr + rows, rows < N, other=0.0)[:, None]
@@ -90,7 +90,6 @@ def backward_kernel(
         if grad_total_ptr is not None:
             grad_x += tl.load(grad_total_ptr + offsets, mask, other=0.0).to(tl.float32)
         tl.store(grad_x_ptr + offsets, grad_x.to(grad_x_ptr.dtype.element_ty), mask)
-        tile += tl.num_programs(0)
     if weight_ptr is not None:
         part = tl.program_id(0).to(tl.int64) * D + columns
         tl.store(grad_weight_ptr + part, tl.sum(grad_weight, axis=0), columns < D)

@@ -14,10 +14,22 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
+from multiway_blocks.kernels.tuning import Tiles, fits_rows, row_class, tuned
+
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _PLANE = 64  # bytes of a block, and inputs of a product
+# With few rows narrow tiles, so that all multiprocessors read.
+TILES = [
+    Tiles({"TILE_N": n, "TILE_O": o}, warps, stages)
+    for n, o, warps, stages in [
+        *((16, 32, 4, 3), (16, 32, 4, 5), (16, 64, 4, 4), (16, 128, 8, 4)),
+        *((32, 64, 4, 3), (32, 128, 4, 4)),
+        *((64, 128, 8, 3), (64, 64, 4, 3), (128, 256, 8, 3)),
+    ]
+]
 
 
+@tuned(TILES, ["num_outputs", "packed_bytes", "ROWS"], fits_rows)
 @triton.jit
 def forward_kernel(
     x_ptr,
@@ -27,10 +39,11 @@ def forward_kernel(
     y_ptr,
     N,
     num_outputs,
-    packed_bytes,
+    packed_bytes: tl.constexpr,
+    ROWS: tl.constexpr,
+    PLANE: tl.constexpr,
     TILE_N: tl.constexpr,
     TILE_O: tl.constexpr,
-    PLANE: tl.constexpr,
 ):
     outputs = tl.program_id(0) * TILE_O + tl.arange(0, TILE_O)
     rows = tl.program_id(1) * TILE_N + tl.arange(0, TILE_N)
@@ -39,14 +52,12 @@ def forward_kernel(
     x_rows = x_ptr + rows.to(tl.int64)[:, None] * (4 * packed_bytes) + columns[None, :]
     w_rows = packed_ptr + outputs.to(tl.int64)[:, None] * packed_bytes + columns[None, :]
     total = tl.zeros((TILE_N, TILE_O), tl.int32)
-    block = 0
-    while block < packed_bytes:  # a `for` over a range known only at run time fails in the interpreter
+    for block in range(0, packed_bytes, PLANE):
         packed = tl.load(w_rows + block, has_output[:, None], other=0)
         for plane in tl.static_range(4):
             w = ((packed >> (2 * plane)) & 3).to(tl.int8) - 1
             x = tl.load(x_rows + 4 * block + PLANE * plane, has_row[:, None], other=0)
             total = tl.dot(x, tl.trans(w), total, out_dtype=tl.int32)
-        block += PLANE
     step = tl.load(step_ptr + rows, has_row, other=0.0)
     scale = tl.load(scale_ptr + outputs, has_output, other=0.0)
     y = total.to(tl.float32) * (step[:, None] * scale[None, :])
@@ -59,13 +70,6 @@ def supports(dtype: torch.dtype) -> bool:
     return dtype in _DTYPES
 
 
-def tile(rows: int) -> tuple[int, int, int]:
-    """(TILE_N, TILE_O, warps): with few rows narrow tiles, so that all multiprocessors read."""
-    if rows <= 16:
-        return 16, 32, 4
-    return (32, 64, 4) if rows <= 32 else (64, 128, 8)
-
-
 def forward(x_NI: Tensor, step_N: Tensor, packed_OP: Tensor, scale_O: Tensor, dtype: torch.dtype) -> Tensor:
     """As `reference.forward`, for contiguous tensors."""
     rows, inputs = x_NI.shape
@@ -75,10 +79,7 @@ def forward(x_NI: Tensor, step_N: Tensor, packed_OP: Tensor, scale_O: Tensor, dt
         return y_NO
     if inputs != 4 * packed_bytes:
         x_NI = nn.functional.pad(x_NI, (0, 4 * packed_bytes - inputs))
-    tile_n, tile_o, warps = tile(rows)
-    grid = (triton.cdiv(outputs, tile_o), triton.cdiv(rows, tile_n))
-    forward_kernel[grid](
-        x_NI, step_N, packed_OP, scale_O, y_NO, rows, outputs, packed_bytes,
-        tile_n, tile_o, _PLANE, num_warps=warps,
-    )  # fmt: skip
+    forward_kernel[lambda tiles: (triton.cdiv(outputs, tiles["TILE_O"]), triton.cdiv(rows, tiles["TILE_N"]))](
+        x_NI, step_N, packed_OP, scale_O, y_NO, rows, outputs, packed_bytes, row_class(rows), _PLANE
+    )
     return y_NO
