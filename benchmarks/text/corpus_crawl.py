@@ -1,6 +1,6 @@
 """RedStone's stages on the labelled crawl of `corpus_pages`: what each filter takes, duplicates, order, kills.
 
-    python -m benchmarks.text.corpus_crawl --html DIR quality --pages 48000
+    python -m benchmarks.text.corpus_crawl --html DIR quality --pages 100000
     python -m benchmarks.text.corpus_crawl --html DIR order kills --pages 1600
 
 ``quality``: precision and recall of each filter, pairs of duplicates, and the recipes for math, code and questions on a

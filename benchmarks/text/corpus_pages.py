@@ -87,7 +87,9 @@ def pages(folder: Path, count: int, seed: int = 0) -> Iterator[Page]:
 def runs(folder: Path, rng: random.Random) -> Iterator[tuple[str, list[bytes]]]:
     """(language, blocks of 8 to 20) of the folder's pages, which come in random order."""
     files = sorted(
-        path for path in folder.rglob("*.html") if not path.relative_to(folder).parts[0].startswith("apache2")
+        path
+        for path in folder.rglob("*.html")
+        if path.is_file() and not path.relative_to(folder).parts[0].startswith("apache2")
     )
     rng.shuffle(files)
     for path in files:
