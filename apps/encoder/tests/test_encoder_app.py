@@ -91,6 +91,7 @@ def test_bad_input_is_one_line(model: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"text": "x"}\n' * 16 + "{bad\n")
     (tmp_path / "empty.txt").write_text("\n\n")
     (tmp_path / "texts.txt").write_text("good film\n")
+    (tmp_path / "rows.jsonl").write_text('{"a": "x"}\n')
     cases = [
         (["embed", tmp_path / "bad.jsonl", "-m", model], r"bad.jsonl:17: not JSON"),
         (["embed", tmp_path / "empty.txt", "-m", model], "all 2 texts are empty"),
@@ -101,6 +102,8 @@ def test_bad_input_is_one_line(model: Path, tmp_path: Path) -> None:
         (["similarity", "one", " ", "-m", model], "text 2 of 2 is empty"),
         (["similarity", "", "--in", tmp_path / "texts.txt", "-m", model], "text 1 of 1 is empty"),
         (["evaluate", "retrieval", "-m", model], "needs a file"),
+        (["embed", tmp_path / "rows.jsonl", "-m", model], "there are a; --field names another"),
+        (["evaluate", "similarity", tmp_path / "rows.jsonl", "-m", model], "a; --text-column names another"),
         (
             ["pretrain", "--data", tmp_path / "empty.txt", "-o", tmp_path / "run"],
             "no text to learn a vocabulary",
@@ -116,11 +119,14 @@ def test_similarity_of_texts_and_nearest_in_a_file(model: Path, tmp_path: Path) 
     found = json.loads(run("similarity", "good film", "bad film", "-m", model, "--json").stdout)
     assert found["cosines"][0][0] == pytest.approx(1, abs=1e-5)
     assert found["cosines"][0][1] == found["cosines"][1][0]
-    (tmp_path / "c.txt").write_text("anna\ngood film\ntom\n")
+    (tmp_path / "c.txt").write_text("anna\n\ngood film\n \ntom\n")
     near = json.loads(
         run("similarity", "good film", "--in", tmp_path / "c.txt", "-m", model, "--json").stdout
     )
+    # Empty lines are no neighbours: a Markdown file is full of them.
+    assert [one["text"].strip() != "" for one in near[0]["nearest"]] == [True] * 3
     assert near[0]["nearest"][0]["text"] == "good film"
+    assert near[0]["nearest"][0]["source"].endswith("c.txt:3")
     assert (
         "1.000  good film" in run("similarity", "good film", "--in", tmp_path / "c.txt", "-m", model).stdout
     )

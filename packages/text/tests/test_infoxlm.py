@@ -250,6 +250,8 @@ def test_without_a_queue_the_batch_has_the_negatives() -> None:
 def test_published_sizes() -> None:
     assert (BASE.layer_of(12), BASE.queue_size, BASE.momentum, BASE.temperature) == (8, 131_072, 0.9999, 0.25)
     assert (LARGE.layer_of(24), LARGE.momentum) == (12, 0.999)
+    # The layer follows the depth, not the preset: --preset base with a large encoder has the large one's.
+    assert [BASE.layer_of(depth) for depth in (2, 6, 12, 18, 24)] == [1, 4, 8, 10, 12]
     with pytest.raises(ConfigError, match="momentum must be"):
         Contrast(momentum=1.0)
     with pytest.raises(InputError, match="layer 4 was asked for, there are 3"):

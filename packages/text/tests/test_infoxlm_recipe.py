@@ -195,4 +195,4 @@ def test_presets() -> None:
     assert set(RECIPES) == {"base", "large", "small", "smoke"}
     base = RECIPES["base"]
     assert (base.batch_size, base.train.learning_rate, base.train.betas) == (2048, 2e-4, (0.9, 0.98))
-    assert RECIPES["large"].contrast.layer == 12
+    assert RECIPES["large"].contrast.layer_of(24) == 12

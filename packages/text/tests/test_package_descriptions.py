@@ -141,6 +141,26 @@ def test_damaged_index(tmp_path, text, message):
         data.read([tmp_path / "Packages"])
 
 
+def test_translations_that_apt_was_told_to_fetch_are_found(tmp_path, monkeypatch):
+    """A machine whose settings name no language lists translations only where the language is asked for."""
+    packages, german = tmp_path / "main_Packages", tmp_path / "main_i18n_Translation-de"
+    packages.touch()
+    asked = []
+
+    def apt(command, **_):
+        asked.append(command)
+        there = "Acquire::Languages=de" in command
+        listed = packages if command[-1].endswith("Packages") else german if there else None
+        return type("Done", (), {"stdout": f"{listed}\n" if listed else ""})
+
+    monkeypatch.setattr(data.shutil, "which", lambda name: name)
+    monkeypatch.setattr(data.subprocess, "run", apt)
+    with pytest.raises(InputError, match="run: apt-get -o Acquire::Languages=de update"):
+        data.apt_indexes(["de"])
+    german.touch()
+    assert data.apt_indexes(["de"]) == [packages, german]
+
+
 def test_bad_input(tmp_path, index):
     with pytest.raises(InputError, match="no index file"):
         data.read([])

@@ -383,6 +383,20 @@ def test_files_of_xtreme_are_read_as_they_come(tmp_path: Path) -> None:
     (tmp_path / "multinli.train.en.tsv").write_text("premise\thypo\tlabel\na\tb\tcontradictory\n")
     rows = xtreme.read_xnli([str(tmp_path / "multinli.train.en.tsv")])["multinli.train.en.tsv"]
     assert (rows[0].text, rows[0].pair, rows[0].label) == ("a", "b", "contradiction")
+    # MultiNLI as it is released: a row ends behind its last vote, and "-" is no label.
+    names = "gold_label\tsentence1_parse\tsentence1\tsentence2\tgenre\tlabel1\tlabel2\tlabel3"
+    (tmp_path / "multinli_1.0_train.txt").write_text(
+        f"{names}\nneutral\t(A)\ta\tb\tgovernment\tneutral\n-\t(A)\ta\tb\tslate\tneutral\tentailment\n"
+        "entailment\t(C)\tc\td\tfiction\tentailment\tentailment\tneutral\n"
+    )
+    (found,) = xtreme.read_xnli([str(tmp_path / "multinli_1.0_train.txt")]).values()
+    assert [(row.text, row.pair, row.label) for row in found] == [
+        ("a", "b", "neutral"),
+        ("c", "d", "entailment"),
+    ]
+    (tmp_path / "multinli_1.0_cut.txt").write_text(f"{names}\nneutral\t(A)\ta\tb\n")
+    with pytest.raises(DataError, match=r"cut.txt:2: 4 columns, expected 8"):
+        xtreme.read_xnli([str(tmp_path / "multinli_1.0_cut.txt")])
     (tmp_path / "en").mkdir()
     (tmp_path / "en" / "train.tsv").write_text("id\tsentence1\tsentence2\tlabel\n1\ta\tb\t0\n2\tc\td\t1\n")
     assert [

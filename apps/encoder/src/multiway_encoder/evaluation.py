@@ -232,7 +232,7 @@ def similarity(
     samples = [
         Sample(
             row.where,
-            (row.text(columns.text), row.text(columns.pair)),
+            (row.text(columns.text, "--text-column"), row.text(columns.pair, "--pair-column")),
             number(row.fields.get(columns.label), f"{row.where}.{columns.label}"),
         )
         for row in islice(read_rows(paths, columns=columns.names), limit)

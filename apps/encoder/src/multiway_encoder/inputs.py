@@ -25,17 +25,28 @@ class Texts:
 
 
 def read_texts(
-    inputs: Sequence[str], *, field: str = "text", pair_field: str | None = None, whole_files: bool = False
+    inputs: Sequence[str],
+    *,
+    field: str = "text",
+    pair_field: str | None = None,
+    whole_files: bool = False,
+    drop_empty: bool = False,
 ) -> Texts:
-    """Raises InputError (there is none), DataError (file and line)."""
+    """Texts of files; ``drop_empty`` leaves out those without a character.
+
+    Raises InputError (there is none), DataError (file and line).
+    """
     from multiway_text.encoder.rows import read_rows
 
     texts, names, pairs = [], [], []
     for row in read_rows(inputs, whole_files=whole_files):
-        texts.append(row.text(field))
+        text = row.text(field, "--field")
+        if drop_empty and not text.strip():
+            continue
+        texts.append(text)
         names.append(row.where)
         if pair_field is not None:
-            pairs.append(row.text(pair_field))
+            pairs.append(row.text(pair_field, "--pair-field"))
     if not texts:
         raise InputError(f"{', '.join(inputs)}: no text")
     empty = [name for text, name in zip(texts, names, strict=True) if not text.strip()]

@@ -45,7 +45,7 @@ def nearest(
     if not queries:
         raise InputError("give at least one text whose nearest are to be found")
     refuse_empty(queries)
-    texts = read_texts(corpus, field=field)
+    texts = read_texts(corpus, field=field, drop_empty=True)
     found = pipeline_of(model).similarity(queries, texts.texts, windows=windows)
     behind = [row - len(queries) for row in found.truncated if row >= len(queries)]
     note_long(texts, behind, "--windows takes all of it")

@@ -24,7 +24,7 @@ def read(inputs: Sequence[str], field: str, lines: bool) -> list[tuple[Row, str]
 
     found = []
     for row in read_rows(inputs, whole_files=not lines):
-        text = row.text(field)
+        text = row.text(field, "--field")
         if not text.strip():
             if lines and list(row.fields) == ["text"]:
                 continue  # an empty line between texts

@@ -31,7 +31,9 @@ def descriptions(
     from multiway_text.data import package_descriptions as data
 
     languages = language or ["en"]
-    found = [record for record in data.read(index or data.apt_indexes()) if record.language in languages]
+    found = [
+        record for record in data.read(index or data.apt_indexes(languages)) if record.language in languages
+    ]
     parts = data.split(found, seed=seed)
     data.write(parts, output)
     APP.note(", ".join(f"{name}: {len(part)}" for name, part in parts.items()) + f"; written to {output}")

@@ -200,7 +200,7 @@ def cut_vocab(
     found = SentenceModel.load(hub.resolve(model))
     texts = defaultdict(list)
     for row in read_rows(data):
-        texts[row.label(language_field)].append((row.text(field), 1.0))
+        texts[row.label(language_field)].append((row.text(field, "--field"), 1.0))
     languages = {code: shares(found.tokenizer, rows) for code, rows in sorted(texts.items())}
     kept = most_used(found.tokenizer, languages, size)
     cut(found, kept, languages).save(output, int8=int8)

@@ -144,21 +144,27 @@ def load(path: Path) -> list[PackageDescription]:
     return records
 
 
-def apt_indexes() -> list[Path]:
-    """The index files that apt keeps on this machine. InputError: without apt, or none was fetched."""
+def apt_indexes(languages: Sequence[str] = ("en",)) -> list[Path]:
+    """The index files that apt keeps on this machine, with the translations into ``languages``.
+
+    InputError: without apt, or none was fetched.
+    """
     if shutil.which("apt-get") is None:
         raise InputError("apt is not installed; give the Packages and Translation files")
-    command = ["apt-get", "indextargets", "--format", "$(FILENAME)", "Created-By: "]
+    # Where the machine's settings name no language, apt lists no translations, even those that were fetched.
+    option = f"Acquire::Languages={','.join(languages)}"
     listed = [
         line
         for kind in ("Packages", "Translations")
         for line in subprocess.run(
-            [*command[:-1], command[-1] + kind], capture_output=True, text=True
+            ["apt-get", "-o", option, "indextargets", "--format", "$(FILENAME)", f"Created-By: {kind}"],
+            capture_output=True,
+            text=True,
         ).stdout.splitlines()
     ]
     found = [Path(line) for line in dict.fromkeys(listed) if Path(line).is_file()]
     if not any("Translation-" in path.name for path in found):
-        raise InputError("apt keeps no translations here; run: apt-get -o Acquire::Languages=en update")
+        raise InputError(f"apt keeps no translations here; run: apt-get -o {option} update")
     return found
 
 

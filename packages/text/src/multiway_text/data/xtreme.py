@@ -18,11 +18,15 @@ from multiway_text.data.squad import read_squad
 from multiway_text.encoder.examples import Labelled, TaggedText, read_tagged
 
 _COLUMNS = (
-    ("sentence1", "sentence2", "gold_label"),  # xnli.dev.tsv, xnli.test.tsv
+    ("sentence1", "sentence2", "gold_label"),  # xnli.dev.tsv, xnli.test.tsv, multinli_1.0_train.txt
     ("premise", "hypo", "label"),  # multinli.train.en.tsv
     ("sentence1", "sentence2", "label"),  # PAWS-X
 )
 _WRITTEN = {"contradictory": "contradiction"}  # so in multinli.train
+_VOTE = re.compile(
+    r"label\d"
+)  # a column of MultiNLI for each annotator; where fewer voted, a row ends before
+_UNDECIDED = "-"  # MultiNLI's gold label where no three annotators agree
 _LANGUAGE = re.compile(r"^[a-z]{2,3}(-[a-z]+)?:(?=.)")
 
 
@@ -57,7 +61,10 @@ READERS: Mapping[str, Callable[[Sequence[str]], Mapping[str, list[Any]]]] = {
 
 
 def _sentence_pairs(paths: Sequence[str], labels: set[str]) -> dict[str, list[Labelled]]:
-    """Tables with a line of names, in any of the known ways, or XTREME's three columns: text, pair, label."""
+    """Tables with a line of names, in any of the known ways, or XTREME's three columns: text, pair, label.
+
+    Rows of MultiNLI without a gold label are left out, as its users do.
+    """
     found: dict[str, list[Labelled]] = {}
     for path in paths:
         if not Path(path).is_file():
@@ -67,16 +74,21 @@ def _sentence_pairs(paths: Sequence[str], labels: set[str]) -> dict[str, list[La
         columns = next((known for known in _COLUMNS if set(known) <= set(names)), None)
         wanted = [names.index(name) for name in columns] if columns else [0, 1, 2]
         width = len(names) if columns else 3
+        least = width
+        while columns and _VOTE.fullmatch(names[least - 1]):
+            least -= 1
         language = names.index("language") if columns and "language" in names else None
         for number, line in enumerate(lines[1 if columns else 0 :], 2 if columns else 1):
             if not line.strip():
                 continue
             cells = line.split("\t")
-            if len(cells) != width:
+            if not least <= len(cells) <= width:
                 raise DataError(
                     f"{path}:{number}: {len(cells)} columns, expected {width}: two texts and a label"
                 )
             text, pair, label = (cells[place].strip() for place in wanted)
+            if label == _UNDECIDED and columns == _COLUMNS[0]:
+                continue
             label = _WRITTEN.get(label, label)
             if label not in labels:
                 raise DataError(

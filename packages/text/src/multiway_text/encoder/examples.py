@@ -64,7 +64,12 @@ def read_labelled(
 ) -> list[Labelled]:
     """Rows with a text and a label. Raises InputError, DataError (file and line)."""
     return [
-        Labelled(row.text(text), row.label(label), row.where, None if pair is None else row.text(pair))
+        Labelled(
+            row.text(text, "--text-column"),
+            row.label(label),
+            row.where,
+            None if pair is None else row.text(pair, "--pair-column"),
+        )
         for row in _given(read_rows(paths, columns=columns), paths)
     ]
 
@@ -76,7 +81,10 @@ def read_pairs(
     found = []
     for row in _given(read_rows(paths, columns=columns), paths):
         one = Pair(
-            row.text(text), row.text(pair), row.where, None if negative is None else row.text(negative)
+            row.text(text, "--text-column"),
+            row.text(pair, "--pair-column"),
+            row.where,
+            None if negative is None else row.text(negative, "--negative-column"),
         )
         if not one.text.strip() or not one.positive.strip():
             raise DataError(f"{row.where}: an empty text belongs to nothing; leave the row out")

@@ -35,11 +35,12 @@ class Row:
     fields: dict[str, Any]
     where: str
 
-    def text(self, name: str) -> str:
-        """A field that is text. Raises DataError."""
+    def text(self, name: str, option: str | None = None) -> str:
+        """A field that is text. Raises DataError, which tells by what ``option`` of the command another is named."""
         if name not in self.fields:
             there = ", ".join(map(str, list(self.fields)[:8]))
-            raise DataError(f"{self.where}: no field {name!r}; there are {there}; --field names another")
+            advice = "" if option is None else f"; {option} names another"
+            raise DataError(f"{self.where}: no field {name!r}; there are {there}{advice}")
         value = self.fields[name]
         if not isinstance(value, str):
             raise DataError(f"{self.where}: {name}: expected text, got {shown(value)}")

@@ -12,8 +12,8 @@ class Contrast:
     """Cross-lingual contrast (XlCo; Chi et al. 2021, arXiv 2007.07834, section 3.3).
 
     Attributes:
-        layer: whose state of ``<s>`` is compared, from 1; 0 is two thirds of the way up. Middle layers align languages
-            best; the last ones serve the masked language model.
+        layer: whose state of ``<s>`` is compared, from 1; 0 follows the encoder's depth, see :meth:`layer_of`. Middle
+            layers align languages best; the last ones serve the masked language model.
         queue_size: keys of earlier batches that are negatives. 0: the batch's other keys are the negatives, and they
             come from the trained encoder, not from a momentum encoder.
         momentum: of the key encoder's weights, m in ``slow = m slow + (1 - m) fast`` after every step.
@@ -39,10 +39,13 @@ class Contrast:
             raise ConfigError(f"contrast: momentum must be at least 0 and below 1, not {self.momentum}")
 
     def layer_of(self, num_layers: int) -> int:
-        """The layer that is compared in an encoder of so many: 8 of 12."""
-        return self.layer or max(1, round(num_layers * 2 / 3))
+        """The layer that is compared in an encoder of so many: the published 8 of 12 and 12 of 24.
+
+        Two thirds of the way up to 12 layers; of each further three, one.
+        """
+        return self.layer or max(1, round(min(num_layers * 2 / 3, 4 + num_layers / 3)))
 
 
 BASE = Contrast()
-LARGE = Contrast(layer=12, momentum=0.999)
+LARGE = Contrast(momentum=0.999)
 SMALL = Contrast(queue_size=4096, momentum=0.999)

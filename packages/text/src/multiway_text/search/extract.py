@@ -158,7 +158,7 @@ def _rows(path: Path, field: str, on_problem: Callable[[str], None]) -> Iterator
 
 
 def _row(row: Row, field: str, number: str) -> Section:
-    text = row.text(field)
+    text = row.text(field, "--field")
     title = row.fields.get("title")
     if field != "title" and isinstance(title, str) and title.strip():
         text = f"{title.strip()}\n\n{text}"
