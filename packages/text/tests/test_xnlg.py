@@ -410,6 +410,28 @@ def test_the_released_layout(tmp_path) -> None:
         checkpoint.load(tmp_path)
 
 
+def test_a_released_file_of_two_kinds_of_languages_is_refused(tmp_path) -> None:
+    released(tmp_path)
+    (path,) = tmp_path.glob("*.pth")
+    content = torch.load(path, weights_only=True)
+    content["dec_params"] = {**content["dec_params"], "lang2id": {"en": 0, "de": 1, "fr": 2}}
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match="encoder and decoder differ in lang2id"):
+        checkpoint.load(tmp_path)
+
+
+def test_held_out_rows_are_scored_in_parts(tmp_path, monkeypatch) -> None:
+    """The score is the mean over all tokens, however the rows are divided."""
+    found = []
+    for rows in (16, 1000):
+        monkeypatch.setattr("multiway_text.xnlg.recipe._SCORED_ROWS", rows)
+        recipe = dataclasses.replace(RECIPES["xnlg-smoke"], stages="finetune")
+        job = next(recipe.build(TrainOptions(tmp_path / str(rows))))
+        with torch.no_grad():
+            found.append(job.held_out.score(job.model.eval()))
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
 def test_a_pickle_is_not_run(tmp_path) -> None:
     released(tmp_path, params=Options())
     with pytest.raises(CheckpointError, match="refused") as caught:

@@ -34,6 +34,7 @@ from multiway_text.s2s_ft.pairs import Pair, PairBatches, encode_sides, read_pai
 from multiway_text.s2s_ft.vocabulary import cut
 
 HELD_OUT, MAX_HELD_OUT = 50, 256
+_SCORED_PAIRS = 32  # held-out pairs that are scored side by side: 256 of 560 tokens would take 4 GB a layer
 _HEADS = ("cls.", "lm_head.")
 _FILE_BYTES = 15_000_000
 _TRAIN = TrainConfig(
@@ -114,7 +115,11 @@ class Recipe:
             save(module, tokenizer, settings, folder)
 
         scored = batches(held_out or taught[:1], corruption)
-        score = HeldOut(loss_on(objective, [scored.batch(range(len(scored.pairs)), (config.seed,))], "nll"))
+        rows = range(len(scored.pairs))
+        parts = [rows[start : start + _SCORED_PAIRS] for start in rows[::_SCORED_PAIRS]]
+        score = HeldOut(
+            loss_on(objective, [scored.batch(part, (config.seed, part.start)) for part in parts], "nll")
+        )
         return TrainJob(
             model,
             objective,

@@ -80,6 +80,11 @@ def load(
         source = _released_file(folder)
         content = _content(source)
         tensors = _tensors(content, source)
+        for name in ("lang2id", "n_heads"):
+            if content["enc_params"].get(name) != content["dec_params"].get(name):
+                raise CheckpointError(
+                    f"{source}: encoder and decoder differ in {name}, which is not supported"
+                )
         config = _config(content["enc_params"], tensors, source)
         tokenizer = _tokenizer(content, source)
     with checkpoint.on_meta():
