@@ -135,7 +135,7 @@ class Recipe:
             ]
             for name, (_, rows) in taught.items()
         }
-        scores = {name: loss_on(_loss, batches) for name, batches in held_out.items()}  # type: ignore[arg-type]
+        scores = {name: loss_on(_loss, batches) for name, batches in held_out.items()}
 
         def score(module: nn.Module) -> dict[str, float]:
             means = {name: mean_loss(module)["loss"] for name, mean_loss in scores.items()}
