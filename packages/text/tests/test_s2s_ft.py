@@ -236,7 +236,7 @@ def test_reading_names_file_and_line(tmp_path) -> None:
     with pytest.raises(DataError, match=r'pairs.jsonl:17: not JSON: expected an object such as \{"src"'):
         read_pairs([path])
     for line, message in (
-        ('{"src": "x"}', "1: missing key 'tgt'"),
+        ('{"src": "x"}', "1: missing key 'tgt'; there are src; expected"),
         ('{"src": "  ", "tgt": "y"}', "1.src: is empty"),
         ('{"src": 3, "tgt": "y"}', "1.src: expected a string or a list of token names, got 3"),
         ("[1]", "1: expected an object"),

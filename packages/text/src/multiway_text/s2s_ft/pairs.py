@@ -57,7 +57,11 @@ def _pairs_in(path: Path, source: str, target: str) -> Iterator[Pair]:
 
 def _side(row: dict[str, Any], key: str, where: str) -> str | list[str]:
     if key not in row:
-        raise DataError(f"{where}: missing key {key!r}")
+        there = ", ".join(map(str, list(row)[:8]))
+        raise DataError(
+            f"{where}: missing key {key!r}; there are {there or 'none'}; expected "
+            '{"src": "...", "tgt": "..."}'
+        )
     value = row[key]
     is_tokens = isinstance(value, list) and all(isinstance(item, str) for item in value)
     if not isinstance(value, str) and not is_tokens:
