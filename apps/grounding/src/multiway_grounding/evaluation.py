@@ -14,6 +14,7 @@ from multiway_core.evaluation import Report, Sample, evaluate
 
 from multiway_grounding.app import APP
 from multiway_grounding.metrics import presence_metrics, recall_metrics, referring_metrics, with_presence
+from multiway_grounding.pair_evaluation import evaluate_pairs
 from multiway_grounding.phrase_samples import (
     PhraseSample,
     from_expressions,
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from multiway_vision_language.result import Entity
 
 Task = Literal[
-    "flickr30k", "refcoco", "refcoco+", "refcocog", "describe", "caption", "vqa", "photos", "bundled"
-]
+    "flickr30k", "refcoco", "refcoco+", "refcocog", "describe", "caption", "vqa", "photos", "bundled",
+    "retrieval", "nlvr2", "imagenet",
+]  # fmt: skip
 OnSample = Callable[[dict[str, Any]], None]
 HELD_OUT = "held_out"
 """Folder of scenes inside a model's folder."""
@@ -69,7 +71,8 @@ def evaluate_task(
         task: ``flickr30k`` (R@1/5/10), ``refcoco``, ``refcoco+``, ``refcocog`` and ``photos`` (Acc@0.5 of the first
             box, IoU, by size, beside ceiling and baselines), ``bundled`` (all of these, on held-out scenes; it and
             photos also "present"), ``describe`` and ``caption`` (CIDEr-D, BLEU-4, and METEOR where Java and
-            ``pycocoevalcap`` are there; describe says what is at RefCOCO's boxes), ``vqa`` (accuracy).
+            ``pycocoevalcap`` are there; describe says what is at RefCOCO's boxes), ``vqa`` (accuracy), ``retrieval``
+            (R@1/5/10 both ways), ``nlvr2`` and ``imagenet`` (accuracy), these three of models with such a head.
         pipeline: the model. It must place every phrase: boxes are not refused by ``present`` here.
         files: where the data set lies.
         limit: at most so many phrases, pictures or questions; for bundled scenes of each set.
@@ -94,7 +97,14 @@ def evaluate_task(
         return evaluate_phrases(
             pipeline, itertools.islice(cases, limit), name, seed=seed, on_sample=on_sample
         )
+    if task == "imagenet":
+        return evaluate_pairs(task, pipeline, [images], limit=limit, seed=seed, on_sample=on_sample)
     annotations = _given(files.annotations, "--annotations", task)
+    if task in ("retrieval", "nlvr2"):
+        data = [annotations, images]
+        return evaluate_pairs(
+            task, pipeline, data, split=files.split, limit=limit, seed=seed, on_sample=on_sample
+        )
     if task == "caption":
         captions = datasets.read_captions(
             annotations, images, split=files.split, skip_missing=files.skip_missing

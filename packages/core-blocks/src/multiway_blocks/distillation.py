@@ -119,26 +119,28 @@ def cross_modal_attention(
     teacher_image: tuple[Tensor, Tensor],
     text_valid_BT: Tensor | None = None,
     image_valid_BS: Tensor | None = None,
+    *,
+    legacy_query_mean: bool = False,
 ) -> Tensor:
     """DiDE: a dual encoder's text queries over image keys, and image queries over text keys, as the fusion teacher's.
 
     Each pair is (queries, keys), (B, H, T, D) for text and (B, H, S, D) for the image. The teacher's attention is
-    normalised anew over the keys of the other modality. Queries that are padding do not count (in the released code
-    they do).
+    normalised anew over the keys of the other modality. Queries that are padding do not count, but with
+    ``legacy_query_mean``, as in the released code.
     """
     heads = student_text[0].shape[1]
     text_to_image = relation_loss(
         (student_text[0], student_image[1]),
         (teacher_text[0], teacher_image[1]),
         heads,
-        text_valid_BT,
+        None if legacy_query_mean else text_valid_BT,
         _all_valid(student_image[1]) if image_valid_BS is None else image_valid_BS,
     )
     return text_to_image + relation_loss(
         (student_image[0], student_text[1]),
         (teacher_image[0], teacher_text[1]),
         heads,
-        image_valid_BS,
+        None if legacy_query_mean else image_valid_BS,
         _all_valid(student_text[1]) if text_valid_BT is None else text_valid_BT,
     )
 

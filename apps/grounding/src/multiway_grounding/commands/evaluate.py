@@ -16,8 +16,9 @@ from multiway_core.app import (
 from multiway_grounding.app import APP
 
 EvaluationTask = Literal[
-    "flickr30k", "refcoco", "refcoco+", "refcocog", "describe", "caption", "vqa", "photos", "bundled"
-]
+    "flickr30k", "refcoco", "refcoco+", "refcocog", "describe", "caption", "vqa", "photos", "bundled",
+    "retrieval", "nlvr2", "imagenet",
+]  # fmt: skip
 
 
 def evaluate(

@@ -1,9 +1,9 @@
-"""The commands for one picture: caption, locate, describe, ask, prompt."""
+"""The commands for pictures: caption, locate, describe, ask, classify, compare, prompt."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from multiway_core.app import JsonOption, ModelLoader, ModelOptions, write_json, write_stdout
@@ -80,6 +80,54 @@ def ask(
     _ground(image, request, ModelLoader(APP, model), json=json, save=save)
 
 
+def classify(
+    image: ImageArgument,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Choose among these of its classes.")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="So many classes.")] = 5,
+    json: JsonOption = False,
+    *,
+    model: ModelOptions,
+) -> None:
+    """The class of a picture, with a model that was trained for classes (train --arch beit3 --task imagenet)."""
+    from dataclasses import asdict
+
+    from multiway_vision_language.pictures import open_picture
+
+    picture = open_picture(image)
+    pipeline = _with(ModelLoader(APP, model)(), "classify", "train --arch beit3 --task imagenet")
+    found = pipeline.classify(picture, names or (), top=top)
+    if json:
+        write_json(
+            {"source": picture.source, "model": pipeline.name, "classes": [asdict(one) for one in found]}
+        )
+    else:
+        write_stdout("".join(f"{one.probability:.3f}  {one.label}\n" for one in found))
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="IMAGE", help="The first picture.")],
+    second: Annotated[Path, typer.Argument(metavar="IMAGE", help="The second picture.")],
+    statement: Annotated[str, typer.Argument(help='What may be true of them: "both show a dog".')],
+    json: JsonOption = False,
+    *,
+    model: ModelOptions,
+) -> None:
+    """Whether a statement is true of two pictures, with a model for NLVR2 (train --task nlvr2)."""
+    from multiway_vision_language.pictures import open_picture
+
+    pictures = open_picture(first), open_picture(second)
+    pipeline = _with(ModelLoader(APP, model)(), "compare", "train --arch beit3 --task nlvr2")
+    found = pipeline.compare(*pictures, statement)
+    if json:
+        sources = [picture.source for picture in pictures]
+        content = {"sources": sources, "model": pipeline.name, "statement": statement, "answer": found.label}
+        write_json({**content, "probability": found.probability})
+    else:
+        write_stdout(f"{found.label}  {found.probability:.3f}\n")
+
+
 def prompt(
     image: ImageArgument,
     text: Annotated[
@@ -92,6 +140,13 @@ def prompt(
 ) -> None:
     """Continue any text with the model's tags."""
     _ground(image, Request("prompt", text=text), ModelLoader(APP, model), json=json, save=save)
+
+
+def _with(pipeline: Any, method: str, how: str) -> Any:
+    """The pipeline, if its model can do that. Raises InputError."""
+    if not hasattr(pipeline, method):
+        raise InputError(f"{pipeline.name} cannot {method}; give --model a model that can, from {how}")
+    return pipeline
 
 
 def _ground(image: Path, request: Request, loader: ModelLoader, *, json: bool, save: Path | None) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from multiway_core.app import TrainingOptions
+from multiway_core.errors import InputError
 
 from multiway_grounding.app import APP
 
@@ -28,12 +29,30 @@ class RecipeChanges:
         bool | None,
         typer.Option("--freeze-vision", help="fine-tune: leave the vision encoder as it is."),
     ] = None
+    task: Annotated[
+        Literal["retrieval", "vqa", "nlvr2", "caption", "imagenet"] | None,
+        typer.Option("--task", help="with --arch: what for."),
+    ] = None
+    size: Annotated[
+        str | None, typer.Option("--size", help="with --arch: base, large, giant, small or tiny.")
+    ] = None
+    layer_decay: Annotated[
+        float | None,
+        typer.Option("--layer-decay", min=0.0, max=1.0, help="--arch beit3: of the learning rate by depth."),
+    ] = None
+    scenes: Annotated[
+        int | None, typer.Option("--scenes", min=20, help="with --arch, without --data: generated scenes.")
+    ] = None
 
 
 def train(
     preset: Annotated[
         str, typer.Option("--preset", help="fine-tune; grounding-small, the bundled model; or smoke.")
     ] = "fine-tune",
+    arch: Annotated[
+        Literal["beit3", "vlmo", "dide"] | None,
+        typer.Option("--arch", help="Train this system for --task instead of a grounding model."),
+    ] = None,
     *,
     changes: RecipeChanges,
     options: TrainingOptions,
@@ -44,5 +63,16 @@ def train(
     "boxes": [[LEFT, TOP, RIGHT, BOTTOM], ...]}]}, and --init-from is bundled:grounding-small, a folder or a hub id.
     grounding-small: --data is a folder of pictures and published backbones. smoke fine-tunes the bundled model on
     scenes that come with it: half a minute, without --data.
+
+    With --arch a network learns --task from your files: --data FILE --data DIR, the pictures' folder last: COCO's or
+    Karpathy's captions (retrieval, caption), VQA v2's questions and then annotations, or SNLI-VE's rows (vqa), NLVR2's
+    rows (nlvr2), a folder of a folder for each class (imagenet). Without --data scenes of coloured shapes are drawn.
+    dide trains its fusion teacher first. With --preset smoke a tiny network trains for 20 steps.
     """
-    options.train(APP, preset, vars(changes))
+    given = vars(changes)
+    if arch is not None:
+        if preset not in ("fine-tune", "smoke"):
+            raise InputError(f"--preset {preset}: with --arch it is fine-tune or smoke")
+        given = {**given, "arch": arch}
+        preset = "pairs-smoke" if preset == "smoke" else "pairs"
+    options.train(APP, preset, given)

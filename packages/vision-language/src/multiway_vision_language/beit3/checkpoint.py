@@ -173,6 +173,18 @@ def new_model(config: MultiwayConfig, task: Task, labels: int = 0) -> nn.Module:
     return BEiT3ForRetrieval(config) if task == "retrieval" else BEiT3ForCaptioning(config)
 
 
+def task_of(model: nn.Module) -> Task:
+    """The task of a network of :func:`new_model`."""
+    kinds: dict[type[nn.Module], Task] = {
+        BEiT3ForRetrieval: "retrieval",
+        BEiT3ForVQA: "vqa",
+        BEiT3ForNLVR2: "nlvr2",
+        BEiT3ForImageNet: "imagenet",
+        BEiT3ForCaptioning: "caption",
+    }
+    return kinds[type(model)]
+
+
 def load_published(
     path: Path,
     task: Task | None = None,

@@ -1,0 +1,1 @@
+"""Distilled Dual-Encoder (arXiv 2112.08723)."""
