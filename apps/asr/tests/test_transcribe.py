@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import re
-import time
 from pathlib import Path
 
 import numpy as np
@@ -208,7 +207,8 @@ def test_the_context_reaches_the_prompt(call, say, talk, tmp_path, monkeypatch) 
     write = pipeline.write_prompt
 
     def written(tokenizer, tokens, frames, duration, context):
-        contexts.append(context)
+        if frames:  # none: how long a recording may be
+            contexts.append(context)
         return write(tokenizer, tokens, frames, duration, context)
 
     monkeypatch.setattr(pipeline, "write_prompt", written)
@@ -308,28 +308,13 @@ def test_bad_recordings_are_one_line(call, tmp_path, noise) -> None:
         assert problem in err
 
 
-def test_three_hours_are_refused_at_once(call, tmp_path, noise) -> None:
-    path = tmp_path / "long.wav"
-    with soundfile.SoundFile(path, "w", 1000, 1, subtype="PCM_U8") as file:
-        minute = noise(60, 1000)
-        for _ in range(180):
-            file.write(minute)
-    call("transcribe", tmp_path / "none.wav")  # whatever is imported first is no part of the time
-    started = time.process_time()
-    code, _, err = call("transcribe", path)
-    seconds = time.process_time() - started
-    assert code == 2
-    assert err.startswith(f"multiway-asr: {path}: 180.0 minutes; ")
-    assert err.endswith(" hears at most 1.9 in one pass, and more with --window\n")
-    assert seconds < 5
-
-
-def test_a_little_too_long_is_refused_after_listening(call, say, tmp_path, noise) -> None:
+def test_what_is_too_long_for_one_pass_is_heard_in_parts(call, say, tmp_path, noise) -> None:
     say()
     soundfile.write(tmp_path / "long.ogg", noise(125, 8000), 8000)
-    code, _, err = call("transcribe", tmp_path / "long.ogg")
-    assert code == 2
-    assert "long.ogg: 2.1 minutes; this model hears at most 1.9 in one pass" in err
+    code, out, err = call("transcribe", tmp_path / "long.ogg")
+    assert code == 0
+    assert "long.ogg: 125.0 s" in err
+    assert len(out.splitlines()) >= 12  # two a part of 20 s
 
 
 def test_longer_recordings_are_heard_in_parts(call, say, tmp_path, noise) -> None:

@@ -213,7 +213,7 @@ def test_what_is_written_behind_the_end_was_not_said(monkeypatch) -> None:
     alignments = torch.zeros(4, 2, 100)
     for token, columns in enumerate((slice(0, 20), slice(20, 49), slice(49, 50), slice(49, 50))):  # of 50
         alignments[token, :, columns] = 1.0
-    monkeypatch.setattr(reader, "_write", lambda *_: ([3, 4, 5], alignments))
+    monkeypatch.setattr(reader, "_write", lambda *_: ([3, 4, 5], alignments, 0.0))
     wave_T = torch.nn.functional.pad(noise(1.0)[0, 0], (0, 16_000))
     words = [word.text for word in reader.window(wave_T, 16_000)]
     assert words == ["w0", "w1"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +34,9 @@ _SOUND = (
 _VIDEO = (".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".ts", ".3gp")
 SUFFIXES = frozenset((*_SOUND, *_VIDEO))
 """File types taken from folders: audio and video. A file that is named is tried whatever its suffix."""
-SURELY = 1.5
-"""A length that the head of a file tells is believed when it is so many times too long: some heads only estimate."""
+ROOM, WINDOW = 0.6, 20.0
+"""A longer recording than this share of the model's maximum, which holds the output too, is heard in parts of so many
+seconds."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class TranscribeOptions:
     Attributes:
         context: names, terms or any text that may occur.
         max_speakers: above this number the most similar voices are merged; None keeps all.
-        window: seconds of the parts of a longer recording; None transcribes it in one pass.
+        window: seconds of the parts of a longer recording; None takes one pass where the model's maximum allows. A
+            cascade needs none.
     """
 
     context: str = ""
@@ -66,14 +68,8 @@ class Transcriber:
         self.model = loader.model
 
     def max_seconds(self, context: str = "") -> float:
-        """Longest recording of one pass in seconds, without room for the output."""
-        from multiway_speech.vibevoice_asr.prompt import write_prompt
-
-        pipeline = self.pipeline()
-        config = pipeline.model.config
-        words = len(write_prompt(pipeline.tokenizer, config.tokens, 0, 3600.0, context))
-        hop = getattr(config, "hop", config.acoustic.hop)  # models of ours may hear several frames as one
-        return max(0.0, (config.text.max_positions - words) * hop / config.acoustic.sample_rate)
+        """Longest recording of one pass in seconds, without room for the output; infinite for a cascade."""
+        return float(self.pipeline().max_seconds(context))
 
     def stream(
         self, path: Path, options: TranscribeOptions, on_heard: Callable[[float], None] | None = None
@@ -81,8 +77,9 @@ class Transcriber:
         """Segments as they are decoded, and the transcript last; see ``AsrPipeline.stream`` and ``stream_windows``.
 
         With fewer speakers asked for than heard in one pass, only the transcript has them: voices are compared at the
-        end. Raises InputError as the pipeline does, and at once for a file whose head tells that it is far too long.
+        end. Raises InputError as the pipeline does.
         """
+        from multiway_speech.asr_cascade.pipeline import CascadePipeline
         from multiway_speech.audio import SoundFile
         from multiway_speech.result import Transcript
         from multiway_speech.speakers import limit_speakers
@@ -93,6 +90,11 @@ class Transcriber:
         pipeline = self.pipeline()
         duration, longest = sound.header_seconds(), self.max_seconds(options.context)
         decoding = TranscriptionOptions(context=options.context)
+        if isinstance(pipeline, CascadePipeline):
+            yield from pipeline.stream(sound, decoding, on_heard, options.max_speakers)
+            return
+        if options.window is None and duration is not None and duration > ROOM * longest:
+            options = replace(options, window=min(WINDOW, ROOM * longest))
         if options.window is not None:
             if options.window > longest:
                 raise InputError(
@@ -107,11 +109,6 @@ class Transcriber:
                 on_heard=on_heard,
             )
             return
-        if duration is not None and duration > SURELY * longest:
-            raise InputError(
-                f"{path}: {duration / 60:.1f} minutes; {self.model} hears at most {longest / 60:.1f} in one pass, "
-                "and more with --window"
-            )
         for event in pipeline.stream(sound, decoding, on_heard):
             if isinstance(event, Transcript) and options.max_speakers is not None:
                 event = limit_speakers(event, sound, options.max_speakers)

@@ -18,9 +18,6 @@ from multiway_asr.transcriber import TranscribeOptions, Transcriber
 
 _SECONDS_BETWEEN_UPDATES = 0.2
 MAX_SECONDS = 3600.0
-WINDOW = 20.0
-ROOM = 0.6
-"""Share of the maximum length up to which a recording is transcribed in one pass: the output needs room too."""
 
 
 class DemoSession:
@@ -28,7 +25,6 @@ class DemoSession:
 
     def __init__(self, transcriber: Transcriber) -> None:
         self._transcriber = transcriber
-        self._max_seconds = transcriber.max_seconds()
 
     def open(self, path: Path) -> dict[str, Any]:
         """The viewer's value for a recording that has not been transcribed. Raises InputError."""
@@ -37,7 +33,7 @@ class DemoSession:
     def transcript(self, path: Path, context: str, max_speakers: float | None) -> Transcript:
         """Without streaming, for programs. Raises InputError."""
         with named_as_uploaded(path):
-            options = self._options(self._waveform(path).duration, context, max_speakers)
+            options = self._options(context, max_speakers)
             return self._transcriber.transcript(path, options)
 
     def transcribe(
@@ -45,7 +41,7 @@ class DemoSession:
     ) -> Iterator[tuple[dict[str, Any], Transcript | None]]:
         """Viewer values while segments arrive; the last one comes with the transcript. Raises InputError."""
         sound = self._waveform(path)
-        options = self._options(sound.duration, context, max_speakers)
+        options = self._options(context, max_speakers)
         segments: list[Segment] = []
         started = updated = time.monotonic()
         yield view_value(sound, working=True, summary="Encoding ..."), None
@@ -76,8 +72,7 @@ class DemoSession:
         with named_as_uploaded(path):
             return read_waveform(path, MAX_SECONDS)
 
-    def _options(self, seconds: float, context: str, max_speakers: float | None) -> TranscribeOptions:
+    @staticmethod
+    def _options(context: str, max_speakers: float | None) -> TranscribeOptions:
         text = checked_context(context) if context and context.strip() else ""
-        once = ROOM * self._max_seconds
-        window = min(WINDOW, once) if seconds > once else None
-        return TranscribeOptions(text, int(max_speakers) if max_speakers else None, window)
+        return TranscribeOptions(text, int(max_speakers) if max_speakers else None)

@@ -83,6 +83,12 @@ class AsrPipeline:
             model.language_model.to(torch.bfloat16)
         return cls(name, model, TextTokenizer.from_folder(folder, fallback=TOKENIZER))
 
+    def max_seconds(self, context: str = "") -> float:
+        """Longest recording of one pass in seconds, without room for the output."""
+        config = self.model.config
+        words = len(write_prompt(self.tokenizer, config.tokens, 0, 3600.0, context))
+        return max(0.0, (config.text.max_positions - words) * config.hop / config.acoustic.sample_rate)
+
     def __call__(self, sound: Sound | Path | str, options: TranscriptionOptions | None = None) -> Transcript:
         """Transcribe one recording; see :meth:`stream`."""
         *_, transcript = self.stream(sound, options)
@@ -105,10 +111,7 @@ class AsrPipeline:
         """
         heard = SoundFile(sound) if isinstance(sound, Path | str) else sound
         options = options or TranscriptionOptions()
-        if len(options.context) > MAX_CONTEXT:
-            raise InputError(
-                f"context: {len(options.context):,} characters; at most {MAX_CONTEXT:,} are taken"
-            )
+        check_context(options.context)
         return self._stream(heard, options, on_heard)
 
     @torch.no_grad()
@@ -161,7 +164,7 @@ class AsrPipeline:
         in_order = sorted(reader.segments, key=lambda s: (s.start, s.end))
         segments = [known(segment) for segment in in_order]
         segments += known.rest(in_order)
-        problems = (*_of_sound(loudness), *reader.problems)
+        problems = (*problems_of(loudness), *reader.problems)
         yield Transcript(sound.name, self.name, round(duration, 3), tuple(segments), problems=problems)
 
     def _waves(
@@ -295,7 +298,14 @@ class PartialText:
         return text
 
 
-def _of_sound(loudness: Loudness) -> Sequence[str]:
+def check_context(context: str) -> None:
+    """Raises InputError for a context that is too long."""
+    if len(context) > MAX_CONTEXT:
+        raise InputError(f"context: {len(context):,} characters; at most {MAX_CONTEXT:,} are taken")
+
+
+def problems_of(loudness: Loudness) -> Sequence[str]:
+    """What is wrong with a sound, a line each."""
     problems = []
     if loudness.rms < 1e-4:
         problems.append("the recording is silent or nearly so")

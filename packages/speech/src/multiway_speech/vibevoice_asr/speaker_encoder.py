@@ -8,6 +8,7 @@ Shape suffixes: B batch, T samples, K frequencies, M mel bands, N columns, E emb
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,15 +65,33 @@ class SpeakerEncoder(nn.Module):
     @torch.no_grad()
     def embed_columns(self, mels_NM: Tensor, power_N: Tensor) -> Tensor:
         """The same of the stretch's :class:`VoiceColumns`. What is shorter than a window is heard over and over."""
+        windows_WE = self.embed_windows(mels_NM, power_N, window_starts(len(mels_NM)), whole=True)
+        return nn.functional.normalize(windows_WE.mean(0), dim=-1)
+
+    @torch.no_grad()
+    def embed_windows(
+        self, mels_NM: Tensor, power_N: Tensor, starts: Sequence[int], *, whole: bool = False
+    ) -> Tensor:
+        """The voice in each window that begins at one of the columns ``starts``: (W, E).
+
+        Soft sound is raised, by its mean power in each window, or in all columns if ``whole``.
+        """
         weight = self.linear.weight
-        gain = (10 ** (TARGET_DBFS / 10) / power_N.float().mean().clamp_min(1e-10)).clamp_min(1.0)
-        mels_NM = mels_NM.to(weight) * gain.to(weight)
         missing = WINDOW - len(mels_NM)
         if missing > 0:
-            mels_NM = mels_NM.repeat(-(-WINDOW // len(mels_NM)), 1)[:WINDOW]
-        starts = sorted({*range(0, len(mels_NM) - WINDOW + 1, STEP), len(mels_NM) - WINDOW})
-        windows_BNM = torch.stack([mels_NM[start : start + WINDOW] for start in starts])
-        return nn.functional.normalize(self(windows_BNM).mean(0), dim=-1)
+            times = -(-WINDOW // len(mels_NM))
+            mels_NM, power_N = mels_NM.repeat(times, 1)[:WINDOW], power_N.repeat(times)[:WINDOW]
+        windows_WNM = torch.stack([mels_NM[start : start + WINDOW] for start in starts])
+        powers_WN = torch.stack([power_N[start : start + WINDOW] for start in starts])
+        power_W = power_N.float().mean().expand(len(starts)) if whole else powers_WN.float().mean(1)
+        gain_W = (10 ** (TARGET_DBFS / 10) / power_W.clamp_min(1e-10)).clamp_min(1.0)
+        return self(windows_WNM.to(weight) * gain_W[:, None, None].to(weight))
+
+
+def window_starts(columns: int) -> list[int]:
+    """First columns of the windows over so many columns; the last window ends with them."""
+    last = max(0, columns - WINDOW)
+    return sorted({*range(0, last + 1, STEP), last})
 
 
 class VoiceColumns:

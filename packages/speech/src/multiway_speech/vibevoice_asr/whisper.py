@@ -60,6 +60,14 @@ class Word:
     end: float
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """What was written of a window, and the mean log-probability of its tokens, the end among them."""
+
+    words: list[Word]
+    log_probability: float
+
+
 class WhisperCache:
     """What decoding keeps of a window, by layer.
 
@@ -139,11 +147,18 @@ class Whisper(Stack):
             rest = rest[size or 1 :]
         return tokens
 
-    @torch.no_grad()
     def window(self, waveform_T: Tensor, samples: int, prompt: Sequence[int] = ()) -> list[Word]:
         """Words of one window of whole columns, ``samples`` of which are sound and the rest silence."""
+        return self.decode_window(waveform_T, samples, prompt).words
+
+    @torch.no_grad()
+    def decode_window(
+        self, waveform_T: Tensor, samples: int, prompt: Sequence[int] = (), temperature: float = 0.0
+    ) -> Decoded:
+        """Words of one window as in :meth:`window`; above temperature 0 tokens are drawn, with a fixed seed."""
         columns_NC = self.encoder(waveform_T[None, None])[0]
-        tokens, weights_TAN = self._write(columns_NC, int(TOKENS_PER_SECOND * samples / 16_000) + 8, prompt)
+        limit = int(TOKENS_PER_SECOND * samples / 16_000) + 8
+        tokens, weights_TAN, log_probability = self._write(columns_NC, limit, prompt, temperature)
         heard = -(-samples // COLUMN_SAMPLES)
         times = align(weights_TAN[:, :, :heard].float().numpy()) if tokens else np.zeros(1)
         words: list[Word] = []
@@ -161,10 +176,15 @@ class Whisper(Stack):
                     break
                 words.append(Word(text.strip(), start, min(max(start, end), start + longest)))
             begin = place
-        return words
+        return Decoded(words, log_probability)
 
-    def _write(self, columns_NC: Tensor, limit: int, prompt: Sequence[int]) -> tuple[list[int], Tensor]:
-        """Greedy tokens, and the aligning heads' weights (T + 1, A, N) as each of them, and the end, was written."""
+    def _write(
+        self, columns_NC: Tensor, limit: int, prompt: Sequence[int], temperature: float = 0.0
+    ) -> tuple[list[int], Tensor, float]:
+        """Tokens, the aligning heads' weights (T + 1, A, N) as each of them, and the end, was written, and how
+        probable they are."""
+        generator = torch.Generator(device=columns_NC.device).manual_seed(0)
+        total = 0.0
         cache = WhisperCache()
         context = Context(cache=cache, memory_BME=columns_NC)
         tokens: list[int] = []
@@ -183,9 +203,13 @@ class Whisper(Stack):
             alignments.append(torch.stack(weights))
             logits_V = project(x_TC[-1:], self.embedding.weight)[0]
             logits_V[self.START] = logits_V[self.NO_TIMES] = float("-inf")
-            token = int(logits_V.argmax())
+            if temperature:
+                token = int((logits_V.float() / temperature).softmax(-1).multinomial(1, generator=generator))
+            else:
+                token = int(logits_V.argmax())
+            total += float(logits_V[token] - logits_V.logsumexp(-1))
             if token == self.END or len(tokens) == limit or _repeats(tokens):
-                return tokens, torch.stack(alignments)
+                return tokens, torch.stack(alignments), total / (len(tokens) + 1)
             tokens.append(token)
             new = [token]
 

@@ -1,0 +1,1 @@
+"""Transcripts by a cascade of finished parts: voice activity, Whisper, speaker embeddings, clustering."""
