@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from multiway_blocks.attention import Attention, CrossAttention, attend, causal_mask, padding_mask
+from multiway_blocks.attention import (
+    Attention,
+    CrossAttention,
+    _attend_in_groups,
+    attend,
+    causal_mask,
+    padding_mask,
+)
+from multiway_blocks.decoder import Decoder
 from multiway_blocks.position import Rotary
 from multiway_blocks.transformer import Context
 from multiway_core.generation import StaticKVCache
-from torch import Tensor
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 
 def naive(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = None) -> Tensor:
@@ -160,3 +171,78 @@ def test_dropout_of_the_weights(trained: bool) -> None:
         assert not torch.equal(draws[0], draws[1])
         torch.testing.assert_close(draws.mean(0), layer.eval()(x).detach(), atol=0.03, rtol=0)
         assert torch.equal(layer(x), layer(x))
+
+
+class Spy:
+    """Keeps what ``scaled_dot_product_attention`` is called with."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[dict[str, Any]] = []
+        real = nn.functional.scaled_dot_product_attention
+
+        def call(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+            self.calls.append({"query": tuple(query.shape), **options})
+            return real(query, key, value, **options)
+
+        monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", call)
+
+
+@torch.no_grad()
+def test_on_a_gpu_grouped_queries_take_a_fused_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flash attention has grouped queries without a mask; no fused form has them with one, but further queries."""
+    spy = Spy(monkeypatch)
+    with FakeTensorMode():
+        key = torch.zeros(2, 2, 7, 8, device="cuda")
+        query = torch.zeros(2, 6, 3, 8, device="cuda")
+        mask = torch.ones(2, 1, 3, 7, dtype=torch.bool, device="cuda")
+        assert attend(query, key, key, mask).shape == query.shape
+        assert attend(query[:, :, :1], key, key, mask[:, :, :1]).shape == (2, 6, 1, 8)
+        assert attend(query[:, :, :1], key, key, causal=True).shape == (2, 6, 1, 8)
+        assert attend(query, key[:, :, :3], key[:, :, :3], causal=True).shape == query.shape
+    masked, masked_step, step, prefill = spy.calls
+    assert masked["query"] == (2, 2, 9, 8)
+    assert masked_step["query"] == (2, 2, 3, 8)
+    assert [masked.get("enable_gqa", False), masked_step.get("enable_gqa", False)] == [False, False]
+    for call, is_causal in ((step, False), (prefill, True)):
+        assert call["attn_mask"] is None
+        assert call["enable_gqa"]
+        assert call["is_causal"] == is_causal
+
+
+def test_grouped_queries_as_further_queries() -> None:
+    """The form for GPUs, run on a CPU, gives what repeated keys give."""
+    torch.manual_seed(0)
+    query, key, value = torch.randn(2, 6, 3, 8), torch.randn(2, 2, 7, 8), torch.randn(2, 2, 7, 8)
+    mask = torch.rand(2, 1, 3, 7) > 0.3
+    mask[..., 0] = True
+    repeated = (x.repeat_interleave(3, dim=1) for x in (key, value))
+    exact = nn.functional.scaled_dot_product_attention(query, *repeated, attn_mask=mask)
+    torch.testing.assert_close(_attend_in_groups(query, key, value, mask, 0.0), exact)
+
+
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize(("queries", "keys"), [(5, 5), (1, 5), (3, 5)])
+def test_causal_is_the_causal_mask(queries: int, keys: int, grad: bool) -> None:
+    torch.manual_seed(0)
+    query = torch.randn(2, 4, queries, 8, requires_grad=grad)
+    key, value = torch.randn(2, 2, keys, 8), torch.randn(2, 2, keys, 8)
+    expected = attend(query, key, value, causal_mask(queries, keys))
+    torch.testing.assert_close(attend(query, key, value, causal=True), expected)
+
+
+@torch.no_grad()
+def test_prompts_without_padding_need_no_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = Decoder(hidden_size=16, num_layers=1, num_heads=2, inner_size=16).eval()
+    x = torch.randn(2, 5, 16)
+    spy = Spy(monkeypatch)
+    plain = decoder(x)
+    masked = decoder(x, torch.ones(2, 5, dtype=torch.bool))
+    assert [call["attn_mask"] is None for call in spy.calls] == [True, False]
+    torch.testing.assert_close(plain, masked)
+    cache = decoder.new_cache(2, 8)
+    valid = torch.tensor([[True] * 3, [False, True, True]])
+    decoder(x[:, :3], valid, cache)
+    assert not cache.all_valid  # so that further tokens do not see the padding
+    behind = decoder(x[:, 3:], None, cache)
+    whole = decoder(x, torch.cat([valid, torch.ones(2, 2, dtype=torch.bool)], dim=1))
+    torch.testing.assert_close(behind, whole[:, 3:])

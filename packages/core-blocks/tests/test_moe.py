@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import pytest
 import torch
+from multiway_blocks import moe
 from multiway_blocks.feedforward import FeedForward
 from multiway_blocks.moe import (
     ExpertList,
@@ -18,6 +22,7 @@ from multiway_blocks.moe import (
 )
 from multiway_blocks.transformer import Context
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 
 def run(layer: nn.Module, x: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -196,12 +201,60 @@ def test_x_moe_gate() -> None:
 def test_groups_without_rows() -> None:
     weight = torch.randn(4, 3, 2)
     x = torch.randn(5, 2)
-    y = grouped_linear(x, weight, None, [0, 2, 0, 3])
+    y = grouped_linear(x, weight, None, torch.tensor([0, 2, 0, 3]))
     torch.testing.assert_close(y, torch.cat([x[:2] @ weight[1].t(), x[2:] @ weight[3].t()]))
-    assert grouped_linear(x[:0], weight, None, [0, 0, 0, 0]).shape == (0, 3)
+    assert grouped_linear(x[:0], weight, None, torch.zeros(4, dtype=torch.long)).shape == (0, 3)
     layer = build(4, 2)
     y, _ = run(layer, torch.zeros(0, 12, dtype=torch.float64))
     assert y.shape == (0, 12)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_groups_in_one_call(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form for GPUs, which `grouped_mm` has on CPUs too: same values, same gradients, empty groups."""
+    weight = torch.randn(4, 16, 8, dtype=torch.bfloat16, requires_grad=True)
+    offset = torch.randn(4, 16, dtype=torch.bfloat16) if bias else None
+    x = torch.randn(50, 8, dtype=torch.bfloat16, requires_grad=True)
+    counts = torch.tensor([0, 30, 0, 20])
+    outcome = []
+    for one_call in (False, True):
+        monkeypatch.setattr(moe, "_in_one_call", lambda *_, found=one_call: found)
+        y = grouped_linear(x, weight, offset, counts)
+        outcome.append((y, *torch.autograd.grad(y, [x, weight], torch.ones_like(y))))
+    for plain, grouped in zip(*outcome, strict=True):
+        torch.testing.assert_close(plain, grouped, rtol=0.02, atol=0.02)
+
+
+@contextlib.contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """What is made without a data type has this one."""
+    torch.set_default_dtype(dtype)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(("dtype", "forms"), [(torch.bfloat16, 2), (torch.float32, 0)])
+@torch.no_grad()
+def test_on_a_gpu_nothing_waits_for_the_device(
+    dtype: torch.dtype, forms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tensors without memory on a device that need not be there: reading a number of them raises."""
+    calls = []
+    real = nn.functional.grouped_mm
+    monkeypatch.setattr(
+        nn.functional, "grouped_mm", lambda *a, **o: calls.append(a[0].shape) or real(*a, **o)
+    )
+    monkeypatch.setattr(moe, "has_kernel", lambda x: False)
+    with FakeTensorMode(), torch.device("cuda"), default_dtype(dtype):
+        experts = Experts(4, 16, 32, gated=True, activation=nn.functional.silu)
+        layer = MixtureOfExperts(Gate(16, 4), experts, 4)
+        x = torch.randn(2, 5, 16)
+        if forms:
+            assert layer(x, Context()).shape == x.shape
+        else:  # float32 goes an expert at a time, for which the host must know how many rows there are
+            with pytest.raises(DataDependentOutputException):
+                layer(x, Context())
+    assert len(calls) == forms
 
 
 def test_impossible_layers() -> None:

@@ -34,33 +34,40 @@ def attend(
     value_BKSD: Tensor,
     mask: Tensor | None = None,
     *,
+    causal: bool = False,
     dropout: float = 0.0,
 ) -> Tensor:
     """``softmax(q k^T / sqrt(D) + mask) v``: (B, H, T, D).
 
+    ``causal``: without a mask, the queries are the last of the keys and see those up to their own place.
     ``mask``: bool (True = may look) or an additive float mask, broadcastable to (B, H, T, S). Fewer key-value heads
     than query heads (K divides H) is grouped-query attention: query head ``h`` uses key head ``h // (H / K)``.
     ``dropout``: share of the softmax's weights that is set to 0, the others growing accordingly.
     """
-    if query_BHTD.device.type == "cpu" and torch.is_grad_enabled() and query_BHTD.requires_grad:
+    T, S = query_BHTD.shape[2], key_BKSD.shape[2]
+    fused = query_BHTD.device.type != "cpu" or not (torch.is_grad_enabled() and query_BHTD.requires_grad)
+    if causal and (T != S or not fused):
+        # One query sees all; fused attention knows squares only.
+        mask, causal = None if T == 1 else causal_mask(T, S, query_BHTD.device), False
+    if not fused:
         return _attend_plainly(query_BHTD, key_BKSD, value_BKSD, mask, dropout)
-    if (
-        dropout == 0.0
-        and query_BHTD.shape[2] == 1
-        and _suits_decode_attention(query_BHTD, key_BKSD, value_BKSD, mask)
-    ):
+    if dropout == 0.0 and T == 1 and _suits_decode_attention(query_BHTD, key_BKSD, value_BKSD, mask):
         visible_BS = None if mask is None else mask[:, 0, 0].expand(len(query_BHTD), -1)
         scale = query_BHTD.shape[-1] ** -0.5
         return decode_attention.forward(query_BHTD[:, :, 0], key_BKSD, value_BKSD, visible_BS, scale)[
             :, :, None
         ]
+    groups = query_BHTD.shape[1] // key_BKSD.shape[1]
+    if groups > 1 and mask is not None and mask.shape[1] == 1 and query_BHTD.device.type != "cpu":
+        return _attend_in_groups(query_BHTD, key_BKSD, value_BKSD, mask, dropout)
     return nn.functional.scaled_dot_product_attention(
         query_BHTD,
         key_BKSD,
         value_BKSD,
         attn_mask=mask,
         dropout_p=dropout,
-        enable_gqa=query_BHTD.shape[1] != key_BKSD.shape[1],
+        is_causal=causal and T > 1,
+        enable_gqa=groups > 1,
     )
 
 
@@ -75,6 +82,20 @@ def _suits_decode_attention(query: Tensor, key: Tensor, value: Tensor, mask: Ten
     if mask is not None and (mask.dtype != torch.bool or mask.ndim != 4 or mask.shape[1:3] != (1, 1)):
         return False
     return query.shape[-1] == value.shape[-1] and decode_attention.supports(query.dtype)
+
+
+def _attend_in_groups(
+    query_BHTD: Tensor, key_BKSD: Tensor, value_BKSD: Tensor, mask_B1TS: Tensor, dropout: float
+) -> Tensor:
+    # On GPUs no fused form takes grouped queries and a mask: all scores would be written. The queries of a group become
+    # further queries of its key head.
+    T, groups = query_BHTD.shape[2], query_BHTD.shape[1] // key_BKSD.shape[1]
+    mask_B1NS = mask_B1TS.expand(-1, -1, T, -1).repeat(1, 1, groups, 1)
+    query_BKND = query_BHTD.unflatten(1, (-1, groups)).flatten(2, 3)
+    mixed_BKND = nn.functional.scaled_dot_product_attention(
+        query_BKND, key_BKSD, value_BKSD, attn_mask=mask_B1NS, dropout_p=dropout
+    )
+    return mixed_BKND.unflatten(2, (groups, T)).flatten(1, 2)
 
 
 def _attend_plainly(
@@ -161,7 +182,9 @@ class Attention(Contextual):
         if context.cache is not None:
             key_BKSD, value_BKSD = context.cache.update(layer, key_BKSD, value_BKSD)
         dropout = self.dropout if self.training else 0.0
-        mixed_BHTD = attend(query_BHTD, key_BKSD, value_BKSD, context.mask, dropout=dropout)
+        mixed_BHTD = attend(
+            query_BHTD, key_BKSD, value_BKSD, context.mask, causal=context.causal, dropout=dropout
+        )
         return self.finish(mixed_BHTD, context, layer)
 
     def keys_and_values(self, x_BSE: Tensor, context: Context, layer: int) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ Shape suffixes: B batch, T new tokens, S all tokens so far, E hidden size.
 from __future__ import annotations
 
 import torch
-from multiway_core.generation import StaticKVCache
+from multiway_core.generation import FixedSlots, StaticKVCache
 from torch import Tensor
 
 from multiway_blocks.attention import causal_mask, padding_mask
@@ -25,6 +25,10 @@ def causal_visibility(
 
     ``block`` makes attention blockwise (:func:`block_causal`).
     """
+    if isinstance(cache, FixedSlots):
+        if block is not None:
+            raise ValueError("a captured decoding step knows no blocks")
+        return padding_mask(cache.visible_BS)
     num_queries = valid_BT.shape[1]
     # On a GPU the question would wait for the device.
     if cache is not None and num_queries == 1 and valid_BT.device.type == "cpu" and block is None:
@@ -104,12 +108,13 @@ class CausalStack(Stack):
 
         ``losses`` and ``hidden_states``: see `Context` and `Stack`.
         """
+        all_valid = valid_BT is None
         if valid_BT is None:
             valid_BT = torch.ones(x_BTE.shape[:2], dtype=torch.bool, device=x_BTE.device)
-        context = self.context(valid_BT, cache, branches_BT, {} if losses is None else losses)
+        context = self.context(valid_BT, cache, branches_BT, {} if losses is None else losses, all_valid)
         x_BTE = super().forward(x_BTE, context, hidden_states)
         if cache is not None:
-            cache.advance(valid_BT)
+            cache.advance(valid_BT, all_valid=all_valid)
         return x_BTE
 
     def context(
@@ -118,8 +123,14 @@ class CausalStack(Stack):
         cache: StaticKVCache | None,
         branches_BT: Tensor | None,
         losses: dict[int, Tensor],
+        all_valid: bool = False,
     ) -> Context:
-        """What the layers are told; arguments as of :meth:`forward`."""
+        """What the layers are told; arguments as of :meth:`forward`. ``all_valid``: none of the tokens is padding."""
+        all_valid = all_valid and (cache is None or cache.all_valid)
+        if all_valid and self.block is None and branches_BT is None:
+            # No mask and nothing to ask the device for.
+            positions_BT = token_positions(valid_BT, cache) if self.uses_positions else None
+            return Context(None, positions_BT, cache, None, losses=losses, causal=True)
         mask = causal_visibility(valid_BT, cache, block=self.block)
         positions_BT = None
         if branches_BT is not None:

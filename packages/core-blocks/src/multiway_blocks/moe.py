@@ -10,7 +10,6 @@ Shape suffixes: S tokens, K experts a token, N experts, R = S K sorted pairs, E 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -184,14 +183,14 @@ class Experts(nn.Module):
             bound = weight.shape[-1] ** -0.5
             nn.init.uniform_(weight, -bound, bound)
 
-    def forward(self, x_RE: Tensor, counts: Sequence[int]) -> Tensor:
-        """Rows sorted by expert, ``counts`` of each: (R, E) -> (R, E)."""
+    def forward(self, x_RE: Tensor, counts_N: Tensor) -> Tensor:
+        """Rows sorted by expert, int64 counts of each (N,): (R, E) -> (R, E)."""
         name = next((name for name, function in ACTIVATIONS.items() if function is self.activation), None)
         # To run on a GPU; on a CPU nothing beats products of one expert each, and training keeps what lies between.
         if name is not None and not torch.is_grad_enabled() and has_kernel(x_RE):
             return moe_feedforward(
                 x_RE,
-                torch.tensor(counts, device=x_RE.device),
+                counts_N,
                 self.up,
                 self.down,
                 activation=name,
@@ -199,33 +198,51 @@ class Experts(nn.Module):
                 up_bias=self.up_bias,
                 down_bias=self.down_bias,
             )
-        inner = grouped_linear(x_RE, self.up, self.up_bias, counts)
+        inner = grouped_linear(x_RE, self.up, self.up_bias, counts_N)
         if self.gated:
             gate, inner = inner.chunk(2, dim=-1)
             inner = self.activation(gate) * inner
         else:
             inner = self.activation(inner)
-        return grouped_linear(inner, self.down, self.down_bias, counts)
+        return grouped_linear(inner, self.down, self.down_bias, counts_N)
 
 
-def grouped_linear(x_RI: Tensor, weight_NOI: Tensor, bias_NO: Tensor | None, counts: Sequence[int]) -> Tensor:
-    """``x weight[n]^T + bias[n]`` for the rows of each group n, which stand together: (R, I) -> (R, O)."""
+def grouped_linear(x_RI: Tensor, weight_NOI: Tensor, bias_NO: Tensor | None, counts_N: Tensor) -> Tensor:
+    """``x weight[n]^T + bias[n]`` for the rows of each group n, which stand together: (R, I) -> (R, O).
+
+    counts: int64 (N,), rows of each group, R together. On GPUs it is one call, and nobody waits for the device.
+    """
+    if _in_one_call(x_RI, weight_NOI):
+        ends_N = counts_N.cumsum(0, dtype=torch.int32)
+        product = nn.functional.grouped_mm(x_RI, weight_NOI.transpose(1, 2), offs=ends_N)
+        if bias_NO is None:
+            return product
+        group_R = torch.searchsorted(ends_N, torch.arange(len(x_RI), device=x_RI.device), right=True)
+        return product + bias_NO[group_R.clamp(max=len(bias_NO) - 1)]
     parts = []
-    for index, rows in enumerate(x_RI.split(list(counts))):
+    for index, rows in enumerate(x_RI.split(counts_N.tolist())):
         if len(rows):
             bias = None if bias_NO is None else bias_NO[index]
             parts.append(nn.functional.linear(rows, weight_NOI[index], bias))
     return torch.cat(parts) if parts else x_RI.new_zeros(0, weight_NOI.shape[1])
 
 
+def _in_one_call(x: Tensor, weight: Tensor) -> bool:
+    """Whether ``grouped_mm`` takes them: bfloat16 on a GPU from sm_80, rows of whole 16 bytes.
+
+    On CPUs it is a loop over groups as well, and slower than ours for some sizes (benchmarks/core_blocks/kernels.py).
+    """
+    fits = x.is_cuda and x.dtype == weight.dtype == torch.bfloat16
+    return fits and x.shape[-1] % 8 == 0 and weight.shape[1] % 8 == 0
+
+
 class ExpertList(nn.ModuleList):
     """Experts of any kind, one module each: sorted rows go through them in turn, as in :class:`Experts`."""
 
-    def forward(self, x_RE: Tensor, counts: Sequence[int]) -> Tensor:
-        """Rows sorted by expert, ``counts`` of each: (R, E) -> (R, E)."""
-        parts = [
-            expert(rows) for expert, rows in zip(self, x_RE.split(list(counts)), strict=True) if len(rows)
-        ]
+    def forward(self, x_RE: Tensor, counts_N: Tensor) -> Tensor:
+        """Rows sorted by expert, int64 counts of each (N,): (R, E) -> (R, E)."""
+        split = x_RE.split(counts_N.tolist())
+        parts = [expert(rows) for expert, rows in zip(self, split, strict=True) if len(rows)]
         return torch.cat(parts) if parts else x_RE.new_zeros(x_RE.shape)
 
 
@@ -234,7 +251,7 @@ class MixtureOfExperts(Contextual):
 
     Args:
         gate: (S, E) -> logits (S, N).
-        experts: sorted rows (R, E) and counts -> (R, E).
+        experts: sorted rows (R, E) and their counts (N,) -> (R, E).
         num_experts: N.
         experts_per_token: K.
         capacity_factor: of S K / N tokens an expert takes at most; None drops none.
@@ -312,9 +329,12 @@ class MixtureOfExperts(Contextual):
             flat = flat.masked_fill(
                 ~routing.kept_SK.reshape(-1), self.num_experts
             )  # behind all experts' pairs
-        counts = torch.bincount(flat, minlength=self.num_experts)[: self.num_experts].tolist()
-        order_R = flat.argsort(stable=True)[: sum(counts)]
-        sorted_RE = self.experts(x_SE[order_R // self.experts_per_token], counts)
+        # Sums of ones rather than `bincount`, which waits for a GPU to know how many groups there are.
+        counts_N = flat.new_zeros(self.num_experts + 1).scatter_add(0, flat, torch.ones_like(flat))[:-1]
+        order_R = flat.argsort(stable=True)
+        if routing.kept_SK is not None:  # only then does the number of pairs depend on the gate
+            order_R = order_R[: int(counts_N.sum())]
+        sorted_RE = self.experts(x_SE[order_R // self.experts_per_token], counts_N)
         # Back in the order of the tokens, so that sums are taken in one order: the same bits at every run.
         results = sorted_RE.new_zeros(len(flat), x_SE.shape[1]).index_copy(0, order_R, sorted_RE)
         results_SKE = results.view(len(x_SE), self.experts_per_token, x_SE.shape[1])

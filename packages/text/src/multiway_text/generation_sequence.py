@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
-from multiway_core.generation import StaticKVCache
+from multiway_core.generation import GraphedDecode, StaticKVCache
 from torch import Tensor
 
 Event = TypeVar("Event")
@@ -18,10 +18,12 @@ class NextStep:
     Attributes:
         tokens_BT: int64 (B, T), the input of the next step; None while there is none.
         cache: the sequence's key-value cache.
+
+    ``cuda_graph``: steps are captured (`multiway_core.generation.GraphedDecode`).
     """
 
-    def __init__(self, network: Any) -> None:
-        self._network = network
+    def __init__(self, network: Any, *, cuda_graph: bool = False) -> None:
+        self._decode = GraphedDecode(network.decode) if cuda_graph else network.decode
         self.tokens_BT: Tensor | None = None
         self.cache: StaticKVCache | None = None
         self._logits_BV: Tensor | None = None
@@ -41,7 +43,7 @@ class NextStep:
     def decode(self, tokens_BT: Tensor, cache: StaticKVCache) -> Tensor:
         """The stored logits (B, V) of this step if there are some, otherwise the network's `decode`."""
         known, self._logits_BV, self.tokens_BT = self._logits_BV, None, None
-        return self._network.decode(tokens_BT, cache) if known is None else known
+        return self._decode(tokens_BT, cache) if known is None else known
 
 
 class GenerationSequence(Iterator[Event], Generic[Event]):

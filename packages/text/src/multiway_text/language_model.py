@@ -80,6 +80,7 @@ class LanguageModel:
         tokenizer: its tokenizer.
         name: what it is called in results.
         max_positions: longest sequence, prompt and answer together.
+        cuda_graphs: decoding steps on a GPU are captured as CUDA graphs (not tried on a GPU yet, so off by default).
     """
 
     def __init__(
@@ -90,8 +91,10 @@ class LanguageModel:
         name: str = "model",
         max_positions: int | None = None,
         pads: bool = True,
+        cuda_graphs: bool = False,
     ) -> None:
         self.network, self.tokenizer, self.name, self.pads = network, tokenizer, name, pads
+        self.cuda_graphs = cuda_graphs
         sizes = getattr(network, "config", None) or getattr(network, "sizes", None)
         longest: int = getattr(sizes, "max_positions", OPEN_END)
         self.max_positions = max_positions or longest
@@ -113,6 +116,7 @@ class LanguageModel:
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
         tokenizer: Path | None = None,
+        cuda_graphs: bool = False,
     ) -> LanguageModel:
         """Load ``bundled:NAME``, a folder, a GGUF file or a hub id, of any system of this package.
 
@@ -128,7 +132,7 @@ class LanguageModel:
             text_tokenizer = systems.tokenizer_of(path)
         network = system.load(path, dtype=dtype, device=device)
         check_finite(network, str(path))
-        return cls(network, text_tokenizer, name=str(name), pads=system.pads)
+        return cls(network, text_tokenizer, name=str(name), pads=system.pads, cuda_graphs=cuda_graphs)
 
     def prompt_ids(self, prompt: str | Sequence[int] | Sequence[Message]) -> list[int]:
         """Token ids of a text to be continued, of ids (checked), or of a chat's messages.
@@ -179,7 +183,8 @@ class LanguageModel:
         self.tokenizer.check(prompt, self.vocab_size)
         if not prompt:
             raise InputError("the prompt is empty")
-        next_step, max_tokens = NextStep(self.network), self.room(prompt, options.max_tokens)
+        max_tokens = self.room(prompt, options.max_tokens)
+        next_step = NextStep(self.network, cuda_graph=self.cuda_graphs and self.device.type == "cuda")
         return GenerationSequence(
             self._steps(list(prompt), options, answers, max_tokens, next_step), next_step
         )

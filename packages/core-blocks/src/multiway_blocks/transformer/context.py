@@ -29,6 +29,8 @@ class Context:
         memory_BME: what cross-attention reads.
         memory_mask: bool or additive float, broadcastable to (B, H, T, M).
         losses: takes the auxiliary losses () of layers by their index: the balance of experts.
+        causal: without a mask, queries are the last of the keys and see those up to their own place, which fused
+            attention does by itself.
     """
 
     mask: Tensor | None = None
@@ -39,6 +41,7 @@ class Context:
     memory_BME: Tensor | None = None
     memory_mask: Tensor | None = None
     losses: dict[int, Tensor] = field(default_factory=dict)
+    causal: bool = False
 
 
 class Contextual(nn.Module):

@@ -4,6 +4,7 @@ from multiway_core.generation.beam import BeamRow, beam_search
 from multiway_core.generation.cache import DecodeStep, StaticKVCache
 from multiway_core.generation.config import GenerationConfig
 from multiway_core.generation.constraints import FiniteStateConstraint, StopOnRepetition
+from multiway_core.generation.graph import FixedSlots, GraphedDecode
 from multiway_core.generation.loop import generate, stream
 from multiway_core.generation.output import GenerationOutput, StepEvent, StopReason
 from multiway_core.generation.processors import (
@@ -22,8 +23,10 @@ __all__ = [
     "DecodeStep",
     "Draft",
     "FiniteStateConstraint",
+    "FixedSlots",
     "GenerationConfig",
     "GenerationOutput",
+    "GraphedDecode",
     "LogitsProcessor",
     "LookupDraft",
     "MinLength",

@@ -57,6 +57,8 @@ class StaticKVCache:
         self.batch_size = batch_size
         self.max_length = max_length
         self.length = 0
+        # Whether all filled slots are known to be real without asking the device.
+        self.all_valid = True
 
     @property
     def num_layers(self) -> int:
@@ -111,8 +113,12 @@ class StaticKVCache:
         """
         return self._keys[layer], self._values[layer]
 
-    def advance(self, valid_BT: BoolTensor | Tensor) -> None:
-        """Count the T slots that every layer has just written; False marks padding."""
+    def advance(self, valid_BT: BoolTensor | Tensor, *, all_valid: bool = False) -> None:
+        """Count the T slots that every layer has just written; False marks padding.
+
+        ``all_valid``: the caller knows that all are real, which `self.all_valid` keeps in mind. On a CPU it is seen.
+        """
+        self.all_valid = self.all_valid and (all_valid or _is_seen(valid_BT))
         end = self.length + valid_BT.shape[1]
         self.valid_BS[:, self.length : end] = valid_BT
         self.num_valid_B.add_(valid_BT.sum(dim=1))
@@ -168,7 +174,7 @@ class StaticKVCache:
                 )  # one row for all needs no copy
         self._valid[:, filled] = other.valid_BS[sources, filled]
         self._num_valid[:] = other.num_valid_B[sources]
-        self.length = other.length
+        self.length, self.all_valid = other.length, other.all_valid
 
     def truncate(self, length: int) -> None:
         """Forget the slots from `length` on."""
@@ -176,10 +182,11 @@ class StaticKVCache:
             raise ValueError(f"cannot truncate a cache of {self.length} slots to {length}")
         self.num_valid_B.sub_(self.valid_BS[:, length : self.length].sum(dim=1))
         self.valid_BS[:, length : self.length] = False
-        self.length = length
+        self.length, self.all_valid = length, self.all_valid or length == 0
 
     def invalidate(self, mask_BT: BoolTensor | Tensor) -> None:
         """Mark slots among the last T as not real where `mask_BT` is True (a row's rejected draft tokens)."""
+        self.all_valid = self.all_valid and _is_seen(~mask_BT)
         tail = self.valid_BS[:, self.length - mask_BT.shape[1] : self.length]
         self.num_valid_B.sub_((tail & mask_BT).sum(dim=1))
         tail.logical_and_(~mask_BT)
@@ -200,6 +207,11 @@ class StaticKVCache:
             torch.arange(length, device=self.device) >= length - self.num_valid_B[:, None]
         )
         self.length = length
+
+
+def _is_seen(all_of: Tensor) -> bool:
+    """Whether all are True, where that can be seen without waiting for a device; else False."""
+    return all_of.is_cpu and not torch.compiler.is_compiling() and bool(all_of.all())
 
 
 def without(count: int, ended: Set[int]) -> Tensor:

@@ -65,7 +65,7 @@ class Attention(Contextual):
         value_BKSD = self._heads(value)
         if context.cache is not None:
             key_BKSD, value_BKSD = context.cache.update(layer, key_BKSD, value_BKSD)
-        mixed_BHTD = attend(query_BHTD, key_BKSD, value_BKSD, context.mask)
+        mixed_BHTD = attend(query_BHTD, key_BKSD, value_BKSD, context.mask, causal=context.causal)
         return self.output(self.norm(mixed_BHTD.transpose(1, 2).flatten(2)))
 
     def _heads(self, x: Tensor) -> Tensor:

@@ -124,7 +124,7 @@ class DecodingStep:
         )
         del visible
         for cache in caches:
-            cache.advance(torch.ones(cache.batch_size, 1, dtype=torch.bool))
+            cache.advance(torch.ones(cache.batch_size, 1, dtype=torch.bool), all_valid=True)
         return y_B1E
 
     def _weights(self) -> list[int]:
