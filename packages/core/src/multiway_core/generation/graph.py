@@ -32,7 +32,10 @@ class FixedSlots(StaticKVCache):
         rows = cache.batch_size
         self._keys = [keys[:rows, :, :width] for keys in cache._keys]
         self._values = [values[:rows, :, :width] for values in cache._values]
-        for slots in (*self._keys, *self._values):  # what is masked is multiplied by 0, which leaves NaN what it is
+        for slots in (
+            *self._keys,
+            *self._values,
+        ):  # what is masked is multiplied by 0, which leaves NaN what it is
             slots[:, :, cache.length :].zero_()
         self._valid = cache._valid[:rows, :width]
         self._num_valid = cache._num_valid[:rows]
