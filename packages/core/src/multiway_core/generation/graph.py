@@ -124,7 +124,8 @@ class GraphedDecode:
         return step.logits[0].clone()
 
     def _record(self, tokens_B1: Tensor, slots: FixedSlots) -> _Captured:
-        tokens_B1, logits = tokens_B1.clone(), []
+        tokens_B1 = tokens_B1.clone()
+        logits: list[Tensor] = []
 
         def step() -> None:
             logits[:] = [self._decode(tokens_B1, slots)]
