@@ -148,7 +148,7 @@ def test_models_and_health(served) -> None:
 @pytest.mark.parametrize(
     ("change", "status", "message"),
     [
-        ({"max_tokens": -5}, 400, "max_tokens: Input should be greater than or equal to 1"),
+        ({"max_tokens": -5}, 400, "max_tokens: Input should be greater than or equal to 0"),
         ({"max_tokens": 0}, 400, "max_tokens"),
         ({"max_tokens": 10**9}, 400, "this server gives at most 4096"),
         ({"max_tokens": 400}, 400, "do not fit the model's context of 256"),

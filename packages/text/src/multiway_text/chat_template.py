@@ -11,8 +11,11 @@ from multiway_core.tokenization import TextTokenizer, byte_bpe
 
 from multiway_text import template_renderer
 
-Message = Mapping[str, str]
-"""``{"role": "system" | "user" | "assistant", "content": ...}``."""
+Message = Mapping[str, Any]
+"""``{"role": "system" | "user" | "assistant" | "tool", "content": text}``.
+
+An assistant's message may have ``tool_calls``, each ``{"function": {"name", "arguments": {...}}}``.
+"""
 
 TURN_BEGINS, TURN_ENDS = "<|im_start|>", "<|im_end|>"
 CHATML = (
@@ -51,24 +54,32 @@ class ChatTemplate:
         return cls(tokenizer.chat_template, begin=tokenizer.begin_token, end=tokenizer.end_token)
 
     def encode(
-        self, tokenizer: TextTokenizer, messages: Sequence[Message], *, answer: bool = True
+        self,
+        tokenizer: TextTokenizer,
+        messages: Sequence[Message],
+        *,
+        answer: bool = True,
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> list[int]:
-        """A chat's ids up to where the assistant is to speak. Messages never turn into control tokens.
+        """A chat's ids up to where the assistant is to speak. Messages and tools never turn into control tokens.
 
-        Raises InputError for messages that the template does not take.
+        tools: functions that the model may call, ``{"type": "function", "function": {"name", "parameters", ...}}``.
+        Raises InputError for messages that the template does not take, and for tools where it knows none.
         """
+        if tools and not self.takes_tools:
+            raise InputError("this model's chat template takes no tools")
         names = sorted(tokenizer.special, key=len, reverse=True)
         control = "|".join(map(re.escape, names)) or "(?!)"
-        guarded = [
-            {
-                "role": message["role"],
-                "content": re.sub(
-                    control, lambda found: f"{_GUARD}{names.index(found.group())}{_GUARD}", message["content"]
-                ),
-            }
-            for message in check_messages(messages)
-        ]
-        rendered = self.render(guarded, answer=answer)
+
+        def guard(value: Any) -> Any:
+            if isinstance(value, str):
+                return re.sub(control, lambda found: f"{_GUARD}{names.index(found.group())}{_GUARD}", value)
+            if isinstance(value, Mapping):
+                return {guard(key): guard(part) for key, part in value.items()}
+            return [guard(part) for part in value] if isinstance(value, list | tuple) else value
+
+        guarded = [guard(message) for message in check_messages(messages)]
+        rendered = self.render(guarded, answer=answer, tools=guard(list(tools)))
         ids: list[int] = []
         plain, place = "", 0
         for found in re.finditer(f"{control}|{_GUARD}[0-9]+{_GUARD}", rendered):
@@ -82,12 +93,28 @@ class ChatTemplate:
                 plain += names[number] if number < len(names) else found.group()
         return ids + tokenizer.encode(plain + rendered[place:])
 
-    def render(self, messages: Sequence[Message], *, answer: bool = True) -> str:
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the template writes functions for the model to call."""
+        return re.search(r"\btools\b", self.source) is not None
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        answer: bool = True,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> str:
         """The prompt as text, control tokens by name; ``answer``: up to where the assistant is to speak.
 
         Raises InputError where the template refuses the messages.
         """
-        names = {"messages": [dict(message) for message in messages], "add_generation_prompt": answer}
+        names: dict[str, Any] = {
+            "messages": [dict(message) for message in messages],
+            "add_generation_prompt": answer,
+        }
+        if tools:
+            names["tools"] = [dict(tool) for tool in tools]
         try:
             return template_renderer.render(self.source, names | self.names)
         except template_renderer.Refused as error:
@@ -105,19 +132,28 @@ def train_bpe(texts: Iterable[str], vocab_size: int, *, chat: bool = False) -> T
     return TextTokenizer(library, end_ids=(2, 0), end_token=TURN_ENDS, chat_template=CHATML)
 
 
-def check_messages(messages: Any) -> list[dict[str, str]]:
-    """Messages as a list of role and content. Raises InputError for anything else, and for none."""
+def check_messages(messages: Any) -> list[dict[str, Any]]:
+    """Messages as a list of role, content and calls. Raises InputError for anything else, and for none."""
     if not isinstance(messages, Sequence) or isinstance(messages, str | bytes) or not messages:
         raise InputError("a chat needs at least one message")
-    checked = []
+    checked: list[dict[str, Any]] = []
     for place, message in enumerate(messages):
         role = message.get("role") if isinstance(message, Mapping) else None
         content = message.get("content") if isinstance(message, Mapping) else None
-        if role not in ("system", "user", "assistant"):
-            raise InputError(f"message {place}: its role must be system, user or assistant, not {role!r}")
+        if role not in ("system", "user", "assistant", "tool"):
+            raise InputError(
+                f"message {place}: its role must be system, user, assistant or tool, not {role!r}"
+            )
+        calls = message.get("tool_calls") or []
+        if calls and role != "assistant":
+            raise InputError(f"message {place}: tool_calls are an assistant's, not a {role}'s")
+        if role == "tool" and not any("tool_calls" in earlier for earlier in checked):
+            raise InputError(f"message {place}: a tool's message answers an assistant's tool_calls")
+        if content is None and calls:
+            content = ""
         if not isinstance(content, str):
             raise InputError(f"message {place}: its content must be text")
-        checked.append({"role": role, "content": content})
+        checked.append({"role": role, "content": content, **({"tool_calls": calls} if calls else {})})
     if not any(message["content"].strip() for message in checked):
         raise InputError("all messages are empty")
     return checked

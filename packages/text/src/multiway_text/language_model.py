@@ -6,7 +6,7 @@ The command, the server, the demo, the evaluation and Python users all call it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from multiway_text import scoring, systems
 from multiway_text.chat_template import ChatTemplate, Message
 from multiway_text.checkpoint_files import non_finite
 from multiway_text.generation_sequence import GenerationSequence, NextStep, batched_decode
+from multiway_text.json_constraint import JsonConstraint
 from multiway_text.sampling import Alternatives, RecommendedSampling, SamplingOptions
 from multiway_text.scoring import Choice, TextScore, TokenScores
 from multiway_text.text_stream import TextStream
@@ -134,8 +135,10 @@ class LanguageModel:
         check_finite(network, str(path))
         return cls(network, text_tokenizer, name=str(name), pads=system.pads, cuda_graphs=cuda_graphs)
 
-    def prompt_ids(self, prompt: str | Sequence[int] | Sequence[Message]) -> list[int]:
-        """Token ids of a text to be continued, of ids (checked), or of a chat's messages.
+    def prompt_ids(
+        self, prompt: str | Sequence[int] | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] = ()
+    ) -> list[int]:
+        """Token ids of a text to be continued, of ids (checked), or of a chat's messages (and functions).
 
         Raises InputError: nothing in it, ids out of the vocabulary, messages that the model cannot take.
         """
@@ -146,7 +149,7 @@ class LanguageModel:
         elif prompt and not isinstance(prompt[0], int):
             if self.chat_template is None:
                 raise InputError("this model has no chat format; use it to continue text (generate)")
-            ids = self.chat_template.encode(self.tokenizer, prompt)  # type: ignore[arg-type]
+            ids = self.chat_template.encode(self.tokenizer, prompt, tools=tools)  # type: ignore[arg-type]
         else:
             ids = list(prompt)  # type: ignore[arg-type]
             self.tokenizer.check(ids, self.vocab_size)
@@ -185,8 +188,11 @@ class LanguageModel:
             raise InputError("the prompt is empty")
         max_tokens = self.room(prompt, options.max_tokens)
         next_step = NextStep(self.network, cuda_graph=self.cuda_graphs and self.device.type == "cuda")
+        constraints: list[Any] = []
+        if options.json_schema is not None:
+            constraints.append(JsonConstraint(self.tokenizer, options.json_schema))
         return GenerationSequence(
-            self._steps(list(prompt), options, answers, max_tokens, next_step), next_step
+            self._steps(list(prompt), options, answers, max_tokens, next_step, constraints), next_step
         )
 
     def batched_decode(self, answers: Sequence[GenerationSequence[list[Piece]]]) -> None:
@@ -200,7 +206,13 @@ class LanguageModel:
                 batched_decode(self.network, answers)
 
     def _steps(
-        self, prompt: list[int], options: SamplingOptions, answers: int, max_tokens: int, next_step: NextStep
+        self,
+        prompt: list[int],
+        options: SamplingOptions,
+        answers: int,
+        max_tokens: int,
+        next_step: NextStep,
+        constraints: list[Any],
     ) -> Generator[list[Piece], None, None]:
         cache = self.network.new_cache(1, len(prompt) + max_tokens)
         logits = None
@@ -220,7 +232,7 @@ class LanguageModel:
         processors: list[Any] = [] if seen is None else [seen]
         if self.vocab_size > self.tokenizer.vocab_size:  # rows that pad the matrix stand for no token
             processors.append(_Below(self.tokenizer.vocab_size))
-        processors += options.processors(prompt)
+        processors += [*options.processors(prompt), *constraints]
         texts = [TextStream(self.tokenizer.decode, options.stop) for _ in range(answers)]
         events = stream(
             next_step.decode, logits, cache, options.config(max_tokens, self.tokenizer.end_ids), processors
@@ -300,12 +312,31 @@ class LanguageModel:
                     answer.tokens.append(piece.token)
         return found
 
-    def log_likelihoods(self, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[TokenScores]:
+    def log_likelihoods(
+        self, rows: Sequence[tuple[Sequence[int], Sequence[int]]], *, alternatives: int = 0
+    ) -> list[TokenScores]:
         """Log-probability of every token of the second ids behind the first; see :mod:`multiway_text.scoring`."""
         for context, continuation in rows:
             self.tokenizer.check([*context, *continuation], self.vocab_size)
         with self._turn:
-            return scoring.log_likelihoods(self.network, rows, device=self.device, pads=self.pads)
+            return scoring.log_likelihoods(
+                self.network, rows, device=self.device, pads=self.pads, alternatives=alternatives
+            )
+
+    def embed(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
+        """A vector of length 1 for each row of ids: the mean of its tokens' last hidden states.
+
+        What a language model has; a model that was trained to embed (`multiway-encoder`) finds texts far better.
+        Raises InputError: no ids, ids out of the vocabulary, a row beyond the context.
+        """
+        for row in rows:
+            self.tokenizer.check(row, self.vocab_size)
+            if not row or len(row) > self.max_positions:
+                raise InputError(f"a text of {len(row)} tokens: 1 to {self.max_positions} can be embedded")
+        with self._turn, torch.inference_mode():
+            states = (self.network.hidden(torch.tensor([list(row)], device=self.device)) for row in rows)
+            means = [nn.functional.normalize(state_1TE[0].float().mean(0), dim=0) for state_1TE in states]
+            return [mean.tolist() for mean in means]
 
     def score(
         self, text: str, *, window: int | None = None, stride: int | None = None, alternatives: int = 0

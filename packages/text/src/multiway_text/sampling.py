@@ -63,6 +63,7 @@ class SamplingOptions:
         stop: texts that end the answer and are not part of it.
         seed: None draws one.
         alternatives: likeliest tokens to report at every step.
+        json_schema: the answer is JSON of this schema, itself JSON text (:mod:`multiway_text.json_constraint`).
     """
 
     max_tokens: int | None = None
@@ -75,6 +76,7 @@ class SamplingOptions:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     alternatives: int = 0
+    json_schema: str | None = None
 
     def __post_init__(self) -> None:
         def check(name: str, low: float, high: float, wanted: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,18 +22,30 @@ from multiway_core.errors import MultiwayError
 from starlette.concurrency import run_in_threadpool
 
 from multiway_lm.sampling import CHAT_TEMPERATURE
-from multiway_lm.server.answers import Answer, Style, usage
+from multiway_lm.server.answers import Answer, PromptToken, Style, usage
 from multiway_lm.server.engine import MAX_CONCURRENCY, Engine, Job
-from multiway_lm.server.schema import ChatCompletion, ChatRequest, Completion, CompletionRequest
+from multiway_lm.server.schema import (
+    ChatCompletion,
+    ChatRequest,
+    Completion,
+    CompletionRequest,
+    EmbeddingRequest,
+)
 
 if TYPE_CHECKING:
     from multiway_text.language_model import LanguageModel
+    from multiway_text.scoring import TokenScores
 
 MAX_TOKENS = 4096
 
 
-def add_routes(router: APIRouter, served: Endpoint, *, max_tokens: int = MAX_TOKENS) -> None:
-    """The two routes, for requests of at most ``max_tokens`` each."""
+def add_routes(
+    router: APIRouter, served: Endpoint, *, max_tokens: int = MAX_TOKENS, embeddings: bool = False
+) -> None:
+    """The routes, for requests of at most ``max_tokens`` each.
+
+    ``embeddings``: also ``/v1/embeddings``, which beside other apps is that of `multiway-encoder`.
+    """
 
     def check(asked: str, tokens: int | None) -> None:
         served.check(asked)
@@ -48,9 +62,23 @@ def add_routes(router: APIRouter, served: Endpoint, *, max_tokens: int = MAX_TOK
         engine: Engine = await served.model.get()
         model = engine.model
         options = body.sampling(model.recommended_sampling, temperature=1.0, alternatives=body.logprobs or 0)
-        prompts = [await run_in_threadpool(model.prompt_ids, prompt) for prompt in body.prompts()]
+        asked = body.prompts()
+        prompts = [await run_in_threadpool(model.prompt_ids, prompt) for prompt in asked]
         style = Style(chat=False, model=served.id, logprobs=body.logprobs is not None)
-        return await _respond(engine, request, body, style, prompts, options)
+        beginnings = [Answer(index) for index in range(len(prompts) * body.n)]
+        if body.max_tokens == 0 and (body.stream or not body.echo):
+            raise ApiError(400, "max_tokens 0 needs echo: true, and is not streamed", param="max_tokens")
+        if body.echo:
+            for prompt in prompts:
+                model.room(prompt, body.max_tokens or None)
+            beginnings = await run_in_threadpool(
+                echoed_answers, model, list(zip(asked, prompts, strict=True)), body.n, body.logprobs
+            )
+        if body.max_tokens == 0:
+            for answer in beginnings:
+                answer.finish = "length"
+            return JSONResponse(style.whole(beginnings, usage(sum(map(len, prompts)), 0)))
+        return await _respond(engine, request, body, style, prompts, options, beginnings)
 
     @router.post("/v1/chat/completions", tags=["chat"], responses={200: {"model": ChatCompletion}})
     async def chat(body: ChatRequest, request: Request) -> Response:
@@ -67,9 +95,33 @@ def add_routes(router: APIRouter, served: Endpoint, *, max_tokens: int = MAX_TOK
             model.recommended_sampling, temperature=CHAT_TEMPERATURE, alternatives=body.top_logprobs
         )
         messages = [message.plain() for message in body.messages]
-        prompts = [await run_in_threadpool(model.prompt_ids, messages)]
-        style = Style(chat=True, model=served.id, logprobs=body.logprobs)
-        return await _respond(engine, request, body, style, prompts, options)
+        tools = body.offered()
+        described = [tool.model_dump(exclude_none=True) for tool in tools]
+        prompts = [await run_in_threadpool(model.prompt_ids, messages, tools=described)]
+        names = frozenset(tool.function.name for tool in tools)
+        style = Style(chat=True, model=served.id, logprobs=body.logprobs, tools=names)
+        return await _respond(
+            engine, request, body, style, prompts, options, [Answer(index) for index in range(body.n)]
+        )
+
+    if not embeddings:
+        return
+
+    @router.post("/v1/embeddings", tags=["embeddings"])
+    async def embed(body: EmbeddingRequest) -> dict[str, Any]:
+        """The mean of a text's last hidden states, of length 1."""
+        served.check(body.model)
+        inputs = body.inputs()
+        engine: Engine = await served.model.get()
+        rows = [await run_in_threadpool(engine.model.prompt_ids, text) for text in inputs]
+        vectors = await run_in_threadpool(engine.model.embed, rows)
+        data = [
+            {"object": "embedding", "index": place, "embedding": _form(vector, body.encoding_format)}
+            for place, vector in enumerate(vectors)
+        ]
+        tokens = sum(map(len, rows))
+        counted = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return {"object": "list", "data": data, "model": served.id, "usage": counted}
 
 
 def language_model(
@@ -125,7 +177,7 @@ def build_server(
         engine.start()
         return engine
 
-    service = replace(SERVICE, routes=partial(add_routes, max_tokens=max_tokens))
+    service = replace(SERVICE, routes=partial(add_routes, max_tokens=max_tokens, embeddings=True))
     served = endpoint(name, service, start, limits)
     served.preload = True
     server = build([served], limits, title="multiway-lm")
@@ -133,8 +185,54 @@ def build_server(
     return server
 
 
+def echoed_answers(
+    model: LanguageModel,
+    prompts: Sequence[tuple[str | list[int], list[int]]],
+    each: int,
+    alternatives: int | None,
+) -> list[Answer]:
+    """Answers that begin with their prompts, each given as it was sent and as ids; ``each``: answers a prompt.
+
+    ``alternatives``: likeliest tokens of each place; None: no probabilities are asked for.
+    """
+    scores: list[TokenScores | None] = [None] * len(prompts)
+    if alternatives is not None:
+        rows = [(ids[:1], ids[1:]) for _, ids in prompts]
+        scores = [*model.log_likelihoods(rows, alternatives=alternatives)]
+    answers: list[Answer] = []
+    for (sent, ids), score in zip(prompts, scores, strict=True):
+        text = sent if isinstance(sent, str) else model.tokenizer.decode(ids)
+        tokens: list[PromptToken] = []
+        for place, token in enumerate(ids):
+            others: tuple[tuple[int, str, float], ...] = ()
+            if score is not None and place and alternatives:
+                others = tuple(
+                    (other, model.tokenizer.decode_token(other), value)
+                    for other, value in score.alternatives[place - 1]
+                )
+            log_prob = score.log_probs[place - 1] if score is not None and place else None
+            tokens.append(PromptToken(model.tokenizer.decode_token(token), log_prob, others))
+        answers += [
+            Answer(len(answers) + row, text, tokens=list(tokens), echoed=len(ids)) for row in range(each)
+        ]
+    return answers
+
+
+def _form(vector: list[float], encoding: str) -> list[float] | str:
+    """Numbers, or the base64 of their float32 bytes."""
+    if encoding == "float":
+        return vector
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
 async def _respond(
-    engine: Engine, request: Request, body: Any, style: Style, prompts: list[list[int]], options: Any
+    engine: Engine,
+    request: Request,
+    body: Any,
+    style: Style,
+    prompts: list[list[int]],
+    options: Any,
+    answers: list[Answer],
 ) -> Response:
     jobs: list[Job] = []
     try:
@@ -146,20 +244,19 @@ async def _respond(
         raise
     read = sum(map(len, prompts))
     if not body.stream:
-        answers = await _collect(request, jobs, body.n)
-        written = sum(len(answer.tokens) for answer in answers)
+        await _collect(request, jobs, body.n, answers)
+        written = sum(len(answer.tokens) - answer.echoed for answer in answers)
         return JSONResponse(style.whole(answers, usage(read, written)))
     told = body.stream_options is not None and body.stream_options.include_usage
     return StreamingResponse(
-        _events(request, jobs, body.n, style, read, told),
+        _events(request, jobs, body.n, style, read, told, answers),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
-async def _collect(request: Request, jobs: Sequence[Job], each: int) -> list[Answer]:
-    """Whole answers; the work ends when the client leaves."""
-    answers = [Answer(index) for index in range(len(jobs) * each)]
+async def _collect(request: Request, jobs: Sequence[Job], each: int, answers: Sequence[Answer]) -> None:
+    """Complete the answers; the work ends when the client leaves."""
 
     async def take(first: int, job: Job) -> None:
         async for pieces in job.pieces():
@@ -176,32 +273,43 @@ async def _collect(request: Request, jobs: Sequence[Job], each: int) -> list[Ans
     finally:
         for job in jobs:
             job.cancel()
-    return answers
 
 
 async def _events(
-    request: Request, jobs: Sequence[Job], each: int, style: Style, read: int, told: bool
+    request: Request,
+    jobs: Sequence[Job],
+    each: int,
+    style: Style,
+    read: int,
+    told: bool,
+    answers: Sequence[Answer],
 ) -> AsyncIterator[bytes]:
     """Server-sent events. An error behind the first is an event too: the status is long sent."""
-    answers = [Answer(index) for index in range(len(jobs) * each)]
     written = 0
+    held = [""] * len(answers)  # what may become a call is told when it is whole
     looking = asyncio.ensure_future(until_gone(request))
     try:
         opening = style.first(answers)
         if opening is not None:
             yield _event(opening)
+        for answer in answers:
+            if answer.echoed:
+                yield _event(style.chunk(answer.index, answer.text, answer.tokens, 0, None))
+                answer.tokens = []
         async for first, pieces in _merged(jobs, each, looking):
             for piece in pieces:
                 answer = answers[first + piece.row]
                 if piece.token is not None:
                     answer.tokens.append(piece.token)
                     written += 1
-                if piece.text or piece.finish:
+                held[answer.index] += piece.text
+                if (held[answer.index] and not style.tools) or piece.finish:
                     # The tokens of a text that was held back come with it.
+                    text, held[answer.index] = held[answer.index], ""
                     chunk = style.chunk(
-                        answer.index, piece.text, answer.tokens, len(answer.text), piece.finish or None
+                        answer.index, text, answer.tokens, len(answer.text), piece.finish or None
                     )
-                    answer.text += piece.text
+                    answer.text += text
                     answer.tokens = []
                     yield _event(chunk)
         if told:

@@ -6,10 +6,20 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from multiway_lm.server.tools import split_calls
 
 if TYPE_CHECKING:
     from multiway_text.language_model import Token
+
+
+class PromptToken(NamedTuple):
+    """A token of the prompt that is given back; its first one has no probability."""
+
+    text: str
+    log_prob: float | None
+    alternatives: tuple[tuple[int, str, float], ...]
 
 
 @dataclass
@@ -19,16 +29,21 @@ class Answer:
     index: int
     text: str = ""
     finish: str | None = None
-    tokens: list[Token] = field(default_factory=list)
+    tokens: list[Token | PromptToken] = field(default_factory=list)
+    echoed: int = 0
+    """Tokens of the prompt among them."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """Which of the two endpoints speaks. ``logprobs``: whether the caller asked for them."""
+    """Which of the two endpoints speaks. ``logprobs``: whether the caller asked for them; ``tools``: names of
+    functions that an answer may call.
+    """
 
     chat: bool
     model: str
     logprobs: bool
+    tools: frozenset[str] = frozenset()
     id: str = field(default_factory=lambda: secrets.token_hex(12))
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -37,12 +52,17 @@ class Style:
         choices = []
         for answer in answers:
             choice: dict[str, Any] = {"index": answer.index}
+            finish = answer.finish
             if self.chat:
-                choice["message"] = {"role": "assistant", "content": answer.text}
+                said, calls = split_calls(answer.text, self.tools)
+                choice["message"] = {"role": "assistant", "content": said or (None if calls else "")}
+                if calls:
+                    choice["message"]["tool_calls"] = calls
+                    finish = "tool_calls"
             else:
                 choice["text"] = answer.text
             choice["logprobs"] = self._log_probs(answer.tokens, 0) if self.logprobs else None
-            choices.append({**choice, "finish_reason": answer.finish})
+            choices.append({**choice, "finish_reason": finish})
         return {**self._head(stream=False), "choices": choices, "usage": usage}
 
     def first(self, answers: Sequence[Answer]) -> dict[str, Any] | None:
@@ -56,12 +76,16 @@ class Style:
         return {**self._head(stream=True), "choices": choices}
 
     def chunk(
-        self, index: int, text: str, tokens: Sequence[Token], offset: int, finish: str | None
+        self, index: int, text: str, tokens: Sequence[Token | PromptToken], offset: int, finish: str | None
     ) -> dict[str, Any]:
         """A chunk of a stream. ``offset``: characters of this choice before it."""
         choice: dict[str, Any] = {"index": index}
         if self.chat:
-            choice["delta"] = {"content": text} if text or not finish else {}
+            text, calls = split_calls(text, self.tools)
+            choice["delta"] = {"content": text} if text or not (finish or calls) else {}
+            if calls:
+                choice["delta"]["tool_calls"] = [{"index": place, **call} for place, call in enumerate(calls)]
+                finish = "tool_calls"
         else:
             choice["text"] = text
         choice["logprobs"] = self._log_probs(tokens, offset) if self.logprobs and tokens else None
@@ -78,12 +102,12 @@ class Style:
         prefix = "chatcmpl" if self.chat else "cmpl"
         return {"id": f"{prefix}-{self.id}", "object": kind, "created": self.created, "model": self.model}
 
-    def _log_probs(self, tokens: Sequence[Token], offset: int) -> dict[str, Any]:
+    def _log_probs(self, tokens: Sequence[Token | PromptToken], offset: int) -> dict[str, Any]:
         if self.chat:
             return {
                 "content": [
                     {
-                        **_named(token.text, token.log_prob),
+                        **_named(token.text, float(token.log_prob or 0.0)),
                         "top_logprobs": [_named(text, value) for _, text, value in token.alternatives],
                     }
                     for token in tokens

@@ -71,9 +71,14 @@ class Endpoint:
         count, model = self.worker.pending, self.model.loaded
         return count if model is None or self.service.pending is None else count + self.service.pending(model)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What requests may call it."""
+        return self.id, self.id.removeprefix("bundled:")
+
     def check(self, asked: str) -> None:
         """Raises ApiError (404): the request is for another model."""
-        if asked not in (self.id, self.id.removeprefix("bundled:")):
+        if asked not in self.names:
             message = f"there is no model {asked!r}; this server has {self.id!r}"
             raise ApiError(404, message, param="model", code="model_not_found")
 
@@ -142,8 +147,16 @@ def build_server(endpoints: Sequence[Endpoint], limits: Limits | None = None, *,
     @server.get("/v1/models", tags=["server"])
     async def models() -> dict[str, Any]:
         """The models that can be asked for."""
-        entry = {"object": "model", "created": 0, "owned_by": "multiway"}
-        return {"object": "list", "data": [{"id": each.id, **entry, **each.details} for each in endpoints]}
+        return {"object": "list", "data": [_described(each) for each in endpoints]}
+
+    @server.get("/v1/models/{name:path}", tags=["server"])
+    async def model(name: str) -> dict[str, Any]:
+        """One of them."""
+        found = next((each for each in endpoints if name in each.names), None)
+        if found is None:
+            message = f"there is no model {name!r} here; /v1/models lists them"
+            raise ApiError(404, message, param="model", code="model_not_found")
+        return _described(found)
 
     for each in endpoints:
         router = APIRouter()
@@ -159,6 +172,10 @@ def build_server(endpoints: Sequence[Endpoint], limits: Limits | None = None, *,
             raise ApiError(404, "no installed app gives embeddings", code="not_available")
 
     return server
+
+
+def _described(served: Endpoint) -> dict[str, Any]:
+    return {"id": served.id, "object": "model", "created": 0, "owned_by": "multiway", **served.details}
 
 
 def _add_route(router: APIRouter, operation: Operation, served: Endpoint) -> None:
