@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import subprocess
 import sys
@@ -75,12 +76,24 @@ def test_nothing_is_loaded_from_a_folder_that_others_can_write(source: Path) -> 
 @pytest.mark.parametrize(
     "change", [{"CXX": "/no/such/compiler"}, {"CXX": "false"}, {"XDG_CACHE_HOME": "/dev/null"}]
 )
-def test_what_cannot_be_built_is_none(
-    source: Path, change: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_what_cannot_be_built_is_none_and_told_once(
+    source: Path,
+    change: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """One line a process: what runs in its place can be many times slower."""
+    monkeypatch.setattr(native, "_told", set())
     for name, value in change.items():
         monkeypatch.setenv(name, value)
     assert native.load(source) is None
+    assert native.load(source) is None
+    (told,) = (record for record in caplog.records if record.levelno >= logging.WARNING)
+    assert told.getMessage().startswith(
+        "no machine code for CPUs, so what follows can be many times slower: "
+    )
+    assert "\n" not in told.getMessage()
     assert capfd.readouterr() == ("", "")
 
 

@@ -26,6 +26,7 @@ Key = TypeVar("Key")
 logger = logging.getLogger(__name__)
 
 _BUILD_SECONDS = 120
+_told: set[str] = set()  # reasons for missing kernels
 _HEADERS = Path(__file__).parent
 _COMMON_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-fvisibility=hidden")
 # From fast to safe; the first set that the compiler accepts is used. The last one lacks threads, and for x86
@@ -44,12 +45,13 @@ def load(source: Path) -> ctypes.CDLL | None:
     under a name that stands for the source and our headers, the compiler and the processor, so a home folder
     shared by unlike machines is safe. Processes that build at the same time each write a file of their own and
     rename it into place: there is no lock that a killed process could leave behind. Failing is not an error,
-    because every kernel has a definition in plain PyTorch; the reason is logged at level DEBUG.
+    because every kernel has a definition in plain PyTorch; but that can be many times slower, so the first failure of a
+    process is told in one line (a WARNING, which Python writes to standard error), further ones at level DEBUG.
     """
     try:
         compiler = _find_compiler()
         if compiler is None:
-            logger.debug("no C++ compiler found: %s is not built", source.name)
+            _tell("no C++ compiler found (install one, or name it in CXX)")
             return None
         folder = private_cache_folder("kernels")  # what lies there is executed
         library = folder / f"{source.parent.name}-{_key(source, compiler)}.so"
@@ -61,8 +63,16 @@ def load(source: Path) -> ctypes.CDLL | None:
         _build(source, compiler, library)
         return ctypes.CDLL(str(library))
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        logger.debug("%s is not built: %s", source.name, error)
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        _tell(f"{source.parent.name}/{source.name} is not built: {reason[-1]}")
         return None
+
+
+def _tell(reason: str) -> None:
+    """Say once a process that kernels are missing, and what for."""
+    level = logging.DEBUG if _told else logging.WARNING
+    _told.add(reason)
+    logger.log(level, "no machine code for CPUs, so what follows can be many times slower: %s", reason)
 
 
 def functions(
