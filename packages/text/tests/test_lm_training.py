@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from multiway_core.training import TrainOptions, TrainReport
 from multiway_text import recipe, systems
 from multiway_text.language_model import LanguageModel
 from multiway_text.sampling import SamplingOptions
+from torch import nn
 
 NUMBERS = ["one", "two", "three", "four", "five"]
 
@@ -118,3 +120,15 @@ def test_little_text_is_refused(tmp_path) -> None:
     (tmp_path / "x.txt").write_text("too short")
     with pytest.raises(InputError, match=r"give more text|held|hold"):
         train(tmp_path / "run", [tmp_path / "x.txt"])
+
+
+@pytest.mark.parametrize("size", ["tiny", "small"])
+@pytest.mark.parametrize("system", sorted(systems.registered()))
+def test_a_new_network_knows_nothing(system, size) -> None:
+    torch.manual_seed(0)
+    model = systems.named(system).new(size, 512, 64).eval()
+    tokens = torch.randint(512, (4, 64), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        logits = model(tokens)[:, :-1].flatten(0, 1)
+    loss = nn.functional.cross_entropy(logits.float(), tokens[:, 1:].flatten())
+    assert abs(float(loss) - math.log(512)) < 0.75  # logits of deviation 1 cost 0.5

@@ -45,6 +45,11 @@ class CausalLM(nn.Module):
         self.head: nn.Linear | None = None if tied else Linear(hidden_size, vocab_size, bias=False)
         self.max_positions = max_positions
 
+    @property
+    def embedding_std(self) -> float:
+        """Deviation of a new embedding: with it the first logits of a tied matrix have a deviation of about 1."""
+        return self.embedding.embedding_dim**-0.5
+
     def hidden(
         self, tokens_BT: Tensor, valid_BT: Tensor | None = None, cache: StaticKVCache | None = None
     ) -> Tensor:

@@ -109,7 +109,7 @@ class System:
         network = getattr(self._module("model"), self.classes[1])
         model = network(config_class(**values), **({"packed": False} if self.ternary else {}))
         # Of a tied matrix: with torch's own deviation of 1 every first prediction would be extreme.
-        nn.init.normal_(model.embedding.weight, std=values["hidden_size"] ** -0.5)
+        nn.init.normal_(model.embedding.weight, std=model.embedding_std)
         return model
 
     def loss(self) -> Any:
