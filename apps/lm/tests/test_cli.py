@@ -43,6 +43,7 @@ def test_help_loads_no_framework() -> None:
         "evaluate",
         "train",
         "distill",
+        "draw",
         "quantize",
         "bench",
         "serve",

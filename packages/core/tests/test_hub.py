@@ -292,6 +292,17 @@ class TestBundled:
         assert hub.resolve("bundled:tiny") == package / "pretrained" / "tiny"
         assert hub.bundled() == {"tiny": package / "pretrained" / "tiny"}
 
+    def test_one_gguf_file_of_a_package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        package = tmp_path / "weights_of_another"
+        package.mkdir()
+        (package / "__init__.py").write_text("raise RuntimeError('must not run')")
+        (package / "model.Q4.gguf").write_bytes(b"GGUF")
+        monkeypatch.syspath_prepend(tmp_path)
+        assert hub.resolve("package:weights-of-another") == package / "model.Q4.gguf"
+        (package / "second.gguf").write_bytes(b"GGUF")
+        with pytest.raises(ModelNotFoundError, match="holds no model"):
+            hub.resolve("package:weights-of-another")
+
     @pytest.mark.parametrize(
         "name", ["", "secret", "../x", "../pretrained/tiny", "tiny/", "/etc", "tiny/../tiny", "gone"]
     )

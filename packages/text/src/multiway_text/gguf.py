@@ -21,7 +21,7 @@ from multiway_core.files import atomic_write
 from torch import Tensor
 
 F32, F16, BF16, I2_S = 0, 1, 30, 36
-_FLOATS = {F32: torch.float32, F16: torch.float16, BF16: torch.bfloat16}
+FLOATS = {F32: torch.float32, F16: torch.float16, BF16: torch.bfloat16}
 
 _MAGIC = b"GGUF"
 _ALIGNMENT = 32
@@ -75,8 +75,8 @@ class GGUFFile:
             raise CheckpointError(
                 f"{self.path}: {name} has {list(tensor.shape)}, the model needs {list(shape)}"
             )
-        if tensor.kind in _FLOATS:
-            return tensor.data.view(_FLOATS[tensor.kind]).view(tensor.shape)
+        if tensor.kind in FLOATS:
+            return tensor.data.view(FLOATS[tensor.kind]).view(tensor.shape)
         if tensor.kind == I2_S:
             raise CheckpointError(f"{self.path}: {name} is ternary (I2_S), expected floats")
         from gguf import GGMLQuantizationType, dequantize  # seldom needed, and takes a while
@@ -162,7 +162,7 @@ def write(path: Path, metadata: Mapping[str, Any], tensors: Mapping[str, GGUFTen
 
 def floating(values: Tensor) -> GGUFTensor:
     """A tensor of floats, as the file holds it."""
-    kind = {dtype: kind for kind, dtype in _FLOATS.items()}[values.dtype]
+    kind = {dtype: kind for kind, dtype in FLOATS.items()}[values.dtype]
     return GGUFTensor(kind, tuple(values.shape), values.detach().contiguous().flatten().view(torch.uint8))
 
 
@@ -211,8 +211,8 @@ def _size(kind: int, shape: Iterable[int]) -> int | None:
     """Bytes of a tensor, or None for a type that is not known or does not divide it."""
     shape = tuple(shape)
     count = int(np.prod([int(size) for size in shape], dtype=object)) if shape else 1
-    if kind in _FLOATS:
-        return count * _FLOATS[kind].itemsize
+    if kind in FLOATS:
+        return count * FLOATS[kind].itemsize
     if kind == I2_S:
         return count // 4 + I2_S_TAIL if count % 4 == 0 else None
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType

@@ -121,12 +121,15 @@ class LanguageModel:
     ) -> LanguageModel:
         """Load ``bundled:NAME``, a folder, a GGUF file or a hub id, of any system of this package.
 
-        ``dtype``: of what is not ternary; None is bfloat16 on a GPU and float32 on a CPU. ``tokenizer``: a file or
+        ``dtype``: of what is not ternary; None is bfloat16 on a GPU and float32 on a CPU, where the quantised matrices
+        of a LLaMA-like GGUF file take a byte a weight. ``tokenizer``: a file or
         folder, where the checkpoint brings none. Raises ModelNotFoundError, CheckpointError, ConfigError.
         """
-        system, path, _ = systems.find(hub.resolve(str(name)))
-        if dtype is None:
-            dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
+        system, path, file = systems.find(hub.resolve(str(name)))
+        if dtype is None and torch.device(device).type == "cuda":
+            dtype = torch.bfloat16
+        elif dtype is None and not (system.runs_integers and file is not None):
+            dtype = torch.float32
         if tokenizer is not None:
             text_tokenizer = TextTokenizer.from_folder(tokenizer)
         else:

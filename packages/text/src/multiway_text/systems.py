@@ -63,6 +63,7 @@ class System:
         positions: the configuration's field for the longest sequence, if it has one.
         extra: further fields of its configuration: multiples of ``hidden_size`` (float), else as they are.
         config_file: what the published layout has in place of ``config.json``.
+        runs_integers: what a GGUF file holds in blocks of integers runs in a byte a weight where no dtype is asked for.
         objective: "module:function" of a loss of its own: (model, tokens (B, T)) -> with ``total``, ``num_tokens``.
     """
 
@@ -76,9 +77,13 @@ class System:
     extra: tuple[tuple[str, Any], ...] = ()
     config_file: str | None = None
     objective: str | None = None
+    runs_integers: bool = False
 
-    def load(self, path: Path, *, dtype: torch.dtype, device: torch.device | str) -> Any:
-        """The network, in evaluation mode. Raises CheckpointError, ConfigError."""
+    def load(self, path: Path, *, dtype: torch.dtype | None, device: torch.device | str) -> Any:
+        """The network, in evaluation mode; ``dtype`` None only with ``runs_integers``.
+
+        Raises CheckpointError, ConfigError.
+        """
         return self._module("checkpoint").load(path, dtype=dtype, device=device)
 
     def load_to_train(self, path: Path) -> Any:
@@ -137,6 +142,7 @@ SYSTEMS = (
         "multiway_text.decoders.llama",
         ("LlamaConfig", "Llama"),
         gguf="llama",
+        runs_integers=True,
         extra=(("num_kv_heads", 2), ("inner_size", 3.0), ("head_dim", HEAD)),
     ),
     System(

@@ -32,6 +32,8 @@ def load_pipeline(app: App, options: ModelOptions) -> Any:
         chosen["dtype"] = dtype
     elif options.dtype not in ("auto", "float32"):
         raise InputError(f"--dtype {options.dtype}: this model runs in float32 only")
+    if app.model_hint and options.model in ("", app.model):
+        app.note(app.model_hint)
     return from_pretrained(options.model or app.model, **chosen)
 
 

@@ -36,6 +36,7 @@ class App:
         quick_evaluation: no arguments; the bundled model's :class:`~multiway_core.evaluation.Report` in about a
             minute of one core.
         model: what ``--model`` is when it is not given.
+        model_hint: a line on standard error whenever that model is loaded, such as how to install a better one.
         pipeline: class with ``from_pretrained(name, device=..., dtype=...)``, or a function called so.
         recipes: the presets of ``train`` by name, a mapping to recipes of :mod:`multiway_core.training`.
         serve: the operations for ``multiway serve`` and MCP.
@@ -49,6 +50,7 @@ class App:
     demo: Callable[..., Any] | str | None = None
     quick_evaluation: Callable[[], Any] | str | None = None
     model: str = ""
+    model_hint: str = ""
     pipeline: Callable[..., Any] | str | None = None
     recipes: Any = None
     serve: Any = None

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from multiway_blocks.bitlinear import TernaryLinear
+from multiway_blocks.int8 import Int8Linear
 from multiway_core import checkpoint, config, files
 from multiway_core.checkpoint import Rule, RuleTable
 from multiway_core.errors import CheckpointError
@@ -68,11 +69,18 @@ _KEYS = {
 }
 
 
-def load(path: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Llama:
-    """The model in a hub folder or a GGUF file, in evaluation mode. Raises CheckpointError."""
+def load(
+    path: Path, *, dtype: torch.dtype | None = torch.float32, device: torch.device | str = "cpu"
+) -> Llama:
+    """The model in a hub folder or a GGUF file, in evaluation mode. Raises CheckpointError.
+
+    ``dtype``: None is float32, and to run only: matrices that a GGUF file holds in blocks of integers (Q4, Q8 ...)
+    become matrices of a byte a weight (`Int8Linear`), a quarter of the memory.
+    """
     path = Path(path)
     if path.suffix == ".gguf":
         return _load_gguf(gguf.read(path), dtype).to(device).eval()
+    dtype = dtype or torch.float32
     own = _read_config(path)
     check_layers(path, own.num_layers, checkpoint.read(path))
     if ternary.is_ternary(config.read_json(path / "config.json")):
@@ -126,7 +134,7 @@ def _load_ternary(path: Path, own: LlamaConfig, dtype: torch.dtype) -> Llama:
     return model
 
 
-def _load_gguf(file: gguf.GGUFFile, dtype: torch.dtype) -> Llama:
+def _load_gguf(file: gguf.GGUFFile, dtype: torch.dtype | None) -> Llama:
     own = _gguf_config(file)
     check_layers(file.path, own.num_layers, file.tensors)
     with checkpoint.on_meta():
@@ -145,7 +153,10 @@ def _load_gguf(file: gguf.GGUFFile, dtype: torch.dtype) -> Llama:
         value = file.floats(published, tuple(model.get_parameter(name).shape))
         if name.endswith(("query.weight", "key.weight")):
             value = _halves(value, own.head_dim)
-        module.weight = nn.Parameter(value.to(dtype).contiguous())
+        if dtype is None and value.ndim == 2 and file.tensors[published].kind not in gguf.FLOATS:
+            model.set_submodule(name.removesuffix(".weight"), Int8Linear.of(value))
+        else:
+            module.weight = nn.Parameter(value.to(dtype or torch.float32).contiguous())
     return model
 
 
