@@ -44,6 +44,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("question-answering")
     sentence_model(folder / "base", num_positions=64)
     data = squad(folder / "train.json", rows(90))
+    held_out = squad(folder / "held-out.json", rows(30, 90))
     from multiway_question_answering.cli import cli
 
     options = ["--steps", "90", "--batch-size", "8", "--max-length", "32", "--learning-rate", "0.003"]
@@ -51,6 +52,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "train",
         "--data",
         data,
+        "--held-out",
+        held_out,
         "--init-from",
         folder / "base",
         "--output",

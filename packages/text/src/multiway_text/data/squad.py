@@ -9,7 +9,7 @@ import json
 import re
 import string
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -97,20 +97,22 @@ def _of_file(path: Path) -> list[Question]:
 
 def _of_rows(path: Path) -> list[Question]:
     """As the hub's data sets have them: a row a question, ``answers`` an object with lists of texts and starts."""
-    found: list[Question] = []
-    for row in read_rows([str(path)]):
-        fields, where = dict(row.fields), row.where
-        if "answers" in fields:
-            texts, starts = (
-                get(fields["answers"], key, list, f"{where}: answers") for key in ("text", "answer_start")
-            )
-            if len(texts) != len(starts):
-                raise DataError(f"{where}: answers: {len(texts)} texts, but {len(starts)} starts")
-            pairs = zip(texts, starts, strict=True)
-            fields["answers"] = [{"text": text, "answer_start": start} for text, start in pairs]
-        title = _text(fields, "title", where) if fields.get("title") is not None else ""
-        found.append(_question(fields, _text(fields, "context", where), title, where, len(found)))
-    return found
+    return [question_of(row.fields, row.where, number) for number, row in enumerate(read_rows([str(path)]))]
+
+
+def question_of(row: Mapping[str, Any], where: str, number: int = 0) -> Question:
+    """The question of a row; ``number`` is its id where the row has none. Raises DataError."""
+    fields = dict(row)
+    if "answers" in fields:
+        texts, starts = (
+            get(fields["answers"], key, list, f"{where}: answers") for key in ("text", "answer_start")
+        )
+        if len(texts) != len(starts):
+            raise DataError(f"{where}: answers: {len(texts)} texts, but {len(starts)} starts")
+        pairs = zip(texts, starts, strict=True)
+        fields["answers"] = [{"text": text, "answer_start": start} for text, start in pairs]
+    title = _text(fields, "title", where) if fields.get("title") is not None else ""
+    return _question(fields, _text(fields, "context", where), title, where, number)
 
 
 def _question(item: Any, context: str, title: str, where: str, number: int) -> Question:

@@ -152,7 +152,11 @@ def tagger(
 def extractor(
     sentence: SentenceModel, given: Sequence[Question], scored: Sequence[Question], length: int, name: str
 ) -> TaskParts:
-    """Where a context answers a question; a window without the answer points to its first token."""
+    """Where a context answers a question; a window without the answer points to its first token.
+
+    One half of the held-out contexts chooses the weights, the other calibrates the probabilities.
+    """
+    choosing, calibrating = _halves(scored)
     tokenizer, encoder = sentence.tokenizer, sentence.encoder
     model = _continued(name, SpanExtractor, []) or SpanExtractor(encoder)
     has_types = encoder.config.num_types > 1
@@ -175,14 +179,27 @@ def extractor(
         return Loss(loss, len(batch.targets), samples=len(batch.targets))
 
     def score(module: SpanExtractor) -> dict[str, float]:
-        return score_answers(pipeline_of(module, sentence, []), scored)
+        return score_answers(pipeline_of(module, sentence, []), choosing)
 
     def export(module: SpanExtractor, folder: Path) -> None:
         export_with(tokenizer, [])(module, folder)
-        calibrate(pipeline_of(module, sentence, []), scored).write(folder)
+        calibrate(pipeline_of(module, sentence, []), calibrating).write(folder)
 
-    facts = {"windows": len(found)}
+    facts = {
+        "windows": len(found),
+        "choosing_examples": len(choosing),
+        "calibrating_examples": len(calibrating),
+    }
     return TaskParts(model, objective, make, score, export, "f1", facts, rows=len(found))
+
+
+def _halves(scored: Sequence[Question]) -> tuple[list[Question], list[Question]]:
+    """Questions of every other context, and the rest; a context that is alone stands in both."""
+    contexts = {
+        context: number for number, context in enumerate(dict.fromkeys(one.context for one in scored))
+    }
+    halves = [[one for one in scored if contexts[one.context] % 2 == side] for side in (0, 1)]
+    return halves[0], halves[1] or halves[0]
 
 
 def answer_windows(passage: Passage, one: Question) -> list[tuple[Window, tuple[int, int]]]:
