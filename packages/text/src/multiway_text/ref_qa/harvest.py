@@ -125,10 +125,11 @@ class HarvestPipeline:
         self.report = HarvestReport()
         pairs = ((source.text, source) for source in _counted(sources, self.report))
         for doc, source in self.nlp.pipe(pairs, as_tuples=True, batch_size=_BATCH):
-            random_ = random.Random(f"{self.settings.seed} {source.name}")
+            # Two generators: what is asked does not depend on the style of the questions.
+            random_, writing = (random.Random(f"{self.settings.seed} {source.name} {use}") for use in "cw")
             known: set[tuple[str, str]] = set()
             for statement in self._statements(doc, source):
-                yield from self._questions(statement, source, random_, known)
+                yield from self._questions(statement, source, random_, writing, known)
             if on_progress is not None:
                 on_progress(self.report.kept)
 
@@ -156,7 +157,12 @@ class HarvestPipeline:
                 yield _Statement(sentence, " ".join(one.text for one in rest), -1, tuple(rest))
 
     def _questions(
-        self, statement: _Statement, source: Source, random_: random.Random, known: set[tuple[str, str]]
+        self,
+        statement: _Statement,
+        source: Source,
+        random_: random.Random,
+        writing: random.Random,
+        known: set[tuple[str, str]],
     ) -> Iterator[Pair]:
         sentence, report = statement.sentence, self.report
         report.sentences += 1
@@ -186,11 +192,11 @@ class HarvestPipeline:
             if source.title:
                 clause = named(clause, source.title)
             if self.settings.prune:
-                clause = pruned(clause, random_, self.settings.prune)
+                clause = pruned(clause, writing, self.settings.prune)
             if len(clause.words) < 4:
                 report.dropped["clause too short"] += 1
                 continue
-            question = self.write(clause, label, random_)
+            question = self.write(clause, label, writing)
             if (question, span.text) in known:
                 report.dropped["said already"] += 1
                 continue
