@@ -16,6 +16,7 @@ from multiway_core.errors import DataError, InputError
 from multiway_text.search import extract, lexical, update, vectors
 from multiway_text.search.chunks import ChunkSettings, sentences, split
 from multiway_text.search.fusion import reciprocal_ranks, weighted_sum
+from multiway_text.search.pictures import Scope
 from multiway_text.search.pipeline import SearchPipeline, delete_documents, spans_of
 from multiway_text.search.store import Index
 
@@ -272,7 +273,7 @@ def test_common_words_choose_passages_together(pipeline: SearchPipeline, index: 
     assert few == sorted(few, key=lambda pair: (-pair[1], pair[0]))
     assert few[:10] == full[:10]
     path = index.passages([full[-1][0]])[full[-1][0]].path
-    assert index.lexical(terms, 5, path=path, candidates=1) == [full[-1]]
+    assert index.lexical(terms, 5, Scope(path=path), candidates=1) == [full[-1]]
     assert len(index.lexical(['"good"'], 1000, candidates=7)) == 7  # one word that stands in nearly all
 
 

@@ -17,12 +17,12 @@ from multiway_core.app import (
     write_stdout,
 )
 
-from multiway_search import places
+from multiway_search import photos, places
 from multiway_search.app import APP
 from multiway_search.commands.evaluate import evaluate
 from multiway_search.commands.pairs import pairs
 from multiway_search.commands.train import train
-from multiway_search.options import Asked, IndexOption, ModeOption, PathOption, TopOption, query_text
+from multiway_search.options import Asked, IndexOption, ModeOption, Only, PathOption, TopOption, query_text
 
 cli = CommandLine(APP)
 
@@ -33,7 +33,7 @@ def index(
         list[str] | None,
         typer.Argument(
             metavar="[PATH...]",
-            help="Folders and files: text, Markdown, HTML, PDF, JSONL, CSV, TSV, Parquet. None: as the last time.",
+            help="Folders and files: text, Markdown, HTML, PDF, JSONL, CSV, TSV, Parquet; pictures. None: as before.",
         ),
     ] = None,
     output: Annotated[
@@ -63,6 +63,9 @@ def index(
             "--overlap", min=0, help="Tokens that a passage repeats of the one before.", show_default="0"
         ),
     ] = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Look at pictures beside texts.")
+    ] = True,
     json: JsonOption = False,
     *,
     model: ModelOptions,
@@ -72,6 +75,7 @@ def index(
 
     folder = output or (places.default_folder(inputs) if inputs else places.chosen(None))
     pipeline: Any = load_pipeline(APP, _of_index(folder, model) if not inputs else model)
+    note = photos.attach(pipeline, device=model.device) if pictures else None
     is_new = not (folder / DATABASE).is_file()
     with pipeline.open(
         folder, tokens=chunk_tokens, overlap=overlap, field=field, create=bool(inputs)
@@ -85,6 +89,7 @@ def index(
     if json:
         write_json({"index": str(folder), **report.to_json()})
     else:
+        APP.note(*([note] if note else []))
         APP.note(f"{report.summary()} ({report.seconds:.1f} s)")
         APP.note(f'{"made" if is_new else "updated"} {folder}; ask it: multiway-search query "..."')
     raise typer.Exit(log.exit_code(report.documents - len(report.failed)))
@@ -98,20 +103,37 @@ def query(
     mode: ModeOption = "hybrid",
     top: TopOption = 10,
     path: PathOption = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            "--sheet", metavar="FILE", help="Write a contact sheet of the pictures (.jpg, .png, .webp)."
+        ),
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Draw pictures in the terminal, in half blocks.")
+    ] = False,
     json: JsonOption = False,
     *,
+    only: Only,
     asked: Asked,
 ) -> None:
-    """Find the passages that answer a question or are about some words, best first."""
-    from multiway_search.listing import results_text
+    """Find passages and pictures that answer a question or are about some words, best first."""
+    from multiway_search.listing import results_text, shown_path
 
-    text = query_text(words)
+    text, conditions = query_text(words), only.conditions()
     pipeline, opened = asked.open()
     with opened:
-        found = pipeline.query(opened, text, mode=mode, top=top, path=path)
+        found = pipeline.query(opened, text, mode=mode, top=top, path=path, **conditions)
         roots = opened.roots()
     APP.note(*found.notes)
-    write_json(found.to_json()) if json else write_stdout(results_text(found, roots))
+    write_json(found.to_json()) if json else write_stdout(results_text(found, roots, show=show))
+    if sheet is not None:
+        numbered = [
+            (n, hit.passage.path) for n, hit in enumerate(found.hits, 1) if hit.passage.kind == "picture"
+        ]
+        names = [f"{number}  {shown_path(path, roots)}" for number, path in numbered]
+        count = photos.write_sheet([path for _, path in numbered], names, sheet)
+        APP.note(f"{count} pictures on {sheet}")
 
 
 @cli.command()
@@ -122,11 +144,13 @@ def similar(
     *,
     asked: Asked,
 ) -> None:
-    """Find the documents that are nearest in meaning to a file."""
+    """Find the documents and pictures that are nearest to a file or picture."""
     from multiway_search.listing import shown_path
 
     pipeline, opened = asked.open()
     with opened:
+        if opened.meta().get("pictures"):
+            photos.attach(pipeline, device=asked.device)
         found = pipeline.similar(opened, file, top=top)
         roots = opened.roots()
     if json:

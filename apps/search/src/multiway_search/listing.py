@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from multiway_search.photos import half_blocks
+
 if TYPE_CHECKING:
     from multiway_text.search.result import Hit, Results
 
@@ -15,14 +17,22 @@ SNIPPET = 320
 """Characters of a passage that are shown."""
 
 
-def results_text(found: Results, roots: Sequence[str]) -> str:
-    """A block a passage: number, document, place, and the passage with its best sentence marked."""
+def results_text(found: Results, roots: Sequence[str], *, show: bool = False) -> str:
+    """A block a passage: number, document, place, and the passage with its best sentence marked.
+
+    Of a picture what is seen in it, and (``show``) the picture itself in half blocks.
+    """
     if not found.hits:
         return f"nothing found in {found.passages:,} passages\n"
     start, end = ("\x1b[1m", "\x1b[0m") if sys.stdout.isatty() else ("**", "**")
     blocks = []
     for number, hit in enumerate(found.hits, 1):
         where = ", ".join(filter(None, [shown_path(hit.passage.path, roots), hit.passage.place]))
+        if hit.passage.kind == "picture":
+            seen = _line(hit.passage.text.rpartition("\n")[0]) or "nothing that it has a name for"
+            drawn = half_blocks(hit.passage.path) if show else ""
+            blocks.append(f"{number:>2}  {where}  [picture]\n    {seen}\n{drawn}")
+            continue
         before, marked, after = snippet(hit)
         marked = f"{start}{marked}{end}" if marked else ""
         blocks.append(

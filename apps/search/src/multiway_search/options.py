@@ -10,6 +10,7 @@ import typer
 from multiway_core.app import DeviceOption, DtypeOption, ModelOptions, load_pipeline
 from multiway_core.errors import InputError
 from multiway_text.search.fusion import Mode
+from multiway_text.search.pictures import Kind
 
 from multiway_search.app import APP
 from multiway_search.places import chosen
@@ -60,6 +61,42 @@ class Asked:
             name = self.model or index.settings.model
         pipeline: Any = load_pipeline(APP, ModelOptions(name, self.device, self.dtype))
         return pipeline, pipeline.open(folder)
+
+
+@dataclass(frozen=True)
+class Only:
+    """Which documents a query looks through."""
+
+    kind: Annotated[Kind | None, typer.Option("--kind", help="Only texts, or only pictures.")] = None
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="DAY", help="Pictures from this day, month or year on (EXIF)."),
+    ] = None
+    until: Annotated[
+        str | None,
+        typer.Option("--until", metavar="DAY", help="Pictures up to this day, month or year (EXIF)."),
+    ] = None
+    near: Annotated[
+        str | None,
+        typer.Option(
+            "--near", metavar="LAT,LON[,KM]", help="Pictures of this place (EXIF), within 10 km or KM."
+        ),
+    ] = None
+
+    def conditions(self) -> dict[str, Any]:
+        """Arguments of ``SearchPipeline.query``. Raises InputError."""
+        near = None
+        if self.near is not None:
+            try:
+                numbers = [float(part) for part in self.near.split(",")]
+                latitude, longitude, *rest = numbers
+                (distance,) = rest or [10.0]
+            except ValueError:
+                raise InputError(
+                    f"--near {self.near!r}: write latitude,longitude or latitude,longitude,km, such as 48.14,11.58,25"
+                ) from None
+            near = (latitude, longitude, distance)
+        return {"kind": self.kind, "since": self.since, "until": self.until, "near": near}
 
 
 def query_text(words: list[str]) -> str:

@@ -15,6 +15,7 @@ from multiway_core.app.serve.service import Endpoint, respond
 from multiway_core.errors import InputError
 from multiway_core.files import private_cache_folder
 from multiway_text.search.fusion import Mode
+from multiway_text.search.pictures import Kind
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
@@ -39,6 +40,7 @@ class Document(BaseModel):
 Documents = Annotated[list[Document], Field(min_length=1, max_length=256)]
 Query = Annotated[str, Field(max_length=MAX_QUERY)]
 Top = Annotated[int, Field(ge=1, le=100)]
+Day = Annotated[str, Field(pattern=r"^\d{4}(-\d\d(-\d\d)?)?$")]
 
 
 class Found(TypedDict):
@@ -92,9 +94,18 @@ def search_texts(
     mode: Mode = "hybrid",
     top: Top = 10,
     path: str | None = None,
+    kind: Kind | None = None,
+    since: Day | None = None,
+    until: Day | None = None,
 ) -> dict[str, Any]:
-    """Find the passages of the indexed texts that answer a question or are about some words, by meaning and words."""
-    return served.pipeline.query(served.index, query, mode=mode, top=top, path=path).to_json()
+    """Find passages of the indexed texts, and pictures, that answer a question or are about some words.
+
+    kind: only texts or only pictures; since, until: days of pictures by their EXIF data (2024-05-31, 2024-05 or 2024).
+    """
+    found = served.pipeline.query(
+        served.index, query, mode=mode, top=top, path=path, kind=kind, since=since, until=until
+    )
+    return found.to_json()
 
 
 def index_texts(served: Served, documents: Documents) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from multiway_text.search.chunks import Chunk, ChunkSettings, sentences, split
 from multiway_text.search.extract import Section, sections
 from multiway_text.search.fusion import FUSED, Mode, reciprocal_ranks, weighted_sum
 from multiway_text.search.languages import unknown_language
+from multiway_text.search.pictures import PICTURE, Kind, PictureEncoder, Scope, as_text_cosine
 from multiway_text.search.result import Hit, Results, SimilarDocument, UpdateReport
 from multiway_text.search.store import DATABASE, Index, IndexSettings, as_unit, pattern, writer_lock
 from multiway_text.search.update import GROUP, OnProgress, Update, scan
@@ -55,7 +56,10 @@ class SearchPipeline:
     Attributes:
         name, version: of the model, and a digest of its files.
         languages: codes of those that the model knows; empty where its folder does not say.
+        pictures: what makes vectors of pictures; None: files of pictures are passed over.
     """
+
+    pictures: PictureEncoder | None = None
 
     def __init__(self, encoder: EncoderPipeline, *, name: str, version: str) -> None:
         self.encoder, self.name, self.version = encoder, name, version
@@ -125,9 +129,41 @@ class SearchPipeline:
         Raises InputError: a path leads nowhere, another process writes; OutputError.
         """
         with index.writing():
-            found = scan([Path(path).expanduser() for path in paths] or index.roots(), exclude=index.folder)
-            work = Update(index, lambda section: self._split(index, section), self.embed, on_progress)
+            suffixes = self._prepare_pictures(index)
+            given = [Path(path).expanduser() for path in paths] or index.roots()
+            found = scan(given, exclude=index.folder, suffixes=suffixes)
+            work = Update(
+                index, lambda section: self._split(index, section), self.embed, on_progress, self.pictures
+            )
             return work.run(found)
+
+    def _prepare_pictures(self, index: Index) -> Collection[str]:
+        """Suffixes of pictures, after the index has noted by what they are encoded.
+
+        Raises InputError: it has pictures of another encoder, or there is none now.
+        """
+        own, noted = self.pictures, index.meta().get("pictures")
+        if own is None:
+            if noted is not None and index.ids(Scope(kind=PICTURE)):
+                raise InputError(
+                    f"{index.folder}: the index has pictures by {noted['model']}; "
+                    "install it (pip install 'multiway-search[photos]')"
+                )
+            return ()
+        told = {
+            "model": own.name,
+            "version": own.version,
+            "unrelated": own.unrelated,
+            "related": own.related,
+        }
+        if noted is not None and noted["version"] != own.version and index.ids(Scope(kind=PICTURE)):
+            raise InputError(
+                f"{index.folder}: its pictures are by {noted['model']} of another version; give a new index (-o)"
+            )
+        if noted != told:
+            with index.transaction():
+                index.set_meta("pictures", told)
+        return own.suffixes
 
     def add(self, index: Index, texts: Mapping[str, str]) -> int:
         """Put texts under names into an index, in place of those of the same names; how many passages they are."""
@@ -158,6 +194,10 @@ class SearchPipeline:
         mode: Mode = "hybrid",
         top: int = 10,
         path: str | None = None,
+        kind: Kind | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        near: tuple[float, float, float] | None = None,
         highlight: bool = True,
     ) -> Results:
         """The passages for a query, best first.
@@ -166,6 +206,9 @@ class SearchPipeline:
             mode: ``dense`` by cosine of vectors, ``bm25`` by words, ``hybrid`` by a weighted sum of both, ``rrf`` by
                 reciprocal rank fusion of both.
             path: only documents whose path fits this glob.
+            kind: only texts, or only pictures.
+            since, until: only pictures of these days (``2024-05-31``, ``2024-05`` or ``2024``), by their EXIF data.
+            near: (latitude, longitude, kilometres): only pictures of this place, by their EXIF data.
             highlight: also find the sentence of each passage that is nearest to the query.
 
         Raises InputError: an empty or too long query.
@@ -178,12 +221,12 @@ class SearchPipeline:
                 f"the query has {len(text):,} characters; at most {MAX_QUERY:,} (similar takes files)"
             )
         text = text.encode("utf-8", "replace").decode()
-        glob = pattern(path)
+        scope = Scope(pattern(path), kind, since, until, near)
         depth = top if mode in ("dense", "bm25") else max(FUSED, top)
         terms = lexical.match(text)
-        bm25 = {} if mode == "dense" else dict(index.lexical(terms, depth, path=glob))
+        bm25 = {} if mode == "dense" else dict(index.lexical(terms, depth, scope))
         query_E = None if mode == "bm25" else self.embed([text], prompt="query")[0]
-        cosines = {} if query_E is None else self._dense(index, query_E, depth, glob)
+        cosines = {} if query_E is None else self._dense(index, query_E, depth, scope)
         if mode == "hybrid":
             scores = weighted_sum(cosines, bm25, index.best_bm25(terms))
         elif mode == "rrf":
@@ -191,7 +234,7 @@ class SearchPipeline:
         else:
             scores = dict(bm25 if mode == "bm25" else cosines)
         best = sorted(scores, key=lambda number: (-scores[number], number))
-        passages = index.passages(best[:top], path=glob)
+        passages = index.passages(best[:top], scope)
         marked = lexical.words(text)
         hits = [
             Hit(
@@ -210,21 +253,32 @@ class SearchPipeline:
         return Results(text, mode, tuple(hits), index.count(), time.monotonic() - started, notes)
 
     def similar(self, index: Index, path: Path, *, top: int = 10) -> list[SimilarDocument]:
-        """Documents whose mean vector is nearest to that of a file, which need not be in the index.
+        """Documents whose mean vector is nearest to that of a file or picture, which need not be in the index.
 
         Raises InputError: it has no text; DataError: it cannot be read.
         """
         whole = str(Path(path).expanduser().resolve())
+        own_E = self._picture_vector(whole)
+        if own_E is None:
+            own_E = self._text_vector(index, path, whole)
+        paths, means_NE = self.document_vectors(index)
+        cosines = means_NE @ own_E
+        order = [place for place in np.argsort(-cosines, kind="stable") if paths[place] != whole]
+        return [SimilarDocument(paths[place], float(cosines[place])) for place in order[:top]]
+
+    def _picture_vector(self, path: str) -> NDArray[np.float32] | None:
+        """Of a picture; None of another file. Raises InputError."""
+        if self.pictures is None or Path(path).suffix.lower() not in self.pictures.suffixes:
+            return None
+        return self.pictures.read(path).vector_E
+
+    def _text_vector(self, index: Index, path: Path, whole: str) -> NDArray[np.float32]:
         problems: list[str] = []
         parts = sections(Path(whole), field=index.settings.text_field, on_problem=problems.append)
         texts = [chunk.text for section in parts for chunk in self._split(index, section)]
         if not texts:
             raise InputError(f"{path}: no text")
-        own_E = as_unit(self.embed(texts).mean(0))
-        paths, means_NE = self.document_vectors(index)
-        cosines = means_NE @ own_E
-        order = [place for place in np.argsort(-cosines, kind="stable") if paths[place] != whole]
-        return [SimilarDocument(paths[place], float(cosines[place])) for place in order[:top]]
+        return as_unit(self.embed(texts).mean(0))
 
     def document_vectors(self, index: Index) -> tuple[list[str], NDArray[np.float32]]:
         """(paths, mean vectors (documents, width) of length 1) of the documents that have passages.
@@ -275,12 +329,20 @@ class SearchPipeline:
         return self._searches.setdefault(index, VectorSearch(index))
 
     def _dense(
-        self, index: Index, query_E: NDArray[np.float32], depth: int, path: str | None
+        self, index: Index, query_E: NDArray[np.float32], depth: int, scope: Scope
     ) -> dict[int, float]:
-        ids = None if path is None else index.ids_under(path)
-        found = self._search(index).nearest(
-            query_E, 2 * depth, ids=ids
-        )  # some may be of unfinished documents
+        """Cosines of the nearest passages, best first; those of pictures as a text would have them that is as near."""
+        search, noted = self._search(index), index.meta().get("pictures")
+        pictures = set(index.ids(replace(scope, kind=PICTURE))) if noted and scope.kind != "text" else set()
+        found: list[tuple[int, float]] = []
+        if scope.kind != PICTURE:
+            texts = index.ids(replace(scope, kind="text")) if scope or pictures else None
+            found = search.nearest(query_E, 2 * depth, ids=texts)  # some may be of unfinished documents
+        if pictures:
+            ends = noted["unrelated"], noted["related"]
+            near = search.nearest(query_E, depth, ids=list(pictures))
+            found += [(number, as_text_cosine(cosine, *ends)) for number, cosine in near]
+            found.sort(key=lambda pair: (-pair[1], pair[0]))
         there = index.passages([number for number, _ in found])
         return dict([(number, cosine) for number, cosine in found if number in there][:depth])
 
@@ -293,7 +355,7 @@ class SearchPipeline:
 
     def _highlighted(self, query_E: NDArray[np.float32], hits: Sequence[Hit]) -> list[Hit]:
         """The sentence that is nearest to the query, of passages of several."""
-        spans = [_worded(hit.passage.text) for hit in hits]
+        spans = [[] if hit.passage.kind == PICTURE else _worded(hit.passage.text) for hit in hits]
         texts = [hit.passage.text[a:b] for hit, own in zip(hits, spans, strict=True) for a, b in own]
         cosines = self.embed(texts) @ query_E
         found, first = [], 0

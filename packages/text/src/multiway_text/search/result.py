@@ -14,7 +14,7 @@ class Hit:
 
     Attributes:
         score: that the order is by: of the weighted sum, of rank fusion, a cosine, or BM25.
-        cosine, bm25: of the parts that found it.
+        cosine, bm25: of the parts that found it; a picture's cosine is that of a text which is as near.
         highlight: characters [start, end) of the passage that answer best.
         terms: characters [start, end) of the passage that are words of the query.
     """
@@ -84,6 +84,8 @@ class SimilarDocument:
 class UpdateReport:
     """What an update did, in documents; ``failed`` and ``problems`` name what could not be read, and why.
 
+    ``embedded``: passages, and ``pictures``: pictures of which vectors were made.
+
     ``failed``: documents without any text in the index. ``problems``: parts of documents that are in.
     """
 
@@ -99,6 +101,7 @@ class UpdateReport:
     passages: int
     embedded: int
     seconds: float
+    pictures: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Schema ``multiway.search.update/1``."""

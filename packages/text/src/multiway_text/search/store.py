@@ -2,7 +2,7 @@
 
 What changes together is one transaction, so a reader never sees half a document and a writer may be killed at any
 moment. Vectors stand in the same file; ``vectors`` builds a graph of them beside it, which can be thrown away.
-Passages have a ``kind``: rows of pictures fit in as soon as something makes vectors of them.
+Documents and passages have a ``kind``: a picture is a document of one passage, whose text names what is seen.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from multiway_text.search import lexical
 from multiway_text.search.chunks import Chunk
+from multiway_text.search.pictures import EVERYWHERE, PictureFacts, Scope, distance_km
 
 FORMAT = 1
 DATABASE = "index.sqlite"
@@ -43,10 +44,14 @@ CREATE INDEX chunks_of_document ON chunks (document);
 CREATE TABLE vectors (chunk INTEGER PRIMARY KEY REFERENCES chunks (id), vector BLOB NOT NULL);
 CREATE VIRTUAL TABLE words USING fts5 (body, content = '', tokenize = "{lexical.TOKENIZER}");
 """
+_PICTURES = (
+    "CREATE TABLE IF NOT EXISTS pictures (document INTEGER PRIMARY KEY REFERENCES documents (id), taken TEXT, "
+    "latitude REAL, longitude REAL)"
+)
 _WORDS_OUT = (
     "INSERT INTO words (words, rowid, body) SELECT 'delete', id, indexed(text) FROM chunks WHERE document = ?"
 )
-_UNDER = "SELECT c.id FROM chunks c JOIN documents d ON d.id = c.document WHERE d.whole AND d.path GLOB ?"
+_DOCUMENTS = "JOIN documents d ON d.id = c.document LEFT JOIN pictures p ON p.document = d.id"
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,7 @@ class Index:
             )
         try:
             self.connection = _connect(self.folder / DATABASE)
+            self.connection.execute(_PICTURES)  # indexes of the first versions have no such table
             meta = self.meta()
         except sqlite3.Error as error:
             raise InputError(f"{folder}: the index cannot be read ({error}); make it again") from error
@@ -130,6 +136,7 @@ class Index:
             raise OutputError(f"cannot make the folder {folder}: {os_reason(error)}") from error
         with closing(sqlite3.connect(":memory:")) as connection:
             connection.executescript(_SCHEMA)
+            connection.execute(_PICTURES)
             rows = [("format", json.dumps(FORMAT)), ("settings", json.dumps(vars(settings)))]
             connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
             connection.commit()
@@ -205,23 +212,25 @@ class Index:
         """Changes when another process, or this one, has changed the index."""
         return int(self._one("PRAGMA data_version")) * (1 << 32) + self.connection.total_changes
 
-    def passages(self, ids: Sequence[int], *, path: str | None = None) -> dict[int, Passage]:
-        """Passages by id: those that are there, of whole documents whose path fits the glob ``path``."""
+    def passages(self, ids: Sequence[int], scope: Scope = EVERYWHERE) -> dict[int, Passage]:
+        """Passages by id: those that are there, of whole documents in ``scope``."""
         found = {}
+        condition, values = scope.condition()
         for start in range(0, len(ids), 500):
             some = ids[start : start + 500]
             rows = self.connection.execute(
                 "SELECT c.id, d.path, c.kind, c.place, c.start, c.end, c.text FROM chunks c "
-                f"JOIN documents d ON d.id = c.document WHERE c.id IN ({', '.join('?' * len(some))}) AND d.whole"
-                + (" AND d.path GLOB ?" if path else ""),
-                [*some, *([path] if path else [])],
+                f"{_DOCUMENTS} WHERE c.id IN ({', '.join('?' * len(some))}) AND {condition}",
+                [*some, *values],
             )
             found.update({row[0]: Passage(*row) for row in rows})
         return found
 
-    def ids_under(self, path: str) -> list[int]:
-        """Passages of whole documents whose path fits a glob."""
-        return [number for (number,) in self.connection.execute(_UNDER, (path,))]
+    def ids(self, scope: Scope) -> list[int]:
+        """Passages of whole documents in ``scope``."""
+        condition, values = scope.condition()
+        query = f"SELECT c.id FROM chunks c {_DOCUMENTS} WHERE {condition}"
+        return [number for (number,) in self.connection.execute(query, values)]
 
     def vectors(
         self, *, after: int = 0, ids: Sequence[int] | None = None
@@ -242,23 +251,23 @@ class Index:
         return np.array([number for number, _ in rows], np.int64), vectors_NE
 
     def lexical(
-        self, terms: Sequence[str], top: int, *, path: str | None = None, candidates: int = CANDIDATES
+        self, terms: Sequence[str], top: int, scope: Scope = EVERYWHERE, *, candidates: int = CANDIDATES
     ) -> list[tuple[int, float]]:
         """(passage, BM25), best first, of passages with any of the terms that ``lexical.match`` makes of a query.
 
         Where the terms are in more than ``candidates`` passages, those are scored that have one of its rarest terms, or
-        several of the others; a score is of all terms all the same. ``path``: of all whose path fits the glob.
+        several of the others; a score is of all terms all the same. In a ``scope`` all are scored.
         """
         if not terms:
             return []
         hidden = self._whole()[1]
         query = "SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?"
         values: list[str | int] = [" OR ".join(terms)]
-        if path is not None:
-            query += (
-                f" AND +rowid IN ({_UNDER})"  # +: rows of the MATCH are looked up, not a MATCH made for each
-            )
-            values += [path]
+        if scope:
+            condition, more = scope.condition()
+            # +: rows of the MATCH are looked up, not a MATCH made for each
+            query += f" AND +rowid IN (SELECT c.id FROM chunks c {_DOCUMENTS} WHERE {condition})"
+            values += more
         elif chosen := self._candidates(terms, top, candidates):
             part = "SELECT * FROM (SELECT rowid FROM words WHERE words MATCH ? LIMIT ?)"
             query += f" AND +rowid IN ({' UNION ALL '.join([part] * len(chosen))})"
@@ -343,6 +352,11 @@ class Index:
                 "INSERT INTO words (rowid, body) VALUES (?, ?)", (row.lastrowid, lexical.indexed(chunk.text))
             )
 
+    def add_facts(self, document: int, facts: PictureFacts) -> None:
+        """Day and place of a picture."""
+        values = (document, facts.taken, facts.latitude, facts.longitude)
+        self.connection.execute("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?)", values)
+
     def finish(self, document: int, problem: str | None = None) -> None:
         """The document is whole: it replaces the one that had its path."""
         (path,) = self.connection.execute("SELECT path FROM documents WHERE id = ?", (document,)).fetchone()
@@ -361,6 +375,7 @@ class Index:
             "DELETE FROM vectors WHERE chunk IN (SELECT id FROM chunks WHERE document = ?)", (document,)
         )
         self.connection.execute("DELETE FROM chunks WHERE document = ?", (document,))
+        self.connection.execute("DELETE FROM pictures WHERE document = ?", (document,))
         self.connection.execute("DELETE FROM documents WHERE id = ?", (document,))
 
     def set(self, document: int, **values: Any) -> None:
@@ -401,6 +416,7 @@ def writer_lock(folder: Path) -> Iterator[None]:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+    connection.create_function("distance_km", 4, distance_km, deterministic=True)
     connection.create_function("indexed", 1, lexical.indexed, deterministic=True)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,10 +21,19 @@ from numpy.typing import NDArray
 
 from multiway_text.search import extract, vectors
 from multiway_text.search.chunks import Chunk
+from multiway_text.search.pictures import (
+    PICTURE,
+    Kind,
+    PictureEncoder,
+    PictureFacts,
+    picture_place,
+    picture_text,
+)
 from multiway_text.search.result import UpdateReport
 from multiway_text.search.store import Index, Stored
 
 GROUP = 512  # passages that are embedded and committed together
+PICTURES = 64  # pictures that are committed together: each takes as long as many passages
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 Split = Callable[[extract.Section], list[Chunk]]
 OnProgress = Callable[[int, int], None]
@@ -54,8 +63,8 @@ class Scan:
         )
 
 
-def scan(paths: Sequence[str | Path], *, exclude: Path | None = None) -> Scan:
-    """Find files. Hidden files and folders, links to folders and ``exclude`` are left out.
+def scan(paths: Sequence[str | Path], *, exclude: Path | None = None, suffixes: Collection[str] = ()) -> Scan:
+    """Find files with texts, or of ``suffixes``. Hidden ones, links to folders and ``exclude`` are left out.
 
     Raises InputError: a path leads nowhere.
     """
@@ -74,9 +83,13 @@ def scan(paths: Sequence[str | Path], *, exclude: Path | None = None) -> Scan:
                 name for name in folders if not name.startswith(".") and str(Path(parent, name)) != skipped
             )
             for name in sorted(names):
-                if extract.is_read(name):
+                if extract.is_read(name) or _has_suffix(name, suffixes):
                     _note_file(found, str(Path(parent, name)))
     return found
+
+
+def _has_suffix(name: str, suffixes: Collection[str]) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in suffixes
 
 
 def _note_file(found: Scan, path: str) -> None:
@@ -110,15 +123,23 @@ class _Group:
     sections: int
     last: bool
     problem: str | None = None
+    kind: Kind = "text"
+    facts: PictureFacts | None = None
 
 
 class Update:
     """One run over what ``scan`` found. Call with the right to write to the index."""
 
     def __init__(
-        self, index: Index, split: Split, embed: Embed, on_progress: OnProgress | None = None
+        self,
+        index: Index,
+        split: Split,
+        embed: Embed,
+        on_progress: OnProgress | None = None,
+        pictures: PictureEncoder | None = None,
     ) -> None:
         self.index, self.split, self.embed, self.on_progress = index, split, embed, on_progress
+        self.pictures = pictures
         self.counts: Counter[str] = Counter()
         self.failed: list[tuple[str, str]] = []
         self.problems: list[tuple[str, str]] = []
@@ -139,7 +160,9 @@ class Update:
         self.failed += found.unread
         for number, source in enumerate(found.files.values(), 1):
             self._file(source, known.get(source.path), parts.pop(source.path, None), gone, by_digest)
-            if sum(len(group.chunks) for group in self.groups) >= GROUP or len(self.groups) >= GROUP:
+            passages = sum(len(group.chunks) for group in self.groups)
+            waiting = sum(group.kind == PICTURE for group in self.groups)
+            if max(passages, len(self.groups)) >= GROUP or waiting >= PICTURES:
                 self._commit()
             if self.on_progress is not None:
                 self.on_progress(number, len(found.files))
@@ -162,6 +185,7 @@ class Update:
             documents=sum(1 for _ in index.documents()),
             passages=index.count(),
             embedded=count["embedded"],
+            pictures=count["pictures"],
             seconds=time.monotonic() - started,
         )
 
@@ -201,6 +225,9 @@ class Update:
 
     def _read(self, source: Source, digest: str, old: Stored | None, part: Stored | None) -> None:
         """Queue a file's passages; those of a large one are committed on the way."""
+        if self.pictures is not None and _has_suffix(Path(source.path).name, self.pictures.suffixes):
+            self._picture(source, digest, old, self.pictures)
+            return
         done = 0 if part is None else part.sections
         with self.index.transaction():
             document = (
@@ -243,6 +270,25 @@ class Update:
         if not group.chunks and group.sections <= max(1, done) and not done:
             self.counts["empty"] += 1
 
+    def _picture(self, source: Source, digest: str, old: Stored | None, pictures: PictureEncoder) -> None:
+        """Queue a picture: one passage, whose vector is the picture's."""
+        with self.index.transaction():
+            document = self.index.begin(source.path, PICTURE, source.size, source.mtime_ns, digest)
+        group = _Group(document, [], 1, True, kind=PICTURE)
+        self.groups.append(group)
+        try:
+            found = pictures.read(source.path)
+        except InputError as error:
+            group.sections = 0
+            group.problem = str(error).removeprefix(f"{source.path}: ")
+            self.failed.append((source.path, group.problem))
+            return
+        text = picture_text(source.path, found.tags)
+        group.chunks, group.facts = [Chunk(text, 0, len(text), picture_place(found.facts))], found.facts
+        self.old_vectors[document] = {text: found.vector_E.astype(np.float16)}
+        self.counts["changed" if old is not None else "added"] += 1
+        self.counts["pictures"] += 1
+
     def _commit(self) -> None:
         """Embed what waits, and put it in together."""
         groups, self.groups = self.groups, []
@@ -261,7 +307,10 @@ class Update:
             for group, old in zip(groups, kept, strict=True):
                 rows = [old[c.text] if c.text in old else made[c.text] for c in group.chunks]
                 width = self.index.settings.width
-                self.index.add(group.document, group.chunks, np.array(rows, np.float32).reshape(-1, width))
+                vectors_NE = np.array(rows, np.float32).reshape(-1, width)
+                self.index.add(group.document, group.chunks, vectors_NE, kind=group.kind)
+                if group.facts is not None:
+                    self.index.add_facts(group.document, group.facts)
                 self.index.set(group.document, sections=group.sections)
                 if group.last:
                     self.index.finish(group.document, group.problem)

@@ -45,9 +45,12 @@ class VectorSearch:
 
     def nearest(self, query_E: NDArray[np.float32], top: int, *, ids: Sequence[int] | None = None) -> Found:
         """(passage, cosine), best first. ``ids``: only among these. The passages may belong to unfinished documents."""
-        if ids is not None:
-            return _nearest(*self._read(ids=ids), query_E, top)
         self._refresh()
+        if ids is not None:
+            if self._graph is not None:
+                return _nearest(*self._read(ids=ids), query_E, top)
+            kept = np.isin(self._ids, np.asarray(ids, np.int64))
+            return _nearest(self._ids[kept], self._unit_NE[kept], query_E, top)
         found = _nearest(self._ids, self._unit_NE, query_E, top)
         if self._graph is not None:
             keys = self._graph.search(query_E, max(top, CANDIDATES)).keys
