@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-from benchmarks import harness
 from multiway_recsys.collaborative.blend import fit_blend
 from multiway_recsys.collaborative.item_weights import FITTED, click_matrix, history_scores, random_walks
 from multiway_recsys.collaborative.sasrec import fit_sasrec, sasrec_scores
@@ -28,6 +27,8 @@ from multiway_recsys.graph.click_graph import ClickGraph
 from multiway_recsys.metrics.ranking import evaluate_ranking
 from multiway_recsys.serving.folder import Readers
 from numpy.typing import NDArray
+
+from benchmarks import harness
 
 GRIDS: dict[str, list[dict[str, float]]] = {
     "item_knn": [{"shrink": s, "neighbours": n} for s in (0, 10, 100) for n in (20, 300)],
