@@ -65,7 +65,7 @@ class Photos:
 
     def read(self, path: str | Path) -> Photo:
         """Raises InputError."""
-        return self.pipeline.read(path)  # type: ignore[no-any-return]
+        return self.pipeline.read(path)
 
 
 def attach(pipeline: SearchPipeline, name: str = MODEL, device: str = "auto") -> str | None:

@@ -99,7 +99,8 @@ class Scope:
 
     def condition(self) -> tuple[str, list[Any]]:
         """SQL about documents ``d`` and their pictures ``p``, with its values."""
-        parts, values = ["d.whole"], []
+        parts = ["d.whole"]
+        values: list[Any] = []
         for text, value in (
             ("d.path GLOB ?", self.path),
             ("d.kind = ?", self.kind),

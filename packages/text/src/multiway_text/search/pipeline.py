@@ -338,7 +338,7 @@ class SearchPipeline:
         if scope.kind != PICTURE:
             texts = index.ids(replace(scope, kind="text")) if scope or pictures else None
             found = search.nearest(query_E, 2 * depth, ids=texts)  # some may be of unfinished documents
-        if pictures:
+        if noted and pictures:
             ends = noted["unrelated"], noted["related"]
             near = search.nearest(query_E, depth, ids=list(pictures))
             found += [(number, as_text_cosine(cosine, *ends)) for number, cosine in near]

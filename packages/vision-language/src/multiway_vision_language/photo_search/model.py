@@ -36,6 +36,8 @@ class Seen(NamedTuple):
 class PhotoEncoder(nn.Module):
     """Both backbones and what makes a vector of what they see."""
 
+    mean_features: Tensor
+
     def __init__(self, config: PhotoConfig) -> None:
         super().__init__()
         self.config = config
