@@ -12,6 +12,7 @@ news (row 0 is no news), M impressions, C candidates in all.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -23,7 +24,7 @@ from multiway_recsys.data.tables import Ragged
 MAX_DENSE_NEWS = 6000  # EASE inverts a matrix of news by news
 _ROWS_AT_ONCE = 1024
 
-Weights = sp.csr_array
+Weights: TypeAlias = sp.csr_array
 
 
 def click_matrix(histories: Ragged, num_news: int) -> sp.csr_array:

@@ -54,7 +54,8 @@ class BundledWhisper:
     """Whisper tiny.en with a part of its vocabulary, as it lies in ``asr-tiny``; English."""
 
     def __init__(self, name: str, network: Whisper) -> None:
-        self.name, self.language = name, "en"
+        self.name = name
+        self.language: str | None = "en"
         self._network = network
 
     def words(self, samples_T: np.ndarray, context: str) -> list[Word]:
