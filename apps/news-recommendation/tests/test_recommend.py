@@ -94,6 +94,30 @@ def test_recommend_to_a_reader_of_another_folder(world, call):
     assert json.loads(out)["history"][: len(history)] == history
 
 
+def test_a_log_without_a_model_is_ranked_by_its_own_clicks(world, call):
+    lines = [line.split("\t") for line in (world.portal / "dev" / "behaviors.tsv").read_text().splitlines()]
+    _, user, _, history, _ = next(line for line in lines if line[3])
+    call_it = ("recommend", "--data", world.portal, "--json", "--explain")
+    code, out, err = call(*call_it, "--user", user)
+    assert code == 0
+    assert "item-to-item weights of this log rank" in err
+    found = json.loads(out)
+    assert found["model"] == "RP3beta on this log"
+    assert found["history"][: len(history.split())] == history.split()
+    for item in found["recommendations"]:
+        assert item["id"] not in found["history"]
+        if found["rule"] is None and item["parts"]:
+            assert set(item["parts"]) <= set(found["history"])
+            assert abs(sum(item["parts"].values()) - item["score"]) < 1e-3
+            assert item["explanation"]["click"] == max(item["parts"], key=item["parts"].__getitem__)
+    scores = [item["score"] for item in found["recommendations"]]
+    assert scores == sorted(scores, reverse=True)
+    new = json.loads(call(*call_it, "--history", "N999999999")[1])
+    assert new["rule"] == "new reader: what has most clicks"
+    assert call("recommend", "--data", world.portal, "--user", "nobody")[0] == 2
+    assert call("recommend", "--data", world.portal, "--user", user, "--pictures", world.portal / "p")[0] == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

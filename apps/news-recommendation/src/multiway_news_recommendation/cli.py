@@ -53,7 +53,11 @@ def recommend(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="DIR", help="Readers and additional news from this MIND folder."),
+        typer.Option(
+            "--data",
+            metavar="DIR",
+            help="Readers and news of this MIND folder; without --model its clicks alone rank.",
+        ),
     ] = None,
     split: Annotated[Split, typer.Option("--split", help="Which part of --data.")] = "dev",
     skip_bad_rows: SkipOption = False,
