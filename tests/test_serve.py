@@ -55,7 +55,7 @@ def client(everything):
 
 def test_models_are_listed_and_none_is_loaded_before_it_is_asked_for(everything, client):
     names = {model.id for model in client.models.list()}
-    assert {"bundled:lm-tiny", "whisper-tiny.en", "bundled:tts-tiny", "bundled:ocr-small"} <= names
+    assert {"bundled:lm-tiny", "bundled:whisper-tiny.en", "bundled:tts-tiny", "bundled:ocr-small"} <= names
     health = httpx.get(f"{everything}/health").json()
     assert health["status"] == "ok"
     assert not any(model["loaded"] for model in health["models"] if "portal" in model["id"])
@@ -96,7 +96,7 @@ def test_without_an_app_that_gives_them_embeddings_are_not_found():
 def test_transcription_by_the_openai_client(client):
     def transcribe(**options):
         with (EXAMPLES / "dialogue.flac").open("rb") as file:
-            return client.audio.transcriptions.create(model="whisper-tiny.en", file=file, **options)
+            return client.audio.transcriptions.create(model="bundled:whisper-tiny.en", file=file, **options)
 
     text = transcribe().text
     assert "report" in text
@@ -140,14 +140,16 @@ def test_errors_are_those_of_the_openai_client(client):
     with pytest.raises(openai.BadRequestError, match="the model's voices are"):
         client.audio.speech.create(model="bundled:tts-tiny", input="x", voice="/etc/passwd")
     with pytest.raises(openai.BadRequestError) as caught:
-        client.audio.transcriptions.create(model="whisper-tiny.en", file=("noise.wav", b"no sound at all"))
+        client.audio.transcriptions.create(
+            model="bundled:whisper-tiny.en", file=("noise.wav", b"no sound at all")
+        )
     assert "noise.wav" in str(caught.value)
     assert "/tmp" not in str(caught.value)
     assert "\n" not in caught.value.body["message"]
     with pytest.raises(openai.NotFoundError, match="there is no model 'x'"):
         client.embeddings.create(model="x", input="x")
     with pytest.raises(openai.APIStatusError) as caught:
-        client.audio.transcriptions.create(model="whisper-tiny.en", file=("big.wav", bytes(5 << 20)))
+        client.audio.transcriptions.create(model="bundled:whisper-tiny.en", file=("big.wav", bytes(5 << 20)))
     assert caught.value.status_code == 413
 
 

@@ -1,6 +1,6 @@
 """Sounds in which nobody speaks, and what recognizers write about them.
 
-    python -m benchmarks.speech.asr_no_speech [--models whisper-tiny.en bundled:asr-tiny ...]
+    python -m benchmarks.speech.asr_no_speech [--models bundled:whisper-tiny.en bundled:asr-tiny ...]
 
 50 synthetic sounds of 6 s: near silence, noise of three colours, tunes of one to four voices, clicks. A tag such as
 ``[Music]`` is no word.
@@ -64,7 +64,7 @@ MAKERS = {"silence": silence, "noise": noise, "music": music, "clicks": clicks}
 
 def main() -> None:
     parser = harness.parser(__doc__, "speech")
-    parser.add_argument("--models", nargs="+", default=["whisper-tiny.en", "bundled:asr-tiny"])
+    parser.add_argument("--models", nargs="+", default=["bundled:whisper-tiny.en", "bundled:asr-tiny"])
     options = parser.parse_args()
     rows = []
     for model in options.models:

@@ -23,7 +23,7 @@ DIALOGUE = Path(__file__).resolve().parents[3] / "examples" / "dialogue.flac"
 
 @pytest.fixture(scope="module")
 def cascade() -> CascadePipeline:
-    return CascadePipeline.from_pretrained("whisper-tiny.en")
+    return CascadePipeline.from_pretrained("bundled:whisper-tiny.en")
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_who_says_what_in_the_example(cascade) -> None:
     assert "Anna send the report" in text
     assert "tell David" in text
     assert " ".join(segment.text for segment in streamed) == text
-    assert transcript.model == "whisper-tiny.en"
+    assert transcript.model == "bundled:whisper-tiny.en"
     assert transcript.language == "en"
 
 
@@ -176,7 +176,7 @@ def test_drawn_words_are_the_same_each_time_and_greedy_ones_are_the_likeliest(ca
 def test_names_choose_the_system(tmp_path) -> None:
     assert isinstance(SpeechRecognizer.from_pretrained("bundled:asr-tiny"), AsrPipeline)
     with pytest.raises(InputError, match="runs on the CPU"):
-        SpeechRecognizer.from_pretrained("whisper-tiny.en", dtype=torch.bfloat16)
+        SpeechRecognizer.from_pretrained("bundled:whisper-tiny.en", dtype=torch.bfloat16)
     pytest.importorskip("faster_whisper")
     (tmp_path / "model.bin").write_bytes(b"no model")
     with pytest.raises(ModelNotFoundError, match="not a Whisper model of CTranslate2's"):

@@ -81,6 +81,12 @@ CARDS = {
         result="#search-results .map",
         done="#search-results .hit",
     ),
+    "question-answering": Card(
+        picture="A question and a text in which the words that answer it are marked",
+        steps=("#qa-ask",),
+        result="#qa-view",
+        done="#qa-view mark.best",
+    ),
     "summarization": Card(
         picture="A text about a bridge below the title that the model wrote for it",
         steps=("#summarization-run",),

@@ -10,5 +10,8 @@ APP = App(
     cli="multiway_question_answering.cli:cli",
     pipeline="multiway_text.question_answering.pipeline:QuestionAnsweringPipeline",
     recipes="multiway_question_answering.recipes:RECIPES",
+    demo="multiway_question_answering.demo:build_demo",
+    quick_evaluation="multiway_question_answering.evaluation:quick_evaluation",
     serve="multiway_question_answering.server:SERVICE",
+    picture="demo/card.webp",
 )

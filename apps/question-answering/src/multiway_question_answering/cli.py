@@ -12,4 +12,5 @@ from multiway_question_answering.commands.unanswerable import unanswerable
 cli = CommandLine(APP)
 for command in (answer, train, evaluate, harvest, unanswerable):
     cli.command()(command)
+cli.add_demo()
 cli.add_serve("Serve answers over HTTP; MULTIWAY_QUESTION_ANSWERING_IN names files or an index to be asked.")

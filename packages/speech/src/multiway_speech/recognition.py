@@ -23,7 +23,7 @@ class SpeechRecognizer:
         dtype: torch.dtype | None = None,
         revision: str | None = None,
     ) -> AsrPipeline | CascadePipeline:
-        """``whisper-tiny.en`` (bundled), ``whisper-base`` (``multiway-asr[whisper]``), a folder with CTranslate2's
+        """``bundled:whisper-tiny.en``, ``whisper-base`` (``multiway-asr[whisper]``), a folder with CTranslate2's
         ``model.bin``; every other name is a VibeVoice-ASR: ``bundled:asr-tiny``, a folder, or a hub id such as
         ``microsoft/VibeVoice-ASR``.
 

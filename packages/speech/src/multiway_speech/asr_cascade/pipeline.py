@@ -73,7 +73,7 @@ class CascadePipeline:
         dtype: torch.dtype | None = None,
         revision: str | None = None,
     ) -> CascadePipeline:
-        """``whisper-tiny.en`` (bundled), ``whisper-base`` (``multiway-asr[whisper]``), or a folder of CTranslate2's.
+        """``bundled:whisper-tiny.en``, ``whisper-base`` (``multiway-asr[whisper]``), or a folder of CTranslate2's.
 
         It runs on the CPU, the tiny one in float32 and others in 8 bits. Raises ModelNotFoundError, ConfigError.
         """

