@@ -86,7 +86,7 @@ def test_a_chat_cannot_be_forged() -> None:
     [
         ([], "at least one message"),
         ("hello", "at least one message"),
-        ([{"role": "robot", "content": "x"}], "role must be system, user or assistant"),
+        ([{"role": "robot", "content": "x"}], "role must be system, user, assistant or tool"),
         ([{"role": "user"}], "content must be text"),
         ([{"role": "user", "content": "  "}], "all messages are empty"),
         ([3], "role must be"),
