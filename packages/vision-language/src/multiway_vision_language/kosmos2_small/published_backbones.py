@@ -10,7 +10,7 @@ Only training needs them; the bundled model carries the results.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,21 @@ def load_efficientnet_lite0(path: Path) -> EfficientNetLite0:
     """EfficientNet-lite0 with its published weights, batch norm folded in. Raises CheckpointError."""
     published = torch.load(path, map_location="cpu", weights_only=True)
     network = EfficientNetLite0()
+    try:
+        state = folded_efficientnet(published, len(network.blocks))
+        network.load_state_dict(
+            {name: found for name, found in state.items() if not name.startswith("head.")}
+        )
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: not EfficientNet-lite0's weights ({error})") from error
+    return network.eval()
+
+
+def folded_efficientnet(published: Mapping[str, Tensor], num_blocks: int) -> dict[str, Tensor]:
+    """Stem, blocks and, if it is there, head of a published EfficientNet-lite by our names, batch norm folded in.
+
+    Raises KeyError.
+    """
     state: dict[str, Tensor] = {}
 
     def fold(ours: str, convolution: str, norm: str) -> None:
@@ -37,18 +52,16 @@ def load_efficientnet_lite0(path: Path) -> EfficientNetLite0:
         state[f"{ours}.weight"] = published[f"{convolution}.weight"] * scale[:, None, None, None]
         state[f"{ours}.bias"] = published[f"{norm}.bias"] - published[f"{norm}.running_mean"] * scale
 
-    try:
-        fold("stem", "_conv_stem", "_bn0")
-        for index in range(len(network.blocks)):
-            theirs = f"_blocks.{index}"
-            if f"{theirs}._expand_conv.weight" in published:
-                fold(f"blocks.{index}.expand", f"{theirs}._expand_conv", f"{theirs}._bn0")
-            fold(f"blocks.{index}.filter", f"{theirs}._depthwise_conv", f"{theirs}._bn1")
-            fold(f"blocks.{index}.project", f"{theirs}._project_conv", f"{theirs}._bn2")
-        network.load_state_dict(state)
-    except (KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: not EfficientNet-lite0's weights ({error})") from error
-    return network.eval()
+    fold("stem", "_conv_stem", "_bn0")
+    for index in range(num_blocks):
+        theirs = f"_blocks.{index}"
+        if f"{theirs}._expand_conv.weight" in published:
+            fold(f"blocks.{index}.expand", f"{theirs}._expand_conv", f"{theirs}._bn0")
+        fold(f"blocks.{index}.filter", f"{theirs}._depthwise_conv", f"{theirs}._bn1")
+        fold(f"blocks.{index}.project", f"{theirs}._project_conv", f"{theirs}._bn2")
+    if "_conv_head.weight" in published:
+        fold("head", "_conv_head", "_bn1")
+    return state
 
 
 def load_centernet(graph: Path) -> CenterNet:

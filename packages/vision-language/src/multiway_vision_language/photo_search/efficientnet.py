@@ -13,6 +13,7 @@ from multiway_core.errors import CheckpointError
 from torch import Tensor, nn
 
 from multiway_vision_language.kosmos2_small.backbones import Convolution, InvertedResidual
+from multiway_vision_language.kosmos2_small.published_backbones import folded_efficientnet
 
 STRIDE = 32
 _STAGES = (  # repeats, kernel size, stride, expansion, channels of lite0
@@ -25,7 +26,6 @@ _STAGES = (  # repeats, kernel size, stride, expansion, channels of lite0
     (1, 3, 1, 6, 320),
 )
 _STEM, _HEAD = 32, 1280
-_NORM_EPS = 1e-3
 
 
 class EfficientNetLite(nn.Module):
@@ -69,22 +69,8 @@ def load_published(path: Path, width: float, depth: float) -> EfficientNetLite:
     except Exception as error:  # whatever torch raises for a file that is missing or no checkpoint
         raise CheckpointError(f"{path}: not a PyTorch state dict ({error})") from error
     network = EfficientNetLite(width, depth)
-    state: dict[str, Tensor] = {}
-
-    def fold(ours: str, convolution: str, norm: str) -> None:
-        scale = published[f"{norm}.weight"] / (published[f"{norm}.running_var"] + _NORM_EPS).sqrt()
-        state[f"{ours}.weight"] = published[f"{convolution}.weight"] * scale[:, None, None, None]
-        state[f"{ours}.bias"] = published[f"{norm}.bias"] - published[f"{norm}.running_mean"] * scale
-
     try:
-        fold("stem", "_conv_stem", "_bn0")
-        for index in range(len(network.blocks)):
-            theirs = f"_blocks.{index}"
-            if f"{theirs}._expand_conv.weight" in published:
-                fold(f"blocks.{index}.expand", f"{theirs}._expand_conv", f"{theirs}._bn0")
-            fold(f"blocks.{index}.filter", f"{theirs}._depthwise_conv", f"{theirs}._bn1")
-            fold(f"blocks.{index}.project", f"{theirs}._project_conv", f"{theirs}._bn2")
-        fold("head", "_conv_head", "_bn1")
+        state = folded_efficientnet(published, len(network.blocks))
         state |= {f"classifier.{part}": published[f"_fc.{part}"] for part in ("weight", "bias")}
         network.load_state_dict(state)
     except (KeyError, RuntimeError, TypeError) as error:
