@@ -208,3 +208,16 @@ def test_groups_may_overlap():
     assert report.groups["of 3"]["error"].n == 7
     assert report.rows[6]["groups"] == ["of 2", "of 3"]
     assert "| of 3 | 7 |" in report.to_markdown()
+
+
+def test_a_baseline_of_a_metric_has_a_row_of_its_own():
+    metrics = {"error": _error, "error:zero": lambda p, t: abs(t), "bias": lambda p, t: p - t}
+    report = evaluate(
+        [Sample("a", 2, 3), Sample("b", 4, 9)], _double, metrics, name="doubling", group=lambda s: s.name
+    )
+    table = [line.split(" | ") for line in report.to_markdown().splitlines() if line.startswith("| ")]
+    assert table[0] == ["| ", "n", "error", "bias |"]
+    assert [row[0] for row in table[2:8]] == ["| all", "| all, zero", "| a", "| a, zero", "| b", "| b, zero"]
+    assert table[2][2].startswith("1.0000")
+    assert table[3][2].startswith("6.0000")
+    assert table[3][3] == "– |"

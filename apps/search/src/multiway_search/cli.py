@@ -16,6 +16,7 @@ from multiway_core.app import (
     write_json,
     write_stdout,
 )
+from multiway_core.errors import InputError
 
 from multiway_search import photos, places
 from multiway_search.app import APP
@@ -193,8 +194,9 @@ def delete(
 
     with Index(places.chosen(index)) as opened:
         count = delete_documents(opened, path)
+    if not count:
+        raise InputError(f"{path}: no document of the index has this path; multiway-search list shows them")
     APP.note(f"{count:,} documents removed")
-    raise typer.Exit(0 if count else 2)
 
 
 for command in (pairs, train, evaluate):

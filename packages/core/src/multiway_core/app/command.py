@@ -68,7 +68,9 @@ def run(cli: typer.Typer, arguments: Sequence[str] | None = None, *, name: str |
         if hasattr(error, "format_message"):  # Typer's usage errors
             context = getattr(error, "ctx", None)
             path = context.command_path if context is not None else name
-            message = " ".join(error.format_message().split())
+            message = " ".join(error.format_message().split()).replace(
+                "Value error, ", ""
+            )  # pydantic's words
             _fail(name, f"{message} (see: {path} --help)", getattr(error, "exit_code", 2))
         if os.environ.get(TRACEBACK_VARIABLE):
             traceback.print_exc()

@@ -98,17 +98,14 @@ class Report:
         return cls(**values)
 
     def to_markdown(self) -> str:
-        """The report as a Markdown page: metrics by group, then cost, then circumstances."""
-        names = list(self.metrics)
+        """The report as a Markdown page: metrics by group, then cost, then circumstances.
+
+        A metric named ``rougeL:lead`` is ``rougeL`` of a baseline ``lead``, which gets rows of its own.
+        """
         lines = [f"# {self.name}", ""]
         failed = f", {self.failed} failed" if self.failed else ""
         lines += [f"{self.n} samples{failed}; mean [{CONFIDENCE:.0%} bootstrap interval].", ""]
-        lines.append(_row(["", "n", *names]))
-        lines.append(_row(["---"] * (len(names) + 2)))
-        lines.append(_row(["all", str(self.n - self.failed), *(str(self.metrics[key]) for key in names)]))
-        for label, group in self.groups.items():
-            cells = [str(group[key]) if key in group else "–" for key in names]
-            lines.append(_row([label, str(self._group_size(label)), *cells]))
+        lines += self._metric_rows()
         lines += ["", "| cost | |", "| --- | --- |"]
         lines.append(_row(["seconds a sample, median", f"{self.latency.median:.3f}"]))
         lines.append(_row(["seconds a sample, 95th percentile", f"{self.latency.p95:.3f}"]))
@@ -145,6 +142,19 @@ class Report:
         write_text(folder / "report.json", json.dumps(self.to_json(), ensure_ascii=False, indent=2) + "\n")
         write_text(folder / "report.md", self.to_markdown())
         self.plot(folder / "report.png")
+
+    def _metric_rows(self) -> list[str]:
+        columns = list(dict.fromkeys(key.partition(":")[0] for key in self.metrics))
+        systems = list(dict.fromkeys(key.partition(":")[2] for key in self.metrics))
+        groups = {"all": (self.n - self.failed, self.metrics)}
+        groups |= {label: (self._group_size(label), group) for label, group in self.groups.items()}
+        rows = [_row(["", "n", *columns]), _row(["---"] * (len(columns) + 2))]
+        for label, (size, values) in groups.items():
+            for system in systems:
+                found = [values.get(f"{key}:{system}" if system else key) for key in columns]
+                cells = ["–" if value is None else str(value) for value in found]
+                rows.append(_row([f"{label}, {system}" if system else label, str(size), *cells]))
+        return rows
 
     def _group_size(self, label: str) -> int:
         return sum(label in groups_of(row) and "error" not in row for row in self.rows)
