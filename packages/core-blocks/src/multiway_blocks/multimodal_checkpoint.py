@@ -18,23 +18,15 @@ from multiway_core.errors import CheckpointError
 from multiway_core.tensor_names import Rule, RuleTable
 from torch import nn
 
+from multiway_blocks.transformer.torchscale_names import torchscale_layers
+
 Config = TypeVar("Config")
 Model = TypeVar("Model", bound=nn.Module)
 
-_LAYER, _OURS = "layers.{layer}.", "text.decoder.layers.{layer}."
 _TEXT_NAMES = (
     ("embed_tokens.weight", "text.embedding.weight"),
     ("segment_emb.weight", "text.segment_embedding.weight"),
-    (_LAYER + "self_attn.q_proj.{kind}", _OURS + "attention.query.{kind}"),
-    (_LAYER + "self_attn.k_proj.{kind}", _OURS + "attention.key.{kind}"),
-    (_LAYER + "self_attn.v_proj.{kind}", _OURS + "attention.value.{kind}"),
-    (_LAYER + "self_attn.inner_attn_ln.{kind}", _OURS + "attention.norm.{kind}"),
-    (_LAYER + "self_attn.out_proj.{kind}", _OURS + "attention.output.{kind}"),
-    (_LAYER + "self_attn_layer_norm.{kind}", _OURS + "attention_norm.{kind}"),
-    (_LAYER + "final_layer_norm.{kind}", _OURS + "feedforward_norm.{kind}"),
-    (_LAYER + "ffn.fc1.{kind}", _OURS + "feedforward.up.{kind}"),
-    (_LAYER + "ffn.ffn_layernorm.{kind}", _OURS + "feedforward.norm.{kind}"),
-    (_LAYER + "ffn.fc2.{kind}", _OURS + "feedforward.down.{kind}"),
+    *((rule.published, rule.ours) for rule in torchscale_layers("", "text.decoder.")),
     ("layer_norm.{kind}", "text.decoder.norm.{kind}"),
 )
 _RESAMPLER_NAMES = (

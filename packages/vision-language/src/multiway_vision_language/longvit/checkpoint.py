@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from multiway_blocks.transformer.torchscale_names import torchscale_layers
 from multiway_core import checkpoint, hub, model_folder
 from multiway_core.checkpoint import Rule, RuleTable
 from multiway_core.errors import CheckpointError
@@ -19,27 +20,11 @@ from torch import Tensor
 from multiway_vision_language.longvit.config import LONGVIT_SMALL, LongViTConfig
 from multiway_vision_language.longvit.model import LongViT
 
-_LAYER = {
-    "self_attn.q_proj": "attention.query",
-    "self_attn.k_proj": "attention.key",
-    "self_attn.v_proj": "attention.value",
-    "self_attn.out_proj": "attention.output",
-    "self_attn.inner_attn_ln": "attention.norm",
-    "self_attn_layer_norm": "attention_norm",
-    "ffn.fc1": "feedforward.up",
-    "ffn.fc2": "feedforward.down",
-    "ffn.ffn_layernorm": "feedforward.norm",
-    "final_layer_norm": "feedforward_norm",
-}
-
 RELEASED = RuleTable(
     [
         Rule("model.patch_embed.proj.{kind}", "patch_embedding.{kind}"),
         Rule("model.pos_embed", "positions"),
-        *(
-            Rule(f"model.encoder.layers.{{i}}.{a}.{{kind}}", f"encoder.layers.{{i}}.{b}.{{kind}}")
-            for a, b in _LAYER.items()
-        ),
+        *torchscale_layers("model.encoder.", "encoder."),
         Rule("fc_norm.{kind}", "norm.{kind}"),
         Rule("head.{kind}", "head.{kind}"),
     ],

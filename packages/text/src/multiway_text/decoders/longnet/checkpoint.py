@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from multiway_blocks.transformer.torchscale_names import torchscale_layers
 from multiway_core import checkpoint, model_folder
 from multiway_core.checkpoint import Rule, RuleTable
 
@@ -12,27 +13,11 @@ from multiway_text.checkpoint_files import OWN_NAMES, check_layers
 from multiway_text.decoders.longnet.config import LongNetConfig
 from multiway_text.decoders.longnet.model import LongNet
 
-_LAYER = {
-    "self_attn.q_proj": "attention.query",
-    "self_attn.k_proj": "attention.key",
-    "self_attn.v_proj": "attention.value",
-    "self_attn.out_proj": "attention.output",
-    "self_attn.inner_attn_ln": "attention.norm",
-    "self_attn_layer_norm": "attention_norm",
-    "ffn.fc1": "feedforward.up",
-    "ffn.fc2": "feedforward.down",
-    "ffn.ffn_layernorm": "feedforward.norm",
-    "final_layer_norm": "feedforward_norm",
-}
-
 TORCHSCALE = RuleTable(
     [
         Rule("embed_tokens.weight", "embedding.weight"),
         Rule("output_projection.weight", "head.weight"),
-        *(
-            Rule(f"layers.{{i}}.{a}.{{kind}}", f"decoder.layers.{{i}}.{b}.{{kind}}")
-            for a, b in _LAYER.items()
-        ),
+        *torchscale_layers("", "decoder."),
         Rule("layer_norm.{kind}", "decoder.norm.{kind}"),
     ],
     dropped=("layers.{i}.self_attn.xpos.scale",),

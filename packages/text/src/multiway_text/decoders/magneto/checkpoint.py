@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from multiway_blocks.transformer.torchscale_names import torchscale_layers
 from multiway_core.checkpoint import Rule, RuleTable
 
 from multiway_text.decoders.magneto.config import MagnetoConfig
@@ -15,16 +16,7 @@ TORCHSCALE = RuleTable(
         Rule("embed_tokens.weight", "embedding.weight"),
         Rule("output_projection.weight", "head.weight"),
         Rule("layer_norm.{kind}", "decoder.norm.{kind}"),
-        Rule("layers.{i}.self_attn_layer_norm.{kind}", "decoder.layers.{i}.attention_norm.{kind}"),
-        Rule("layers.{i}.self_attn.q_proj.{kind}", "decoder.layers.{i}.attention.query.{kind}"),
-        Rule("layers.{i}.self_attn.k_proj.{kind}", "decoder.layers.{i}.attention.key.{kind}"),
-        Rule("layers.{i}.self_attn.v_proj.{kind}", "decoder.layers.{i}.attention.value.{kind}"),
-        Rule("layers.{i}.self_attn.inner_attn_ln.{kind}", "decoder.layers.{i}.attention.norm.{kind}"),
-        Rule("layers.{i}.self_attn.out_proj.{kind}", "decoder.layers.{i}.attention.output.{kind}"),
-        Rule("layers.{i}.final_layer_norm.{kind}", "decoder.layers.{i}.feedforward_norm.{kind}"),
-        Rule("layers.{i}.ffn.fc1.{kind}", "decoder.layers.{i}.feedforward.up.{kind}"),
-        Rule("layers.{i}.ffn.ffn_layernorm.{kind}", "decoder.layers.{i}.feedforward.norm.{kind}"),
-        Rule("layers.{i}.ffn.fc2.{kind}", "decoder.layers.{i}.feedforward.down.{kind}"),
+        *torchscale_layers("", "decoder."),
     ],
     dropped=["layers.{i}.self_attn.xpos.scale"],  # a table that follows from the width of heads
 )
