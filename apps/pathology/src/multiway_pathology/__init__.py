@@ -1,0 +1,1 @@
+"""Whole-slide images by LongViT: command line, viewer, server."""

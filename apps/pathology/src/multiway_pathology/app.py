@@ -1,0 +1,12 @@
+"""The app's declaration."""
+
+from multiway_core.app import App
+
+APP = App(
+    name="pathology",
+    title="Multiway Pathology",
+    description="Gigapixel slides: classes, survival, deciding regions. For research only; no medical device.",
+    cli="multiway_pathology.cli:cli",
+    pipeline="multiway_vision_language.longvit.pipeline:LongVitPipeline",
+    recipes="multiway_pathology.training:RECIPES",
+)
