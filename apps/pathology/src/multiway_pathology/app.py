@@ -6,6 +6,7 @@ APP = App(
     name="pathology",
     title="Multiway Pathology",
     description="Gigapixel slides: classes, survival, deciding regions. For research only; no medical device.",
+    model="bundled:longvit-small",
     cli="multiway_pathology.cli:cli",
     pipeline="multiway_vision_language.longvit.pipeline:LongVitPipeline",
     recipes="multiway_pathology.training:RECIPES",

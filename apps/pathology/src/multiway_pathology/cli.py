@@ -304,11 +304,13 @@ def _predict(
 
 
 def _pipeline(options: ModelOptions) -> Any:
-    from multiway_core.errors import InputError
+    from multiway_core import hub
+    from multiway_core.errors import ModelNotFoundError
 
-    if not options.model:
-        raise InputError(
-            "give a --model: a folder that `train` wrote, or a released LongViT file (none is bundled)"
+    if (options.model or APP.model) == APP.model and APP.model.removeprefix("bundled:") not in hub.bundled():
+        raise ModelNotFoundError(
+            "no model is bundled yet: give --model RUN/model that `multiway-pathology train --data SLIDES.csv "
+            "--output RUN` wrote, or a released LongViT file"
         )
     return load_pipeline(APP, options)
 

@@ -1,4 +1,4 @@
-"""One slide over several processes (LongNet, section 3): `torchrun --nproc-per-node 2 -m multiway_pathology classify`."""
+"""One slide over several processes (LongNet, section 3): `torchrun --nproc-per-node 2 -m multiway_pathology ...`."""
 
 from __future__ import annotations
 

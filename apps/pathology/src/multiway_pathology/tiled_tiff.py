@@ -1,4 +1,4 @@
-"""Tiled TIFF files with JPEG tiles and halved levels, written row of tiles by row: what OpenSlide calls generic-tiff."""
+"""Tiled TIFF files with JPEG tiles and halved levels, written row by row: what OpenSlide calls generic-tiff."""
 
 from __future__ import annotations
 
