@@ -32,7 +32,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from multiway_vision_language.longvit.recipe import RECIPES
 
     config = dataclasses.replace(
-        RECIPES["smoke"].model, labels=("apart", "near"), input_size=256, image_size=256
+        RECIPES["smoke"].model, task="classify", labels=("apart", "near"), input_size=256, image_size=256
     )
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
@@ -76,7 +76,8 @@ def test_info_and_thumbnail_know_the_levels(command, slide, tmp_path):
 
 
 def test_classify_embed_and_heatmap(command, slide, model, tmp_path):
-    code, out, _ = command("classify", slide, "--model", model, "--json", "--device", "cpu")
+    code, out, err = command("classify", slide, "--model", model, "--json", "--device", "cpu")
+    assert (code, err) == (0, "")
     found = json.loads(out)
     assert code == 0
     assert found["notice"] == "For research only; no medical device."

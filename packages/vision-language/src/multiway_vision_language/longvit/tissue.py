@@ -1,10 +1,11 @@
-"""Generated tissue-like pictures whose label depends on two structures that lie far apart, or on one alone.
+"""Generated tissue-like pictures whose label depends on structures that lie far apart, or on one alone.
 
-A slide is a stroma of fibres with sparse nuclei inside an irregular outline. In it lie one nest of fine-grained cells,
-one of coarse-grained cells (both of one mean colour, so a thumbnail shows two dark spots), and, as distractors, glands.
+A slide is a stroma of fibres with sparse nuclei inside an irregular outline. In it lie four nests of one mean colour, two
+of small cells and two of large ones, and, as distractors, glands.
 
-* ``apart``: whether the two nests are near each other or far apart: no tile sees both.
-* ``local``: whether the slide's nests are fine- or coarse-grained: any tile of one tells.
+* ``apart``: whether the two nests of small cells are near each other or far apart. The nests of large cells lie the other
+  way, so that neither a tile, nor all tiles without their places, nor a thumbnail without the cells, can tell.
+* ``local``: whether the cells of all nests are small or large: any tile of one tells.
 
 The distance also gives times to event, for survival. The textures of a split come from its own seed, so that held-out
 slides have other cells and other fibres.
@@ -19,24 +20,30 @@ import numpy as np
 
 Label = Literal["apart", "local"]
 LABELS: dict[Label, tuple[str, str]] = {"apart": ("near", "apart"), "local": ("fine", "coarse")}
-NEAR, FAR = (0.17, 0.30), (0.52, 0.78)
-"""Distance of the nests' centres as a share of the side."""
+NEAR, FAR = (0.20, 0.30), (0.50, 0.74)
+"""Distance of the centres of two nests as a share of the side."""
+RADIUS, GAP = 0.085, 0.19
+"""Of a nest, and the least distance of two centres, as shares of the side."""
 CANVAS = 1536
 BACKGROUND = np.array([243, 243, 243], np.uint8)
 MEDIAN_MONTHS = 24.0
 
 
+Place = tuple[float, float]
+
+
 @dataclass(frozen=True)
 class Slide:
-    """pixels: uint8 (side, side, 3). label: 0 or 1. distance: of the nests, as a share of the side. time: months until
-    the event, or until observation ended where ``event`` is False."""
+    """pixels: uint8 (side, side, 3). label: 0 or 1. distance: of the nests of small cells, as a share of the side. time:
+    months until the event, or until observation ended where ``event`` is False. centres: (row, column) of the nests, as
+    shares of the side, first the small-celled ones."""
 
     pixels: np.ndarray
     label: int
     distance: float
     time: float
     event: bool
-    centres: tuple[tuple[float, float], tuple[float, float]]
+    centres: tuple[Place, ...]
 
 
 def smooth_noise(generator: np.random.Generator, side: int, cells: int) -> np.ndarray:
@@ -52,8 +59,8 @@ def smooth_noise(generator: np.random.Generator, side: int, cells: int) -> np.nd
 class Tissue:
     """The textures of one split, and slides made of them."""
 
-    def __init__(self, seed: int, cell: int = 6) -> None:
-        """``cell``: pixels of a fine-grained nucleus; those of coarse-grained cells are twice as wide."""
+    def __init__(self, seed: int, cell: int = 2) -> None:
+        """``cell``: pixels of a small nucleus; large ones are twice as wide."""
         generator = np.random.default_rng([seed, 7])
         self.seed = seed
         self.stroma = _stroma(generator)
@@ -64,13 +71,13 @@ class Tissue:
     def slide(self, number: int, side: int = 1024, label: Label = "apart", *, clean: bool = False) -> Slide:
         """Slide ``number`` of the split: a pure function of its arguments. ``clean``: without distractors."""
         generator = np.random.default_rng([self.seed, number, 11])
-        first, second = _centres(generator, near=number % 2 == 0)
-        distance = float(np.hypot(*np.subtract(first, second)))
-        kinds = (self.fine, self.coarse)
+        centres = _centres(generator, near=number % 2 == 0)
+        distance = _distance(centres[0], centres[1])
         answer = number % 2
+        kinds = (self.fine, self.fine, self.coarse, self.coarse)
         if label == "local":
             answer = int(generator.integers(2))
-            kinds = (kinds[answer],) * 2
+            kinds = ((self.fine, self.coarse)[answer],) * 4
         rows = np.linspace(0, 1, side, endpoint=False, dtype=np.float32)[:, None]
         columns = rows.T
         warp = 0.022 * smooth_noise(generator, side, 9)
@@ -85,17 +92,17 @@ class Tissue:
             grown = self._crop(canvas, generator, max(inside.shape))
             pixels[box][inside] = grown[: inside.shape[0], : inside.shape[1]][inside]
 
-        for centre in [] if clean else _distractors(generator, (first, second)):
+        for centre in [] if clean else _distractors(generator, centres):
             paste(self.glands, centre, 0.055)
-        for centre, kind in zip((first, second), kinds, strict=True):
-            paste(kind, centre, 0.085)
+        for centre, kind in zip(centres, kinds, strict=True):
+            paste(kind, centre, RADIUS)
         shades = np.clip(np.arange(256)[:, None] * stain, 0, 255).astype(np.uint8)
         for channel in range(3):
             pixels[..., channel] = shades[:, channel][pixels[..., channel]]
         outline = 0.03 * smooth_noise(generator, side, 4)
         pixels[np.hypot(rows - 0.5, columns - 0.5) + outline > 0.60] = BACKGROUND
         time, event = _survival(generator, distance)
-        return Slide(pixels, answer, distance, time, event, (first, second))
+        return Slide(pixels, answer, distance, time, event, centres)
 
     def _crop(self, canvas: np.ndarray, generator: np.random.Generator, side: int) -> np.ndarray:
         """A random square of a canvas, flipped at random; larger squares repeat it."""
@@ -105,23 +112,28 @@ class Tissue:
         return turned[places[0]][:, places[1]]
 
 
-def _centres(generator: np.random.Generator, near: bool) -> tuple[tuple[float, float], tuple[float, float]]:
-    low, high = NEAR if near else FAR
+def _distance(first: Place, second: Place) -> float:
+    return float(np.hypot(first[0] - second[0], first[1] - second[1]))
+
+
+def _centres(generator: np.random.Generator, near: bool) -> tuple[Place, ...]:
+    """Of two small-celled nests, near or far, and of two large-celled ones the other way; all inside the outline."""
     while True:
-        first, second = generator.uniform(0.14, 0.86, (2, 2))
-        inside = max(np.hypot(*(first - 0.5)), np.hypot(*(second - 0.5))) < 0.44
-        if inside and low < np.hypot(*(first - second)) < high:
-            return (float(first[0]), float(first[1])), (float(second[0]), float(second[1]))
+        places: list[Place] = []
+        for low, high in (NEAR, FAR) if near else (FAR, NEAR):
+            first, angle = generator.uniform(0.14, 0.86, 2), generator.uniform(0, 2 * np.pi)
+            step = generator.uniform(low, high) * np.array([np.sin(angle), np.cos(angle)])
+            places += [(float(y), float(x)) for y, x in (first, first + step)]
+        inside = all(_distance(place, (0.5, 0.5)) < 0.42 for place in places)
+        if inside and min(_distance(a, b) for k, a in enumerate(places) for b in places[:k]) > GAP:
+            return tuple(places)
 
 
-def _distractors(
-    generator: np.random.Generator, nests: tuple[tuple[float, float], ...]
-) -> list[tuple[float, float]]:
-    places = []
-    for place in generator.uniform(0.15, 0.85, (int(generator.integers(3, 8)), 2)):
-        if min(np.hypot(*(place - np.array(nest))) for nest in nests) > 0.15:
-            places.append((float(place[0]), float(place[1])))
-    return places
+def _distractors(generator: np.random.Generator, nests: tuple[Place, ...]) -> list[Place]:
+    places = [
+        (float(y), float(x)) for y, x in generator.uniform(0.15, 0.85, (int(generator.integers(3, 8)), 2))
+    ]
+    return [place for place in places if min(_distance(place, nest) for nest in nests) > 0.15]
 
 
 def _survival(generator: np.random.Generator, distance: float) -> tuple[float, bool]:
