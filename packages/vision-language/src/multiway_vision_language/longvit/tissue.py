@@ -1,10 +1,10 @@
 """Generated tissue-like pictures whose label depends on structures that lie far apart, or on one alone.
 
-A slide is a stroma of fibres with sparse nuclei inside an irregular outline. In it lie four nests of one mean colour, two
-of small cells and two of large ones, and, as distractors, glands.
+A slide is a stroma of fibres with sparse nuclei inside an irregular outline. In it lie four nests of one mean colour,
+two of small cells and two of large ones, and, as distractors, glands.
 
-* ``apart``: whether the two nests of small cells are near each other or far apart. The nests of large cells lie the other
-  way, so that neither a tile, nor all tiles without their places, nor a thumbnail without the cells, can tell.
+* ``apart``: whether the two nests of small cells are near each other or far apart. The nests of large cells lie the
+  other way, so that neither a tile, nor all tiles without their places, nor a thumbnail without the cells, can tell.
 * ``local``: whether the cells of all nests are small or large: any tile of one tells.
 
 The distance also gives times to event, for survival. The textures of a split come from its own seed, so that held-out
@@ -34,9 +34,9 @@ Place = tuple[float, float]
 
 @dataclass(frozen=True)
 class Slide:
-    """pixels: uint8 (side, side, 3). label: 0 or 1. distance: of the nests of small cells, as a share of the side. time:
-    months until the event, or until observation ended where ``event`` is False. centres: (row, column) of the nests, as
-    shares of the side, first the small-celled ones."""
+    """pixels: uint8 (side, side, 3). label: 0 or 1. distance: of the nests of small cells, as a share of the side.
+    time: months until the event, or until observation ended where ``event`` is False. centres: (row, column) of the
+    nests, as shares of the side, first the small-celled ones."""
 
     pixels: np.ndarray
     label: int
