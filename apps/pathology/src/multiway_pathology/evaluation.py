@@ -67,15 +67,15 @@ def evaluate_model(
     if config.task == "survival":
         times, events = np.array([row.time for row in rows]), np.array([row.event for row in rows])
         risks = np.array([result.risk for result in results], float)
-        scores = {"c_index": lambda i: concordance_index(times[i], events[i], risks[i])}  # type: ignore[arg-type]
+        scores = {"c_index": lambda i: concordance_index(times[i], events[i], risks[i])}
     else:
         probability = np.array([list((result.probabilities or {}).values()) for result in results])
         truth = np.array([config.labels.index(row.label) for row in rows])
         scores = {
-            "auc": lambda i: macro_auc(probability[i], truth[i]),  # type: ignore[arg-type]
+            "auc": lambda i: macro_auc(probability[i], truth[i]),
             "accuracy": lambda i: float((probability[i].argmax(axis=1) == truth[i]).mean()),
-            "calibration_error": lambda i: calibration_error(probability[i], truth[i]),  # type: ignore[arg-type]
-            "brier": lambda i: brier(probability[i], truth[i]),  # type: ignore[arg-type]
+            "calibration_error": lambda i: calibration_error(probability[i], truth[i]),
+            "brier": lambda i: brier(probability[i], truth[i]),
         }
     generator = np.random.default_rng(seed)
     of_patient = [np.flatnonzero(patients == number) for number in range(patients.max() + 1)]

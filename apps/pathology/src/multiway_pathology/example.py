@@ -26,9 +26,11 @@ def write_example(path: Path, side: int, number: int = 0) -> None:
     def tile(level: int, row: int, column: int) -> np.ndarray:
         wide = side >> level
         scale = small.width / wide
-        box = [min(small.width, place * TILE * scale) for place in (column, row, column + 1, row + 1)]
+        left, top, right, bottom = (
+            min(float(small.width), place * TILE * scale) for place in (column, row, column + 1, row + 1)
+        )
         inside = [min(TILE, wide - place * TILE) for place in (column, row)]
-        part = small.resize((inside[0], inside[1]), Image.Resampling.BICUBIC, box=tuple(box))
+        part = small.resize((inside[0], inside[1]), Image.Resampling.BICUBIC, box=(left, top, right, bottom))
         page = np.full((TILE, TILE, 3), BACKGROUND, np.uint8)
         values = np.asarray(part, np.float32) + grain[: inside[1], : inside[0]]
         page[: inside[1], : inside[0]] = np.clip(values, 0, 255).astype(np.uint8)

@@ -33,7 +33,7 @@ ReadBand = Callable[[int, int], np.ndarray]
 
 def normalised(pixels: np.ndarray) -> Tensor:
     """uint8 (H, W, 3) or (B, H, W, 3) -> float32 (B, 3, H, W) as the network takes it."""
-    x_BHW3 = torch.from_numpy(np.require(pixels, requirements="CW")).reshape(-1, *pixels.shape[-3:])
+    x_BHW3 = torch.from_numpy(np.require(pixels, requirements=("C", "W"))).reshape(-1, *pixels.shape[-3:])
     return ((x_BHW3.float() / 255 - torch.tensor(MEAN)) / torch.tensor(STD)).permute(0, 3, 1, 2)
 
 
