@@ -35,6 +35,7 @@ from multiway_corpus.engines import ENGINES, Engine
 
 SCHEMA = "multiway.corpus/1"
 LEDGER, REPORT = "build.json", "report.json"
+MANY_PAGES = 100
 BAND, LINES, LINE_SHARES = "work/band-{:02}.npy", "work/lines-{:02}.npy", 16
 
 
@@ -62,6 +63,11 @@ def find(arguments: Sequence[str], output: Path, log: BatchLog) -> tuple[Path, .
         log.fail(name, reason)
     if not found:
         raise InputError("no input: expected WARC or WET files, HTML pages, or texts (JSONL, Parquet, txt)")
+    pages = sum(item.path.suffix in PAGES for item in found)
+    if pages > MANY_PAGES:
+        APP.note(
+            f"each of {pages:,} HTML pages becomes a part of its own; multiway-corpus pack makes one archive of them"
+        )
     return tuple(item.path for item in found)
 
 
