@@ -30,12 +30,12 @@ def components(session: Session) -> None:
             with gr.Column(scale=4, min_width=320):
                 query = gr.Textbox(label="Search for", value=QUERIES[0], elem_id="encoder-query")
                 find = gr.Button("Find the nearest", variant="primary", elem_id="encoder-find")
-                gr.Examples(QUERIES, query, label="Searches")
+                searches = gr.Dataset(components=[query], samples=[[one] for one in QUERIES], label="Searches")
                 texts = gr.Textbox(
                     label="Texts, one a line", value=TEXTS, lines=10, max_lines=16, elem_id="encoder-texts"
                 )
             with gr.Column(scale=6, min_width=320):
-                shown = html_view("<div class='note'>Press Find the nearest.</div>", CSS, "encoder-map")
+                shown = html_view(session.nearest(QUERIES[0], TEXTS), CSS, "encoder-map")
         with gr.Tab("Attention relations", elem_id="encoder-tab-relations"), gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=280):
                 text = gr.Textbox(label="Text", value=SENTENCE, elem_id="encoder-text")
@@ -58,7 +58,8 @@ def components(session: Session) -> None:
                 )
                 compare = gr.Button("Show", variant="primary", elem_id="encoder-compare")
             with gr.Column(scale=7, min_width=320):
-                side_by_side = html_view("<div class='note'>Press Show.</div>", CSS, "encoder-relations")
+                opened = session.relations(SENTENCE, "values", session.suggested)
+                side_by_side = html_view(opened, CSS, "encoder-relations")
 
     @messages
     def nearest(query: str, texts: str) -> str:
@@ -70,5 +71,8 @@ def components(session: Session) -> None:
 
     for event in (find.click, query.submit):
         event(nearest, [query, texts], shown, **shared)
+    searches.click(lambda row: row[0], searches, query, **shared).then(
+        nearest, [query, texts], shown, **shared
+    )
     for event in (compare.click, text.submit, relation.input):
         event(relations, [text, relation, other], side_by_side, **shared)
