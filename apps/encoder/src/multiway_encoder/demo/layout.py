@@ -30,7 +30,9 @@ def components(session: Session) -> None:
             with gr.Column(scale=4, min_width=320):
                 query = gr.Textbox(label="Search for", value=QUERIES[0], elem_id="encoder-query")
                 find = gr.Button("Find the nearest", variant="primary", elem_id="encoder-find")
-                searches = gr.Dataset(components=[query], samples=[[one] for one in QUERIES], label="Searches")
+                searches = gr.Dataset(
+                    components=[query], samples=[[one] for one in QUERIES], label="Searches"
+                )
                 texts = gr.Textbox(
                     label="Texts, one a line", value=TEXTS, lines=10, max_lines=16, elem_id="encoder-texts"
                 )
