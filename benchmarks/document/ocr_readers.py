@@ -57,18 +57,20 @@ def multiway(engine: str, model: str) -> tuple[Read, str]:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     pipeline = OcrPipeline.from_pretrained(model)
-    if engine not in pipeline.engines:
+    chosen = None if engine == "auto" else engine
+    if chosen is not None and chosen not in pipeline.engines:
         raise SystemExit(f"{model} has no {engine} engine")
 
     def read(path: Path, task: str) -> dict[str, Any]:
         if task in ("lines", "lines, decoder alone"):
             return {"texts": read_crops(pipeline, engine, path, decoder_alone=task != "lines")}
-        page = pipeline(Image.open(path), task=task, engine=engine)  # type: ignore[arg-type]
+        page = pipeline(Image.open(path), task=task, engine=chosen)  # type: ignore[arg-type]
         return {
             "lines": [[line.text, list(line.box)] for line in page.lines],
             "markdown": page.markdown,
             "truncated": page.truncated,
             "looped": page.looped,
+            "flags": list(getattr(page, "flags", ())),
         }
 
     return read, f"{model}, {engine}"

@@ -90,11 +90,11 @@ def page() -> Image.Image:
 
 
 def test_engines(pipeline, published) -> None:
-    assert pipeline.engines == ("fast", "full")
+    assert pipeline.engines == ("auto", "fast", "ppocr", "full")
     assert isinstance(pipeline.full, CheckedEngine)
-    assert published.engines == ("full",)
+    assert published.engines == ("full", "ppocr")
     assert isinstance(published.full, FullEngine)
-    with pytest.raises(InputError, match="has no 'fast' engine; it has: full"):
+    with pytest.raises(InputError, match="has no 'fast' engine; it has: full, ppocr"):
         published(Image.new("RGB", (32, 32)), engine="fast")
     with pytest.raises(InputError, match="was not trained to answer questions"):
         pipeline.ask(Image.new("RGB", (32, 32)), "Who?")
@@ -142,7 +142,7 @@ def test_degenerate_pages(pipelines, size: tuple[int, int], way: str) -> None:
 def test_unknown_task_and_engine(pipeline, page) -> None:
     with pytest.raises(InputError, match="unknown task 'translate'; there are: ocr, markdown"):
         pipeline(page, task="translate")
-    with pytest.raises(InputError, match="'slow' engine; it has: fast, full"):
+    with pytest.raises(InputError, match="'slow' engine; it has: auto, fast, ppocr, full"):
         pipeline(page, engine="slow")
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from multiway_document.segmentation import crop_line, find_lines, prepare
-from multiway_document.segmentation.reading_order import reading_order
+from multiway_document.segmentation.reading_order import boxes_across_gutters, reading_order
 from PIL import Image, ImageDraw, ImageFont
 
 TEXT = (
@@ -438,3 +438,47 @@ def test_specks_are_no_signs():
         sheet.draw.ellipse((x, y, x + int(rng.integers(1, 6)), y + int(rng.integers(1, 6))), fill=0)
     regions = find_lines(prepare(sheet.pixels))
     assert len(regions) <= 22
+
+
+def magazine(columns: int, rows: int = 20) -> list[tuple[float, float, float, float]]:
+    """A title, columns of lines, and a foot: boxes in reading order."""
+    width, pitch = 300.0, 30.0
+    boxes = [(0.0, 0.0, 500.0, 40.0)]
+    for column in range(columns):
+        x = column * (width + 30)
+        boxes += [(x, 100 + row * pitch, x + width, 120 + row * pitch) for row in range(rows)]
+    bottom = 100 + rows * pitch + 60
+    return [
+        *boxes,
+        (0.0, bottom, 120.0, bottom + 16),
+        (columns * 330 - 60.0, bottom, columns * 330 - 30.0, bottom + 16),
+    ]
+
+
+@pytest.mark.parametrize("columns", [2, 3, 4])
+def test_columns_are_read_one_after_the_other_and_the_foot_last(columns: int) -> None:
+    boxes = magazine(columns)
+    shuffled = np.random.default_rng(columns).permutation(len(boxes))
+    order, _ = reading_order([boxes[i] for i in shuffled], [10.0] * len(boxes))
+    assert [int(shuffled[i]) for i in order] == list(range(len(boxes)))
+
+
+def test_a_picture_that_reaches_over_the_gutter_does_not_cut_the_columns() -> None:
+    boxes = magazine(2)
+    picture = (250.0, 400.0, 630.0, 560.0)
+    places = [box for box in boxes if box[0] < 330 or not 380 < box[1] < 570] + [picture]
+    order, _ = reading_order(places, [10.0] * len(places))
+    read = [i for i in order if i != len(places) - 1]
+    assert read == sorted(read)
+
+
+def test_lines_across_a_gutter_are_told_with_its_white() -> None:
+    boxes = magazine(2)
+    merged = (0.0, boxes[6][1], 630.0, boxes[6][3])
+    places = [box for box in boxes if box[1] != boxes[6][1]] + [merged]
+    (index, left, right), *rest = [
+        found for found in boxes_across_gutters(places, [10.0] * len(places)) if found[0]
+    ]
+    assert not rest
+    assert index == len(places) - 1
+    assert 285 < left <= 300 < 330 <= right < 345

@@ -31,8 +31,9 @@ EngineOption = Annotated[
     Engine | None,
     typer.Option(
         "--engine",
-        help="fast: line by line, in one pass each; full: the decoder writes the page, or each line with the bundled "
-        "model. \\[default: fast where the model has it]",
+        help="auto: fast, and ppocr where that is unsure; fast: line by line, in one pass each; ppocr: PP-OCRv6, for "
+        "photographs; full: the decoder writes the page, or each line with the bundled model. "
+        "\\[default: auto where the model has a line reader]",
     ),
 ]
 

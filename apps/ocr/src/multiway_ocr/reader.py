@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Task = Literal["ocr", "markdown"]
-Engine = Literal["full", "fast"]
+Engine = Literal["auto", "fast", "ppocr", "full"]
 Format = Literal["text", "json", "jsonl", "markdown", "hocr", "alto", "tsv", "pdf", "html"]
 
 TEXT_LAYER = "pdf-text-layer"  # what stands as the model of a document that needed none

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -14,6 +15,7 @@ from multiway_core.checkpoint import on_meta
 from multiway_core.errors import CheckpointError, InputError
 from PIL import Image
 
+from multiway_document.auto_engine import AutoEngine
 from multiway_document.checked_engine import CheckedEngine
 from multiway_document.fast_engine import FastEngine
 from multiway_document.full_engine import FullEngine
@@ -22,17 +24,21 @@ from multiway_document.kosmos2_5.line_reader import LINE_READER_FILE, LineReader
 from multiway_document.kosmos2_5.line_writer import LineWriter
 from multiway_document.kosmos2_5.processor import Processor
 from multiway_document.kosmos2_5.tokenizer import load_tokenizer
+from multiway_document.ppocr_engine import PpocrEngine
 from multiway_document.result import Line, Page
 
 Task = Literal["ocr", "markdown"]
-Engine = Literal["fast", "full"]
+Engine = Literal["auto", "fast", "ppocr", "full"]
+
+PPOCR = "bundled:pp-ocrv6"
 
 
 class OcrPipeline:
     """Reads pages with one model, by the engines that its folder has weights for.
 
     ``fast``: an encoder with a line reader (the bundled model). ``full``: the whole network, which writes the page
-    (the published ones), or line by line where the folder has a line reader as well (the bundled model).
+    (the published ones), or line by line where the folder has a line reader as well (the bundled model). ``ppocr``:
+    PP-OCRv6 small, for photographs, whatever the model. ``auto``: ``fast``, and ``ppocr`` where that is unsure.
     """
 
     def __init__(
@@ -41,6 +47,11 @@ class OcrPipeline:
         self.name = name
         self.fast = fast
         self.full = full
+
+    @cached_property
+    def ppocr(self) -> PpocrEngine:
+        """Loaded at the first page that needs it."""
+        return PpocrEngine(hub.resolve(PPOCR))
 
     @classmethod
     def from_pretrained(
@@ -83,7 +94,9 @@ class OcrPipeline:
     @property
     def engines(self) -> tuple[Engine, ...]:
         """The engines this model has, best default first."""
-        return (*(("fast",) if self.fast else ()), *(("full",) if self.full else ()))
+        if self.fast is None:
+            return ("full", "ppocr")
+        return ("auto", "fast", "ppocr", *(("full",) if self.full else ()))
 
     def __call__(
         self, image: Image.Image | np.ndarray, *, task: Task = "ocr", engine: Engine | None = None
@@ -103,11 +116,20 @@ class OcrPipeline:
         if task not in get_args(Task):
             raise InputError(f"unknown task {task!r}; there are: {', '.join(get_args(Task))}")
         engine = engine or self.engines[0]
-        chosen = self.fast if engine == "fast" else self.full if engine == "full" else None
-        if chosen is None:
+        if engine not in self.engines:
             raise InputError(f"{self.name} has no {engine!r} engine; it has: {', '.join(self.engines)}")
         array = np.asarray(image.convert("RGB")) if isinstance(image, Image.Image) else np.asarray(image)
-        return chosen.stream(array, markdown=task == "markdown")
+        return self._engine(engine).stream(array, markdown=task == "markdown")
+
+    def _engine(self, name: Engine) -> FastEngine | FullEngine | CheckedEngine | PpocrEngine | AutoEngine:
+        if name == "ppocr":
+            return self.ppocr
+        if name == "auto":
+            assert self.fast is not None
+            return AutoEngine(self.fast, lambda: self.ppocr)
+        chosen = self.fast if name == "fast" else self.full
+        assert chosen is not None
+        return chosen
 
     def ask(self, image: Image.Image | np.ndarray, question: str, *, max_new_tokens: int = 256) -> str:
         """Answer a question about a page (KOSMOS-2.5-CHAT weights)."""

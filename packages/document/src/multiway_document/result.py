@@ -16,20 +16,34 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
+class Word:
+    """One word of a line, with its own box and confidence (0 to 1)."""
+
+    text: str
+    box: Box
+    confidence: float
+
+
+@dataclass(frozen=True)
 class Line:
-    """One line of text: what it says, where it stands, how sure the reader is (0 to 1), and any warnings."""
+    """One line of text: what it says, where it stands, how sure the reader is (0 to 1), and any warnings.
+
+    ``words`` are the line's words in reading order where the reader knows their places, else empty.
+    """
 
     text: str
     box: Box
     confidence: float
     flags: tuple[str, ...] = ()
+    words: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True)
 class Page:
     """One page, its lines in reading order; ``width`` and ``height`` are pixels of the source page.
 
-    ``truncated``: the reader hit its length limit; ``looped``: it began to repeat itself and was stopped.
+    ``truncated``: the reader hit its length limit; ``looped``: it began to repeat itself and was stopped. ``flags`` are
+    warnings about the page, such as ``unread_ink``.
     """
 
     index: int
@@ -39,6 +53,7 @@ class Page:
     markdown: str | None = None
     truncated: bool = False
     looped: bool = False
+    flags: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:

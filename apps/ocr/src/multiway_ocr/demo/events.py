@@ -80,7 +80,7 @@ def connect(session: DemoReader, parts: Components) -> None:
         concurrency_id="model",
     )
     parts.engine.change(
-        lambda chosen: gr.update(value="markdown" if chosen == "fast" else "ocr", visible=chosen == "full"),
+        lambda chosen: gr.update(value="ocr" if chosen == "full" else "markdown", visible=chosen == "full"),
         parts.engine,
         parts.task,
         api_visibility="private",

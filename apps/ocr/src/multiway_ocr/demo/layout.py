@@ -16,7 +16,12 @@ from multiway_ocr.reader import SUFFIXES, Engine
 if TYPE_CHECKING:
     from PIL import Image
 
-_ENGINE_LABELS = {"fast": "Fast: one pass over the lines", "full": "Full: autoregressive decoder"}
+_ENGINE_LABELS = {
+    "auto": "Automatic",
+    "fast": "Fast: one pass over the lines, for scans",
+    "ppocr": "PP-OCR: for photographs",
+    "full": "Full: autoregressive decoder",
+}
 _TASKS = [("Lines with boxes", "ocr"), ("Markdown", "markdown")]
 _FORMAT_LABELS = {
     "text": "Text",
@@ -80,10 +85,10 @@ def components(engines: Sequence[Engine]) -> Components:
                 visible=len(engines) > 1,
                 elem_id="ocr-engine",
             )
-            # The fast engine gives lines and markdown in one go; the decoder writes either.
+            # All other engines give lines and markdown in one go; the decoder writes either.
             task = gr.Radio(
                 _TASKS,
-                value="markdown" if engines[0] == "fast" else "ocr",
+                value="ocr" if engines[0] == "full" else "markdown",
                 label="The decoder writes",
                 visible=engines[0] == "full",
                 elem_id="ocr-task",

@@ -12,6 +12,14 @@ from multiway_document.result import Box
 _MIN_COLUMN_LINES = 3
 _MIN_COLUMN_WIDTH = 14.0  # x-heights, some 7 em; narrower columns are cells, which are read across
 _MIN_FILL = 0.5  # median share of the column's width that its lines take; cells leave more of it free
+_GRID = 0.5  # x-heights between two places that are tried as a gutter
+_MAX_CROSSING = 0.5  # lines across a gutter over those beside it on the poorer side
+_NEIGHBOURS = 5.0  # line heights above and below, within which neighbours show where a gutter is white
+_RIM = 0.6  # x-heights
+_OVERHANG = 1.5  # x-heights by which a box may reach into the next column
+_PICTURE = 12.0  # x-heights: what is higher is no line
+_MARGIN_ROWS = 2  # a running head or foot has at most so many rows
+_MARGIN_GAP = 2.2  # and stands so many x-heights away from the text, which is more than paragraphs do
 
 
 def reading_order(boxes: Sequence[Box], x_heights: Sequence[float]) -> tuple[list[int], list[int]]:
@@ -24,12 +32,79 @@ def reading_order(boxes: Sequence[Box], x_heights: Sequence[float]) -> tuple[lis
     """
     if not boxes:
         return [], []
-    boxes_N4 = np.asarray(boxes, np.float64)
     x = float(np.median(x_heights))
-    groups = _read(np.arange(len(boxes_N4)), boxes_N4, x)
+    boxes_N4 = _without_rims(boxes, x)
+    head, body, foot = _margins(boxes_N4, x)
+    groups = [group for part in (head, body, foot) if len(part) for group in _read(part, boxes_N4, x)]
     order = [int(i) for group in groups for i in group]
     blocks = [number for number, group in enumerate(groups) for _ in group]
     return order, blocks
+
+
+def boxes_across_gutters(boxes: Sequence[Box], x_heights: Sequence[float]) -> list[tuple[int, float, float]]:
+    """(index, left, right): boxes that lie across a gutter, and the white corridor x of their neighbours there.
+
+    They may be titles, or lines of two columns that were taken for one: what stands in the corridor tells.
+    """
+    if len(boxes) < 4 * _MIN_COLUMN_LINES:
+        return []
+    x = float(np.median(x_heights))
+    x0, y0, x1, y1 = _without_rims(boxes, x).T
+    found = []
+    for gutter in _gutters(x0, x1, x):
+        crossing = _crosses(gutter, x0, y0, x1, y1, x)
+        left, right = (
+            np.flatnonzero(~crossing & side) for side in (x0 + x1 < 2 * gutter, x0 + x1 >= 2 * gutter)
+        )
+        if np.count_nonzero(crossing) > _MAX_CROSSING * min(len(left), len(right)):
+            continue
+        if not (_is_prose(left, x0, y0, x1, y1, x) and _is_prose(right, -x1, y0, -x0, y1, x)):
+            continue
+        for index in np.flatnonzero(crossing):
+            distance = np.abs(y0 + y1 - y0[index] - y1[index]) / 2
+            reach = _NEIGHBOURS * (y1[index] - y0[index])
+            near_left, near_right = left[distance[left] < reach], right[distance[right] < reach]
+            if len(near_left) > 1 and len(near_right) > 1:
+                found.append((int(index), float(x1[near_left].max()), float(x0[near_right].min())))
+    return found
+
+
+def _without_rims(boxes: Sequence[Box], x: float) -> np.ndarray:
+    """The boxes (N, 4), narrower by what a detector leaves around the ink, so that none reaches into a gutter."""
+    boxes_N4 = np.array(boxes, np.float64)
+    rim = np.minimum(_RIM * x, 0.25 * (boxes_N4[:, 2] - boxes_N4[:, 0]))
+    boxes_N4[:, 0] += rim
+    boxes_N4[:, 2] -= rim
+    return boxes_N4
+
+
+def _margins(boxes: np.ndarray, x: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Indices of the running head, of the text and of the running foot, which cross no column but belong to none."""
+    order = np.argsort(boxes[:, 1] + boxes[:, 3], kind="stable")
+    head = _margin(order, boxes[:, 1], boxes[:, 3], x)
+    below = _margin(order[::-1][: len(order) - len(head)], -boxes[:, 3], -boxes[:, 1], x)
+    return head, order[len(head) : len(order) - len(below)], below[::-1]
+
+
+def _margin(order: np.ndarray, near: np.ndarray, far: np.ndarray, x: float) -> np.ndarray:
+    """The first lines of ``order`` if they are few rows with more white behind them than any text has within it.
+
+    ``near`` and ``far`` are where lines begin and end on the way into the page.
+    """
+    if len(order) < 4 * _MIN_COLUMN_LINES:
+        return order[:0]
+    reached, rows, row_end = far[order[0]], 1, far[order[0]]
+    for count in range(1, len(order)):
+        line = order[count]
+        if near[line] - reached > _MARGIN_GAP * x:
+            return order[:count]
+        if near[line] > row_end - 0.3 * x:
+            rows += 1
+            row_end = far[line]
+            if rows > _MARGIN_ROWS:
+                break
+        reached = max(reached, far[line])
+    return order[:0]
 
 
 def _read(region: np.ndarray, boxes: np.ndarray, x: float) -> list[list[int]]:
@@ -45,31 +120,33 @@ def _column_zones(region: np.ndarray, boxes: np.ndarray, x: float) -> list[np.nd
     if len(region) < 2 * _MIN_COLUMN_LINES:
         return None
     x0, y0, x1, y1 = boxes[region].T
-    by_y = np.argsort(y0 + y1)
+    by_y = np.argsort(y0 + y1, kind="stable")
     best: tuple[float, list[np.ndarray]] | None = None
-    for gutter in _gutters(x0, x1):
-        crossing = (x0 < gutter) & (x1 > gutter)
+    for gutter in _gutters(x0, x1, x):
+        crossing = _crosses(gutter, x0, y0, x1, y1, x)
         zones: list[np.ndarray] = []
         gain = 0.0
         for run in _runs(by_y, crossing):
-            left, right = run[x1[run] <= gutter], run[x0[run] >= gutter]
-            if not crossing[run[0]] and _is_prose(left, x0, x1, x) and _is_prose(right, x0, x1, x):
-                gain += min(len(left), len(right))
-                zones += [left, right]
-            else:
+            is_left = (x0 + x1)[run] < 2 * gutter
+            left, right = run[is_left], run[~is_left]
+            if crossing[run[0]] or not (
+                _is_prose(left, x0, y0, x1, y1, x) and _is_prose(right, -x1, y0, -x0, y1, x)
+            ):
                 zones.append(run)
-        if gain and (best is None or gain > best[0]):
-            best = gain, zones
+                continue
+            gain += min(len(left), len(right))
+            zones += [left, right]
+        if gain and (best is None or gain - len(zones) > best[0]):
+            best = gain - len(zones), zones
     if best is None:
         return None
-    # Neighbouring zones that stayed whole are one.
     return [region[zone] for zone in best[1]]
 
 
-def _gutters(x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
+def _gutters(x0: np.ndarray, x1: np.ndarray, x: float) -> np.ndarray:
     """The x positions that fewest boxes cross locally: middles of the minima of coverage."""
     left, right = x0.min(), x1.max()
-    grid = np.linspace(left, right, 129)[1:-1]
+    grid = np.linspace(left, right, min(2000, max(9, int((right - left) / (_GRID * x)))))[1:-1]
     coverage = np.sum((x0[:, None] < grid) & (x1[:, None] > grid), axis=0)
     edges = np.flatnonzero(np.diff(coverage)) + 1
     plateaus = np.split(np.arange(len(grid)), edges)
@@ -83,16 +160,37 @@ def _gutters(x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
     )
 
 
+def _crosses(
+    gutter: float, x0: np.ndarray, y0: np.ndarray, x1: np.ndarray, y1: np.ndarray, x: float
+) -> np.ndarray:
+    """Which boxes reach well into both columns. Pictures, which are not of a line's height, belong to one."""
+    reach = _OVERHANG * x
+    return np.asarray((x0 < gutter - reach) & (x1 > gutter + reach) & (y1 - y0 < _PICTURE * x))
+
+
 def _runs(by_y: np.ndarray, crossing: np.ndarray) -> list[np.ndarray]:
     changes = np.flatnonzero(np.diff(crossing[by_y].astype(np.int8))) + 1
     return np.split(by_y, changes)
 
 
-def _is_prose(lines: np.ndarray, x0: np.ndarray, x1: np.ndarray, x: float) -> bool:
+def _is_prose(
+    lines: np.ndarray, x0: np.ndarray, y0: np.ndarray, x1: np.ndarray, y1: np.ndarray, x: float
+) -> bool:
+    """Whether the lines next to a gutter on their right (mirrored: on their left) are the lines of a column.
+
+    What lies further away may be columns of its own: of several lines in a row only the one at the gutter counts.
+    """
     if len(lines) < _MIN_COLUMN_LINES:
         return False
-    width = x1[lines].max() - x0[lines].min()
-    return bool(width >= _MIN_COLUMN_WIDTH * x and np.median(x1[lines] - x0[lines]) >= _MIN_FILL * width)
+    a, b, top, bottom = x0[lines], x1[lines], y0[lines], y1[lines]
+    shared = np.minimum(bottom[:, None], bottom) - np.maximum(top[:, None], top)
+    beside = shared > 0.5 * np.minimum(bottom - top, (bottom - top)[:, None])
+    behind = np.any(beside & (a[None, :] >= b[:, None]), axis=1)  # another line of the row stands between
+    a, b = a[~behind], b[~behind]
+    if len(a) < _MIN_COLUMN_LINES:
+        return False
+    width = np.quantile(b, 0.75) - np.quantile(a, 0.25)  # beside a picture the next column may show
+    return bool(width >= _MIN_COLUMN_WIDTH * x and np.median(b - a) >= _MIN_FILL * width)
 
 
 def _rows(region: np.ndarray, boxes: np.ndarray) -> list[list[int]]:
