@@ -90,11 +90,13 @@ class PairSource:
         number = int(generator.integers(len(self.clips)))
         clip, teacher = self.clips[number], self.teachers[number]
         first, second = _frames(generator, clip, self.config, frames=1)
-        rows, columns = _place(generator, clip, (first, second), self.config.size)
+        rows, columns = moving_place(generator, clip, (first, second), self.config.size)
         events = clip.recordings[generator.integers(len(clip.recordings))]
         start, end = int(clip.times_T[first]), int(clip.times_T[second])
-        grid_NHW = voxel_grid(_crop(events.between(start, end), rows, columns), start, end, self.config.bins)
-        turn = _Turn(generator)
+        grid_NHW = voxel_grid(
+            crop_events(events.between(start, end), rows, columns), start, end, self.config.bins
+        )
+        turn = SquareTurn(generator)
         frames_2HWC = clip.frames_THW3[[first, second], rows, columns]
         return (
             turn(frames_2HWC.transpose(0, 3, 1, 2)),
@@ -131,7 +133,7 @@ class TripletSource:
         indices = _frames(generator, clip, config, frames=2)
         gap = indices[1] - indices[0]
         events = clip.recordings[generator.integers(len(clip.recordings))]
-        rows, columns = _place(generator, clip, (indices[0], indices[2]), config.size)
+        rows, columns = moving_place(generator, clip, (indices[0], indices[2]), config.size)
 
         if config.supervised:
             step = int(generator.integers(1, gap))
@@ -152,13 +154,13 @@ class TripletSource:
             (ends[0], ends[1]),
             (ends[1], ends[2]),
         ]
-        cropped = _crop(events.between(ends[0], ends[2]), rows, columns)
+        cropped = crop_events(events.between(ends[0], ends[2]), rows, columns)
         grids_SNHW = np.stack(
             [voxel_grid(cropped.between(low, high), low, high, config.bins) for low, high in stretches]
         )
         frames_3HWC = clip.frames_THW3[indices, rows, columns]
         truth_2HWC = clip.frames_THW3[inner, rows, columns] if inner else frames_3HWC[:0]
-        turn = _Turn(generator)
+        turn = SquareTurn(generator)
         return (
             turn(frames_3HWC.transpose(0, 3, 1, 2)),
             turn(grids_SNHW),
@@ -186,7 +188,7 @@ def _frames(generator: np.random.Generator, clip: Clip, config: SampleConfig, fr
     return [first + number * gap for number in range(frames + 1)]
 
 
-def _place(
+def moving_place(
     generator: np.random.Generator, clip: Clip, ends: tuple[int, int], size: int
 ) -> tuple[slice, slice]:
     """Rows and columns of a crop. Most places of most videos do not move at all."""
@@ -201,7 +203,7 @@ def _place(
     return places[int(np.argmax(changes))]
 
 
-class _Turn:
+class SquareTurn:
     """One of the eight ways to turn and mirror a square, for the last two axes."""
 
     def __init__(self, generator: np.random.Generator) -> None:
@@ -223,7 +225,8 @@ class _Turn:
         return np.stack((y_HW, x_HW) if self.transpose else (x_HW, y_HW))
 
 
-def _crop(events: Events, rows: slice, columns: slice) -> Events:
+def crop_events(events: Events, rows: slice, columns: slice) -> Events:
+    """The events of some rows and columns, on a sensor of that size."""
     inside = (events.x >= columns.start) & (events.x < columns.stop)
     inside &= (events.y >= rows.start) & (events.y < rows.stop)
     kept = events[np.flatnonzero(inside)]

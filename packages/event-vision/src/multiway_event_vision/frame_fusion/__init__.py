@@ -1,0 +1,1 @@
+"""Frames between frames, fused from optical flow and events: see `README.md`."""

@@ -1,0 +1,164 @@
+"""Training of the bundled fusion network. Begin at `Recipe.build`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from multiway_core import hub
+from multiway_core.errors import InputError
+from multiway_core.training import HeldOut, TrainConfig, TrainJob, TrainOptions
+from torch import nn
+
+from multiway_event_vision.frame_fusion import checkpoint
+from multiway_event_vision.frame_fusion.config import PRESETS
+from multiway_event_vision.frame_fusion.cutouts import cutout_clip
+from multiway_event_vision.frame_fusion.fusion import FusionInterpolator
+from multiway_event_vision.frame_fusion.model import FrameFusion
+from multiway_event_vision.frame_fusion.objective import reconstruction
+from multiway_event_vision.frame_fusion.samples import FusionSamples, FusionSource
+from multiway_event_vision.metrics.frame_quality import psnr
+from multiway_event_vision.time_replayer.clips import (
+    Clip,
+    clip_name,
+    drawn_clip,
+    hidden_sensor,
+    read_clip,
+    record,
+)
+from multiway_event_vision.time_replayer.frames import open_frames
+from multiway_event_vision.time_replayer.protocol import Gap, gaps, spread
+
+WIDTH = 320
+JUDGED_EVERY = 6  # every so many clips one judges and is not trained on
+JUDGED_SKIPPED = (1, 7)
+_PICTURE_EVERY = 25  # frames of a clip, for the cut-outs
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A fusion network from random weights, unless `TrainOptions.init_from` names a model.
+
+    cutouts: scenes beside the clips, made of parts of their frames. sensors: that look at each clip. draws: without
+    data, shapes are drawn to train on.
+    """
+
+    preset: str
+    samples: FusionSamples
+    train: TrainConfig
+    cutouts: int = 48
+    sensors: int = 2
+    max_frames: int = 150
+    sub_frames: int = 4
+    draws: bool = False
+    judged_gaps: int = 2
+
+    def build(self, options: TrainOptions) -> TrainJob:
+        """The job, on the clips `options.data` (videos, or folders of pictures); every sixth judges instead.
+
+        Raises InputError: no clips; DataError: a clip that is unreadable, too short or too small; CheckpointError.
+        """
+        clips = self._clips([Path(path) for path in options.data], options.seed)
+        is_judge = [
+            len(clips) > JUDGED_EVERY and n % JUDGED_EVERY == JUDGED_EVERY - 1 for n in range(len(clips))
+        ]
+        training = [clip for clip, judges in zip(clips, is_judge, strict=True) if not judges]
+        judged = [
+            gap
+            for clip, judges in zip(clips, is_judge, strict=True)
+            if judges
+            for skipped in JUDGED_SKIPPED
+            if len(clip) > skipped + 1
+            for gap in spread(list(gaps(clip, skipped)), self.judged_gaps)
+        ]
+        pictures = [picture for clip in training for picture in clip.frames_THW3[::_PICTURE_EVERY]]
+        scenes = [
+            cutout_clip(pictures, [hidden_sensor([options.seed, number, 999])], [options.seed, number])
+            for number in range(self.cutouts)
+        ]
+        model = FrameFusion(PRESETS[self.preset])
+        if options.init_from is not None:
+            model.load_state_dict(checkpoint.load(hub.resolve(options.init_from)).state_dict())
+        return TrainJob(
+            model.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+            reconstruction,
+            FusionSource([*training, *scenes], self.samples_of(options.seed)),
+            options.apply(self.train),
+            _export,
+            HeldOut(partial(_judged_psnr, judged)) if judged else None,
+            facts={
+                "clips": [clip.name for clip in training],
+                "judged": sorted({clip.name for clip, judges in zip(clips, is_judge, strict=True) if judges}),
+            },
+        )
+
+    def samples_of(self, seed: int) -> FusionSamples:
+        """The samples' numbers, with a run's seed."""
+
+        return replace(self.samples, seed=seed)
+
+    def _clips(self, paths: Sequence[Path], seed: int) -> list[Clip]:
+        if not paths and not self.draws:
+            raise InputError("no clips to train on; give videos or folders of pictures")
+        read = [
+            read_clip(clip_name(path), open_frames(path, width=WIDTH), max_frames=self.max_frames)
+            for path in paths
+        ] or [drawn_clip(seed)]
+        return [
+            record(
+                clip,
+                [hidden_sensor([seed, number, sensor]) for sensor in range(self.sensors)],
+                seed=seed + self.sensors * number,
+                sub_frames=self.sub_frames,
+            )
+            for number, clip in enumerate(read)
+        ]
+
+
+def _judged_psnr(judged: Sequence[Gap], model: nn.Module) -> dict[str, float]:
+    """Mean PSNR (dB) of the middle frames of the gaps."""
+    assert isinstance(model, FrameFusion)
+    interpolator = FusionInterpolator(model)
+    values = []
+    for gap in judged:
+        (made,) = interpolator.interpolate(gap.first, gap.second, gap.events, [gap.times[gap.centre]])
+        values.append(psnr(made, gap.truth_THW3[gap.centre]))
+    return {"psnr": float(np.mean(values))}
+
+
+def _export(model: Any, folder: Path) -> None:
+    checkpoint.save(model.to(memory_format=torch.contiguous_format), folder, dtype=torch.bfloat16)
+
+
+def _train_config(steps: int, learning_rate: float, warmup_steps: int) -> TrainConfig:
+    return TrainConfig(
+        steps=steps,
+        learning_rate=learning_rate,
+        warmup_steps=warmup_steps,
+        final_learning_rate_ratio=0.01,
+        betas=(0.9, 0.99),
+        weight_decay=0.0,
+        clip_norm=5.0,
+        precision="bf16",
+        log_every=50,
+    )
+
+
+RECIPES = {
+    "frame-fusion-small": Recipe("small", FusionSamples(), _train_config(5000, 1e-3, 100)),
+    # Under a minute: shows that every part works, not a network to use.
+    "frame-fusion-smoke": Recipe(
+        "tiny",
+        FusionSamples(size=32, margin=8, gaps_a_batch=2, gaps=(2, 4)),
+        _train_config(6, 1e-3, 1),
+        cutouts=1,
+        sensors=1,
+        sub_frames=2,
+        draws=True,
+    ),
+}
