@@ -9,7 +9,7 @@ from multiway_core.errors import ConfigError
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """widths: channels of the U-Net's levels, from half the frames' resolution on. fine: channels at full resolution."""
+    """widths: channels of the U-Net's levels, from half the frames' resolution on. fine: at full resolution."""
 
     widths: tuple[int, ...]
     fine: int
@@ -22,6 +22,6 @@ class FusionConfig:
 
 
 PRESETS = {
-    "small": FusionConfig(widths=(40, 64, 96, 128), fine=16),
+    "small": FusionConfig(widths=(24, 40, 64), fine=8),
     "tiny": FusionConfig(widths=(6, 8), fine=4),  # for tests
 }

@@ -1,7 +1,8 @@
 """Clips of cut-outs that turn, grow and accelerate over a moving ground, with exact events.
 
-Filmed clips have a frame every 33 to 100 ms, and what a simulated sensor sees between is optical flow's guess. Here the
-sensor is shown every picture, so motion between frames may be anything. Ground and cut-outs are parts of given pictures.
+Filmed clips have a frame every 33 to 100 ms, and what a simulated sensor sees between is optical flow's guess. Here
+the sensor is shown every picture, so motion between frames may be anything. Ground and cut-outs are parts of given
+pictures.
 Shape letters: H W rows and columns, 3 is (red, green, blue).
 """
 

@@ -1,7 +1,7 @@
 """The fusion network: which candidate to trust at each pixel, and what all of them miss.
 
-    candidates, features ─► U-Net from half the resolution on ─► weights of the candidates ─► mix ─┐
-                                        └────────────── features ──────────────────────────────────┴─► + residual ─► frame
+    candidates, features ─► U-Net, from half the resolution on ─► weights of the candidates ─► mix ─┐
+                                        └─────────────── features ──────────────────────────────────┴─► + residual
 
 The weights are a softmax whose bias is a candidate's nearness in time, and, before training, trust in optical flow
 alone: an untrained network gives optical flow's frame. Shape letters: B batch, K candidates, C channels, H W rows and
@@ -10,6 +10,7 @@ columns.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -51,13 +52,11 @@ class FrameFusion(nn.Module):
         widths, kinds = config.widths, len(NAMES)
         self.enter = nn.Conv2d(4 * (3 * kinds + FEATURES), widths[0], 3, padding=1)
         self.down = nn.ModuleList(
-            nn.Conv2d(fine, coarse, 4, stride=2, padding=1)
-            for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+            nn.Conv2d(fine, coarse, 4, stride=2, padding=1) for fine, coarse in pairwise(widths)
         )
         self.encode = nn.ModuleList(_Residual(width) for width in widths)
         self.up = nn.ModuleList(
-            nn.Conv2d(coarse + fine, fine, 3, padding=1)
-            for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+            nn.Conv2d(coarse + fine, fine, 3, padding=1) for fine, coarse in pairwise(widths)
         )
         self.decode = nn.ModuleList(_Residual(width) for width in widths[:-1])
         self.leave = nn.Conv2d(widths[0], 4 * (kinds + config.fine), 3, padding=1)

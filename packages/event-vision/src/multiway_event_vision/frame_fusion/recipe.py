@@ -51,9 +51,9 @@ class Recipe:
     preset: str
     samples: FusionSamples
     train: TrainConfig
-    cutouts: int = 48
-    sensors: int = 2
-    max_frames: int = 150
+    cutouts: int = 40
+    sensors: int = 1
+    max_frames: int = 81
     sub_frames: int = 4
     draws: bool = False
     judged_gaps: int = 2
@@ -150,7 +150,7 @@ def _train_config(steps: int, learning_rate: float, warmup_steps: int) -> TrainC
 
 
 RECIPES = {
-    "frame-fusion-small": Recipe("small", FusionSamples(), _train_config(5000, 1e-3, 100)),
+    "frame-fusion-small": Recipe("small", FusionSamples(), _train_config(2500, 1.5e-3, 60)),
     # Under a minute: shows that every part works, not a network to use.
     "frame-fusion-smoke": Recipe(
         "tiny",

@@ -33,7 +33,7 @@ class FusionSamples:
     them: none at all, most of them missing, noise among them, seen from beside, or too late.
     """
 
-    size: int = 128
+    size: int = 96
     margin: int = 24
     gaps_a_batch: int = 4
     gaps: tuple[int, ...] = (2, 2, 4, 8)
