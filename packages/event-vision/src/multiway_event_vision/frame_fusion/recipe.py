@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from multiway_core import hub
 from multiway_core.errors import InputError
+from multiway_core.files import atomic_write
 from multiway_core.training import HeldOut, TrainConfig, TrainJob, TrainOptions
 from torch import nn
 
+from multiway_event_vision.events import Events
 from multiway_event_vision.frame_fusion import checkpoint
 from multiway_event_vision.frame_fusion.config import PRESETS
 from multiway_event_vision.frame_fusion.cutouts import cutout_clip
@@ -63,23 +65,15 @@ class Recipe:
 
         Raises InputError: no clips; DataError: a clip that is unreadable, too short or too small; CheckpointError.
         """
-        clips = self._clips([Path(path) for path in options.data], options.seed)
-        is_judge = [
-            len(clips) > JUDGED_EVERY and n % JUDGED_EVERY == JUDGED_EVERY - 1 for n in range(len(clips))
-        ]
-        training = [clip for clip, judges in zip(clips, is_judge, strict=True) if not judges]
+        clips = self._clips(options)
+        judges = clips[JUDGED_EVERY - 1 :: JUDGED_EVERY]
+        training = [clip for number, clip in enumerate(clips) if number % JUDGED_EVERY != JUDGED_EVERY - 1]
         judged = [
             gap
-            for clip, judges in zip(clips, is_judge, strict=True)
-            if judges
+            for clip in judges
             for skipped in JUDGED_SKIPPED
             if len(clip) > skipped + 1
             for gap in spread(list(gaps(clip, skipped)), self.judged_gaps)
-        ]
-        pictures = [picture for clip in training for picture in clip.frames_THW3[::_PICTURE_EVERY]]
-        scenes = [
-            cutout_clip(pictures, [hidden_sensor([options.seed, number, 999])], [options.seed, number])
-            for number in range(self.cutouts)
         ]
         model = FrameFusion(PRESETS[self.preset])
         if options.init_from is not None:
@@ -87,37 +81,76 @@ class Recipe:
         return TrainJob(
             model.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
             reconstruction,
-            FusionSource([*training, *scenes], self.samples_of(options.seed)),
+            FusionSource(
+                [*training, *self._scenes(options, training)], replace(self.samples, seed=options.seed)
+            ),
             options.apply(self.train),
             _export,
             HeldOut(partial(_judged_psnr, judged)) if judged else None,
-            facts={
-                "clips": [clip.name for clip in training],
-                "judged": sorted({clip.name for clip, judges in zip(clips, is_judge, strict=True) if judges}),
-            },
+            facts={"clips": [clip.name for clip in training], "judged": [clip.name for clip in judges]},
         )
 
-    def samples_of(self, seed: int) -> FusionSamples:
-        """The samples' numbers, with a run's seed."""
-
-        return replace(self.samples, seed=seed)
-
-    def _clips(self, paths: Sequence[Path], seed: int) -> list[Clip]:
+    def _clips(self, options: TrainOptions) -> list[Clip]:
+        paths = [Path(path) for path in options.data]
         if not paths and not self.draws:
             raise InputError("no clips to train on; give videos or folders of pictures")
-        read = [
-            read_clip(clip_name(path), open_frames(path, width=WIDTH), max_frames=self.max_frames)
-            for path in paths
-        ] or [drawn_clip(seed)]
-        return [
-            record(
-                clip,
-                [hidden_sensor([seed, number, sensor]) for sensor in range(self.sensors)],
-                seed=seed + self.sensors * number,
-                sub_frames=self.sub_frames,
+
+        def recorded(number: int) -> Clip:
+            clip = (
+                read_clip(
+                    clip_name(paths[number]),
+                    open_frames(paths[number], width=WIDTH),
+                    max_frames=self.max_frames,
+                )
+                if paths
+                else drawn_clip(options.seed)
             )
-            for number, clip in enumerate(read)
+            sensors = [hidden_sensor([options.seed, number, sensor]) for sensor in range(self.sensors)]
+            seed = options.seed + self.sensors * number
+            return record(clip, sensors, seed=seed, sub_frames=self.sub_frames)
+
+        return [
+            _kept(options.output / "prepared" / f"clip-{number:03}.npz", partial(recorded, number))
+            for number in range(max(1, len(paths)))
         ]
+
+    def _scenes(self, options: TrainOptions, clips: Sequence[Clip]) -> list[Clip]:
+        pictures = [picture for clip in clips for picture in clip.frames_THW3[::_PICTURE_EVERY]]
+
+        def drawn(number: int) -> Clip:
+            sensors = [hidden_sensor([options.seed, number, self.sensors])]
+            return cutout_clip(pictures, sensors, [options.seed, number])
+
+        return [
+            _kept(options.output / "prepared" / f"scene-{number:03}.npz", partial(drawn, number))
+            for number in range(self.cutouts)
+        ]
+
+
+def _kept(path: Path, make: Callable[[], Clip]) -> Clip:
+    """A clip with one recording or several, which a run that was stopped finds again."""
+    if path.is_file():
+        with np.load(path) as found:
+            frames_THW3, times_T, name = found["frames"], found["times"], str(found["name"])
+            height, width = frames_THW3.shape[1:3]
+            recordings = tuple(
+                Events(*(found[f"{column}{number}"] for column in "txyp"), width, height)
+                for number in range(int(found["recordings"]))
+            )
+        return Clip(name, frames_THW3, times_T, recordings)
+    clip = make()
+    arrays = {
+        "frames": clip.frames_THW3,
+        "times": clip.times_T,
+        "name": clip.name,
+        "recordings": len(clip.recordings),
+    }
+    for number, events in enumerate(clip.recordings):
+        arrays |= {f"{column}{number}": getattr(events, column) for column in "txyp"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        np.savez(file, **arrays)
+    return clip
 
 
 def _judged_psnr(judged: Sequence[Gap], model: nn.Module) -> dict[str, float]:
