@@ -20,6 +20,7 @@ from multiway_frame_interpolation.options import (
     EventOptions,
     FrameOptions,
     GapReport,
+    MethodName,
     OutputOptions,
     RateOption,
 )
@@ -34,20 +35,39 @@ def interpolate(
         str | None,
         typer.Option("--times", metavar="T,T...", help="Output only the frames at these times: 40ms,0.5s."),
     ] = None,
+    method: Annotated[
+        MethodName,
+        typer.Option(
+            "--method",
+            help="auto: the model, which fuses flow and events; dis: optical flow, which needs no events.",
+        ),
+    ] = "auto",
     *,
     frames: FrameOptions,
     target: OutputOptions,
     events: EventOptions,
     model: ModelOptions,
 ) -> None:
-    """Interpolate frames at any time between two frames: slow motion, or a higher frame rate."""
+    """Interpolate frames at any time between two frames: slow motion, or a higher frame rate.
+
+    A video at real speed keeps its sound.
+    """
     from multiway_event_vision.times import microseconds
 
     from multiway_frame_interpolation.interpolation import interpolate as make
 
     wanted = [] if times is None else [microseconds(text, "--times") for text in times.split(",")]
     with counting("making frames") as on_progress:
-        made = make(frames, events, target, model, factor=factor, times=wanted, on_progress=on_progress)
+        made = make(
+            frames,
+            events,
+            target,
+            model,
+            method=method,
+            factor=factor,
+            times=wanted,
+            on_progress=on_progress,
+        )
         lines = list(made)
     APP.note(*lines)
     write_stdout(f"{target.output}\n")
@@ -132,15 +152,19 @@ def evaluate(
 @cli.command()
 def train(
     preset: Annotated[
-        str, typer.Option("--preset", help="time-replayer-small, time-replayer-small-supervised, smoke.")
-    ] = "time-replayer-small",
+        str,
+        typer.Option(
+            "--preset",
+            help="frame-fusion-small, time-replayer-small, time-replayer-small-supervised, smoke, frame-fusion-smoke.",
+        ),
+    ] = "frame-fusion-small",
     *,
     training: TrainingOptions,
 ) -> None:
-    """Train on --data (videos or folders of pictures) without ground-truth intermediate frames.
+    """Train on --data: videos or folders of pictures, whose events are simulated.
 
-    The first 70 % of each clip are trained on, the rest is held out. The preset smoke takes a minute; without --data it
-    draws moving shapes.
+    frame-fusion presets learn from frames that are left out; every sixth clip is held out. time-replayer presets need
+    no true frame between; the last 30 % of each clip is held out. The smoke presets take a minute and may draw shapes.
     """
     training.train(APP, preset)
 

@@ -11,6 +11,7 @@ from multiway_core.app import ModelOptions, load_pipeline
 from multiway_core.errors import InputError
 from multiway_core.evaluation import Report, Sample, evaluate
 from multiway_event_vision.events import concatenate
+from multiway_event_vision.interpolation import InterpolationPipeline
 from multiway_event_vision.metrics.frame_quality import lpips_distance, psnr, ssim, ssim_luma
 from multiway_event_vision.time_replayer.baselines import BASELINES, Image, Interpolation
 from multiway_event_vision.time_replayer.clips import (
@@ -31,7 +32,7 @@ from multiway_frame_interpolation.options import EventOptions
 OURS = ModelOptions(APP.model)
 MAX_FRAMES = 300  # that are read of a video
 SHAPES = "moving shapes"
-_OURS = "timereplayer"
+_LEARNED = ("fusion", "timereplayer")
 _QUICK_GAPS = 3
 
 
@@ -54,10 +55,10 @@ def evaluate_videos(
         raise InputError(f"--skip {skipped}, --limit {limit}: expected 1 or more")
     if events.events is not None and len(sources) != 1:
         raise InputError(f"--events belong to one video; {len(sources)} are given")
-    methods: dict[str, Interpolation] = {
-        _OURS: load_pipeline(APP, model),
-        **{name: build() for name, build in BASELINES.items()},
-    }
+    pipeline: InterpolationPipeline = load_pipeline(APP, model)
+    methods: dict[str, Interpolation] = {} if pipeline.fusion is None else {"fusion": pipeline.fusion}
+    methods["timereplayer"] = pipeline.replayer
+    methods |= {name: build() for name, build in BASELINES.items()}
     perceptual, missing = lpips_distance()
     scores: dict[str, Callable[[Image, Image], float]] = {"psnr": psnr, "ssim": ssim, "ssim luma": ssim_luma}
     if perceptual is not None:
@@ -88,7 +89,7 @@ def evaluate_videos(
 
 def summary(report: Report) -> str:
     """A line a method and video, in Markdown: the means of all scores."""
-    methods = [_OURS, *BASELINES]
+    methods = [name for name in (*_LEARNED, *BASELINES) if f"psnr {name}" in report.metrics]
     scores = list(dict.fromkeys(name.rsplit(" ", 1)[0] for name in report.metrics))
     lines = [f"{report.name}; means of {report.n - report.failed} gaps", ""]
     lines.append(f"| video | method | {' | '.join(scores)} |")

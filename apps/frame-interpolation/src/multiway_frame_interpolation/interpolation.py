@@ -9,11 +9,11 @@ from multiway_core.app import ModelOptions, load_pipeline
 from multiway_core.errors import InputError
 from multiway_core.files import check_output
 from multiway_event_vision.events import Events, EventStream, concatenate
-from multiway_event_vision.rendering import write_folder, write_mp4
-from multiway_event_vision.time_replayer.baselines import Image
+from multiway_event_vision.interpolation import NEEDS_NO_EVENTS, InterpolationPipeline, MethodName
+from multiway_event_vision.rendering import has_sound, write_folder, write_mp4
+from multiway_event_vision.time_replayer.baselines import BASELINES, Image, Interpolation
 from multiway_event_vision.time_replayer.frame_pairs import FramePairs
 from multiway_event_vision.time_replayer.frames import Frame
-from multiway_event_vision.time_replayer.interpolator import FrameInterpolator
 
 from multiway_frame_interpolation.app import APP
 from multiway_frame_interpolation.inputs import open_stream, open_video
@@ -27,15 +27,17 @@ def interpolate(
     source: FrameOptions,
     events: EventOptions,
     target: OutputOptions,
-    model: ModelOptions | FrameInterpolator,
+    model: ModelOptions | InterpolationPipeline,
     *,
+    method: MethodName = "auto",
     factor: int | None = None,
     times: Sequence[int] = (),
     on_progress: Progress | None = None,
 ) -> Iterator[str]:
     """Write `factor` times as many frames, or those of `times` (microseconds), to ``target``; yields lines about them.
 
-    The target is a video in .mp4, or a new folder of pictures. Raises InputError: bad options, a time outside the
+    The target is a video in .mp4, which keeps the sound where it plays at real speed, or a new folder of pictures.
+    Without events, `auto` is optical flow alone. Raises InputError: bad options, a time outside the
     video, events that do not fit; DataError: unreadable frames or events; OutputError.
     """
     if (factor is None) == (not times):
@@ -44,19 +46,54 @@ def interpolate(
         raise InputError(f"--factor {factor}: expected 2 to {MAX_FACTOR}")
     _check_output(target, source.source, events.events)
     frames = open_video(source)
-    stretches = FramePairs(frames.frames(), open_stream(events, frames), offset=events.offset_us())
-    interpolator = model if isinstance(model, FrameInterpolator) else load_pipeline(APP, model)
+    has_events = events.simulate or events.events is not None
+    if not has_events and method == "auto":
+        yield "no --events: optical flow alone makes the frames (--method dis), which is the better choice without them"
+        method = NEEDS_NO_EVENTS
+    if not has_events and method != NEEDS_NO_EVENTS:
+        raise InputError(
+            f"--method {method} needs events: give --events FILE or --simulate; --method dis is optical flow alone"
+        )
+    if events.simulate and method != NEEDS_NO_EVENTS:
+        yield (
+            "events simulated on these frames: what happened between them is optical flow's guess, and --method dis "
+            "is the better choice"
+        )
+    stream = None if method == NEEDS_NO_EVENTS else open_stream(events, frames)
+    stretches = FramePairs(frames.frames(), stream, offset=events.offset_us())
+    interpolator = _method(model, method)
     made = _every(stretches, interpolator, factor) if factor else _at(stretches, interpolator, times)
     fps = target.fps or frames.rate * (factor or 1)
-    if events.simulate:
-        yield "events simulated on these frames: what happened between them is optical flow's guess"
-    count = _write(target, made, fps, on_progress)
-    yield f"{count:,} frames of {stretches.frames:,}, from {stretches.used:,} events"
+    sound, about_sound = _sound(source, target, factor)
+    count = _write(target, made, fps, on_progress, sound)
+    from_events = "" if method == NEEDS_NO_EVENTS else f", from {stretches.used:,} events"
+    yield f"{count:,} frames of {stretches.frames:,}{from_events}"
     if factor is not None and target.output.suffix.lower() == ".mp4" and target.fps is not None:
         yield f"at {target.fps / (frames.rate * factor):.3g} of real speed"
+    if about_sound:
+        yield about_sound
     late = _uncovered(stretches)
     if late:
         yield late
+
+
+def _method(model: ModelOptions | InterpolationPipeline, method: MethodName) -> Interpolation:
+    """The method; a model is loaded only for one that has one."""
+    if method in BASELINES:
+        return BASELINES[method]()
+    pipeline: InterpolationPipeline = (
+        model if isinstance(model, InterpolationPipeline) else load_pipeline(APP, model)
+    )
+    return pipeline.method(method)
+
+
+def _sound(source: FrameOptions, target: OutputOptions, factor: int | None) -> tuple[Path | None, str]:
+    """(the video whose sound goes into the target, or None; a line where a sound is left out)."""
+    if target.output.suffix.lower() != ".mp4" or not source.source.is_file() or not has_sound(source.source):
+        return None, ""
+    if factor is None or target.fps is not None or source.input_fps is not None:
+        return None, "the sound is left out: the video does not play at real speed"
+    return source.source, ""
 
 
 def extrapolate(
@@ -101,9 +138,7 @@ def extrapolate(
     yield f"{count:,} frames from {last.t / 1e6:.6g} s on, from {len(found):,} events"
 
 
-def _every(
-    stretches: FramePairs, interpolator: FrameInterpolator, factor: int
-) -> Iterator[tuple[Image, int]]:
+def _every(stretches: FramePairs, interpolator: Interpolation, factor: int) -> Iterator[tuple[Image, int]]:
     for first, second, events in stretches:
         times = [first.t + round((second.t - first.t) * step / factor) for step in range(factor)]
         yield from zip(interpolator.interpolate(first, second, events, times), times, strict=True)
@@ -111,7 +146,7 @@ def _every(
 
 
 def _at(
-    stretches: FramePairs, interpolator: FrameInterpolator, times: Sequence[int]
+    stretches: FramePairs, interpolator: Interpolation, times: Sequence[int]
 ) -> Iterator[tuple[Image, int]]:
     wanted = sorted(set(times))
     start: int | None = None
@@ -168,6 +203,7 @@ def _write(
     made: Iterator[tuple[Image, int]],
     fps: float,
     on_progress: Progress | None,
+    sound: Path | None = None,
 ) -> int:
     def counted() -> Iterator[tuple[Image, int]]:
         for number, item in enumerate(made, 1):
@@ -176,7 +212,8 @@ def _write(
                 on_progress(number)
 
     if target.output.suffix.lower() == ".mp4":
-        return write_mp4(target.output, (image for image, _ in counted()), frames_per_second=fps)
+        images = (image for image, _ in counted())
+        return write_mp4(target.output, images, frames_per_second=fps, sound=sound)
     return write_folder(target.output, counted(), overwrite=target.overwrite)
 
 

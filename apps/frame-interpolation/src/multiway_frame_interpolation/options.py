@@ -14,6 +14,8 @@ SUB_FRAMES = 8  # that a simulated sensor sees for each frame of a video
 Unit = Literal["us", "ms", "s", "ns"]
 
 
+MethodName = Literal["auto", "timereplayer", "dis", "integration"]
+
 RateOption = Annotated[
     float | None,
     typer.Option("--input-fps", help="Frame rate of the input. \\[default: of the file]"),

@@ -22,13 +22,13 @@ def frame_interpolations(
 ) -> Content:
     """Make a video (MP4) of ``factor`` times as many frames, from the recording of an event camera.
 
-    Without ``events`` they are simulated on the video's own frames. ``width``: the frames are scaled down to so many
-    pixels.
+    Without ``events`` they are made by optical flow alone. ``width``: the frames are scaled down to so many pixels. The
+    sound is kept.
     """
     with tempfile.TemporaryDirectory(prefix="multiway-") as folder:
         output = Path(folder, "frames.mp4")
         source = FrameOptions(video, width=width)
-        events_of = EventOptions(events, simulate=events is None)
+        events_of = EventOptions(events)
         for _ in interpolate(source, events_of, OutputOptions(output), interpolator, factor=factor):
             pass
         return Content(output.read_bytes(), "video/mp4")

@@ -40,7 +40,7 @@ def build_demo(model: str = APP.model, *, device: str = "auto", dtype: str = "au
             slow = gr.Button("Slow motion, 8 times", elem_id="fi-slow")
         with gr.Column(scale=6, min_width=560):
             slider = gr.ImageSlider(
-                label="Left: the method chosen. Right: TimeReplayer",
+                label="Left: the method chosen. Right: this model",
                 show_label=True,
                 type="numpy",
                 format="png",
@@ -95,7 +95,10 @@ def _page(shown: GapResult, compared: str) -> list[Any]:
         name: f"{name}, {shown.psnr[name]:.1f} dB" if name in shown.psnr else name for name in shown.frames
     }
     beside = [(image, captions[name]) for name, image in shown.frames.items() if name != OURS]
-    beside += [(shown.events, "events of the gap"), (shown.flow, "flow to the first frame")]
+    beside += [
+        (shown.events, "events of the gap"),
+        (shown.sources, "red: from flow, green: from events, blue: flow that events guide"),
+    ]
     return [(shown.frames[left], shown.frames[OURS]), beside, _table(shown, list(shown.psnr))]
 
 

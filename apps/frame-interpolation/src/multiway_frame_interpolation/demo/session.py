@@ -13,6 +13,7 @@ import numpy as np
 from multiway_core.app import ModelOptions, load_pipeline
 from multiway_core.errors import InputError
 from multiway_event_vision.events import Events
+from multiway_event_vision.interpolation import InterpolationPipeline
 from multiway_event_vision.metrics.frame_quality import psnr
 from multiway_event_vision.rendering import PolarityFrame, write_mp4
 from multiway_event_vision.time_replayer.baselines import BASELINES, Image
@@ -27,11 +28,12 @@ from multiway_frame_interpolation.evaluation import shapes_clip
 
 MAX_FRAMES, WIDTH = 240, 480
 SLOW_GAPS = 4  # that a slow motion video shows
-OURS, TRUTH = "TimeReplayer", "true frame"
+OURS, TRUTH = "this model", "true frame"
 METHODS = {
     "blend": "blend",
     "optical flow": "dis",
     "event integration": "integration",
+    "TimeReplayer": "timereplayer",
     "nearest frame": "repeat",
 }
 
@@ -52,12 +54,15 @@ class GapRequest:
 
 @dataclass(frozen=True, eq=False)
 class GapResult:
-    """Frames by method, the true one where it is known, PSNR in dB by method, pictures of events and flow."""
+    """Frames by method, the true one where it is known, PSNR in dB by method, pictures of events and of the sources.
+
+    sources: where the model's frame comes from, as `sources_picture` draws it; of a TimeReplayer, its flow.
+    """
 
     frames: dict[str, Image]
     psnr: dict[str, float]
     events: Image
-    flow: Image
+    sources: Image
     summary: str
 
 
@@ -65,7 +70,7 @@ class DemoSession:
     """The network, and the clip that was opened last."""
 
     def __init__(self, model: ModelOptions) -> None:
-        self.interpolator = load_pipeline(APP, model)
+        self.pipeline: InterpolationPipeline = load_pipeline(APP, model)
         self._clip = functools.lru_cache(maxsize=2)(_open_clip)
         self._filled = functools.lru_cache(maxsize=4)(self._gap)
 
@@ -85,10 +90,11 @@ class DemoSession:
             t = gap.times[place]
         else:
             t = gap.first.t + round(wish.position * (gap.second.t - gap.first.t))
-        made = self.interpolator.interpolate_one(gap.first, gap.second, gap.events, t)
-        frames: dict[str, Image] = {OURS: made.image_HW3}
+        ours_HW3, sources_HW3 = self._explained(gap, t)
+        frames: dict[str, Image] = {OURS: ours_HW3}
         for name, method in METHODS.items():
-            (frames[name],) = BASELINES[method]().interpolate(gap.first, gap.second, gap.events, [t])
+            simple = BASELINES[method]() if method in BASELINES else self.pipeline.replayer
+            (frames[name],) = simple.interpolate(gap.first, gap.second, gap.events, [t])
         scores: dict[str, float] = {}
         if gap.times:
             truth_HW3 = gap.truth_THW3[place]
@@ -98,10 +104,18 @@ class DemoSession:
             frames,
             scores,
             _events_picture(gap.events),
-            flow_picture(made.to_first_HW2),
+            sources_HW3,
             f"{(t - gap.first.t) / 1000:.1f} of {(gap.second.t - gap.first.t) / 1000:.1f} ms, {len(gap.events):,} "
             f"{'simulated ' if is_simulated else ''}events",
         )
+
+    def _explained(self, gap: Gap, t: int) -> tuple[Image, Image]:
+        """(the model's frame, a picture of where it comes from)."""
+        if self.pipeline.fusion is None:
+            made = self.pipeline.replayer.interpolate_one(gap.first, gap.second, gap.events, t)
+            return made.image_HW3, flow_picture(made.to_first_HW2)
+        (fused,) = self.pipeline.fusion.fuse(gap.first, gap.second, gap.events, [t])
+        return fused.image_HW3, sources_picture(fused.weights_KHW)
 
     def slow_motion(self, wish: GapRequest, *, factor: int = 8) -> Path:
         """A video of the gap and those after it, `factor` times as many frames. Raises as `show`."""
@@ -112,7 +126,7 @@ class DemoSession:
                 gap, _ = self._filled(replace(wish, number=number, position=0.0))
                 length = gap.second.t - gap.first.t
                 times = [gap.first.t + round(length * step / factor) for step in range(factor)]
-                yield from self.interpolator.interpolate(gap.first, gap.second, gap.events, times)
+                yield from self.pipeline.interpolate(gap.first, gap.second, gap.events, times)
             yield gap.second.image_HW3
 
         path = Path(tempfile.mkdtemp(prefix="slow-motion-")) / "slow-motion.mp4"
@@ -158,6 +172,12 @@ def _events_picture(events: Events) -> Image:
     view.begin(0, 1)
     view.add(events)
     return view.picture()
+
+
+def sources_picture(weights_KHW: NDArray[np.float32]) -> Image:
+    """Red where a frame comes from optical flow, green from events, blue from flow towards the events' frame."""
+    first_KHW, second_KHW = weights_KHW[::2], weights_KHW[1::2]
+    return np.rint(255 * (first_KHW + second_KHW).clip(0, 1)).astype(np.uint8).transpose(1, 2, 0)
 
 
 def flow_picture(flow_HW2: NDArray[np.float32]) -> Image:

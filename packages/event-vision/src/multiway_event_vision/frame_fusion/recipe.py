@@ -53,9 +53,9 @@ class Recipe:
     preset: str
     samples: FusionSamples
     train: TrainConfig
-    cutouts: int = 40
+    cutouts: int = 24
     sensors: int = 1
-    max_frames: int = 81
+    max_frames: int = 57
     sub_frames: int = 4
     draws: bool = False
     judged_gaps: int = 2
@@ -183,7 +183,7 @@ def _train_config(steps: int, learning_rate: float, warmup_steps: int) -> TrainC
 
 
 RECIPES = {
-    "frame-fusion-small": Recipe("small", FusionSamples(), _train_config(2500, 1.5e-3, 60)),
+    "frame-fusion-small": Recipe("small", FusionSamples(), _train_config(1500, 2e-3, 50)),
     # Under a minute: shows that every part works, not a network to use.
     "frame-fusion-smoke": Recipe(
         "tiny",

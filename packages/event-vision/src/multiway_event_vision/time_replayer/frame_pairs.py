@@ -17,10 +17,11 @@ MAX_EVENTS = 50_000_000  # of one stretch
 class FramePairs:
     """Yields (frame, next frame, the events from one to the other); counts the events.
 
-    offset: microseconds to add to every event's time, to have the frames' clock.
+    stream: None where no events are wanted. offset: microseconds to add to every event's time, to have the frames'
+    clock.
     """
 
-    def __init__(self, frames: Iterable[Frame], stream: EventStream, *, offset: int = 0) -> None:
+    def __init__(self, frames: Iterable[Frame], stream: EventStream | None, *, offset: int = 0) -> None:
         self._frames, self._stream, self._offset = frames, stream, offset
         self.frames = self.used = 0
         self.begin: int | None = None  # of the frames
@@ -31,9 +32,14 @@ class FramePairs:
     def __iter__(self) -> Iterator[tuple[Frame, Frame, Events]]:
         """Raises InputError: fewer than two frames, no event while the frames last, or too many between two."""
         chunks = self._chunks()
-        held = Events.empty(self._stream.width, self._stream.height)
+        held: Events | None = None
         for frame, following in pairwise(self._counted()):
             self.begin = frame.t if self.begin is None else self.begin
+            if held is None:
+                height, width = frame.image_HW3.shape[:2]
+                held = Events.empty(
+                    *((self._stream.width, self._stream.height) if self._stream else (width, height))
+                )
             self.end = following.t
             parts = [held]
             while not len(parts[-1]) or parts[-1].t[-1] < following.t:
@@ -54,7 +60,7 @@ class FramePairs:
             raise InputError(
                 f"{self.frames} frame in the video; expected 2 or more to make frames between them"
             )
-        if not self.used:
+        if not self.used and self._stream is not None:
             raise InputError(self._elsewhere(self.begin, self.end))
 
     def _counted(self) -> Iterator[Frame]:
@@ -63,7 +69,7 @@ class FramePairs:
             yield frame
 
     def _chunks(self) -> Iterator[Events]:
-        for chunk in self._stream.chunks():
+        for chunk in self._stream.chunks() if self._stream is not None else ():
             if self.first_event is None:
                 self.first_event = int(chunk.t[0]) + self._offset
             self.last_event = int(chunk.t[-1]) + self._offset
