@@ -67,13 +67,24 @@ def events(found_events, tmp_path):
 
 @pytest.fixture
 def model(tmp_path):
-    """A folder with the smallest network, never trained: it blends."""
+    """A folder with the smallest TimeReplayer, never trained: it blends."""
     from multiway_event_vision.time_replayer import checkpoint
     from multiway_event_vision.time_replayer.config import TINY
     from multiway_event_vision.time_replayer.model import TimeReplayer
 
     checkpoint.save(TimeReplayer(TINY), tmp_path / "model")
     return tmp_path / "model"
+
+
+@pytest.fixture
+def fusion_model(tmp_path):
+    """A folder with the smallest fusion network, never trained: its frames are optical flow's."""
+    from multiway_event_vision.frame_fusion import checkpoint
+    from multiway_event_vision.frame_fusion.config import PRESETS
+    from multiway_event_vision.frame_fusion.model import FrameFusion
+
+    checkpoint.save(FrameFusion(PRESETS["tiny"]), tmp_path / "fusion")
+    return tmp_path / "fusion"
 
 
 @pytest.fixture

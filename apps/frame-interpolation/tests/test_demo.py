@@ -30,7 +30,16 @@ def test_a_frame_left_out_is_made_by_all(session, video, images):
     assert shown.psnr[OURS] == pytest.approx(shown.psnr["blend"], abs=0.1)  # never trained
     assert shown.psnr["optical flow"] > shown.psnr["blend"]
     assert "simulated" in shown.summary
-    assert shown.events.shape == shown.flow.shape == images[0].shape
+    assert shown.events.shape == shown.sources.shape == images[0].shape
+
+
+def test_a_fused_frame_is_shown_with_its_sources(fusion_model, video):
+    shown = DemoSession(ModelOptions(str(fusion_model), "cpu")).show(
+        GapRequest(str(video), skipped=3, number=0, position=0.5)
+    )
+    assert np.abs(shown.frames[OURS].astype(int) - shown.frames["optical flow"]).max() <= 2  # never trained
+    assert shown.sources[..., 0].min() > 250  # all of it is optical flow's
+    assert shown.sources[..., 1:].max() < 5
 
 
 def test_true_events_need_no_frames_left_out(session, video, events):

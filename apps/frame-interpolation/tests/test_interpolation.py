@@ -71,6 +71,45 @@ def test_without_an_event_camera(video, model, tmp_path, call):
     assert "0.333 of real speed" in err
 
 
+def test_methods_and_what_each_needs(folder, events, fusion_model, images, tmp_path, call, fails):
+    command = ("interpolate", folder, "--times", "100ms", "--model", fusion_model)
+    pictures = {}
+    for method in ("auto", "dis", "integration"):
+        code, _, err = call(*command, "--events", events, "--method", method, "-o", tmp_path / method)
+        assert code == 0, err
+        (pictures[method],), _ = read_folder(tmp_path / method)
+    assert np.abs(pictures["auto"].astype(int) - pictures["dis"]).max() <= 2  # never trained
+    assert (pictures["integration"] != pictures["dis"]).any()
+    code, _, err = call(*command, "-o", tmp_path / "blind")
+    assert code == 0, err
+    assert "no --events: optical flow alone makes the frames (--method dis)" in err
+    (blind,), _ = read_folder(tmp_path / "blind")
+    np.testing.assert_array_equal(blind, pictures["dis"])
+    assert "--method dis is optical flow alone" in fails(
+        *command, "--method", "integration", "-o", tmp_path / "none"
+    )
+
+
+@pytest.mark.parametrize(("arguments", "kept"), [((), True), (("--fps", 25), False)])
+def test_sound_goes_with_the_frames_at_real_speed(video, tmp_path, call, arguments, kept):
+    source = tmp_path / "sound.mp4"
+    with av.open(str(source), "w") as out, av.open(str(video)) as given:
+        stream = out.add_stream_from_template(given.streams.video[0])
+        sound = out.add_stream("aac", rate=16_000, layout="mono")
+        for packet in given.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024 * 5), np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 16_000, 0
+        out.mux([*sound.encode(frame), *sound.encode(None)])
+    code, _, err = call("interpolate", source, "--factor", 2, "-o", tmp_path / "o.mp4", *arguments)
+    assert code == 0, err
+    assert ("the sound is left out" in err) is not kept
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        assert bool(container.streams.audio) is kept
+
+
 def test_what_does_not_move_is_held(images, model, tmp_path, call, found_events):
     still = tmp_path / "still"
     write_folder(still, [(images[0], t) for t in (0, 40_000, 80_000)])
@@ -157,7 +196,7 @@ def test_after_the_last_frame_bad_input(folder, events, model, tmp_path, fails, 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--factor", "2"), "a video has no events of its own: give --events FILE, or --simulate"),
+        (("--factor", "2", "--method", "timereplayer"), "--method dis is optical flow alone"),
         (("--simulate",), "give --factor or --times"),
         (("--simulate", "--factor", "1"), "--factor 1: expected 2 to 1000"),
         (("--simulate", "--factor", "2", "--times", "1ms"), "give --factor or --times"),

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from multiway_core.training import TrainOptions, run
 from multiway_event_vision.baselines.dense_cnn import DenseCnnConfig, build as build_dense
+from multiway_event_vision.frame_fusion import recipe as frame_fusion
 from multiway_event_vision.recurrent import networks, recipe as recurrent
 from multiway_event_vision.ssla_det import model as ssla_det
 from multiway_event_vision.ssla_det.recipe import RECIPES, detector_job
@@ -51,6 +52,10 @@ def interpolator():
     options = TrainOptions(folder / "frames", data=(str(folder.parent / "clip"),), seed=5)
     return tensors_of(run(interpolation.RECIPES["smoke"], options).folder)
 
+def fusion():
+    options = TrainOptions(folder / "fusion", data=(str(folder.parent / "clip"),), seed=5)
+    return tensors_of(run(frame_fusion.RECIPES["frame-fusion-smoke"], options).folder)
+
 def recurrent_network():
     generator = np.random.default_rng(0)
     frames = generator.integers(0, 2, (24, 4, 2, 8, 8)).astype(np.uint8)
@@ -60,7 +65,7 @@ def recurrent_network():
     return network.state_dict()
 
 found = {}
-for train in (detector, detector_with_a_teacher, interpolator, recurrent_network):
+for train in (detector, detector_with_a_teacher, interpolator, fusion, recurrent_network):
     torch.rand(drawn)
     digest = hashlib.sha256()
     for name, tensor in sorted(train().items()):
@@ -83,4 +88,4 @@ def test_two_fresh_processes_train_equal_bits(tmp_path: Path) -> None:
             json.loads(subprocess.run(call, check=True, stdout=subprocess.PIPE, env=environment).stdout)
         )
     assert runs[0] == runs[1]
-    assert len(set(runs[0].values())) == 4
+    assert len(set(runs[0].values())) == 5

@@ -70,8 +70,9 @@ def _copied(given: Any, stream: Any, container: Any, start: float) -> Iterator[t
 
 def _encoded(given: Any, stream: Any, container: Any, start: float) -> Iterator[tuple[float, Any]]:
     """(seconds, packet) in AAC."""
-    target = container.add_stream("aac", rate=stream.rate)
-    target.layout = stream.layout
+    target = container.add_stream(
+        "aac", rate=stream.rate, layout="mono" if stream.channels == 1 else "stereo"
+    )
     for frame in [*given.decode(stream), None]:
         if frame is not None:
             if frame.pts is None or frame.time < start:
