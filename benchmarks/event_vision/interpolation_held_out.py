@@ -110,7 +110,8 @@ def lead(rows: list[Row]) -> tuple[float, float, float]:
     )
     generator = np.random.default_rng(0)
     drawn = leads[generator.integers(len(leads), size=(2000, len(leads)))].mean(1)
-    return float(leads.mean()), *map(float, np.quantile(drawn, (0.025, 0.975)))
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return float(leads.mean()), float(low), float(high)
 
 
 def page(report: dict[str, Any]) -> str:
@@ -121,8 +122,8 @@ def page(report: dict[str, Any]) -> str:
         "# Frames between frames, on clips held out by source\n",
         f"{report['machine']['cpu']}, one thread, load average {report['machine']['load_average']:.1f}, "
         f"{report['started_at'][:10]}; seed {SEED}; model `{report['model']}`. `{report['command']}`. No training of "
-        "the fusion network, and no choice about it, has used these clips; TimeReplayer was trained on the first 70 % of "
-        "`dashcam`. Means over clips of means over gaps and sensors.\n",
+        "the fusion network, and no choice about it, has used these clips; TimeReplayer was trained on the first 70 % "
+        "of `dashcam`. Means over clips of means over gaps and sensors.\n",
     ]
     for key, digits, about in (("psnr", 2, "PSNR, dB"), ("ssim", 3, "SSIM")):
         by_clip = means(filmed, key, "clip", "skipped", "method")

@@ -50,7 +50,10 @@ class GapCandidates:
 
     def __init__(self, first: Frame, second: Frame, events: Events) -> None:
         self.first, self.second, self.events = first, second, events
-        self._grey = [cv2.cvtColor(frame.image_HW3, cv2.COLOR_RGB2GRAY) for frame in (first, second)]
+        self._grey: list[Image] = [
+            np.asarray(cv2.cvtColor(frame.image_HW3, cv2.COLOR_RGB2GRAY), np.uint8)
+            for frame in (first, second)
+        ]
         height, width = self._grey[0].shape
         self._has_flow = min(height, width) >= _MIN_SIDE
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -66,8 +69,11 @@ class GapCandidates:
         pictures = (self.first.image_HW3, self.second.image_HW3)
         # Jiang et al., "Super SloMo" (2018), equation 3.
         flows = [
-            share * (share * self._back_HW2 - (1 - share) * self._ahead_HW2),
-            (1 - share) * ((1 - share) * self._ahead_HW2 - share * self._back_HW2),
+            np.asarray(flow_HW2, np.float32)
+            for flow_HW2 in (
+                share * (share * self._back_HW2 - (1 - share) * self._ahead_HW2),
+                (1 - share) * ((1 - share) * self._ahead_HW2 - share * self._back_HW2),
+            )
         ]
         steady = [self._warped(*pair) for pair in zip(pictures, flows, strict=True)]
         before_HW, before_count_HW = self._change(self.first.t, t)
@@ -101,7 +107,7 @@ class GapCandidates:
         if not self._has_flow:
             return np.zeros((*start_HW.shape, 2), np.float32)
         guess = None if first_guess_HW2 is None else first_guess_HW2.copy()
-        return np.asarray(self._dis.calc(start_HW, end_HW, guess), np.float32)  # type: ignore[call-overload]
+        return np.asarray(self._dis.calc(start_HW, end_HW, guess), np.float32)  # type: ignore[arg-type]
 
     def _warped(self, picture_HW3: Image, flow_HW2: NDArray[np.float32]) -> Image:
         places_HW2 = self._place_HW2 + flow_HW2

@@ -80,7 +80,7 @@ class Recipe:
             model.load_state_dict(checkpoint.load(hub.resolve(options.init_from)).state_dict())
         return TrainJob(
             model.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
-            reconstruction,
+            reconstruction,  # type: ignore[arg-type]
             FusionSource(
                 [*training, *self._scenes(options, training)], replace(self.samples, seed=options.seed)
             ),
@@ -134,7 +134,9 @@ def _kept(path: Path, make: Callable[[], Clip]) -> Clip:
             frames_THW3, times_T, name = found["frames"], found["times"], str(found["name"])
             height, width = frames_THW3.shape[1:3]
             recordings = tuple(
-                Events(*(found[f"{column}{number}"] for column in "txyp"), width, height)
+                Events(
+                    **{column: found[f"{column}{number}"] for column in "txyp"}, width=width, height=height
+                )
                 for number in range(int(found["recordings"]))
             )
         return Clip(name, frames_THW3, times_T, recordings)
@@ -149,7 +151,7 @@ def _kept(path: Path, make: Callable[[], Clip]) -> Clip:
         arrays |= {f"{column}{number}": getattr(events, column) for column in "txyp"}
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
     return clip
 
 
