@@ -78,7 +78,13 @@ def test_a_script_becomes_sound_subtitles_and_a_manifest(call, folder, tmp_path)
     assert manifest["model"] == str(folder)
     assert len(manifest["model_sha256"]) == 64
     assert (manifest["sample_rate"], manifest["duration"], manifest["complete"]) == (RATE, 0.9, True)
-    assert manifest["settings"] == {"seed": 3, "guidance": 1.0, "diffusion_steps": 2}
+    assert manifest["settings"] == {
+        "seed": 3,
+        "guidance": 1.0,
+        "diffusion_steps": 2,
+        "speed": 1.0,
+        "pause": None,
+    }
     assert manifest["watermarked"]
     assert manifest["disclaimer"] == "none"
     assert [(p["speaker"], p["voice"], p["source"]) for p in manifest["speakers"]] == [

@@ -135,7 +135,13 @@ def test_one_call_is_the_sound_and_the_manifest(client) -> None:
     settings = ("heart", "joe", "emma", "emma", None, False, "none", 3, 1, 1)
     path, manifest = client.predict("Speaker 2: Hello.", *settings, api_name="/speak")
     assert manifest["schema"] == "multiway.tts/1"
-    assert manifest["settings"] == {"seed": 3, "guidance": 1.0, "diffusion_steps": 1}
+    assert manifest["settings"] == {
+        "seed": 3,
+        "guidance": 1.0,
+        "diffusion_steps": 1,
+        "speed": 1.0,
+        "pause": None,
+    }
     assert [part["voice"] for part in manifest["speakers"]] == ["joe"]
     assert len(read(SoundFile(path), RATE, max_seconds=60)) == RATE // 5
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from multiway_core.files import write_text
 
+from multiway_tts.model import KOKORO
 from multiway_tts.synthesis import SpokenTurn, Synthesis
 from multiway_tts.voice_assignment import SpeakerVoice
 
@@ -111,6 +112,8 @@ def manifest_of(
             "seed": options.seed,
             "guidance": options.guidance,
             "diffusion_steps": options.diffusion_steps,
+            "speed": options.speed,
+            "pause": options.pause,
         },
         watermarked=synthesis.key is not None,
         disclaimer=disclaimer,
@@ -130,6 +133,8 @@ def model_hash(name: str) -> str | None:
     """SHA-256 over the configuration and weights of a model; None for one that is large or not a folder."""
     from multiway_core import hub
 
+    if name == KOKORO:
+        return None
     folder = Path(hub.resolve(name))
     files = sorted(path for path in folder.glob("*") if path.suffix in (".json", ".safetensors"))
     if not files or sum(path.stat().st_size for path in files) > MAX_HASHED:

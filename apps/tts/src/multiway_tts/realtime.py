@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from multiway_core.errors import InputError
 from multiway_speech.script import Script, Turn, parse_script
+from multiway_speech.tempo import Tempo
 from multiway_speech.vibevoice.pipeline import MAX_SPEAKERS, Section, Speech, SpeechOptions, SpeechPiece
 from multiway_speech.vibevoice_realtime.pipeline import RealtimeOptions, RealtimePipeline, RealtimeSpeech
 
 
 class RealtimeSynthesizer:
     """A :class:`~multiway_tts.model.Synthesizer` around a :class:`RealtimePipeline`."""
+
+    takes_recordings = False
 
     defaults = SpeechOptions(
         guidance=RealtimeOptions.guidance, diffusion_steps=RealtimeOptions.diffusion_steps
@@ -38,6 +42,14 @@ class RealtimeSynthesizer:
             raise InputError(f"{self.name} takes no recordings as voices, only voice files of its makers")
         return self.pipeline.voice(name)
 
+    def voice_file(self, path: Path) -> Any:
+        """A voice file of the makers. Raises CheckpointError, InputError."""
+        return self.pipeline.voice(path)
+
+    def check(self, script: Script) -> list[str]:
+        """Nothing: it reads letters, not phones."""
+        return []
+
     def stream(
         self,
         script: Script | str,
@@ -61,17 +73,20 @@ class RealtimeSynthesizer:
         pieces: list[np.ndarray] = []
         sections: list[Section] = []
         for index, turn in enumerate(script.turns):
-            if turn.pause_ms:
-                pieces.append(self._silence(turn.pause_ms))
+            pause_ms = turn.pause_ms or (round(1000 * (options.pause or 0)) if index else 0)
+            if pause_ms:
+                pieces.append(self._silence(pause_ms))
                 yield SpeechPiece(pieces[-1])
             start = self._seconds(pieces)
             problem: str | None = None
+            tempo = Tempo(self.sample_rate, options.speed)
             for piece in self._speak(turn, voices[script.speakers[turn.speaker]], options, index):
                 if isinstance(piece, RealtimeSpeech):
                     problem = piece.problem
+                    pieces.append(tempo.finish())
                 else:
-                    pieces.append(piece.samples)
-                    yield piece
+                    pieces.append(tempo.feed(piece.samples))
+                yield SpeechPiece(pieces[-1])
             sections.append(Section(start, self._seconds(pieces), (turn,), problem is None))
         if script.final_pause_ms:
             pieces.append(self._silence(script.final_pause_ms))

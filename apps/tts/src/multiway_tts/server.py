@@ -25,14 +25,14 @@ def speech(
     voice: str = "",
     model: str = "",
     response_format: Literal["wav", "pcm", "flac", "mp3", "opus"] = "mp3",
-    speed: Annotated[float, Field(ge=1, le=1)] = 1.0,
+    speed: Annotated[float, Field(ge=0.5, le=2)] = 1.0,
     seed: int = 0,
 ) -> Iterator[Any]:
     """Speak a text or a script of several speakers (lines such as ``Speaker 1: words``), with an inaudible mark.
 
     ``voice``: of the first speaker; one of the model's, its first if empty. wav (at the model's rate) and pcm (24 kHz,
-    which clients of the OpenAI API take for granted; both 16 bit, mono) are sent while they are made. ``speed`` other
-    than 1 is not supported.
+    which clients of the OpenAI API take for granted; both 16 bit, mono) are sent while they are made. ``speed``
+    changes the tempo, not the pitch.
     """
     import numpy as np
 
@@ -42,7 +42,9 @@ def speech(
         raise InputError(f"voice {voice!r}: the model's voices are: {known}")
     chosen = (f"1={voice}",) if voice else ()
     synthesis = prepared(
-        input, synthesizer, SpeakRequest(None, True, (), voices=chosen, key=DEFAULT_KEY, seed=seed)
+        input,
+        synthesizer,
+        SpeakRequest(None, True, (), voices=chosen, key=DEFAULT_KEY, seed=seed, speed=speed),
     )
     if response_format == "pcm":
         yield Streamed(f"audio/pcm; rate={PCM_RATE}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,8 @@ class SpeakRequest:
     seed: int = 0
     guidance: float | None = None
     steps: int | None = None
+    speed: float = 1.0
+    pause: float | None = None
 
 
 def check_destination(request: SpeakRequest) -> None:
@@ -105,10 +107,19 @@ def speak(text: str, model: ModelOptions, request: SpeakRequest, *, as_json: boo
 
 def prepared(text: str, synthesizer: Synthesizer, request: SpeakRequest) -> Synthesis:
     """The script read, its voices found, ready to be spoken. Raises InputError, CheckpointError, ConfigError."""
-    options = speech_options(synthesizer, seed=request.seed, guidance=request.guidance, steps=request.steps)
+    options = speech_options(
+        synthesizer,
+        seed=request.seed,
+        guidance=request.guidance,
+        steps=request.steps,
+        speed=request.speed,
+        pause=request.pause,
+    )
     assignments = read_assignments(request.voices)
     script = read(text, synthesizer, assignments)
+    remarks = synthesizer.check(script)  # better now than an hour later
     found = assign_voices(synthesizer, script.speakers, assignments, consent=request.consent)
+    found = replace(found, remarks=(*found.remarks, *remarks))
     return Synthesis(
         synthesizer, with_disclaimer(script, request.disclaimer), found, options, key=request.key
     )
@@ -119,22 +130,7 @@ def read(text: str, synthesizer: Synthesizer, assignments: dict[str, str]) -> Sc
     from multiway_speech.script import parse_script
     from multiway_speech.vibevoice.pipeline import MAX_SPEAKERS
 
-    script = parse_script(text, voices=names_in_scripts(synthesizer, assignments), max_speakers=MAX_SPEAKERS)
-    _check_pronounceable(script, synthesizer)
-    return script
-
-
-def _check_pronounceable(script: Script, synthesizer: Synthesizer) -> None:
-    """Raises InputError with the line of what a model that reads phones cannot say: better now than an hour later."""
-    from multiway_speech.vibevoice.pipeline import TtsPipeline
-
-    if not isinstance(synthesizer, TtsPipeline) or not synthesizer.model.config.reads_along:
-        return
-    for turn in script.turns:
-        try:
-            synthesizer.pronounce(turn.text)
-        except InputError as error:
-            raise InputError(f"script, line {turn.line}: {error}") from error
+    return parse_script(text, voices=names_in_scripts(synthesizer, assignments), max_speakers=MAX_SPEAKERS)
 
 
 def perform(

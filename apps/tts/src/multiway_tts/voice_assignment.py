@@ -117,7 +117,7 @@ def _voice(
         known = ", ".join(synthesizer.voices()) or "none"
         raise InputError(f"no voice {wanted!r}: no such file, and the model's own voices are: {known}")
     if path.suffix.lower() in VOICE_SUFFIXES:
-        return SpeakerVoice(name, path.name, "file", sha256_of(path)), voice_file(synthesizer, path), None
+        return SpeakerVoice(name, path.name, "file", sha256_of(path)), synthesizer.voice_file(path), None
     require_consent(path.name, consent)
     voice, remark = voice_of_recording(synthesizer, path.stem, path)
     return SpeakerVoice(name, path.name, "recording", sha256_of(path), True), voice, remark
@@ -125,30 +125,10 @@ def _voice(
 
 def voice_of_recording(synthesizer: Synthesizer, name: str, path: Path) -> tuple[Any, str | None]:
     """The voice in a recording, and a remark if it may not be what it should. Raises InputError."""
-    from multiway_tts.realtime import RealtimeSynthesizer
-
-    if not isinstance(synthesizer, RealtimeSynthesizer):
-        remark = check_recording(path)
-    else:
-        remark = None  # it takes none, and says so
+    remark = (
+        check_recording(path) if synthesizer.takes_recordings else None
+    )  # else it says that it takes none
     return synthesizer.voice(name, path), remark
-
-
-def voice_file(synthesizer: Synthesizer, path: Path) -> Any:
-    """A voice that was encoded before. Raises CheckpointError, InputError."""
-    from multiway_tts.realtime import RealtimeSynthesizer
-
-    if isinstance(synthesizer, RealtimeSynthesizer):
-        return synthesizer.pipeline.voice(path)
-    from multiway_speech.vibevoice.pipeline import TtsPipeline
-    from multiway_speech.vibevoice.voices import Voice
-
-    assert isinstance(synthesizer, TtsPipeline)
-    if path.suffix.lower() == ".pt":
-        raise InputError(
-            f"{path}: .pt voices are of VibeVoice-Realtime; this model takes recordings or .safetensors"
-        )
-    return Voice.load(path, synthesizer.model.config.acoustic.latent_size)
 
 
 def require_consent(name: str, consent: bool) -> None:

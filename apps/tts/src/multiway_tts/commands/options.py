@@ -28,3 +28,16 @@ CfgOption = Annotated[
 StepsOption = Annotated[
     int | None, typer.Option("--steps", min=1, help="Diffusion steps per frame. \\[default: the model's]")
 ]
+SpeedOption = Annotated[
+    float, typer.Option("--speed", min=0.5, max=2.0, help="Times the model's own speed, at the same pitch.")
+]
+PauseOption = Annotated[
+    float | None,
+    typer.Option(
+        "--pause",
+        min=0.0,
+        max=60.0,
+        metavar="SECONDS",
+        help="Silence between sentences where the script has none of its own. \\[default: the model's]",
+    ),
+]

@@ -9,7 +9,14 @@ import typer
 from multiway_core.app import JsonOption, ModelOptions, SeedOption
 from multiway_core.errors import InputError
 
-from multiway_tts.commands.options import CfgOption, ConsentOption, KeyOption, StepsOption
+from multiway_tts.commands.options import (
+    CfgOption,
+    ConsentOption,
+    KeyOption,
+    PauseOption,
+    SpeedOption,
+    StepsOption,
+)
 from multiway_tts.model import DEFAULT_KEY
 
 
@@ -53,6 +60,8 @@ def speak(
         bool, typer.Option("--watermark/--no-watermark", help="Embed an inaudible watermark.")
     ] = True,
     watermark_key: KeyOption = DEFAULT_KEY,
+    speed: SpeedOption = 1.0,
+    pause: PauseOption = None,
     cfg: CfgOption = None,
     steps: StepsOption = None,
     seed: SeedOption = 0,
@@ -82,6 +91,8 @@ def speak(
         seed,
         cfg,
         steps,
+        speed,
+        pause,
     )
     check_destination(request)
     code = speak_script(read_script(script), model, request, as_json=json)

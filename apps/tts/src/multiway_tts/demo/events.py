@@ -19,7 +19,7 @@ HIDDEN: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"
 
 def choice_of(*values: Any) -> Choice:
     """From what Gradio passes, in the order of ``Components.settings``. Raises InputError."""
-    own, consent, disclaimer, seed, guidance, steps = values[SPEAKERS:]
+    own, consent, disclaimer, seed, guidance, steps, speed = values[SPEAKERS:]
     return Choice(
         voices_of(values[:SPEAKERS]),
         own or None,
@@ -28,6 +28,7 @@ def choice_of(*values: Any) -> Choice:
         seed_of(seed),
         None if guidance is None else float(guidance),
         None if steps is None else int(steps),
+        1.0 if speed is None else float(speed),
     )
 
 

@@ -33,11 +33,13 @@ class Components:
     seed: Any
     guidance: Any
     steps: Any
+    speed: Any
 
     @property
     def settings(self) -> list[Any]:
         """The inputs of a :class:`Choice`, in its order."""
-        return [*self.voices, self.own, self.consent, self.disclaimer, self.seed, self.guidance, self.steps]
+        options = [self.seed, self.guidance, self.steps, self.speed]
+        return [*self.voices, self.own, self.consent, self.disclaimer, *options]
 
 
 def components(session: Session) -> Components:
@@ -79,6 +81,7 @@ def components(session: Session) -> Components:
                 label="Spoken disclaimer",
                 elem_id="tts-disclaimer",
             )
+            speed = gr.Slider(0.5, 2, value=1, step=0.05, label="Speed", elem_id="tts-speed")
             with gr.Accordion("A voice of your own", open=False, elem_id="tts-own"):
                 own = gr.Audio(
                     sources=["upload", "microphone"],
@@ -122,4 +125,5 @@ def components(session: Session) -> Components:
         seed,
         guidance,
         steps,
+        speed,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -51,6 +51,7 @@ class Choice:
     seed: int = 0
     guidance: float | None = None
     steps: int | None = None
+    speed: float = 1.0
 
 
 class Session:
@@ -65,9 +66,7 @@ class Session:
 
     def choices(self) -> list[str]:
         """The entries of a speaker's menu."""
-        from multiway_tts.realtime import RealtimeSynthesizer
-
-        own = [] if isinstance(self.synthesizer, RealtimeSynthesizer) else [OWN]
+        own = [OWN] if self.synthesizer.takes_recordings else []
         return [*(self.voices or (MODELS_CHOICE,)), *own]
 
     def stop(self, visitor: str) -> None:
@@ -86,9 +85,15 @@ class Session:
         script = read(text, self.synthesizer, {})
         given = {name: self._voice(choice, name) for name in script.speakers if name.startswith("Speaker ")}
         chosen = {name: voice for name, voice in given.items() if voice is not None}
+        remarks = self.synthesizer.check(script)
         found = assign_voices(self.synthesizer, script.speakers, chosen, consent=choice.consent)
+        found = replace(found, remarks=(*found.remarks, *remarks))
         options = speech_options(
-            self.synthesizer, seed=choice.seed, guidance=choice.guidance, steps=choice.steps
+            self.synthesizer,
+            seed=choice.seed,
+            guidance=choice.guidance,
+            steps=choice.steps,
+            speed=choice.speed,
         )
         return Synthesis(
             self.synthesizer, with_disclaimer(script, choice.disclaimer), found, options, key=DEFAULT_KEY
@@ -172,6 +177,7 @@ def _summary(synthesis: Synthesis, manifest: Manifest, first: float | None) -> s
     parts = [f"{manifest.duration:.1f} s in {synthesis.elapsed:.1f} s"]
     if first is not None:
         parts.append(f"first sound after {first:.1f} s")
+    parts += synthesis.cast.remarks
     if not manifest.complete:
         parts.append("partial: " + "; ".join(manifest.problems))
     return " · ".join(parts)

@@ -15,7 +15,7 @@ _WRITTEN_OUT = str.maketrans(
         "‘": "'", "’": "'", "ʼ": "'", "′": "'", "`": "'", "´": "'", "“": '"', "”": '"', "„": '"', "«": '"',
         "»": '"', "–": "-", "—": " -- ", "―": " -- ", "‐": "-", "‑": "-", "−": "-", "…": " -- ", "⁄": "/",
         "×": " x ", "÷": " divided by ", "°": " degrees ", "©": " copyright ", "®": " ", "™": " ", "•": " ; ",
-        "¢": " cents ", "¥": " yen ", "₹": " rupees ", "≈": " about ", "≠": " is not equal to ", "±": " plus or minus ",
+        "¢": " cents ", "≈": " about ", "≠": " is not equal to ", "±": " plus or minus ",
         "≤": " at most ", "≥": " at least ", "→": " to ", "√": " square root of ", "∞": " infinity ", "²": " squared ",
         "³": " cubed ", "½": " one half ", "⅓": " one third ", "⅔": " two thirds ", "¼": " one quarter ",
         "¾": " three quarters ", "。": ". ", "、": ", ",
@@ -24,11 +24,12 @@ _WRITTEN_OUT = str.maketrans(
 _GREEK = re.compile("(?<![\u0370-\u03ffA-Za-z])[\u0391-\u03a9\u03b1-\u03c9](?![\u0370-\u03ff])")
 _TOKEN = re.compile(
     r"(?P<word>(?<![A-Za-z])'(?:em|til|tis|twas|cause|bout|round)\b|[A-Za-z]+(?:'[A-Za-z]+)*)"
-    r"|(?P<mark>[,.?!;:()\[\]{}-]+)|(?P<symbol>[&+=@#%<>~$€£])",
+    r"|(?P<mark>[,.?!;:()\[\]{}-]+)|(?P<symbol>[&+=@#%<>~$€£¥₹])",
     re.I,
 )
 _SYMBOLS = {"&": "and", "+": "plus", "=": "equals", "@": "at", "#": "number", "%": "percent", "<": "less than",
-            ">": "greater than", "~": "about", "$": "dollars", "€": "euros", "£": "pounds"}  # fmt: skip
+            ">": "greater than", "~": "about", "$": "dollars", "€": "euros", "£": "pounds",
+            "¥": "yen", "₹": "rupees"}  # fmt: skip
 _STRONGEST = "?!.:;-,"
 """Of several marks in a row one is kept: the first of these."""
 _SPELT = frozenset(("us", "it", "id", "ip", "os", "pr", "hr", "er", "ad", "ai", "pa", "la", "de"))
@@ -65,7 +66,7 @@ def normalize(text: str) -> list[str]:
 
 
 def fold(text: str) -> str:
-    """ASCII letters, digits and marks, and € and £, of any Unicode text; what has no such form is left out."""
+    """ASCII letters, digits and marks, and €, £, ¥ and ₹, of any Unicode text; what has no such form is left out."""
     text = re.sub(r"\n\s*\n", " . ", text)
     text = re.sub(r"(?<=\d)(?=[½⅓⅔¼¾])", " and ", text)
     text = _GREEK.sub(_greek, text.translate(_WRITTEN_OUT))
@@ -74,7 +75,7 @@ def fold(text: str) -> str:
 
 
 def _ascii(character: str) -> str:
-    if character.isascii() or character in "€£":
+    if character.isascii() or character in "€£¥₹":
         return character
     if unicodedata.combining(character) or character in "\u200b\u200d\u00ad\ufe0f":
         return ""

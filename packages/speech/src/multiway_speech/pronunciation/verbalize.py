@@ -33,7 +33,10 @@ _CURRENCIES = {
     "$": ("dollar", "cent"),
     "€": ("euro", "cent"),
     "£": ("pound", "penny"),
+    "¥": ("yen", "sen"),
+    "₹": ("rupee", "paisa"),
 }
+_NO_PLURAL = ("yen", "sen", "paisa")
 _UNITS = {
     "km": "kilometer", "m": "meter", "cm": "centimeter", "mm": "millimeter", "kg": "kilogram", "g": "gram",
     "mg": "milligram", "lb": "pound", "lbs": "pound", "oz": "ounce", "ft": "foot", "mi": "mile", "yd": "yard",
@@ -147,23 +150,55 @@ def _decade(match: re.Match[str]) -> str:
     return f" {century}{plural(cardinal(match['ten']))} "
 
 
+def _coins(name: str, amount: str) -> str:
+    """A currency's name behind an amount."""
+    if amount == "1" or name in _NO_PLURAL:
+        return name
+    return "pence" if name == "penny" else name + "s"
+
+
+def _power(match: re.Match[str]) -> str:
+    """``10^6``, ``10^-3``, ``x^2``."""
+    base, sign, exponent = match["base"], match["sign"], int(match["exponent"])
+    said = number(base) if base[0].isdigit() else base.upper()
+    if not sign and exponent in (2, 3):
+        return f" {said} {'squared' if exponent == 2 else 'cubed'} "
+    return f" {said} to the {'minus ' + cardinal(str(exponent)) if sign else ordinal(exponent)} "
+
+
+def _scientific(match: re.Match[str]) -> str:
+    """``1e-5``: a number times a power of ten."""
+    exponent = cardinal(str(int(match["exponent"])))
+    said = f"minus {exponent}" if match["sign"] == "-" else ordinal(int(match["exponent"]))
+    return f" {number(match['amount'])} times ten to the {said} "
+
+
+def _mixed(match: re.Match[str]) -> str:
+    """``2 1/2``: a whole number and a part of one."""
+    upper, lower = int(match[2]), int(match[3])
+    part = "a half" if (upper, lower) == (1, 2) else fraction(upper, lower)
+    return f" {cardinal(match[1])} and {part} "
+
+
+def _letters_and_digits(match: re.Match[str]) -> str:
+    """``CO2``, ``H1N1``, ``B6``: letters by name, digits as numbers."""
+    parts = re.findall(r"[A-Z]|\d{1,4}", match[0])
+    return f" {' '.join(cardinal(part) if part[0].isdigit() else part for part in parts)} "
+
+
 def _money(match: re.Match[str]) -> str:
     unit, part = _CURRENCIES[match["sign"]]
     amount, large = match["amount"].replace(",", ""), match["large"]
     if large:
-        return f" {number(amount)} {_SHORT_LARGE.get(large.lower(), large.lower())} {unit}s "
+        return f" {number(amount)} {_SHORT_LARGE.get(large.lower(), large.lower())} {_coins(unit, amount + large)} "
     whole, _, cents = amount.partition(".")
     if len(cents) != 2:
-        return f" {number(amount)} {unit if amount == '1' else unit + 's'} "
-    said = (
-        []
-        if int(whole) == 0 and cents != "00"
-        else [cardinal(whole), unit if int(whole) == 1 else unit + "s"]
-    )
+        return f" {number(amount)} {_coins(unit, amount)} "
+    said = [] if int(whole) == 0 and cents != "00" else [cardinal(whole), _coins(unit, whole)]
     if cents != "00":
         said += ["and"] if said else []
         said.append(cardinal(str(int(cents))))
-        said.append(part if int(cents) == 1 else "pence" if part == "penny" else part + "s")
+        said.append(_coins(part, str(int(cents))))
     return f" {' '.join(said)} "
 
 
@@ -173,7 +208,9 @@ def _unit(match: re.Match[str]) -> str:
         head, _, tail = name.partition(" per ")
         head = "feet" if head == "foot" else "inches" if head == "inch" else head + "s"
         name = f"{head} per {tail}" if tail else head
-    power = {" squared": "square ", " cubed": "cubic "}.get(match["power"] or "", "")
+    power = {" squared": "square ", "2": "square ", " cubed": "cubic ", "3": "cubic "}.get(
+        match["power"] or "", ""
+    )
     return f"{match['amount']} {power}{name} "
 
 
@@ -244,10 +281,11 @@ _RULES: tuple[tuple[str, Change], ...] = (
     (r"(?<![\d-])(?P<year>[12]\d{3})-(?P<month>0[1-9]|1[0-2])-(?P<day>0[1-9]|[12]\d|3[01])(?![\d-])", _date),
     (r"(?<![\d/])(?P<month>0?[1-9]|1[0-2])/(?P<day>0?[1-9]|[12]\d|3[01])/(?P<year>[12]\d{3}|\d\d)(?![\d/])", _date),
     (r"(?<![\d/])(?P<day>1[3-9]|2\d|3[01])/(?P<month>0?[1-9]|1[0-2])/(?P<year>[12]\d{3}|\d\d)(?![\d/])", _date),
+    (r"(?<![\d.])(?P<day>0?[1-9]|[12]\d|3[01])\.(?P<month>0?[1-9]|1[0-2])\.(?P<year>[12]\d{3})(?![\d.]\d|\d)", _date),
     (r"(?<![\w.,$€£])'?(?P<century>1\d|20)?(?P<ten>\d0)'?s\b", _decade),
     # Money
-    (rf"(?P<sign>[$€£]) ?(?P<amount>{_NUMBER})(?:[ -]?(?P<large>{_LARGE}|[kKmMbB]n?)\b)?", _money),
-    (rf"(?<![\w.,])(?P<amount>{_NUMBER})(?: ?(?P<large>{_LARGE}))? ?(?P<sign>[€£$])", _money),
+    (rf"(?P<sign>[$€£¥₹]) ?(?P<amount>{_NUMBER})(?:[ -]?(?P<large>{_LARGE}|[kKmMbB]n?)\b)?", _money),
+    (rf"(?<![\w.,])(?P<amount>{_NUMBER})(?: ?(?P<large>{_LARGE}))? ?(?P<sign>[€£$¥₹])", _money),
     # Telephone numbers and other groups of digits
     (r"(?<![\w.,])\+?(?:\d{1,3}[ .-])?\(?\d{3}\)?[ .-]{1,2}\d{3}[.-]\d{4}(?!\w)", _grouped_digits),
     (r"(?<![\w.,])\+\d{1,4}(?:[ .-]?\d{2,5}){2,5}(?!\w)", _grouped_digits),
@@ -256,8 +294,12 @@ _RULES: tuple[tuple[str, Change], ...] = (
     # Numbers with something beside them
     (r"(?<![\d.,])(\d{1,3}(?:,\d{3}){1,4}|\d{1,15})(?:st|nd|rd|th|ST|ND|RD|TH)\b",
      lambda m: f" {ordinal(int(m[1].replace(',', '')))} "),
+    (r"(?<![\d/.,])(\d{1,4}) (\d{1,2})/([2-9]|1\d)(?![\d/])", _mixed),
     (r"(?<![\d/.])(\d{1,4})/(\d{1,4})(?![\d/])", _ratio),
-    (rf"(?P<amount>{_NUMBER})[ -]?(?P<unit>{_UNIT})(?P<power> (?:squared|cubed))?(?![\w'])", _unit),
+    (rf"(?<![\w.^])(?P<base>{_NUMBER}|[A-Za-z])\^(?P<sign>-)?(?P<exponent>\d{{1,3}})(?![\w^])", _power),
+    (rf"(?<![\w.])(?P<amount>{_NUMBER})[eE](?P<sign>[-+]?)(?P<exponent>\d{{1,3}})(?![\w.]\w|\w)", _scientific),
+    (r"(?<![\d:])(\d{1,2}):(\d)(?![\d:])", _to(r"\1 to \2")),
+    (rf"(?P<amount>{_NUMBER})[ -]?(?P<unit>{_UNIT})(?P<power> (?:squared|cubed)|(?<=m)[23])?(?![\w'])", _unit),
     (r"degrees {1,3}C\b", _to("degrees celsius")),
     (r"degrees {1,3}F\b", _to("degrees fahrenheit")),
     (rf"({_NUMBER}) ?- ?(?={_NUMBER})", _to(r"\1 to ")),
@@ -284,7 +326,9 @@ _RULES: tuple[tuple[str, Change], ...] = (
     (r"\bC\+\+", _to("C plus plus ")),
     (r"\b([CF])#", _to(r"\1 sharp ")),
     (r"\bw/(?=[ a-z])", _to("with ")),
+    (r"(?<![\w/])([A-Za-z])/([A-Za-z])(?![\w/])", lambda m: f" {m[1].upper()} slash {m[2].upper()} "),
     (r"(?<=[A-Za-z])/(?=[A-Za-z])", _to(" ")),
+    (r"(?<![\w-])[A-Z]{1,4}\d{1,4}(?:[A-Z]{1,3}\d{0,4}){0,3}(?![\w-])", _letters_and_digits),
     # What is left of numbers
     (_NUMBER, _plain_number),
 )  # fmt: skip

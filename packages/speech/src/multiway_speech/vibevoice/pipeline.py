@@ -15,7 +15,9 @@ from torch import Tensor
 
 from multiway_speech.audio import Sound, SoundFile
 from multiway_speech.pronunciation.english import EnglishPronouncer
+from multiway_speech.pronunciation.language import remarks_on
 from multiway_speech.script import Script, Turn, parse_script
+from multiway_speech.tempo import Tempo
 from multiway_speech.vibevoice import checkpoint, folder
 from multiway_speech.vibevoice.generation import SpeechGenerationConfig, SpeechGenerator
 from multiway_speech.vibevoice.model import VibeVoice
@@ -34,13 +36,21 @@ MAX_SCRIPTED_SECTION = 180
 
 @dataclass(frozen=True)
 class SpeechOptions:
-    """How to speak; see :class:`~multiway_speech.vibevoice.generation.SpeechGenerationConfig`."""
+    """How to speak; see :class:`~multiway_speech.vibevoice.generation.SpeechGenerationConfig`.
+
+    Attributes:
+        speed: 1 is the model's own, 2 twice as fast; what has no durations is stretched (``multiway_speech.tempo``).
+        pause: seconds of silence between sentences where the script has no pause of its own; None is the model's way.
+            A model that speaks several sentences in one go makes it between these.
+    """
 
     guidance: float = 1.3
     diffusion_steps: int = 10
     stochastic: bool = False
     temperature: float = 1.0
     seed: int = 0
+    speed: float = 1.0
+    pause: float | None = None
 
 
 SCRIPTED_OPTIONS = SpeechOptions(guidance=1.0, diffusion_steps=5, temperature=0.7)
@@ -90,6 +100,8 @@ class Speech:
 
 class TtsPipeline:
     """Speaks scripts with one model."""
+
+    takes_recordings = True
 
     def __init__(
         self, name: str, model: VibeVoice, tokenizer: TextTokenizer, path: Path | None = None
@@ -157,6 +169,18 @@ class TtsPipeline:
             return Voice.load(found[0], self.model.config.acoustic.latent_size)
         heard = SoundFile(sound) if isinstance(sound, Path | str) else sound
         return encode_voice(self.model.acoustic, heard, name)
+
+    def voice_file(self, path: Path) -> Voice:
+        """A voice that :meth:`Voice.save` wrote. Raises CheckpointError, InputError."""
+        if path.suffix.lower() == ".pt":
+            raise InputError(
+                f"{path}: .pt voices are of other models; this one takes recordings or .safetensors"
+            )
+        return Voice.load(path, self.model.config.acoustic.latent_size)
+
+    def check(self, script: Script) -> list[str]:
+        """What the user should know before it is spoken. Raises InputError with the line of what cannot be said."""
+        return remarks_on(script, self.pronounce) if self.model.config.reads_along else []
 
     def __call__(
         self,
@@ -228,22 +252,31 @@ class TtsPipeline:
         done: list[Section] = []
         count = 0
         for index, turns in enumerate(self._sections(script)):
-            if turns[0].pause_ms:
-                pieces.append(self._silence(turns[0].pause_ms))
+            pause_ms = turns[0].pause_ms or (round(1000 * (options.pause or 0)) if index else 0)
+            if pause_ms:
+                pieces.append(self._silence(pause_ms))
                 count += len(pieces[-1])
                 yield SpeechPiece(pieces[-1])
-            start, complete = count, False
+            start, complete, heard = count, False, 0
             turn_starts: list[float] = []
+            tempo = Tempo(self.sample_rate, options.speed)
             for piece, begins, ended in self._speak(
                 turns, voices, replace(options, seed=options.seed + index)
             ):
                 complete = complete or ended
                 if begins:
-                    turn_starts.append(count / self.sample_rate)
+                    turn_starts.append((start + heard / options.speed) / self.sample_rate)
+                heard += len(piece)
+                piece = tempo.feed(piece)
                 if len(piece):
                     pieces.append(piece)
                     count += len(piece)
                     yield SpeechPiece(piece)
+            rest = tempo.finish()
+            if len(rest):
+                pieces.append(rest)
+                count += len(rest)
+                yield SpeechPiece(rest)
             times = (start / self.sample_rate, count / self.sample_rate)
             done.append(Section(*times, tuple(turns), complete, tuple(turn_starts)))
         if script.final_pause_ms:
