@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -79,10 +80,7 @@ class Transcriber:
         With fewer speakers asked for than heard in one pass, only the transcript has them: voices are compared at the
         end. Raises InputError as the pipeline does.
         """
-        from multiway_speech.asr_cascade.pipeline import CascadePipeline
         from multiway_speech.audio import SoundFile
-        from multiway_speech.result import Transcript
-        from multiway_speech.speakers import limit_speakers
         from multiway_speech.vibevoice_asr.pipeline import TranscriptionOptions
         from multiway_speech.windows import stream_windows
 
@@ -90,10 +88,9 @@ class Transcriber:
         pipeline = self.pipeline()
         duration, longest = sound.header_seconds(), self.max_seconds(options.context)
         decoding = TranscriptionOptions(context=options.context)
-        if isinstance(pipeline, CascadePipeline):
-            yield from pipeline.stream(sound, decoding, on_heard, options.max_speakers)
-            return
-        if options.window is None and duration is not None and duration > ROOM * longest:
+        if math.isinf(longest):  # such a pipeline needs no window
+            options = replace(options, window=None)
+        elif options.window is None and duration is not None and duration > ROOM * longest:
             options = replace(options, window=min(WINDOW, ROOM * longest))
         if options.window is not None:
             if options.window > longest:
@@ -109,10 +106,7 @@ class Transcriber:
                 on_heard=on_heard,
             )
             return
-        for event in pipeline.stream(sound, decoding, on_heard):
-            if isinstance(event, Transcript) and options.max_speakers is not None:
-                event = limit_speakers(event, sound, options.max_speakers)
-            yield event
+        yield from pipeline.stream(sound, decoding, on_heard, options.max_speakers)
 
     def transcript(self, path: Path, options: TranscribeOptions | None = None) -> Transcript:
         """The whole transcript; errors as of :meth:`stream`."""

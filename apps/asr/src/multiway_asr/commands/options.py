@@ -9,17 +9,19 @@ import typer
 
 from multiway_asr.transcriber import TranscribeOptions
 
+ContextOption = Annotated[
+    str | None,
+    typer.Option(
+        "--context", metavar='"A,B"|@FILE', help="Names and terms that may occur, or a file of them."
+    ),
+]
+
 
 @dataclass(frozen=True)
 class TranscribeGroup:
     """The options of a transcription."""
 
-    context: Annotated[
-        str | None,
-        typer.Option(
-            "--context", metavar='"A,B"|@FILE', help="Names and terms that may occur, or a file of them."
-        ),
-    ] = None
+    context: ContextOption = None
     max_speakers: Annotated[
         int | None,
         typer.Option("--max-speakers", min=1, help="Merge the most similar voices above this number."),

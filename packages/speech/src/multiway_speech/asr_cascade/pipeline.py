@@ -20,9 +20,11 @@ from multiway_core.errors import InputError
 from multiway_speech.asr_cascade.diarization import Diarizer, Turn
 from multiway_speech.asr_cascade.recognizers import (
     MAX_SECONDS,
+    TINY,
     Recognizer,
     load_bundled,
     load_faster_whisper,
+    load_speaker,
 )
 from multiway_speech.asr_cascade.voice_activity import RATE, Span, VoiceActivity
 from multiway_speech.audio import Sound, SoundArray, SoundFile, measure
@@ -81,9 +83,9 @@ class CascadePipeline:
             raise InputError(
                 f"{name} runs on the CPU as it is; --device, --dtype and revisions are for VibeVoice-ASR"
             )
-        bundled, speaker = load_bundled()
-        recognizer: Recognizer = bundled if name == bundled.name else load_faster_whisper(name)
-        return cls(recognizer, speaker)
+        if name == TINY:
+            return cls(*load_bundled())
+        return cls(load_faster_whisper(name), load_speaker())
 
     def max_seconds(self, context: str = "") -> float:
         """Longest recording of one pass: any."""

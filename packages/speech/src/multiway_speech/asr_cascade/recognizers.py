@@ -16,7 +16,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from multiway_core import checkpoint as core_checkpoint
 from multiway_core import hub
+from multiway_core.checkpoint import Rule, RuleTable
 from multiway_core.errors import ModelNotFoundError
 from torch.nn import functional
 
@@ -125,6 +127,20 @@ def load_bundled() -> tuple[BundledWhisper, SpeakerEncoder]:
     assert isinstance(model.semantic, Whisper)
     assert model.speaker is not None
     return BundledWhisper(TINY, model.semantic), model.speaker
+
+
+def load_speaker() -> SpeakerEncoder:
+    """The encoder of voices in ``bundled:asr-tiny`` alone; the rest of that model is not read."""
+    folder = Path(hub.resolve("bundled:asr-tiny"))
+    config, _ = checkpoint.read_config(folder)
+    assert config.speaker is not None
+    others = ("acoustic", "semantic", "acoustic_connector", "semantic_connector", "language_model")
+    rules = RuleTable(
+        [Rule("speaker.{rest*}", "{rest*}")], dropped=tuple(f"{other}.{{rest*}}" for other in others)
+    )
+    encoder = SpeakerEncoder(config.speaker)
+    core_checkpoint.load(encoder, folder, rules=rules, dtype=torch.float32)
+    return encoder.eval()
 
 
 def load_faster_whisper(name: str) -> FasterWhisper:

@@ -68,6 +68,11 @@ class VoiceActivity:
             self._start = None
 
     @property
+    def speaking(self) -> bool:
+        """Whether speech has begun that has not ended yet."""
+        return self._start is not None
+
+    @property
     def settled(self) -> float:
         """Seconds before which nothing more will be found."""
         place = self._frames if self._start is None else self._start

@@ -185,9 +185,7 @@ def _read_export(data: bytes) -> dict[str, Tensor]:
             r"\.(?:bias|gamma|beta|LayerNorm\.weight|full_layer_layer_norm\.weight|alpha[12]\.\d+)$", name
         ):
             found[plain] = value(name)
-    return {
-        name: torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)) for name, array in found.items()
-    }
+    return {name: torch.from_numpy(np.array(array, dtype=np.float32)) for name, array in found.items()}
 
 
 def _module(node: str) -> str:

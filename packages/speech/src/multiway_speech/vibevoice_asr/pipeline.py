@@ -19,6 +19,7 @@ from torch import Tensor
 
 from multiway_speech.audio import Loudness, Sound, SoundFile, measure
 from multiway_speech.result import Segment, Transcript
+from multiway_speech.speakers import limit_speakers
 from multiway_speech.vibevoice_asr import checkpoint
 from multiway_speech.vibevoice_asr.model import VibeVoiceAsr
 from multiway_speech.vibevoice_asr.output import SegmentReader
@@ -100,11 +101,13 @@ class AsrPipeline:
         sound: Sound | Path | str,
         options: TranscriptionOptions | None = None,
         on_heard: Callable[[float], None] | None = None,
+        max_speakers: int | None = None,
     ) -> Iterator[Segment | Transcript]:
         """Yield each segment as soon as it is written, and the whole transcript last (without what was a loop).
 
         ``sound``: a path (audio or video) or a :class:`Sound`; it is heard twice, for its loudness and for its words.
-        ``on_heard`` is told the seconds that have been encoded.
+        ``on_heard`` is told the seconds that have been encoded. Above ``max_speakers`` the most similar voices of the
+        transcript are merged; voices are compared at the end, so segments before it have the model's own numbers.
 
         Raises :class:`InputError`: unreadable, empty, too long for the model's positions, or a context that is too
         long. What goes wrong while the model writes is in ``Transcript.problems``.
@@ -112,7 +115,16 @@ class AsrPipeline:
         heard = SoundFile(sound) if isinstance(sound, Path | str) else sound
         options = options or TranscriptionOptions()
         check_context(options.context)
-        return self._stream(heard, options, on_heard)
+        return self._limited(self._stream(heard, options, on_heard), heard, max_speakers)
+
+    @staticmethod
+    def _limited(
+        events: Iterator[Segment | Transcript], sound: Sound, max_speakers: int | None
+    ) -> Iterator[Segment | Transcript]:
+        for event in events:
+            if isinstance(event, Transcript) and max_speakers is not None:
+                event = limit_speakers(event, sound, max_speakers)
+            yield event
 
     @torch.no_grad()
     def _stream(
