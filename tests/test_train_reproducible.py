@@ -25,6 +25,8 @@ APPS = {
     "encoder-finetune": ("finetune", "--preset", "smoke"),
     "encoder-xtune": ("finetune", "--method", "xtune", "--preset", "smoke"),
     "encoder-pretrain": ("pretrain", "--preset", "smoke"),
+    "pathology": SMOKE,
+    "pathology-pretrain": ("pretrain", "--preset", "dino-smoke"),
     "search": SMOKE,
     "summarization": SMOKE,
     "question_answering": SMOKE,

@@ -50,6 +50,7 @@ HEADLINES = {
     "lm": Headline("accuracy", "multiple-choice accuracy", (("chance", "chance"),)),
     "news-recommendation": Headline("ndcg@10", "nDCG@10"),
     "ocr": Headline("cer", "character error rate"),
+    "pathology": Headline("accuracy", "accuracy on generated slides", (("chance", "chance"),)),
     "search": Headline(
         "accuracy@1",
         "accuracy@1 of the note that answers",

@@ -93,6 +93,12 @@ CARDS = {
         result="#summarization-view",
         done="#summarization-view .written",
     ),
+    "pathology": Card(
+        picture="A slide in a viewer with the regions that decided in red and blue, and the class above it",
+        steps=("#run",),
+        result="#stage",
+        done="#result[data-done]",
+    ),
     "frame-interpolation": Card(
         picture="A frame made between two frames of a video, beside what other methods make of it",
         steps=("#fi-make",),

@@ -80,8 +80,11 @@ class LazyDemo:
         script = (resources.files("multiway.home") / "demo.js").read_text("utf-8")
         head = f"<script>const multiwaySteps = {json.dumps(card.steps)};\n{script}</script>"
         with _building:
-            server = FastAPI(openapi_url=None)
-            mount(server, self.declared.load("demo")(), f"/{self.item.name}", head=head)
+            server, demo = FastAPI(openapi_url=None), self.declared.load("demo")()
+            if isinstance(demo, FastAPI):  # a page of the app's own, such as a viewer that asks for tiles
+                server.mount(f"/{self.item.name}", demo)
+            else:
+                mount(server, demo, f"/{self.item.name}", head=head)
         return server
 
 

@@ -9,5 +9,7 @@ APP = App(
     model="bundled:longvit-small",
     cli="multiway_pathology.cli:cli",
     pipeline="multiway_vision_language.longvit.pipeline:LongVitPipeline",
+    demo="multiway_pathology.viewer:build_demo",
+    serve="multiway_pathology.server:SERVICE",
     recipes="multiway_pathology.training:RECIPES",
 )

@@ -71,11 +71,11 @@ def thumbnail(
     from multiway_vision_language.longvit.pipeline import region_of
 
     from multiway_pathology.overlay import png
-    from multiway_pathology.slides import open_slide
+    from multiway_pathology.slides import open_slide, parse_region
 
     files.check_output(output, inputs=[slide], overwrite=overwrite)
     raster = open_slide(slide)
-    files.write_bytes(output, png(raster, region_of(raster, _region(roi)), size))
+    files.write_bytes(output, png(raster, region_of(raster, parse_region(roi)), size))
 
 
 @cli.command()
@@ -145,12 +145,12 @@ def heatmap(
     from multiway_core import files
 
     from multiway_pathology import overlay
-    from multiway_pathology.slides import open_slide
+    from multiway_pathology.slides import open_slide, parse_region
 
     files.check_output(output, inputs=[slide], overwrite=overwrite)
     if geojson is not None:
         files.check_output(geojson, inputs=[slide, output], overwrite=overwrite)
-    pipeline, raster, region = _pipeline(model), open_slide(slide), _region(roi)
+    pipeline, raster, region = _pipeline(model), open_slide(slide), parse_region(roi)
     pipeline.require_head()
     if method == "occlusion":
         with counting("cells") as move:
@@ -163,7 +163,9 @@ def heatmap(
         files.write_text(geojson, json_format.dumps(overlay.geojson(raster, heat, region)) + "\n")
 
 
-PresetOption = Annotated[str, typer.Option("--preset", "-p", help="classify, survival, tissue or smoke.")]
+PresetOption = Annotated[
+    str, typer.Option("--preset", "-p", help="classify, survival, tissue-local, tissue or smoke.")
+]
 
 
 @cli.command()
@@ -183,7 +185,7 @@ def train(
     """Train on a CSV of slides: slide, label (or time and event), and optionally patient and split (train, test).
 
     Without a column split, patients are parted into folds; each fold is held out once, in DIR/fold-0, fold-1 ... A
-    patient in train and in test is refused. Presets tissue and smoke generate their slides and take no --data.
+    patient in train and in test is refused. Presets tissue-local, tissue and smoke generate slides and take no --data.
     """
     import dataclasses
 
@@ -247,7 +249,7 @@ def example(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="TIFF", help="A tiled TIFF with levels.")],
     size: Annotated[int, typer.Option("--size", min=512, max=65_536, help="Side in pixels.")] = 20_480,
     number: Annotated[
-        int, typer.Option("--number", min=0, help="Even: two nests near each other; odd: apart.")
+        int, typer.Option("--number", min=0, help="Even: the nest of small cells lies left; odd: right.")
     ] = 0,
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -259,6 +261,9 @@ def example(
     files.check_output(output, overwrite=overwrite)
     write_example(output, size, number)
     APP.note(f"{size} x {size} pixels written to {output}")
+
+
+cli.add_serve("Serve classes and heat maps of slides over HTTP. For research only; no medical device.")
 
 
 @cli.command()
@@ -281,12 +286,12 @@ def _predict(
     task: str, slide: Path, size: int | None, roi: str | None, json: bool, options: ModelOptions
 ) -> None:
     from multiway_pathology.processes import split_over_processes
-    from multiway_pathology.slides import open_slide
+    from multiway_pathology.slides import open_slide, parse_region
 
     pipeline, raster = _pipeline(options), open_slide(slide)
     pipeline.require_head(task)
     with split_over_processes(pipeline.model) as is_main, counting("layers") as move:
-        result = pipeline(raster, size=size, roi=_region(roi), on_layer=move)
+        result = pipeline(raster, size=size, roi=parse_region(roi), on_layer=move)
     if not is_main:
         return
     if json:
@@ -313,18 +318,6 @@ def _pipeline(options: ModelOptions) -> Any:
             "--output RUN` wrote, or a released LongViT file"
         )
     return load_pipeline(APP, options)
-
-
-def _region(text: str | None) -> tuple[int, int, int, int] | None:
-    from multiway_core.errors import InputError
-
-    if text is None:
-        return None
-    try:
-        left, top, width, height = (int(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(f"--roi {text}: expected LEFT,TOP,WIDTH,HEIGHT, such as 0,0,4096,4096") from None
-    return left, top, width, height
 
 
 def _has_split(data: list[str]) -> bool:

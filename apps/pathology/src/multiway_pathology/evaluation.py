@@ -10,15 +10,22 @@ from statistics import NormalDist, mean, stdev
 from typing import Any
 
 import numpy as np
+from multiway_core.app import ModelOptions, load_pipeline
 from multiway_core.errors import InputError
+from multiway_core.evaluation import Report, Sample, evaluate
 from multiway_vision_language.longvit.metrics import brier, calibration_error, macro_auc
-from multiway_vision_language.longvit.pipeline import LongVitPipeline
+from multiway_vision_language.longvit.pipeline import ImageRaster, LongVitPipeline
 from multiway_vision_language.longvit.slide_table import read_slides
 from multiway_vision_language.longvit.survival import concordance_index
+from multiway_vision_language.longvit.tissue import LABELS, Tissue
+from PIL import Image
 
+from multiway_pathology.app import APP
+from multiway_pathology.example import SEED
 from multiway_pathology.slides import open_slide
 
 RESAMPLES = 1000
+QUICK_SLIDES, QUICK_SIDE = 128, 384
 _T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 """Quantiles of Student's distribution by degrees of freedom."""
 
@@ -104,3 +111,23 @@ def _with_interval(values: list[float]) -> dict[str, float | None]:
 
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
+
+
+def quick_evaluation() -> Report:
+    """The bundled model on generated slides that no training has seen; chance is one half."""
+    pipeline: LongVitPipeline = load_pipeline(APP, ModelOptions(device="cpu"))
+    labels = LABELS["order"]
+    tissue = Tissue(SEED)
+    made = [tissue.slide(number, QUICK_SIDE) for number in range(QUICK_SLIDES)]
+    return evaluate(
+        (
+            Sample(f"generated-{number}", ImageRaster(Image.fromarray(slide.pixels)), labels[slide.label])
+            for number, slide in enumerate(made)
+        ),
+        pipeline,
+        {
+            "accuracy": lambda found, label: float(found.label == label),
+            "chance": lambda *_: 1 / len(labels),
+        },
+        name="side of the small-celled nest on generated slides",
+    )

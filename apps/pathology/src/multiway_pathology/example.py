@@ -1,4 +1,4 @@
-"""A generated slide as a tiled TIFF with levels, made tile by tile."""
+"""A generated slide whose parts are made when they are read, and the same as a tiled TIFF with levels."""
 
 from __future__ import annotations
 
@@ -11,29 +11,43 @@ from PIL import Image
 from multiway_pathology.tiled_tiff import TILE, write_pyramid
 
 SEED = 1000
-"""Of textures that no training has seen."""
+"""Of slides that no training has seen."""
 BASE = 2048
+GRAIN = 5.0
+"""Deviation of the noise that stands for what lies below the pixels of the picture that is enlarged."""
+
+
+class GeneratedSlide:
+    """Slide ``number`` of `tissue.Tissue`, enlarged: a raster of ``side`` pixels that is never whole in memory."""
+
+    def __init__(self, side: int, number: int = 0) -> None:
+        self.name, self.width, self.height = f"generated-{number}", side, side
+        self._small = Image.fromarray(Tissue(SEED).slide(number, min(side, BASE)).pixels)
+        self._grain = np.random.default_rng([SEED, number]).normal(0, GRAIN, (TILE, TILE, 1))
+
+    def read(self, box: tuple[float, float, float, float], size: tuple[int, int]) -> np.ndarray:
+        """The part (left, top, right, bottom) resized to (width, height): uint8 (height, width, 3)."""
+        scale = self._small.width / self.width
+        left, top, right, bottom = (min(float(self._small.width), edge * scale) for edge in box)
+        part = self._small.resize(size, Image.Resampling.BICUBIC, box=(left, top, right, bottom))
+        if (right - left) >= size[0]:
+            return np.asarray(part)
+        rows, columns = (np.arange(count) % TILE for count in (size[1], size[0]))
+        return np.clip(np.asarray(part) + self._grain[rows][:, columns], 0, 255).astype(np.uint8)
 
 
 def write_example(path: Path, side: int, number: int = 0) -> None:
-    """Write slide ``number``: its outline and nests are enlarged, its grain stays as fine as a scanner's.
-
-    Raises OutputError.
-    """
-    small = Image.fromarray(Tissue(SEED).slide(number, min(side, BASE)).pixels)
-    grain = np.random.default_rng([SEED, number]).normal(0, 5, (TILE, TILE, 1)).astype(np.float32)
+    """Write slide ``number`` as a file, tile by tile. Raises OutputError."""
+    slide = GeneratedSlide(side, number)
 
     def tile(level: int, row: int, column: int) -> np.ndarray:
-        wide = side >> level
-        scale = small.width / wide
-        left, top, right, bottom = (
-            min(float(small.width), place * TILE * scale) for place in (column, row, column + 1, row + 1)
-        )
-        inside = [min(TILE, wide - place * TILE) for place in (column, row)]
-        part = small.resize((inside[0], inside[1]), Image.Resampling.BICUBIC, box=(left, top, right, bottom))
+        scale, wide = 2**level, side >> level
+        size = (min(TILE, wide - column * TILE), min(TILE, wide - row * TILE))
+        left, top = column * TILE * scale, row * TILE * scale
         page = np.full((TILE, TILE, 3), BACKGROUND, np.uint8)
-        values = np.asarray(part, np.float32) + grain[: inside[1], : inside[0]]
-        page[: inside[1], : inside[0]] = np.clip(values, 0, 255).astype(np.uint8)
+        page[: size[1], : size[0]] = slide.read(
+            (left, top, left + size[0] * scale, top + size[1] * scale), size
+        )
         return page
 
     write_pyramid(path, side, side, tile)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import openslide
 from multiway_core.errors import InputError
-from multiway_vision_language.longvit.pipeline import ImageRaster, Raster, raster_of
+from multiway_vision_language.longvit.pipeline import Raster, Roi, raster_of
 from PIL import Image
 
 MAX_REGION = 1 << 25
@@ -109,6 +109,19 @@ def open_slide(path: Path) -> Raster:
     return raster_of(path)
 
 
+def parse_region(text: str | None) -> Roi | None:
+    """LEFT,TOP,WIDTH,HEIGHT as numbers; None of None. Raises InputError."""
+    if text is None:
+        return None
+    try:
+        left, top, width, height = (int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"region {text!r}: expected LEFT,TOP,WIDTH,HEIGHT in pixels, such as 0,0,4096,4096"
+        ) from None
+    return left, top, width, height
+
+
 def describe(raster: Raster) -> dict[str, Any]:
     """What ``info`` prints."""
     row: dict[str, Any] = {"source": raster.name, "width": raster.width, "height": raster.height}
@@ -119,7 +132,6 @@ def describe(raster: Raster) -> dict[str, Any]:
             "levels": [list(size) for size in raster.level_sizes],
             "microns_per_pixel": None if microns is None else list(microns),
         }
-    assert isinstance(raster, ImageRaster)
     return row | {"format": "picture", "levels": [[raster.width, raster.height]], "microns_per_pixel": None}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import io
 import json
-import tempfile
 import threading
 from functools import lru_cache
 from pathlib import Path
@@ -16,17 +15,21 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, Response
+from multiway_core import hub
 from multiway_core.app import ModelOptions, load_pipeline, note
 from multiway_core.errors import MultiwayError
 from multiway_vision_language.longvit.pipeline import NOTICE, Raster
 from PIL import Image
 
 from multiway_pathology.app import APP
+from multiway_pathology.example import GeneratedSlide
 from multiway_pathology.overlay import heat_layer
 from multiway_pathology.slides import describe, open_slide
 
 TILE = 256
 CACHED_TILES = 1024
+SIDE = 20_480
+"""Of the generated slide, in pixels."""
 
 
 def build_viewer(raster: Raster, pipeline: Any = None) -> FastAPI:
@@ -101,16 +104,23 @@ def build_viewer(raster: Raster, pipeline: Any = None) -> FastAPI:
     return app
 
 
+def build_demo(model: str = APP.model, *, device: str = "auto", dtype: str = "auto") -> FastAPI:
+    """The viewer of a generated slide, for the home page. Raises ModelNotFoundError, CheckpointError."""
+    return build_viewer(
+        GeneratedSlide(SIDE), _pipeline(ModelOptions(model=model, device=device, dtype=dtype))
+    )
+
+
 def run_viewer(slide: Path | None, model: ModelOptions, host: str, port: int) -> None:
     """Serve the viewer until Ctrl-C; without a slide, of a generated one. Raises InputError, OutputError."""
-    with tempfile.TemporaryDirectory(prefix="multiway-") as folder:
-        if slide is None:
-            from multiway_pathology.example import write_example
+    raster = GeneratedSlide(SIDE) if slide is None else open_slide(slide)
+    app = build_viewer(raster, _pipeline(model))
+    note(f"{APP.title}: http://{host}:{port} (Ctrl-C ends)")
+    uvicorn.run(app, host=host, port=port, log_level="warning")
 
-            slide = Path(folder, "generated.tif")
-            note("making a generated slide of 20,480 x 20,480 pixels")
-            write_example(slide, 20_480)
-        pipeline = load_pipeline(APP, model) if model.model else None
-        app = build_viewer(open_slide(slide), pipeline)
-        note(f"{APP.title}: http://{host}:{port} (Ctrl-C ends)")
-        uvicorn.run(app, host=host, port=port, log_level="warning")
+
+def _pipeline(model: ModelOptions) -> Any:
+    """The model, or None where none is given and none is bundled: then slides are only shown."""
+    if model.model in (None, APP.model) and APP.model.removeprefix("bundled:") not in hub.bundled():
+        return None
+    return load_pipeline(APP, model)

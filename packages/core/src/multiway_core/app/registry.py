@@ -32,7 +32,8 @@ class App:
         title: heading of the demo and of the home page's card.
         description: one line for ``--help`` and the home page.
         cli: the Typer app.
-        demo: ``build_demo(model=..., device=..., dtype=...)`` (those that it takes) to Gradio Blocks.
+        demo: ``build_demo(model=..., device=..., dtype=...)`` (those that it takes) to Gradio Blocks, or to a FastAPI
+            application whose page has relative addresses only.
         quick_evaluation: no arguments; the bundled model's :class:`~multiway_core.evaluation.Report` in about a
             minute of one core.
         model: what ``--model`` is when it is not given.

@@ -33,7 +33,7 @@ from multiway_vision_language.longvit.config import LONGVIT_SMALL, LONGVIT_TISSU
 from multiway_vision_language.longvit.dino import Dino, DinoBatch, DinoConfig
 from multiway_vision_language.longvit.metrics import macro_auc
 from multiway_vision_language.longvit.model import LongViT
-from multiway_vision_language.longvit.pipeline import ImageRaster, raster_of
+from multiway_vision_language.longvit.pipeline import ImageRaster, raster_of, refuse_background, region_of
 from multiway_vision_language.longvit.slide_table import (
     SlideRow,
     check_classes,
@@ -71,7 +71,7 @@ class FineTuning:
         label_smoothing, drop_path: as published, 0.1 both.
         num_folds, fold: which part of the patients is held out, where the CSV has no column ``split``.
         num_bins: intervals of time.
-        generated: in place of a CSV, so many generated slides of `tissue.Tissue`, with this label.
+        generated: in place of a CSV, so many generated slides of `tissue.Tissue`, with this label; never turned.
         min_scale: smallest share of a slide's area in a crop; 1 takes slides whole.
         open_slide: reads a file.
     """
@@ -87,7 +87,7 @@ class FineTuning:
     fold: int = 0
     num_bins: int = 4
     generated: int = 0
-    generated_label: Label = "apart"
+    generated_label: Label = "order"
     min_scale: float = 0.5
     open_slide: OpenSlide = raster_of
     train: TrainConfig = _TRAIN
@@ -111,7 +111,15 @@ class FineTuning:
         model = from_pretrained(options.init_from, config) if options.init_from else LongViT(config)
         settings = options.apply(self._numbers(options, len(train)))
         target_N, event_N = _targets(train, config)
-        batches = SlideBatches(pictures, target_N, event_N, self.batch_size, settings.seed, self.min_scale)
+        batches = SlideBatches(
+            pictures,
+            target_N,
+            event_N,
+            self.batch_size,
+            settings.seed,
+            self.min_scale,
+            turns=not self.generated,
+        )
         files.write_text(
             options.output / HELD_OUT_ROWS,
             json.dumps([{"slide": str(row.path), "patient": row.patient} for row in test], indent=1) + "\n",
@@ -154,7 +162,7 @@ class FineTuning:
         folder = options.output / "slides"
         folder.mkdir(parents=True, exist_ok=True)
         found: list[Any] = []
-        for split, count in enumerate((self.generated, max(32, self.generated // 10))):
+        for split, count in enumerate((self.generated, min(512, max(32, self.generated // 8)))):
             file = folder / f"generated-{split}-{self.size}.npz"
             if not file.exists():
                 tissue = Tissue(2 * options.seed + split)
@@ -258,7 +266,7 @@ class Pretraining:
     train: TrainConfig = _PRETRAIN
 
     def build(self, options: TrainOptions) -> TrainJob:
-        """The job; the exported model is the teacher's, without a head. Raises InputError."""
+        """The job; the exported model is the teacher's, without a head. Raises InputError: no slide, or glass alone."""
         rasters: list[Any]
         if self.generated and not options.data:
             tissue = Tissue(2 * options.seed)
@@ -270,6 +278,8 @@ class Pretraining:
             if not options.data:
                 raise InputError("pre-training needs --data: files of slides")
             rasters = [self.open_slide(Path(path)) for path in options.data]
+            for raster in rasters:
+                refuse_background(raster, region_of(raster, None))
         settings = options.apply(self.train)
         config = dataclasses.replace(
             self.model, task="embed", labels=(), time_bins=(), image_size=self.crop, input_size=self.crop
@@ -305,18 +315,24 @@ def _image(pixels: np.ndarray) -> Any:
     return Image.fromarray(pixels)
 
 
-_SMOKE_MODEL = dataclasses.replace(LONGVIT_TISSUE, hidden_size=32, num_layers=2, num_heads=4, inner_size=64)
+_SMOKE_MODEL = dataclasses.replace(LONGVIT_TISSUE, patch_size=16, inner_size=64)
 _SMALL_TRAIN = dataclasses.replace(_TRAIN, learning_rate=1e-3, warmup_steps=100, precision="bf16")
+
+_TISSUE = FineTuning(
+    model=LONGVIT_TISSUE, size=96, batch_size=32, generated=4096, label_smoothing=0.0, drop_path=0.0, min_scale=1.0,
+    train=dataclasses.replace(
+        _SMALL_TRAIN, steps=300, learning_rate=2e-3, warmup_steps=30, betas=(0.9, 0.98), precision="fp32"
+    ),
+)  # fmt: skip
+"""Texture first (tissue-local), then places (tissue) from those weights: from nothing the second has no gradient."""
 
 RECIPES: dict[str, Any] = {
     "classify": FineTuning(),
     "survival": FineTuning(task="survival"),
-    "tissue": FineTuning(
-        model=LONGVIT_TISSUE, size=256, batch_size=16, generated=640, label_smoothing=0.0, drop_path=0.0, min_scale=1.0,
-        train=dataclasses.replace(_SMALL_TRAIN, steps=3000, precision="fp32"),
-    ),
+    "tissue-local": dataclasses.replace(_TISSUE, generated_label="local"),
+    "tissue": _TISSUE,
     "smoke": FineTuning(
-        model=_SMOKE_MODEL, size=256, batch_size=4, generated=16, drop_path=0.0,
+        model=_SMOKE_MODEL, size=192, batch_size=4, generated=16, drop_path=0.0,
         train=dataclasses.replace(_SMALL_TRAIN, steps=6, warmup_steps=1),
     ),
     "dino": Pretraining(),
