@@ -95,9 +95,8 @@ CARDS = {
     ),
     "pathology": Card(
         picture="A slide in a viewer with the regions that decided in red and blue, and the class above it",
-        steps=("#run",),
         result="#stage",
-        done="#result[data-done]",
+        done="body[data-waiting='0']",
     ),
     "frame-interpolation": Card(
         picture="A frame made between two frames of a video, beside what other methods make of it",

@@ -321,7 +321,7 @@ _SMALL_TRAIN = dataclasses.replace(_TRAIN, learning_rate=1e-3, warmup_steps=100,
 _TISSUE = FineTuning(
     model=LONGVIT_TISSUE, size=96, batch_size=32, generated=4096, label_smoothing=0.0, drop_path=0.0, min_scale=1.0,
     train=dataclasses.replace(
-        _SMALL_TRAIN, steps=300, learning_rate=2e-3, warmup_steps=30, betas=(0.9, 0.98), precision="fp32"
+        _SMALL_TRAIN, steps=350, learning_rate=3e-3, warmup_steps=30, betas=(0.9, 0.98), precision="fp32"
     ),
 )  # fmt: skip
 """Texture first (tissue-local), then places (tissue) from those weights: from nothing the second has no gradient."""
