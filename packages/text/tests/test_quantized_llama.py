@@ -9,7 +9,8 @@ import math
 import pytest
 import torch
 from multiway_blocks.bitlinear import BitLinear, TernaryLinear
-from multiway_blocks.int8 import Int8Linear
+from multiway_blocks.block_linear import BlockLinear
+from multiway_blocks.int8 import Int8Linear, QuantizedLinear
 from multiway_core.errors import CheckpointError, InputError
 from multiway_core.tokenization import byte_bpe
 from multiway_text import gguf_tokenizer
@@ -111,17 +112,20 @@ def test_gguf_there_and_back(folder, tmp_path, kind, close) -> None:
     assert model.tokenizer.end_ids == tokenizer.end_ids
 
 
-def test_blocks_of_integers_run_in_a_byte_a_weight(folder, tmp_path) -> None:
-    """Without a dtype; with one they are unpacked to it, and what the file holds in floats stays so."""
+@pytest.mark.parametrize("kept", [BlockLinear, Int8Linear])
+def test_blocks_of_integers_run_as_they_are_stored(folder, tmp_path, monkeypatch, kept) -> None:
+    """Without a dtype, those of unknown types in a byte a weight; with one they are unpacked; floats stay floats."""
+    if kept is Int8Linear:
+        monkeypatch.setattr(checkpoint, "block_linear", lambda tensor: None)
     path = tmp_path / "model.gguf"
     metadata = gguf_tokenizer.metadata(tiny.tokenizer())
     gguf_export.save(checkpoint.load(folder), path, "q4_1", metadata=metadata)
     unpacked = LanguageModel.from_pretrained(path, dtype=torch.float32).network
     running = LanguageModel.from_pretrained(path).network
-    maps = [module for module in running.modules() if isinstance(module, Int8Linear)]
+    maps = [module for module in running.modules() if isinstance(module, kept)]
     # Six maps of a layer and the embedding; rows of the seventh are no whole blocks, so the file has it in float16.
     assert len(maps) == 6 * running.config.num_layers + 1
-    assert not any(isinstance(module, Int8Linear) for module in unpacked.modules())
+    assert not any(isinstance(module, QuantizedLinear) for module in unpacked.modules())
     with torch.no_grad():
         want, found = unpacked(TOKENS), running(TOKENS)
     assert (found - want).norm() < 2e-2 * want.norm()
@@ -129,7 +133,7 @@ def test_blocks_of_integers_run_in_a_byte_a_weight(folder, tmp_path) -> None:
     assert sum(value.nbytes for value in running.state_dict().values()) < 0.5 * whole
     gguf_export.save(checkpoint.load(folder), path, "bf16", metadata=metadata)
     plain = LanguageModel.from_pretrained(path).network
-    assert not any(isinstance(module, Int8Linear) for module in plain.modules())
+    assert not any(isinstance(module, QuantizedLinear) for module in plain.modules())
 
 
 def test_gguf_of_bitnet_with_its_words(tmp_path) -> None:

@@ -8,7 +8,23 @@ from torch import Tensor, nn
 from multiway_blocks.kernels.int8_linear import int8_linear, layout
 
 
-class Int8Linear(nn.Module):
+class QuantizedLinear(nn.Module):
+    """A linear map to run, whose weights are integers with scales; its rows may serve as an embedding."""
+
+    def _apply(self, fn, recurse: bool = True):
+        scales = {name: buffer for name, buffer in self._buffers.items() if buffer.is_floating_point()}
+        super()._apply(fn, recurse)
+        for name, scale in scales.items():
+            if self._buffers[name].dtype != torch.float32:  # scales stay in float32 when a model is cast
+                self._buffers[name] = scale.to(self._buffers[name].device)
+        return self
+
+    def rows(self, index: Tensor, dtype: torch.dtype) -> Tensor:
+        """Rows of W, (...) int64 -> (..., I): the embedding of tokens."""
+        raise NotImplementedError
+
+
+class Int8Linear(QuantizedLinear):
     """``x W^T`` with W rounded to 127 steps either way of each output's largest weight; asking for a gradient raises.
 
     The buffers are ``codes`` uint8 (O, I) and ``scale`` float32 (O,).
@@ -32,13 +48,6 @@ class Int8Linear(nn.Module):
         module.codes = torch.cat([codes for codes, _ in parts])
         module.scale = torch.cat([scale for _, scale in parts])
         return module
-
-    def _apply(self, fn, recurse: bool = True):
-        scale = self.scale
-        super()._apply(fn, recurse)
-        if self.scale.dtype != torch.float32:  # scales stay in float32 when a model is cast
-            self.scale = scale.to(self.scale.device)
-        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., I) -> (..., O) in the data type of ``x``."""

@@ -13,7 +13,7 @@ from multiway_core.errors import InputError
 from multiway_core.generation import StaticKVCache
 from torch import Tensor, nn
 
-from multiway_blocks.int8 import Int8Linear
+from multiway_blocks.int8 import Int8Linear, QuantizedLinear
 from multiway_blocks.linear import Linear, project
 
 
@@ -63,7 +63,7 @@ class CausalLM(nn.Module):
 
     def embed(self, tokens: Tensor) -> Tensor:
         """The tokens' vectors: (...) int64 -> (..., E)."""
-        if isinstance(self.embedding, Int8Linear):
+        if isinstance(self.embedding, QuantizedLinear):
             return self.embedding.rows(tokens, self.float_weight().dtype)
         return self.embedding(tokens)
 
@@ -79,7 +79,7 @@ class CausalLM(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., E) -> (..., V)."""
         head = self.embedding if self.head is None else self.head
-        return head(hidden) if isinstance(head, Int8Linear) else project(hidden, head.weight)
+        return head(hidden) if isinstance(head, QuantizedLinear) else project(hidden, head.weight)
 
     def forward(self, tokens_BT: Tensor, valid_BT: Tensor | None = None) -> Tensor:
         """Logits (B, T, V) of the token that follows each."""
@@ -112,9 +112,9 @@ class CausalLM(nn.Module):
         Most of what a step reads, where the layers are ternary, is this matrix; it is read in half the time of
         bfloat16.
         """
-        if self.head is not None and not isinstance(self.head, Int8Linear):
+        if self.head is not None and not isinstance(self.head, QuantizedLinear):
             self.head = Int8Linear.of(self.head.weight)  # type: ignore[assignment]
-        elif self.head is None and not isinstance(self.embedding, Int8Linear):
+        elif self.head is None and not isinstance(self.embedding, QuantizedLinear):
             self.embedding = Int8Linear.of(self.embedding.weight)  # type: ignore[assignment]
 
     def float_weight(self) -> Tensor:

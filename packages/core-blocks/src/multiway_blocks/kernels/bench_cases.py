@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from multiway_blocks.dilated import dilated_attend
 from multiway_blocks.kernels.adaln_modulate import adaln_modulate
+from multiway_blocks.kernels.block_linear import block_linear
 from multiway_blocks.kernels.decode_attention import decode_attention
 from multiway_blocks.kernels.gated_retention import gated_retention
 from multiway_blocks.kernels.gated_retention.reference import parallel, recurrent
@@ -152,6 +153,25 @@ def int8_linear_cases(quick: bool) -> Iterator[Case]:
         [lambda: torch.ops.aten._weight_int8pack_mm(x, signed, half)], "F.linear, bfloat16",
         [lambda: functional.linear(x, weight)], torch.int8,
     )  # fmt: skip
+
+
+def block_linear_cases(quick: bool) -> Iterator[Case]:
+    """A LLaMA layer's gate of 4096 numbers in Q4_1, and SmolLM2's output matrix in Q8_0, decoding."""
+
+    def case(inputs: int, outputs: int, packed: bool) -> Case:
+        x, weight = torch.randn(1, inputs), torch.randn(outputs, inputs)
+        codes = torch.randint(0, 256, (outputs, inputs // 2 if packed else inputs), dtype=torch.uint8)
+        scale, offset = torch.rand(2, outputs, inputs // 32)
+        size = codes.numel() + 8 * scale.numel()
+        wide = weight.bfloat16()
+        return Case(
+            f"1 x {inputs} -> {outputs}", "Q4_1" if packed else "Q8_0", size, 2 * weight.numel(),
+            [lambda: block_linear(x, codes, scale, offset)], "F.linear, float32",
+            [lambda: functional.linear(x, weight)], "F.linear, bfloat16",
+            [lambda: functional.linear(x.bfloat16(), wide)], torch.int8,
+        )  # fmt: skip
+
+    yield from (case(4096, 1024 if quick else 11_008, True), case(576, 4096 if quick else 49_152, False))
 
 
 def int8_encoder_cases(quick: bool) -> Iterator[Case]:

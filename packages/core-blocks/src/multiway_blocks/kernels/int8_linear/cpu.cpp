@@ -7,15 +7,11 @@
 // are cut into as many parts as there are streams, because a core reads fastest along a few long ones; further rows find
 // a piece of each part in the second-level cache. Outputs are dealt out to threads; integers add up alike in any order.
 
-#include "vectors.h"
+#include "byte_products.h"
 
 #include <algorithm>
 #include <type_traits>
 #include <vector>
-
-#if defined(__AVX2__) && !defined(__AVX512F__)
-#include <immintrin.h>
-#endif
 
 namespace {
 
@@ -40,13 +36,7 @@ inline Sums dot(Sums total, Codes w, Bytes x) {
     return reinterpret_cast<Sums>(_mm512_dpbusd_epi32(
         reinterpret_cast<__m512i>(total), reinterpret_cast<__m512i>(w), reinterpret_cast<__m512i>(x)));
 #elif defined(__AVX2__)
-    // By way of int16: pairs of products of whole bytes do not fit what maddubs adds them up in.
-    const __m256i a = reinterpret_cast<__m256i>(w), b = reinterpret_cast<__m256i>(x);
-    const __m256i low = _mm256_madd_epi16(
-        _mm256_cvtepu8_epi16(_mm256_castsi256_si128(a)), _mm256_cvtepi8_epi16(_mm256_castsi256_si128(b)));
-    const __m256i high = _mm256_madd_epi16(
-        _mm256_cvtepu8_epi16(_mm256_extracti128_si256(a, 1)), _mm256_cvtepi8_epi16(_mm256_extracti128_si256(b, 1)));
-    return total + reinterpret_cast<Sums>(_mm256_add_epi32(low, high));
+    return dot32<false>(total, w, x);
 #else
     for (int j = 0; j < kWidth; ++j) total[j / 4] += w[j] * x[j];
     return total;

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from multiway_blocks.bitlinear import TernaryLinear
+from multiway_blocks.block_linear import BlockLinear
 from multiway_blocks.int8 import Int8Linear
 from multiway_core import checkpoint, config, files
 from multiway_core.checkpoint import Rule, RuleTable
@@ -20,6 +22,7 @@ from multiway_text.checkpoint_files import check_layers
 from multiway_text.decoders.llama import ternary
 from multiway_text.decoders.llama.config import LlamaConfig
 from multiway_text.decoders.llama.model import Llama
+from multiway_text.gguf_blocks import block_linear
 
 MODEL_TYPE = "llama"
 
@@ -74,8 +77,9 @@ def load(
 ) -> Llama:
     """The model in a hub folder or a GGUF file, in evaluation mode. Raises CheckpointError.
 
-    ``dtype``: None is float32, and to run only: matrices that a GGUF file holds in blocks of integers (Q4, Q8 ...)
-    become matrices of a byte a weight (`Int8Linear`), a quarter of the memory.
+    ``dtype``: None is float32, and to run only: matrices that a GGUF file holds in blocks of 32 integers (Q4_0, Q4_1,
+    Q5_0, Q5_1, Q8_0, Q4_K, Q5_K) stay as they are stored (`BlockLinear`); those of other types take a byte a weight
+    (`Int8Linear`).
     """
     path = Path(path)
     if path.suffix == ".gguf":
@@ -149,15 +153,25 @@ def _load_gguf(file: gguf.GGUFFile, dtype: torch.dtype | None) -> Llama:
             f"{file.path}: scaled rotary frequencies (LLaMA 3.1 and later) are not supported"
         )
     for published, name in targets.items():
-        module = model.get_submodule(name.removesuffix(".weight"))
-        value = file.floats(published, tuple(model.get_parameter(name).shape))
-        if name.endswith(("query.weight", "key.weight")):
-            value = _halves(value, own.head_dim)
+        bare, shape = name.removesuffix(".weight"), tuple(model.get_parameter(name).shape)
+        file.require(published, shape)
+        reorder = partial(_halves, head_dim=own.head_dim) if bare.endswith(("query", "key")) else _same
+        stored = block_linear(file.tensors[published]) if dtype is None else None
+        if stored is not None:
+            parts = (reorder(part) for part in (stored.codes, stored.scale, stored.offset))
+            model.set_submodule(bare, BlockLinear(*parts))
+            continue
+        value = reorder(file.floats(published, shape))
         if dtype is None and value.ndim == 2 and file.tensors[published].kind not in gguf.FLOATS:
-            model.set_submodule(name.removesuffix(".weight"), Int8Linear.of(value))
+            model.set_submodule(bare, Int8Linear.of(value))
         else:
+            module = model.get_submodule(bare)
             module.weight = nn.Parameter(value.to(dtype or torch.float32).contiguous())
     return model
+
+
+def _same(value: Tensor) -> Tensor:
+    return value
 
 
 def _halves(weight_OI: Tensor, head_dim: int) -> Tensor:
