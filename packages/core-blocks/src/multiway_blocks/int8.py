@@ -12,11 +12,14 @@ class QuantizedLinear(nn.Module):
     """A linear map to run, whose weights are integers with scales; its rows may serve as an embedding."""
 
     def _apply(self, fn, recurse: bool = True):
-        scales = {name: buffer for name, buffer in self._buffers.items() if buffer.is_floating_point()}
+        scales = {
+            name: scale for name, scale in self.named_buffers(recurse=False) if scale.is_floating_point()
+        }
         super()._apply(fn, recurse)
         for name, scale in scales.items():
-            if self._buffers[name].dtype != torch.float32:  # scales stay in float32 when a model is cast
-                self._buffers[name] = scale.to(self._buffers[name].device)
+            cast = self.get_buffer(name)
+            if cast.dtype != torch.float32:  # scales stay in float32 when a model is cast
+                self.register_buffer(name, scale.to(cast.device))
         return self
 
     def rows(self, index: Tensor, dtype: torch.dtype) -> Tensor:
