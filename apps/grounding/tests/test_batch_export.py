@@ -206,7 +206,7 @@ def test_export_to_every_format(results, tmp_path, call):
         assert target.exists()
     coco = json.loads((tmp_path / "coco.json").read_text())
     assert [len(coco[key]) for key in ("images", "annotations", "categories")] == [2, 3, 1]
-    assert coco["categories"][0]["name"] == "a dog"
+    assert coco["categories"][0]["name"] == "dog"
     assert coco["annotations"][0]["bbox"] == [10.0, 5.0, 30.0, 25.0]
     with (tmp_path / "boxes.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 3

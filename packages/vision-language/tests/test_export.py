@@ -14,6 +14,8 @@ import pytest
 import yaml
 from multiway_core.errors import InputError, OutputError
 from multiway_vision_language.export import FORMATS, write
+from multiway_vision_language.export.annotations import category
+from multiway_vision_language.export.coco import to_coco
 from multiway_vision_language.result import Box, Entity, Grounding
 
 HOSTILE = [
@@ -45,6 +47,14 @@ def result(*phrases: str, source: str = "cat.jpg", width: int = 640, height: int
     return Grounding(source, "tester", width, height, "", entities)
 
 
+def test_articles_make_no_class_of_their_own() -> None:
+    assert [category(phrase) for phrase in ("the dog", "A dog", "an  apple", "dog", "the", "another dog", "")] == [
+        "dog", "dog", "apple", "dog", "the", "another dog", "",
+    ]  # fmt: skip
+    data = json.loads(to_coco([result("the dog", "a dog", "a cat")]))
+    assert [found["category_id"] for found in data["annotations"]] == [1, 1, 2]
+
+
 def written(results: list[Grounding], format: str, folder: Path) -> Path:
     path = folder / f"out{FORMATS[format].extension or ''}"
     write(results, format, path)
@@ -52,7 +62,7 @@ def written(results: list[Grounding], format: str, folder: Path) -> Path:
 
 
 def boxes(results: list[Grounding]) -> list[tuple[str, tuple[float, ...]]]:
-    return [(e.phrase, box.xyxy) for one in results for e in one.entities for box in e.boxes]
+    return [(category(e.phrase), box.xyxy) for one in results for e in one.entities for box in e.boxes]
 
 
 def test_coco_is_read_by_pycocotools(tmp_path: Path) -> None:
@@ -60,7 +70,7 @@ def test_coco_is_read_by_pycocotools(tmp_path: Path) -> None:
     results = [result("a dog", "a cat", "a dog"), result("a cat", source="b.png", width=200, height=300)]
     path = written(results, "coco", tmp_path)
     coco = coco_tools.COCO(str(path))
-    assert [category["name"] for category in coco.loadCats(coco.getCatIds())] == ["a dog", "a cat"]
+    assert [kind["name"] for kind in coco.loadCats(coco.getCatIds())] == ["dog", "cat"]
     assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == ["cat.jpg", "b.png"]
     read = []
     for annotation in coco.loadAnns(coco.getAnnIds()):
@@ -106,8 +116,8 @@ def test_yolo_rows_and_names_round_trip(tmp_path: Path) -> None:
     ]
     folder = written(results, "yolo", tmp_path)
     names = yaml.safe_load((folder / "data.yaml").read_text(encoding="utf-8"))["names"]
-    assert names == {0: "a dog", 1: "a cat"}
-    assert (folder / "classes.txt").read_text(encoding="utf-8").split("\n") == ["a dog", "a cat", ""]
+    assert names == {0: "dog", 1: "cat"}
+    assert (folder / "classes.txt").read_text(encoding="utf-8").split("\n") == ["dog", "cat", ""]
     assert (folder / "labels/two/x.txt").read_text() == ""
     assert (folder / "labels/y.tar.txt").is_file()
     rows = [row.split() for row in (folder / "labels/one/x.txt").read_text().splitlines()]
@@ -146,13 +156,13 @@ def test_label_studio_tasks_are_percent_and_point_at_the_pictures(tmp_path: Path
     value = region["value"]
     assert (value["x"], value["y"]) == pytest.approx((10.25 / 2, 20.5 / 4))
     assert (value["width"], value["height"]) == pytest.approx((100.5 / 2, 199.625 / 4))
-    assert value["rectanglelabels"] == ["a dog"]
+    assert value["rectanglelabels"] == ["dog"]
     config = ET.parse(folder / "labeling_config.xml").getroot()
     names = {tag: next(config.iter(tag)).attrib for tag in ("Image", "RectangleLabels")}
     assert names["Image"]["value"] == "$image"
     assert names["RectangleLabels"]["toName"] == region["to_name"] == names["Image"]["name"]
     assert names["RectangleLabels"]["name"] == region["from_name"]
-    assert [label.attrib["value"] for label in config.iter("Label")] == ["a dog"]
+    assert [label.attrib["value"] for label in config.iter("Label")] == ["dog"]
 
 
 def test_csv_rows(tmp_path: Path) -> None:
@@ -176,12 +186,13 @@ def test_hostile_phrases_and_names_come_back(format: str, tmp_path: Path) -> Non
         names = (
             [image["caption"] for image in data["images"]]
             if format == "referring"
-            else [category["name"] for category in data["categories"]]
+            else [kind["name"] for kind in data["categories"]]
         )
-        assert names == [*plain, "a cat"]
+        classes = plain if format == "referring" else list(map(category, plain))
+        assert names == [*classes, "a cat" if format == "referring" else "cat"]
     elif format == "yolo":
         names = yaml.safe_load((path / "data.yaml").read_text(encoding="utf-8"))["names"]
-        assert list(names.values()) == [*HOSTILE, "a cat"]
+        assert list(names.values()) == [*map(category, HOSTILE), "cat"]
         assert (path / "classes.txt").read_text(encoding="utf-8").count("\n") == len(HOSTILE) + 1
         assert len(list((path / "labels").rglob("*.txt"))) == 2
     elif format == "csv":
@@ -191,11 +202,11 @@ def test_hostile_phrases_and_names_come_back(format: str, tmp_path: Path) -> Non
         files = list(path.rglob("*.xml"))
         assert len(files) == 2
         names = {name.text or "" for file in files for name in ET.parse(file).iter("name")}
-        assert names == {"".join(map(legal, phrase)) for phrase in [*HOSTILE, "a cat"]}
+        assert names == {"".join(map(legal, phrase)) for phrase in [*map(category, HOSTILE), "cat"]}
     else:
         config = ET.parse(path / "labeling_config.xml").getroot()
-        legals = ["".join(map(legal, phrase)) for phrase in HOSTILE]
-        assert [label.attrib["value"] for label in config.iter("Label")] == [*legals, "a cat"]
+        legals = ["".join(map(legal, category(phrase))) for phrase in HOSTILE]
+        assert [label.attrib["value"] for label in config.iter("Label")] == [*legals, "cat"]
 
 
 def legal(character: str) -> str:
@@ -263,14 +274,15 @@ def test_random_texts_round_trip_in_json_xml_and_csv(tmp_path: Path) -> None:
     generator = random.Random(0)
     alphabet = string.printable + "éßΩ中🐕\u0000\u000b\ufeff"
     phrases = ["".join(generator.choices(alphabet, k=generator.randrange(30))) for _ in range(300)]
-    phrases = list(dict.fromkeys(phrases))
+    phrases = list({category(phrase): phrase for phrase in phrases}.values())
+    classes = list(map(category, phrases))
     for format in FORMATS:
         write([result(*phrases, width=10000)], format, tmp_path / format)
     coco = json.loads((tmp_path / "coco").read_text(encoding="utf-8"))
-    assert [category["name"] for category in coco["categories"]] == phrases
+    assert [kind["name"] for kind in coco["categories"]] == classes
     with (tmp_path / "csv").open(encoding="utf-8", newline="") as file:
         assert [row["phrase"] for row in csv.DictReader(file)] == phrases
     xml = [name.text or "" for name in ET.parse(tmp_path / "voc/cat.xml").iter("name")]
-    assert xml == ["".join(map(legal, phrase)) for phrase in phrases]
+    assert xml == ["".join(map(legal, phrase)) for phrase in classes]
     names = yaml.safe_load((tmp_path / "yolo/data.yaml").read_text(encoding="utf-8"))["names"]
-    assert list(names.values()) == phrases
+    assert list(names.values()) == classes

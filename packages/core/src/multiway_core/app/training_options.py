@@ -37,7 +37,10 @@ class TrainingOptions:
         ),
     ] = None
     init_from: Annotated[
-        str | None, typer.Option("--init-from", metavar="MODEL", help="Begin with the weights of this model.")
+        str | None,
+        typer.Option(
+            "--init-from", "--start-from", metavar="MODEL", help="Begin with the weights of this model."
+        ),
     ] = None
     steps: StepsOption = None
     minutes: MinutesOption = None

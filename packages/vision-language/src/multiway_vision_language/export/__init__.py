@@ -3,7 +3,7 @@
     write(results, "coco", Path("found.json"))
     write(results, "yolo", Path("labels"))      # a folder
 
-All boxes are cut to their picture. Categories and labels are the phrases, byte for byte.
+All boxes are cut to their picture. Classes and labels are the phrases without an article before them.
 """
 
 from __future__ import annotations

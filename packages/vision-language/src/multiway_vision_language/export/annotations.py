@@ -11,6 +11,7 @@ from multiway_core.errors import InputError
 
 from multiway_vision_language.result import XYXY, Box, Entity, Grounding
 
+_ARTICLE = re.compile(r"(?:the|an?) +(?=\S)", re.IGNORECASE)
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
 
 
@@ -45,12 +46,17 @@ def merged(results: Sequence[Grounding]) -> list[Grounding]:
     return list(by_source.values())
 
 
-def phrases_of(results: Sequence[Grounding]) -> dict[str, int]:
-    """The phrases that have boxes, byte for byte, numbered from 0 in the order in which they first occur."""
+def category(phrase: str) -> str:
+    """A phrase as the name of a class: "a dog" and "the dog" are both "dog"; else byte for byte."""
+    return _ARTICLE.sub("", phrase, count=1) if _ARTICLE.match(phrase) else phrase
+
+
+def categories_of(results: Sequence[Grounding]) -> dict[str, int]:
+    """The classes of the phrases that have boxes, numbered from 0 in the order in which they first occur."""
     numbers: dict[str, int] = {}
     for result in results:
         for entity, _, _ in boxes_in(result):
-            numbers.setdefault(entity.phrase, len(numbers))
+            numbers.setdefault(category(entity.phrase), len(numbers))
     return numbers
 
 

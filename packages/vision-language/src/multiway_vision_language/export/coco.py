@@ -10,14 +10,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from multiway_vision_language.export.annotations import boxes_in, file_name, merged, phrases_of
+from multiway_vision_language.export.annotations import boxes_in, categories_of, category, file_name, merged
 from multiway_vision_language.result import XYXY, Grounding
 
 
 def to_coco(results: Sequence[Grounding]) -> str:
     """All results as one detection file; the ids of images, annotations and categories count from 1."""
     results = merged(results)
-    categories = phrases_of(results)
+    categories = categories_of(results)
     annotations: list[dict[str, Any]] = []
     for image_id, result in enumerate(results, 1):
         for entity, box, xyxy in boxes_in(result):
@@ -25,7 +25,7 @@ def to_coco(results: Sequence[Grounding]) -> str:
                 {
                     "id": len(annotations) + 1,
                     "image_id": image_id,
-                    "category_id": categories[entity.phrase] + 1,
+                    "category_id": categories[category(entity.phrase)] + 1,
                     **bbox_fields(xyxy),
                     "score": box.confidence,
                 }

@@ -11,7 +11,14 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-from multiway_vision_language.export.annotations import boxes_in, file_name, is_url, merged, phrases_of
+from multiway_vision_language.export.annotations import (
+    boxes_in,
+    categories_of,
+    category,
+    file_name,
+    is_url,
+    merged,
+)
 from multiway_vision_language.export.coco import dumps
 from multiway_vision_language.export.voc import xml_legal
 from multiway_vision_language.result import Grounding
@@ -22,7 +29,9 @@ _FROM, _TO = "label", "image"
 def to_label_studio(results: Sequence[Grounding]) -> dict[str, str]:
     """``tasks.json`` (one task a picture, the boxes as an editable prediction) and ``labeling_config.xml``."""
     results = merged(results)
-    labels = "".join(f"    <Label value={quoteattr(xml_legal(phrase))}/>\n" for phrase in phrases_of(results))
+    labels = "".join(
+        f"    <Label value={quoteattr(xml_legal(phrase))}/>\n" for phrase in categories_of(results)
+    )
     config = (
         f'<View>\n  <Image name="{_TO}" value="$image"/>\n'
         f'  <RectangleLabels name="{_FROM}" toName="{_TO}">\n{labels}  </RectangleLabels>\n</View>\n'
@@ -52,7 +61,7 @@ def _task(number: int, result: Grounding) -> dict[str, Any]:
                     "width": 100 * (right - left) / result.width,
                     "height": 100 * (bottom - top) / result.height,
                     "rotation": 0,
-                    "rectanglelabels": [entity.phrase],
+                    "rectanglelabels": [category(entity.phrase)],
                 },
                 "score": box.confidence,
             }

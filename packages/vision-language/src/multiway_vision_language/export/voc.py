@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from xml.sax.saxutils import escape
 
-from multiway_vision_language.export.annotations import boxes_in, file_name, label_paths, merged
+from multiway_vision_language.export.annotations import boxes_in, category, file_name, label_paths, merged
 from multiway_vision_language.result import XYXY, Grounding
 
 # What XML 1.0 cannot hold, not even escaped.
@@ -43,7 +43,7 @@ def _annotation(result: Grounding) -> str:
     for entity, box, xyxy in boxes_in(result):
         left, top, right, bottom = _pixels(xyxy, result.width, result.height)
         objects.append(
-            f"  <object>\n    <name>{_text(entity.phrase)}</name>\n    <pose>Unspecified</pose>\n"
+            f"  <object>\n    <name>{_text(category(entity.phrase))}</name>\n    <pose>Unspecified</pose>\n"
             "    <truncated>0</truncated>\n    <difficult>0</difficult>\n"
             f"    <bndbox><xmin>{left}</xmin><ymin>{top}</ymin><xmax>{right}</xmax><ymax>{bottom}</ymax></bndbox>\n"
             f"    <confidence>{box.confidence:.4f}</confidence>\n  </object>\n"

@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from multiway_vision_language.export.annotations import boxes_in, label_paths, merged, phrases_of
+from multiway_vision_language.export.annotations import boxes_in, categories_of, category, label_paths, merged
 from multiway_vision_language.result import Grounding
 
 
 def to_yolo(results: Sequence[Grounding]) -> dict[str, str]:
     """``labels/NAME.txt`` for every picture (empty where nothing was found), ``classes.txt``, ``data.yaml``."""
     results = merged(results)
-    classes = phrases_of(results)
+    classes = categories_of(results)
     files = {
         "classes.txt": "".join(f"{' '.join(phrase.split())}\n" for phrase in classes),
         "data.yaml": "path: .\ntrain: images\nval: images\nnames:\n"
@@ -31,7 +31,9 @@ def to_yolo(results: Sequence[Grounding]) -> dict[str, str]:
                 (right - left) / result.width,
                 (bottom - top) / result.height,
             )
-            rows.append(f"{classes[entity.phrase]} {' '.join(f'{share:.6f}' for share in shares)}\n")
+            rows.append(
+                f"{classes[category(entity.phrase)]} {' '.join(f'{share:.6f}' for share in shares)}\n"
+            )
         files[f"labels/{path}"] = "".join(rows)
     return files
 
