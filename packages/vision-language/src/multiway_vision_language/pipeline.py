@@ -18,16 +18,25 @@ from multiway_vision_language.answers import Answer, close_truncated_boxes, read
 from multiway_vision_language.auto_model import load_pretrained
 from multiway_vision_language.grounded_text import GROUNDING, PHRASE, PHRASE_END, Phrase, build
 from multiway_vision_language.kosmos2.generation import Decoding, Kosmos2Generator, Prefix
-from multiway_vision_language.kosmos2.model import ImageFeatures
+from multiway_vision_language.kosmos2.model import ImageFeatures, Kosmos2
+from multiway_vision_language.kosmos2_small.model import Kosmos2Small
 from multiway_vision_language.locations import Cells
+from multiway_vision_language.photographs import sentences
+from multiway_vision_language.photographs.detector import CLASSES
+from multiway_vision_language.photographs.reader import Found, PhotoReader
+from multiway_vision_language.photographs.words import read_phrase
 from multiway_vision_language.pictures import Picture, PictureSource, open_picture
 from multiway_vision_language.prompts import Prompt
-from multiway_vision_language.result import XYXY, Entity, Grounding
+from multiway_vision_language.result import XYXY, Box, Entity, Grounding
 
 BUNDLED_MODEL = "bundled:grounding-small"
 CACHED_PICTURES = 32
 ROWS = 16
 """Phrases that are looked for at once."""
+SURE = 0.5
+"""``present`` of the detector's from which on the network is not asked."""
+NETWORK_SURE = 0.9
+"""``present`` of the network's with which it overrules a detector that found nothing."""
 MIN_NEW_TOKENS = 4
 """Tokens of one place with its tags."""
 
@@ -42,11 +51,17 @@ class GroundingPipeline:
     for words that are empty, too long, or spell the model's own tags. Boxes of results are in pixels of the source
     picture. ``on_partial`` gets the result so far while text is written, without confidences. Features of the last
     ``CACHED_PICTURES`` pictures are kept, by content.
+
+    Attributes:
+        photographs: of a model that has one, the detector and classifier which answer for nouns that they know.
     """
 
-    def __init__(self, name: str, generator: Kosmos2Generator) -> None:
+    def __init__(
+        self, name: str, generator: Kosmos2Generator, photographs: PhotoReader | None = None
+    ) -> None:
         self.name = name
         self.generator = generator
+        self.photographs = photographs
         self.grid = generator.processor.grid
         self._features: OrderedDict[str, ImageFeatures] = OrderedDict()
         self._lock = threading.Lock()  # a demo's visitors come in threads
@@ -68,7 +83,7 @@ class GroundingPipeline:
         if dtype is None:
             dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
         model, processor = load_pretrained(name, revision=revision, dtype=dtype, device=device)
-        return cls(name, Kosmos2Generator(model, processor))
+        return cls(name, Kosmos2Generator(model, processor), photo_reader(model))
 
     @property
     def knows_absence(self) -> bool:
@@ -84,9 +99,12 @@ class GroundingPipeline:
         on_partial: OnPartial | None = None,
     ) -> Grounding:
         """What the picture shows, in words, with the places of what is named if ``grounded``."""
-        return self._write(
-            open_picture(picture), prompts.caption(detailed=detailed, grounded=grounded), on_partial
-        )
+        opened = open_picture(picture)
+        if self.photographs is not None:
+            said = sentences.caption(self.photographs, opened, detailed=detailed)
+            if said is not None:
+                return self._said(opened, said, grounded=grounded)
+        return self._write(opened, prompts.caption(detailed=detailed, grounded=grounded), on_partial)
 
     def locate(
         self, picture: PictureSource, phrases: Sequence[str], *, threshold: float = 0.5, before: str = ""
@@ -102,20 +120,34 @@ class GroundingPipeline:
             raise InputError("there is no phrase to look for; give one or more")
         asked = [prompts.locate_phrase(phrase, before) for phrase in phrases]
         opened = open_picture(picture)
-        prefix = self._read(opened, GROUNDING)
+        seen = [self._seen(opened, phrase) for phrase in phrases]
+        waiting = [at for at, found in enumerate(seen) if found is None or found.present < SURE]
+        written: dict[int, tuple[Answer, float]] = {}
+        if waiting:
+            prefix = self._read(opened, GROUNDING)
+            for first in range(0, len(waiting), ROWS):
+                rows = waiting[first : first + ROWS]
+                answers = self._places(
+                    opened, prefix, [phrases[at] for at in rows], [asked[at] for at in rows]
+                )
+                written |= dict(zip(rows, answers, strict=True))
         entities: list[Entity] = []
         tagged: list[str] = []
         start = 0
-        for first in range(0, len(asked), ROWS):
-            rows = slice(first, first + ROWS)
-            found = self._places(opened, prefix, phrases[rows], asked[rows])
-            for phrase, (answer, present) in zip(phrases[rows], found, strict=True):
+        for at, phrase in enumerate(phrases):
+            found = seen[at]
+            if found is not None and (at not in written or not self._network_wins(found, written[at])):
+                present, boxes = found.present, self._boxes(opened, found)
+                cells = tuple(box.cells for box in boxes)
+                tagged.append(build([Phrase(phrase, cells)]))
+            else:
+                answer, present = written[at]
                 boxes = answer.entities[0].boxes if answer.entities else ()
-                if self.knows_absence and present < threshold:
-                    boxes = ()
-                entities.append(Entity(phrase, (start, start + len(phrase)), boxes, present))
                 tagged.append(answer.tagged)
-                start += len(phrase) + 1
+            if self.knows_absence and present < threshold:
+                boxes = ()
+            entities.append(Entity(phrase, (start, start + len(phrase)), boxes, present))
+            start += len(phrase) + 1
         return self._result(opened, "\n".join(phrases), tuple(entities), "\n".join(tagged))
 
     def describe(
@@ -143,9 +175,13 @@ class GroundingPipeline:
         on_partial: OnPartial | None = None,
     ) -> Grounding:
         """The answer to a question, with the places of what it names if ``grounded``."""
-        return self._write(
-            open_picture(picture), prompts.answer_question(question, grounded=grounded), on_partial
-        )
+        prompt = prompts.answer_question(question, grounded=grounded)
+        opened = open_picture(picture)
+        if self.photographs is not None:
+            said = sentences.answer(self.photographs, opened, question)
+            if said is not None:
+                return self._said(opened, said, grounded=grounded)
+        return self._write(opened, prompt, on_partial)
 
     def prompt(
         self, picture: PictureSource, tagged: str, *, on_partial: OnPartial | None = None
@@ -261,6 +297,48 @@ class GroundingPipeline:
             said = presence.verification_scores(self.generator, prefix, phrases, cells)
         return list(zip(answers, said, strict=True))
 
+    def _seen(self, picture: Picture, phrase: str) -> Found | None:
+        """What the detector and the classifier find, if they know the noun."""
+        noun = read_phrase(phrase) if self.photographs is not None else None
+        return None if noun is None or self.photographs is None else self.photographs.find(picture, noun)
+
+    def _network_wins(self, found: Found, written: tuple[Answer, float]) -> bool:
+        """Whether the network is sure of what the detector has not found: things that are drawn, for one."""
+        answer, present = written
+        return bool(answer.entities) and (present >= NETWORK_SURE or not found.places)
+
+    def _boxes(self, picture: Picture, found: Found) -> tuple[Box, ...]:
+        return tuple(self._box(picture, place.xyxy, place.confidence) for place in found.shown)
+
+    def _box(self, picture: Picture, xyxy: XYXY, confidence: float) -> Box:
+        """A place of the opened picture as a box of the source."""
+        across, down = picture.image.width, picture.image.height
+        left, top, right, bottom = xyxy
+        normal = (left / across, top / down, right / across, bottom / down)
+        width, height = picture.width, picture.height
+        pixels = (normal[0] * width, normal[1] * height, normal[2] * width, normal[3] * height)
+        return Box(pixels, self.grid.encode(normal), confidence)
+
+    def _said(self, picture: Picture, said: Sequence[sentences.Said], *, grounded: bool) -> Grounding:
+        """A sentence of pieces as a result."""
+        entities: list[Entity] = []
+        parts: list[str | Phrase] = []
+        text = ""
+        for piece in said:
+            shown = piece.text.lstrip() if not text else piece.text
+            if piece.places and grounded:
+                boxes = tuple(self._box(picture, place.xyxy, place.confidence) for place in piece.places)
+                start = len(text) + len(shown) - len(shown.lstrip())
+                entities.append(
+                    Entity(shown.strip(), (start, start + len(shown.strip())), boxes, piece.present)
+                )
+                parts.append(Phrase(shown, tuple(box.cells for box in boxes)))
+            else:
+                parts.append(shown)
+            text += shown
+        tagged = (GROUNDING if grounded else "") + build(parts)
+        return self._result(picture, text, tuple(entities), tagged)
+
     def _with_presence(self, picture: Picture, answer: Answer) -> tuple[Entity, ...]:
         """The entities; of those that the model named itself, ``present`` is what :meth:`locate` would say."""
         entities = list(answer.entities)
@@ -283,3 +361,11 @@ class GroundingPipeline:
 
     def _result(self, picture: Picture, text: str, entities: tuple[Entity, ...], tagged: str) -> Grounding:
         return Grounding(picture.source, self.name, picture.width, picture.height, text, entities, tagged)
+
+
+def photo_reader(model: Kosmos2) -> PhotoReader | None:
+    """The reader of photographs that a model brings along, if it does."""
+    if not isinstance(model, Kosmos2Small) or not model.config.photographs:
+        return None
+    fast = model.device.type == "cpu" and bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+    return PhotoReader(model.centernet, CLASSES, dtype=torch.bfloat16 if fast else torch.float32)

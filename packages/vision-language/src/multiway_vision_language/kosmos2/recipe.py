@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,8 @@ class FineTuning:
         small = isinstance(model, Kosmos2Small)
         if isinstance(model, Kosmos2Small):
             model.freeze_backbones()
+            # What was taught is to be heard: the detector does not answer before it.
+            model.config = replace(model.config, photographs=False)
         else:
             model.vision.requires_grad_(not self.freeze_vision)
         learning_rate = self.learning_rate or (SMALL_LEARNING_RATE if small else PAPER_LEARNING_RATE)

@@ -42,6 +42,8 @@ class SmallConfig:
     tokens: TokenConfig = field(default_factory=lambda: TokenConfig(num_text_tokens=2997))
     slots_per_side: int = 8
     trained_absence: bool = True
+    photographs: bool = False
+    """Whether the detector and the classifier answer first for the nouns that they know (`photographs`)."""
 
     @property
     def num_queries(self) -> int:
