@@ -364,7 +364,9 @@ def main() -> None:
     synonyms = dict(
         line.split("\t") for line in (HERE / "photo_grounding_synonyms.tsv").read_text().splitlines()
     )
-    paths = {int(path.stem): path for path in sorted((given.coco or given.photos).rglob("*.jpg"))}
+    paths = {
+        int(path.stem): path for path in sorted((given.coco or given.photos).rglob("*.jpg"))[: given.limit]
+    }
     makers = {
         "before": lambda: Bundled(alone=True),
         "now": lambda: Bundled(alone=False),

@@ -136,7 +136,9 @@ class GroundingPipeline:
         start = 0
         for at, phrase in enumerate(phrases):
             found = seen[at]
-            if found is not None and (at not in written or not self._network_wins(found, written[at])):
+            if found is not None and (
+                at not in written or not self._network_wins(opened, phrase, found, written[at])
+            ):
                 present, boxes = found.present, self._boxes(opened, found)
                 cells = tuple(box.cells for box in boxes)
                 tagged.append(build([Phrase(phrase, cells)]))
@@ -302,10 +304,22 @@ class GroundingPipeline:
         noun = read_phrase(phrase) if self.photographs is not None else None
         return None if noun is None or self.photographs is None else self.photographs.find(picture, noun)
 
-    def _network_wins(self, found: Found, written: tuple[Answer, float]) -> bool:
+    def _network_wins(
+        self, picture: Picture, phrase: str, found: Found, written: tuple[Answer, float]
+    ) -> bool:
         """Whether the network is sure of what the detector has not found: things that are drawn, for one."""
         answer, present = written
-        return bool(answer.entities) and (present >= NETWORK_SURE or not found.places)
+        boxes = answer.entities[0].boxes if answer.entities else ()
+        if not boxes or (present < NETWORK_SURE and found.places):
+            return False
+        noun = read_phrase(phrase)
+        if noun is None or not noun.colors or self.photographs is None:
+            return True
+        # Nearly every colour is "present" to the network.
+        scale = picture.image.width / picture.width, picture.image.height / picture.height
+        left, top, right, bottom = boxes[0].xyxy
+        place = (left * scale[0], top * scale[1], right * scale[0], bottom * scale[1])
+        return self.photographs.has_colors(picture, place, noun.colors)
 
     def _boxes(self, picture: Picture, found: Found) -> tuple[Box, ...]:
         return tuple(self._box(picture, place.xyxy, place.confidence) for place in found.shown)

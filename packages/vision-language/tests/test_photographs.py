@@ -1,0 +1,52 @@
+"""Nouns of phrases, colours of boxes, and the detector at full size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from multiway_vision_language.photographs.colors import color_chances
+from multiway_vision_language.photographs.detector import CLASSES
+from multiway_vision_language.photographs.words import COLORS, read_phrase
+from PIL import Image
+
+
+@pytest.mark.parametrize(
+    ("phrase", "kind", "colors"),
+    [
+        ("the plane", "airplane", ()),
+        ("two Puppies on a sofa", "dog", ()),
+        ("a television", "tv", ()),
+        ("the big red and white bus", "bus", ("red", "white")),
+        ("a grey teddy bear", "teddy bear", ("gray",)),
+        ("people in a boat", "person", ()),
+    ],
+)
+def test_nouns_by_any_word(phrase: str, kind: str, colors: tuple[str, ...]) -> None:
+    noun = read_phrase(phrase)
+    assert noun is not None
+    assert ({CLASSES[number] for number in noun.kinds}, noun.colors) == ({kind}, colors)
+
+
+def test_wider_narrower_and_unknown_nouns() -> None:
+    animal, poodle, piano = (read_phrase(f"a {word}") for word in ("animal", "poodle", "piano"))
+    assert animal
+    assert poodle
+    assert piano
+    assert {CLASSES[kind] for kind in animal.kinds} >= {"dog", "giraffe"}
+    assert animal.mode == "wider"
+    assert (poodle.mode, piano.mode, piano.kinds) == ("narrower", "other", frozenset())
+    assert read_phrase("the dog left of the cat") is None  # a relation is the network's
+    assert read_phrase("a unicorn") is None or not read_phrase("a unicorn").kinds  # type: ignore[union-attr]
+    assert read_phrase("") is None
+
+
+@pytest.mark.parametrize(
+    ("rgb", "color"),
+    [((210, 25, 30), "red"), ((30, 60, 200), "blue"), ((240, 240, 240), "white"), ((15, 15, 15), "black")],
+)
+def test_the_color_of_a_thing_not_of_what_is_around_it(rgb: tuple[int, int, int], color: str) -> None:
+    pixels = np.full((100, 120, 3), (70, 160, 70), np.uint8)
+    pixels[30:70, 40:90] = rgb
+    chances = color_chances(Image.fromarray(pixels), (36.0, 26.0, 94.0, 74.0))
+    assert COLORS[int(chances.argmax())] == color
+    assert chances[COLORS.index("green")] < 0.5 < chances[COLORS.index(color)]
