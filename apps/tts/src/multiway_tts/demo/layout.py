@@ -9,7 +9,7 @@ from multiway_core.app import download_buttons, viewer
 
 from multiway_tts.app import APP
 from multiway_tts.demo.examples import EXAMPLES
-from multiway_tts.demo.session import FILES, LONGEST, Session
+from multiway_tts.demo.session import FILES, LONGEST, OWN, Session
 from multiway_tts.demo.view import editor_value, empty_value
 
 SPEAKERS = 4
@@ -82,7 +82,7 @@ def components(session: Session) -> Components:
                 elem_id="tts-disclaimer",
             )
             speed = gr.Slider(0.5, 2, value=1, step=0.05, label="Speed", elem_id="tts-speed")
-            with gr.Accordion("A voice of your own", open=False, elem_id="tts-own"):
+            with gr.Accordion("A voice of your own", open=False, visible=OWN in offered, elem_id="tts-own"):
                 own = gr.Audio(
                     sources=["upload", "microphone"],
                     type="filepath",

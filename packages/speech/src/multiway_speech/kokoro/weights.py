@@ -153,10 +153,13 @@ def _read_export(data: bytes) -> dict[str, Tensor]:
 
     def real(quantized: str, zero_point: str) -> np.ndarray:
         base = quantized.removesuffix("_quantized")
-        zero, scale = value(zero_point), value(f"{base}_scale")
-        if value(quantized).ndim == 3 and scale.ndim == 1:  # of an LSTM: one for each direction
+        steps = value(quantized).astype(np.float32)
+        zero, scale = value(zero_point).astype(np.float32), value(f"{base}_scale")
+        if steps.ndim == 3 and scale.ndim == 1:  # of an LSTM: one for each direction
             zero, scale = zero[:, None, None], scale[:, None, None]
-        return (value(quantized).astype(np.float32) - zero.astype(np.float32)) * scale
+        steps -= zero
+        steps *= scale
+        return steps
 
     found: dict[str, np.ndarray] = {}
     for node in graph.node:
@@ -185,7 +188,10 @@ def _read_export(data: bytes) -> dict[str, Tensor]:
             r"\.(?:bias|gamma|beta|LayerNorm\.weight|full_layer_layer_norm\.weight|alpha[12]\.\d+)$", name
         ):
             found[plain] = value(name)
-    return {name: torch.from_numpy(np.array(array, dtype=np.float32)) for name, array in found.items()}
+    return {
+        name: torch.from_numpy(array if array.flags.writeable else array.copy())
+        for name, array in found.items()
+    }
 
 
 def _module(node: str) -> str:
