@@ -183,6 +183,7 @@ def main() -> None:
     parser.add_argument("--pdfs", type=Path, default=Path("/usr/share/doc"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="folder for what the peers read")
+    parser.add_argument("--minutes", type=float, default=60, help="no page is begun after this many minutes")
     parser.add_argument("--name", default="ocr-real")
     options = parser.parse_args()
     started = time.monotonic()
@@ -195,6 +196,8 @@ def main() -> None:
             name: cases(name, options.pages, Path(scratch), options.seed, source) for name in options.sets
         }
         for case in in_turn(sets):
+            if time.monotonic() - started > 60 * options.minutes:
+                break
             for name, reader in readers.items():
                 answer = reader.read(case.path, "ocr")
                 row = {"set": case.set, "page": case.name, "engine": name, "scores": score(case, answer)}

@@ -63,6 +63,7 @@ def read(
     force_ocr: Annotated[
         bool, typer.Option("--force-ocr", help="Read PDF pages as pictures though they hold text.")
     ] = False,
+    password: Annotated[str | None, typer.Option("--password", help="Of encrypted PDF files.")] = None,
     jobs: JobsOption = 1,
     json: Annotated[
         bool, typer.Option("--json", help="--format json; with --output: a summary as JSON.")
@@ -87,6 +88,7 @@ def read(
         engine=engine,
         pages=pages,
         force_ocr=force_ocr,
+        password=password,
     )
     code = read_all(
         paths, options, format=format, output=output, jobs=jobs, overwrite=overwrite, summary=json

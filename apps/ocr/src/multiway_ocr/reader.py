@@ -35,6 +35,7 @@ class ReadOptions(ModelOptions):
     engine: Engine | None = None  # the model's best
     pages: str | None = None
     force_ocr: bool = False
+    password: str | None = None  # of encrypted PDF files
 
 
 class Reader:
@@ -101,22 +102,26 @@ class Reader:
     def export(self, document: Document, path: Path, format: Format) -> bytes:
         """The document as a file of ``format``; ``path`` is where its page pictures come from."""
         from multiway_document.export import export
+        from multiway_document.export.layered_pdf import add_text_layer
+        from multiway_document.pages import sniff
 
+        if format == "pdf" and not self.options.force_ocr and sniff(path) == "pdf":
+            return add_text_layer(path, document, images=self.images(path), password=self.options.password)
         return export(document, format, images=self.images(path))
 
     def _open(self, path: Path) -> Iterator[SourcePage]:
         from multiway_document.pages import open_pages
 
-        return open_pages(path, pages=self.options.pages)
+        return open_pages(path, pages=self.options.pages, password=self.options.password)
 
     def _text_layer_page(self, source: SourcePage) -> Page | None:
         """The page out of its own text layer; None when a model has to read it."""
-        from multiway_document.result import Page
+        from multiway_document.result import FROM_TEXT_LAYER, Page
 
         if source.text_lines is None or self.options.force_ocr:
             return None
         width, height = source.image.size
-        page = Page(source.index, width, height, tuple(source.text_lines))
+        page = Page(source.index, width, height, tuple(source.text_lines), flags=(FROM_TEXT_LAYER,))
         if self.options.task == "ocr":
             return page
         if self.options.engine == "full":  # the decoder was asked for by name
@@ -128,13 +133,16 @@ class Reader:
 
     def _finish(self, source: SourcePage, page: Page) -> Page:
         """The pipeline's page in its place in the document; exact lines of a text layer replace read ones."""
+        from multiway_document.result import FROM_TEXT_LAYER
+
         if source.text_lines is not None and not self.options.force_ocr:
-            return replace(page, index=source.index, lines=tuple(source.text_lines))
+            flags = (FROM_TEXT_LAYER,)
+            return replace(page, index=source.index, lines=tuple(source.text_lines), flags=flags)
         return replace(page, index=source.index)
 
 
 def warnings(document: Document) -> list[str]:
-    """What a user should know about a reading: pages that were cut off or went round in circles."""
+    """What a user should know about a reading: pages that were cut off, went round in circles, or hold unread text."""
     found = []
     for page in document.pages:
         where = f"{document.source}: page {page.index + 1}"
@@ -142,6 +150,12 @@ def warnings(document: Document) -> list[str]:
             found.append(f"{where}: the reader repeated itself and was stopped")
         elif page.truncated:
             found.append(f"{where}: the text is cut off at the length limit")
+        if "unknown_script" in page.flags:
+            found.append(
+                f"{where}: much of it was not read: handwriting, or a script other than Latin, Chinese and Japanese?"
+            )
+        elif "unread_text" in page.flags:
+            found.append(f"{where}: something that looks like text was not read")
     return found
 
 

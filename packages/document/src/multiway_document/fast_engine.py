@@ -11,7 +11,8 @@ from multiway_blocks.vision import VisionEncoder
 from multiway_document.hallucination_filter import is_stray_reading, usual_x_height
 from multiway_document.kosmos2_5.line_reader import LineReader, LineReading, read_lines
 from multiway_document.markdown_layout import lines_to_markdown
-from multiway_document.result import Line, Page
+from multiway_document.markdown_layout.rows import place_words
+from multiway_document.result import Line, Page, Word
 from multiway_document.segmentation import (
     LineRegion,
     PreparedPage,
@@ -67,7 +68,8 @@ class FastEngine:
                 flags = reading.flags
                 if reading.confidence < LOW_CONFIDENCE:
                     flags = (*flags, "low_confidence")
-                line = Line(text, prepared.to_source(region.box), reading.confidence, flags)
+                words = _words(prepared, region, text, reading)
+                line = Line(text, prepared.to_source(region.box), reading.confidence, flags, words)
                 lines.append(line)
                 kept.append(region)
                 yield line
@@ -102,3 +104,16 @@ class FastEngine:
         device = self.vision.patch_projection.weight.device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.mixed_precision):
             return read_lines(self.vision, self.line_reader, crops)
+
+
+def _words(prepared: PreparedPage, region: LineRegion, text: str, reading: LineReading) -> tuple[Word, ...]:
+    """The words of a line with the extents of their ink; the line's height and, where unknown, its confidence."""
+    _, top, _, bottom = region.box
+    placed = place_words(region, text)
+    known = reading.words if len(reading.words) == len(placed) else [reading.confidence] * len(placed)
+    return tuple(
+        Word(
+            word.text, prepared.to_source((word.x0, top, max(word.x0, word.x1), bottom)), min(1.0, confidence)
+        )
+        for word, confidence in zip(placed, known, strict=True)
+    )

@@ -43,12 +43,14 @@ class SourcePage:
     text_lines: list[Line] | None = None
 
 
-def open_pages(path: Path, *, pages: str | None = None, dpi: int = DEFAULT_DPI) -> Iterator[SourcePage]:
+def open_pages(
+    path: Path, *, pages: str | None = None, dpi: int = DEFAULT_DPI, password: str | None = None
+) -> Iterator[SourcePage]:
     """The pages of a file, decoded one by one as they are asked for.
 
-    ``pages`` picks pages by number from 1, as in ``"1-3,5"`` or ``"7-"`` (default: all); ``dpi`` is for PDF
-    only. Of an animation only the first frame is a page, of a TIFF file every frame. Pictures come out
-    upright by their EXIF tag, transparent parts white, 16 bits scaled to 8.
+    ``pages`` picks pages by number from 1, as in ``"1-3,5"`` or ``"7-"`` (default: all); ``dpi`` and
+    ``password`` are for PDF only. Of an animation only the first frame is a page, of a TIFF file every frame.
+    Pictures come out upright by their EXIF tag, transparent parts white, 16 bits scaled to 8.
 
     Raises InputError (at once for what the file's first bytes tell, else when the page is reached) for a file
     that is missing, empty, broken, encrypted, too large or of another kind, and for pages that it does not
@@ -59,7 +61,7 @@ def open_pages(path: Path, *, pages: str | None = None, dpi: int = DEFAULT_DPI) 
         raise InputError(f"dpi must lie between 10 and {MAX_DPI}, got {dpi}")
     wanted = None if pages is None else parse_page_ranges(pages)
     kind = _require_kind(path)
-    return _pdf_pages(path, wanted, dpi) if kind == "pdf" else _image_pages(path, wanted)
+    return _pdf_pages(path, wanted, dpi, password) if kind == "pdf" else _image_pages(path, wanted)
 
 
 def count_pages(path: Path) -> int:
@@ -153,8 +155,10 @@ def _require_kind(path: Path) -> Literal["image", "pdf"]:
     return kind
 
 
-def _pdf_pages(path: Path, wanted: list[range] | None, dpi: int) -> Iterator[SourcePage]:
-    with PdfFile(path) as pdf:
+def _pdf_pages(
+    path: Path, wanted: list[range] | None, dpi: int, password: str | None
+) -> Iterator[SourcePage]:
+    with PdfFile(path, password) as pdf:
         for index in _chosen(path, wanted, pdf.page_count):
             image, lines = pdf.read(index, dpi, MAX_PAGE_PIXELS)
             yield SourcePage(index, image, lines)

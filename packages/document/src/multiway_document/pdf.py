@@ -38,7 +38,7 @@ T = TypeVar("T")
 class PdfFile:
     """One open PDF file; a context manager. Every failure is an InputError that names the file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, password: str | None = None) -> None:
         self._path = path
         # By file object and not by name: PDFium would take the name for UTF-8.
         try:
@@ -46,7 +46,7 @@ class PdfFile:
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
         try:
-            self._document = self._run(lambda: pypdfium2.PdfDocument(self._file))
+            self._document = self._run(lambda: pypdfium2.PdfDocument(self._file, password=password))
             self.page_count = self._run(lambda: len(self._document))
             if self.page_count < 1:
                 raise InputError(f"{path}: the PDF file has no pages")
@@ -99,7 +99,7 @@ class PdfFile:
                 raise InputError(f"{where}: there is not enough memory for this page") from None
             except Exception as error:
                 if "password" in str(error).lower():
-                    raise InputError(f"{where}: is encrypted; save it without a password first") from None
+                    raise InputError(f"{where}: is encrypted; give its password (--password)") from None
                 raise InputError(f"{where}: the PDF file is damaged ({error})") from None
 
 

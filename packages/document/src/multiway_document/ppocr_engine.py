@@ -15,6 +15,7 @@ from multiway_document.ppocr.recogniser import CropReading, TextRecogniser, crop
 from multiway_document.ppocr.regions import regions_of
 from multiway_document.ppocr.straighten import straighten
 from multiway_document.result import Line, Page, Word
+from multiway_document.second_look import is_unread, page_flags
 from multiway_document.segmentation.preparation import quarter_turned
 from multiway_document.segmentation.reading_order import reading_order
 
@@ -49,12 +50,14 @@ class PpocrEngine:
         back = quarter_turned(turns, width, height)
         lines: list[Line] = []
         kept: list[int] = []
+        missed = 0
         for start in range(0, len(order), LINES_PER_EVENT):
             part = order[start : start + LINES_PER_EVENT]
             unread = [index for index in part if index not in known]
             known |= dict(zip(unread, self._read(turned, quads, unread), strict=True))
             for index in part:
                 reading = known[index]
+                missed += is_unread(quads[index], reading.text if reading.confidence >= STRAY else "")
                 if not reading.text or reading.confidence < STRAY:
                     continue
                 line = line_of(reading, quads[index], back, (width, height))
@@ -68,7 +71,8 @@ class PpocrEngine:
                 [places[i] for i in kept], [known[i] for i in kept], [block[i] for i in kept]
             )
             written = lines_to_markdown(regions, [line.text for line in lines])
-        yield Page(index=0, width=width, height=height, lines=tuple(lines), markdown=written)
+        flags = page_flags([(line.text, line.confidence) for line in lines], missed)
+        yield Page(index=0, width=width, height=height, lines=tuple(lines), markdown=written, flags=flags)
 
     def _read(self, image: npt.NDArray[np.uint8], quads: Quads, indices: Sequence[int]) -> list[CropReading]:
         return self.recogniser([crop_quad(image, quads[index]) for index in indices])

@@ -11,6 +11,9 @@ from multiway_core.json_fields import finite, members, share, typed, whole
 
 SCHEMA = "multiway.ocr/1"
 
+FROM_TEXT_LAYER = "text_layer"
+"""Page flag: the text is the file's own and was not read."""
+
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the source page; x1 and y1 lie just past the last ink."""
 
@@ -116,18 +119,29 @@ def page_to_json(page: Page) -> dict[str, Any]:
                 "box": [_tidy(value) for value in line.box],
                 "confidence": _tidy(line.confidence, digits=4),
                 "flags": list(line.flags),
+                "words": [
+                    {
+                        "text": word.text,
+                        "box": [_tidy(value) for value in word.box],
+                        "confidence": _tidy(word.confidence, digits=4),
+                    }
+                    for word in line.words
+                ],
             }
             for line in page.lines
         ],
         "markdown": page.markdown,
         "truncated": page.truncated,
         "looped": page.looped,
+        "flags": list(page.flags),
     }
 
 
 def page_from_json(data: object, *, where: str = "page") -> Page:
-    """Read what :func:`page_to_json` wrote; raises InputError as :meth:`Document.from_json` does."""
-    fields = members(data, ("index", "width", "height", "lines", "markdown", "truncated", "looped"), where)
+    """Read what :func:`page_to_json` wrote, or wrote before pages had flags and lines words; raises InputError as
+    :meth:`Document.from_json` does."""
+    names = ("index", "width", "height", "lines", "markdown", "truncated", "looped")
+    fields = members(_with(data, "flags"), (*names, "flags"), where)
     markdown = fields["markdown"]
     return Page(
         index=whole(fields["index"], f"{where}.index"),
@@ -140,22 +154,47 @@ def page_from_json(data: object, *, where: str = "page") -> Page:
         markdown=None if markdown is None else typed(markdown, str, f"{where}.markdown"),
         truncated=typed(fields["truncated"], bool, f"{where}.truncated"),
         looped=typed(fields["looped"], bool, f"{where}.looped"),
+        flags=_strings(fields["flags"], f"{where}.flags"),
     )
 
 
 def _line(data: object, where: str) -> Line:
-    fields = members(data, ("text", "box", "confidence", "flags"), where)
-    box = [finite(value, f"{where}.box") for value in typed(fields["box"], list, f"{where}.box")]
-    if len(box) != 4 or box[0] > box[2] or box[1] > box[3]:
-        raise InputError(f"{where}.box: expected [x0, y0, x1, y1] with x0 <= x1 and y0 <= y1, got {box}")
-    confidence = share(fields["confidence"], f"{where}.confidence")
-    flags = typed(fields["flags"], list, f"{where}.flags")
+    fields = members(_with(data, "words"), ("text", "box", "confidence", "flags", "words"), where)
     return Line(
         text=typed(fields["text"], str, f"{where}.text"),
-        box=(box[0], box[1], box[2], box[3]),
-        confidence=confidence,
-        flags=tuple(typed(flag, str, f"{where}.flags[{i}]") for i, flag in enumerate(flags)),
+        box=_box(fields["box"], f"{where}.box"),
+        confidence=share(fields["confidence"], f"{where}.confidence"),
+        flags=_strings(fields["flags"], f"{where}.flags"),
+        words=tuple(
+            _word(word, f"{where}.words[{i}]")
+            for i, word in enumerate(typed(fields["words"], list, f"{where}.words"))
+        ),
     )
+
+
+def _word(data: object, where: str) -> Word:
+    fields = members(data, ("text", "box", "confidence"), where)
+    return Word(
+        text=typed(fields["text"], str, f"{where}.text"),
+        box=_box(fields["box"], f"{where}.box"),
+        confidence=share(fields["confidence"], f"{where}.confidence"),
+    )
+
+
+def _with(data: object, name: str) -> object:
+    """The object with an empty list where it lacks one that was added to the schema later."""
+    return {name: [], **data} if isinstance(data, dict) else data
+
+
+def _box(data: object, where: str) -> Box:
+    box = [finite(value, where) for value in typed(data, list, where)]
+    if len(box) != 4 or box[0] > box[2] or box[1] > box[3]:
+        raise InputError(f"{where}: expected [x0, y0, x1, y1] with x0 <= x1 and y0 <= y1, got {box}")
+    return box[0], box[1], box[2], box[3]
+
+
+def _strings(data: object, where: str) -> tuple[str, ...]:
+    return tuple(typed(item, str, f"{where}[{i}]") for i, item in enumerate(typed(data, list, where)))
 
 
 def _tidy(value: float, digits: int = 2) -> int | float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from multiway_document.export.direction import is_right_to_left
 from multiway_document.export.markup import escape, pixel_box
 from multiway_document.export.page_images import PageImages
-from multiway_document.export.word_boxes import Word, page_words
-from multiway_document.result import Box, Document, Line, Page
+from multiway_document.export.word_boxes import page_words
+from multiway_document.result import Box, Document, Line, Page, Word
 
 NAMESPACE = "http://www.loc.gov/standards/alto/ns-v4#"
 _SCHEMA = "http://www.loc.gov/standards/alto/v4/alto-4-4.xsd"

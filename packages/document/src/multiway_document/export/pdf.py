@@ -19,8 +19,8 @@ from multiway_document.export.invisible_font import ASCENT, DESCENT, UNITS_PER_E
 from multiway_document.export.markup import printable
 from multiway_document.export.page_images import PageImages
 from multiway_document.export.reference_font import advance, text_width
-from multiway_document.export.word_boxes import PageInk, Word, split_line
-from multiway_document.result import Document, Page
+from multiway_document.export.word_boxes import PageInk, split_line
+from multiway_document.result import Document, Page, Word
 
 _POINTS_PER_INCH = 72
 _DEFAULT_DPI = 150
@@ -40,7 +40,7 @@ def to_pdf(document: Document, images: PageImages | None = None) -> bytes:
     font = InvisibleFont(
         " " + "".join(printable(line.text) for page in document.pages for line in page.lines)
     )
-    embedded = _embed(pdf, font)
+    embedded = embed_font(pdf, font)
     for page in document.pages:
         _add_page(pdf, page, images(page.index), font, embedded)
     pdf.docinfo[Name.Title] = String(printable(document.source))
@@ -58,7 +58,7 @@ def _add_page(
     ink = PageInk(page, image)
     lines = [split_line(line, ink) for line in page.lines]
     content = f"q {width:.3f} 0 0 {height:.3f} 0 0 cm /Page Do Q\nBT 3 Tr\n"
-    content += "".join(_line(words, font, scale, height) for words in lines if words) + "ET"
+    content += "".join(line_operators(words, font, scale, height) for words in lines if words) + "ET"
     resources = Dictionary(XObject=Dictionary(Page=_picture(pdf, image)), Font=Dictionary(Invisible=embedded))
     made = Dictionary(
         Type=Name.Page, MediaBox=Array([0, 0, width, height]), Resources=resources,
@@ -67,7 +67,7 @@ def _add_page(
     pdf.pages.append(pikepdf.Page(pdf.make_indirect(made)))
 
 
-def _line(words: list[Word], font: InvisibleFont, scale: float, page_height: float) -> str:
+def line_operators(words: list[Word], font: InvisibleFont, scale: float, page_height: float) -> str:
     """The operators that write a line: one text object, since readers may reorder the parts of several.
 
     The line is stretched as its words ask; between glyphs (TJ) the pen is moved to where each should begin. A
@@ -108,7 +108,8 @@ def _line(words: list[Word], font: InvisibleFont, scale: float, page_height: flo
     )
 
 
-def _embed(pdf: pikepdf.Pdf, font: InvisibleFont) -> Object:
+def embed_font(pdf: pikepdf.Pdf, font: InvisibleFont) -> Object:
+    """The font as an object of a PDF file."""
     name = Name("/AAAAAA+Invisible")
     program = font.true_type()
     descriptor = Dictionary(

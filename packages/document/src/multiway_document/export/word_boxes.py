@@ -1,6 +1,6 @@
-"""Word boxes from line boxes.
+"""Word boxes, from line boxes where the reader gives none a word.
 
-The reader gives a box a line; hOCR, ALTO, TSV and searchable PDF want one a word. A line's box is shared out
+hOCR, ALTO, TSV and searchable PDF want one a word. A line's box is shared out
 in proportion to the words' widths in a reference font; where the page picture shows a clear gap close to such
 a border, the border is moved into the gap.
 """
@@ -8,7 +8,7 @@ a border, the border is moved into the gap.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -17,7 +17,7 @@ from multiway_document.export.direction import visual_order
 from multiway_document.export.markup import printable
 from multiway_document.export.page_images import PageImages
 from multiway_document.export.reference_font import text_width
-from multiway_document.result import Box, Line, Page
+from multiway_document.result import Box, Line, Page, Word
 
 # All relative to the height of the line's box.
 _REACH = 0.6  # how far one border may be moved
@@ -26,15 +26,6 @@ _LEAST_GAP = 0.1  # narrower gaps stand between letters
 _LEAST_INK = 0.04  # less ink in a column is noise
 _LEAST_CONTRAST = 48  # of 255, between the lightest and the darkest pixel of a line with ink
 _CLEARLY_WIDER = 1.4
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word of a line, with its own box and the line's confidence."""
-
-    text: str
-    box: Box
-    confidence: float
 
 
 class PageInk:
@@ -77,10 +68,13 @@ def page_words(page: Page, images: PageImages | None = None) -> list[tuple[Line,
 
 
 def split_line(line: Line, ink: PageInk | None = None) -> list[Word]:
-    """The words of a line in reading order, each with a box as high as the line.
+    """The words of a line in reading order: as the reader placed them, else each with a box as high as the line.
 
     Right-to-left text is laid out from the right. Borders are snapped to the page's ink if it is given.
     """
+    if line.words:
+        shown = [replace(word, text=printable(word.text)) for word in line.words]
+        return [word for word in shown if word.text.strip()]
     texts = printable(line.text).split()
     if not texts:
         return []

@@ -9,6 +9,7 @@ Shape suffixes: B batch, C patch columns, N = 2 C patches, E hidden size, T = 4 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -81,11 +82,12 @@ def line_prompt(tokens: TokenConfig, width: int) -> list[int]:
 
 @dataclass(frozen=True)
 class LineReading:
-    """Text of one line and the mean probability of its characters (1.0 for an empty line)."""
+    """Text of one line and the mean probability of its characters (1.0 for an empty line); ``words``: of each word."""
 
     text: str
     confidence: float
     flags: tuple[str, ...] = ()
+    words: tuple[float, ...] = ()
 
 
 def greedy_readings(logits_BTK: Tensor, steps_B: Tensor) -> list[LineReading]:
@@ -100,8 +102,15 @@ def greedy_readings(logits_BTK: Tensor, steps_B: Tensor) -> list[LineReading]:
     ):
         text = "".join(ALPHABET[index - 1] for index in classes[keep].tolist())
         kept = probabilities[keep]
-        readings.append(LineReading(text, float(kept.mean()) if len(kept) else 1.0))
+        confidence = float(kept.mean()) if len(kept) else 1.0
+        readings.append(LineReading(text, confidence, words=_word_confidences(text, kept.tolist())))
     return readings
+
+
+def _word_confidences(text: str, probabilities: Sequence[float]) -> tuple[float, ...]:
+    """Mean probability of the characters of each word of ``text.split()``."""
+    ends = [match.span() for match in re.finditer(r"\S+", text)]
+    return tuple(sum(probabilities[start:end]) / (end - start) for start, end in ends)
 
 
 @torch.inference_mode()

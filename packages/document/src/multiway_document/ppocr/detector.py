@@ -39,11 +39,13 @@ class TextDetector:
         self.session = open_session(path)
         self.input = self.session.get_inputs()[0].name
 
-    def __call__(self, image: npt.NDArray[np.uint8]) -> tuple[Quads, npt.NDArray[np.float32]]:
+    def __call__(
+        self, image: npt.NDArray[np.uint8], sides: tuple[int, int] = SIDES
+    ) -> tuple[Quads, npt.NDArray[np.float32]]:
         """Lines of a picture (H, W, 3) RGB uint8 from top to bottom: quads (N, 4, 2) and their scores (N,)."""
         height, width = image.shape[:2]
-        scale = max(1.0, SIDES[0] / min(height, width))
-        scale = min(scale, SIDES[1] / max(height, width))
+        scale = max(1.0, sides[0] / min(height, width))
+        scale = min(scale, sides[1] / max(height, width))
         size = tuple(max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in (width, height))
         shrinks = scale < 1
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
