@@ -70,7 +70,13 @@ def test_hocr(source: Document) -> None:
     assert root.tag == f"{XHTML}html"
     metas = {m.get("name"): m.get("content") for m in root.iter(f"{XHTML}meta")}
     assert {"ocr-system", "ocr-capabilities"} <= metas.keys()
-    assert set(metas["ocr-capabilities"].split()) == {"ocr_page", "ocr_line", "ocrx_word"}  # type: ignore[union-attr]
+    assert set(metas["ocr-capabilities"].split()) == {
+        "ocr_page",
+        "ocr_carea",
+        "ocr_par",
+        "ocr_line",
+        "ocrx_word",
+    }  # type: ignore[union-attr]
     pages = root.findall(f".//{XHTML}div[@class='ocr_page']")
     assert len(pages) == len(source.pages)
     names = [element.get("id") for element in root.iter() if element.get("id")]
@@ -80,10 +86,10 @@ def test_hocr(source: Document) -> None:
             rf'image "[^"]*"; bbox 0 0 {page.width} {page.height}; ppageno {page.index}',
             element.get("title", ""),
         )
-        lines = element.findall(f"{XHTML}span[@class='ocr_line']")
+        lines = element.findall(f"{XHTML}div/{XHTML}p/{XHTML}span[@class='ocr_line']")
         assert len(lines) == len(page.lines)
         for line_element, line in zip(lines, page.lines, strict=True):
-            box = _hocr_box(line_element, r"bbox (\d+) (\d+) (\d+) (\d+)")
+            box = _hocr_box(line_element, r"bbox (\d+) (\d+) (\d+) (\d+); baseline 0 -?\d+")
             assert all(abs(a - b) <= 1 for a, b in zip(box, line.box, strict=True))
             words = line_element.findall(f"{XHTML}span[@class='ocrx_word']")
             assert [word.text for word in words] == words_of(line.text)

@@ -33,8 +33,8 @@ def page() -> np.ndarray:
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
 def test_pages_on_their_side_and_upside_down_are_read_and_boxes_lead_back(turns):
-    straight = reader()(page())
-    turned = reader()(np.ascontiguousarray(np.rot90(page(), turns)))
+    straight = reader()(page(), engine="fast")
+    turned = reader()(np.ascontiguousarray(np.rot90(page(), turns)), engine="fast")
     assert [line.text for line in turned.lines] == [line.text for line in straight.lines]
     height, width = page().shape
     for line, expected in zip(turned.lines, straight.lines, strict=True):
@@ -82,6 +82,6 @@ def test_a_dash_alone_in_a_cell_is_read():
         for column, text in enumerate((f"Item number {row}", f"{row}.50", f"{row * 1234}")):
             cell = "-" if (row, column) == (3, 1) else text
             draw.text((60 + 230 * column, 40 + 46 * row), cell, font=ImageFont.load_default(26), fill=0)
-    texts = [line.text for line in reader()(np.asarray(image)).lines]
+    texts = [line.text for line in reader()(np.asarray(image), engine="fast").lines]
     assert len(texts) == 21
     assert texts[10] in ("-", "–", "—")

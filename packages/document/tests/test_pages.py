@@ -302,6 +302,9 @@ def test_encrypted_and_truncated_pdfs_are_refused(tmp_path):
         list(open_pages(path))
     with pytest.raises(InputError, match="encrypted"):
         count_pages(path)
+    with pytest.raises(InputError, match="encrypted"):
+        list(open_pages(path, password="wrong"))
+    assert next(iter(open_pages(path, password="secret"))).text_lines
 
 
 def minimal_pdf(media_box: str, count: int = 1) -> bytes:

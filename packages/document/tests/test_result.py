@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from multiway_core.errors import InputError
-from multiway_document.result import SCHEMA, Document, Line, Page, page_from_json, page_to_json
+from multiway_document.result import SCHEMA, Document, Line, Page, Word, page_from_json, page_to_json
 
 DOCUMENT = Document(
     source="scan.png",
@@ -19,11 +19,17 @@ DOCUMENT = Document(
             width=640,
             height=480,
             lines=(
-                Line("Invoice № 7", (10.0, 12.5, 200.0, 30.0), 0.93),
+                Line(
+                    "Invoice № 7",
+                    (10.0, 12.5, 200.0, 30.0),
+                    0.93,
+                    words=(Word("Invoice", (10.0, 12.5, 90.0, 30.0), 0.5),),
+                ),
                 Line("", (0.0, 0.0, 0.0, 0.0), 0.0, ("empty", "low-confidence")),
             ),
             markdown="# Invoice № 7",
             truncated=True,
+            flags=("unread_text",),
         ),
         Page(index=1, width=1, height=1, lines=()),
     ),
@@ -41,12 +47,25 @@ def test_json_has_exactly_the_documented_form():
                 "width": 640,
                 "height": 480,
                 "lines": [
-                    {"text": "Invoice № 7", "box": [10, 12.5, 200, 30], "confidence": 0.93, "flags": []},
-                    {"text": "", "box": [0, 0, 0, 0], "confidence": 0, "flags": ["empty", "low-confidence"]},
+                    {
+                        "text": "Invoice № 7",
+                        "box": [10, 12.5, 200, 30],
+                        "confidence": 0.93,
+                        "flags": [],
+                        "words": [{"text": "Invoice", "box": [10, 12.5, 90, 30], "confidence": 0.5}],
+                    },
+                    {
+                        "text": "",
+                        "box": [0, 0, 0, 0],
+                        "confidence": 0,
+                        "flags": ["empty", "low-confidence"],
+                        "words": [],
+                    },
                 ],
                 "markdown": "# Invoice № 7",
                 "truncated": True,
                 "looped": False,
+                "flags": ["unread_text"],
             },
             {
                 "index": 1,
@@ -56,9 +75,19 @@ def test_json_has_exactly_the_documented_form():
                 "markdown": None,
                 "truncated": False,
                 "looped": False,
+                "flags": [],
             },
         ],
     }
+
+
+def test_json_from_before_pages_had_flags_and_lines_words_is_read():
+    data = DOCUMENT.to_json()
+    for page in data["pages"]:
+        del page["flags"]
+        for line in page["lines"]:
+            del line["words"]
+    assert Document.from_json(data).text == DOCUMENT.text
 
 
 def test_json_comes_back_equal():
