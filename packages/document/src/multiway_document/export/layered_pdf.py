@@ -36,9 +36,10 @@ def add_text_layer(
         pages = {page.index: page for page in document.pages}
         read = [page for page in document.pages if FROM_TEXT_LAYER not in page.flags]
         font = InvisibleFont(" " + "".join(printable(line.text) for page in read for line in page.lines))
-        embedded = embed_font(pdf, font) if read else None
-        for page in read:
-            _add(pdf, pdf.pages[page.index], page, images, font, embedded)
+        if read:
+            embedded = embed_font(pdf, font)
+            for page in read:
+                _add(pdf, pdf.pages[page.index], page, images, font, embedded)
         for index in reversed(range(len(pdf.pages))):
             if index not in pages:
                 del pdf.pages[index]
@@ -53,7 +54,7 @@ def _add(
     page: Page,
     images: PageImages,
     font: InvisibleFont,
-    embedded: pikepdf.Object | None,
+    embedded: pikepdf.Object,
 ) -> None:
     """Add the text of a page, which was read from its picture, to its content."""
     x0, y0, x1, y1 = (float(value) for value in target.cropbox)
