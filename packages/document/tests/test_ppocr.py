@@ -208,6 +208,10 @@ def test_auto_takes_the_second_engine_only_where_the_first_is_unsure() -> None:
         def __init__(self, confidence: float) -> None:
             self.page = page(confidence)
 
+        def detector(self, image, sides):
+            box = [[0, 0], [90, 0], [90, 10], [0, 10]]
+            return np.array([box], np.float32), np.ones(1, np.float32)
+
         def stream(self, image, *, markdown):
             yield from self.page.lines
             yield self.page
