@@ -95,12 +95,20 @@ def evaluate(
         bool,
         typer.Option("--fresh-graph", help="Rebuild news, graph and chains from this split alone."),
     ] = False,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="Count the split's own clicks before each impression, as a portal does."),
+    ] = False,
     skip_bad_rows: SkipOption = False,
     *,
     model: ModelOptions,
     report: ReportOptions,
 ) -> None:
-    """Measure a model: AUC, MRR, nDCG@5 and @10 as the MIND leaderboard computes them, diversity, and slices."""
+    """Measure a model: AUC, MRR, nDCG@5 and @10 as the MIND leaderboard computes them, diversity, and slices.
+
+    Without --model (or --fresh-graph) the clicks of --data's train split rank, each way of counting them beside the
+    ensemble of all.
+    """
     from multiway_news_recommendation.evaluation import evaluate_folder
 
     with counting("ranking") as on_progress:
@@ -111,6 +119,7 @@ def evaluate(
             limit=report.limit,
             chains=chains,
             fresh_graph=fresh_graph,
+            live=live,
             skip_bad_rows=skip_bad_rows,
             seed=report.seed,
             on_progress=on_progress,

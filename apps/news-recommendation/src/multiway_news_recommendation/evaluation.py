@@ -1,11 +1,14 @@
-"""Measuring a recommender on labelled impressions: the leaderboard's metrics, variety of the lists, and slices."""
+"""Measuring a recommender on labelled impressions: the leaderboard's metrics, variety of the lists, and slices.
+
+Simpler rankers are measured in the same run; a metric of one has its name behind a colon, such as ``auc:popularity-live``.
+"""
 
 from __future__ import annotations
 
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +31,8 @@ from multiway_news_recommendation.options import SIMULATED_NOTE, Split
 
 if TYPE_CHECKING:
     import numpy as np
+    from multiway_recsys.auto_recommender import Recommender
     from multiway_recsys.data.tables import Behaviors
-    from multiway_recsys.pipeline import NewsRecommender
     from numpy.typing import NDArray
 
 Progress = Callable[[int, int], None]
@@ -49,6 +52,7 @@ def evaluate_folder(
     limit: int | None = None,
     chains: bool = True,
     fresh_graph: bool = False,
+    live: bool = False,
     skip_bad_rows: bool = False,
     seed: int = 0,
     on_progress: Progress | None = None,
@@ -61,13 +65,20 @@ def evaluate_folder(
         chains: False: as if no click had a long chain.
         fresh_graph: put the network over the folder's news alone, with graph and chains of the split's own histories,
             which lie before its first impression.
+        live: count the split's own clicks before each impression, as a running portal does.
         on_progress: called with impressions done and in all.
 
     Raises:
         DataError: a file is missing or bad.
         InputError: no labels, or a graph that holds clicks later than the first impression.
     """
+    if model.model in ("", APP.model) and not fresh_graph:  # the portal of that model is made up
+        return _evaluate_log(
+            data, split, limit=limit, live=live, skip_bad_rows=skip_bad_rows, seed=seed, on_progress=on_progress
+        )
     recommender = load_pipeline(APP, model)
+    if not hasattr(recommender, "parts"):
+        raise InputError(f"--model {model.model} is a log: without --model the clicks of --data's train split rank")
     if fresh_graph:
         found = read_split(data, split, known=None, skip_bad_rows=skip_bad_rows)
     else:
@@ -77,6 +88,8 @@ def evaluate_folder(
         raise InputError(f"{data}: the {split} split has no labels (it is a test split): use predict")
     if fresh_graph:
         recommender = recommender.over(found.news, behaviors)
+    if live:
+        recommender = recommender.counting(behaviors)
     if limit is not None:
         import numpy as np
 
@@ -87,24 +100,66 @@ def evaluate_folder(
     )
 
 
+def _evaluate_log(
+    data: Path,
+    split: Split,
+    *,
+    limit: int | None,
+    live: bool,
+    skip_bad_rows: bool,
+    seed: int,
+    on_progress: Progress | None,
+) -> Report:
+    """The ensemble of the train split's clicks, and each of its members, on another split of the folder."""
+    import numpy as np
+    from multiway_recsys.collaborative.recommender import LogRecommender, is_simulated
+    from multiway_recsys.data.mind import find_split
+
+    if find_split(data, "train") == find_split(data, split):
+        raise InputError(
+            f"{data}: the clicks of train/ rank {split}/, and this folder has no parts; give one that holds both"
+        )
+    log = read_split(data, "train", known=None, skip_bad_rows=skip_bad_rows)
+    found = read_split(data, split, known=log.news, skip_bad_rows=skip_bad_rows)
+    behaviors = found.behaviors
+    if behaviors.labels is None:
+        raise InputError(f"{data}: the {split} split has no labels (it is a test split): use predict")
+    recommender = LogRecommender(found.news, log.behaviors, simulated=is_simulated(data))
+    if live:
+        recommender.ensemble = recommender.ensemble.counting(log.behaviors, behaviors)
+    if limit is not None:
+        behaviors = behaviors.take(np.arange(min(limit, len(behaviors))))
+    beside = recommender.ensemble.members.scores(behaviors, recommender.ensemble.counted)
+    name = f"clicks of {data.name or data}/train, {split} split"
+    return evaluate_behaviors(
+        recommender, behaviors, name=name, beside=beside, seed=seed, on_progress=on_progress
+    )
+
+
 def evaluate_behaviors(
-    recommender: NewsRecommender,
+    recommender: Recommender,
     behaviors: Behaviors,
     *,
     name: str,
     chains: bool = True,
+    beside: Mapping[str, NDArray[np.floating]] | None = None,
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> Report:
-    """The report of one ranking. Impressions without a clicked or without another candidate have no ranking metrics."""
+    """The report of one ranking. Impressions without a clicked or without another candidate have no ranking metrics.
+
+    ``beside``: scores of the candidates by simpler rankers, by name.
+    """
     import numpy as np
+    from multiway_recsys.collaborative.recommender import LogRecommender
     from multiway_recsys.metrics import diversity
     from multiway_recsys.metrics.ranking import evaluate_ranking
 
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     started = time.perf_counter()
-    if len(behaviors):
-        recommender.parts.graph.require_before(int(behaviors.times.min()))
+    graph = None if isinstance(recommender, LogRecommender) else recommender.parts.graph
+    if len(behaviors) and graph is not None:
+        graph.require_before(int(behaviors.times.min()))
     scores, seconds, cpu_seconds = _ranked(recommender, behaviors, chains, on_progress)
     ranking = evaluate_ranking(scores, behaviors)
     if not ranking.is_evaluated.any():
@@ -118,10 +173,14 @@ def evaluate_behaviors(
         "mrr": ranking.mrr,
         "ndcg@5": ranking.ndcg5,
         "ndcg@10": ranking.ndcg10,
-        "distance@10": diversity.intra_list_distance(lists_MK, recommender.content_Nd),
         "category entropy@10": diversity.category_entropy(lists_MK, news.categories),
         "novelty@10": diversity.novelty(lists_MK, clicks_N),
     }
+    if recommender.content_Nd is not None:
+        columns["distance@10"] = diversity.intra_list_distance(lists_MK, recommender.content_Nd)
+    for other, values in (beside or {}).items():
+        simpler = evaluate_ranking(np.asarray(values, np.float32), behaviors)
+        columns |= {f"auc:{other}": simpler.auc, f"ndcg@5:{other}": simpler.ndcg5}
     labels = _groups(recommender, behaviors)
     rows: list[dict[str, Any]] = [
         {
@@ -170,23 +229,33 @@ def evaluate_behaviors(
 def quick_evaluation() -> Report:
     """The bundled model on a portal of other readers and stories than its own; about a minute of one core.
 
-    Graph and chains are made of the histories before the judged days; the network has seen nothing of this portal.
+    Graph and chains are made of the histories before the judged days; the network has seen nothing of this portal. Live
+    clicks are counted by all alike.
     """
     import numpy as np
+    from multiway_recsys.collaborative.ensemble import Members, Settings
+    from multiway_recsys.glocim.statistics import ClickStatistics
+    from multiway_recsys.serving.folder import Readers
     from multiway_recsys.simulator import PortalConfig, generated_texts, simulate
 
     recommender = load_pipeline(APP, ModelOptions(device="cpu"))
     portal = simulate(
         PortalConfig(num_users=_QUICK_READERS, seed=_QUICK_SEED), generated_texts(seed=_QUICK_SEED)
     )
-    behaviors = portal.splits["test"]
-    recommender = recommender.over(portal.news, behaviors)
+    behaviors, shown = portal.splits["test"], list(portal.splits.values())
+    recommender = recommender.over(portal.news, behaviors).counting(*shown)
+    readers = Readers.of_behaviors(behaviors, with_clicks=False)
+    members = Members.fit(readers, len(portal.news), Settings())
     behaviors = behaviors.take(np.arange(min(_QUICK_IMPRESSIONS, len(behaviors))))
-    return evaluate_behaviors(recommender, behaviors, name=f"{APP.model}, a portal it has not seen")
+    counted = ClickStatistics.build(shown, len(portal.news), published=portal.news.published)
+    beside = members.scores(behaviors, counted)
+    return evaluate_behaviors(
+        recommender, behaviors, name=f"{APP.model}, a portal it has not seen", beside=beside
+    )
 
 
 def _ranked(
-    recommender: NewsRecommender, behaviors: Behaviors, chains: bool, on_progress: Progress | None
+    recommender: Recommender, behaviors: Behaviors, chains: bool, on_progress: Progress | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
     """Scores of all candidates, and of each impression its share of the wall and CPU seconds."""
     import numpy as np
@@ -203,13 +272,11 @@ def _ranked(
     return np.concatenate(scores) if scores else np.zeros(0, np.float32), seconds, cpu_seconds
 
 
-def _groups(recommender: NewsRecommender, behaviors: Behaviors) -> list[tuple[list[str], NDArray[np.int64]]]:
+def _groups(recommender: Recommender, behaviors: Behaviors) -> list[tuple[list[str], NDArray[np.int64]]]:
     """Slices that impressions fall into: their labels, and the number of each impression's (-1: none)."""
     from multiway_recsys.metrics import slices
 
-    graph = recommender.parts.graph
-    is_linked_N = graph.degrees > 0
-    is_linked_N[graph.indices] = True
+    is_linked_N = recommender.is_linked_N
     found = [slices.by_history_length(behaviors), slices.by_cold_click(behaviors, is_linked_N)]
     last_seen = _last_seen(recommender, behaviors)
     if last_seen is not None:
@@ -218,7 +285,7 @@ def _groups(recommender: NewsRecommender, behaviors: Behaviors) -> list[tuple[li
     return [([f"{titles[one.name]} {label}" for label in one.labels], one.groups) for one in found]
 
 
-def _last_seen(recommender: NewsRecommender, behaviors: Behaviors) -> NDArray[np.int64] | None:
+def _last_seen(recommender: Recommender, behaviors: Behaviors) -> NDArray[np.int64] | None:
     """When the recommender's log saw each user last; None where it is not an earlier log."""
     import numpy as np
 
@@ -233,7 +300,7 @@ def _last_seen(recommender: NewsRecommender, behaviors: Behaviors) -> NDArray[np
     return seen
 
 
-def _clicks(recommender: NewsRecommender) -> NDArray[np.int64]:
+def _clicks(recommender: Recommender) -> NDArray[np.int64]:
     """Clicks of each news in the readers' histories."""
     import numpy as np
 

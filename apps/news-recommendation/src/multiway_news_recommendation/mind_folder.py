@@ -11,6 +11,7 @@ from multiway_news_recommendation.app import APP
 from multiway_news_recommendation.options import Split
 
 if TYPE_CHECKING:
+    from multiway_recsys.collaborative.recommender import LogRecommender
     from multiway_recsys.data.mind import MindData
     from multiway_recsys.data.tables import News
     from multiway_recsys.pipeline import NewsRecommender
@@ -42,6 +43,25 @@ def read_split(data: Path, split: Split, *, known: News | None, skip_bad_rows: b
     if not len(found.behaviors):
         raise DataError(f"{data}: the {split} split has no impression")
     return found
+
+
+def of_log(data: Path, split: Split, *, skip_bad_rows: bool) -> LogRecommender:
+    """The ensemble of one split's clicks, without SASRec, which takes half a minute where the rest takes seconds.
+
+    Raises DataError.
+    """
+    from multiway_recsys.collaborative.ensemble import Settings
+    from multiway_recsys.collaborative.recommender import NAME, LogRecommender, is_simulated
+
+    found = read_split(data, split, known=None, skip_bad_rows=skip_bad_rows)
+    APP.note("no --model: the clicks of this log rank; --model DIR of the log adds SASRec, train adds texts and chains")
+    return LogRecommender(
+        found.news,
+        found.behaviors,
+        settings=Settings(sasrec_epochs=0),
+        name=NAME,
+        simulated=is_simulated(data),
+    )
 
 
 def tell_bad_rows(found: MindData) -> None:

@@ -13,11 +13,11 @@ from multiway_core.errors import InputError
 from multiway_core.files import write_text
 
 from multiway_news_recommendation.app import APP
-from multiway_news_recommendation.mind_folder import over_folder, read_split
+from multiway_news_recommendation.mind_folder import of_log, over_folder
 from multiway_news_recommendation.options import SIMULATED_NOTE, RecommendOptions, Split
 
 if TYPE_CHECKING:
-    from multiway_recsys.serving.reranking import RerankingOptions
+    from multiway_recsys.auto_recommender import Recommender
     from multiway_recsys.serving.result import RecommendationList, RecommendationListJson
 
 
@@ -69,6 +69,7 @@ def recommend_to_one(
         InputError: neither or both of them, an unknown reader, rules that cannot be followed.
         DataError: ``data`` is bad.
     """
+    from multiway_recsys.collaborative.recommender import LogRecommender
     from multiway_recsys.serving.folder import Readers
     from multiway_recsys.serving.reranking import RerankingOptions
 
@@ -86,14 +87,15 @@ def recommend_to_one(
     at = None if options.at is None else parse_time(options.at)
     typed = None if history is None else parse_ids(history, "--history")
     if data is not None and model.model in ("", APP.model):  # the portal of that model is made up
-        result = _out_of_the_log(user, typed, options, rules, at, data, split, skip_bad_rows=skip_bad_rows)
-        _tell(result, [article.id for article in result.history] + list(result.unknown), options.top)
-        return Shown(result)
-    recommender = load_pipeline(APP, model)
-    if data is not None:
-        recommender, found = over_folder(recommender, data, split, skip_bad_rows=skip_bad_rows)
-        recommender = recommender.with_news(found.news, Readers.of_behaviors(found.behaviors))
-        at = int(found.behaviors.times.max()) if at is None else at
+        recommender: Recommender = of_log(data, split, skip_bad_rows=skip_bad_rows)
+    else:
+        recommender = load_pipeline(APP, model)
+        if data is not None:
+            if isinstance(recommender, LogRecommender):
+                raise InputError("--data is a log and --model too: give one of them")
+            recommender, found = over_folder(recommender, data, split, skip_bad_rows=skip_bad_rows)
+            recommender = recommender.with_news(found.news, Readers.of_behaviors(found.behaviors))
+            at = int(found.behaviors.times.max()) if at is None else at
     clicks = typed if user is None else recommender.history_of(user)
     assert clicks is not None
     wants_reasons = options.explain or options.pictures is not None
@@ -111,32 +113,6 @@ def recommend_to_one(
     if options.pictures is not None:
         write_pictures(result, options.pictures)
     return Shown(result)
-
-
-def _out_of_the_log(
-    user: str | None,
-    typed: list[str] | None,
-    options: RecommendOptions,
-    rules: RerankingOptions,
-    at: int | None,
-    data: Path,
-    split: Split,
-    *,
-    skip_bad_rows: bool,
-) -> RecommendationList:
-    """By the clicks of the log alone: the bundled network knows other news, whose ids may be the same."""
-    from multiway_recsys.collaborative.recommender import LogRecommender
-
-    if options.pictures is not None:
-        raise InputError("--pictures shows chains of a network: give --model, trained on this log")
-    found = read_split(data, split, known=None, skip_bad_rows=skip_bad_rows)
-    recommender = LogRecommender(found.news, found.behaviors)
-    APP.note("no --model: item-to-item weights of this log rank; train one for texts and chains")
-    clicks = typed if user is None else recommender.history_of(user)
-    assert clicks is not None
-    return recommender.recommend(
-        clicks, user=user, top=options.top, rules=rules, at=at, reasons=options.explain
-    )
 
 
 def _tell(result: RecommendationList, clicks: list[str], top: int) -> None:

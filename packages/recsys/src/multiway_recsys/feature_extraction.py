@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -103,7 +104,7 @@ def with_clicks(
     news: News,
     config: GlocimConfig,
     *,
-    statistics_of: Behaviors | None = None,
+    statistics_of: Behaviors | Sequence[Behaviors] | None = None,
 ) -> Features:
     """The features with graph and chains and, where the network wants them, neighbours of entities and popularity."""
     graph, num_entities = structure.graph, len(news.entity_ids)

@@ -22,6 +22,7 @@ from multiway_recsys.data.tables import NO_NEWS, Behaviors, News, Ragged
 from multiway_recsys.feature_extraction import click_structure, renumbered, with_clicks, with_texts
 from multiway_recsys.glocim.model import EncodedNews
 from multiway_recsys.glocim.scoring import score_behaviors, user_vectors
+from multiway_recsys.glocim.statistics import ClickStatistics
 from multiway_recsys.serving import folder as folders
 from multiway_recsys.serving import store
 from multiway_recsys.serving.cold_start import with_cold_start_news
@@ -29,14 +30,14 @@ from multiway_recsys.serving.diversity import diversify
 from multiway_recsys.serving.explanation import Article, Explainer, Explanation
 from multiway_recsys.serving.folder import Readers, TrainedRecommender
 from multiway_recsys.serving.index import NewsIndex
+from multiway_recsys.serving.online import OnlineReaders, clicks_as_log
 from multiway_recsys.serving.reranking import RerankingOptions, candidate_mask, time_decayed_popularity
-from multiway_recsys.serving.result import Recommendation, RecommendationList
+from multiway_recsys.serving.result import Recommendation, RecommendationList, SimilarNews
 from multiway_recsys.serving.trace import Trace, trace, without_chains
 
 Detail = Literal["score", "parts", "explanation"]
 NEW_READER = "new reader: what is popular and fresh"
 _POOL = 200  # best news that diversity chooses from
-_SIMILAR_IDS = 3
 
 
 class NewsRecommender:
@@ -57,7 +58,8 @@ class NewsRecommender:
             else self.encoded.clicked.local_RE.float().cpu().numpy()
         )
         self._rows = {id_: row for row, id_ in enumerate(self.news.ids) if row}
-        self._reader_rows = {id_: row for row, id_ in enumerate(self.readers.ids) if id_}
+        self._online = OnlineReaders(self.readers)
+        self._now: int | None = None  # behind the latest click that came while it runs
         self._indices: dict[tuple[int | None, float | None], NewsIndex] = {}
         self._lock = threading.Lock()  # a demo's visitors come in threads
 
@@ -95,6 +97,8 @@ class NewsRecommender:
     @property
     def until(self) -> int | None:
         """The moment that it recommends for: the end of what it knows (seconds since 1970)."""
+        if self._now is not None:
+            return self._now
         if self.parts.about.until is not None:
             return self.parts.about.until
         if self.parts.graph.until is not None:
@@ -122,14 +126,54 @@ class NewsRecommender:
 
     def history_of(self, user: str) -> list[str]:
         """A reader's clicks, oldest first. Raises InputError: there is no such reader."""
-        row = self._reader_rows.get(user)
-        if row is None:
-            some = ", ".join(list(self._reader_rows)[:_SIMILAR_IDS]) or "none"
-            raise InputError(
-                f"no reader {user!r} among the {len(self._reader_rows)} of {self.name} (such as {some}); "
-                "give a history instead"
-            )
-        return [self.news.ids[item] for item in self.readers.histories[row]]
+        return [self.news.ids[row] for row in self._online.history(user, self.name)]
+
+    @property
+    def has_chains(self) -> bool:
+        """Whether its network looks at long chains."""
+        return self.model.config.chain != "none"
+
+    @property
+    def is_linked_N(self) -> NDArray[np.bool_]:
+        """Which news have an edge in the click graph."""
+        graph = self.parts.graph
+        linked_N = graph.degrees > 0
+        linked_N[graph.indices] = True
+        return linked_N
+
+    def live_news(self) -> int:
+        """How many news may be shown now."""
+        return len(self.index())
+
+    def click(self, user: str, ids: Sequence[str], at: int | None = None) -> tuple[str, ...]:
+        """Take clicks in: into the reader's history and, where the network looks at it, into live popularity.
+
+        ``at``: seconds since 1970, not before what is known; ``until`` by default. Gives the ids that are not known.
+        Graph and chains stay as they are. Raises InputError.
+        """
+        rows, unknown = self.rows_of(ids)
+        with self._lock:
+            known = self.until or 0
+            now = known if at is None else max(known, at)
+            self._online.click(user, rows.tolist())
+            if self.features.statistics is not None:
+                counted = self.features.statistics.plus(clicks_as_log(rows, now))
+                self.features = replace(self.features, statistics=counted)
+            self._now = now + 1  # a moment knows what lies before it
+        return unknown
+
+    def similar(self, id_: str, top: int = 10) -> SimilarNews:
+        """News of similar content (cosine of text vectors). Raises InputError: the news is not known."""
+        if id_ not in self._rows:
+            raise InputError(f"no news {id_!r} among the {len(self._rows)} of {self.name}")
+        row = self._rows[id_]
+        lengths_N = np.maximum(np.linalg.norm(self.content_Nd, axis=1), 1e-9)
+        scores_N = self.content_Nd @ self.content_Nd[row] / (lengths_N * lengths_N[row])
+        scores_N[[0, row]] = -np.inf
+        best = np.argsort(-scores_N, kind="stable")[: min(top, len(self.news) - 2)]
+        return SimilarNews(
+            self.article(row), tuple((self.article(int(one)), float(scores_N[one])) for one in best)
+        )
 
     def with_news(self, news: News, readers: Readers | None = None) -> NewsRecommender:
         """The recommender over a larger catalogue and, with ``readers``, for those.
@@ -149,6 +193,15 @@ class NewsRecommender:
         graph would know what later impressions ask. Raises InputError.
         """
         return NewsRecommender(self.name, _with_clicks_of(self.parts, behaviors))
+
+    def counting(self, *logs: Behaviors) -> NewsRecommender:
+        """The recommender with the live clicks of these logs, of which each moment knows the earlier ones. A network
+        that does not look at popularity stays as it is."""
+        if self.model.popularity is None:
+            return self
+        counted = ClickStatistics.build(logs, len(self.news), published=self.news.published)
+        parts = replace(self.parts, features=replace(self.features, statistics=counted))
+        return NewsRecommender(self.name, parts, encoded=self.encoded)
 
     def over(self, news: News, behaviors: Behaviors) -> NewsRecommender:
         """The network over another catalogue, with graph, chains and readers of its log (see `with_clicks_of`).

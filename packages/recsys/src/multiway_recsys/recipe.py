@@ -19,6 +19,7 @@ from multiway_core.training import HeldOut, TrainConfig, TrainJob, TrainOptions
 from numpy.typing import NDArray
 from torch import nn
 
+from multiway_recsys.collaborative.recommender import is_simulated
 from multiway_recsys.data.mind import MindData, read_folder
 from multiway_recsys.data.tables import Behaviors, News
 from multiway_recsys.feature_extraction import (
@@ -119,7 +120,7 @@ class Recipe:
             structure = click_structure(
                 part.past, features, news, config, chains=self.chains, until=part.until
             )
-            known = with_clicks(features, structure, news, config, statistics_of=part.behaviors)
+            known = with_clicks(features, structure, news, config, statistics_of=data.behaviors)
             return Period(known, _by_number(part.behaviors, readers))
 
         taught, judging = (list(map(period, part)) for part in held_out(log_periods(data.behaviors)))
@@ -203,8 +204,7 @@ class Recipe:
                 f"a recommender is trained on one MIND folder, and {len(options.data)} were given; see --data"
             )
         folder = Path(options.data[0])
-        # A folder that the simulator wrote has the truth beside the log.
-        simulated = any((path / "truth" / "portal.json").is_file() for path in (folder, folder.parent))
+        simulated = is_simulated(folder)
         found = read_folder(folder, "train", skip_bad_rows=self.skip_bad_rows)
         for bad in found.bad_rows:
             print(bad.table(), end="\n" if bad.table() else "", file=sys.stderr)
@@ -232,9 +232,9 @@ def _recipe(name: str, model: GlocimConfig) -> Recipe:
 
 RECIPES: dict[str, Recipe] = {
     **{name: _recipe(name, model) for name, model in PRESETS.items()},
-    # The bundled model: several hours on one core.
+    # The bundled model: about an hour of one core.
     "news-portal": Recipe(
-        replace(PRESETS["glocim-small"], rotation=0.5),
+        replace(PRESETS["glocim-small"], rotation=0.5, popularity=True),
         epochs=4.0,
         portal=PortalConfig(num_users=3000, communities=10, train_seasons=7),
         articles=16_000,

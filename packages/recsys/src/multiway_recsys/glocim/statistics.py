@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,12 +30,22 @@ class ClickStatistics:
 
     @classmethod
     def build(
-        cls, behaviors: Behaviors, num_news: int, *, published: NDArray[np.int64] | None = None
+        cls,
+        logs: Behaviors | Sequence[Behaviors],
+        num_news: int,
+        *,
+        published: NDArray[np.int64] | None = None,
     ) -> ClickStatistics:
-        """From labelled impressions (those that the model is trained on, never those it is judged on)."""
-        times = np.repeat(behaviors.times, behaviors.candidates.lengths)
-        news = behaviors.candidates.values
-        clicked = behaviors.labels == 1 if behaviors.labels is not None else np.zeros(len(news), bool)
+        """From labelled impressions. Judged ones may be among them: a moment only knows what lies before it."""
+        parts = [logs] if isinstance(logs, Behaviors) else logs
+        times = np.concatenate([np.repeat(part.times, part.candidates.lengths) for part in parts])
+        news = np.concatenate([part.candidates.values for part in parts])
+        clicked = np.concatenate(
+            [
+                part.labels == 1 if part.labels is not None else np.zeros(len(part.candidates.values), bool)
+                for part in parts
+            ]
+        )
         show_offsets, show_times = _by_news(news, times, num_news)
         click_offsets, click_times = _by_news(news[clicked], times[clicked], num_news)
         first = np.zeros(num_news, np.int64)
@@ -42,6 +53,20 @@ class ClickStatistics:
         first[shown] = show_times[show_offsets[:-1][shown]]
         known = first if published is None else np.where(published > 0, published, first)
         return cls(click_offsets, click_times, show_offsets, show_times, known)
+
+    def plus(self, log: Behaviors) -> ClickStatistics:
+        """With the impressions of a later log."""
+        more = ClickStatistics.build(log, len(self.published))
+        merged = {}
+        for name in ("click", "show"):
+            old, new = getattr(self, f"{name}_offsets"), getattr(more, f"{name}_offsets")
+            rows = np.repeat(np.arange(len(self.published)), np.diff(new))
+            merged[f"{name}_times"] = np.insert(
+                getattr(self, f"{name}_times"), old[rows + 1], getattr(more, f"{name}_times")
+            )
+            merged[f"{name}_offsets"] = old + new
+        published = np.where(self.published > 0, self.published, more.published)
+        return ClickStatistics(**merged, published=published)
 
     def at(self, news: NDArray[np.integer], times: NDArray[np.int64]) -> NDArray[np.float32]:
         """log(1 + .) of clicks and showings in the last day, of all clicks, of the age in hours, and whether the age

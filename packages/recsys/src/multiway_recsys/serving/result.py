@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 from multiway_recsys.serving.explanation import Article, Explanation, ExplanationJson
 
 SCHEMA = "multiway.news-recommendation/1"
+SIMILAR_SCHEMA = "multiway.similar-news/1"
 
 
 class RecommendationJson(TypedDict):
@@ -82,4 +83,47 @@ class RecommendationList:
             "history": [article.id for article in self.history],
             "unknown": list(self.unknown),
             "recommendations": [item.to_json() for item in self.recommendations],
+        }
+
+
+class SimilarJson(TypedDict):
+    """One similar news."""
+
+    id: str
+    title: str
+    category: str
+    score: float
+
+
+class SimilarNewsJson(TypedDict):
+    """JSON form of :class:`SimilarNews`."""
+
+    schema: str
+    id: str
+    title: str
+    similar: list[SimilarJson]
+
+
+@dataclass(frozen=True)
+class SimilarNews:
+    """News that are like one, the most similar first, with their similarity."""
+
+    article: Article
+    similar: tuple[tuple[Article, float], ...]
+
+    def to_json(self) -> SimilarNewsJson:
+        """JSON-ready, with its schema."""
+        return {
+            "schema": SIMILAR_SCHEMA,
+            "id": self.article.id,
+            "title": self.article.title,
+            "similar": [
+                {
+                    "id": article.id,
+                    "title": article.title,
+                    "category": article.category,
+                    "score": round(score, 5),
+                }
+                for article, score in self.similar
+            ],
         }
