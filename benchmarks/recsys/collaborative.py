@@ -1,13 +1,13 @@
 """Rankers that need no text on MSWeb: item-to-item weights, SASRec, their ensemble, and a library. Tested once.
 
-    python -m benchmarks.recsys.collaborative --msweb FOLDER --seeds 3        # with implicit's rows where it is installed
+    python -m benchmarks.recsys.collaborative --msweb FOLDER --seeds 3    # with implicit where it is installed
 
 Parameters are chosen on dev by nDCG@5; the ensemble's weights are fitted on the latest tenth of train with the rest's
 clicks. Test visitors are looked at once. `random_walks` is the untrained control of graph and chains. Two questions:
 
-    as shown           order the page that was visited and 19 drawn by popularity, so that low weights of popular pages help
-    whole catalogue    find the visited pages among all that the visitor has not seen, as a list of recommendations must;
-                       `before` is what `recommend --data` ranked by until now (RP3beta of its paper's defaults)
+    as shown           order the page that was visited and 19 drawn by popularity: low weights of popular pages help
+    whole catalogue    find the visited pages among all that the visitor has not seen, as a list must; `before` is what
+                       `recommend --data` ranked by until now (RP3beta by its default parameters)
 
 MSWeb has no times, so its live click rate counts visitors in the order of the file.
 """
@@ -48,14 +48,23 @@ LIBRARY: dict[str, list[dict[str, Any]]] = {
     "implicit BM25": [{"K": NEIGHBOURS, "K1": k, "B": b} for k in (0.6, 1.2) for b in (0.2, 0.8)],
     "implicit cosine": [{"K": NEIGHBOURS}],
     "implicit ALS": [
-        {"factors": f, "regularization": r, "alpha": 5.0, "iterations": 15, "random_state": 0, "num_threads": 1}
+        {
+            "factors": f,
+            "regularization": r,
+            "alpha": 5.0,
+            "iterations": 15,
+            "random_state": 0,
+            "num_threads": 1,
+        }
         for f in (32, 64)
         for r in (0.1, 5.0)
     ],
 }
 
 
-def library_model(name: str, parameters: dict[str, Any], clicks_RN: Any) -> Callable[[Any], NDArray[np.floating]]:
+def library_model(
+    name: str, parameters: dict[str, Any], clicks_RN: Any
+) -> Callable[[Any], NDArray[np.floating]]:
     """Fitted by the library: a function from histories (M, N) to scores (M, N)."""
     from implicit.als import AlternatingLeastSquares
     from implicit.nearest_neighbours import BM25Recommender, CosineRecommender
@@ -71,20 +80,26 @@ def library_model(name: str, parameters: dict[str, Any], clicks_RN: Any) -> Call
         return lambda histories: (histories @ model.similarity).toarray()
 
     def of(histories: Any) -> NDArray[np.floating]:
-        users = model.recalculate_user(np.arange(histories.shape[0]), sp.csr_matrix(histories).astype(np.float32))
+        users = model.recalculate_user(
+            np.arange(histories.shape[0]), sp.csr_matrix(histories).astype(np.float32)
+        )
         return np.asarray(users) @ np.asarray(model.item_factors).T
 
     return of
 
 
-def as_shown(model: Callable[[Any], NDArray[np.floating]], shown: Behaviors, num_news: int) -> NDArray[np.floating]:
+def as_shown(
+    model: Callable[[Any], NDArray[np.floating]], shown: Behaviors, num_news: int
+) -> NDArray[np.floating]:
     """Scores (C,) of the candidates."""
     histories = history_matrix(shown.histories, num_news)
     rows = np.repeat(np.arange(len(shown)), shown.candidates.lengths)
     return np.asarray(model(histories))[rows, shown.candidates.values]
 
 
-def list_quality(scores_of: Callable[[int], NDArray[np.floating]], shown: Behaviors, rows: list[int]) -> float:
+def list_quality(
+    scores_of: Callable[[int], NDArray[np.floating]], shown: Behaviors, rows: list[int]
+) -> float:
     """nDCG@10 of the unseen catalogue for some impressions, whose clicks that are no repeats are looked for."""
     found = []
     for row in rows:
@@ -141,7 +156,9 @@ def main() -> None:
     judged = [row for row in range(len(test)) if has_new_click(test, row)]
     judged = sorted(np.random.default_rng(0).permutation(judged)[:CATALOGUE_ROWS].tolist())
 
-    def add(name: str, values: NDArray[np.floating], scores_of: Callable[[int], Any] | None, seconds: float) -> None:
+    def add(
+        name: str, values: NDArray[np.floating], scores_of: Callable[[int], Any] | None, seconds: float
+    ) -> None:
         found = means(values, test)
         if scores_of is not None:
             found["list"] = list_quality(scores_of, test, judged)
@@ -149,6 +166,9 @@ def main() -> None:
         cpu.setdefault(name, []).append(seconds)
 
     histories = history_matrix(test.histories, num_news)
+
+    def counting(made: ClickEnsemble) -> ClickEnsemble:
+        return made.plus(test) if test is dev else made.plus(dev).plus(test)
 
     def of_matrix(weights: Any) -> Callable[[int], NDArray[np.floating]]:
         return lambda row: (histories[[row]] @ weights).toarray()[0]
@@ -165,7 +185,7 @@ def main() -> None:
                 return np.sum(list(made.parts(test.histories[row], int(test.times[row])).values()), axis=0)
 
             add(name, made.rank(test), whole, seconds)
-            add(f"{name}, live", made.counting(train, dev, test).rank(test), None, seconds)
+            add(f"{name}, live", counting(made).rank(test), None, seconds)
         members = made.members.scores(test, made.counted)
         add("sasrec", members["sasrec"], None, float("nan"))
     for name in ("item_knn", "rp3beta", "ease", "random_walks"):
@@ -173,7 +193,7 @@ def main() -> None:
     before = rp3beta(clicks)
     add("before", history_scores(before, test.histories, test.candidates), of_matrix(before), float("nan"))
     add("popularity", members["popularity"], lambda row: made.members.clicks_N, 0.0)
-    live = made.members.scores(test, made.counting(train, dev, test).counted)["popularity-live"]
+    live = made.members.scores(test, counting(made).counted)["popularity-live"]
     add("popularity-live", live, None, 0.0)
     library: dict[str, Any] = {}
     try:
@@ -182,7 +202,9 @@ def main() -> None:
         print("implicit is not installed: no rows of it")
     else:
         for name, grid in LIBRARY.items():
-            library[name] = best(grid, lambda v, name=name: as_shown(library_model(name, v, clicks), dev, num_news))
+            library[name] = best(
+                grid, lambda v, name=name: as_shown(library_model(name, v, clicks), dev, num_news)
+            )
             started = time.process_time()
             model = library_model(name, library[name], clicks)
             seconds = time.process_time() - started
@@ -193,7 +215,9 @@ def main() -> None:
         cells = [name]
         for metric in (*METRICS, "list"):
             values = [run[metric] for run in runs if metric in run]
-            cells.append("" if not values else harness.spread(values, 4) if len(values) > 1 else f"{values[0]:.4f}")
+            cells.append(
+                "" if not values else harness.spread(values, 4) if len(values) > 1 else f"{values[0]:.4f}"
+            )
         seconds = float(np.mean(cpu[name]))
         table.append([*cells, "" if np.isnan(seconds) else f"{seconds:.1f}"])
     titles = ["model", "AUC", "MRR", "nDCG@5", "nDCG@10", "list nDCG@10", "CPU s of a fit"]

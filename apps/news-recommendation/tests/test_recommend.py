@@ -94,28 +94,72 @@ def test_recommend_to_a_reader_of_another_folder(world, call):
     assert json.loads(out)["history"][: len(history)] == history
 
 
-def test_a_log_without_a_model_is_ranked_by_its_own_clicks(world, call):
+def test_a_log_without_a_model_is_ranked_by_its_own_clicks(world, call, tmp_path):
     lines = [line.split("\t") for line in (world.portal / "dev" / "behaviors.tsv").read_text().splitlines()]
     _, user, _, history, _ = next(line for line in lines if line[3])
     call_it = ("recommend", "--data", world.portal, "--json", "--explain")
     code, out, err = call(*call_it, "--user", user)
     assert code == 0
-    assert "item-to-item weights of this log rank" in err
+    assert "the clicks of this log rank" in err
     found = json.loads(out)
-    assert found["model"] == "RP3beta on this log"
+    assert found["model"] == "the clicks of this log"
+    assert found["simulated"] is True
     assert found["history"][: len(history.split())] == history.split()
     for item in found["recommendations"]:
         assert item["id"] not in found["history"]
-        if found["rule"] is None and item["parts"]:
-            assert set(item["parts"]) <= set(found["history"])
-            assert abs(sum(item["parts"].values()) - item["score"]) < 1e-3
-            assert item["explanation"]["click"] == max(item["parts"], key=item["parts"].__getitem__)
+        assert abs(sum(item["parts"].values()) - item["score"]) < 1e-3
+        click = item["explanation"]["click"]
+        assert click is None or click in found["history"]
     scores = [item["score"] for item in found["recommendations"]]
     assert scores == sorted(scores, reverse=True)
     new = json.loads(call(*call_it, "--history", "N999999999")[1])
     assert new["rule"] == "new reader: what has most clicks"
     assert call("recommend", "--data", world.portal, "--user", "nobody")[0] == 2
-    assert call("recommend", "--data", world.portal, "--user", user, "--pictures", world.portal / "p")[0] == 2
+    code, _, _ = call(
+        "recommend", "--data", world.portal, "--user", user, "--pictures", tmp_path / "p", "--top", 2
+    )
+    assert code == 0
+    assert len(list((tmp_path / "p").iterdir())) == 2
+
+
+def test_the_clicks_of_train_are_measured_on_dev(world, call, tmp_path):
+    code, out, _ = call(
+        "evaluate", "--data", world.portal, "--split", "dev", "--limit", 60, "--json", "--live"
+    )
+    assert code == 0
+    metrics = json.loads(out)["metrics"]
+    members = ("item_knn", "rp3beta", "ease", "random_walks", "popularity", "popularity-live", "sasrec")
+    assert {f"ndcg@5:{name}" for name in members} <= set(metrics)
+    assert 0 < metrics["auc"]["mean"] < 1
+    assert (
+        call("predict", "--data", world.portal, "--split", "dev", "-o", tmp_path / "prediction.zip")[0] == 0
+    )
+    code, _, err = call("evaluate", "--data", world.portal / "dev")
+    assert code == 2
+    assert "give a folder that holds both" in err
+    code, _, err = call("recommend", "--data", world.portal, "--model", world.portal, "--history", "")
+    assert code == 2
+    assert "is a log, and so is --data" in err
+
+
+def test_a_log_is_a_model_that_serves(world, call):
+    """What ``serve --model LOG`` answers: lists, clicks as they come, similar news."""
+    from multiway_core.app import ModelOptions, load_pipeline
+    from multiway_news_recommendation.app import APP
+    from multiway_news_recommendation.server import news_clicks, recommendations, similar_news
+
+    for model in (world.portal, world.model):
+        pipeline = load_pipeline(APP, ModelOptions(str(model), "cpu"))
+        news = [id_ for id_ in pipeline.news.ids if id_][:3]
+        answer = news_clicks(pipeline, "somebody", [*news, "nothing"])
+        assert answer["clicks"] == 3
+        assert answer["unknown"] == ["nothing"]
+        found = recommendations(pipeline, user="somebody", top=3, explain=True)
+        assert found["history"] == news
+        assert all(item["explanation"]["text"] for item in found["recommendations"])
+        similar = similar_news(pipeline, news[0], 4)
+        assert similar["schema"] == "multiway.similar-news/1"
+        assert news[0] not in [item["id"] for item in similar["similar"]]
 
 
 @pytest.mark.parametrize(

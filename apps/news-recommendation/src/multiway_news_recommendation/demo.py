@@ -14,7 +14,7 @@ from multiway_news_recommendation.app import APP
 from multiway_news_recommendation.recommend import parse_ids
 
 if TYPE_CHECKING:
-    from multiway_recsys.pipeline import NewsRecommender
+    from multiway_recsys.auto_recommender import Recommender
     from multiway_recsys.serving.result import Recommendation, RecommendationList
 
 TITLE = "Multiway News Recommendation"
@@ -37,6 +37,13 @@ _PART_COLOURS = {
     "entities": "#8b5cf6",
     "popularity": "#f59e0b",
     "reader": "#94a3b8",
+    "item_knn": "#06b6d4",
+    "rp3beta": "#2563eb",
+    "ease": "#94a3b8",
+    "random_walks": "#14b8a6",
+    "popularity-live": "#ef4444",
+    "clicks": "#f59e0b",
+    "sasrec": "#8b5cf6",
 }
 _HISTORY_CSS = """
 .clicks { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 8px 4px 8px 12px;
@@ -82,7 +89,12 @@ def _fill(session: DemoSession) -> None:
                 max_lines=4,
                 elem_id="news-history",
             )
-            chains = gr.Checkbox(True, label="Long chains (take them away to compare)", elem_id="news-chains")
+            chains = gr.Checkbox(
+                True,
+                label="Long chains (take them away to compare)",
+                visible=session.recommender.has_chains,
+                elem_id="news-chains",
+            )
             diversity = gr.Slider(0, 1, value=0.3, step=0.1, label="Diversity", elem_id="news-diversity")
             run = gr.Button("Recommend", variant="primary", elem_id="news-run")
             shown = html_view(history, _HISTORY_CSS, "news-clicks")
@@ -126,7 +138,7 @@ class DemoSession:
     """One recommender for all visitors, and the values of the page's components."""
 
     def __init__(self, model: ModelOptions) -> None:
-        self.recommender: NewsRecommender = ModelLoader(APP, model)()
+        self.recommender: Recommender = ModelLoader(APP, model)()
         self.model = model.model
 
     def reader_choices(self) -> list[tuple[str, str]]:
@@ -199,7 +211,7 @@ class DemoSession:
         ]
         names = list(dict.fromkeys(part["name"] for item in items for part in item["parts"]))
         parts = [f"{_count(len(found.history), 'click')}"]
-        parts.append(f"{len(self.recommender.index()):,} live articles ranked in {1000 * seconds:.0f} ms")
+        parts.append(f"{self.recommender.live_news():,} live articles ranked in {1000 * seconds:.0f} ms")
         if found.rule is not None:
             parts.append(found.rule)
         elif not chains:
@@ -262,6 +274,13 @@ _LEGEND = {
     "entities": "who and what they name",
     "popularity": "popularity",
     "reader": "the reader",
+    "item_knn": "read by the same readers",
+    "rp3beta": "walks through readers (RP3beta)",
+    "ease": "linear model of the clicks (EASE)",
+    "random_walks": "walks along the click graph",
+    "popularity-live": "clicked now",
+    "clicks": "clicks",
+    "sasrec": "what comes next (SASRec)",
 }
 
 

@@ -1,6 +1,6 @@
 """Measuring a recommender on labelled impressions: the leaderboard's metrics, variety of the lists, and slices.
 
-Simpler rankers are measured in the same run; a metric of one has its name behind a colon, such as ``auc:popularity-live``.
+Simpler rankers are measured in the same run; a metric of one has its name behind a colon: ``auc:popularity-live``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from multiway_core.evaluation import (
 )
 
 from multiway_news_recommendation.app import APP
-from multiway_news_recommendation.mind_folder import over_folder, read_split
+from multiway_news_recommendation.mind_folder import over_folder, ranker_of_log, read_split
 from multiway_news_recommendation.options import SIMULATED_NOTE, Split
 
 if TYPE_CHECKING:
@@ -74,11 +74,15 @@ def evaluate_folder(
     """
     if model.model in ("", APP.model) and not fresh_graph:  # the portal of that model is made up
         return _evaluate_log(
-            data, split, limit=limit, live=live, skip_bad_rows=skip_bad_rows, seed=seed, on_progress=on_progress
+            data,
+            split,
+            limit=limit,
+            live=live,
+            skip_bad_rows=skip_bad_rows,
+            seed=seed,
+            on_progress=on_progress,
         )
     recommender = load_pipeline(APP, model)
-    if not hasattr(recommender, "parts"):
-        raise InputError(f"--model {model.model} is a log: without --model the clicks of --data's train split rank")
     if fresh_graph:
         found = read_split(data, split, known=None, skip_bad_rows=skip_bad_rows)
     else:
@@ -112,21 +116,12 @@ def _evaluate_log(
 ) -> Report:
     """The ensemble of the train split's clicks, and each of its members, on another split of the folder."""
     import numpy as np
-    from multiway_recsys.collaborative.recommender import LogRecommender, is_simulated
-    from multiway_recsys.data.mind import find_split
 
-    if find_split(data, "train") == find_split(data, split):
-        raise InputError(
-            f"{data}: the clicks of train/ rank {split}/, and this folder has no parts; give one that holds both"
-        )
-    log = read_split(data, "train", known=None, skip_bad_rows=skip_bad_rows)
-    found = read_split(data, split, known=log.news, skip_bad_rows=skip_bad_rows)
-    behaviors = found.behaviors
+    recommender, behaviors = ranker_of_log(data, split, skip_bad_rows=skip_bad_rows)
     if behaviors.labels is None:
         raise InputError(f"{data}: the {split} split has no labels (it is a test split): use predict")
-    recommender = LogRecommender(found.news, log.behaviors, simulated=is_simulated(data))
     if live:
-        recommender.ensemble = recommender.ensemble.counting(log.behaviors, behaviors)
+        recommender.ensemble = recommender.ensemble.plus(behaviors)
     if limit is not None:
         behaviors = behaviors.take(np.arange(min(limit, len(behaviors))))
     beside = recommender.ensemble.members.scores(behaviors, recommender.ensemble.counted)

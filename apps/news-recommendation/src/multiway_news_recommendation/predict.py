@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from multiway_core.app import ModelOptions, load_pipeline
 from multiway_core.errors import InputError
 
 from multiway_news_recommendation.app import APP
-from multiway_news_recommendation.mind_folder import over_folder
+from multiway_news_recommendation.mind_folder import over_folder, ranker_of_log
 from multiway_news_recommendation.options import Split
+
+if TYPE_CHECKING:
+    from multiway_recsys.auto_recommender import Recommender
 
 _AT_ONCE = 4096
 
@@ -26,6 +30,8 @@ def predict_folder(
 ) -> Path:
     """Rank every impression of a split, labelled or not, and write and check ``prediction.zip``.
 
+    Without a model the clicks of the folder's train split rank.
+
     Raises:
         DataError: a file is missing or bad.
         InputError: ``output`` does not end in .zip.
@@ -36,8 +42,12 @@ def predict_folder(
 
     if output.suffix.lower() != ".zip":
         raise InputError(f"--output {output}: expected a name that ends in .zip, such as prediction.zip")
-    recommender, found = over_folder(load_pipeline(APP, model), data, split, skip_bad_rows=skip_bad_rows)
-    behaviors = found.behaviors
+    recommender: Recommender
+    if model.model in ("", APP.model):  # the portal of that model is made up
+        recommender, behaviors = ranker_of_log(data, split, skip_bad_rows=skip_bad_rows)
+    else:
+        recommender, found = over_folder(load_pipeline(APP, model), data, split, skip_bad_rows=skip_bad_rows)
+        behaviors = found.behaviors
     scores = []
     for start in range(0, len(behaviors), _AT_ONCE):
         rows = np.arange(start, min(start + _AT_ONCE, len(behaviors)))

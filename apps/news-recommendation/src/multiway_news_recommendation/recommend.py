@@ -69,7 +69,6 @@ def recommend_to_one(
         InputError: neither or both of them, an unknown reader, rules that cannot be followed.
         DataError: ``data`` is bad.
     """
-    from multiway_recsys.collaborative.recommender import LogRecommender
     from multiway_recsys.serving.folder import Readers
     from multiway_recsys.serving.reranking import RerankingOptions
 
@@ -91,8 +90,6 @@ def recommend_to_one(
     else:
         recommender = load_pipeline(APP, model)
         if data is not None:
-            if isinstance(recommender, LogRecommender):
-                raise InputError("--data is a log and --model too: give one of them")
             recommender, found = over_folder(recommender, data, split, skip_bad_rows=skip_bad_rows)
             recommender = recommender.with_news(found.news, Readers.of_behaviors(found.behaviors))
             at = int(found.behaviors.times.max()) if at is None else at

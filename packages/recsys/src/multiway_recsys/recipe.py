@@ -103,6 +103,8 @@ class Recipe:
                 )
         data, latest, about = self._data(options)
         config = self.model if first is None else first.model.config
+        # A term that the earlier network lacks is added; it starts at zero and leaves the scores as they were.
+        config = replace(config, popularity=config.popularity or self.model.popularity)
         news = data.news if first is None else renumbered(data.news, first.news)
         source = (first and first.text) or text_source(news, config, self.text, options.seed)
         features = with_texts(news, source, config)
@@ -127,7 +129,8 @@ class Recipe:
         torch.manual_seed(options.seed)
         model = Glocim(config)
         if first is not None:
-            model.load_state_dict(first.model.state_dict())
+            known = first.model.state_dict()
+            model.load_state_dict(model.state_dict() | known)
         elif model.entity_table is not None and data.entity_vectors is not None:
             _fill_entities(model, data.entity_vectors)
         return self.job(

@@ -56,8 +56,8 @@ class Settings:
 
     shrink: float = 0.0
     alpha: float = 1.0
-    beta: float = 0.8
-    l2: float = 50.0
+    beta: float = 0.7
+    l2: float = 10.0
     sasrec_epochs: int = 6
     seed: int = 0
 
@@ -76,9 +76,7 @@ class Members:
         clicks_RN = click_matrix(readers.histories, num_news)
         weights = {
             "item_knn": item_knn(clicks_RN, shrink=settings.shrink, neighbours=_NEIGHBOURS),
-            "rp3beta": rp3beta(
-                clicks_RN, alpha=settings.alpha, beta=settings.beta, neighbours=_NEIGHBOURS
-            ),
+            "rp3beta": rp3beta(clicks_RN, alpha=settings.alpha, beta=settings.beta, neighbours=_NEIGHBOURS),
         }
         if num_news <= MAX_DENSE_NEWS:
             weights["ease"] = ease(clicks_RN, l2=settings.l2)
@@ -95,8 +93,11 @@ class Members:
         return cls(weights, np.asarray(clicks_RN.sum(axis=0)).ravel(), sasrec)
 
     def scores(self, shown: Behaviors, counted: ClickStatistics) -> dict[str, NDArray[np.float64]]:
-        """By member one score a candidate, (C,); ``counted`` is what the portal has counted, of which only earlier clicks
-        are looked at. ``popularity-live`` is the click rate of the last day, ``popularity`` the readers of the log."""
+        """By member one score a candidate, (C,).
+
+        ``counted`` is what the portal has counted, of which only earlier clicks are looked at. ``popularity-live`` is
+        the click rate of the last day, ``popularity`` the readers of the log.
+        """
         found = {
             name: history_scores(weights, shown.histories, shown.candidates)
             for name, weights in self.weights.items()
@@ -114,8 +115,11 @@ class Members:
 
 
 class ClickEnsemble:
-    """Members fitted on a whole log, and their weights for what was shown (``rank``) and for lists over the whole catalogue
-    (``recommend``), where nobody has chosen the candidates by popularity before."""
+    """Members fitted on a whole log, and two sets of weights.
+
+    One is for what was shown (``rank``), one for lists over the whole catalogue (``parts``), whose candidates nobody
+    has chosen by popularity before.
+    """
 
     def __init__(
         self,
@@ -145,13 +149,8 @@ class ClickEnsemble:
         ]
         return cls(members, counted, weights[0], weights[1])
 
-    def counting(self, *logs: Behaviors) -> ClickEnsemble:
-        """The same ensemble with the live clicks of these logs, of which each moment knows the earlier ones."""
-        counted = ClickStatistics.build(logs, len(self.members.clicks_N))
-        return ClickEnsemble(self.members, counted, self.shown_F, self.catalogue_F)
-
     def plus(self, log: Behaviors) -> ClickEnsemble:
-        """With the live clicks of one more log."""
+        """The same ensemble with the live clicks of one more log, of which each moment knows the earlier ones."""
         return ClickEnsemble(self.members, self.counted.plus(log), self.shown_F, self.catalogue_F)
 
     def rank(self, shown: Behaviors) -> NDArray[np.float64]:

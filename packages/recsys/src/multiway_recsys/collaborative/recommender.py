@@ -226,7 +226,9 @@ class _Reasons:
     def __call__(self, row: int) -> Explanation:
         article = self._recommender.article
         count = int(self._recommender.ensemble.members.clicks_N[row])
-        readers = f"{count} reader{'' if count == 1 else 's'}" if count >= self._min_readers else "Some readers"
+        readers = (
+            f"{count} reader{'' if count == 1 else 's'}" if count >= self._min_readers else "Some readers"
+        )
         added = None if self._added_HN is None else self._added_HN[:, row]
         if added is None:
             return Explanation(f"{readers} of this log clicked it.")
