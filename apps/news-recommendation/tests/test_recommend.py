@@ -97,7 +97,7 @@ def test_recommend_to_a_reader_of_another_folder(world, call):
 def test_a_log_without_a_model_is_ranked_by_its_own_clicks(world, call, tmp_path):
     lines = [line.split("\t") for line in (world.portal / "dev" / "behaviors.tsv").read_text().splitlines()]
     _, user, _, history, _ = next(line for line in lines if line[3])
-    call_it = ("recommend", "--data", world.portal, "--json", "--explain")
+    call_it = ("recommend", "--data", world.portal, "--json", "--explain", "--diversity", 0)
     code, out, err = call(*call_it, "--user", user)
     assert code == 0
     assert "the clicks of this log rank" in err

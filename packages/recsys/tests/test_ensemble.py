@@ -107,7 +107,7 @@ def test_unknown_candidates_come_last(fitted) -> None:
 
 
 def test_statistics_grow_as_if_counted_at_once() -> None:
-    first, second = log(30, 7), log(20, 8)
+    first, second = log(30, 7), log(20, 8)  # their times overlap
     once = ClickStatistics.build([first, second], NUM_NEWS)
     grown = ClickStatistics.build(first, NUM_NEWS).plus(second)
     rng = np.random.default_rng(0)

@@ -168,14 +168,15 @@ class ClickEnsemble:
             np.zeros(1, np.int32),
             ("",),
             np.array([at], np.int64),
-            Ragged.from_rows([history]),
-            Ragged.from_rows([np.arange(num_news)]),
+            Ragged.from_rows([history.astype(np.int32)]),
+            Ragged.from_rows([np.arange(num_news, dtype=np.int32)]),
             None,
         )
         scores = self.members.scores(one, self.counted)
         if self.catalogue_F is None:
             return {"rp3beta": scores["rp3beta"]}
-        added_NF, found = columns(scores) * self.catalogue_F, {}
+        added_NF = columns(scores) * self.catalogue_F
+        found: dict[str, NDArray[np.float64]] = {}
         for name, column in zip(column_names(scores), added_NF.T, strict=True):
             found[name] = found[name] + column if name in found else column
         return found

@@ -55,18 +55,12 @@ class ClickStatistics:
         return cls(click_offsets, click_times, show_offsets, show_times, known)
 
     def plus(self, log: Behaviors) -> ClickStatistics:
-        """With the impressions of a later log."""
+        """With the impressions of one more log."""
         more = ClickStatistics.build(log, len(self.published))
-        merged = {}
-        for name in ("click", "show"):
-            old, new = getattr(self, f"{name}_offsets"), getattr(more, f"{name}_offsets")
-            rows = np.repeat(np.arange(len(self.published)), np.diff(new))
-            merged[f"{name}_times"] = np.insert(
-                getattr(self, f"{name}_times"), old[rows + 1], getattr(more, f"{name}_times")
-            )
-            merged[f"{name}_offsets"] = old + new
+        clicks = _merged(self.click_offsets, self.click_times, more.click_offsets, more.click_times)
+        shows = _merged(self.show_offsets, self.show_times, more.show_offsets, more.show_times)
         published = np.where(self.published > 0, self.published, more.published)
-        return ClickStatistics(**merged, published=published)
+        return ClickStatistics(*clicks, *shows, published)
 
     def at(self, news: NDArray[np.integer], times: NDArray[np.int64]) -> NDArray[np.float32]:
         """log(1 + .) of clicks and showings in the last day, of all clicks, of the age in hours, and whether the age
@@ -107,3 +101,17 @@ def _count_before(
         before[open_rows] = times[middle[open_rows]] < moments[open_rows]
         low = np.where(open_rows & before, middle + 1, low)
         high = np.where(open_rows & ~before, middle, high)
+
+
+def _merged(
+    offsets: NDArray[np.int64],
+    times: NDArray[np.int64],
+    more_offsets: NDArray[np.int64],
+    more_times: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Offsets and times of both, sorted by news and time."""
+    span = int(max(times.max(initial=0), more_times.max(initial=0))) + 1
+    rows = np.arange(len(offsets) - 1) * span
+    known = np.repeat(rows, np.diff(offsets)) + times
+    added = np.repeat(rows, np.diff(more_offsets)) + more_times
+    return offsets + more_offsets, np.insert(times, np.searchsorted(known, added, side="right"), more_times)
