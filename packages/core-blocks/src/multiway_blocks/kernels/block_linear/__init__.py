@@ -15,7 +15,7 @@ __all__ = ["block_linear"]
 def block_linear(x: Tensor, codes: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
     """``x W^T`` with W = scale code + offset, a scale and an offset for each 32 weights of an output.
 
-    On a CPU x is rounded to a byte a number for few rows, in blocks of 32 with a step of their own, as llama.cpp does.
+    On a CPU x is rounded to 16 bits a number for few rows, in blocks of 32 with a step of their own.
     There are no derivatives.
 
     Args:

@@ -40,7 +40,7 @@ def supports(dtype: torch.dtype) -> bool:
 
 
 def forward(x_NI: Tensor, codes: Tensor, scale_OG: Tensor, offset_OG: Tensor) -> Tensor:
-    """As `reference.forward`, for contiguous tensors; from 16 rows on x is not rounded to bytes."""
+    """As `reference.forward`, for contiguous tensors; from 16 rows on x is not rounded."""
     (rows, inputs), outputs = x_NI.shape, len(codes)
     if rows >= _MANY_ROWS:
         return _many(x_NI, codes, scale_OG, offset_OG)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 32
-_LEVELS = 127
+_ROW_LEVELS = 127 * 256 + 127
 
 
 def is_packed(codes: Tensor, scale: Tensor) -> bool:
@@ -32,9 +32,12 @@ def dequantize(codes: Tensor, scale: Tensor, offset: Tensor, dtype: torch.dtype)
 
 
 def quantize_rows(x_NI: Tensor) -> tuple[Tensor, Tensor]:
-    """(int8 (N, I), step float32 (N, G)): x is about the byte times its block's step, max|x| / 127."""
+    """(whole numbers in float32 (N, I), step float32 (N, G)): x is about the number times its block's step.
+
+    The numbers take 16 bits: the step is max|x| / 32,639 of a block, the most that two signed bytes hold.
+    """
     blocks_NGB = x_NI.float().unflatten(-1, (-1, BLOCK))
     peak_NG1 = blocks_NGB.abs().amax(-1, keepdim=True)
-    factor = torch.where(peak_NG1 > 0, _LEVELS / peak_NG1, 0)
-    values = (blocks_NGB * factor).round().nan_to_num(0)
-    return values.flatten(-2).to(torch.int8), peak_NG1[..., 0] / _LEVELS
+    factor = torch.where(peak_NG1 > 0, _ROW_LEVELS / peak_NG1, 0)
+    values = (blocks_NGB * factor).round().clamp(-_ROW_LEVELS, _ROW_LEVELS).nan_to_num(0)
+    return values.flatten(-2), peak_NG1[..., 0] / _ROW_LEVELS

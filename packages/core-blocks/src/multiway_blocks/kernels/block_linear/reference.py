@@ -9,7 +9,7 @@ from multiway_blocks.kernels.block_linear import layout
 
 
 def forward(x_NI: Tensor, codes: Tensor, scale_OG: Tensor, offset_OG: Tensor) -> Tensor:
-    """``x W^T``, x rounded to a byte a number in blocks of 32: (N, O) in the data type of x, of float32 sums."""
-    bytes_NI, step_NG = layout.quantize_rows(x_NI)
-    rounded_NI = (bytes_NI.unflatten(-1, (-1, layout.BLOCK)) * step_NG[..., None]).flatten(-2)
+    """``x W^T``, x rounded to 16 bits a number in blocks of 32: (N, O) in the data type of x, of float32 sums."""
+    whole_NI, step_NG = layout.quantize_rows(x_NI)
+    rounded_NI = (whole_NI.unflatten(-1, (-1, layout.BLOCK)) * step_NG[..., None]).flatten(-2)
     return (rounded_NI @ layout.dequantize(codes, scale_OG, offset_OG, torch.float32).t()).to(x_NI.dtype)
