@@ -43,9 +43,13 @@ HEADLINES = {
         ),
     ),
     "grounding": Headline(
-        "R@1",
-        "recall@1, IoU 0.5",
-        (("random object", "a random object"), ("largest object", "the largest object")),
+        "acc@0.5",
+        "Acc@0.5 in photographs",
+        (
+            ("present AUC", "AUC of present"),
+            ("largest object", "the largest object"),
+            ("centre box", "a central box"),
+        ),
     ),
     "lm": Headline("accuracy", "multiple-choice accuracy", (("chance", "chance"),)),
     "news-recommendation": Headline("ndcg@10", "nDCG@10"),

@@ -36,15 +36,16 @@ Task = Literal[
 OnSample = Callable[[dict[str, Any]], None]
 HELD_OUT = "held_out"
 """Folder of scenes inside a model's folder."""
-_QUICK_SCENES = 8
+PHOTOGRAPHS = Path(__file__).parent / "photographs"
+"""Pictures that come with the app, with boxes in ``instances.json``; nothing was trained or tuned on them."""
 
 
 @dataclass(frozen=True)
 class Files:
     """Where a data set lies.
 
-    ``annotations``: its JSON file. ``images``: the folder of the pictures, for photos the whole set, for bundled a
-    folder of scenes (by default the one that the model brings along). ``entities``: Flickr30k Entities' own files.
+    ``annotations``: its JSON file. ``images``: the folder of the pictures, for photos the whole set (by default the
+    app's own), for bundled a folder of scenes (by default the one that the model brings along). ``entities``: Flickr30k Entities' own files.
     ``questions``: of VQA. ``split``: of a caption file with several.
     """
 
@@ -90,6 +91,8 @@ def evaluate_task(
     if task == "bundled":
         folder = files.images or held_out_scenes(pipeline.name)
         return evaluate_scenes(pipeline, folder, limit=limit, seed=seed, on_sample=on_sample)
+    if task == "photos" and files.images is None and files.annotations is None:
+        return _own_photographs(pipeline, limit=limit, seed=seed, on_sample=on_sample)
     images = _folder(files.images, task)
     name = f"{pipeline.name}, {task}, {images if task == 'photos' else files.annotations}"
     if task == "photos":
@@ -177,9 +180,21 @@ def held_out_scenes(model: str) -> Path:
 
 
 def quick_evaluation() -> Report:
-    """The bundled model on a few held-out scenes of each set."""
-    pipeline = ModelLoader(APP, ModelOptions(device="cpu"))()
-    return evaluate_scenes(pipeline, held_out_scenes(APP.model), limit=_QUICK_SCENES)
+    """The bundled model on the photographs that come with the app."""
+    return _own_photographs(ModelLoader(APP, ModelOptions(device="cpu"))())
+
+
+def _own_photographs(
+    pipeline: GroundingPipeline,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    on_sample: OnSample | None = None,
+) -> Report:
+    found = _detection_set(PHOTOGRAPHS, Files(annotations=PHOTOGRAPHS / "instances.json"))
+    cases = itertools.islice(from_photographs(found, seed), limit)
+    name = f"{pipeline.name}, {len(found)} photographs"
+    return evaluate_phrases(pipeline, cases, name, seed=seed, on_sample=on_sample)
 
 
 def evaluate_phrases(

@@ -28,7 +28,7 @@ def evaluate(
         typer.Option(
             "--images",
             metavar="DIR",
-            help="The pictures; for photos a COCO, VOC or YOLO set; for bundled a folder of scenes.",
+            help="The pictures; for photos a COCO, VOC or YOLO set, by default the app's own; for bundled scenes.",
         ),
     ] = None,
     annotations: Annotated[
