@@ -10,6 +10,8 @@ import torch
 from multiway_vision_language.tasks.shapes import make_examples
 from PIL import Image
 
+made = importlib.import_module("packages.vision-language.tests.test_documents")
+kosmos1, metalm = made.kosmos1, made.metalm  # fixtures
 released = importlib.import_module("packages.vision-language.tests.released_beit3")
 
 
@@ -49,6 +51,26 @@ def test_verbs_take_the_models_of_their_task(trained, photo, call):
     assert classes[0]["probability"] >= classes[1]["probability"]
     code, out, _ = call("compare", photo, photo, "both show a circle", "--model", trained("vlmo", "nlvr2"))
     assert out.split()[0] in ("true", "false")
+
+
+@pytest.mark.parametrize("arch", ["kosmos1", "metalm"])
+def test_verbs_take_kosmos1_and_metalm(arch, request, photo, call):
+    folder = str(request.getfixturevalue(arch))
+    code, out, err = call("ask", photo, "what is red?", "--model", folder, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["model"] == folder
+    code, out, _ = call("caption", photo, "--model", folder)
+    assert code == 0
+    code, out, _ = call("classify", photo, "a dog", "a bus", "--model", folder)
+    assert (code, len(out.splitlines())) == (0, 2)
+    for arguments, message in (
+        (["classify", photo], "no classes of its own; give their names"),
+        (["locate", photo, "a dog"], "finds no places in pictures"),
+        (["compare", photo, photo, "x"], "cannot compare"),
+    ):
+        code, out, err = call(*arguments, "--model", folder)
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
+        assert message in err
 
 
 def test_the_wrong_head_says_which_file_is_for_what(trained, photo, call, model):

@@ -45,8 +45,8 @@ class Files:
     """Where a data set lies.
 
     ``annotations``: its JSON file. ``images``: the folder of the pictures, for photos the whole set (by default the
-    app's own), for bundled a folder of scenes (by default the one that the model brings along). ``entities``: Flickr30k Entities' own files.
-    ``questions``: of VQA. ``split``: of a caption file with several.
+    app's own), for bundled a folder of scenes (by default the one that the model brings along). ``entities``:
+    Flickr30k Entities' own files. ``questions``: of VQA. ``split``: of a caption file with several.
     """
 
     images: Path | None = None

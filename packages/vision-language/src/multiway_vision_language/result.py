@@ -41,6 +41,14 @@ class Entity:
 
 
 @dataclass(frozen=True)
+class LabelScore:
+    """A label with its probability: of an answer to a question by itself, of classes and statements among all."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
 class Grounding:
     """One picture read by one model; ``tagged`` is the model's own output with its tags, where there is one.
 

@@ -83,14 +83,16 @@ def ask(
 def classify(
     image: ImageArgument,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Choose among these of its classes.")
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Choose among these.")
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="So many classes.")] = 5,
     json: JsonOption = False,
     *,
     model: ModelOptions,
 ) -> None:
-    """The class of a picture, with a model that was trained for classes (train --arch beit3 --task imagenet)."""
+    """The class of a picture: of a model trained for classes (train --arch beit3 --task imagenet), or the likeliest
+    of the names (Kosmos-1, MetaLM).
+    """
     from dataclasses import asdict
 
     from multiway_vision_language.pictures import open_picture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,8 +17,9 @@ from multiway_vision_language.beit3 import checkpoint as beit3_checkpoint
 from multiway_vision_language.multiway.tasks import Task
 from multiway_vision_language.pictures import PictureSource, open_picture
 from multiway_vision_language.pipeline import BUNDLED_MODEL, GroundingPipeline
-from multiway_vision_language.result import Grounding
-from multiway_vision_language.tasks import model_folder
+from multiway_vision_language.result import Grounding, LabelScore
+from multiway_vision_language.tasks import documents, model_folder
+from multiway_vision_language.tasks.documents import DocumentPipeline
 from multiway_vision_language.tasks.examples import TRUTH, Example
 from multiway_vision_language.tasks.model_folder import HeadedModel, require_task
 from multiway_vision_language.tasks.objective import captions, label_scores
@@ -28,14 +28,6 @@ from multiway_vision_language.tasks.processor import PairProcessor
 ANSWERS_FILE = "answer2label.txt"
 """Beside a released VQA file: a row ``{"answer": TEXT, "label": NUMBER}`` for each answer, as its authors give it."""
 RELEASED_TEXT = 64
-
-
-@dataclass(frozen=True)
-class LabelScore:
-    """A label with its probability: of an answer to a question by itself, of classes and statements among all."""
-
-    label: str
-    probability: float
 
 
 class PairPipeline:
@@ -104,8 +96,9 @@ def open_pipeline(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
-) -> GroundingPipeline | PairPipeline:
-    """The pipeline of any model here: a Kosmos-2 or the bundled one, a folder that `train --arch` wrote, or a `.pth`.
+) -> GroundingPipeline | PairPipeline | DocumentPipeline:
+    """The pipeline of any model here: a Kosmos-2 or the bundled one, a folder that `train --arch` wrote, a `.pth`, or
+    a folder of Kosmos-1 or MetaLM (:func:`multiway_vision_language.tasks.documents.save`).
 
     Beside a released BEiT-3 `.pth` lies `beit3.spm`, and for VQA `answer2label.txt`. ``dtype`` is float32 by default
     on a CPU, bfloat16 on a GPU. Raises ModelNotFoundError, ConfigError, CheckpointError.
@@ -116,8 +109,11 @@ def open_pipeline(
         return PairPipeline(name, load_released(path, dtype=chosen, device=device))
     folder = hub.resolve(name, allow_patterns=["config.json"])
     settings = folder / "config.json"
-    if settings.is_file() and config.read_json(settings).get("model_type") == model_folder.MODEL_TYPE:
+    kind = config.read_json(settings).get("model_type") if settings.is_file() else None
+    if kind == model_folder.MODEL_TYPE:
         return PairPipeline(name, model_folder.load(hub.resolve(name), dtype=chosen, device=device))
+    if kind in (documents.KOSMOS_1, documents.METALM):
+        return DocumentPipeline(name, documents.load(hub.resolve(name), dtype=chosen, device=device))
     return GroundingPipeline.from_pretrained(name, device=device, dtype=dtype)
 
 
