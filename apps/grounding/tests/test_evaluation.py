@@ -293,13 +293,22 @@ def test_answers_by_type(tmp_path: Path) -> None:
     assert report.groups["yes/no"]['always "yes"'].mean == 1.0
 
 
+def test_without_pictures_photos_are_the_apps_own() -> None:
+    known = Known({"the pizza": [(50.0, 33.0, 640.0, 426.0)]}, present={"the pizza": 0.9})
+    report = evaluate_task("photos", known, Files())  # type: ignore[arg-type]
+    shown = [row for row in report.rows if row["metrics"]["acc@0.5"] is not None]
+    assert len(shown) >= 20
+    assert [row["name"] for row in shown if row["metrics"]["acc@0.5"]] == ["pizza.jpg/0"]
+    assert report.metrics["present AUC"].n == 2 * len(shown)
+
+
 @pytest.mark.parametrize(
     ("task", "files", "options", "message"),
     [
         ("refcoco", {}, {}, "refcoco needs --annotations FILE"),
         ("vqa", {"annotations": "a.json"}, {}, "vqa needs --questions FILE"),
         ("refcoco", {"annotations": "none.json"}, {}, r"--annotations .*none\.json: no such file"),
-        ("photos", {"images": None}, {}, "photos needs --images DIR"),
+        ("imagenet", {"images": None}, {}, "imagenet needs --images DIR"),
         ("photos", {"images": "none"}, {}, r"--images .*none: no such folder"),
         ("photos", {}, {"limit": 0}, "--limit 0: must be at least 1"),
     ],
