@@ -130,7 +130,7 @@ def cell(arm: str, seed: int, given: Any) -> dict[str, Any]:
     numbers = {"max_length": LENGTH, "batch_size": BATCH, "held_out": (str(held_out),)}
     recipe: Any = Recipe(turns=TURNS if arm == "refined" else 0, first=1 / 3, reader=extract, **numbers)  # type: ignore[arg-type]
     if arm.startswith("people"):
-        recipe = _Last(**{**vars(extract), **numbers})
+        recipe = LastStep(**{**vars(extract), **numbers})
     started = time.process_time()
     report = harness.trained(recipe, options)
     found["train_seconds"] = time.process_time() - started
@@ -139,7 +139,7 @@ def cell(arm: str, seed: int, given: Any) -> dict[str, Any]:
     return found | _scores([reading.best().text for reading in readings], tested)
 
 
-class _Last(type(ENCODER["extract"])):  # type: ignore[misc]
+class LastStep(type(ENCODER["extract"])):  # type: ignore[misc]
     """The encoder's recipe with the weights of the last step, as the other arms have it."""
 
     def build(self, options: TrainOptions) -> Any:
