@@ -69,7 +69,9 @@ def parts(folder: Path, seed: int, work: Path) -> tuple[Path, list[Pair], list[P
         chosen = [row for row in rows if first <= place[row[0].split("\t")[0]] < last]
         for kind, column in zip(LISTS, zip(*chosen, strict=True), strict=True):
             write_text(work / f"{name}-{seed}-{kind}.txt", "\n".join(column) + "\n")
-    reader, dev, test = (read_pairs([work / f"{name}-{seed}-context.txt"]) for name in ("reader", "dev", "test"))
+    reader, dev, test = (
+        read_pairs([work / f"{name}-{seed}-context.txt"]) for name in ("reader", "dev", "test")
+    )
     return work / f"generator-{seed}-context.txt", reader, dev, test
 
 
@@ -194,7 +196,14 @@ def main() -> None:
         for arm in ARMS:
             path = given.work / f"cell-{arm.replace(' ', '-')}-{seed}.json"
             cells += filter(None, [harness.kept(path, partial(cell, arm, seed, given), given.minutes)])
-    columns = ("taught beside the answerable", "seeds", "F1", "ROC AUC", "F1 of the answerable", "unanswerable taught")
+    columns = (
+        "taught beside the answerable",
+        "seeds",
+        "F1",
+        "ROC AUC",
+        "F1 of the answerable",
+        "unanswerable taught",
+    )
     lines = []
     for arm in ARMS:
         own = [one for one in cells if one["arm"] == arm]

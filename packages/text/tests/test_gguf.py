@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from multiway_core.errors import CheckpointError, MultiwayError
-from multiway_text import gguf
+from multiway_text import gguf, gguf_tokenizer
 
 METADATA = {
     "general.architecture": "test",
@@ -133,3 +133,20 @@ def test_tensors_that_share_bytes(tmp_path: Path) -> None:
     path.write_bytes(content[:place] + bytes(8) + content[place + 8 :])
     with pytest.raises(CheckpointError, match="second overlaps the tensor before it"):
         gguf.read(path)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({}, {}),
+        ({"general.basename": "SmolLM2"}, {"temperature": 0.2, "top_p": 0.9}),
+        ({"general.basename": "smollm2", "general.sampling.temp": 0.5}, {"temperature": 0.5}),
+        ({"general.sampling.penalty_repeat": 1.1, "general.sampling.top_k": 40}, {"repetition_penalty": 1.1, "top_k": 40}),
+    ],
+)  # fmt: skip
+def test_how_the_authors_sample(told: dict[str, object], expected: dict[str, object], tmp_path: Path) -> None:
+    vocabulary = {"model": "gpt2", "tokens": ["a", "b", "ab"], "merges": ["a b"]}
+    gguf.write(
+        tmp_path / "m.gguf", told | {f"tokenizer.ggml.{key}": value for key, value in vocabulary.items()}, {}
+    )
+    assert gguf_tokenizer.read(gguf.read(tmp_path / "m.gguf")).generation == expected

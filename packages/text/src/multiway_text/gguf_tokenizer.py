@@ -19,6 +19,15 @@ _SPLITTERS = {
     **dict.fromkeys(("llama-bpe", "llama3", "llama-v3"), "cl100k"),
 }
 """llama.cpp's names for how text is split before BPE, and ours."""
+_SAMPLING = {
+    "general.sampling.temp": "temperature",
+    "general.sampling.top_k": "top_k",
+    "general.sampling.top_p": "top_p",
+    "general.sampling.penalty_repeat": "repetition_penalty",
+}
+"""llama.cpp's names for how the authors sample, and those of ``generation_config.json``."""
+_AUTHORS_SAMPLE = {"smollm2": {"temperature": 0.2, "top_p": 0.9}}
+"""The same from model cards, by ``general.basename``, for files that do not say it."""
 
 
 def read(file: GGUFFile) -> TextTokenizer:
@@ -37,7 +46,15 @@ def read(file: GGUFFile) -> TextTokenizer:
         begin_token=begin,
         end_token=end,
         chat_template=template if isinstance(template, str) and template else None,
+        generation=_generation(file),
     )
+
+
+def _generation(file: GGUFFile) -> dict[str, Any]:
+    """How the authors sample, as ``generation_config.json`` would say it."""
+    told = {name: file.metadata[key] for key, name in _SAMPLING.items() if key in file.metadata}
+    name = file.metadata.get("general.basename")
+    return told or dict(_AUTHORS_SAMPLE.get(str(name).lower(), {}))
 
 
 def read_vocabulary(file: GGUFFile) -> Tokenizer:
