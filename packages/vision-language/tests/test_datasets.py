@@ -366,7 +366,7 @@ def test_exported_yolo_and_voc_folders_are_read_back(tmp_path: Path) -> None:
     put(tmp_path / "yolo" / "images" / "x.png", (100, 50))
     put(tmp_path / "voc" / "x.png", (100, 50))
     (yolo,), (voc,) = read_yolo(tmp_path / "yolo"), read_voc(tmp_path / "voc")
-    assert yolo.objects[0].name == voc.objects[0].name == entity.phrase
+    assert yolo.objects[0].name == voc.objects[0].name == "<b> & c"
     assert yolo.objects[0].box == pytest.approx((10, 5, 60, 25), abs=1e-3)
     assert voc.objects[0].box == (10, 5, 60, 25)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from multiway_core.app.serve.operation import Content, InputFile, Operation, Service
 from pydantic import Field
@@ -10,9 +10,6 @@ from typing_extensions import TypedDict
 
 from multiway_pathology.overlay import overlay
 from multiway_pathology.slides import open_slide, parse_region
-
-if TYPE_CHECKING:
-    from multiway_vision_language.longvit.pipeline import LongVitPipeline
 
 Size = Annotated[int | None, Field(ge=16, le=16_384)]
 Region = Annotated[str | None, Field(pattern=r"^\d+(,\d+){3}$")]
@@ -33,7 +30,7 @@ class Classes(TypedDict):
 
 
 def classify_slide(
-    pipeline: LongVitPipeline, file: InputFile, size: Size = None, roi: Region = None
+    pipeline: Any, file: InputFile, size: Size = None, roi: Region = None
 ) -> dict[str, Any]:
     """Classes of a whole-slide image or another huge picture. For research only; no medical device."""
     pipeline.require_head("classify")
@@ -41,7 +38,7 @@ def classify_slide(
 
 
 def heatmap_of_slide(
-    pipeline: LongVitPipeline, file: InputFile, size: Size = None, roi: Region = None
+    pipeline: Any, file: InputFile, size: Size = None, roi: Region = None
 ) -> Content:
     """The slide, at most 1,024 pixels a side, with the regions that spoke for the model's result in red (PNG)."""
     pipeline.require_head()
