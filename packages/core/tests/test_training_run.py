@@ -97,18 +97,27 @@ def test_stages_follow_one_another_and_resume(tmp_path: Path) -> None:
     class Stages(Line):
         def build(self, options: TrainOptions) -> Iterator[TrainJob]:  # type: ignore[override]
             job = super().build(options)
+
+            def noisy(model: nn.Module, batch: Any) -> Loss:
+                torch.rand(())
+                return job.objective(model, batch)
+
             for name in ("first", "second"):
                 starts.append(float(job.model.weight.detach().sum()))
-                yield dataclasses.replace(job, name=name)
+                drawn.append(float(torch.rand(())))
+                yield dataclasses.replace(job, name=name, objective=noisy)
 
     starts: list[float] = []
+    drawn: list[float] = []
     whole = run(Stages(), TrainOptions(tmp_path / "whole"))
     assert starts[0] != starts[1]
+    second = drawn[1]
     parts = run(Stages(), TrainOptions(tmp_path / "parts", minutes=1e-9))
     assert (parts.finished, parts.steps) == (False, 1)
     while not parts.finished:
         parts = run(Stages(), TrainOptions(tmp_path / "parts", minutes=1e-9))
     assert all(torch.equal(tensor, weights(parts)[name]) for name, tensor in weights(whole).items())
+    assert drawn[-1] == second  # a stage's own draws do not hang on which process trained the one before
     with pytest.raises(CheckpointError, match="another config"):
         run(Stages(), TrainOptions(tmp_path / "parts", seed=1))
 

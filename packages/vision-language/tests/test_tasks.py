@@ -14,6 +14,7 @@ from multiway_vision_language.metrics.retrieval import retrieval_recall
 from multiway_vision_language.tasks import model_folder
 from multiway_vision_language.tasks.examples import answer_scores, labels_of, read_examples
 from multiway_vision_language.tasks.objective import answers, captions, score
+from multiway_vision_language.tasks.pretraining import RECIPES as PRETRAINING
 from multiway_vision_language.tasks.recipe import RECIPES
 from multiway_vision_language.tasks.shapes import make_examples, scene
 from PIL import Image
@@ -49,6 +50,38 @@ def test_every_task_trains_and_its_folder_is_read_again(tmp_path: Path, arch: st
     elif task != "retrieval":
         assert set(answers(model, examples)) <= set(model.labels)
     assert score(model, examples)
+
+
+@pytest.mark.parametrize("arch", ["beit3", "vl-beit", "vlmo"])
+def test_pretraining_repeats_and_is_fine_tuned(tmp_path: Path, arch: str) -> None:
+    smoke = PRETRAINING["pretrain-smoke"]
+    recipe = dataclasses.replace(
+        smoke, arch=arch, scenes=120, train=dataclasses.replace(smoke.train, steps=2, learning_rate=1e-3)
+    )
+    reports = [run(recipe, TrainOptions(tmp_path / name)) for name in ("first", "second")]
+    first, second = ((report.folder / "model.safetensors").read_bytes() for report in reports)
+    assert first == second
+    assert torch.isfinite(torch.tensor(list(reports[0].held_out.values()))).all()
+    family = "vlmo" if arch == "vlmo" else "beit3"
+    start = model_folder.load(reports[0].folder).network.state_dict()
+    train = dataclasses.replace(SMOKE.train, steps=1, learning_rate=1e-9)
+    tuned = dataclasses.replace(SMOKE, arch=family, task="nlvr2", train=train)
+    options = TrainOptions(tmp_path / "tuned", init_from=str(reports[0].folder))
+    found = model_folder.load(run(tuned, options).folder).network.state_dict()
+    shared = [name for name in found if name in start and found[name].shape == start[name].shape]
+    assert len(shared) > 20
+    for name in shared:
+        torch.testing.assert_close(found[name], start[name], atol=1e-5, rtol=0)
+
+
+def test_vlmo_stages_leave_what_they_freeze(tmp_path: Path) -> None:
+    smoke = dataclasses.replace(PRETRAINING["pretrain-smoke"], arch="vlmo", scenes=120)
+    jobs = smoke.build(TrainOptions(tmp_path, steps=1))
+    learning = {job.name: {n for n, p in job.model.named_parameters() if p.requires_grad} for job in jobs}
+    assert list(learning) == ["visual-words", "image", "text", ""]
+    assert not any(".experts.text." in name or "text_embedding" in name for name in learning["image"])
+    assert not any(".attention." in name or ".experts.image." in name for name in learning["text"])
+    assert any(".experts.pair." in name for name in learning[""])
 
 
 def test_training_repeats_to_the_bit_and_learns(tmp_path: Path) -> None:

@@ -29,17 +29,13 @@ class Classes(TypedDict):
     probabilities: dict[str, float]
 
 
-def classify_slide(
-    pipeline: Any, file: InputFile, size: Size = None, roi: Region = None
-) -> dict[str, Any]:
+def classify_slide(pipeline: Any, file: InputFile, size: Size = None, roi: Region = None) -> dict[str, Any]:
     """Classes of a whole-slide image or another huge picture. For research only; no medical device."""
     pipeline.require_head("classify")
     return pipeline(open_slide(file), size=size, roi=parse_region(roi)).to_json()
 
 
-def heatmap_of_slide(
-    pipeline: Any, file: InputFile, size: Size = None, roi: Region = None
-) -> Content:
+def heatmap_of_slide(pipeline: Any, file: InputFile, size: Size = None, roi: Region = None) -> Content:
     """The slide, at most 1,024 pixels a side, with the regions that spoke for the model's result in red (PNG)."""
     pipeline.require_head()
     raster, part = open_slide(file), parse_region(roi)

@@ -45,13 +45,23 @@ class RecipeChanges:
     ] = None
 
 
+PRETRAINING = ("pretrain", "pretrain-smoke")
+
+
 def train(
     preset: Annotated[
-        str, typer.Option("--preset", help="fine-tune; grounding-small, the bundled model; or smoke.")
+        str,
+        typer.Option(
+            "--preset",
+            help="fine-tune; grounding-small, the bundled model; smoke; with --arch also pretrain.",
+        ),
     ] = "fine-tune",
     arch: Annotated[
-        Literal["beit3", "vlmo", "dide"] | None,
-        typer.Option("--arch", help="Train this system for --task instead of a grounding model."),
+        Literal["beit3", "vl-beit", "vlmo", "dide"] | None,
+        typer.Option(
+            "--arch",
+            help="Train this system for --task instead of a grounding model; vl-beit: only pretrain.",
+        ),
     ] = None,
     *,
     changes: RecipeChanges,
@@ -68,11 +78,18 @@ def train(
     Karpathy's captions (retrieval, caption), VQA v2's questions and then annotations, or SNLI-VE's rows (vqa), NLVR2's
     rows (nlvr2), a folder of a folder for each class (imagenet). Without --data scenes of coloured shapes are drawn.
     dide trains its fusion teacher first. With --preset smoke a tiny network trains for 20 steps.
+
+    --preset pretrain learns from pictures with captions alone: visual words first, then masked pictures, words and
+    pairs (beit3, vl-beit), or the three stages of vlmo. What it writes is an --init-from of any --task; of vl-beit
+    with --arch beit3.
     """
     given = vars(changes)
     if arch is not None:
-        if preset not in ("fine-tune", "smoke"):
-            raise InputError(f"--preset {preset}: with --arch it is fine-tune or smoke")
+        named = {"fine-tune": "pairs", "smoke": "pairs-smoke"}
+        if preset not in (*named, *PRETRAINING):
+            raise InputError(f"--preset {preset}: with --arch it is {', '.join((*named, *PRETRAINING))}")
+        if (arch == "vl-beit") > (preset in PRETRAINING) or (arch == "dide") > (preset in named):
+            raise InputError(f"--arch {arch} --preset {preset}: vl-beit is pre-trained, dide is fine-tuned")
         given = {**given, "arch": arch}
-        preset = "pairs-smoke" if preset == "smoke" else "pairs"
+        preset = named.get(preset, preset)
     options.train(APP, preset, given)

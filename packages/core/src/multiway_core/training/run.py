@@ -91,8 +91,9 @@ class Recipe(Protocol):
 
     `build` prepares the data in `options.output` (what lies there already is taken as it is, so that a run that was
     stopped goes on) and makes the model. It draws from global generators as it likes: they are seeded before it is
-    called. A recipe of several stages yields its jobs one after another; each `next` finds the models of the earlier
-    jobs trained. Under torchrun every process calls it, the first one before the others.
+    called, and before each further stage. A recipe of several stages yields its jobs one after another; each `next`
+    finds the models of the earlier jobs trained. Under torchrun every process calls it, the first one before the
+    others.
     """
 
     def build(self, options: TrainOptions) -> TrainJob | Iterable[TrainJob]: ...
@@ -147,12 +148,14 @@ def run(recipe: Recipe, options: TrainOptions) -> TrainReport:
     started = time.monotonic()
     world = World(options.parallel, options.device)
     with _one_run_at_a_time(options, world), _same_sums(options.device):
-        seed_everything(options.seed)
+        seed_everything(options.seed)  # for recipes of one job
         with world.main_first():
             built = recipe.build(options)
         jobs = iter([built] if isinstance(built, TrainJob) else built)
         job, result = None, None
         while result is None or result.finished:
+            # A stage begins alike whether the one before it was trained by this process or read from its checkpoint.
+            seed_everything(options.seed)
             with world.main_first():
                 upcoming = next(jobs, None)
             if upcoming is None:

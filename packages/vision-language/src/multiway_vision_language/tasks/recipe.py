@@ -131,7 +131,7 @@ class FineTuning:
         if self.arch != "dide":
             network = new_network(self.arch, self.task, sizes, len(labels))
             if start is not None:
-                _take_weights(network, start.network)
+                take_weights(network, start.network)
             yield job(self.arch, network, partial(_loss, self.task))
             return
         teacher = new_network("vilt", self.task, sizes, len(labels))
@@ -139,7 +139,7 @@ class FineTuning:
             teacher = start.network
         else:
             if start is not None:
-                _take_weights(teacher, start.network)
+                take_weights(teacher, start.network)
             yield job("vilt", teacher, partial(_loss, self.task), "teacher")
         teacher.eval().requires_grad_(False)
         student = DiDE(sizes, len(labels), pictures=2 if self.task == "nlvr2" else 1)
@@ -176,7 +176,7 @@ def _loss(task: Task, network: nn.Module, batch: TaskBatch) -> Loss:
     return task_loss(task, network, batch)
 
 
-def _take_weights(network: nn.Module, source: nn.Module) -> None:
+def take_weights(network: nn.Module, source: nn.Module) -> None:
     """All tensors of equal name and shape; heads of other tasks stay new."""
     own = network.state_dict()
     fitting = {n: t for n, t in source.state_dict().items() if n in own and own[n].shape == t.shape}

@@ -27,4 +27,7 @@ SMALL = replace(
 )  # fmt: skip
 """For training on one CPU."""
 
-PRESETS = {"base": BASE, "small": SMALL}
+TINY = replace(SMALL, vocab_size=512, hidden_size=48, num_layers=2, num_heads=4, inner_size=96, image_size=48)
+"""For `--preset pretrain-smoke`."""
+
+PRESETS = {"base": BASE, "small": SMALL, "tiny": TINY}
