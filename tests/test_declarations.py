@@ -27,7 +27,7 @@ def test_every_declared_part_can_be_imported(app):
         found = app.load(part)
         assert (found is None) == (getattr(app, part) is None)
     assert app.picture is None or app.picture_path() is not None
-    assert app.model.startswith("bundled:") or app.pipeline is None
+    assert app.model.startswith("bundled:") or app.model == "auto" or app.pipeline is None
 
 
 def test_listing_the_apps_imports_neither_torch_nor_gradio():

@@ -56,7 +56,7 @@ def test_the_names_are_the_packages():
     assert get_args(EngineName) == tuple(ENGINES)
     assert get_args(PolicyName) == get_args(policies.PolicyName)
     assert set(get_args(PresetName)) == set(PRESETS)
-    assert APP.model == pipeline.BUNDLED_MODEL
+    assert APP.model == pipeline.AUTO
 
 
 def test_help_shows_defaults_that_no_value_stands_for(call, monkeypatch):

@@ -147,7 +147,7 @@ def test_errors_name_no_folder(detector, model, tmp_path):
         list(detector.detect(tmp_path / "a.raw", str(model), 20_000))
     assert str(tmp_path) not in str(error.value)
     with pytest.raises(InputError, match="no model '/etc' here"):
-        detector.pipeline("/etc")
+        detector.choice("/etc")
 
 
 def test_the_dense_network_beside_is_read_at_the_same_times(detector, recording, model, monkeypatch):

@@ -287,3 +287,38 @@ def test_a_recording_that_breaks_off_prints_no_half_document(model, tmp_path, fa
     t[900] = 5
     np.savez(tmp_path / "a.npz", t=t, x=t * 0, y=t * 0, p=t * 0, width=9, height=9)
     assert "earlier than" in fails("detect", tmp_path / "a.npz", "--model", model, "--json")
+
+
+def test_objects_keep_a_number_in_every_output(call, tmp_path):
+    """The model is chosen by the input: shapes get the detector of shapes, and their objects few numbers."""
+    shapes, files = tmp_path / "shapes.raw", [tmp_path / name for name in ("a.json", "a_bbox.npy", "a.mp4")]
+    assert call("simulate", "--shapes", "-o", shapes)[0] == 0
+    code, _, err = call(
+        "detect", shapes, "--track", "--json", "-o", files[0], "--npy", files[1], "--mp4", files[2]
+    )
+    assert code == 0, err
+    assert "bundled:ssla-shapes, trained on simulated moving shapes" in err
+    document = json.loads(files[0].read_text())
+    assert document["model"] == "bundled:ssla-shapes"
+    tracks = [box["track"] for read in document["predictions"] for box in read["boxes"]]
+    assert 1 <= len(set(tracks) - {None}) <= 8
+    assert sum(track is not None for track in tracks) > 0.7 * len(tracks)
+    assert read_prophesee_boxes(files[1]).track_id.max() == max(track or 0 for track in tracks)
+    code, out, _ = call("detect", shapes, "--track")
+    assert (code, "objects over time: " in out, "#0 " in out) == (0, True, True)
+
+
+def test_an_input_that_no_detector_knows_is_refused_and_a_named_one_warns(call, fails, tmp_path):
+    generator = np.random.default_rng(0)
+    sparks = tmp_path / "sparks.npz"
+    columns = (generator.integers(bound, size=60_000) for bound in (304, 200, 2))
+    write_events(
+        sparks, Events.from_arrays(np.sort(generator.integers(500_000, size=60_000)), *columns, 304, 200)
+    )
+    line = fails("detect", sparks)
+    assert "no bundled detector was trained on its like" in line
+    assert "people and vehicles" in line
+    assert "--model bundled:ssla-street tries all the same" in line
+    code, _, err = call("detect", sparks, "--model", "bundled:ssla-street", "--period", "250ms")
+    assert code == 0
+    assert "its boxes are not to be trusted" in err

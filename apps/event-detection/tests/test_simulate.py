@@ -35,7 +35,8 @@ def folder(tmp_path):
 
 def test_shapes_and_their_boxes(tmp_path, call):
     out = tmp_path / "a_td.dat"
-    code, printed, err = call("simulate", "--shapes", "-o", out, "--seed", 5, "--label-every", "25ms")
+    short = ("--duration", "100ms", "--label-every", "25ms")
+    code, printed, err = call("simulate", "--shapes", "-o", out, "--seed", 5, *short)
     assert (code, printed) == (0, f"{out}\n")
     events, boxes = shapes_recording(5, label_every_us=25_000)
     assert f"{len(boxes)} boxes in {tmp_path / 'a_bbox.npy'}" in err
@@ -78,7 +79,7 @@ def test_a_video(tmp_path, call):
     writer.release()
     code, _, err = call("simulate", video, "-o", tmp_path / "a.raw", "--width", 24, "--upsample", 2)
     assert code == 0
-    assert "2 times as many frames, along optical flow: those in between are a guess" in err
+    assert "2 frames for each of its own, along optical flow: those in between are a guess" in err
     events = open_events(tmp_path / "a.raw").read()
     assert (events.width, events.height) == (24, 16)
     assert 0 <= events.t[0] < events.t[-1] <= 160_000
@@ -138,3 +139,19 @@ def test_simulate_says_what_is_wrong_and_leaves_nothing(folder, tmp_path, fails)
     ]:
         assert message in fails("simulate", *arguments), arguments
         assert sorted(tmp_path.iterdir()) == before
+
+
+def test_simulate_and_detect_show_a_detector_the_same_events(tmp_path, call):
+    """A video of 25 frames a second, wider than 304 pixels: both scale it down and put frames in between."""
+    from multiway_event_vision.rendering import write_mp4
+    from multiway_event_vision.sources import open_source
+
+    wide = [cv2.resize(draw(2 * n), (320, 208))[..., None].repeat(3, -1) for n in range(4)]
+    video, out = tmp_path / "video.mp4", tmp_path / "a.npz"
+    write_mp4(video, iter(wide), frames_per_second=25)
+    code, _, err = call("simulate", video, "-o", out)
+    assert code == 0
+    assert "7 frames for each of its own" in err
+    events = open_events(out).read()
+    assert events.width == 304
+    assert_same(events, open_source(video).read())

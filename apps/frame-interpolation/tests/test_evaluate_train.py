@@ -27,7 +27,7 @@ def test_evaluate_true_events(folder, events, model, call, fails):
     code, out, _ = call("evaluate", folder, "--events", events, "--skip", 1, "--model", model, "--limit", 1)
     assert code == 0
     assert "| method | psnr | ssim | ssim luma |" in out
-    assert out.count("| frames | ") == 6
+    assert out.count("| frames | ") == 7  # auto, TimeReplayer and five that need no model
     assert "belong to one video" in fails("evaluate", folder, folder, "--events", events, "--model", model)
     assert "cannot skip 9" in fails("evaluate", folder, "--skip", 9, "--model", model)
     assert "expected 1 or more" in fails("evaluate", folder, "--skip", 0, "--model", model)

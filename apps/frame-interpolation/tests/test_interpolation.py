@@ -42,6 +42,8 @@ def test_pictures_of_a_folder_at_chosen_times(folder, events, model, images, tmp
         output,
         "--model",
         model,
+        "--method",
+        "timereplayer",
     )
     assert code == 0, err
     pictures, seconds = read_folder(output)

@@ -175,10 +175,11 @@ def test_the_pipeline_tells_networks_apart(tmp_path, accelerated):
     replayer_checkpoint.save(TimeReplayer(TINY), tmp_path / "replayer")
     (gap,) = gaps(accelerated, 7)
     fusion = InterpolationPipeline.from_pretrained(str(tmp_path / "fusion"))
-    assert fusion.fusion is fusion.method("auto")
+    assert fusion.fusion is fusion.method("auto").methods["fusion"]
     replayer = InterpolationPipeline.from_pretrained(str(tmp_path / "replayer"))
     assert replayer.fusion is None
-    assert replayer.method("auto") is replayer.replayer is replayer.method("timereplayer")
+    assert replayer.method("timereplayer") is replayer.replayer
+    assert replayer.method("auto").methods["timereplayer"] is replayer.replayer
     for name in ("dis", "integration"):
         (made,) = fusion.method(name).interpolate(gap.first, gap.second, gap.events, gap.times[:1])
         assert made.shape == gap.first.image_HW3.shape

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +13,16 @@ from multiway_event_vision.labels import (
     read_ncaltech101_boxes,
     read_prophesee_boxes,
 )
+from multiway_event_vision.labels.folder import DatasetItem, labelled_files
 from multiway_event_vision.metrics.detection import TimedBoxes
 
-RECORDING_ENDINGS = frozenset(
-    {".dat", ".raw", ".h5", ".hdf5", ".aedat4", ".es", ".bin", ".npz", ".csv", ".txt"}
-)
 KNOWN = "Prophesee .npy, COCO .json, N-Caltech101 .bin"
 _WHOLE = -1  # the time of a label that holds for the whole recording
 
 
-@dataclass(frozen=True)
-class DatasetItem:
-    """A recording and where its labels are."""
-
-    recording: Path
-    labels: Path
-
-
 def labelled_recordings(recording: Path, labels: Path | None) -> list[DatasetItem]:
-    """A file with its labels, or a folder's recordings (searched through) with theirs.
+    """A file with its labels, or a folder's recordings with theirs, as `labelled_files` finds them.
 
-    Labels of `x_td.dat` or `x.raw` are `x_bbox.npy` or `x.json` beside it, or in the same place below the folder
-    `labels`; those of N-Caltech101's `image_0001.bin` are `annotation_0001.bin` below the folder `labels`.
     Raises InputError: no such file or folder, or no labels.
     """
     if not recording.is_dir():
@@ -48,24 +35,7 @@ def labelled_recordings(recording: Path, labels: Path | None) -> list[DatasetIte
         return [DatasetItem(recording, labels)]
     if labels is not None and not labels.is_dir():
         raise InputError(f"--labels {labels}: {recording} is a folder, so expected a folder of labels too")
-    files = sorted(file for file in recording.rglob("*") if file.suffix.lower() in RECORDING_ENDINGS)
-    found = [
-        DatasetItem(file, label)
-        for file in files
-        if (label := _labels_of(file, (labels or recording) / file.parent.relative_to(recording))) is not None
-    ]
-    if not found:
-        raise InputError(
-            f"{recording}: no recording with labels; expected x_bbox.npy or x.json for x.raw or x_td.dat, beside it or "
-            "below --labels"
-        )
-    return found
-
-
-def _labels_of(recording: Path, folder: Path) -> Path | None:
-    stem = recording.stem.removesuffix("_td")
-    names = [f"{stem}_bbox.npy", f"{stem}.npy", f"{stem}.json", f"{stem.replace('image', 'annotation')}.bin"]
-    return next((p for name in names if (p := folder / name).is_file() and p != recording), None)
+    return labelled_files(recording, labels)
 
 
 def read_labels(case: DatasetItem, class_names: Sequence[str]) -> Boxes:

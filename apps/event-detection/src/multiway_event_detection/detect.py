@@ -14,10 +14,11 @@ from multiway_core.errors import InputError
 from multiway_core.files import check_output
 from multiway_event_vision.formats import Recording
 from multiway_event_vision.labels import prophesee_box_writer
-from multiway_event_vision.pipeline import DetectionOptions, DetectionPipeline, DetectionRun
+from multiway_event_vision.pipeline import DetectionOptions, DetectionRun, DetectorChoice
 from multiway_event_vision.rendering import VIEWS, LatestEvents, draw_boxes, mp4_writer
 from multiway_event_vision.result import Counters, Prediction
 from multiway_event_vision.times import microseconds
+from multiway_event_vision.tracking import Tracker
 
 from multiway_event_detection.app import APP
 from multiway_event_detection.options import (
@@ -45,6 +46,7 @@ class DetectArguments:
     score: float = 0.3
     start: str = "0"
     end: str | None = None
+    track: bool = False
 
     def options(self) -> DetectionOptions:
         """Raises InputError."""
@@ -82,8 +84,10 @@ class DetectOutputs:
             check_output(path, inputs=[recording], overwrite=overwrite)
 
 
-def load_detector(model: ModelOptions, engine: EngineName = "event") -> DetectionPipeline:
-    """The pipeline of a model, for one core: with more threads, products this small only wait for each other.
+def load_detectors(model: ModelOptions, engine: EngineName = "event") -> DetectorChoice:
+    """The detectors that a model's name stands for, for one core.
+
+    With more threads, products this small only wait for each other.
 
     Raises InputError: the engine does not run on the device; ModelNotFoundError, CheckpointError, ConfigError.
     """
@@ -96,8 +100,8 @@ def load_detector(model: ModelOptions, engine: EngineName = "event") -> Detectio
                 f"--device {model.device}: the engine event runs on the CPU; give --engine micro-batch or window"
             )
         model = replace(model, device="cpu")
-    pipeline: DetectionPipeline = load_pipeline(APP, model)
-    return pipeline
+    choice: DetectorChoice = load_pipeline(APP, model)
+    return choice
 
 
 class Detection:
@@ -116,13 +120,15 @@ class Detection:
         start = microseconds(detecting.start, "--start")
         end = None if detecting.end is None else microseconds(detecting.end, "--end")
         stream, self._lines = open_stream(path, recording_options, simulated)
-        self.pipeline = load_detector(detecting.model, detecting.engine.engine)
-        if self.pipeline.note is not None:
-            self._lines.append(self.pipeline.note)
+        choice = load_detectors(detecting.model, detecting.engine.engine)
+        part = time_slice(stream, start, end)
+        self.pipeline, about = choice.suited(part, str(path))
+        self._lines += [line for line in (self.pipeline.note, about) if line is not None]
         self.source = str(path)
         self._stream = stream
-        self._counted = CountedStream(time_slice(stream, start, end), on_progress)
+        self._counted = CountedStream(part, on_progress)
         self.run: DetectionRun = self.pipeline.detect(self._counted, options)
+        self._tracker = Tracker() if detecting.track else None
 
     def remarks(self) -> list[str]:
         """Lines about what was done, when the output is written."""
@@ -150,7 +156,7 @@ class Detection:
                 sinks.append(lambda prediction: add_boxes(prediction.to_boxes()))
             if outputs.mp4 is not None:
                 sinks.append(self._video(stack, outputs.mp4, outputs.video))
-            for prediction in self.run:
+            for prediction in self.run if self._tracker is None else self._tracker.follow(self.run):
                 for sink in sinks:
                     sink(prediction)
             if document is not None:
@@ -172,12 +178,10 @@ class Detection:
         add = stack.enter_context(mp4_writer(output, frames_per_second=video.fps))
 
         def draw(prediction: Prediction) -> None:
-            captions = [
-                f"{names[label]} {score:.2f}"
-                for label, score in zip(prediction.class_M, prediction.score_M, strict=True)
-            ]
+            captions = prediction.captions(names)
             image_HW3 = latest.picture(prediction.events, prediction.t)
-            add(draw_boxes(image_HW3, prediction.boxes_M4, prediction.class_M, captions, scale=scale))
+            colours = prediction.class_M if prediction.track_M is None else prediction.track_M
+            add(draw_boxes(image_HW3, prediction.boxes_M4, colours, captions, scale=scale))
 
         return draw
 

@@ -24,13 +24,14 @@ from multiway_core.evaluation import (
     peak_rss_bytes,
 )
 from multiway_event_vision.events import Events, EventStream
+from multiway_event_vision.labels.folder import DatasetItem
 from multiway_event_vision.metrics.average_precision import CocoScores
 from multiway_event_vision.metrics.detection import TimedBoxes, detection_scores
-from multiway_event_vision.pipeline import DetectionOptions, DetectionPipeline
+from multiway_event_vision.pipeline import DetectionOptions, DetectionPipeline, DetectorChoice
 from multiway_event_vision.result import Counters, Prediction
 
 from multiway_event_detection.dataset import checked, labelled_recordings, timed
-from multiway_event_detection.detect import load_detector
+from multiway_event_detection.detect import load_detectors
 from multiway_event_detection.options import RecordingOptions
 from multiway_event_detection.streams import open_recording
 
@@ -100,7 +101,7 @@ def evaluate_recordings(
     """
     meter = Meter(seed)
     cases = labelled_recordings(recording, labels)[:limit]
-    pipeline = load_detector(model, options.engine)
+    pipeline = _suited(load_detectors(model, options.engine), cases[0], recording_options)
     for case, boxes in checked(cases, pipeline.names):
         try:
             stream, _ = open_recording(case.recording, recording_options, infer_size=True)
@@ -121,7 +122,7 @@ def evaluate_recordings(
             f"{recording}: none of {len(cases)} recordings could be read: {meter.errors[0]['error']}"
         )
     every = f"read every {options.period / 1e3:g} ms, {options.engine} engine, {options.policy}"
-    name = f"{model.model} on {recording.name or recording}, {preset} preset, {every}"
+    name = f"{pipeline.name} on {recording.name or recording}, {preset} preset, {every}"
     scores = _scores(meter.runs, len(pipeline.names), preset)
     metrics = precision_metrics(scores) | meter.costs(meter.runs) | meter.ages(meter.runs)
     groups = {
@@ -130,6 +131,16 @@ def evaluate_recordings(
         if not np.isnan(ap)
     }
     return meter.report(name, metrics, groups, lambda run: _scores([run], len(pipeline.names), preset))
+
+
+def _suited(
+    choice: DetectorChoice, case: DatasetItem, recording_options: RecordingOptions
+) -> DetectionPipeline:
+    """The detector that is measured: all recordings have the one that suits the first."""
+    if choice.is_given:
+        return choice.candidates[0]
+    stream, _ = open_recording(case.recording, recording_options, infer_size=True)
+    return choice.suited(stream, str(case.recording))[0]
 
 
 def detected(

@@ -15,13 +15,12 @@ from multiway_core.app import ModelOptions
 from multiway_core.errors import InputError
 from multiway_core.evaluation import Metric, Report, mean_interval
 from multiway_event_vision.metrics.average_precision import Boxes, CocoScores, coco_scores
-from multiway_event_vision.pipeline import DetectionOptions
+from multiway_event_vision.pipeline import AUTO, BUNDLED_MODELS, DetectionOptions
 from multiway_event_vision.simulator.shapes import CLASS_NAMES
 from multiway_event_vision.ssla_det.shapes_set import shapes_set
 
-from multiway_event_detection.app import APP
 from multiway_event_detection.dataset import timed
-from multiway_event_detection.detect import load_detector
+from multiway_event_detection.detect import load_detectors
 from multiway_event_detection.evaluation import (
     MIN_SCORE,
     Meter,
@@ -60,7 +59,9 @@ def evaluate_shapes(
     Raises InputError: a model with other classes than shapes.
     """
     meter = Meter(seed)
-    pipeline = load_detector(model, options.engine)
+    if model.model in ("", AUTO):
+        model = replace(model, model=BUNDLED_MODELS[0])
+    (pipeline,) = load_detectors(model, options.engine).candidates
     config = pipeline.model.config
     if config.num_classes != len(CLASS_NAMES) or config.class_names not in ((), CLASS_NAMES):
         raise InputError(
@@ -99,9 +100,7 @@ def evaluate_shapes(
 def quick_evaluation() -> Report:
     """The bundled model on a few recordings; about a minute of one core."""
     options = DetectionOptions(period=USUAL_PERIOD, score=MIN_SCORE)
-    return evaluate_shapes(
-        ModelOptions(APP.model), options, recordings=_QUICK_RECORDINGS, periods=_QUICK_PERIODS
-    )
+    return evaluate_shapes(ModelOptions(), options, recordings=_QUICK_RECORDINGS, periods=_QUICK_PERIODS)
 
 
 def _title(options: DetectionOptions) -> str:

@@ -12,20 +12,19 @@ from multiway_event_vision.formats import write_events
 from multiway_event_vision.labels import Boxes, write_prophesee_boxes
 from multiway_event_vision.simulator import (
     FlowUpsampled,
-    FrameSource,
-    ImageFolder,
     MovingShapes,
     SensorConfig,
     ShapesConfig,
     Simulation,
-    Video,
 )
+from multiway_event_vision.sources import simulated
 from multiway_event_vision.times import microseconds
 
 from multiway_event_detection.options import EventFormat, SensorOptions, sensor_size
 from multiway_event_detection.streams import CountedStream, Progress
 
 SHAPES_NOISE_HZ = 0.5  # as in `shapes_recording`
+SHAPES_DURATION = "400ms"  # long enough to tell which detector suits
 
 
 def sensor_config(options: SensorOptions, **own: float) -> SensorConfig:
@@ -54,7 +53,7 @@ def simulate_frames(
     *,
     fps: float | None = None,
     width: int | None = None,
-    upsample: int = 1,
+    upsample: int | None = None,
     format: EventFormat | None = None,
     seed: int = 0,
     overwrite: bool = False,
@@ -62,23 +61,21 @@ def simulate_frames(
 ) -> Iterator[str]:
     """Write the events of a video file or a folder of pictures, whole or not at all; yields lines about them.
 
+    What is not given is as `detect` has it, so that a detector sees the same events either way.
     Raises DataError: no readable video or pictures; InputError, ConfigError: bad options; OutputError.
     """
     config = sensor_config(sensor)
     if fps is not None and not 0.01 <= fps <= 1e6:
         raise InputError(f"--fps {fps:g}: expected 0.01 to 1,000,000")
+    if source.is_dir() and width is not None:
+        raise InputError("--width scales videos; pictures of a folder are taken as they are")
     check_output(output, inputs=[source], overwrite=overwrite)
-    frames: FrameSource
-    if source.is_dir():
-        if width is not None:
-            raise InputError("--width scales videos; pictures of a folder are taken as they are")
-        frames = ImageFolder(source, frames_per_second=fps)
-    else:
-        frames = Video(source, width=width, frames_per_second=fps)
-    if upsample != 1:
-        frames = FlowUpsampled(frames, upsample)
-        yield f"{upsample} times as many frames, along optical flow: those in between are a guess"
-    stream = CountedStream(Simulation(frames, config, seed), on_progress)
+    simulation = simulated(source, width=width, upsample=upsample, fps=fps, sensor=config, seed=seed)
+    if isinstance(simulation.source, FlowUpsampled):
+        yield (
+            f"{simulation.source.factor} frames for each of its own, along optical flow: those in between are a guess"
+        )
+    stream = CountedStream(simulation, on_progress)
     write_events(output, stream, format=format)
     yield _counted(stream)
 
@@ -88,7 +85,7 @@ def simulate_shapes(
     sensor: SensorOptions,
     *,
     size: str | None = None,
-    duration: str = "100ms",
+    duration: str = SHAPES_DURATION,
     label_every: str = "10ms",
     format: EventFormat | None = None,
     seed: int = 0,

@@ -18,6 +18,7 @@ class Table:
         self.names = names
         self.count = 0
         self.boxes: Counter[str] = Counter()
+        self.objects: dict[int, str] = {}  # by track; the last class that it had
         self._every = 1
         self._rows: list[tuple[int, str]] = []
 
@@ -25,6 +26,10 @@ class Table:
         """Count it, and keep a row if it is among those that are shown."""
         for class_id in prediction.class_M:
             self.boxes[self.names[class_id]] += 1
+        if prediction.track_M is not None:
+            for track, class_id in zip(prediction.track_M.tolist(), prediction.class_M, strict=True):
+                if track >= 0:
+                    self.objects[track] = self.names[class_id]
         if self.count % self._every == 0:
             self._rows.append((prediction.t, self._boxes(prediction)))
         if len(self._rows) > MAX_ROWS:
@@ -42,6 +47,11 @@ class Table:
         lines.append(
             f"{_number(self.count, 'read-out')}, {_number(total, 'box')}{': ' + kinds if kinds else ''}"
         )
+        if self.objects:
+            kinds = ", ".join(
+                f"{count:,} {name}" for name, count in Counter(self.objects.values()).most_common()
+            )
+            lines.append(f"{_number(len(self.objects), 'object')} over time: {kinds}")
         lines += _cost(counters)
         return "\n".join(lines) + "\n"
 
@@ -49,11 +59,9 @@ class Table:
         if not len(read):
             return "-"
         parts = []
-        for box_4, class_id, score in list(zip(read.boxes_M4, read.class_M, read.score_M, strict=True))[
-            :_MAX_BOXES
-        ]:
+        for box_4, caption in list(zip(read.boxes_M4, read.captions(self.names), strict=True))[:_MAX_BOXES]:
             sides = " ".join(f"{side:.0f}" for side in box_4)
-            parts.append(f"{self.names[class_id]} {score:.2f} ({sides})")
+            parts.append(f"{caption} ({sides})")
         more = len(read) - _MAX_BOXES
         return "  ".join(parts) + (f"  and {more} more" if more > 0 else "")
 

@@ -24,7 +24,7 @@ from multiway_event_vision.time_replayer.clips import (
 )
 from multiway_event_vision.time_replayer.frame_events import open_frame_events
 from multiway_event_vision.time_replayer.frames import open_frames
-from multiway_event_vision.time_replayer.protocol import fill, gaps, spread
+from multiway_event_vision.time_replayer.protocol import Gap, checks, fill, gaps, spread
 
 from multiway_frame_interpolation.app import APP
 from multiway_frame_interpolation.options import EventOptions
@@ -32,7 +32,7 @@ from multiway_frame_interpolation.options import EventOptions
 OURS = ModelOptions(APP.model)
 MAX_FRAMES = 300  # that are read of a video
 SHAPES = "moving shapes"
-_LEARNED = ("fusion", "timereplayer")
+_LEARNED = ("auto", "fusion", "timereplayer")
 _QUICK_GAPS = 3
 
 
@@ -73,11 +73,11 @@ def evaluate_videos(
 
     report = evaluate(
         _samples(sources, events, skipped, limit, width, fps),
-        lambda gap: fill(gap, methods),
+        lambda beside: _filled(beside, methods, pipeline),
         {
             f"{score} {name}": _mean_of(function, name)
             for score, function in scores.items()
-            for name in methods
+            for name in ("auto", *methods)
         },
         name=f"{model.model}, {skipped} frames left out",
         seed=events.seed,
@@ -109,6 +109,18 @@ def quick_evaluation() -> Report:
     return report
 
 
+def _filled(
+    beside: tuple[Gap | None, Gap, Gap | None],
+    methods: dict[str, Interpolation],
+    pipeline: InterpolationPipeline,
+) -> dict[str, list[Image]]:
+    """The frames of every method in the middle one of three gaps; `auto` checks itself on the frames around it."""
+    auto, gap = pipeline.auto(), beside[1]
+    for check in checks(*beside):
+        auto.check(*check)
+    return fill(gap, {"auto": auto, **methods})
+
+
 def _mean_of(score: Callable[[Image, Image], float], method: str) -> Callable[[Any, Any], float]:
     def mean(made: dict[str, list[Image]], truth: Sequence[Image]) -> float:
         return float(np.mean([score(*pair) for pair in zip(made[method], truth, strict=True)]))
@@ -120,8 +132,10 @@ def _samples(
     sources: Sequence[Path], events: EventOptions, skipped: int, limit: int, width: int, fps: float | None
 ) -> Iterator[Sample]:
     for clip in _clips(sources, events, width, fps):
-        for gap in spread(list(gaps(clip, skipped)), limit):
-            yield Sample(f"{clip.name} {gap.first.t}us", gap, gap.truth_THW3)
+        row = [None, *gaps(clip, skipped), None]
+        for before, gap, after in spread(list(zip(row, row[1:], row[2:], strict=False)), limit):
+            assert gap is not None
+            yield Sample(f"{clip.name} {gap.first.t}us", (before, gap, after), gap.truth_THW3)
 
 
 def _clips(sources: Sequence[Path], events: EventOptions, width: int, fps: float | None) -> Iterator[Clip]:

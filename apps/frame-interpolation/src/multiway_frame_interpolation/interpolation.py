@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from multiway_core.app import ModelOptions, load_pipeline
 from multiway_core.errors import InputError
 from multiway_core.files import check_output
 from multiway_event_vision.events import Events, EventStream, concatenate
+from multiway_event_vision.frame_fusion.self_check import Pair, SelfChecked
 from multiway_event_vision.interpolation import NEEDS_NO_EVENTS, InterpolationPipeline, MethodName
 from multiway_event_vision.rendering import has_sound, write_folder, write_mp4
 from multiway_event_vision.time_replayer.baselines import BASELINES, Image, Interpolation
@@ -62,12 +63,17 @@ def interpolate(
     stream = None if method == NEEDS_NO_EVENTS else open_stream(events, frames)
     stretches = FramePairs(frames.frames(), stream, offset=events.offset_us())
     interpolator = _method(model, method)
-    made = _every(stretches, interpolator, factor) if factor else _at(stretches, interpolator, times)
+    pairs: Iterable[Pair] = stretches
+    if isinstance(interpolator, SelfChecked):
+        pairs = interpolator.follow(stretches, None if factor else lambda a, b: _any_between(times, a, b))
+    made = _every(pairs, interpolator, factor) if factor else _at(pairs, interpolator, times)
     fps = target.fps or frames.rate * (factor or 1)
     sound, about_sound = _sound(source, target, factor)
     count = _write(target, made, fps, on_progress, sound)
     from_events = "" if method == NEEDS_NO_EVENTS else f", from {stretches.used:,} events"
     yield f"{count:,} frames of {stretches.frames:,}{from_events}"
+    if isinstance(interpolator, SelfChecked):
+        yield _about_mix(interpolator)
     if factor is not None and target.output.suffix.lower() == ".mp4" and target.fps is not None:
         yield f"at {target.fps / (frames.rate * factor):.3g} of real speed"
     if about_sound:
@@ -138,7 +144,24 @@ def extrapolate(
     yield f"{count:,} frames from {last.t / 1e6:.6g} s on, from {len(found):,} events"
 
 
-def _every(stretches: FramePairs, interpolator: Interpolation, factor: int) -> Iterator[tuple[Image, int]]:
+def _any_between(times: Sequence[int], first: Frame, last: Frame) -> bool:
+    return any(first.t <= t <= last.t for t in times)
+
+
+def _about_mix(interpolator: SelfChecked) -> str:
+    """A line about what the frames are made of."""
+    if not interpolator.checks:
+        name = next(iter(interpolator.methods))
+        return f"{name} alone: two frames have no known one between them to check methods on"
+    shares = sorted(interpolator.weights.items(), key=lambda item: -item[1])
+    text = ", ".join(f"{name} {share:.0%}" for name, share in shares if share >= 0.005)
+    noun = "frame" if interpolator.checks == 1 else "frames"
+    return f"mixed as methods made {interpolator.checks} known {noun} of this video; at the end {text}"
+
+
+def _every(
+    stretches: Iterable[Pair], interpolator: Interpolation, factor: int
+) -> Iterator[tuple[Image, int]]:
     for first, second, events in stretches:
         times = [first.t + round((second.t - first.t) * step / factor) for step in range(factor)]
         yield from zip(interpolator.interpolate(first, second, events, times), times, strict=True)
@@ -146,7 +169,7 @@ def _every(stretches: FramePairs, interpolator: Interpolation, factor: int) -> I
 
 
 def _at(
-    stretches: FramePairs, interpolator: Interpolation, times: Sequence[int]
+    stretches: Iterable[Pair], interpolator: Interpolation, times: Sequence[int]
 ) -> Iterator[tuple[Image, int]]:
     wanted = sorted(set(times))
     start: int | None = None

@@ -2,6 +2,10 @@
 
 pipeline = InterpolationPipeline.from_pretrained()
 frames = list(pipeline.interpolate(first, second, events, [10_000, 20_000]))
+
+auto = pipeline.auto()  # for a whole video: checks itself on frames that are known
+for first, second, events in auto.follow(pairs):
+    frames += auto.interpolate(first, second, events, [10_000])
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from multiway_core.model_folder import CONFIG_FILE
 
 from multiway_event_vision.events import Events
 from multiway_event_vision.frame_fusion.fusion import BUNDLED, FusionInterpolator
+from multiway_event_vision.frame_fusion.self_check import SelfChecked
 from multiway_event_vision.time_replayer.baselines import BASELINES, Image, Interpolation
 from multiway_event_vision.time_replayer.frames import Frame
 from multiway_event_vision.time_replayer.interpolator import BUNDLED as TIME_REPLAYER
@@ -26,6 +31,8 @@ from multiway_event_vision.time_replayer.interpolator import FrameInterpolator
 MethodName = Literal["auto", "timereplayer", "dis", "integration"]
 METHODS: Final[tuple[str, ...]] = get_args(MethodName)
 NEEDS_NO_EVENTS: Final = "dis"
+FREE: Final = ("dis", "integration", "blend")
+"""Methods without a model that `auto` knows beside it."""
 
 
 class InterpolationPipeline:
@@ -65,10 +72,15 @@ class InterpolationPipeline:
             return self.model
         return FrameInterpolator.from_pretrained(TIME_REPLAYER, device=self._device, dtype=self._dtype)
 
+    def auto(self) -> SelfChecked:
+        """The model and the methods that need none, mixed as they prove themselves on one video: new for each."""
+        name = "timereplayer" if self.fusion is None else "fusion"
+        return SelfChecked({name: self.model} | {free: BASELINES[free]() for free in FREE})
+
     def method(self, name: str) -> Interpolation:
-        """A method by name; `auto` is the model's. Raises InputError: an unknown one."""
+        """A method by name; `auto` as `auto()`. Raises InputError: an unknown one."""
         if name == "auto":
-            return self.model
+            return self.auto()
         if name == "timereplayer":
             return self.replayer
         if name not in METHODS:
@@ -78,7 +90,7 @@ class InterpolationPipeline:
     def interpolate(
         self, first: Frame, second: Frame, events: Events, times: Sequence[int]
     ) -> Iterator[Image]:
-        """Yield the frames at `times` (microseconds, first.t to second.t); `events` are those between the two.
+        """Yield the model's frames at `times` (microseconds, first.t to second.t); `events` are those between the two.
 
         Raises InputError: frames or sensor of different sizes, or a time outside.
         """

@@ -1,7 +1,7 @@
 """Detection: a recording in, boxes over time out. The command, the demo, the evaluation and Python users call this.
 
-pipeline = DetectionPipeline.from_pretrained("bundled:ssla-shapes")
-for read_out in pipeline.detect(open_source("recording.raw"), DetectionOptions(period=10_000)):
+choice = DetectorChoice.from_pretrained()  # or DetectionPipeline.from_pretrained("bundled:ssla-shapes")
+for read_out in choice.detect(open_source("recording.raw"), DetectionOptions(period=10_000)):
     read_out.t, read_out.boxes_M4, read_out.score_M, read_out.class_M, read_out.age_M
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -19,6 +19,8 @@ import torch
 from multiway_core import hub
 from multiway_core.errors import InputError
 
+from multiway_event_vision import domain
+from multiway_event_vision.domain import Domain
 from multiway_event_vision.events import Events, EventStream, by_time
 from multiway_event_vision.result import SCHEMA, Counters, DetectionResult, Prediction
 from multiway_event_vision.ssla_det import checkpoint
@@ -31,7 +33,9 @@ from multiway_event_vision.ssla_det.engines.window import WindowEngine
 from multiway_event_vision.ssla_det.model import SslaDet
 from multiway_event_vision.ssla_det.policies import Policy, PolicyName
 
-BUNDLED_MODEL: Final = "bundled:ssla-shapes"
+AUTO: Final = "auto"
+"""The model's name for: whichever of `BUNDLED_MODELS` was trained on the like of the input."""
+BUNDLED_MODELS: Final = ("bundled:ssla-shapes", "bundled:ssla-street")
 MAX_READS: Final = 50_000_000
 """Three hours read every 0.2 milliseconds; more is a time that cannot be right."""
 _PUBLISHED = (".ckpt", ".pt", ".pth")
@@ -89,14 +93,16 @@ class DetectionOptions:
 class DetectionPipeline:
     """A detector with its name and the names of its classes. Runs share the weights and nothing else."""
 
-    def __init__(self, model: SslaDet, name: str = "", *, note: str | None = None) -> None:
-        self.model, self.name, self.note = model, name, note
+    def __init__(
+        self, model: SslaDet, name: str = "", *, note: str | None = None, domain: Domain | None = None
+    ) -> None:
+        self.model, self.name, self.note, self.domain = model, name, note, domain
         self.names = model.config.names
 
     @classmethod
     def from_pretrained(
         cls,
-        name: str = BUNDLED_MODEL,
+        name: str = BUNDLED_MODELS[0],
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
@@ -113,7 +119,8 @@ class DetectionPipeline:
         is_published = path.is_file() and path.suffix in _PUBLISHED
         model = _streaming(path) if is_published else checkpoint.load(path)
         note = f"{name}: {_APPROXIMATION}" if is_published else None
-        return cls(model.to(device, dtype or torch.float32), name, note=note)
+        known = domain.load(path) if path.is_dir() else None
+        return cls(model.to(device, dtype or torch.float32), name, note=note, domain=known)
 
     def detect(self, stream: Events | EventStream, options: DetectionOptions | None = None) -> DetectionRun:
         """A run over `stream`, to be iterated once."""
@@ -126,6 +133,77 @@ class DetectionPipeline:
         run = self.detect(stream, options)
         predictions = list(run)
         return DetectionResult(run.head(source), self.names, predictions, run.counters())
+
+
+class DetectorChoice:
+    """Detectors, of which a stream gets the one that was trained on its like, or none."""
+
+    def __init__(self, candidates: Sequence[DetectionPipeline], *, is_given: bool) -> None:
+        """is_given: the only candidate was asked for by its name; it is used whatever the stream is like."""
+        self.candidates, self.is_given = tuple(candidates), is_given
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str = AUTO, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+    ) -> DetectorChoice:
+        """All bundled detectors for `auto`, else that of the name; as `DetectionPipeline.from_pretrained`."""
+        names = BUNDLED_MODELS if name == AUTO else (name,)
+        return cls(
+            [DetectionPipeline.from_pretrained(each, device=device, dtype=dtype) for each in names],
+            is_given=name != AUTO,
+        )
+
+    def suited(
+        self, stream: Events | EventStream, source: str = "this recording"
+    ) -> tuple[DetectionPipeline, str | None]:
+        """(the detector for a stream, a line about how well they suit each other).
+
+        Reads the stream's beginning. Raises InputError: it is like nothing that a candidate was trained on.
+        """
+        only = self.candidates[0]
+        if self.is_given and only.domain is None:
+            return only, None
+        found_F = domain.beginning(stream)
+        if found_F is None:
+            parts = [stream] if isinstance(stream, Events) else stream.chunks()
+            is_empty = not any(len(part) for part in parts)
+            if self.is_given or is_empty:
+                return only, None
+            raise InputError(
+                f"{source}: too short to tell which detector suits it; give --model {' or '.join(self._names)}"
+            )
+        reasons = {}
+        for pipeline in self.candidates:
+            if pipeline.domain is not None:
+                reasons[pipeline] = pipeline.domain.outside(found_F, stream.width, stream.height)
+        inside = [pipeline for pipeline, reason in reasons.items() if reason is None]
+        if not inside and self.is_given:
+            assert only.domain is not None
+            return only, (
+                f"{source} is unlike what {only.name} was trained on ({only.domain.about}), so its boxes are not to be "
+                f"trusted: {reasons[only]}"
+            )
+        if not inside:
+            told = "; ".join(
+                f"not {pipeline.domain.about} ({reason})"
+                for pipeline, reason in reasons.items()
+                if pipeline.domain is not None
+            )
+            raise InputError(
+                f"{source}: no bundled detector was trained on its like: {told}. --model {self._names[-1]} tries all "
+                "the same; train makes one for your recordings"
+            )
+        best = max(inside, key=lambda pipeline: pipeline.domain.likelihood(found_F) if pipeline.domain else 0)
+        assert best.domain is not None
+        return best, None if self.is_given else f"{best.name}, trained on {best.domain.about}"
+
+    def detect(self, stream: Events | EventStream, options: DetectionOptions | None = None) -> DetectionRun:
+        """A run of the detector that suits. Raises InputError: none does."""
+        return self.suited(stream)[0].detect(stream, options)
+
+    @property
+    def _names(self) -> list[str]:
+        return [pipeline.name for pipeline in self.candidates]
 
 
 _APPROXIMATION = "trained with thinning counted from a window's end; run as a stream, an approximation"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NotRequired
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ class BoxJson(TypedDict):
     class_id: int
     score: float
     age_us: int
+    track: NotRequired[int | None]
 
 
 class PredictionJson(TypedDict):
@@ -84,33 +85,44 @@ class Prediction:
     """Microseconds from the newest event of the grid cell that a box came from to the read-out."""
     events: Events = field(repr=False)
     """Those since the last read-out."""
+    track_M: NDArray[np.int64] | None = None
+    """Numbers of objects over time, -1 for none (`tracking.Tracker`); None where boxes were not tracked."""
 
     def __len__(self) -> int:
         return len(self.score_M)
 
     def to_json(self, names: Sequence[str]) -> PredictionJson:
         """One element of the result's `predictions`."""
-        return {
-            "t_us": self.t,
-            "boxes": [
-                {
-                    "xyxy": [round(float(side), 2) for side in box_4],
-                    "label": names[class_id],
-                    "class_id": int(class_id),
-                    "score": round(float(score), 4),
-                    "age_us": int(age),
-                }
-                for box_4, score, class_id, age in zip(
-                    self.boxes_M4, self.score_M, self.class_M, self.age_M, strict=True
-                )
-            ],
-        }
+        boxes: list[BoxJson] = [
+            {
+                "xyxy": [round(float(side), 2) for side in box_4],
+                "label": names[class_id],
+                "class_id": int(class_id),
+                "score": round(float(score), 4),
+                "age_us": int(age),
+            }
+            for box_4, score, class_id, age in zip(
+                self.boxes_M4, self.score_M, self.class_M, self.age_M, strict=True
+            )
+        ]
+        if self.track_M is not None:
+            for box, track in zip(boxes, self.track_M.tolist(), strict=True):
+                box["track"] = track if track >= 0 else None
+        return {"t_us": self.t, "boxes": boxes}
+
+    def captions(self, names: Sequence[str]) -> list[str]:
+        """What each box is, for a picture: `disc 0.92`, `#3 disc 0.92` where it is tracked."""
+        tracks = [-1] * len(self) if self.track_M is None else self.track_M.tolist()
+        return [
+            f"{f'#{track} ' if track >= 0 else ''}{names[label]} {score:.2f}"
+            for track, label, score in zip(tracks, self.class_M, self.score_M, strict=True)
+        ]
 
     def to_boxes(self) -> Boxes:
         """As label files have them; sides that are 0 after clipping do not occur."""
         (x, y), (width, height) = self.boxes_M4[:, :2].T, (self.boxes_M4[:, 2:] - self.boxes_M4[:, :2]).T
         times = np.full(len(self), self.t)
-        return Boxes.from_arrays(times, x, y, width, height, self.class_M, confidence=self.score_M)
+        return Boxes.from_arrays(times, x, y, width, height, self.class_M, self.track_M, self.score_M)
 
 
 @dataclass(frozen=True)

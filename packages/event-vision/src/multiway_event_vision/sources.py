@@ -62,15 +62,31 @@ def open_source(
         raise InputError(
             f"{path}: events of pictures are simulated; size, time unit, columns and repair are for recordings"
         )
+    return simulated(path, width=width, upsample=upsample, sensor=sensor, seed=seed)
+
+
+def simulated(
+    path: Path,
+    *,
+    width: int | None = None,
+    upsample: int | None = None,
+    fps: float | None = None,
+    sensor: SensorConfig | None = None,
+    seed: int = 0,
+) -> Simulation:
+    """The events of a video or a folder of pictures; arguments as `open_source`. fps: instead of the file's times.
+
+    Raises DataError: unreadable; InputError: a width for a folder.
+    """
     frames: FrameSource
     if path.is_dir():
         if width is not None:
             raise InputError(f"{path}: pictures of a folder are taken as they are; a width is for videos")
-        frames = ImageFolder(path)
+        frames = ImageFolder(path, frames_per_second=fps)
     else:
-        frames = Video(path, width=width)
+        frames = Video(path, width=width, frames_per_second=fps)
         if width is None and frames.width > LARGEST_WIDTH:
-            frames = Video(path, width=LARGEST_WIDTH)
+            frames = Video(path, width=LARGEST_WIDTH, frames_per_second=fps)
         if upsample is None:
             upsample = math.ceil(MIN_RATE / frames.frames_per_second)
     if upsample is not None and upsample != 1:

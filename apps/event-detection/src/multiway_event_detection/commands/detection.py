@@ -46,6 +46,9 @@ def detect(
     end: Annotated[
         str | None, typer.Option("--end", metavar="TIME", help="End time, relative to the first event.")
     ] = None,
+    track: Annotated[
+        bool, typer.Option("--track", help="Number objects over time, in every output and the video.")
+    ] = False,
     json: JsonOption = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Stream one line of JSON per prediction.")] = False,
     output: Annotated[
@@ -70,7 +73,7 @@ def detect(
 
     outputs = DetectOutputs(json, jsonl, output, npy, mp4, video)
     outputs.check(recording, overwrite=overwrite)
-    arguments = DetectArguments(model, engine, score, start, end)
+    arguments = DetectArguments(model, engine, score, start, end, track)
     with counting("detecting") as on_progress:
         detection = Detection(recording, recording_options, simulated, arguments, on_progress)
         text = detection.write(outputs)
@@ -140,13 +143,17 @@ def train(
         str,
         typer.Option(
             "--preset",
-            help="shapes, street (--data: a folder of street-dataset), shapes-dense-cnn, or smoke (a minute).",
+            help="shapes, street (--data: a folder of street-dataset), own (--data: a folder of your recordings with "
+            "labels), shapes-dense-cnn, smoke or own-smoke (a minute).",
         ),
     ] = "shapes",
     *,
     training: TrainingOptions,
 ) -> None:
-    """Train a detector, and write a model folder for --model. All presets but street simulate their recordings."""
+    """Train a detector, and write a model folder for --model. All presets but street and own simulate their recordings.
+
+    Labels are Prophesee's x_bbox.npy, COCO's x.json or DSEC's folders; a fifth of your recordings is held out.
+    """
     if training.init_from is not None:
         from multiway_core import hub
 

@@ -118,16 +118,24 @@ def simulate(
         float | None,
         typer.Option("--fps", help="Frame rate of the input. \\[default: of the video, or images.txt]"),
     ] = None,
-    width: Annotated[int | None, typer.Option("--width", help="Resize the video to this width.")] = None,
+    width: Annotated[
+        int | None, typer.Option("--width", help="Resize the video to this width. \\[default: at most 304]")
+    ] = None,
     upsample: Annotated[
-        int, typer.Option("--upsample", help="Frame interpolation factor, by optical flow.", min=1, max=1000)
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--upsample",
+            help="Frame interpolation factor, by optical flow. \\[default: up to 160 fps]",
+            min=1,
+            max=1000,
+        ),
+    ] = None,
     size: Annotated[
         str | None, typer.Option("--size", metavar="WxH", help="Sensor size of --shapes. \\[default: 128x96]")
     ] = None,
     duration: Annotated[
         str | None,
-        typer.Option("--duration", metavar="TIME", help="Duration of --shapes. \\[default: 100ms]"),
+        typer.Option("--duration", metavar="TIME", help="Duration of --shapes. \\[default: 400ms]"),
     ] = None,
     label_every: Annotated[
         str | None,
@@ -139,10 +147,10 @@ def simulate(
     sensor: SensorOptions,
 ) -> None:
     """Simulate an event camera that sees a video, a folder of pictures, or moving shapes."""
-    from multiway_event_detection.simulate import simulate_frames, simulate_shapes
+    from multiway_event_detection.simulate import SHAPES_DURATION, simulate_frames, simulate_shapes
 
     of_shapes = {"--size": size, "--duration": duration, "--label-every": label_every}
-    of_frames = {"--fps": fps, "--width": width, "--upsample": None if upsample == 1 else upsample}
+    of_frames = {"--fps": fps, "--width": width, "--upsample": upsample}
     if shapes == (source is not None):
         raise InputError("give a video, a folder of pictures, or --shapes: one of them")
     stray = [name for name, value in (of_frames if shapes else of_shapes).items() if value is not None]
@@ -154,7 +162,7 @@ def simulate(
                 output,
                 sensor,
                 size=size,
-                duration=duration or "100ms",
+                duration=duration or SHAPES_DURATION,
                 label_every=label_every or "10ms",
                 format=format,
                 seed=seed,

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from multiway_core.app import example_gallery, run_and_stop, viewer
+from multiway_event_vision.labels.folder import RECORDING_ENDINGS
 from multiway_event_vision.sources import VIDEO_ENDINGS
 
 from multiway_event_detection.app import APP
-from multiway_event_detection.dataset import RECORDING_ENDINGS
 from multiway_event_detection.demo.examples import example_files, thumbnail
 from multiway_event_detection.demo.view import empty_value
 

@@ -15,13 +15,19 @@ from multiway_core.errors import InputError
 from multiway_event_vision.baselines.dense_cnn import DenseCnn
 from multiway_event_vision.events import Events, EventStream
 from multiway_event_vision.formats.recording import CHUNK_EVENTS
-from multiway_event_vision.pipeline import DetectionOptions, DetectionPipeline, DetectionRun
+from multiway_event_vision.pipeline import (
+    AUTO,
+    DetectionOptions,
+    DetectionPipeline,
+    DetectionRun,
+    DetectorChoice,
+)
 from multiway_event_vision.rendering import CLASS_COLOURS
 from multiway_event_vision.sources import is_video
 
 from multiway_event_detection.demo.dense_baseline import DenseBaseline, dense_model
 from multiway_event_detection.demo.view import empty_value, packed, prediction_value
-from multiway_event_detection.detect import load_detector
+from multiway_event_detection.detect import load_detectors
 from multiway_event_detection.options import RecordingOptions, SimulationOptions
 from multiway_event_detection.streams import open_stream
 
@@ -36,32 +42,34 @@ class DemoDetector:
     """Detects in the beginning of recordings and videos."""
 
     def __init__(self, options: ModelOptions) -> None:
-        model = options.model
-        self._options, self._pipelines = options, {model: load_detector(options)}
+        model = options.model or AUTO
+        self._options, self._choices = options, {model: load_detectors(options)}
         self._dense_models: dict[tuple[str, ...], DenseCnn | None] = {}
         bundled = [
             (label, hub.BUNDLED_PREFIX + name) for name, label in _BUNDLED.items() if name in hub.bundled()
         ]
+        bundled.insert(0, ("Chosen by the input", AUTO))
         self.models = [(label, name) for label, name in bundled if name == model] or [
             (Path(model).name, model)
         ]
         self.models += [(label, name) for label, name in bundled if name != model]
         """(label, name) of what can be chosen, the given one first."""
 
-    def pipeline(self, model: str) -> DetectionPipeline:
-        """The pipeline of one of `models`. Raises InputError."""
+    def choice(self, model: str) -> DetectorChoice:
+        """The detectors of one of `models`. Raises InputError."""
         if model not in [name for _, name in self.models]:
             raise InputError(f"no model {model!r} here")
-        if model not in self._pipelines:
-            self._pipelines[model] = load_detector(replace(self._options, model=model))
-        return self._pipelines[model]
+        if model not in self._choices:
+            self._choices[model] = load_detectors(replace(self._options, model=model))
+        return self._choices[model]
 
     def result(self, path: Path, model: str, period: int) -> dict[str, Any]:
         """JSON of the schema `multiway.event-detection/2` of the beginning of an upload."""
         with named_as_uploaded(path):
             stream, _ = open_stream(path, RecordingOptions(), SimulationOptions())
             options = DetectionOptions(period=period)
-            return self.pipeline(model)(_Truncated(stream), options, source=path.name).to_json()
+            pipeline, _ = self.choice(model).suited(stream, path.name)
+            return pipeline(_Truncated(stream), options, source=path.name).to_json()
 
     def detect(self, path: Path, model: str, period: int) -> Iterator[dict[str, Any]]:
         """Values of the viewer while read-outs come, the last one with `running` false."""
@@ -69,7 +77,7 @@ class DemoDetector:
             yield empty_value(f"Opening {path.name} ...")
             stream, _ = open_stream(path, RecordingOptions(), SimulationOptions())
             beginning = _Truncated(stream)
-            pipeline = self.pipeline(model)
+            pipeline, about = self.choice(model).suited(stream, path.name)
             run = pipeline.detect(beginning, DetectionOptions(period=period, score=MIN_SCORE))
             dense = self._dense(pipeline)
             beside = None if dense is None else DenseBaseline(dense, stream.width, stream.height, MIN_SCORE)
@@ -100,7 +108,7 @@ class DemoDetector:
             if "start" not in value:
                 yield empty_value(f"{path.name}: no events in it, so nothing was detected.")
                 return
-            summary = _summary(path, run, beginning.is_cut, time.monotonic() - started)
+            summary = _summary(path, run, beginning.is_cut, time.monotonic() - started, about)
             yield _with(value, part, run, summary, running=False)
 
     def _dense(self, pipeline: DetectionPipeline) -> DenseCnn | None:
@@ -135,7 +143,7 @@ def _with(
     }
 
 
-def _summary(path: Path, run: DetectionRun, is_cut: bool, seconds: float) -> str:
+def _summary(path: Path, run: DetectionRun, is_cut: bool, seconds: float, about: str | None) -> str:
     counters = run.counters()
     parts = [
         f"{path.name}{', events simulated' if is_video(path) else ''}: {'the first ' if is_cut else ''}"
@@ -143,7 +151,7 @@ def _summary(path: Path, run: DetectionRun, is_cut: bool, seconds: float) -> str
         f"{run.stream.width} × {run.stream.height} pixels",
         f"{counters.predictions:,} read-outs in {seconds:.1f} s",
     ]
-    return " · ".join(parts)
+    return " · ".join([*parts, about] if about else parts)
 
 
 class _Truncated:

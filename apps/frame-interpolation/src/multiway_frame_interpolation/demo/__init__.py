@@ -40,7 +40,7 @@ def build_demo(model: str = APP.model, *, device: str = "auto", dtype: str = "au
             slow = gr.Button("Slow motion, 8 times", elem_id="fi-slow")
         with gr.Column(scale=6, min_width=560):
             slider = gr.ImageSlider(
-                label="Left: the method chosen. Right: this model",
+                label="Left: the method chosen. Right: auto",
                 show_label=True,
                 type="numpy",
                 format="png",

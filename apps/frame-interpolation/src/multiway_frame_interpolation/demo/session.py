@@ -6,6 +6,7 @@ import functools
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import numpy as np
 from multiway_core.app import ModelOptions, load_pipeline
 from multiway_core.errors import InputError
 from multiway_event_vision.events import Events
+from multiway_event_vision.frame_fusion.self_check import SelfChecked
 from multiway_event_vision.interpolation import InterpolationPipeline
 from multiway_event_vision.metrics.frame_quality import psnr
 from multiway_event_vision.rendering import PolarityFrame, write_mp4
@@ -20,7 +22,7 @@ from multiway_event_vision.time_replayer.baselines import BASELINES, Image
 from multiway_event_vision.time_replayer.clips import Clip, clip_name, hidden_sensor, read_clip, record
 from multiway_event_vision.time_replayer.frame_events import open_frame_events
 from multiway_event_vision.time_replayer.frames import open_frames
-from multiway_event_vision.time_replayer.protocol import Gap
+from multiway_event_vision.time_replayer.protocol import Gap, checks, gaps
 from numpy.typing import NDArray
 
 from multiway_frame_interpolation.app import APP
@@ -28,7 +30,7 @@ from multiway_frame_interpolation.evaluation import shapes_clip
 
 MAX_FRAMES, WIDTH = 240, 480
 SLOW_GAPS = 4  # that a slow motion video shows
-OURS, TRUTH = "this model", "true frame"
+OURS, FUSION, TRUTH = "auto", "fusion network", "true frame"
 METHODS = {
     "blend": "blend",
     "optical flow": "dis",
@@ -56,7 +58,7 @@ class GapRequest:
 class GapResult:
     """Frames by method, the true one where it is known, PSNR in dB by method, pictures of events and of the sources.
 
-    sources: where the model's frame comes from, as `sources_picture` draws it; of a TimeReplayer, its flow.
+    sources: where the fusion network's frame comes from, as `sources_picture` draws it; of a TimeReplayer, its flow.
     """
 
     frames: dict[str, Image]
@@ -84,14 +86,17 @@ class DemoSession:
 
     def show(self, wish: GapRequest) -> GapResult:
         """One frame of a gap by every method. Raises DataError, InputError."""
-        gap, is_simulated = self._filled(replace(wish, position=0.0))
+        gap, auto, is_simulated = self._filled(replace(wish, position=0.0))
         if gap.times:
             place = min(max(round(wish.position * (len(gap.times) + 1)), 1), len(gap.times)) - 1
             t = gap.times[place]
         else:
             t = gap.first.t + round(wish.position * (gap.second.t - gap.first.t))
-        ours_HW3, sources_HW3 = self._explained(gap, t)
+        model_HW3, sources_HW3 = self._explained(gap, t)
+        (ours_HW3,) = auto.interpolate(gap.first, gap.second, gap.events, [t])
         frames: dict[str, Image] = {OURS: ours_HW3}
+        if self.pipeline.fusion is not None:
+            frames[FUSION] = model_HW3
         for name, method in METHODS.items():
             simple = BASELINES[method]() if method in BASELINES else self.pipeline.replayer
             (frames[name],) = simple.interpolate(gap.first, gap.second, gap.events, [t])
@@ -106,7 +111,7 @@ class DemoSession:
             _events_picture(gap.events),
             sources_HW3,
             f"{(t - gap.first.t) / 1000:.1f} of {(gap.second.t - gap.first.t) / 1000:.1f} ms, {len(gap.events):,} "
-            f"{'simulated ' if is_simulated else ''}events",
+            f"{'simulated ' if is_simulated else ''}events; {_shares(auto)}",
         )
 
     def _explained(self, gap: Gap, t: int) -> tuple[Image, Image]:
@@ -123,41 +128,62 @@ class DemoSession:
 
         def frames() -> Iterator[Image]:
             for number in range(wish.number, last):
-                gap, _ = self._filled(replace(wish, number=number, position=0.0))
+                gap, auto, _ = self._filled(replace(wish, number=number, position=0.0))
                 length = gap.second.t - gap.first.t
                 times = [gap.first.t + round(length * step / factor) for step in range(factor)]
-                yield from self.pipeline.interpolate(gap.first, gap.second, gap.events, times)
+                yield from auto.interpolate(gap.first, gap.second, gap.events, times)
             yield gap.second.image_HW3
 
         path = Path(tempfile.mkdtemp(prefix="slow-motion-")) / "slow-motion.mp4"
         write_mp4(path, frames(), frames_per_second=25)
         return path
 
-    def _gap(self, wish: GapRequest) -> tuple[Gap, bool]:
-        """(the gap with its events, whether they are simulated)."""
+    def _gap(self, wish: GapRequest) -> tuple[Gap, SelfChecked, bool]:
+        """(the gap with its events, the methods checked on the frames around it, whether events are simulated)."""
         clip, step = self._clip(wish.video), wish.skipped + 1
         count = self.gaps(wish.video, wish.skipped)
         if not 0 <= wish.number < count:
             raise InputError(f"gap {wish.number + 1} of {count}")
         if wish.events is None and not wish.skipped:
             raise InputError("a video has no events of its own: give a recording, or leave frames out")
-        low = wish.number * step
-        part = Clip(clip.name, clip.frames_THW3[low : low + step + 1], clip.times_T[low : low + step + 1])
-        first, second = part.frame(0), part.frame(step)
+        start, end = step * max(0, wish.number - 1), step * min(count, wish.number + 2)
+        part = Clip(clip.name, clip.frames_THW3[start : end + 1], clip.times_T[start : end + 1])
         if wish.events is None:
-            events = record(part, [hidden_sensor([wish.number])], seed=wish.number).recordings[0]
+            part = record(part, [hidden_sensor([wish.number])], seed=wish.number)
         else:
-            events = open_frame_events(Path(wish.events), clip.width, clip.height).read(first.t, second.t)
-            if not len(events):
-                raise InputError(
-                    f"{Path(wish.events).name}: no events from {first.t / 1e6:.6g} s to {second.t / 1e6:.6g} s, "
-                    "while this gap lasts; choose another gap"
-                )
-        inner = slice(1, step)
-        times = tuple(int(t) for t in part.times_T[inner])
-        return Gap(first, second, events.between(first.t, second.t), times, part.frames_THW3[inner]), (
-            wish.events is None
-        )
+            events = open_frame_events(Path(wish.events), clip.width, clip.height).read(
+                int(part.times_T[0]), int(part.times_T[-1])
+            )
+            part = replace(part, recordings=(events,))
+        # Every frame is kept where none is left out: a gap is between two of them.
+        found = list(gaps(part, wish.skipped)) if wish.skipped else _own_gaps(part)
+        place = wish.number - start // step
+        gap = found[place]
+        if wish.events is not None and not len(gap.events):
+            raise InputError(
+                f"{Path(wish.events).name}: no events from {gap.first.t / 1e6:.6g} s to {gap.second.t / 1e6:.6g} s, "
+                "while this gap lasts; choose another gap"
+            )
+        auto = self.pipeline.auto()
+        for check in checks(
+            found[place - 1] if place else None, gap, found[place + 1] if place + 1 < len(found) else None
+        ):
+            auto.check(*check)
+        return gap, auto, wish.events is None
+
+
+def _own_gaps(clip: Clip) -> list[Gap]:
+    """Between any two frames, with no frame in them."""
+    frames = [clip.frame(number) for number in range(len(clip))]
+    return [
+        Gap(first, second, clip.recordings[0].between(first.t, second.t), (), clip.frames_THW3[:0])
+        for first, second in pairwise(frames)
+    ]
+
+
+def _shares(auto: SelfChecked) -> str:
+    shares = sorted(auto.weights.items(), key=lambda item: -item[1])
+    return "made of " + ", ".join(f"{name} {share:.0%}" for name, share in shares if share >= 0.005)
 
 
 def _open_clip(video: str | None) -> Clip:

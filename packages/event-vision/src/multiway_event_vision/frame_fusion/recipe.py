@@ -53,7 +53,7 @@ class Recipe:
     preset: str
     samples: FusionSamples
     train: TrainConfig
-    cutouts: int = 24
+    cutouts: int = 16
     sensors: int = 1
     max_frames: int = 57
     sub_frames: int = 4
@@ -185,7 +185,7 @@ def _train_config(steps: int, learning_rate: float, warmup_steps: int) -> TrainC
 
 
 RECIPES = {
-    "frame-fusion-small": Recipe("small", FusionSamples(), _train_config(1500, 2e-3, 50)),
+    "frame-fusion-small": Recipe("small", FusionSamples(), _train_config(2000, 2e-3, 50)),
     # Under a minute: shows that every part works, not a network to use.
     "frame-fusion-smoke": Recipe(
         "tiny",

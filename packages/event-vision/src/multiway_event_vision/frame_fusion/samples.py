@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -29,15 +29,16 @@ TIMES = 2  # of a gap, that its flow is found for once
 class FusionSamples:
     """size: of the square crops, pixels; margin: around them, which flow sees. gaps: between two frames kept, frames.
 
-    spoiled: share of samples whose events are not what they should be, so that the network knows when not to trust
-    them: none at all, most of them missing, noise among them, seen from beside, or too late.
+    spoiled: share of samples whose events are not what they should be, in up to three ways at once, so that the network
+    knows when not to trust them: none at all, many missing (everywhere, or more at some pixels than at others), noise
+    among them, hot pixels, seen from beside, or too late.
     """
 
     size: int = 96
-    margin: int = 24
+    margin: int = 40
     gaps_a_batch: int = 4
     gaps: tuple[int, ...] = (2, 2, 4, 8)
-    spoiled: float = 0.3
+    spoiled: float = 0.5
     seed: int = 0
 
 
@@ -108,15 +109,25 @@ class FusionSource:
 
 def spoiled(events: Events, start: int, end: int, generator: np.random.Generator) -> Events:
     """The events of start to end (microseconds) as a bad sensor, mount or clock would give them."""
-    kind = int(generator.integers(5))
-    if kind == 0:
+    if generator.random() < 0.15:
         return events[:0]
-    if kind == 1:
-        return events[np.flatnonzero(generator.random(len(events)) < generator.uniform(0.2, 0.8))]
-    if kind == 2:
-        return _with_noise(events, start, end, generator)
-    if kind == 3:
-        return _shifted(events, *generator.integers(-3, 4, 2))
+    for kind in generator.choice(len(_SPOILS), int(generator.integers(1, 4)), replace=False):
+        events = _SPOILS[kind](events, start, end, generator)
+    return events
+
+
+def _thinned(events: Events, start: int, end: int, generator: np.random.Generator) -> Events:
+    return events[np.flatnonzero(generator.random(len(events)) < generator.uniform(0.2, 0.8))]
+
+
+def _uneven(events: Events, start: int, end: int, generator: np.random.Generator) -> Events:
+    """Every pixel and polarity keeps a share of its own, as where thresholds differ."""
+    kept_P = generator.beta(2, generator.uniform(0.3, 2), 2 * events.width * events.height)
+    pixels_E = (events.p.astype(np.int64) * events.height + events.y) * events.width + events.x
+    return events[np.flatnonzero(generator.random(len(events)) < kept_P[pixels_E])]
+
+
+def _late(events: Events, start: int, end: int, generator: np.random.Generator) -> Events:
     late = round(float(generator.uniform(-0.3, 0.3)) * (end - start))
     moved = Events(events.t + late, events.x, events.y, events.p, events.width, events.height)
     return moved.between(start, end)
@@ -132,11 +143,31 @@ def _with_noise(events: Events, start: int, end: int, generator: np.random.Gener
         events.width,
         events.height,
     )
-    both = joined([events, noise])
-    return both[np.argsort(both.t, kind="stable")]
+    return _in_order(joined([events, noise]))
 
 
-def _shifted(events: Events, right: int, down: int) -> Events:
+def _hot(events: Events, start: int, end: int, generator: np.random.Generator) -> Events:
+    """A few pixels send all the time."""
+    pixels = generator.integers(events.width * events.height, size=int(generator.integers(1, 60)))
+    at = np.repeat(pixels, generator.poisson(generator.uniform(1, 20), len(pixels)))
+    y, x = np.divmod(at, events.width)
+    hot = Events(
+        np.sort(generator.integers(start, end, len(at))),
+        x.astype(np.uint16),
+        y.astype(np.uint16),
+        generator.integers(2, size=len(at)).astype(np.uint8),
+        events.width,
+        events.height,
+    )
+    return _in_order(joined([events, hot]))
+
+
+def _in_order(events: Events) -> Events:
+    return events[np.argsort(events.t, kind="stable")]
+
+
+def _shifted(events: Events, start: int, end: int, generator: np.random.Generator) -> Events:
+    right, down = generator.integers(-3, 4, 2)
     x_E, y_E = events.x.astype(np.int64) + right, events.y.astype(np.int64) + down
     inside_E = np.flatnonzero((x_E >= 0) & (x_E < events.width) & (y_E >= 0) & (y_E < events.height))
     return Events(
@@ -147,3 +178,6 @@ def _shifted(events: Events, right: int, down: int) -> Events:
         events.width,
         events.height,
     )
+
+
+_SPOILS: Final = (_thinned, _uneven, _with_noise, _hot, _shifted, _late)

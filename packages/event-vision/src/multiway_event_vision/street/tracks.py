@@ -139,7 +139,7 @@ def _best_pairs(expected: Sequence[Corners], found_N4: Corners, least: float) ->
     """(track, box) pairs, the best overlap first, each used once."""
     if not expected or not len(found_N4):
         return []
-    overlap_TN = _overlaps(np.array(expected), found_N4)
+    overlap_TN = overlaps(np.array(expected), found_N4)
     pairs: list[tuple[int, int]] = []
     for flat in np.argsort(-overlap_TN, axis=None, kind="stable"):
         place, number = divmod(int(flat), overlap_TN.shape[1])
@@ -150,7 +150,7 @@ def _best_pairs(expected: Sequence[Corners], found_N4: Corners, least: float) ->
     return pairs
 
 
-def _overlaps(a_T4: Corners, b_N4: Corners) -> Corners:
+def overlaps(a_T4: Corners, b_N4: Corners) -> Corners:
     """(T, N) intersection over union."""
     size_TN2 = np.minimum(a_T4[:, None, 2:], b_N4[None, :, 2:]) - np.maximum(
         a_T4[:, None, :2], b_N4[None, :, :2]

@@ -15,7 +15,7 @@ from multiway_core.errors import ConfigError, InputError
 from multiway_event_vision.events import Events
 from multiway_event_vision.labels.boxes import Boxes
 from multiway_event_vision.labels.labelled import LabelledRecording
-from multiway_event_vision.street.recording import CLASS_NAMES, LabelConfig, are_seen
+from multiway_event_vision.street.recording import LabelConfig, are_seen
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,15 @@ class ViewConfig:
 def street_views(
     recordings: Sequence[LabelledRecording], count: int, config: ViewConfig | None = None, *, seed: int = 0
 ) -> list[LabelledRecording]:
-    """`count` views, as many around people as around vehicles; long recordings are seen more often, by their root.
+    """`count` views, as many around each class; long recordings are seen more often, by their root.
 
     Raises InputError: no labels at all.
     """
     generator = np.random.default_rng(seed)
+    most = max((int(r.boxes.class_id.max(initial=0)) for r in recordings), default=0)
     shares = np.array(
-        [[np.sqrt((r.boxes.class_id == c).sum()) for r in recordings] for c in range(len(CLASS_NAMES))]
-    ).reshape(len(CLASS_NAMES), -1)
+        [[np.sqrt((r.boxes.class_id == c).sum()) for r in recordings] for c in range(most + 1)]
+    ).reshape(most + 1, -1)
     classes = np.flatnonzero(shares.sum(1))
     if not len(classes):
         raise InputError("no labels in any of the recordings to take views of")

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from multiway_core.errors import InputError
 from numpy.typing import NDArray
 
-from multiway_event_vision.events import Events
+from multiway_event_vision.events import Events, concatenate
 from multiway_event_vision.time_replayer.baselines import Extrapolation, Image, Interpolation
 from multiway_event_vision.time_replayer.clips import Clip
 from multiway_event_vision.time_replayer.frames import Frame
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,13 @@ def fill(gap: Gap, methods: Mapping[str, Interpolation]) -> dict[str, list[Image
     }
 
 
+def checks(before: Gap | None, gap: Gap, after: Gap | None) -> Iterator[tuple[Frame, Frame, Frame, Events]]:
+    """Yield (frame, known frame, next frame, events from the first to the last) of a gap with those beside it."""
+    for early, late in ((before, gap), (gap, after)):
+        if early is not None and late is not None:
+            yield early.first, late.first, late.second, concatenate([early.events, late.events])
+
+
 def extrapolate(gap: Gap, methods: Mapping[str, Extrapolation]) -> dict[str, list[Image]]:
     """The same frames, made without the second one."""
     return {
@@ -69,8 +79,8 @@ def extrapolate(gap: Gap, methods: Mapping[str, Extrapolation]) -> dict[str, lis
     }
 
 
-def spread(gaps: Sequence[Gap], count: int) -> list[Gap]:
+def spread(items: Sequence[Item], count: int) -> list[Item]:
     """At most `count` of them, evenly spread."""
-    if len(gaps) <= count:
-        return list(gaps)
-    return [gaps[round(index)] for index in np.linspace(0, len(gaps) - 1, count)]
+    if len(items) <= count:
+        return list(items)
+    return [items[round(index)] for index in np.linspace(0, len(items) - 1, count)]
