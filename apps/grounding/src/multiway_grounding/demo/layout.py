@@ -86,7 +86,7 @@ def components(*, knows_absence: bool) -> Components:
                 [(str(example.path), example.caption) for example in offered],
                 "ground-examples",
                 columns=3,
-                height=110,
+                height=225,
             )
             task = gr.Dropdown(
                 [(label, key) for key, label in CHOICES.items()],

@@ -186,11 +186,18 @@ function draw() {
   find(".sheet").classList.remove("isolating", "hovering");
   chosen = -1;
   drawPlaces(entities);
-  const boxes = entities.flatMap((entity) => entity.boxes.map((box) => box.xyxy));
+  const boxes = entities.flatMap((entity) => entity.boxes.map((box) => box.xyxy)).filter(isSnapped);
   if (boxes.length > 0) showHint(boxes, "A place is");
   drawText(now.segments || [], entities, now.note);
   find(".raw").hidden = !now.tagged;
   find(".raw pre").textContent = now.tagged || "";
+}
+
+// Whether a box was made of grid cells: its sides lie on their middles or edges. The detector's lie anywhere.
+function isSnapped(box) {
+  const { width, height, grid } = value();
+  const off = (share) => Math.abs(2 * grid * share - Math.round(2 * grid * share));
+  return box.every((side, index) => off(side / (index % 2 ? height : width)) < 0.02);
 }
 
 // Below two cells a side a box and what it snaps to overlap by half or less.
