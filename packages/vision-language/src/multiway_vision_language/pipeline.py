@@ -35,8 +35,11 @@ ROWS = 16
 """Phrases that are looked for at once."""
 SURE = 0.5
 """``present`` of the detector's from which on the network is not asked."""
-NETWORK_SURE = 0.9
-"""``present`` of the network's with which it overrules a detector that found nothing."""
+NETWORK_SURE, NETWORK_RIGHT = 0.98, 0.7
+"""``present`` of the network's with which it overrules a detector that found nothing, and what it is given for at most.
+
+On 90 photographs of COCO train2017 two of three such phrases were true.
+"""
 MIN_NEW_TOKENS = 4
 """Tokens of one place with its tags."""
 
@@ -144,6 +147,9 @@ class GroundingPipeline:
                 tagged.append(build([Phrase(phrase, cells)]))
             else:
                 answer, present = written[at]
+                if found is not None and found.places:
+                    sureness = (present - NETWORK_SURE) / (1 - NETWORK_SURE)
+                    present = 0.5 + (NETWORK_RIGHT - 0.5) * sureness
                 boxes = answer.entities[0].boxes if answer.entities else ()
                 tagged.append(answer.tagged)
             if self.knows_absence and present < threshold:

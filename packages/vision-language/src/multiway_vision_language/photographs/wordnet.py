@@ -35,15 +35,17 @@ ROOTS: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 # What people say and WordNet does not, or orders differently.
 OTHER_NAMES = {
-    0: "people, pedestrian, man, woman, boy, girl, child, kid, baby, player, rider, driver, skier", 1: "bike",
+    0: "human, human being, people, pedestrian, man, woman, boy, girl, child, kid, baby, player, rider, driver, skier",
+    1: "bike",
     2: "suv", 3: "motorbike", 4: "plane", 6: "locomotive", 9: "stop light", 11: "stop sign", 13: "bench",
     15: "kitten, kitty", 16: "labrador", 18: "lamb", 19: "cow, calf", 21: "bear", 24: "rucksack",
-    26: "bag, purse", 27: "tie", 28: "luggage", 29: "flying disc", 30: "skis", 32: "sports ball, ball",
+    25: "parasol, sunshade, sun umbrella", 26: "bag, purse", 27: "tie", 28: "luggage", 29: "flying disc",
+    30: "skis", 32: "sports ball, ball",
     33: "kite", 34: "bat", 35: "glove", 38: "tennis racket, racket", 40: "wine glass", 41: "glass, cup",
     42: "fork", 43: "knife", 45: "bowl", 46: "banana", 47: "apple",
     49: "orange, tangerine, clementine, mandarin", 52: "hot dog", 54: "donut", 55: "cake", 57: "couch",
-    58: "potted plant, plant", 60: "dining table, desk", 61: "toilet", 62: "tv, television, screen",
-    63: "computer", 64: "mouse, computer mouse", 65: "remote", 66: "keyboard",
+    58: "potted plant, plant", 60: "dining table, desk", 61: "toilet, lavatory, loo, wc", 62: "tv, television, screen",
+    63: "computer, notebook computer", 64: "mouse, computer mouse", 65: "remote", 66: "keyboard",
     67: "cell phone, phone, smartphone, telephone", 68: "microwave", 72: "fridge", 73: "book",
     75: "flower vase", 77: "teddy bear, plush toy, stuffed animal", 78: "hair drier, hair dryer",
 }  # fmt: skip
