@@ -375,6 +375,7 @@ def main() -> None:
     options.add_argument("--instances", type=Path, help="COCO's boxes of the pictures")
     options.add_argument("--captions", type=Path, required=True)
     options.add_argument("--only", type=Path, help="a table whose last column names the pictures to take")
+    options.add_argument("--name", default="photo-grounding", help="of the two files")
     options.add_argument("--systems", nargs="+", default=["before", "now", "tower alone"])
     given = options.parse_args()
     captions: dict[int, list[str]] = defaultdict(list)
@@ -421,7 +422,7 @@ def write(given: argparse.Namespace, report: dict[str, Any]) -> None:
         "",
     ]
     harness.save(
-        given.output, "photo-grounding", {**harness.provenance("photo_grounding"), **report}, "\n".join(page)
+        given.output, given.name, {**harness.provenance("photo_grounding"), **report}, "\n".join(page)
     )
 
 
