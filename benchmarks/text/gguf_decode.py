@@ -149,7 +149,7 @@ def main() -> None:
     ]
     page = (
         f"# SmolLM2-135M, Q4_1, beside llama.cpp\n\nMedians of {given.rounds} rounds; one thread in CPU seconds.\n\n"
-        f"{harness.table(columns, rows)}\n\nKL to llama.cpp's next token {kl:.2g}, the same likeliest token {same:.0%}.\n"
+        f"{harness.table(columns, rows)}\n\nKL to llama.cpp's next token {kl:.2g}, the same token {same:.0%}.\n"
     )
     written = {
         **harness.provenance("gguf-decode"),
