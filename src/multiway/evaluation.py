@@ -34,7 +34,7 @@ HEADLINES = {
     "encoder": Headline("accuracy@1", "accuracy@1", (("bm25 accuracy@1", "BM25"), ("chance", "chance"))),
     "event-detection": Headline("ap", "COCO AP"),
     "frame-interpolation": Headline(
-        "psnr timereplayer",
+        "psnr auto",
         "PSNR, dB",
         (
             ("psnr blend", "blending"),

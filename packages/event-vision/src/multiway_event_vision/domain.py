@@ -197,9 +197,8 @@ class Domain:
         """Why a recording is no input for this detector, in a few words; None if it is one."""
         fewest, most = self.pixels[0] / _SIZE_FACTOR, self.pixels[1] * _SIZE_FACTOR
         if not fewest <= width * height <= most:
-            return (
-                f"a sensor of {width} x {height} pixels; trained on {self.pixels[0]:,} to {self.pixels[1]:,}"
-            )
+            of_training = " to ".join(f"{count:,}" for count in dict.fromkeys(self.pixels))
+            return f"a sensor of {width} x {height} pixels; trained on {of_training} pixels in all"
         low_F, high_F = np.array(self.lowest), np.array(self.highest)
         beyond_F = np.maximum(low_F - found_F, found_F - high_F) / (high_F - low_F + 1e-6)
         worst, distance = int(np.argmax(beyond_F)), self.distance(found_F)

@@ -19,6 +19,9 @@ DESCRIPTION = (
 )
 _SKIPPED = [("1", 1), ("3", 3), ("7", 7), ("none: fill the video's own gaps", 0)]
 _COMPARED = [*METHODS, TRUTH]
+_SOURCES = (
+    "Where the network's frame is from: red, optical flow; green, events; blue, flow that events guide."
+)
 
 
 def build_demo(model: str = APP.model, *, device: str = "auto", dtype: str = "auto") -> Any:
@@ -29,9 +32,9 @@ def build_demo(model: str = APP.model, *, device: str = "auto", dtype: str = "au
     with frame(TITLE, DESCRIPTION) as blocks, gr.Row(equal_height=False):
         with gr.Column(scale=0, min_width=300):
             video = gr.File(
-                label="Video (none: drawn shapes)", file_types=["video"], height=100, elem_id="fi-video"
+                label="Video (none: drawn shapes)", file_types=["video"], height=140, elem_id="fi-video"
             )
-            events = gr.File(label="Its events, where there are some", height=100, elem_id="fi-events")
+            events = gr.File(label="Its events, if any", height=140, elem_id="fi-events")
             skipped = gr.Radio(_SKIPPED, value=7, label="Frames left out", elem_id="fi-skipped")
             number = gr.Slider(1, 2, value=1, step=1, label="Gap", elem_id="fi-gap")
             position = gr.Slider(0.0, 1.0, value=0.5, step=0.01, label="Time in the gap", elem_id="fi-time")
@@ -40,7 +43,7 @@ def build_demo(model: str = APP.model, *, device: str = "auto", dtype: str = "au
             slow = gr.Button("Slow motion, 8 times", elem_id="fi-slow")
         with gr.Column(scale=6, min_width=560):
             slider = gr.ImageSlider(
-                label="Left: the method chosen. Right: auto",
+                label="Left: chosen. Right: auto",
                 show_label=True,
                 type="numpy",
                 format="png",
@@ -91,13 +94,10 @@ def _wish(video: str | None, events: str | None, skipped: int, number: int, posi
 
 def _page(shown: GapResult, compared: str) -> list[Any]:
     left = compared if compared in shown.frames else "blend"
-    captions = {
-        name: f"{name}, {shown.psnr[name]:.1f} dB" if name in shown.psnr else name for name in shown.frames
-    }
-    beside = [(image, captions[name]) for name, image in shown.frames.items() if name != OURS]
+    beside = [(image, name) for name, image in shown.frames.items() if name != OURS]
     beside += [
-        (shown.events, "events of the gap"),
-        (shown.sources, "red: from flow, green: from events, blue: flow that events guide"),
+        (shown.events, "events"),
+        (shown.sources, "where it is from"),
     ]
     return [(shown.frames[left], shown.frames[OURS]), beside, _table(shown, list(shown.psnr))]
 
@@ -112,4 +112,4 @@ def _table(shown: GapResult, names: Sequence[str]) -> str:
         f"{'</b>' if name == best else ''}</td></tr>"
         for name in names
     )
-    return f"<table class='fi-scores'>{rows}</table><p>{shown.summary}</p>"
+    return f"<table class='fi-scores'>{rows}</table><p>{shown.summary}</p><p>{_SOURCES}</p>"
