@@ -36,11 +36,16 @@ def test_documents_are_put_in_found_and_taken_out(
         assert put == {"schema": "multiway.search.change/1", "changed": 2, "passages": 2}
         found = client.post("/v1/search", json={"query": "paris", "mode": "bm25"}).json()
         assert [hit["path"] for hit in found["hits"]] == ["a/one*"]
+        nowhere = client.post("/v1/search", json={"query": "paris", "near": [48.1, 11.5]}).json()
+        assert nowhere["hits"] == []  # texts have no place
         for body in (
             {"query": " "},
             {"query": "x" * 20_000},
             {"query": "x", "mode": "best"},
             {"query": "x", "top": 0},
+            {"query": "x", "near": [48.1]},
+            {"query": "x", "near": [48.1, 11.5, -1]},
+            {"query": "x", "near": "Munich"},
         ):
             assert client.post("/v1/search", json=body).status_code in (400, 422), body
         for bad in ([], [{"id": "", "text": "x"}], [{"id": "x\n", "text": "y"}], [{"id": "x"}]):

@@ -23,7 +23,9 @@ Engine = Literal["auto", "fast", "ppocr", "full"]
 Format = Literal["text", "json", "jsonl", "markdown", "hocr", "alto", "tsv", "pdf", "html"]
 
 TEXT_LAYER = "pdf-text-layer"  # what stands as the model of a document that needed none
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".pdf"})
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".heic", ".heif", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".pdf"}
+)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import typer
 from multiway_core.app import DeviceOption, DtypeOption, ModelOptions, load_pipeline
 from multiway_core.errors import InputError
 from multiway_text.search.fusion import Mode
-from multiway_text.search.pictures import Kind
+from multiway_text.search.pictures import Kind, circle
 
 from multiway_search.app import APP
 from multiway_search.places import chosen
@@ -88,14 +88,11 @@ class Only:
         near = None
         if self.near is not None:
             try:
-                numbers = [float(part) for part in self.near.split(",")]
-                latitude, longitude, *rest = numbers
-                (distance,) = rest or [10.0]
+                near = circle([float(part) for part in self.near.split(",")])
             except ValueError:
                 raise InputError(
                     f"--near {self.near!r}: write latitude,longitude or latitude,longitude,km, such as 48.14,11.58,25"
                 ) from None
-            near = (latitude, longitude, distance)
         return {"kind": self.kind, "since": self.since, "until": self.until, "near": near}
 
 

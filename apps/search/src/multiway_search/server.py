@@ -15,7 +15,7 @@ from multiway_core.app.serve.service import Endpoint, respond
 from multiway_core.errors import InputError
 from multiway_core.files import private_cache_folder
 from multiway_text.search.fusion import Mode
-from multiway_text.search.pictures import Kind
+from multiway_text.search.pictures import Kind, circle
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
@@ -40,6 +40,7 @@ class Document(BaseModel):
 Documents = Annotated[list[Document], Field(min_length=1, max_length=256)]
 Query = Annotated[str, Field(max_length=MAX_QUERY)]
 Top = Annotated[int, Field(ge=1, le=100)]
+Place = Annotated[list[float], Field(min_length=2, max_length=3)]
 Day = Annotated[str, Field(pattern=r"^\d{4}(-\d\d(-\d\d)?)?$")]
 
 
@@ -97,14 +98,17 @@ def search_texts(
     kind: Kind | None = None,
     since: Day | None = None,
     until: Day | None = None,
+    near: Place | None = None,
 ) -> dict[str, Any]:
     """Find passages of the indexed texts, and pictures, that answer a question or are about some words.
 
     kind: only texts or only pictures; since, until: days of pictures by their EXIF data (2024-05-31, 2024-05 or 2024).
+    near: [latitude, longitude] or [latitude, longitude, kilometres] of pictures by their EXIF data, within 10 km.
     """
     found = served.pipeline.query(
-        served.index, query, mode=mode, top=top, path=path, kind=kind, since=since, until=until
-    )
+        served.index, query, mode=mode, top=top, path=path, kind=kind, since=since, until=until,
+        near=None if near is None else circle(near),
+    )  # fmt: skip
     return found.to_json()
 
 

@@ -1,4 +1,4 @@
-"""Picture files of strangers -> upright RGB, with bounded memory (extra ``pictures``: Pillow).
+"""Picture files of strangers -> upright RGB, with bounded memory (extra ``pictures``: Pillow; ``heic``: pillow-heif).
 
 The header is read first, JPEG files are decoded at an eighth to full size as needed, and a picture is handed out
 with at most as many pixels as the caller asks for. What can only be decoded whole and would take more than
@@ -7,6 +7,7 @@ with at most as many pixels as the caller asks for. What can only be decoded who
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ _BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "
 _BAND_PIXELS = 4_000_000
 _ORIENTATION_TAG = 0x0112
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF value -> Image.Transpose
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _opening = threading.Lock()
 T = TypeVar("T")
 
@@ -34,10 +36,37 @@ T = TypeVar("T")
 def open_header(source: Path | IO[bytes], name: str, formats: tuple[str, ...]) -> Image.Image:
     """The picture, not yet decoded; ``name`` stands in messages, ``formats`` are Pillow's names.
 
+    HEIC, the format of many phones, is read too where `pillow-heif` is installed.
+
     Raises InputError: it is damaged, or of another kind.
     """
+    heic = _is_heic(source, name)
+    if heic and not _register_heic():
+        raise InputError(f"{name}: to read HEIC pictures, pip install pillow-heif, or save it as JPEG")
     with without_pixel_limit():
-        return guarded(name, lambda: Image.open(source, formats=formats))
+        return guarded(name, lambda: Image.open(source, formats=("HEIF",) if heic else formats))
+
+
+def _is_heic(source: Path | IO[bytes], name: str) -> bool:
+    """By the brand at the head of the file (ISO/IEC 23008-12)."""
+    if isinstance(source, Path):
+        with guarded(name, lambda: source.open("rb")) as file:
+            head = file.read(12)
+    else:
+        place = source.tell()
+        head = source.read(12)
+        source.seek(place)
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS
+
+
+def _register_heic() -> bool:
+    """Whether Pillow now reads HEIC."""
+    if importlib.util.find_spec("pillow_heif") is None:
+        return False
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+    return True
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

@@ -24,7 +24,21 @@ MAX_PIXELS = 40_000_000
 decoded within `multiway_core.pictures.MAX_DECODED_BYTES`."""
 
 SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm"}
+    {
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".avif",
+        ".heic",
+        ".heif",
+        ".ppm",
+        ".pgm",
+    }
 )
 _FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "AVIF", "PPM")
 _SUPPORTED = "PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or PPM"

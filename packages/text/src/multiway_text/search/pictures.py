@@ -6,7 +6,7 @@ The encoder comes from another package (`multiway-vision-language`); its vectors
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import asin, cos, radians, sin, sqrt
 from pathlib import Path
@@ -20,7 +20,7 @@ Kind = Literal["text", "picture"]
 PICTURE: Kind = "picture"
 TEXT_UNRELATED, TEXT_RELATED = 0.05, 0.31
 """Mean cosines of the search app's questions with the other notes, and with the note that answers (MiniLM)."""
-EARTH_KM = 6371.0
+EARTH_KM, NEARBY_KM = 6371.0, 10.0
 _DAY = re.compile(r"\d{4}(-\d\d(-\d\d)?)?")
 
 
@@ -133,6 +133,13 @@ def picture_place(facts: PictureFacts) -> str:
 def as_text_cosine(cosine: float, unrelated: float, related: float) -> float:
     """The cosine that a text would have which is as near as a picture of this one."""
     return TEXT_UNRELATED + (cosine - unrelated) * (TEXT_RELATED - TEXT_UNRELATED) / (related - unrelated)
+
+
+def circle(numbers: Sequence[float]) -> tuple[float, float, float]:
+    """(latitude, longitude, kilometres) of the two or three numbers a user writes. Raises ValueError: of others."""
+    latitude, longitude, *rest = numbers
+    (distance,) = rest or [NEARBY_KM]
+    return latitude, longitude, distance
 
 
 def distance_km(latitude: float | None, longitude: float | None, north: float, east: float) -> float | None:

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from multiway_core import hub
-from multiway_core.errors import InputError
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
@@ -26,8 +25,6 @@ from multiway_vision_language.photo_search.checkpoint import load_pretrained
 from multiway_vision_language.photo_search.model import PhotoEncoder, seen_size
 from multiway_vision_language.pictures import SUFFIXES, open_picture
 
-NAMED = (".heic", ".heif")
-"""Pictures that are found, and named as not readable."""
 MAX_TAGS = 6
 MIN_TAG = 0.15
 """Weight of a class (about its probability) that is told as a tag."""
@@ -62,7 +59,7 @@ class PhotoPipeline:
         suffixes: of the files that are looked at.
     """
 
-    suffixes = frozenset({*SUFFIXES, *NAMED})
+    suffixes = SUFFIXES
 
     def __init__(
         self, model: PhotoEncoder, *, name: str, version: str, dtype: torch.dtype = torch.float32
@@ -91,8 +88,6 @@ class PhotoPipeline:
 
     def read(self, path: str | Path) -> Photo:
         """A picture file. Raises InputError: missing, damaged, too large, or of a kind that is not read."""
-        if str(path).lower().endswith(NAMED):
-            raise InputError(f"{path}: HEIC pictures are not read; save it as JPEG")
         image = open_picture(path).image
         vectors_NE, weights_NC = self.encode([image])
         return Photo(vectors_NE[0], self.tags(weights_NC[0]), read_facts(Path(path)))
