@@ -16,9 +16,27 @@ def test_smoke_from_nothing_to_boxes(tmp_path, call, recording):
     assert json.loads(out)["classes"] == ["disc", "square", "triangle", "cross"]
 
 
+def test_ones_own_recordings_with_labels(tmp_path, call, fails):
+    data = tmp_path / "data"
+    data.mkdir()
+    for seed in range(2):
+        assert call("simulate", "--shapes", "-o", data / f"{seed}.raw", "--seed", seed)[0] == 0
+    (data / "classes.txt").write_text("ball\nbox\ntent\nplus\n")
+    options = ("--device", "cpu", "-o", tmp_path / "run")
+    code, out, err = call("train", "--preset", "own-smoke", "--data", data, *options)
+    assert code == 0, err
+    assert "held-out ap50" in out
+    code, out, err = call("detect", data / "0.raw", "--model", tmp_path / "run" / "model", "--json")
+    assert (code, json.loads(out)["classes"]) == (0, ["ball", "box", "tent", "plus"])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "no recording with labels" in fails("train", "--preset", "own", "--data", empty, *options[2:])
+
+
 def test_bad_options_are_one_line(tmp_path, fails):
-    assert "unknown preset 'large'; there are: shapes, smoke, street, shapes-dense-cnn" in fails(
-        "train", "--preset", "large", "-o", tmp_path / "run"
+    assert (
+        "unknown preset 'large'; there are: shapes, smoke, street, own, own-smoke, shapes-dense-cnn"
+        in fails("train", "--preset", "large", "-o", tmp_path / "run")
     )
     assert "no model" in fails("train", "-o", tmp_path / "run", "--init-from", tmp_path / "none")
     assert "--device" in fails("train", "-o", tmp_path / "run", "--device", "abacus")
