@@ -3,8 +3,9 @@
     python -m benchmarks.event_vision.detection_domain --street VIDEOS [--held-out VIDEOS] [--real EVENTS] [--write]
         [--output DIR]
 
-* **fitted on**: the first training scenes of the shapes set; the training videos of `street/videos.py` in VIDEOS whose
-  camera stands still, as their recordings were made for training and as `detect VIDEO` makes them.
+* **fitted on**: training scenes of the shapes set, and scenes like them on larger sensors; the training videos of
+  `street/videos.py` in VIDEOS whose camera stands still, as their recordings were made for training and as
+  `detect VIDEO` makes them.
 * **shapes**: test scenes of the shapes set. **street**: its evaluation videos. **held out**: videos that show
   neither, or from a moving camera. **real**: recordings of event cameras; none of them is like anything trained on.
 
@@ -30,13 +31,14 @@ from multiway_event_vision import domain
 from multiway_event_vision.domain import Domain
 from multiway_event_vision.events import Events, EventStream
 from multiway_event_vision.formats import open_events
-from multiway_event_vision.simulator import SensorConfig
+from multiway_event_vision.simulator import MovingShapes, SensorConfig, ShapesConfig, Simulation
 from multiway_event_vision.sources import open_source
 from multiway_event_vision.ssla_det.shapes_set import shapes_set
 from multiway_event_vision.street.dataset import drawn_sensor
 from multiway_event_vision.street.videos import VIDEOS
 
-SCENES, TEST_SCENES, SECONDS = 100, 40, 3
+SCENES, LARGER_SCENES, TEST_SCENES, SECONDS = 60, 30, 40, 3
+LARGER_SEED = 4_000_000
 MOVING = ("solidWhiteRight.mp4", "test_video.mp4")  # from a car
 PEOPLE = ("sam2_01_dog.mp4", "sam2_04_coffee.mp4", "sam2_05_default_juggle.mp4")  # before a still camera
 ABOUT = {
@@ -62,6 +64,23 @@ class Beginning:
                 yield part
             if len(part) < len(events):
                 return
+
+
+def kept(name: str) -> Domain:
+    found = domain.load(hub.resolve(name))
+    assert found is not None
+    return found
+
+
+def shapes() -> Iterator[Events]:
+    """Training scenes, and scenes on larger sensors with and without noise, which the detector knows as well."""
+    for scene in shapes_set("train", SCENES):
+        yield scene.events
+    for number in range(LARGER_SCENES):
+        width, height, most = ((128, 96, 3), (192, 144, 6))[number % 3 == 2]
+        config = ShapesConfig(width=width, height=height, duration_us=400_000, max_shapes=most)
+        sensor = SensorConfig(noise_hz=0.5 * (number % 2))
+        yield Simulation(MovingShapes(config, seed=LARGER_SEED + number), sensor, number).read()
 
 
 def street(videos: Path, split: str) -> Iterator[Recording]:
@@ -140,13 +159,17 @@ def main() -> None:
     parser.add_argument("--held-out", type=Path)
     parser.add_argument("--real", type=Path)
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--fit", nargs="*", default=list(ABOUT), help="the others keep their bundled domain")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     fitted: dict[str, Iterator[Events | EventStream]] = {
-        "bundled:ssla-shapes": (scene.events for scene in shapes_set("train", SCENES)),
+        "bundled:ssla-shapes": shapes(),
         "bundled:ssla-street": (stream for _, stream in street(options.street, "training")),
     }
-    domains = {name: domain.fit(recordings, ABOUT[name]) for name, recordings in fitted.items()}
+    domains = {
+        name: domain.fit(recordings, ABOUT[name]) if name in options.fit else kept(name)
+        for name, recordings in fitted.items()
+    }
     if options.write:
         for name, known in domains.items():
             known.save(hub.resolve(name))

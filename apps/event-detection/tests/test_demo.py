@@ -159,3 +159,13 @@ def test_the_dense_network_beside_is_read_at_the_same_times(detector, recording,
     assert last["titles"][1].startswith("Dense CNN, ")
     assert "MFLOP a read-out: " in last["titles"][1]
     assert DenseBaseline(dense, 40, 30, 0.5).title.endswith("a read-out")
+
+
+def test_every_example_gets_the_detector_of_shapes():
+    from multiway_event_detection.demo.examples import example_files
+    from multiway_event_vision.pipeline import DetectorChoice
+    from multiway_event_vision.sources import open_source
+
+    choice = DetectorChoice.from_pretrained()
+    for path, _ in example_files():
+        assert choice.suited(open_source(path), path.name)[0].name == "bundled:ssla-shapes", path.name
