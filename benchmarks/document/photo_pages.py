@@ -1,4 +1,4 @@
-"""Pages as users have them: drawn in columns, photographed by a (simulated) telephone, and pages of real PDF files.
+"""Pages as users have them: scans, drawn columns, (simulated) telephone photographs, pages of real PDF files.
 
 Two splits by source, which share no text, no font and no file: ``dev`` is what thresholds were set on, ``held_out`` is
 what is reported. Texts are news (dev) and Wikipedia paragraphs (held out) of ``shared/data/text``.
@@ -40,13 +40,28 @@ PLAIN_FILES = {
 SIZE = (1240, 1754)  # A4 at 150 dpi
 
 
+# Pictures of tesseract-ocr/test and their transcripts; they are measured on and never tuned on.
+REAL_SCANS = {
+    "scans_real": {
+        "phototest.tif": "phototest.gold.txt",
+        "phototest-rotated-180.png": "phototest.gold.txt",
+        "phototest-rotated-L.png": "phototest.gold.txt",
+        "phototest-rotated-R.png": "phototest.gold.txt",
+        "phototest_2.tif": "phototest.gold.txt",
+        "eurotext.tif": "eurotext.txt",
+    },
+    "columns_scan": {"8071_093.3B.tif": "8071_093.3B.txt", "8087_054.3B.tif": "8087_054.3B.txt"},
+}
+
+
 @dataclass(frozen=True)
 class Source:
-    """Texts and faces of one split. ``fonts`` and ``pdfs`` are folders searched through for files by name."""
+    """Texts and faces of one split. ``fonts``, ``pdfs`` and ``scans`` are folders searched through by file name."""
 
     split: str
     fonts: Path
     pdfs: Path
+    scans: Path
 
     def paragraphs(self, rng: np.random.Generator) -> Iterator[str]:
         texts = _news() if self.split == "dev" else _encyclopedia()
@@ -276,6 +291,59 @@ PHOTOGRAPHS: dict[str, tuple[Change, ...]] = {
 }
 
 
+def low_contrast(page: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A faint print on grey paper, a fifth of the range between ink and paper, and noise of a fifth of that."""
+    paper = float(rng.uniform(170, 210))
+    faint = paper - (255.0 - page) * 50 / 235
+    return np.clip(faint + rng.normal(0, 10, page.shape), 0, 255).astype(np.uint8)
+
+
+def skew(page: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Turned by 6 degrees, one way or the other."""
+    height, width = page.shape
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), 6.0 if rng.random() < 0.5 else -6.0, 0.9)
+    return cv2.warpAffine(page, matrix, (width, height), flags=cv2.INTER_CUBIC, borderValue=255)
+
+
+def rotated(page: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """On its side or on its head."""
+    return np.ascontiguousarray(np.rot90(page, int(rng.integers(1, 4))))
+
+
+SCANS: dict[str, tuple[Change, ...]] = {
+    "scan_clean": (),
+    "scan_low_contrast": (low_contrast,),
+    "scan_skew": (skew,),
+    "scan_rotated": (rotated,),
+}
+
+
+def scans(kind: str, count: int, folder: Path, seed: int, source: Source) -> Iterator[Case]:
+    """Pages of one column, scanned in one of :data:`SCANS`."""
+    for number in range(count):
+        rng = np.random.default_rng([seed, number, 50 + list(SCANS).index(kind)])
+        sheet = letter(source, rng)
+        picture = np.asarray(sheet.image)
+        for change in SCANS[kind]:
+            picture = change(picture, rng)
+        path = folder / f"{kind}-{number}.png"
+        Image.fromarray(picture).save(path)
+        yield Case(kind, f"{kind}/{seed}-{number}", path, sheet.text, None)
+
+
+def real_scans(name: str, count: int, folder: Path, source: Source) -> Iterator[Case]:
+    """Pictures of :data:`REAL_SCANS` that are found; only the held-out split has them."""
+    pairs = list(REAL_SCANS[name].items()) if source.split == "held_out" else []
+    for picture, transcript in pairs[:count]:
+        if not (source.scans / picture).is_file():
+            continue
+        path = folder / f"{Path(picture).stem}.png"
+        Image.open(source.scans / picture).convert("RGB").save(path)
+        rows = (source.scans / transcript).read_text(encoding="utf-8").split("\n")
+        text = "\n".join(row.strip() for row in rows if row.strip())
+        yield Case(name, picture, path, text, None)
+
+
 def photographs(kind: str, count: int, folder: Path, seed: int, source: Source) -> Iterator[Case]:
     """Pages of one column, photographed in one of :data:`PHOTOGRAPHS`."""
     for number in range(count):
@@ -286,7 +354,7 @@ def photographs(kind: str, count: int, folder: Path, seed: int, source: Source) 
             picture = change(picture, rng)
         path = folder / f"{kind}-{number}.jpg"
         Image.fromarray(picture).save(path, quality=88)
-        yield Case(kind, f"{kind}/{number}", path, sheet.text, None)
+        yield Case(kind, f"{kind}/{seed}-{number}", path, sheet.text, None)
 
 
 def columns(count: int, folder: Path, seed: int, source: Source) -> Iterator[Case]:
@@ -295,7 +363,7 @@ def columns(count: int, folder: Path, seed: int, source: Source) -> Iterator[Cas
         sheet = magazine(source, np.random.default_rng([seed, number, 99]))
         path = folder / f"columns-{number}.png"
         sheet.image.save(path)
-        yield Case("columns", f"columns/{number}", path, sheet.text, None)
+        yield Case("columns", f"columns/{seed}-{number}", path, sheet.text, None)
 
 
 def pdf_pages(name: str, count: int, folder: Path, source: Source) -> Iterator[Case]:
