@@ -40,6 +40,7 @@ def main() -> None:
         return
     wanted = [("dilated", side, LAYERS) for side in SIDES]
     wanted += [("dense", side, LAYERS) for side in DENSE_SIDES]
+    wanted.sort(key=lambda cell: cell[1])  # the small ones first: a run that is stopped has a table
     wanted.append(("dilated", STREAMED, 1))
     cells = []
     for kind, side, layers in wanted:

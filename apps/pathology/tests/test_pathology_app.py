@@ -138,8 +138,15 @@ def test_a_negative_time_is_refused(command, tmp_path):
     refused(train(command, table, tmp_path, "--preset", "survival"), "line 2", "-3")
 
 
-def test_without_a_model_it_says_what_to_train(command, slide):
-    refused(command("classify", slide), "no model is bundled yet", "multiway-pathology train")
+def test_the_bundled_model_reads_slides_it_has_not_seen(command, tmp_path):
+    from multiway_vision_language.longvit.tissue import LABELS
+
+    for number in (2, 5):
+        path = tmp_path / f"{number}.tif"
+        write_example(path, 512, number)
+        code, out, err = command("classify", path, "--json", "--device", "cpu")
+        assert (code, json.loads(out)["label"]) == (0, LABELS["order"][number % 2])
+        assert "generated slides alone" in err
 
 
 def table_of(folder: Path, rows: list[str], header: str = "slide,label,patient,split") -> Path:

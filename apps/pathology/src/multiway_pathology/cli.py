@@ -309,14 +309,8 @@ def _predict(
 
 
 def _pipeline(options: ModelOptions) -> Any:
-    from multiway_core import hub
-    from multiway_core.errors import ModelNotFoundError
-
-    if (options.model or APP.model) == APP.model and APP.model.removeprefix("bundled:") not in hub.bundled():
-        raise ModelNotFoundError(
-            "no model is bundled yet: give --model RUN/model that `multiway-pathology train --data SLIDES.csv "
-            "--output RUN` wrote, or a released LongViT file"
-        )
+    if (options.model or APP.model) == APP.model:
+        APP.note(f"{APP.model} knows generated slides alone; for others give --model (see `train --help`)")
     return load_pipeline(APP, options)
 
 

@@ -15,7 +15,6 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, Response
-from multiway_core import hub
 from multiway_core.app import ModelOptions, load_pipeline, note
 from multiway_core.errors import MultiwayError
 from multiway_vision_language.longvit.pipeline import NOTICE, Raster
@@ -106,21 +105,17 @@ def build_viewer(raster: Raster, pipeline: Any = None) -> FastAPI:
 
 def build_demo(model: str = APP.model, *, device: str = "auto", dtype: str = "auto") -> FastAPI:
     """The viewer of a generated slide, for the home page. Raises ModelNotFoundError, CheckpointError."""
-    return build_viewer(
-        GeneratedSlide(SIDE), _pipeline(ModelOptions(model=model, device=device, dtype=dtype))
-    )
+    options = ModelOptions(model=model, device=device, dtype=dtype)
+    return build_viewer(GeneratedSlide(SIDE), load_pipeline(APP, options))
 
 
 def run_viewer(slide: Path | None, model: ModelOptions, host: str, port: int) -> None:
-    """Serve the viewer until Ctrl-C; without a slide, of a generated one. Raises InputError, OutputError."""
+    """Serve the viewer until Ctrl-C; without a slide, of a generated one. Raises InputError, OutputError.
+
+    The bundled model knows generated slides alone, so a user's slide is only shown unless a model is given.
+    """
     raster = GeneratedSlide(SIDE) if slide is None else open_slide(slide)
-    app = build_viewer(raster, _pipeline(model))
+    shown_only = slide is not None and model.model in (None, APP.model)
+    app = build_viewer(raster, None if shown_only else load_pipeline(APP, model))
     note(f"{APP.title}: http://{host}:{port} (Ctrl-C ends)")
     uvicorn.run(app, host=host, port=port, log_level="warning")
-
-
-def _pipeline(model: ModelOptions) -> Any:
-    """The model, or None where none is given and none is bundled: then slides are only shown."""
-    if model.model in (None, APP.model) and APP.model.removeprefix("bundled:") not in hub.bundled():
-        return None
-    return load_pipeline(APP, model)

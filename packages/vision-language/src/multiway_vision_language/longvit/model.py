@@ -15,6 +15,7 @@ from multiway_blocks.attention import NO_CONTEXT
 from multiway_blocks.dilated import DilatedAttention
 from multiway_blocks.dilated_parallel import attend_parallel
 from multiway_blocks.feedforward import FeedForward
+from multiway_blocks.position import sinusoidal_table
 from multiway_blocks.transformer import PreNorm, Stack
 from multiway_core.errors import InputError
 from torch import Tensor, nn
@@ -126,6 +127,17 @@ def _layer(config: LongViTConfig, drop_path: float) -> PreNorm:
     feedforward = FeedForward(config.hidden_size, config.inner_size, sub_norm=True, eps=config.norm_eps)
     norms = [nn.LayerNorm(config.hidden_size, eps=config.norm_eps) for _ in range(2)]
     return PreNorm(PatchAttention(config), feedforward, (norms[0], norms[1]), drop_path=drop_path)
+
+
+def grid_table(side: int, hidden_size: int, scale: float) -> Tensor:
+    """Positions (1, side * side, E) to begin a small training with: sinusoids of the row, then of the column, scaled.
+
+    From the normal values of `initialize` a network has to learn first which patches are neighbours.
+    """
+    half = hidden_size // 2
+    rows, columns = sinusoidal_table(side, half), sinusoidal_table(side, hidden_size - half)
+    table = [rows[:, None].expand(side, side, -1), columns[None].expand(side, side, -1)]
+    return scale * torch.cat(table, dim=2).reshape(1, side * side, hidden_size)
 
 
 def initialize(model: LongViT) -> None:
