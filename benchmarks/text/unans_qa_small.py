@@ -39,27 +39,38 @@ from sacrebleu.metrics import BLEU
 
 TESTS, SEEDS = 900, 3
 ARMS = ("copy", "rules", "seq2seq", "pair2seq")
-_LISTS = ("context", "answerable-questions", "unanswerable-questions")
+LISTS = ("context", "answerable-questions", "unanswerable-questions")
 
 
-def split(folder: Path, seed: int, work: Path) -> tuple[Path, list[Pair]]:
-    """The lists to learn from, written to ``work``, and the pairs of the contexts that are tested."""
-    rows = []
+def shuffled(folder: Path, seed: int) -> tuple[list[Any], dict[str, int]]:
+    """The rows of the released lists by context, and the place of each context in an order that the seed draws."""
+    rows: list[Any] = []
     for part in ("dev", "test"):
-        files = [(folder / f"{part}-{name}.txt").read_text().strip("\n").split("\n") for name in _LISTS]
+        files = [(folder / f"{part}-{name}.txt").read_text().strip("\n").split("\n") for name in LISTS]
         rows += list(zip(*files, strict=True))
     contexts = sorted({row[0].split("\t")[0] for row in rows})
     random.Random(seed).shuffle(contexts)
     place = {context: number for number, context in enumerate(contexts)}
     rows.sort(key=lambda row: place[row[0].split("\t")[0]])
+    return rows, place
+
+
+def write_lists(rows: Any, stem: Path) -> Path:
+    """Rows as three released lists beside each other; the path of the first."""
+    for name, column in zip(LISTS, zip(*rows, strict=True), strict=True):
+        write_text(stem.with_name(f"{stem.name}-{name}.txt"), "\n".join(column) + "\n")
+    return stem.with_name(f"{stem.name}-{LISTS[0]}.txt")
+
+
+def split(folder: Path, seed: int, work: Path) -> tuple[Path, list[Pair]]:
+    """The lists to learn from, written to ``work``, and the pairs of the contexts that are tested."""
+    rows, place = shuffled(folder, seed)
     last = place[rows[TESTS][0].split("\t")[0]]
     sides: dict[str, list[Any]] = {"train": [], "test": []}
     for row in rows:
         sides["test" if place[row[0].split("\t")[0]] < last else "train"].append(row)
-    for side, chosen in sides.items():
-        for name, column in zip(_LISTS, zip(*chosen, strict=True), strict=True):
-            write_text(work / f"{side}-{seed}-{name}.txt", "\n".join(column) + "\n")
-    return work / f"train-{seed}-context.txt", read_pairs([work / f"test-{seed}-context.txt"])
+    paths = {side: write_lists(chosen, work / f"{side}-{seed}") for side, chosen in sides.items()}
+    return paths["train"], read_pairs([paths["test"]])
 
 
 def scores(pairs: Sequence[Pair], written: Sequence[str]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import torch
-from multiway_core.errors import ConfigError, InputError
+from multiway_core.errors import ConfigError
 from multiway_core.training import HeldOut, Loss, TrainConfig, TrainJob, TrainOptions
 from torch import Tensor, nn
 
@@ -41,8 +41,8 @@ from multiway_vision_language.tasks import model_folder
 from multiway_vision_language.tasks.examples import Example, read_examples
 from multiway_vision_language.tasks.model_folder import HeadedModel
 from multiway_vision_language.tasks.objective import score
-from multiway_vision_language.tasks.processor import PairProcessor, train_tokenizer
-from multiway_vision_language.tasks.recipe import HELD_OUT, MAX_HELD_OUT, MAX_TEXT, take_weights
+from multiway_vision_language.tasks.processor import PairProcessor
+from multiway_vision_language.tasks.recipe import new_processor, split, take_weights
 from multiway_vision_language.tasks.shapes import make_examples
 from multiway_vision_language.vl_beit.config import PRESETS as VL_BEIT
 from multiway_vision_language.vlmo.config import PRESETS as VLMO
@@ -96,17 +96,8 @@ class Pretraining:
             examples = read_examples("retrieval", options.data)
         else:
             examples = make_examples("retrieval", self.scenes, options.seed, size=96)
-        kept = examples[HELD_OUT - 1 :: HELD_OUT][:MAX_HELD_OUT]
-        taught = [example for index, example in enumerate(examples) if index % HELD_OUT != HELD_OUT - 1]
-        if not kept:
-            raise InputError(f"{len(examples)} examples are too few: one in {HELD_OUT} is held out")
-        sizes = _SIZES[self.arch][self.size]
-        texts = (text for example in taught for text in example.texts)
-        tokenizer = train_tokenizer(texts, sizes.vocab_size, options.output / "tokenizer")
-        sizes = replace(sizes, vocab_size=tokenizer.vocab_size)
-        processor = PairProcessor(
-            tokenizer, image_size=sizes.image_size, max_text=min(sizes.max_text, MAX_TEXT)
-        )
+        taught, kept = split(examples)
+        processor, sizes = new_processor(taught, _SIZES[self.arch][self.size], options)
         drawn = Draws(self, taught, processor, options.seed)
         config = options.apply(self.train)
         teacher = FeatureTeacher(sizes.grid)
@@ -124,22 +115,15 @@ class Pretraining:
             facts=facts,
         )
         words.eval().requires_grad_(False)
-        yield from (self._stages if self.arch == "vlmo" else self._masked)(
-            sizes, words, drawn, Draws(self, kept, processor, 0), kept, config, facts
-        )
+        prepared = _Prepared(sizes, words, drawn, Draws(self, kept, processor, 0), config, facts)
+        yield from (self._stages if self.arch == "vlmo" else self._masked)(prepared)
 
-    def _masked(
-        self,
-        sizes: Any,
-        words: VQKD,
-        drawn: Draws,
-        held_out: Draws,
-        kept: Sequence[Example],
-        config: TrainConfig,
-        facts: dict[str, Any],
-    ) -> Iterator[TrainJob]:
+    def _masked(self, given: _Prepared) -> Iterator[TrainJob]:
+        sizes, words, drawn, held_out = given.sizes, given.words, given.drawn, given.held_out
         model = MaskedDataModel(sizes, self.num_codes)
-        fixed = [held_out.masked(step, 0, 1) for step in range(max(1, len(kept) // self.batch_size))]
+        fixed = [
+            held_out.masked(step, 0, 1) for step in range(max(1, len(held_out.examples) // self.batch_size))
+        ]
 
         @torch.no_grad()
         def losses(trained: Any) -> dict[str, float]:
@@ -159,22 +143,14 @@ class Pretraining:
             model,
             objective,
             drawn.masked,
-            config,
+            given.config,
             export,
             held_out=HeldOut(losses, best="loss", larger_is_better=False),
-            facts=facts,
+            facts=given.facts,
         )
 
-    def _stages(
-        self,
-        sizes: Any,
-        words: VQKD,
-        drawn: Draws,
-        held_out: Draws,
-        kept: Sequence[Example],
-        config: TrainConfig,
-        facts: dict[str, Any],
-    ) -> Iterator[TrainJob]:
+    def _stages(self, given: _Prepared) -> Iterator[TrainJob]:
+        sizes, words, drawn, held_out = given.sizes, given.words, given.drawn, given.held_out
         model = VLMo(sizes)
         visual = nn.Linear(sizes.hidden_size, self.num_codes)
         both = nn.ModuleDict({"vlmo": model, "visual": visual})
@@ -215,7 +191,9 @@ class Pretraining:
             train_stage(model, stage)
             if unseen is None:
                 held = HeldOut(
-                    lambda trained: score(headed(trained), kept), best="mean recall", larger_is_better=True
+                    lambda trained: score(headed(trained), held_out.examples),
+                    best="mean recall",
+                    larger_is_better=True,
                 )
             else:
                 held = HeldOut(partial(_mean_loss, objective, unseen), best="loss", larger_is_better=False)
@@ -224,14 +202,26 @@ class Pretraining:
                 both,
                 objective,
                 batches,
-                config,
+                given.config,
                 export=(lambda trained, folder: model_folder.save(headed(trained), folder))
                 if last
                 else _no_export,
                 held_out=held,
                 name="" if last else stage,
-                facts=facts,
+                facts=given.facts,
             )
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What the stages behind the visual words share."""
+
+    sizes: Any
+    words: VQKD
+    drawn: Draws
+    held_out: Draws
+    config: TrainConfig
+    facts: dict[str, Any]
 
 
 class Draws:

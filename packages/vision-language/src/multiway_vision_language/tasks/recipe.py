@@ -69,10 +69,7 @@ class FineTuning:
         if self.task not in model_folder.HEADS[self.arch]:
             new_network(self.arch, self.task, None, 0)
         examples = self._examples(options)
-        kept = examples[HELD_OUT - 1 :: HELD_OUT][:MAX_HELD_OUT]
-        taught = [example for index, example in enumerate(examples) if index % HELD_OUT != HELD_OUT - 1]
-        if not kept:
-            raise InputError(f"{len(examples)} examples are too few: one in {HELD_OUT} is held out")
+        taught, kept = split(examples)
         start = None if options.init_from is None else model_folder.load(hub.resolve(options.init_from))
         if start is not None:
             expected = "vilt" if self.arch == "dide" else self.arch
@@ -82,13 +79,7 @@ class FineTuning:
             processor, sizes = start.processor, start.network.config
         else:
             labels = labels_of(self.task, taught)
-            sizes = SIZES[self.arch][self.size]
-            texts = (text for example in taught for text in example.texts or ("a picture",))
-            tokenizer = train_tokenizer(texts, sizes.vocab_size, options.output / "tokenizer")
-            sizes = replace(sizes, vocab_size=tokenizer.vocab_size)
-            processor = PairProcessor(
-                tokenizer, image_size=sizes.image_size, max_text=min(sizes.max_text, MAX_TEXT)
-            )
+            processor, sizes = new_processor(taught, SIZES[self.arch][self.size], options)
         batches = TaskBatches(
             self.task,
             taught,
@@ -150,6 +141,23 @@ class FineTuning:
         if options.data:
             return read_examples(self.task, options.data)
         return make_examples(self.task, self.scenes, options.seed, size=96)
+
+
+def split(examples: list[Example]) -> tuple[list[Example], list[Example]]:
+    """(examples to train on, those held out: one in `HELD_OUT`). Raises InputError: too few."""
+    kept = examples[HELD_OUT - 1 :: HELD_OUT][:MAX_HELD_OUT]
+    if not kept:
+        raise InputError(f"{len(examples)} examples are too few: one in {HELD_OUT} is held out")
+    return [example for index, example in enumerate(examples) if index % HELD_OUT != HELD_OUT - 1], kept
+
+
+def new_processor(taught: Sequence[Example], sizes: Any, options: TrainOptions) -> tuple[PairProcessor, Any]:
+    """A processor with a vocabulary of these examples' texts, and the sizes with that vocabulary's."""
+    texts = (text for example in taught for text in example.texts or ("a picture",))
+    tokenizer = train_tokenizer(texts, sizes.vocab_size, options.output / "tokenizer")
+    sizes = replace(sizes, vocab_size=tokenizer.vocab_size)
+    longest = min(sizes.max_text, MAX_TEXT)
+    return PairProcessor(tokenizer, image_size=sizes.image_size, max_text=longest), sizes
 
 
 class Taught:
