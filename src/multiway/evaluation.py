@@ -53,7 +53,11 @@ HEADLINES = {
     ),
     "lm": Headline("accuracy", "multiple-choice accuracy", (("chance", "chance"),)),
     "news-recommendation": Headline("ndcg@10", "nDCG@10"),
-    "ocr": Headline("cer", "character error rate"),
+    "ocr": Headline(
+        "cer",
+        "character error rate",
+        (("cer tesseract", "Tesseract"), ("cer fast engine", "its fast engine alone")),
+    ),
     "pathology": Headline("accuracy", "accuracy on generated slides", (("chance", "chance"),)),
     "search": Headline(
         "accuracy@1",
