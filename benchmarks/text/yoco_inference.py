@@ -28,7 +28,7 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 import torch
 from multiway_blocks.linear import Linear
 from multiway_blocks.norm import RMSNorm
-from multiway_blocks.retention import RetentionState
+from multiway_blocks.retention import RetentionRotary, RetentionState
 from multiway_blocks.transformer import Context
 from multiway_core.generation import StaticKVCache
 from multiway_text.decoders.yoco.config import YocoConfig
@@ -59,7 +59,8 @@ class Transformer(nn.Module):
         self.config = config
         width = config.num_kv_heads * config.head_dim
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(cross_layer(config) for _ in range(config.num_layers))
+        rotary = RetentionRotary(config.head_dim, theta=config.rope_theta)
+        self.layers = nn.ModuleList(cross_layer(config, rotary) for _ in range(config.num_layers))
         self.keys = nn.ModuleList(
             Linear(config.hidden_size, width, bias=False) for _ in range(config.num_layers)
         )

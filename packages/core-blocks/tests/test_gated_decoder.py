@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from multiway_blocks.gated_decoder import GatedDecoder
+from multiway_blocks.position import Rotary
 
 SIZES = {"hidden_size": 24, "num_layers": 2, "num_heads": 4, "num_kv_heads": 2, "inner_size": 40}
 
@@ -85,6 +86,20 @@ def test_chunks_equal_the_whole(decoder, chunks: list[int]) -> None:
         for part, mask in zip(x.split(chunks, 1), valid.split(chunks, 1), strict=True)
     ]
     torch.testing.assert_close(torch.cat(pieces, dim=1)[valid], whole[valid], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_rotations_are_computed_once_for_all_layers(decoder, monkeypatch) -> None:
+    """And once a pass: a second one behind the cache has other positions."""
+    found, compute = [], Rotary.rotations
+    monkeypatch.setattr(
+        Rotary, "rotations", lambda self, positions: found.append(positions) or compute(self, positions)
+    )
+    x = torch.randn(1, 5, 24)
+    cache = decoder.new_cache(1, 5, x)
+    decoder(x[:, :4], None, cache)
+    decoder(x[:, 4:], None, cache)
+    assert [positions.tolist() for positions in found] == [[[0, 1, 2, 3]], [[4]]]
 
 
 @torch.no_grad()

@@ -175,10 +175,9 @@ class Attention(Contextual):
         query_BHTD = self._heads(apply(self.query, x_BTE, context, layer), self.num_heads)
         key_BKSD, value_BKSD = self.keys_and_values(x_BTE, context, layer)
         if self.rotary is not None:
-            if context.positions_BT is None:
-                raise ValueError("attention with rotary needs positions")
-            query_BHTD = self.rotary(query_BHTD, context.positions_BT)
-            key_BKSD = self.rotary.keys(key_BKSD, context.positions_BT)
+            for_queries, for_keys = context.rotations(self.rotary)
+            query_BHTD = self.rotary.rotate(query_BHTD, for_queries)
+            key_BKSD = self.rotary.rotate(key_BKSD, for_keys)
         if context.cache is not None:
             key_BKSD, value_BKSD = context.cache.update(layer, key_BKSD, value_BKSD)
         dropout = self.dropout if self.training else 0.0

@@ -69,8 +69,9 @@ class DilatedAttention(Attention):
                 first = self._first_position(cache, x_BTE.shape[1])
                 positions_BT = torch.arange(first, first + x_BTE.shape[1], device=x_BTE.device)[None]
             positions_BT = positions_BT % self.period
-            query_BHTD = self.rotary(query_BHTD, positions_BT)
-            key_BHTD = self.rotary.keys(key_BHTD, positions_BT)
+            for_queries, for_keys = self.rotary.rotations(positions_BT)
+            query_BHTD = self.rotary.rotate(query_BHTD, for_queries)
+            key_BHTD = self.rotary.rotate(key_BHTD, for_keys)
         mixed_BHTD = self._mixed(query_BHTD, key_BHTD, value_BHTD, context.mask, cache, layer)
         return self.finish(mixed_BHTD, context, layer)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -118,6 +119,13 @@ class RelativeBias(nn.Module):
         ]
 
 
+class Rotation(NamedTuple):
+    """What pairs of a head's numbers are turned by, (B, 1, T, F) each: one of all heads, and of all layers."""
+
+    cosine_B1TF: Tensor
+    sine_B1TF: Tensor
+
+
 class Rotary(nn.Module):
     """Rotary position embedding (Su et al. 2021, section 3.2) over the last dimension of queries or keys.
 
@@ -139,18 +147,21 @@ class Rotary(nn.Module):
 
     def forward(self, x_BHTD: Tensor, positions_BT: Tensor) -> Tensor:
         """Rotate queries (B, H, T, D) by int64 ``positions`` (B, T); the same shape and dtype back."""
-        return self._rotate(x_BHTD, positions_BT, None)
+        return self.rotate(x_BHTD, self.rotations(positions_BT)[0])
 
     def keys(self, x_BHTD: Tensor, positions_BT: Tensor) -> Tensor:
         """The same for keys, which plain rotary treats as it treats queries."""
-        return self._rotate(x_BHTD, positions_BT, None)
+        return self.rotate(x_BHTD, self.rotations(positions_BT)[1])
 
-    def _rotate(self, x_BHTD: Tensor, positions_BT: Tensor, scale_B1TF: Tensor | None) -> Tensor:
-        """Rotate pairs and multiply them by ``scale`` (one number a pair), in at least float32."""
+    def rotations(self, positions_BT: Tensor) -> tuple[Rotation, Rotation]:
+        """What queries and what keys at these positions are rotated by: for :meth:`rotate`."""
         angles_B1TF = (positions_BT[..., None].float() * self.inverse_frequency)[:, None]
-        cosine, sine = angles_B1TF.cos(), angles_B1TF.sin()
-        if scale_B1TF is not None:
-            cosine, sine = cosine * scale_B1TF, sine * scale_B1TF
+        both = Rotation(angles_B1TF.cos(), angles_B1TF.sin())
+        return both, both
+
+    def rotate(self, x_BHTD: Tensor, rotation: Rotation) -> Tensor:
+        """(B, H, T, D) -> the same shape and dtype, computed in at least float32."""
+        cosine, sine = rotation
         x = x_BHTD.to(torch.promote_types(x_BHTD.dtype, torch.float32))
         if self.interleaved:
             even, odd = x[..., 0::2], x[..., 1::2]
@@ -182,14 +193,13 @@ class XPos(Rotary):
             decay = (torch.arange(0, head_dim, 2, dtype=torch.float32) + 0.4 * head_dim) / (1.4 * head_dim)
         self.register_buffer("decay", decay, persistent=False)
 
-    def forward(self, x_BHTD: Tensor, positions_BT: Tensor) -> Tensor:
-        """Queries (B, H, T, D) at int64 ``positions`` (B, T); the same shape and dtype back."""
-        return self._rotate(x_BHTD, positions_BT, self._scale(positions_BT, 1))
+    def rotations(self, positions_BT: Tensor) -> tuple[Rotation, Rotation]:
+        """As `Rotary` has it; keys are scaled inversely."""
+        plain, _ = super().rotations(positions_BT)
+        query, key = (self._scaled(plain, positions_BT, sign) for sign in (1, -1))
+        return query, key
 
-    def keys(self, x_BHTD: Tensor, positions_BT: Tensor) -> Tensor:
-        """Keys, scaled inversely."""
-        return self._rotate(x_BHTD, positions_BT, self._scale(positions_BT, -1))
-
-    def _scale(self, positions_BT: Tensor, sign: int) -> Tensor:
+    def _scaled(self, plain: Rotation, positions_BT: Tensor, sign: int) -> Rotation:
         exponents_BT = (positions_BT - self.centre).float() * (sign / self.scale_base)
-        return (self.decay ** exponents_BT[..., None])[:, None]
+        scale_B1TF = (self.decay ** exponents_BT[..., None])[:, None]
+        return Rotation(plain.cosine_B1TF * scale_B1TF, plain.sine_B1TF * scale_B1TF)

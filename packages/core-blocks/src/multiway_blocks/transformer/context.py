@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from multiway_blocks.position import Rotary, Rotation
+
 Segment = tuple[int, int, str]
 """Tokens ``start`` to ``stop`` (exclusive) belong to a modality."""
 
@@ -42,6 +44,18 @@ class Context:
     memory_mask: Tensor | None = None
     losses: dict[int, Tensor] = field(default_factory=dict)
     causal: bool = False
+    _rotations: dict[Rotary, tuple[Rotation, Rotation]] = field(default_factory=dict, init=False, repr=False)
+
+    def rotations(self, rotary: Rotary) -> tuple[Rotation, Rotation]:
+        """What queries and keys of all layers that share ``rotary`` are rotated by: computed once a pass.
+
+        Raises ValueError without positions.
+        """
+        if rotary not in self._rotations:
+            if self.positions_BT is None:
+                raise ValueError("attention with rotary needs positions")
+            self._rotations[rotary] = rotary.rotations(self.positions_BT)
+        return self._rotations[rotary]
 
 
 class Contextual(nn.Module):

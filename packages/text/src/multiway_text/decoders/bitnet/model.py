@@ -41,13 +41,13 @@ def _norm(config: BitNetConfig, size: int, packed: bool) -> RMSNorm | RMSNormQua
 class Attention(Contextual):
     """Grouped-query attention with a norm before its output map."""
 
-    def __init__(self, config: BitNetConfig, packed: bool) -> None:
+    def __init__(self, config: BitNetConfig, packed: bool, rotary: Rotary) -> None:
         super().__init__()
         self.head_dim, self.num_kv_heads = config.head_dim, config.num_kv_heads
         keys = config.num_kv_heads * config.head_dim
         self.sizes = (config.hidden_size, keys, keys)
         self.qkv = _linear(config.hidden_size, self.sizes, packed)
-        self.rotary = Rotary(config.head_dim, theta=config.rope_theta)
+        self.rotary = rotary
         self.norm = _norm(config, config.hidden_size, packed)
         self.output = _linear(config.hidden_size, config.hidden_size, packed)
 
@@ -61,7 +61,8 @@ class Attention(Contextual):
         # Queries and keys stand side by side, and are rotated at once: a step has little else to do for them.
         rotated, value = self.qkv(x_BTE).split((self.sizes[0] + self.sizes[1], self.sizes[2]), dim=-1)
         heads = [size // self.head_dim for size in self.sizes[:2]]
-        query_BHTD, key_BKSD = self.rotary(self._heads(rotated), context.positions_BT).split(heads, dim=1)
+        rotation, _ = context.rotations(self.rotary)
+        query_BHTD, key_BKSD = self.rotary.rotate(self._heads(rotated), rotation).split(heads, dim=1)
         value_BKSD = self._heads(value)
         if context.cache is not None:
             key_BKSD, value_BKSD = context.cache.update(layer, key_BKSD, value_BKSD)
@@ -89,10 +90,10 @@ class FeedForward(nn.Module):
         return self.down(self.norm(gate * up))
 
 
-def new_layer(config: BitNetConfig, packed: bool) -> PreNorm:
-    """One block of the residual stream."""
+def new_layer(config: BitNetConfig, packed: bool, rotary: Rotary) -> PreNorm:
+    """One block of the residual stream. ``rotary`` is that of all layers."""
     norms = (_norm(config, config.hidden_size, packed), _norm(config, config.hidden_size, packed))
-    return PreNorm(Attention(config, packed), FeedForward(config, packed), norms)
+    return PreNorm(Attention(config, packed, rotary), FeedForward(config, packed), norms)
 
 
 class BitNetStack(CausalStack):
@@ -100,7 +101,8 @@ class BitNetStack(CausalStack):
 
     def __init__(self, config: BitNetConfig, packed: bool) -> None:
         norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
-        super().__init__((new_layer(config, packed) for _ in range(config.num_layers)), norm)
+        rotary = Rotary(config.head_dim, theta=config.rope_theta)
+        super().__init__((new_layer(config, packed, rotary) for _ in range(config.num_layers)), norm)
         self.step = DecodingStep(config, self.layers)
 
     def forward(  # type: ignore[override]

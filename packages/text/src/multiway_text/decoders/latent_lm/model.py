@@ -41,9 +41,7 @@ class Norm(nn.Module):
         return nn.functional.rms_norm(x, x.shape[-1:], eps=self.eps)
 
 
-def _layer(config: LatentLMConfig) -> PreNorm:
-    # The released code's rotary frequencies end at 1 / theta exactly, as RetNet's do.
-    rotary = RetentionRotary(config.head_dim, theta=config.rope_theta)
+def _layer(config: LatentLMConfig, rotary: RetentionRotary) -> PreNorm:
     return PreNorm(
         Attention(config.hidden_size, config.num_heads, rotary=rotary),
         GatedFeedForward(config.hidden_size, config.inner_size, activation=nn.functional.silu),
@@ -58,7 +56,9 @@ class LatentLM(CausalLM):
     latent_bias: Tensor
 
     def __init__(self, config: LatentLMConfig) -> None:
-        layers = (_layer(config) for _ in range(config.num_layers))
+        # The released code's rotary frequencies end at 1 / theta exactly, as RetNet's do.
+        rotary = RetentionRotary(config.head_dim, theta=config.rope_theta)
+        layers = (_layer(config, rotary) for _ in range(config.num_layers))
         new_decoder = partial(CausalStack, layers, Norm(config.norm_eps))
         super().__init__(config.vocab_size, config.hidden_size, new_decoder, tied=config.tied_embeddings)
         self.config = config

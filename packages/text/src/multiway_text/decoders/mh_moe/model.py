@@ -57,9 +57,8 @@ def new_mixture(config: MHMoEConfig) -> Mixture:
     return MultiHeadMixture(config.hidden_size, config.split_heads, mixture)
 
 
-def _layer(config: MHMoEConfig, index: int) -> PreNorm:
+def _layer(config: MHMoEConfig, index: int, rotary: Rotary) -> PreNorm:
     """A block with a mixture or a dense feed-forward network."""
-    rotary = Rotary(config.head_dim, theta=config.rope_theta)
     attention = Attention(config.hidden_size, config.num_heads, rotary=rotary)
     feedforward: nn.Module
     if config.is_mixture(index):
@@ -76,7 +75,8 @@ class MHMoE(CausalLM):
     """The whole network. Padding is never routed, so it takes no expert's place and no part in the balance."""
 
     def __init__(self, config: MHMoEConfig) -> None:
-        layers = (_layer(config, index) for index in range(config.num_layers))
+        rotary = Rotary(config.head_dim, theta=config.rope_theta)
+        layers = (_layer(config, index, rotary) for index in range(config.num_layers))
         new_decoder = partial(CausalStack, layers, RMSNorm(config.hidden_size, eps=config.norm_eps))
         super().__init__(config.vocab_size, config.hidden_size, new_decoder, tied=config.tied_embeddings)
         self.config = config

@@ -30,27 +30,27 @@ _FEWEST_QUERIES = 128  # of a block of a narrow window
 class WindowAttention(Contextual):
     """Causal attention over the last ``window`` tokens (section 3.1, "sliding-window attention")."""
 
-    def __init__(self, hidden_size: int, num_heads: int, window: int, *, theta: float) -> None:
+    def __init__(self, hidden_size: int, num_heads: int, window: int, *, rotary: RetentionRotary) -> None:
         super().__init__()
         self.num_heads, self.window = num_heads, window
         self.query = Linear(hidden_size, hidden_size, bias=False)
         self.key = Linear(hidden_size, hidden_size, bias=False)
         self.value = Linear(hidden_size, hidden_size, bias=False)
         self.output = Linear(hidden_size, hidden_size, bias=False)
-        self.rotary = RetentionRotary(hidden_size // num_heads, theta=theta)
+        self.rotary = rotary
 
     def forward(self, x_BTE: Tensor, context: Context, layer: int) -> Tensor:
         """(B, T, E) -> (B, T, E), behind the layer's state in the cache. Padding is on the left."""
-        cache, valid_BT, positions_BT = context.cache, context.valid_BT, context.positions_BT
+        cache, valid_BT = context.cache, context.valid_BT
         assert valid_BT is not None
-        assert positions_BT is not None
         state: WindowState | None = None if cache is None else cache.states[layer]
         query_BHTD, key_BHSD, value_BHSD = (
             part(x_BTE).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for part in (self.query, self.key, self.value)
         )
-        query_BHTD = self.rotary(query_BHTD, positions_BT)
-        key_BHSD = self.rotary(key_BHSD, positions_BT)
+        rotation, _ = context.rotations(self.rotary)
+        query_BHTD = self.rotary.rotate(query_BHTD, rotation)
+        key_BHSD = self.rotary.rotate(key_BHSD, rotation)
         valid_BS = valid_BT
         if state is not None:
             key_BHSD = torch.cat([state.key_BHSD, key_BHSD], dim=2)
@@ -90,12 +90,12 @@ class WindowAttention(Contextual):
 class CrossAttention(Contextual):
     """Causal attention whose keys and values belong to all layers together (section 3.2)."""
 
-    def __init__(self, hidden_size: int, num_heads: int, *, theta: float) -> None:
+    def __init__(self, hidden_size: int, num_heads: int, *, rotary: RetentionRotary) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.query = Linear(hidden_size, hidden_size, bias=False)
         self.output = Linear(hidden_size, hidden_size, bias=False)
-        self.rotary = RetentionRotary(hidden_size // num_heads, theta=theta)
+        self.rotary = rotary
 
     def forward(self, x_BTE: Tensor, context: Context, layer: int) -> Tensor:
         """(B, T, E) -> (B, T, E), reading the keys and values (B, K, S, D) that ``context.cache`` is.
@@ -103,10 +103,9 @@ class CrossAttention(Contextual):
         ``context.mask`` None: no padding, every token sees all up to itself.
         """
         key_BKSD, value_BKSD = context.cache
-        mask, positions_BT = context.mask, context.positions_BT
-        assert positions_BT is not None
+        mask = context.mask
         query_BHTD = self.query(x_BTE).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-        query_BHTD = self.rotary(query_BHTD, positions_BT)
+        query_BHTD = self.rotary.rotate(query_BHTD, context.rotations(self.rotary)[0])
         if mask is None and x_BTE.shape[1] > 1:
             mixed_BHTD = causal_attend(query_BHTD, key_BKSD, value_BKSD)
         else:

@@ -31,7 +31,7 @@ from multiway_text.decoders.yoco.config import YocoConfig
 PREFILL_CHUNK = 32_768
 
 
-def self_layer(config: YocoConfig) -> PreNorm:
+def self_layer(config: YocoConfig, rotary: RetentionRotary) -> PreNorm:
     """One block of the self-decoder; what it keeps of the past has a constant size."""
     size, heads = config.hidden_size, config.num_self_heads
     mixer: Retention | WindowAttention
@@ -39,13 +39,13 @@ def self_layer(config: YocoConfig) -> PreNorm:
         mixer = Retention(size, heads, decay="gated", theta=config.rope_theta, eps=config.norm_eps)
         nn.init.xavier_uniform_(mixer.output.weight, gain=0.5)
     else:
-        mixer = WindowAttention(size, heads, config.window, theta=config.rope_theta)
+        mixer = WindowAttention(size, heads, config.window, rotary=rotary)
     return gated_layer(size, config.inner_size, mixer, eps=config.norm_eps)
 
 
-def cross_layer(config: YocoConfig) -> PreNorm:
+def cross_layer(config: YocoConfig, rotary: RetentionRotary) -> PreNorm:
     """One block of the cross-decoder."""
-    mixer = CrossAttention(config.hidden_size, config.num_heads, theta=config.rope_theta)
+    mixer = CrossAttention(config.hidden_size, config.num_heads, rotary=rotary)
     return gated_layer(config.hidden_size, config.inner_size, mixer, eps=config.norm_eps)
 
 
@@ -56,13 +56,14 @@ class YocoDecoder(nn.Module):
         super().__init__()
         self.config = config
         half, width = config.num_layers // 2, config.num_kv_heads * config.head_dim
-        self.self_decoder = Stack(self_layer(config) for _ in range(half))
+        rotary = RetentionRotary(config.hidden_size // config.num_self_heads, theta=config.rope_theta)
+        self.self_decoder = Stack(self_layer(config, rotary) for _ in range(half))
         self.key_value_norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
         self.key = Linear(config.hidden_size, width, bias=False)
         self.value = Linear(config.hidden_size, width, bias=False)
         self.rotary = RetentionRotary(config.head_dim, theta=config.rope_theta)
         norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
-        self.cross_decoder = Stack((cross_layer(config) for _ in range(half)), norm)
+        self.cross_decoder = Stack((cross_layer(config, self.rotary) for _ in range(half)), norm)
 
     def forward(
         self,
