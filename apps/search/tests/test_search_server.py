@@ -9,10 +9,12 @@ import pytest
 from multiway_core.app.serve.service import Limits, build_server, endpoint
 from multiway_core.errors import InputError
 from multiway_search import evaluation
-from multiway_search.collection import LANGUAGES, NOTES, QUESTIONS
+from multiway_search.collection import LANGUAGES, NOTES, PHOTOGRAPHS, QUESTIONS
 from multiway_search.demo.session import OWN, SAMPLE, Session
 from multiway_search.server import INDEX_VARIABLE, SERVICE
 from multiway_text.search.pipeline import SearchPipeline
+from multiway_text.search.result import Hit, Results
+from multiway_text.search.store import Passage
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +66,33 @@ def test_the_demo_shows_hits_map_and_languages(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     session = Session.of(pipeline.name, "cpu", "auto")
     assert OWN not in session.collections  # none was made
-    page = session.search("<i>rent</i> landlady", "bm25", SAMPLE)
+    page, pictures = session.search("<i>rent</i> landlady", "bm25", SAMPLE)
+    assert pictures == []
+    assert session.names == [SAMPLE]  # the photo encoder goes with another text encoder than this one
     assert page.count("<circle") == len(list((NOTES / "en").iterdir()))
     assert "<b class='term'>landlady</b>" in page
     assert "<i>" not in page
     assert all(name in session.languages("tomatoes") for name in LANGUAGES.values())
     with pytest.raises(InputError):
         session.search(" ", "hybrid", SAMPLE)
+
+
+def test_pictures_are_in_the_gallery_with_score_day_and_place(
+    pipeline: SearchPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    session = Session.of(pipeline.name, "cpu", "auto")
+    shown = str(PHOTOGRAPHS / "dog.jpg")
+    hits = tuple(
+        Hit(Passage(number, path, "picture", "2024-05-31; 48.1000, 11.5000", 0, 3, "dog"), 1.0, cosine=0.4)
+        for number, path in enumerate((shown, str(tmp_path / "gone.jpg")))
+    )
+    monkeypatch.setattr(pipeline.__class__, "query", lambda *_, **__: Results("dog", "dense", hits, 2, 0.0))
+    page, ((picture, caption),) = session.search("dog", "dense", SAMPLE)
+    assert max(picture.size) == 480
+    assert caption == "dog.jpg · cosine 0.40 · 2024-05-31; 48.1000, 11.5000"
+    assert "gone.jpg" in page
+    assert "dog.jpg" not in page
 
 
 def test_the_quick_evaluation_counts_places(pipeline: SearchPipeline) -> None:

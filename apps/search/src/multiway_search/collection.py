@@ -1,10 +1,11 @@
-"""The notes that come with the app, written for it, and questions that they answer in other words."""
+"""What comes with the app: notes that were written for it, questions that they answer in other words, photographs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 NOTES = Path(__file__).parent / "notes"
+PHOTOGRAPHS = Path(__file__).parent / "photographs"
 LANGUAGES = {"en": "English", "de": "Deutsch", "fr": "Français", "es": "Español"}
 """Folders of the notes; the flat, the bread and the garden are in all of them."""
 QUESTIONS = {

@@ -32,14 +32,31 @@ CSS = (
 .search h3 { font-size: 14px; margin: 0 0 4px; }
 """
 )
+# Captions in full below the pictures, where Gradio cuts them; two columns on a phone.
+GALLERY_CSS = """
+#search-gallery .grid-wrap { max-height: none; overflow: visible; }
+#search-gallery .caption-label { position: static; max-width: none; white-space: normal; border: 0; text-align: left; }
+#search-gallery .preview .caption { white-space: normal; overflow: visible; text-align: center; }
+#search-gallery .thumbnail-item { aspect-ratio: auto; height: auto; }
+#search-gallery .thumbnail-item img { aspect-ratio: 4 / 3; height: auto; }
+@media (max-width: 700px) {
+  #search-gallery .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+}
+"""
 
 
-def results_page(found: Results, paths: Sequence[str], vectors_NE: Any, query_E: Any) -> str:
-    """A map of the documents around the query, and the passages with what answers marked."""
-    about = f"{len(found.hits)} of {found.passages:,} passages in {1000 * found.seconds:.0f} ms. "
-    about += "Marked: the sentence nearest in meaning; underlined: words of the search."
+def results_page(
+    found: Results, listed: Sequence[Hit], paths: Sequence[str], vectors_NE: Any, query_E: Any
+) -> str:
+    """A map of the documents around the query, and those hits that are ``listed`` with what answers marked."""
+    kind = "passages and pictures" if len(listed) < len(found.hits) else "passages"
+    about = f"{len(found.hits)} of {found.passages:,} {kind} in {1000 * found.seconds:.0f} ms. "
+    if listed:
+        about += "Marked: the sentence nearest in meaning; underlined: words of the search."
     warned = "".join(f"<div class='note'>{html.escape(note)}</div>" for note in found.notes)
-    hits = "".join(_hit(hit) for hit in found.hits) or "<div class='note'>Nothing found.</div>"
+    hits = "".join(_hit(hit) for hit in listed)
+    if not found.hits:
+        hits = "<div class='note'>Nothing found.</div>"
     picture = _map(found, paths, vectors_NE, query_E) if len(paths) > 2 else ""
     return f"<div class='search'>{picture}{warned}{hits}<div class='note'>{about}</div></div>"
 
@@ -54,15 +71,23 @@ def languages_page(found: Mapping[str, Results], model: str) -> str:
     return f"<div class='search'><div class='columns'>{columns}</div><div class='note'>{about}</div></div>"
 
 
+def picture_caption(hit: Hit) -> str:
+    """Of a picture in the gallery: its file, how near it is, and day and place where they are known."""
+    return " · ".join([Path(hit.passage.path).name, *_scores(hit), *filter(None, [hit.passage.place])])
+
+
 def _hit(hit: Hit) -> str:
-    parts = [f"cosine {hit.cosine:.2f}" if hit.cosine is not None else ""]
-    parts.append(f"BM25 {hit.bm25:.1f}" if hit.bm25 is not None else "")
     name = Path(hit.passage.path)
     where = " ".join(filter(None, [f"{name.parent.name}/{name.name}", hit.passage.place]))
     return (
-        f"<div class='hit'><div class='head'><b>{html.escape(where)}</b><span>{' · '.join(filter(None, parts))}"
+        f"<div class='hit'><div class='head'><b>{html.escape(where)}</b><span>{' · '.join(_scores(hit))}"
         f"</span></div><p>{_marked(hit)}</p></div>"
     )
+
+
+def _scores(hit: Hit) -> list[str]:
+    parts = [] if hit.cosine is None else [f"cosine {hit.cosine:.2f}"]
+    return parts if hit.bm25 is None else [*parts, f"BM25 {hit.bm25:.1f}"]
 
 
 def _marked(hit: Hit) -> str:
