@@ -50,12 +50,10 @@ def forget_peak_rss() -> None:
 
 def multiway(engine: str, model: str) -> tuple[Read, str]:
     import cv2
-    import torch
     from multiway_document.pipeline import OcrPipeline
     from PIL import Image
 
     cv2.setNumThreads(1)
-    torch.set_num_threads(1)
     pipeline = OcrPipeline.from_pretrained(model)
     chosen = None if engine == "auto" else engine
     if chosen is not None and chosen not in pipeline.engines:
@@ -81,16 +79,15 @@ def read_crops(pipeline: Any, engine: str, path: Path, *, decoder_alone: bool) -
     decoder writes them, whatever the line reader thinks."""
     import numpy as np
     import torch
-    from multiway_document.kosmos2_5.line_reader import read_lines
     from multiway_document.kosmos2_5.line_writer import LineWriter
 
     with np.load(path) as arrays:
         crops = [arrays[name] for name in arrays.files]
-    fast = pipeline.fast
-    with torch.autocast("cpu", torch.bfloat16, enabled=fast.mixed_precision):
-        if engine == "fast":
-            return [reading.text for reading in read_lines(fast.vision, fast.line_reader, crops)]
-        writer = pipeline.full.writer
+    if engine == "fast":
+        return [reading.text for reading in pipeline.fast.read(crops)]
+    full = pipeline.full
+    with torch.autocast("cpu", torch.bfloat16, enabled=full.mixed_precision):
+        writer = full.writer
         if decoder_alone:
             writer = LineWriter(writer.model, writer.line_reader, writer.tokenizer, check=False)
         return [reading.text for reading in writer(crops)]
@@ -204,6 +201,7 @@ def start(engine: str, model: str) -> tuple[Read, str]:
 
 
 def main() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, where it is
     engine, model = sys.argv[1], sys.argv[2]
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints must not mix with the answers

@@ -329,3 +329,15 @@ def test_a_reader_that_stops_early(tmp_path, draw):
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(timeout=250) == 141
+
+
+def test_reading_imports_neither_torch_nor_scipy(page, needs_model):
+    code = (
+        "import sys\nfrom multiway_ocr.app import APP\n"
+        "try: APP.main()\nexcept SystemExit: pass\n"
+        "print({'torch', 'scipy', 'fontTools', 'pikepdf'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code, "read", str(page)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+    assert "second line" in done.stdout

@@ -10,14 +10,13 @@ import torch
 from multiway_document.alphabet import ALPHABET
 from multiway_document.kosmos2_5.config import Kosmos25Config, TextConfig, TokenConfig, VisionConfig
 from multiway_document.kosmos2_5.line_reader import (
-    LINE_HEIGHT,
-    STEPS_PER_COLUMN,
     greedy_readings,
     line_patches,
     read_lines,
 )
 from multiway_document.kosmos2_5.model import Kosmos25, Patches
 from multiway_document.kosmos2_5.objective import IGNORED, Reader, ctc_loss, freeze_vision, token_loss
+from multiway_document.line_reading import LINE_HEIGHT, STEPS_PER_COLUMN
 
 TOKENS = TokenConfig(num_text_tokens=20, num_locations=8)
 CONFIG = Kosmos25Config(

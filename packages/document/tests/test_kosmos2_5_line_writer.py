@@ -11,7 +11,6 @@ from multiway_document.alphabet import ALPHABET
 from multiway_document.kosmos2_5.config import Kosmos25Config, TextConfig, TokenConfig, VisionConfig
 from multiway_document.kosmos2_5.line_reader import (
     LINE_HEIGHT,
-    LineReading,
     line_patches,
     line_prompt,
     read_lines,
@@ -19,6 +18,7 @@ from multiway_document.kosmos2_5.line_reader import (
 from multiway_document.kosmos2_5.line_writer import DISPUTED, MAX_EXTRA_CHARACTERS, LineWriter
 from multiway_document.kosmos2_5.objective import Reader
 from multiway_document.kosmos2_5.tokenizer import model_tokenizer, train_small_tokenizer
+from multiway_document.line_reading import LineReading
 
 TOKENS = TokenConfig(num_text_tokens=len(ALPHABET) + 1, num_locations=64, location_step=2)
 CONFIG = Kosmos25Config(

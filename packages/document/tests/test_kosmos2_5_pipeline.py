@@ -13,10 +13,10 @@ from multiway_document.full_engine import FullEngine
 from multiway_document.kosmos2_5 import checkpoint
 from multiway_document.kosmos2_5.config import Kosmos25Config, TextConfig, TokenConfig, VisionConfig
 from multiway_document.kosmos2_5.guard import text_guard
-from multiway_document.kosmos2_5.line_reader import LINE_READER_FILE
 from multiway_document.kosmos2_5.objective import Reader
 from multiway_document.kosmos2_5.recipe import export
 from multiway_document.kosmos2_5.tokenizer import train_small_tokenizer
+from multiway_document.line_reading import LINE_READER_FILE
 from multiway_document.pipeline import OcrPipeline
 from multiway_document.result import Line, Page
 from PIL import Image, ImageDraw
@@ -202,3 +202,23 @@ def test_bfloat16(folder, published_folder, page) -> None:
         assert low(page, engine=engine).width == page.width
     published = OcrPipeline.from_pretrained(str(published_folder), dtype=torch.bfloat16)
     assert isinstance(published.ask(page, "Who?", max_new_tokens=4), str)
+
+
+def test_the_line_reader_of_onnx_runtime_is_that_of_torch(folder, pipeline) -> None:
+    in_torch = OcrPipeline.from_pretrained(str(folder), dtype=torch.float32)
+    assert pipeline.fast is not None
+    assert in_torch.fast is not None
+    crops = [
+        np.random.default_rng(width).integers(0, 256, (32, width), dtype=np.uint8) for width in (9, 64, 100)
+    ]
+    for light, known in zip(pipeline.fast.read(crops), in_torch.fast.read(crops), strict=True):
+        assert light.text == known.text
+        assert light.confidence == pytest.approx(known.confidence, abs=1e-5)
+
+
+def test_a_damaged_line_reader_is_named(folder, tmp_path) -> None:
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / LINE_READER_FILE).write_bytes(b"no tensors")
+    with pytest.raises(CheckpointError, match="line reader cannot be loaded"):
+        OcrPipeline.from_pretrained(str(tmp_path))

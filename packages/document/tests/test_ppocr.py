@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
 from multiway_core import hub
 from multiway_core.errors import CheckpointError
 from multiway_document.auto_engine import AutoEngine, is_sure
+from multiway_document.fast_engine import FastReading
 from multiway_document.ppocr.columns import split_at_gutters
 from multiway_document.ppocr.detector import UNCLIP, lines_of
 from multiway_document.ppocr.recogniser import CropReading, TextRecogniser, WordReading, _plain
@@ -16,6 +19,7 @@ from multiway_document.ppocr.session import open_session
 from multiway_document.ppocr.straighten import straighten
 from multiway_document.ppocr_engine import PpocrEngine
 from multiway_document.result import Line, Page
+from multiway_document.segmentation import prepare
 from PIL import Image, ImageDraw, ImageFont
 
 TEXT = ["Photographs of pages lean", "and curl, and lie in shadow.", "Total for 3 items: 42,50"]
@@ -212,13 +216,17 @@ def test_auto_takes_the_second_engine_only_where_the_first_is_unsure() -> None:
             box = [[0, 0], [90, 0], [90, 10], [0, 10]]
             return np.array([box], np.float32), np.ones(1, np.float32)
 
-        def stream(self, image, *, markdown):
-            yield from self.page.lines
+        def stream(self, image, *, markdown, draft):
+            assert draft.turns is None
             yield self.page
+
+        def reading(self, image, *, markdown):
+            regions = [SimpleNamespace(box=line.box) for line in self.page.lines]
+            return FastReading(self.page, prepare(image), regions)
 
     def chosen(fast: float) -> float:
         *_, result = AutoEngine(Fixed(fast), lambda: Fixed(0.5)).stream(
-            np.zeros((4, 4), np.uint8), markdown=False
+            np.full((100, 100), 255, np.uint8), markdown=False
         )
         return result.lines[0].confidence
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from multiway_document.draft import Draft
+from multiway_document.ppocr.recogniser import CropReading
 from multiway_document.second_look import (
     UNKNOWN_SCRIPT,
     UNREAD,
+    as_prepared,
     disagreement,
     disorder,
     is_unread,
     page_flags,
     uncovered,
 )
+from multiway_document.segmentation import prepare
 
 Place = tuple[float, float, float, float]
 
@@ -62,3 +67,23 @@ def test_flags_of_a_page() -> None:
     assert page_flags([("x", 0.9)], 4) == (UNREAD, UNKNOWN_SCRIPT)
     assert page_flags([("gibberish", 0.7)] * 4, 0) == (UNKNOWN_SCRIPT,)
     assert page_flags([], 0) == ()
+
+
+def test_a_second_look_is_turned_as_the_page_was() -> None:
+    picture = np.full((300, 200), 255, np.uint8)
+    picture[40:60, 20:180] = 0
+    turned = np.ascontiguousarray(np.rot90(picture))
+    seen, scale = as_prepared(turned, prepare(turned, 3), 150)
+    rows = np.flatnonzero((seen[..., 0] < 100).mean(axis=1) > 0.5) / scale
+    assert scale == pytest.approx(0.5)
+    assert (rows.min(), rows.max()) == pytest.approx((40, 59), abs=4)
+
+
+def test_lines_of_a_draft_are_known_where_they_are_detected() -> None:
+    quads = quads_of(LINES)
+    readings = [CropReading(f"line {row}", 0.99, ()) for row in range(len(LINES))]
+    draft = Draft(quads.astype(np.float64), readings, 0)
+    assert [draft[quad + 2] for quad in quads] == readings
+    assert draft[quads[0] + (0, 12)] is None
+    assert draft[quads[0] + (40, 0)] is None
+    assert Draft(np.zeros((0, 4, 2)), [], None)[quads[0]] is None

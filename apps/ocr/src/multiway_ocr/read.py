@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -187,10 +188,9 @@ def _run(
 def start_worker(options: ReadOptions, format: Format, one_thread: bool) -> Callable[[Job], Result]:
     """What each process calls once: a function that reads one input and writes its output."""
     if one_thread:
+        os.environ["OMP_NUM_THREADS"] = "1"  # for torch, which only some engines import
         import cv2
-        import torch
 
-        torch.set_num_threads(1)
         cv2.setNumThreads(1)
     return functools.partial(_do, Reader(options), format)
 

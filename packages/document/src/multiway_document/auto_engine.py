@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from multiway_document.fast_engine import FastEngine
+from multiway_document.draft import draft_of
+from multiway_document.fast_engine import FastEngine, FastReading
 from multiway_document.ppocr_engine import PpocrEngine
 from multiway_document.result import Line, Page
-from multiway_document.second_look import disagreement, disorder, uncovered
+from multiway_document.second_look import as_prepared, disagreement, disorder, uncovered
 
 SURE = 0.97
 """Mean confidence of a page's characters, below which a second engine is asked. Of 40 pages of the development set."""
@@ -34,20 +35,21 @@ class AutoEngine:
 
     def stream(self, image: npt.NDArray[np.uint8], *, markdown: bool) -> Iterator[Line | Page]:
         """As the engines do; lines of the fast engine come at once, when the page is known to be one for it."""
-        *_, page = self.fast.stream(image, markdown=markdown)
-        assert isinstance(page, Page)
-        if is_sure(page) and not self._misses(image, page):
-            yield from page.lines
-            yield page
+        found = self.fast.reading(image, markdown=markdown)
+        sure = is_sure(found.page)
+        if sure and not self._misses(image, found):
+            yield from found.page.lines
+            yield found.page
         else:
-            yield from self.ppocr().stream(image, markdown=markdown)
+            draft = draft_of(found, with_lines=sure)
+            yield from self.ppocr().stream(image, markdown=markdown, draft=draft)
 
-    def _misses(self, image: npt.NDArray[np.uint8], page: Page) -> bool:
+    def _misses(self, image: npt.NDArray[np.uint8], found: FastReading) -> bool:
         """Whether the detector, on a small picture, sees other lines than were read, or in another order."""
-        if image.ndim == 2:
-            image = np.repeat(image[:, :, None], 3, axis=2)
-        quads, _ = self.ppocr().detector(image, SECOND_LOOK)
-        boxes = [line.box for line in page.lines]
+        picture, scale = as_prepared(image, found.prepared, SECOND_LOOK[1])
+        quads, _ = self.ppocr().detector(picture, SECOND_LOOK)
+        quads = quads / np.float32(scale)
+        boxes = [region.box for region in found.regions]
         if uncovered(quads, boxes) or disagreement(quads, boxes) > DISAGREEMENT:
             return True
         return disorder(quads, boxes) > DISORDER

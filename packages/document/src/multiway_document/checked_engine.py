@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from multiway_document.fast_engine import FastEngine
-from multiway_document.kosmos2_5.line_reader import LineReading
 from multiway_document.kosmos2_5.line_writer import LineWriter
+from multiway_document.line_reading import LineReading
 
 
 class CheckedEngine(FastEngine):
@@ -21,10 +21,11 @@ class CheckedEngine(FastEngine):
     """
 
     def __init__(self, writer: LineWriter, *, mixed_precision: bool = False) -> None:
-        super().__init__(writer.model.vision, writer.line_reader, mixed_precision=mixed_precision)
+        super().__init__(self._written)
         self.writer = writer
+        self.mixed_precision = mixed_precision
 
-    def _read(self, crops: Sequence[np.ndarray]) -> list[LineReading]:
-        device = self.vision.patch_projection.weight.device.type
+    def _written(self, crops: Sequence[np.ndarray]) -> list[LineReading]:
+        device = self.writer.model.vision.patch_projection.weight.device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.mixed_precision):
             return self.writer(crops)

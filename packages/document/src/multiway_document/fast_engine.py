@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
-import torch
-from multiway_blocks.vision import VisionEncoder
 
 from multiway_document.hallucination_filter import is_stray_reading, usual_x_height
-from multiway_document.kosmos2_5.line_reader import LineReader, LineReading, read_lines
+from multiway_document.line_reading import LineReading, ReadLines
 from multiway_document.markdown_layout import lines_to_markdown
 from multiway_document.markdown_layout.rows import place_words
 from multiway_document.result import Line, Page, Word
@@ -32,16 +31,21 @@ read with less than 0.88."""
 MIN_GAIN = 0.02  # of that confidence, for which a page is turned
 
 
+@dataclass(frozen=True)
+class FastReading:
+    """A page that was read, the prepared page that it was read from, and there the region of each line."""
+
+    page: Page
+    prepared: PreparedPage
+    regions: list[LineRegion]
+
+
 class FastEngine:
     """KOSMOS-2.5's vision encoder with a line reader on it; a page is prepared and segmented without a network."""
 
-    def __init__(
-        self, vision: VisionEncoder, line_reader: LineReader, *, mixed_precision: bool = False
-    ) -> None:
-        """``mixed_precision`` computes matrix products in bfloat16 under autocast, as in training."""
-        self.vision = vision
-        self.line_reader = line_reader
-        self.mixed_precision = mixed_precision
+    def __init__(self, read: ReadLines) -> None:
+        """``read`` is the network, by ONNX Runtime or by torch."""
+        self.read = read
 
     def stream(self, image: np.ndarray, *, markdown: bool) -> Iterator[Line | Page]:
         """Lines of a page (H, W) or (H, W, 3) uint8 as they are read, and the page last.
@@ -50,6 +54,16 @@ class FastEngine:
         text (:func:`is_stray_reading`) are left out. Lines whose characters are less probable than ``LOW_CONFIDENCE``
         on average carry the flag ``low_confidence``. ``markdown`` adds the page as markdown, made of the lines' places.
         """
+        for event in self._events(image, markdown=markdown):
+            yield event.page if isinstance(event, FastReading) else event
+
+    def reading(self, image: np.ndarray, *, markdown: bool) -> FastReading:
+        """The page at once, with what was found on the way."""
+        *_, found = self._events(image, markdown=markdown)
+        assert isinstance(found, FastReading)
+        return found
+
+    def _events(self, image: np.ndarray, *, markdown: bool) -> Iterator[Line | FastReading]:
         height, width = image.shape[:2]
         prepared, regions, known = self._upright(image)
         usual = usual_x_height(regions)
@@ -58,7 +72,7 @@ class FastEngine:
         for start in range(0, len(regions), LINES_PER_EVENT):
             part = regions[start : start + LINES_PER_EVENT]
             unread = [region for region in part if region.number not in known]
-            readings = self._read([crop_line(prepared, region) for region in unread])
+            readings = self.read([crop_line(prepared, region) for region in unread])
             known |= {region.number: reading for region, reading in zip(unread, readings, strict=True)}
             for region in part:
                 reading = known[region.number]
@@ -74,7 +88,8 @@ class FastEngine:
                 kept.append(region)
                 yield line
         written = lines_to_markdown(kept, [line.text for line in lines], prepared) if markdown else None
-        yield Page(index=0, width=width, height=height, lines=tuple(lines), markdown=written)
+        page = Page(index=0, width=width, height=height, lines=tuple(lines), markdown=written)
+        yield FastReading(page, prepared, kept)
 
     def _upright(self, image: np.ndarray) -> tuple[PreparedPage, list[LineRegion], dict[int, LineReading]]:
         """The page turned so that it can be read, its lines, and what was read of them to know."""
@@ -89,7 +104,7 @@ class FastEngine:
                 prepared = prepared.upside_down()
                 regions = find_lines(prepared)
             probed = sorted(regions, key=lambda region: region.box[0] - region.box[2])[:PROBED_LINES]
-            readings = self._read([crop_line(prepared, region) for region in probed])
+            readings = self.read([crop_line(prepared, region) for region in probed])
             letters = sum(len(reading.text) for reading in readings)
             confidence = sum(reading.confidence * len(reading.text) for reading in readings) / max(1, letters)
             if best is None or confidence > best[0] + MIN_GAIN:
@@ -99,11 +114,6 @@ class FastEngine:
                 break
         assert best is not None
         return best[1:]
-
-    def _read(self, crops: Sequence[np.ndarray]) -> list[LineReading]:
-        device = self.vision.patch_projection.weight.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self.mixed_precision):
-            return read_lines(self.vision, self.line_reader, crops)
 
 
 def _words(prepared: PreparedPage, region: LineRegion, text: str, reading: LineReading) -> tuple[Word, ...]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from multiway_document.draft import Draft
 from multiway_document.markdown_layout import lines_to_markdown
 from multiway_document.ppocr.columns import split_at_gutters
 from multiway_document.ppocr.detector import Quads, TextDetector
@@ -32,22 +34,34 @@ class PpocrEngine:
 
     def __init__(self, folder: Path) -> None:
         self.detector = TextDetector(folder / "det.onnx")
-        self.recogniser = TextRecogniser(folder / "rec.onnx")
+        self._folder = folder
 
-    def stream(self, image: npt.NDArray[np.uint8], *, markdown: bool) -> Iterator[Line | Page]:
+    @cached_property
+    def recogniser(self) -> TextRecogniser:
+        """Loaded at the first line that is read: a second look needs the detector alone."""
+        return TextRecogniser(self._folder / "rec.onnx")
+
+    def stream(
+        self, image: npt.NDArray[np.uint8], *, markdown: bool, draft: Draft | None = None
+    ) -> Iterator[Line | Page]:
         """Lines of a picture (H, W) or (H, W, 3) uint8 as they are read, and the page last, in reading order.
 
-        A picture on its side or upside down is turned first; boxes are those of the picture as given.
+        A picture on its side or upside down is turned first; boxes are those of the picture as given. Lines of
+        ``draft`` are not read again.
         """
         if image.ndim == 2:
             image = np.repeat(image[:, :, None], 3, axis=2)
         height, width = image.shape[:2]
-        turned, turns, quads, known = self._upright(image)
+        turned, turns, quads, known = self._upright(image, draft)
         quads, known = split_at_gutters(turned, quads, known)
         places = straighten(quads)
         x_heights = [0.45 * (place[3] - place[1]) for place in places]
         order, blocks = reading_order(places, x_heights)
         back = quarter_turned(turns, width, height)
+        if draft is not None:
+            for index, quad in enumerate(quads):
+                if index not in known and (reading := draft[quad @ back[:, :2].T + back[:, 2]]):
+                    known[index] = reading
         lines: list[Line] = []
         kept: list[int] = []
         missed = 0
@@ -78,10 +92,13 @@ class PpocrEngine:
         return self.recogniser([crop_quad(image, quads[index]) for index in indices])
 
     def _upright(
-        self, image: npt.NDArray[np.uint8]
+        self, image: npt.NDArray[np.uint8], draft: Draft | None
     ) -> tuple[npt.NDArray[np.uint8], int, Quads, dict[int, CropReading]]:
         """The picture turned upright, the quarters it was turned by, its lines, what was read of them."""
         turns = 0
+        if draft is not None and draft.turns is not None:
+            image = np.ascontiguousarray(np.rot90(image, draft.turns))
+            return image, draft.turns, self.detector(image)[0], {}
         quads, _ = self.detector(image)
         if _lie_sideways(quads):
             turns = 1

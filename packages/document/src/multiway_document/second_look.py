@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from multiway_document.ppocr.detector import Quads
 from multiway_document.ppocr.straighten import straighten
 from multiway_document.result import Box
+from multiway_document.segmentation.preparation import PreparedPage
 from multiway_document.segmentation.reading_order import reading_order
 
 UNREAD = "unread_text"
@@ -27,6 +29,34 @@ LONG, ENDS = 4.0, 1.5
 """Line heights: lines shorter than the first are not compared; ends further apart than the second are not the same."""
 
 COVERED = 0.4  # share of a line's area in lines that were read, from which it counts as read
+
+
+def as_prepared(
+    image: npt.NDArray[np.uint8], prepared: PreparedPage, side: int
+) -> tuple[npt.NDArray[np.uint8], float]:
+    """A picture turned as its prepared page is, with ``side`` pixels along the longer one, and its scale to that page.
+
+    It is taken from the picture as given: what the preparation lost must be seen.
+    """
+    if image.ndim == 2:
+        image = np.repeat(image[:, :, None], 3, axis=2)
+    width, height = prepared.source_size
+    shrink = min(1.0, side / max(width, height))
+    if shrink < 1.0:
+        size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    # A pixel of the prepared page in pixels of the source, and so of the small picture.
+    scale = shrink * float(np.sqrt(abs(np.linalg.det(prepared.inverse[:, :2]))))
+    rows, columns = prepared.grey.shape
+    back = np.column_stack([shrink / scale * prepared.inverse[:, :2], shrink * prepared.inverse[:, 2]])
+    turned = cv2.warpAffine(
+        image,
+        back,
+        (max(1, round(columns * scale)), max(1, round(rows * scale))),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.asarray(turned, np.uint8), scale
 
 
 def is_unread(quad: npt.NDArray[np.float32], text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import inspect
 import threading
 from typing import Any
@@ -12,16 +13,22 @@ from multiway_core.app.options import ModelOptions
 from multiway_core.app.registry import App
 from multiway_core.errors import InputError, MultiwayError
 
+_GPU_DRIVERS = ("libcuda.so.1", "nvcuda.dll", "libamdhip64.so")
+
 
 def load_pipeline(app: App, options: ModelOptions) -> Any:
     """The app's pipeline with the model, device and dtype of ``options``.
 
+    A pipeline whose class says ``runs_without_torch`` gets the names ``"cpu"`` and None where that is the choice.
     A pipeline that has no choice of device runs on the CPU, one without a choice of dtype in float32; asking such a
     one for anything else is an InputError. Raises also what the pipeline raises (ModelNotFoundError, CheckpointError).
     """
-    device, dtype = pick_device(options.device), pick_dtype(options.dtype)
-    from_pretrained = app.load("pipeline")
-    from_pretrained = getattr(from_pretrained, "from_pretrained", from_pretrained)
+    pipeline = app.load("pipeline")
+    from_pretrained = getattr(pipeline, "from_pretrained", pipeline)
+    device: Any = "cpu"
+    dtype: Any = None
+    if not (getattr(pipeline, "runs_without_torch", False) and _is_plain_cpu(options)):
+        device, dtype = pick_device(options.device), pick_dtype(options.dtype)
     taken = inspect.signature(from_pretrained).parameters
     chosen: dict[str, Any] = {}
     if "device" in taken:
@@ -35,6 +42,21 @@ def load_pipeline(app: App, options: ModelOptions) -> Any:
     if app.model_hint and options.model in ("", app.model):
         app.note(app.model_hint)
     return from_pretrained(options.model or app.model, **chosen)
+
+
+def _is_plain_cpu(options: ModelOptions) -> bool:
+    """Whether the choice is the CPU in the model's usual precision, found without importing torch (two seconds)."""
+    if options.dtype != "auto" or options.device not in ("auto", "cpu"):
+        return False
+    return options.device == "cpu" or not any(map(_is_loadable, _GPU_DRIVERS))
+
+
+def _is_loadable(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 class ModelLoader:

@@ -6,20 +6,12 @@ path.with_suffix(EXTENSIONS["hocr"]).write_bytes(data)
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 
 from multiway_core.errors import InputError
 
-from multiway_document.export.alto import to_alto
-from multiway_document.export.hocr import to_hocr
-from multiway_document.export.html import to_html
-from multiway_document.export.json import to_json, to_jsonl
-from multiway_document.export.markdown import to_markdown
 from multiway_document.export.page_images import PageImages
-from multiway_document.export.pdf import to_pdf
-from multiway_document.export.text import to_text
-from multiway_document.export.tsv import to_tsv
 from multiway_document.result import Document
 
 
@@ -30,23 +22,29 @@ class Exporter:
     name: str
     extension: str
     media_type: str
-    write: Callable[[Document, PageImages | None], bytes]
     uses_images: bool = False
     needs_images: bool = False
+    module: str = ""  # where it is not called as the format
+
+    def write(self, document: Document, images: PageImages | None) -> bytes:
+        """The whole file. The module is imported here: some bring libraries that take longer than a page."""
+        module = import_module(f"multiway_document.export.{self.module or self.name}")
+        data: bytes = getattr(module, f"to_{self.name}")(document, images)
+        return data
 
 
 FORMATS: dict[str, Exporter] = {
     exporter.name: exporter
     for exporter in (
-        Exporter("text", ".txt", "text/plain", to_text),
-        Exporter("json", ".json", "application/json", to_json),
-        Exporter("jsonl", ".jsonl", "application/x-ndjson", to_jsonl),
-        Exporter("markdown", ".md", "text/markdown", to_markdown),
-        Exporter("hocr", ".hocr", "text/html", to_hocr, uses_images=True),
-        Exporter("alto", ".xml", "application/xml", to_alto, uses_images=True),
-        Exporter("tsv", ".tsv", "text/tab-separated-values", to_tsv, uses_images=True),
-        Exporter("pdf", ".pdf", "application/pdf", to_pdf, uses_images=True, needs_images=True),
-        Exporter("html", ".html", "text/html", to_html, uses_images=True),
+        Exporter("text", ".txt", "text/plain"),
+        Exporter("json", ".json", "application/json"),
+        Exporter("jsonl", ".jsonl", "application/x-ndjson", module="json"),
+        Exporter("markdown", ".md", "text/markdown"),
+        Exporter("hocr", ".hocr", "text/html", uses_images=True),
+        Exporter("alto", ".xml", "application/xml", uses_images=True),
+        Exporter("tsv", ".tsv", "text/tab-separated-values", uses_images=True),
+        Exporter("pdf", ".pdf", "application/pdf", uses_images=True, needs_images=True),
+        Exporter("html", ".html", "text/html", uses_images=True),
     )
 }
 EXTENSIONS: dict[str, str] = {name: exporter.extension for name, exporter in FORMATS.items()}

@@ -21,7 +21,7 @@ from multiway_blocks.resampler import Resampler
 from multiway_blocks.transformer import PreNorm
 from torch import Tensor, nn
 
-from multiway_document.kosmos2_5.line_reader import STEPS_PER_COLUMN
+from multiway_document.line_reading import STEPS_PER_COLUMN
 
 UNKNOWN = -1  # no column is known for this character
 

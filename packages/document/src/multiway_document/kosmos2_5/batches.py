@@ -14,9 +14,10 @@ from tokenizers import Tokenizer
 
 from multiway_document.alphabet import ALPHABET
 from multiway_document.kosmos2_5.config import TokenConfig
-from multiway_document.kosmos2_5.line_reader import STEPS_PER_COLUMN, line_patches, line_prompt
+from multiway_document.kosmos2_5.line_reader import line_patches, line_prompt
 from multiway_document.kosmos2_5.model import Patches
 from multiway_document.kosmos2_5.objective import IGNORED
+from multiway_document.line_reading import STEPS_PER_COLUMN
 from multiway_document.rendering.pool import LinePool
 
 # Lines are grouped by width so that a batch has one shape: few shapes, so that each is compiled once.

@@ -9,9 +9,7 @@ Shape suffixes: B batch, C patch columns, N = 2 C patches, E hidden size, T = 4 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,10 +20,7 @@ from torch import Tensor, nn
 from multiway_document.alphabet import ALPHABET
 from multiway_document.kosmos2_5.config import TokenConfig
 from multiway_document.kosmos2_5.model import Patches
-
-LINE_HEIGHT = 32  # pixels of a cropped line: two rows of patches
-LINE_READER_FILE = "line_reader.safetensors"
-STEPS_PER_COLUMN = 4  # one CTC step every 4 pixels
+from multiway_document.line_reading import LINE_HEIGHT, STEPS_PER_COLUMN, LineReading, best_path
 
 
 class LineReader(nn.Module):
@@ -80,37 +75,27 @@ def line_prompt(tokens: TokenConfig, width: int) -> list[int]:
     return [tokens.ocr, tokens.box, tokens.x(0), tokens.y(0), tokens.x(x1), tokens.y(y1), tokens.box_end]
 
 
-@dataclass(frozen=True)
-class LineReading:
-    """Text of one line and the mean probability of its characters (1.0 for an empty line); ``words``: of each word."""
-
-    text: str
-    confidence: float
-    flags: tuple[str, ...] = ()
-    words: tuple[float, ...] = ()
-
-
 def greedy_readings(logits_BTK: Tensor, steps_B: Tensor) -> list[LineReading]:
-    """Best path: the most probable class of every step, repeats merged, blanks dropped (Graves et al. 2006, 3.2)."""
-    probabilities_BT, classes_BT = logits_BTK.float().softmax(dim=-1).max(dim=-1)
-    previous_BT = nn.functional.pad(classes_BT[:, :-1], (1, 0), value=0)
-    inside_BT = torch.arange(classes_BT.shape[1])[None, :] < steps_B[:, None].cpu()
-    keep_BT = (classes_BT != 0) & (classes_BT != previous_BT) & inside_BT.to(classes_BT.device)
-    readings = []
-    for classes, probabilities, keep in zip(
-        classes_BT.cpu(), probabilities_BT.cpu(), keep_BT.cpu(), strict=True
-    ):
-        text = "".join(ALPHABET[index - 1] for index in classes[keep].tolist())
-        kept = probabilities[keep]
-        confidence = float(kept.mean()) if len(kept) else 1.0
-        readings.append(LineReading(text, confidence, words=_word_confidences(text, kept.tolist())))
-    return readings
+    """Best path of each line's class scores, over its own steps."""
+    probabilities_BT, classes_BT = (part.cpu() for part in logits_BTK.float().softmax(dim=-1).max(dim=-1))
+    return [
+        best_path(classes_T[:steps].numpy(), probabilities_T[:steps].numpy())
+        for classes_T, probabilities_T, steps in zip(
+            classes_BT, probabilities_BT, steps_B.tolist(), strict=True
+        )
+    ]
 
 
-def _word_confidences(text: str, probabilities: Sequence[float]) -> tuple[float, ...]:
-    """Mean probability of the characters of each word of ``text.split()``."""
-    ends = [match.span() for match in re.finditer(r"\S+", text)]
-    return tuple(sum(probabilities[start:end]) / (end - start) for start, end in ends)
+class TorchLineNetwork:
+    """:func:`read_lines` with one network; ``mixed_precision`` computes products in bfloat16 under autocast."""
+
+    def __init__(self, vision: VisionEncoder, head: LineReader, *, mixed_precision: bool = False) -> None:
+        self.vision, self.head, self.mixed_precision = vision, head, mixed_precision
+
+    def __call__(self, crops: Sequence[NDArray[np.uint8]]) -> list[LineReading]:
+        device = self.vision.patch_projection.weight.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.mixed_precision):
+            return read_lines(self.vision, self.head, crops)
 
 
 @torch.inference_mode()

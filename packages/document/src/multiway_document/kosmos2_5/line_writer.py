@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from multiway_document.alphabet import ALPHABET
 from multiway_document.kosmos2_5.line_reader import (
     LineReader,
-    LineReading,
     greedy_readings,
     line_patches,
     line_prompt,
@@ -32,6 +31,7 @@ from multiway_document.kosmos2_5.line_reader import (
     width_batches,
 )
 from multiway_document.kosmos2_5.model import Kosmos25
+from multiway_document.line_reading import LineReading
 
 DISPUTED = "disputed"  # flag of a line of which the two readers read more than DISPUTED_SHARE differently
 DISPUTED_SHARE = 0.25

@@ -34,9 +34,9 @@ from torch import Tensor, nn
 from multiway_document.kosmos2_5 import alignment, chat, checkpoint
 from multiway_document.kosmos2_5.batches import LineBatch, LineBatches, WritingBatch, WritingBatches
 from multiway_document.kosmos2_5.config import KOSMOS_2_5_MINI
-from multiway_document.kosmos2_5.line_reader import LINE_READER_FILE, STEPS_PER_COLUMN
 from multiway_document.kosmos2_5.objective import IGNORED, Reader, ctc_loss, token_loss
 from multiway_document.kosmos2_5.tokenizer import train_small_tokenizer
+from multiway_document.line_reading import LINE_READER_FILE, STEPS_PER_COLUMN
 from multiway_document.rendering.fonts import FontLibrary, Split
 from multiway_document.rendering.lines import LineSampler
 from multiway_document.rendering.pool import LinePool, write_shard

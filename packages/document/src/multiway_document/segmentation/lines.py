@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from multiway_document.result import Box
 from multiway_document.segmentation.columns import members_of, split_rows
@@ -193,8 +191,15 @@ def _stands_on_letters(pieces: Components, members: npt.NDArray[np.intp], x: flo
 
 def _connect(left: npt.NDArray[np.intp], right: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.int32]:
     """Number of the connected group of each of ``count`` things, given linked pairs."""
-    links = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(count, count))
-    return connected_components(links, directed=False)[1]
+    # SciPy has this too, but takes longer to import than a page takes here.
+    smallest = np.arange(count)
+    while True:
+        before = smallest.copy()
+        for one, other in ((left, right), (right, left)):
+            np.minimum.at(smallest, smallest[one], smallest[other])
+        smallest = smallest[smallest]
+        if np.array_equal(smallest, before):
+            return np.unique(smallest, return_inverse=True)[1].astype(np.int32)
 
 
 def _pairs(

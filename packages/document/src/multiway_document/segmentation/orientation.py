@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from multiway_document.segmentation.lines import LineRegion
 
 _MIN_LETTERS = 40
+_ASKED = 1000  # letters of a page whose neighbours are looked for
 _VERTICAL = (
     0.62  # share of letters whose nearest neighbour lies above or below; upright pages have less than 0.15
 )
@@ -29,6 +29,14 @@ def lies_sideways(regions: Sequence[LineRegion], x_height: float) -> bool:
     if len(letters) < _MIN_LETTERS:
         return False
     centres = np.stack([(pieces.x0 + pieces.x1)[letters], (pieces.y0 + pieces.y1)[letters]], axis=1) / 2.0
-    _, nearest = cKDTree(centres).query(centres, k=2)
-    step = np.abs(centres[nearest[:, 1]] - centres)
+    asked = range(0, len(letters), -(-len(letters) // _ASKED))
+    step = np.array([_nearest(centres, index) for index in asked])
     return bool(np.mean(step[:, 1] > step[:, 0]) > _VERTICAL)
+
+
+def _nearest(centres: np.ndarray, index: int) -> np.ndarray:
+    """How far (x, y) the letter nearest to one lies from it."""
+    steps = np.abs(centres - centres[index])
+    distances = np.einsum("nd,nd->n", steps, steps)
+    distances[index] = np.inf
+    return np.asarray(steps[distances.argmin()])
