@@ -13,6 +13,7 @@ from multiway_document.auto_engine import AutoEngine, is_sure
 from multiway_document.fast_engine import FastReading
 from multiway_document.ppocr.columns import split_at_gutters
 from multiway_document.ppocr.detector import UNCLIP, lines_of
+from multiway_document.ppocr.light import even_light
 from multiway_document.ppocr.recogniser import CropReading, TextRecogniser, WordReading, _plain
 from multiway_document.ppocr.regions import regions_of
 from multiway_document.ppocr.session import open_session
@@ -234,3 +235,15 @@ def test_auto_takes_the_second_engine_only_where_the_first_is_unsure() -> None:
     assert chosen(0.7) == 0.5
     assert chosen(0.0) == 0.5
     assert not is_sure(page(0.0))
+
+
+def test_a_deep_shadow_is_lit_and_even_light_is_left_alone() -> None:
+    page = np.full((400, 300, 3), 230, np.uint8)
+    page[100:104, 40:260] = 20
+    assert even_light(page) is page
+    dark = page.copy()
+    dark[:, 150:] //= 5
+    lit = even_light(dark)
+    assert lit[300, 250].min() > 180
+    assert lit[101, 250].max() < 60
+    assert np.abs(lit[:, :100].astype(int) - dark[:, :100]).max() < 12

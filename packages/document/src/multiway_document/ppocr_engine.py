@@ -13,6 +13,7 @@ from multiway_document.draft import Draft
 from multiway_document.markdown_layout import lines_to_markdown
 from multiway_document.ppocr.columns import split_at_gutters
 from multiway_document.ppocr.detector import Quads, TextDetector
+from multiway_document.ppocr.light import even_light
 from multiway_document.ppocr.recogniser import CropReading, TextRecogniser, crop_quad
 from multiway_document.ppocr.regions import regions_of
 from multiway_document.ppocr.straighten import straighten
@@ -52,7 +53,7 @@ class PpocrEngine:
         if image.ndim == 2:
             image = np.repeat(image[:, :, None], 3, axis=2)
         height, width = image.shape[:2]
-        turned, turns, quads, known = self._upright(image, draft)
+        turned, turns, quads, known = self._upright(even_light(image), draft)
         quads, known = split_at_gutters(turned, quads, known)
         places = straighten(quads)
         x_heights = [0.45 * (place[3] - place[1]) for place in places]

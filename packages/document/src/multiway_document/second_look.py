@@ -96,7 +96,7 @@ def disagreement(quads: Quads, boxes: Sequence[Box]) -> float:
 
 
 def disorder(quads: Quads, boxes: Sequence[Box]) -> float:
-    """Share of the steps from one of ``boxes`` to the next that go back in the reading order of the detected lines."""
+    """Share of the pairs of ``boxes`` that stand the other way round in the reading order of the detected lines."""
     places = straighten(quads)
     if not places or not boxes:
         return 0.0
@@ -111,17 +111,20 @@ def disorder(quads: Quads, boxes: Sequence[Box]) -> float:
         shared = np.clip(width, 0, None) * np.clip(height, 0, None)
         if shared.max() > 0:
             ranks.append(int(rank[int(shared.argmax())]))
-    return float(np.mean(np.diff(ranks) < 0)) if len(ranks) > 1 else 0.0
+    later = np.array(ranks)
+    turned = np.triu(later[:, None] > later[None, :], 1).sum()
+    return float(turned) / max(1.0, len(ranks) * (len(ranks) - 1) / 2)
 
 
-def uncovered(quads: Quads, boxes: Sequence[Box]) -> int:
-    """How many detected lines lie outside all ``boxes`` that were read, both in pixels of one picture."""
-    found = 0
+def uncovered(quads: Quads, boxes: Sequence[Box]) -> list[int]:
+    """Which detected lines lie outside all ``boxes`` that were read, both in pixels of one picture."""
+    found = []
     places = np.array(boxes, np.float64).reshape(-1, 4)
-    for quad in quads:
+    for index, quad in enumerate(quads):
         (x0, y0), (x1, y1) = quad.min(axis=0), quad.max(axis=0)
         width = np.minimum(places[:, 2], x1) - np.maximum(places[:, 0], x0)
         height = np.minimum(places[:, 3], y1) - np.maximum(places[:, 1], y0)
         shared = float(np.sum(np.clip(width, 0, None) * np.clip(height, 0, None)))
-        found += bool(shared < COVERED * (x1 - x0) * (y1 - y0) and x1 - x0 >= 1.5 * (y1 - y0))
+        if shared < COVERED * (x1 - x0) * (y1 - y0) and x1 - x0 >= 1.5 * (y1 - y0):
+            found.append(index)
     return found
