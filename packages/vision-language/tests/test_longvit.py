@@ -181,6 +181,8 @@ def test_folder_round_trip_and_a_new_head(tmp_path):
     renewed = from_pretrained(str(tmp_path / "model"), other)
     assert renewed.head.weight.shape == (2, 24)
     torch.testing.assert_close(renewed.positions, model.positions)
+    again = from_pretrained(str(tmp_path / "model"), LongViTConfig(task="classify", labels=("x", "y", "z")))
+    torch.testing.assert_close(again.head.weight, model.head.weight)  # a head of the same shape goes on
 
 
 def test_survival_loss_equals_a_loop_in_float64():

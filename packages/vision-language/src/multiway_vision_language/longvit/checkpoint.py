@@ -65,7 +65,8 @@ def load_released(path: Path, config: LongViTConfig = LONGVIT_SMALL) -> LongViT:
 def from_pretrained(name: str, config: LongViTConfig | None = None) -> LongViT:
     """The model of a bundled or other folder, or of a released file; ``config``: with this head instead of its own.
 
-    Raises ModelNotFoundError, ConfigError, CheckpointError.
+    As in ``timm``, a norm and a head whose shapes stay the same go on from their weights; others are new. Raises
+    ModelNotFoundError, ConfigError, CheckpointError.
     """
     path = hub.resolve(name)
     if path.is_file():
@@ -74,7 +75,10 @@ def from_pretrained(name: str, config: LongViTConfig | None = None) -> LongViT:
     if config is None:
         return model
     renewed = LongViT(_with_head(model.config, config))
-    own = {key: value for key, value in model.state_dict().items() if not key.startswith(("norm.", "head."))}
+    wanted = renewed.state_dict()
+    own = {key: value for key, value in model.state_dict().items() if key in wanted}
+    if any(own[key].shape != wanted[key].shape for key in own if key.startswith(("norm.", "head."))):
+        own = {key: value for key, value in own.items() if not key.startswith(("norm.", "head."))}
     checkpoint.load(renewed, path, tensors=own, optional=NEW_HEAD)
     return renewed
 
