@@ -5,7 +5,7 @@
 Slides are those of `longvit.tissue`, 192 pixels a side, in 12 x 12 patches. ``order``: whether the nest of small cells
 lies left or right of the other; ``local``: whether the cells of both are small or large. Every method trains from
 scratch, first on ``local``, then, from those weights, on ``order``; training and test slides have seeds of their own.
-What differs is what a method sees together:
+What differs is what a method sees together; widths and layers are chosen so that a pass costs all of them alike:
 
 * LongViT: all patches, dilated attention;
 * tiles + mean, tiles + attention MIL (gated; Ilse et al. 2018): a convolutional encoder of tiles of 2 x 2 patches;
@@ -43,6 +43,8 @@ SEEDS = (0, 1, 2)
 _BASE = dataclasses.replace(LONGVIT_TISSUE, task="classify", labels=("left", "right"))
 SIDE, PATCH = _BASE.image_size, _BASE.patch_size
 TILE = 2 * PATCH
+ENCODED, MIXED, SHRUNK_LAYERS = 320, 736, 4
+"""Inner widths of the tile methods and layers of the shrunk ViT, for LongViT's FLOPs."""
 
 
 @functools.cache
@@ -83,14 +85,14 @@ class Tiles(nn.Module):
         self.pooling, width = pooling, _BASE.hidden_size
         self.encoder = nn.Sequential(
             nn.Conv2d(3, width, PATCH, stride=PATCH), nn.GELU(),
-            nn.Conv2d(width, 2 * width, TILE // PATCH, stride=TILE // PATCH), nn.GELU(),
-            nn.Conv2d(2 * width, width, 1),
+            nn.Conv2d(width, ENCODED, TILE // PATCH, stride=TILE // PATCH), nn.GELU(),
+            nn.Conv2d(ENCODED, width, 1),
         )  # fmt: skip
         self.values, self.gate = nn.Linear(width, width), nn.Linear(width, width)
         self.score = nn.Linear(width, 1)
         self.places = nn.Parameter(grid_table(SIDE // TILE, width, GRID_SCALE))
         self.mix = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+            nn.LayerNorm(width), nn.Linear(width, MIXED), nn.GELU(), nn.Linear(MIXED, width)
         )
         self.head = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, 2)
@@ -114,7 +116,9 @@ class ShrunkViT(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         side = SIDE // PATCH
-        config = dataclasses.replace(_BASE, patch_size=1, image_size=side, input_size=side)
+        config = dataclasses.replace(
+            _BASE, patch_size=1, image_size=side, input_size=side, num_layers=SHRUNK_LAYERS
+        )
         self.vit = one_segment(with_grid(LongViT(config)))
 
     def forward(self, pixels_B3HW: Tensor) -> Tensor:
