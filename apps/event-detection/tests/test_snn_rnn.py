@@ -21,7 +21,13 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_folder_holds_everything_and_a_second_run_adds_nothing(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    table = run_comparison(tmp_path, quick=True, on_progress=lambda done, total: seen.append((done, total)))
+
+    def on_progress(done: int, total: int) -> None:
+        seen.append((done, total))
+        assert (tmp_path / TABLE).exists() == (done > 0)  # the table grows with the results
+
+    table = run_comparison(tmp_path, quick=True, on_progress=on_progress)
+    assert "| chance | | 10.0 | 9.1 | 10.0 | 9.1 |" in table
     assert seen[0] == (0, 16)
     assert seen[-1] == (15, 16)
     assert (tmp_path / TABLE).read_text() == table

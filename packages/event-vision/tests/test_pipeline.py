@@ -114,6 +114,17 @@ def test_policies_remember_what_they_say(pipeline, policy, remembered):
         assert run.counters().cost.mean > 1.5 * cost_of(CONFIG, run.policy.work).mean
 
 
+def test_auto_remembers_as_the_config_says(pipeline, events):
+    config = pipeline.model.config
+    assert DetectionOptions().suited_to(config).policy == "continuous"
+    sliding = DetectionOptions(policy="sliding", horizon=40_000)
+    assert DetectionOptions().suited_to(replace(config, memory_us=40_000)) == sliding
+    assert DetectionOptions(policy="window").suited_to(replace(config, memory_us=40_000)).policy == "window"
+    assert pipeline.detect(events).head("a")["policy"] == "continuous"
+    with pytest.raises(ValueError, match="memory_us"):
+        replace(config, memory_us=-1)
+
+
 def test_silence_is_forgotten_by_windows(pipeline):
     early = made_events(300, width=37, height=26, span=9_000, seed=1)
     late = Events.from_arrays([95_000], [3], [3], [1], 37, 26)
@@ -200,7 +211,7 @@ def test_times_that_cannot_be_right(pipeline):
     [
         ({"engine": "magic"}, "the engine 'magic'; expected one of event, micro-batch, window"),
         ({"period": 0}, "every 0 us"),
-        ({"policy": "never"}, "the policy 'never'; expected one of continuous, window, sliding"),
+        ({"policy": "never"}, "the policy 'never'; expected one of auto, continuous, window, sliding"),
         ({"engine": "window"}, "needs the policy window or sliding"),
         ({"score": 1.5}, "a score of 1.5"),
         ({"score": float("nan")}, "a score of nan"),

@@ -102,6 +102,7 @@ def evaluate_recordings(
     meter = Meter(seed)
     cases = labelled_recordings(recording, labels)[:limit]
     pipeline = _suited(load_detectors(model, options.engine), cases[0], recording_options)
+    options = options.suited_to(pipeline.model.config)
     for case, boxes in checked(cases, pipeline.names):
         try:
             stream, _ = open_recording(case.recording, recording_options, infer_size=True)

@@ -17,6 +17,7 @@ Unit = Literal["us", "ms", "s", "ns"]
 EngineName = Literal["event", "micro-batch", "window"]
 PresetName = Literal["ssla", "prophesee", "prophesee-1mpx", "coco"]
 PolicyName = Literal["continuous", "window", "sliding"]
+PolicyChoice = Literal["auto", PolicyName]
 
 
 RecordingArgument = Annotated[
@@ -81,11 +82,13 @@ class EngineOptions:
         ),
     ] = "event"
     policy: Annotated[
-        PolicyName,
+        PolicyChoice,
         typer.Option(
-            "--policy", help="State kept for the whole stream, reset every 100 ms, or the last 50 to 100 ms."
+            "--policy",
+            help="State as the model's config says, kept for the whole stream, reset every 100 ms, or the last 50 to "
+            "100 ms.",
         ),
-    ] = "continuous"
+    ] = "auto"
     period: Annotated[
         str, typer.Option("--period", metavar="TIME", help="Time between two predictions: 1ms, 500us, 0.1s.")
     ] = "10ms"

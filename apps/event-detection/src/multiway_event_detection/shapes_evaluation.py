@@ -63,6 +63,7 @@ def evaluate_shapes(
         model = replace(model, model=BUNDLED_MODELS[0])
     (pipeline,) = load_detectors(model, options.engine).candidates
     config = pipeline.model.config
+    options = options.suited_to(config)
     if config.num_classes != len(CLASS_NAMES) or config.class_names not in ((), CLASS_NAMES):
         raise InputError(
             f"{pipeline.name} knows {', '.join(pipeline.names[:6])}; the shapes are {', '.join(CLASS_NAMES)}: "

@@ -48,6 +48,7 @@ def run_comparison(
             if cell not in done:
                 results.append(comparison.run(cell))
                 report.save(results, config, path)
+                write_bytes(folder / TABLE, report.tables(results, config).encode())
     finally:
         torch.set_num_threads(threads)
     table = report.tables(results, config)

@@ -24,6 +24,7 @@ from multiway_event_vision.domain import Domain
 from multiway_event_vision.events import Events, EventStream, by_time
 from multiway_event_vision.result import SCHEMA, Counters, DetectionResult, Prediction
 from multiway_event_vision.ssla_det import checkpoint
+from multiway_event_vision.ssla_det.config import SslaDetConfig
 from multiway_event_vision.ssla_det.cost import cost_of
 from multiway_event_vision.ssla_det.detections import DetectionConfig, Detections, detect
 from multiway_event_vision.ssla_det.engines.engine import Engine
@@ -31,7 +32,7 @@ from multiway_event_vision.ssla_det.engines.event import EventEngine
 from multiway_event_vision.ssla_det.engines.micro_batch import MicroBatchEngine
 from multiway_event_vision.ssla_det.engines.window import WindowEngine
 from multiway_event_vision.ssla_det.model import SslaDet
-from multiway_event_vision.ssla_det.policies import Policy, PolicyName
+from multiway_event_vision.ssla_det.policies import Policy, PolicyChoice
 
 AUTO: Final = "auto"
 """The model's name for: whichever of `BUNDLED_MODELS` was trained on the like of the input."""
@@ -58,10 +59,10 @@ class DetectionOptions:
 
     engine: EngineName = "event"
     """How the network is computed; the result is the same."""
-    policy: PolicyName = "continuous"
-    """How far back the network remembers."""
+    policy: PolicyChoice = "auto"
+    """How far back the network remembers; "auto": as its config says."""
     horizon: int = 100_000
-    """Microseconds of a window, for the policies that forget."""
+    """Microseconds of a window, for the policies that forget; "auto" takes the config's."""
     period: int = 10_000
     """Microseconds between read-outs, which come at whole multiples of it."""
     score: float = 0.3
@@ -75,9 +76,11 @@ class DetectionOptions:
         """Raises InputError."""
         if self.engine not in ENGINES:
             raise InputError(f"the engine {self.engine!r}; expected one of {', '.join(ENGINES)}")
-        if self.policy not in get_args(PolicyName):
-            raise InputError(f"the policy {self.policy!r}; expected one of {', '.join(get_args(PolicyName))}")
-        if self.engine == "window" and self.policy == "continuous":
+        if self.policy not in get_args(PolicyChoice):
+            raise InputError(
+                f"the policy {self.policy!r}; expected one of {', '.join(get_args(PolicyChoice))}"
+            )
+        if self.engine == "window" and self.policy in ("auto", "continuous"):
             raise InputError(
                 "the engine window keeps all events that the network remembers: it needs the policy window or sliding"
             )
@@ -88,6 +91,14 @@ class DetectionOptions:
                 raise InputError(f"a {name} of {value:g}; expected 0 to 1")
         if self.max_detections < 1:
             raise InputError(f"at most {self.max_detections} boxes; expected 1 or more")
+
+    def suited_to(self, config: SslaDetConfig) -> DetectionOptions:
+        """The same with the policy that "auto" stands for with a model."""
+        if self.policy != "auto":
+            return self
+        if not config.memory_us:
+            return replace(self, policy="continuous")
+        return replace(self, policy="sliding", horizon=config.memory_us)
 
 
 class DetectionPipeline:
@@ -223,7 +234,9 @@ class DetectionRun:
         self, pipeline: DetectionPipeline, stream: Events | EventStream, options: DetectionOptions
     ) -> None:
         """Raises InputError: options that do not go together."""
+        options = options.suited_to(pipeline.model.config)
         self.pipeline, self.stream, self.options = pipeline, stream, options
+        assert options.policy != "auto"
         engine = ENGINES[options.engine]
         self.policy = Policy(
             lambda: engine(pipeline.model, stream.height, stream.width), options.policy, options.horizon

@@ -19,10 +19,13 @@ from multiway_core.files import write_bytes
 
 from multiway_event_vision.recurrent.comparison import NATIVE_US, Cell, ComparisonConfig, Result
 from multiway_event_vision.recurrent.gestures import BEST_WITHOUT_ORDER
+from multiway_event_vision.recurrent.gestures import CLASSES as GESTURES
 from multiway_event_vision.recurrent.networks import KINDS
 from multiway_event_vision.recurrent.objective import LOSSES
 
 SCHEMA = "multiway.event-vision.snn-rnn/1"
+CHANCE = {"digits": 1 / 10, "gestures": 1 / len(GESTURES)}
+"""Accuracy of guessing, on each set."""
 _NAMES = {"snn": "SNN", "rnn": "RNN", "lstm": "LSTM", "memoryless": "no memory"}
 _COLOURS = {"snn": "#c8803a", "rnn": "#1f3a68", "lstm": "#4f8a5b", "memoryless": "#999999"}
 
@@ -87,6 +90,9 @@ def tables(results: Sequence[Result], config: ComparisonConfig) -> str:
             lines.append(
                 f"| {_NAMES[kind]} | {loss} | " + " | ".join(accuracy_text(cell) for cell in row) + " |"
             )
+    guessed = {data: f"{100 * share:.1f}" for data, share in CHANCE.items()}
+    row = [guessed["digits"]] * len(lengths) + [guessed[data] for data in ("gestures", "digits", "gestures")]
+    lines.append("| chance | | " + " | ".join(row) + " |")
     lines += [
         "",
         "| digits, 5 ms, rate loss | parameters | dense: thousand MAC | following events: thousand MAC | "
@@ -164,6 +170,7 @@ def plot(results: Sequence[Result], path: Path) -> None:
         title="digits, dense networks", xlabel="length of one of 15 steps, ms", ylabel="test accuracy, %"
     )
     left.set_xscale("log")
+    left.axhline(100 * CHANCE["digits"], color="black", linewidth=0.8, linestyle="-.", label="chance")
     ticks = sorted({r.cell.dt_us / 1000 for r in results if r.cell.data == "digits"})
     left.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     left.minorticks_off()
@@ -172,6 +179,7 @@ def plot(results: Sequence[Result], path: Path) -> None:
     right.axhline(
         100 * BEST_WITHOUT_ORDER, color="black", linewidth=0.8, linestyle=":", label="best without order"
     )
+    right.axhline(100 * CHANCE["gestures"], color="black", linewidth=0.8, linestyle="-.", label="chance")
     right.legend(fontsize=7, frameon=False, loc="upper left")
     right.set_yticks(range(0, 101, 20))
     right.set_xticks(range(bar), labels, fontsize=6)

@@ -31,6 +31,8 @@ class SslaDetConfig:
     """Merge events of a cell with the same microsecond when pooling, as the released code does (windows only)."""
     class_names: tuple[str, ...] = ()
     """Of the classes in their order, or none; `names` has something to show in either case."""
+    memory_us: int = 0
+    """Microseconds of a stream that the policy "auto" lets the network remember at most. 0: without limit."""
 
     def __post_init__(self) -> None:
         if not self.widths or min(self.widths) < 1:
@@ -41,6 +43,8 @@ class SslaDetConfig:
             raise ValueError(f"space_size must be odd, not {self.space_size}")
         if self.merge_ties and self.readout != "end-anchored":
             raise ValueError('merge_ties needs readout "end-anchored": a stream does not wait for ties')
+        if self.memory_us < 0:
+            raise ValueError(f"memory_us must be 0 or more, not {self.memory_us}")
         if self.class_names and len(self.class_names) != self.num_classes:
             raise ValueError(f"{len(self.class_names)} class_names for {self.num_classes} classes")
 

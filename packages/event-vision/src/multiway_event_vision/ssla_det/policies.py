@@ -4,6 +4,8 @@
     window       one engine that forgets everything at the end of each window
     sliding      two engines that are reset alternately, half a window apart; the one with the longer memory is read
 
+    auto         what suits the model: continuous, or sliding where its config names a `memory_us`
+
 A network trained on windows of 100 ms has never seen an older state. "window" keeps to that, but has seen nothing just
 after it forgot; "sliding" always remembers between half a window and a whole one, for twice the work.
 """
@@ -22,6 +24,7 @@ from multiway_event_vision.ssla_det.head import HeadOutputs
 from multiway_event_vision.ssla_det.inputs import EventArrays, check_events, window_of
 
 PolicyName = Literal["continuous", "window", "sliding"]
+PolicyChoice = Literal["auto", PolicyName]
 _ENGINES: dict[str, int] = {"continuous": 1, "window": 1, "sliding": 2}
 
 
