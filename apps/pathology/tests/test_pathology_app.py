@@ -92,7 +92,7 @@ def test_classify_embed_and_heatmap(command, slide, model, tmp_path):
     assert found["probabilities"][found["label"]] == max(found["probabilities"].values())
     assert command("embed", slide, "-o", tmp_path / "v.npz", "--model", model, "--device", "cpu")[0] == 0
     vectors = np.load(tmp_path / "v.npz")["vectors"]
-    assert vectors.shape == (1, 32)
+    assert vectors.shape == (1, 64)
     assert np.isfinite(vectors).all()
     heat = ("heatmap", slide, "-o", tmp_path / "h.png", "--geojson", tmp_path / "h.json", "--model", model)
     assert command(*heat, "--device", "cpu")[0] == 0

@@ -237,7 +237,7 @@ RECIPES: dict[str, Recipe] = {
     **{name: _recipe(name, model) for name, model in PRESETS.items()},
     # The bundled model: a quarter of an hour of one core.
     "news-portal": Recipe(
-        replace(PRESETS["glocim-small"], rotation=0.5),
+        replace(PRESETS["glocim-small"], rotation=0.5, popularity=True),
         epochs=4.0,
         portal=PortalConfig(num_users=3000, communities=10, train_seasons=7),
         articles=16_000,

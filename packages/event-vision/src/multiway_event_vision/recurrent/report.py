@@ -91,8 +91,10 @@ def tables(results: Sequence[Result], config: ComparisonConfig) -> str:
                 f"| {_NAMES[kind]} | {loss} | " + " | ".join(accuracy_text(cell) for cell in row) + " |"
             )
     guessed = {data: f"{100 * share:.1f}" for data, share in CHANCE.items()}
-    row = [guessed["digits"]] * len(lengths) + [guessed[data] for data in ("gestures", "digits", "gestures")]
-    lines.append("| chance | | " + " | ".join(row) + " |")
+    chances = [guessed["digits"]] * len(lengths) + [
+        guessed[data] for data in ("gestures", "digits", "gestures")
+    ]
+    lines.append("| chance | | " + " | ".join(chances) + " |")
     lines += [
         "",
         "| digits, 5 ms, rate loss | parameters | dense: thousand MAC | following events: thousand MAC | "

@@ -121,10 +121,13 @@ def _export(recordings: Sequence[LabelledRecording], model: Detector, folder: Pa
 
 HELD_OUT_EVERY: Final = 5
 BURN_IN_US: Final = 50_000
+MEMORY_US: Final = 200_000
+"""Of the policy "auto". The views are no longer than 300 ms, and of what is older the network knows nothing: on five
+training recordings 200 ms gave AP 0.351, no limit 0.225."""
 _TRAIN = replace(SSLA_RECIPES["shapes"].train, steps=700)
 RECIPES: Final[dict[str, RecordingsRecipe]] = {
     "street": RecordingsRecipe(
-        replace(SIZES["ssla-s"], num_classes=len(CLASS_NAMES), class_names=CLASS_NAMES),
+        replace(SIZES["ssla-s"], num_classes=len(CLASS_NAMES), class_names=CLASS_NAMES, memory_us=MEMORY_US),
         StreamConfig(
             read_outs=3, longest_us=300_000, max_events=8_000, burn_in_us=BURN_IN_US, symmetry="mirror"
         ),

@@ -96,7 +96,7 @@ class LongViTConfig:
 LONGVIT_SMALL = LongViTConfig()
 """LongViT-S: 22 million parameters."""
 LONGVIT_TISSUE = LongViTConfig(
-    hidden_size=32, num_layers=2, num_heads=4, inner_size=128, patch_size=16, image_size=192, input_size=192
+    hidden_size=64, num_layers=2, num_heads=4, inner_size=256, patch_size=16, image_size=192, input_size=192
 )
 """Of the bundled models, which one core trains in minutes."""
 

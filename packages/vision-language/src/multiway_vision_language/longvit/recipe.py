@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -75,6 +75,7 @@ class FineTuning:
         min_scale: smallest share of a slide's area in a crop; 1 takes slides whole.
         grid_positions: where not 0, a new model begins with sinusoids of row and column, scaled by this, as positions.
         open_slide: reads a file.
+        first: a stage before, whose network goes on here.
     """
 
     task: Task = "classify"
@@ -93,9 +94,25 @@ class FineTuning:
     grid_positions: float = 0.0
     open_slide: OpenSlide = raster_of
     train: TrainConfig = _TRAIN
+    first: FineTuning | None = None
 
-    def build(self, options: TrainOptions) -> TrainJob:
-        """The job. Raises InputError, DataError (file and line), ModelNotFoundError, CheckpointError, OutputError."""
+    def build(self, options: TrainOptions) -> Iterator[TrainJob]:
+        """The jobs: of the stage before, where there is one, and of this.
+
+        Raises InputError, DataError (file and line), ModelNotFoundError, CheckpointError, OutputError.
+        """
+        start = None
+        if self.first is not None:
+            before = dataclasses.replace(self.first, size=self.size, batch_size=self.batch_size)
+            job = before.job(options, name="first")
+            yield job
+            start = job.model.state_dict()
+        yield self.job(options, start)
+
+    def job(
+        self, options: TrainOptions, start: Mapping[str, torch.Tensor] | None = None, *, name: str = ""
+    ) -> TrainJob:
+        """The job of this stage alone; ``start``: the weights it goes on from. Raises as :meth:`build`."""
         if self.generated:
             train, test, pictures, held_out = self._generated(options)
         else:
@@ -111,6 +128,8 @@ class FineTuning:
         )  # fmt: skip
         torch.manual_seed(options.seed)
         model = from_pretrained(options.init_from, config) if options.init_from else self._new(config)
+        if start is not None:
+            model.load_state_dict(start)
         settings = options.apply(self._numbers(options, len(train)))
         target_N, event_N = _targets(train, config)
         batches = SlideBatches(
@@ -127,14 +146,15 @@ class FineTuning:
             json.dumps([{"slide": str(row.path), "patient": row.patient} for row in test], indent=1) + "\n",
         )
         # Generated labels are easy to order: many weights have an AUC of 1, of which the last are the surest.
-        name = "loss" if self.generated else "auc" if self.task == "classify" else "c_index"
+        best = "loss" if self.generated else "auc" if self.task == "classify" else "c_index"
         return TrainJob(
             model,
             partial(task_loss, label_smoothing=self.label_smoothing),
             batches,
             settings,
             save,
-            HeldOut(partial(score, pictures=held_out, rows=test), best=name, larger_is_better=name != "loss"),
+            HeldOut(partial(score, pictures=held_out, rows=test), best=best, larger_is_better=best != "loss"),
+            name,
             facts={"train_slides": len(train), "held_out_slides": len(test), "fold": self.fold},
         )
 
@@ -166,7 +186,7 @@ class FineTuning:
         folder.mkdir(parents=True, exist_ok=True)
         found: list[Any] = []
         for split, count in enumerate((self.generated, min(512, max(32, self.generated // 8)))):
-            file = folder / f"generated-{split}-{self.size}.npz"
+            file = folder / f"generated-{self.generated_label}-{split}-{self.size}.npz"
             if not file.exists():
                 tissue = Tissue(2 * options.seed + split)
                 made = [tissue.slide(number, self.size, self.generated_label) for number in range(count)]
@@ -333,22 +353,29 @@ _TISSUE = FineTuning(
     model=LONGVIT_TISSUE, size=192, batch_size=16, generated=1024, label_smoothing=0.0, drop_path=0.0, min_scale=1.0,
     grid_positions=1.0,
     train=dataclasses.replace(
-        _SMALL_TRAIN, steps=400, learning_rate=3e-3, warmup_steps=10, betas=(0.9, 0.98), precision="fp32"
+        _SMALL_TRAIN, steps=400, learning_rate=2e-3, warmup_steps=10, betas=(0.9, 0.98), precision="fp32"
     ),
 )  # fmt: skip
-"""Texture first (tissue-local), then places (tissue) from those weights: from nothing the second has no gradient."""
+_TISSUE_LOCAL = dataclasses.replace(
+    _TISSUE, generated_label="local", train=dataclasses.replace(_TISSUE.train, steps=120)
+)
+
+_SMOKE = FineTuning(
+    model=_SMOKE_MODEL,
+    size=192,
+    batch_size=4,
+    generated=16,
+    drop_path=0.0,
+    train=dataclasses.replace(_SMALL_TRAIN, steps=6, warmup_steps=1),
+)
 
 RECIPES: dict[str, Any] = {
     "classify": FineTuning(),
     "survival": FineTuning(task="survival"),
-    "tissue-local": dataclasses.replace(
-        _TISSUE, generated_label="local", train=dataclasses.replace(_TISSUE.train, steps=120)
-    ),
-    "tissue": _TISSUE,
-    "smoke": FineTuning(
-        model=_SMOKE_MODEL, size=192, batch_size=4, generated=16, drop_path=0.0,
-        train=dataclasses.replace(_SMALL_TRAIN, steps=6, warmup_steps=1),
-    ),
+    "tissue-local": _TISSUE_LOCAL,
+    # Texture first, then places from those weights: from nothing the second has no gradient.
+    "tissue": dataclasses.replace(_TISSUE, first=_TISSUE_LOCAL),
+    "smoke": dataclasses.replace(_SMOKE, first=dataclasses.replace(_SMOKE, generated_label="local")),
     "dino": Pretraining(),
     "dino-smoke": Pretraining(
         model=_SMOKE_MODEL, dino=DinoConfig(outputs=256, inner_size=64, bottleneck=32), crop=128, num_local=2,
