@@ -52,7 +52,7 @@ def test_every_task_trains_and_its_folder_is_read_again(tmp_path: Path, arch: st
     assert score(model, examples)
 
 
-@pytest.mark.parametrize("arch", ["beit3", "vl-beit", "vlmo"])
+@pytest.mark.parametrize("arch", ["beit3", "vl-beit", "vlmo", "dide"])
 def test_pretraining_repeats_and_is_fine_tuned(tmp_path: Path, arch: str) -> None:
     smoke = PRETRAINING["pretrain-smoke"]
     recipe = dataclasses.replace(
@@ -62,8 +62,9 @@ def test_pretraining_repeats_and_is_fine_tuned(tmp_path: Path, arch: str) -> Non
     first, second = ((report.folder / "model.safetensors").read_bytes() for report in reports)
     assert first == second
     assert torch.isfinite(torch.tensor(list(reports[0].held_out.values()))).all()
-    family = "vlmo" if arch == "vlmo" else "beit3"
+    family = "beit3" if arch == "vl-beit" else arch
     start = model_folder.load(reports[0].folder).network.state_dict()
+    start = {name.removeprefix("student."): tensor for name, tensor in start.items()}
     train = dataclasses.replace(SMOKE.train, steps=1, learning_rate=1e-9)
     tuned = dataclasses.replace(SMOKE, arch=family, task="nlvr2", train=train)
     options = TrainOptions(tmp_path / "tuned", init_from=str(reports[0].folder))
@@ -72,6 +73,35 @@ def test_pretraining_repeats_and_is_fine_tuned(tmp_path: Path, arch: str) -> Non
     assert len(shared) > 20
     for name in shared:
         torch.testing.assert_close(found[name], start[name], atol=1e-5, rtol=0)
+
+
+def test_both_of_dide_begin_with_what_was_pretrained(tmp_path: Path) -> None:
+    train = dataclasses.replace(PRETRAINING["pretrain-smoke"].train, steps=2)
+    smoke = dataclasses.replace(PRETRAINING["pretrain-smoke"], arch="dide", scenes=120, train=train)
+    stopped = run(smoke, TrainOptions(tmp_path / "first", minutes=1e-6))
+    assert not stopped.finished
+    folder = run(smoke, TrainOptions(tmp_path / "first")).folder
+    whole = run(smoke, TrainOptions(tmp_path / "whole")).folder
+    for name in ("model.safetensors", "teacher/model.safetensors"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+    teacher = model_folder.load(folder / "teacher")
+    assert set(answers(teacher, make_examples("retrieval", 2, 7))) <= {"no", "yes"}
+    tuned = dataclasses.replace(SMOKE, arch="dide", task="vqa")
+    jobs = tuned.build(TrainOptions(tmp_path / "tuned", init_from=str(folder)))
+    for job, source in zip(jobs, (teacher.network, model_folder.load(folder).network.student), strict=True):
+        name = next(n for n in source.state_dict() if n.endswith("layers.0.attention.query.weight"))
+        torch.testing.assert_close(job.model.state_dict()[name], source.state_dict()[name], atol=0, rtol=0)
+    (folder / "teacher" / "model.safetensors").unlink()
+    (folder / "teacher" / "config.json").unlink()
+    retrieval = dataclasses.replace(SMOKE, arch="dide", train=dataclasses.replace(SMOKE.train, steps=1))
+    assert run(retrieval, TrainOptions(tmp_path / "retrieval", init_from=str(folder))).finished
+    with pytest.raises(InputError, match="expected dide"):
+        run(retrieval, TrainOptions(tmp_path / "other", init_from=str(teacher_folder(tmp_path))))
+
+
+def teacher_folder(tmp_path: Path) -> Path:
+    """A fusion encoder's folder."""
+    return tmp_path / "whole" / "model" / "teacher"
 
 
 def test_vlmo_stages_leave_what_they_freeze(tmp_path: Path) -> None:

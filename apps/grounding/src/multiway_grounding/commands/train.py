@@ -80,16 +80,16 @@ def train(
     dide trains its fusion teacher first. With --preset smoke a tiny network trains for 20 steps.
 
     --preset pretrain learns from pictures with captions alone: visual words first, then masked pictures, words and
-    pairs (beit3, vl-beit), or the three stages of vlmo. What it writes is an --init-from of any --task; of vl-beit
-    with --arch beit3.
+    pairs (beit3, vl-beit), or the three stages of vlmo, or dide's fusion teacher and then its student. What it writes
+    is an --init-from of any --task; of vl-beit with --arch beit3.
     """
     given = vars(changes)
     if arch is not None:
         named = {"fine-tune": "pairs", "smoke": "pairs-smoke"}
         if preset not in (*named, *PRETRAINING):
             raise InputError(f"--preset {preset}: with --arch it is {', '.join((*named, *PRETRAINING))}")
-        if (arch == "vl-beit") > (preset in PRETRAINING) or (arch == "dide") > (preset in named):
-            raise InputError(f"--arch {arch} --preset {preset}: vl-beit is pre-trained, dide is fine-tuned")
+        if arch == "vl-beit" and preset not in PRETRAINING:
+            raise InputError(f"--arch {arch} --preset {preset}: vl-beit is pre-trained")
         given = {**given, "arch": arch}
         preset = named.get(preset, preset)
     options.train(APP, preset, given)

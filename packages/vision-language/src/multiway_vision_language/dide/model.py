@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from multiway_vision_language.multiway.fusion import FusionClassifier
-from multiway_vision_language.multiway.heads import Pooler, TwoLayerHead
+from multiway_vision_language.multiway.heads import ContrastiveHeads, Pooler, TwoLayerHead
 from multiway_vision_language.multiway.text_first import Read, TextFirstConfig, TextFirstTransformer
 
 
@@ -87,3 +87,21 @@ class DiDE(nn.Module):
             tower.load_state_dict({name: source[name] for name in tower.state_dict()})
         for pooler in (self.text_pooler, self.image_pooler):
             pooler.load_state_dict(teacher.pooler.state_dict())
+
+
+class DiDEForRetrieval(nn.Module):
+    """The student as it is pre-trained: whether a text belongs to a picture, and vectors for retrieval."""
+
+    def __init__(self, config: TextFirstConfig) -> None:
+        super().__init__()
+        self.student = DiDE(config, labels=2)
+        self.config = self.student.config
+        self.heads = ContrastiveHeads(config.hidden_size)
+
+    def encode_images(self, pixels_BCHW: Tensor) -> Tensor:
+        """Unit vectors (B, E)."""
+        return self.heads.of_images(self.student.encode_images(pixels_BCHW))
+
+    def encode_texts(self, tokens_BT: Tensor, valid_BT: Tensor | None = None) -> Tensor:
+        """Unit vectors (B, E)."""
+        return self.heads.of_texts(self.student.encode_texts(tokens_BT, valid_BT))

@@ -1,6 +1,6 @@
 """Heads on top of a Multiway Transformer, with the released BEiT-3's parts.
 
-Shape suffixes: B batch, E width, L labels.
+Shape suffixes: B batch, N words, E width, L labels, V vocabulary.
 """
 
 from __future__ import annotations
@@ -46,6 +46,22 @@ class TwoLayerHead(nn.Module):
     def forward(self, x_BE: Tensor) -> Tensor:
         """(B, E) -> (B, L)."""
         return self.dense2(nn.functional.gelu(self.norm2(self.dense1(self.norm1(x_BE)))))
+
+
+class WordHead(nn.Module):
+    """BERT's head for masked words."""
+
+    def __init__(self, width: int, vocab_size: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, eps=1e-12)
+        self.decoder = nn.Linear(width, vocab_size, bias=False)
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+        initialize(self)
+
+    def forward(self, x_NE: Tensor) -> Tensor:
+        """(N, E) -> (N, V)."""
+        return self.decoder(self.norm(nn.functional.gelu(self.dense(x_NE)))) + self.bias
 
 
 class ContrastiveHeads(nn.Module):

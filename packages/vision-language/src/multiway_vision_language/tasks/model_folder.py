@@ -16,7 +16,7 @@ from torch import nn
 from multiway_vision_language.beit3 import checkpoint as beit3_checkpoint
 from multiway_vision_language.beit3.config import PRESETS as BEIT3
 from multiway_vision_language.dide.config import PRESETS as DIDE
-from multiway_vision_language.dide.model import DiDE
+from multiway_vision_language.dide.model import DiDE, DiDEForRetrieval
 from multiway_vision_language.multiway.config import MultiwayConfig
 from multiway_vision_language.multiway.fusion import FusionClassifier
 from multiway_vision_language.multiway.tasks import Task
@@ -37,7 +37,7 @@ HEADS: dict[Arch, tuple[Task, ...]] = {
     "beit3": ("retrieval", "vqa", "nlvr2", "caption", "imagenet"),
     "vlmo": ("retrieval", "vqa", "nlvr2"),
     "vilt": ("vqa", "nlvr2"),
-    "dide": ("vqa", "nlvr2"),
+    "dide": ("retrieval", "vqa", "nlvr2"),
 }
 MODEL_TYPE = "multiway"
 _SHAPES: dict[Arch, type] = {
@@ -64,7 +64,7 @@ def new_network(arch: Arch, task: Task, sizes: Any, labels: int) -> nn.Module:
     if arch == "beit3":
         return beit3_checkpoint.new_model(sizes, task, labels)
     if task == "retrieval":
-        return VLMoForRetrieval(sizes)
+        return DiDEForRetrieval(sizes) if arch == "dide" else VLMoForRetrieval(sizes)
     kind = DiDE if arch == "dide" else FusionClassifier
     return kind(sizes, labels, pictures=2 if task == "nlvr2" else 1)
 

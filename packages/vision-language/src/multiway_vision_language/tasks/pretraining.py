@@ -1,7 +1,8 @@
-"""Pre-training on pictures with texts: BEiT-3 and VL-BEiT by masked data modelling, VLMo in its three stages.
+"""Pre-training on pictures with texts: BEiT-3 and VL-BEiT by masked data modelling, VLMo in its three stages, DiDE by
+a fusion teacher.
 
 The last job's model folder is a retrieval model of the architecture, which `train --arch ... --init-from` fine-tunes
-for any task. VLMo's learnt its vectors; the heads of the others are new.
+for any task. VLMo's and DiDE's learnt their vectors; the heads of the others are new.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from multiway_core.training import HeldOut, Loss, TrainConfig, TrainJob, TrainOp
 from torch import Tensor, nn
 
 from multiway_vision_language.beit3.config import PRESETS as BEIT3
+from multiway_vision_language.dide.config import PRESETS as DIDE
+from multiway_vision_language.dide.model import DiDEForRetrieval
+from multiway_vision_language.dide.pretraining import FusionPretraining, student_loss, teacher_loss
 from multiway_vision_language.image_tokenizer.recipe import (
     FeatureTeacher,
     new_tokenizer,
@@ -42,15 +46,19 @@ from multiway_vision_language.tasks.examples import Example, read_examples
 from multiway_vision_language.tasks.model_folder import HeadedModel
 from multiway_vision_language.tasks.objective import score
 from multiway_vision_language.tasks.processor import PairProcessor
-from multiway_vision_language.tasks.recipe import new_processor, split, take_weights
+from multiway_vision_language.tasks.recipe import TEACHER, new_processor, split, take_weights
 from multiway_vision_language.tasks.shapes import make_examples
 from multiway_vision_language.vl_beit.config import PRESETS as VL_BEIT
 from multiway_vision_language.vlmo.config import PRESETS as VLMO
 from multiway_vision_language.vlmo.model import Stage, VLMo, train_stage
 from multiway_vision_language.vlmo.objective import PairBatch, pretraining_loss
 
-System = Literal["beit3", "vl-beit", "vlmo"]
-_SIZES: dict[System, dict[str, Any]] = {"beit3": dict(BEIT3), "vl-beit": dict(VL_BEIT), "vlmo": dict(VLMO)}
+System = Literal["beit3", "vl-beit", "vlmo", "dide"]
+_SIZES: dict[System, dict[str, Any]] = {
+    "beit3": dict(BEIT3), "vl-beit": dict(VL_BEIT), "vlmo": dict(VLMO), "dide": dict(DIDE),
+}  # fmt: skip
+MATCHING_LABELS = ("no", "yes")
+"""Whether a text belongs to a picture, as DiDE's pre-trained teacher answers."""
 _TRAIN = TrainConfig(
     steps=10_000,
     learning_rate=1e-3,
@@ -67,7 +75,8 @@ class Pretraining:
     """The numbers of a run; ``options.data`` is a file of captions and the pictures' folder, or nothing.
 
     Jobs of `beit3` and `vl-beit`: the visual words (VQ-KD), then masked pictures, texts and pairs. Of `vlmo`: visual
-    words, pictures, texts, pairs, with what each stage freezes. Steps are those of each job.
+    words, pictures, texts, pairs, with what each stage freezes. Of `dide`: a fusion teacher, then the student that it
+    teaches; the model folder holds the teacher too, in ``teacher``. Steps are those of each job.
 
     Attributes:
         arch: which system.
@@ -100,10 +109,14 @@ class Pretraining:
         processor, sizes = new_processor(taught, _SIZES[self.arch][self.size], options)
         drawn = Draws(self, taught, processor, options.seed)
         config = options.apply(self.train)
+        facts = {"arch": self.arch, "examples": len(taught), "held_out_examples": len(kept)}
+        held_out = Draws(self, kept, processor, 0)
+        if self.arch == "dide":
+            yield from self._taught(sizes, drawn, held_out, config, facts)
+            return
         teacher = FeatureTeacher(sizes.grid)
         words = new_tokenizer(sizes, self.size, teacher, self.num_codes)
         parts = [processor.pixels([e.pictures[0] for e in kept[i : i + 32]]) for i in range(0, len(kept), 32)]
-        facts = {"arch": self.arch, "examples": len(taught), "held_out_examples": len(kept)}
         yield TrainJob(
             words,
             partial(tokenizer_loss, teacher),
@@ -115,8 +128,52 @@ class Pretraining:
             facts=facts,
         )
         words.eval().requires_grad_(False)
-        prepared = _Prepared(sizes, words, drawn, Draws(self, kept, processor, 0), config, facts)
+        prepared = _Prepared(sizes, words, drawn, held_out, config, facts)
         yield from (self._stages if self.arch == "vlmo" else self._masked)(prepared)
+
+    def _taught(
+        self, sizes: Any, drawn: Draws, held_out: Draws, config: TrainConfig, facts: dict[str, Any]
+    ) -> Iterator[TrainJob]:
+        first = FusionPretraining(sizes)
+        yield TrainJob(
+            first,
+            teacher_loss,
+            drawn.pair,
+            config,
+            export=_no_export,
+            held_out=HeldOut(partial(_mean_loss, teacher_loss, held_out.pair), best="loss"),
+            name="teacher",
+            facts=facts,
+        )
+        teacher = first.fusion.eval().requires_grad_(False)
+        network = DiDEForRetrieval(sizes)
+        network.student.start_from(teacher)
+
+        def objective(trained: nn.Module, batch: PairBatch) -> Loss:
+            teacher.to(batch.pixels_BCHW.device)
+            return student_loss(trained, batch, teacher)
+
+        def headed(trained: Any) -> HeadedModel:
+            return HeadedModel("dide", "retrieval", trained, drawn.processor)
+
+        def export(trained: Any, folder: Any) -> None:
+            model_folder.save(headed(trained), folder)
+            matching = HeadedModel("vilt", "vqa", teacher.cpu(), drawn.processor, MATCHING_LABELS)
+            model_folder.save(matching, folder / TEACHER)
+
+        yield TrainJob(
+            network,
+            objective,
+            drawn.pair,
+            config,
+            export,
+            held_out=HeldOut(
+                lambda trained: score(headed(trained), held_out.examples),
+                best="mean recall",
+                larger_is_better=True,
+            ),
+            facts=facts,
+        )
 
     def _masked(self, given: _Prepared) -> Iterator[TrainJob]:
         sizes, words, drawn, held_out = given.sizes, given.words, given.drawn, given.held_out
@@ -265,7 +322,7 @@ class Draws:
         )
 
     def pair(self, step: int, shard: int, num_shards: int) -> PairBatch:
-        """What VLMo's last stage sees."""
+        """What VLMo's last stage and DiDE see."""
         chosen, seed = self._chosen(step, shard, num_shards, 2)
         texts = self._texts(chosen, seed, TEXT_SHARE)
         pixels = self.processor.pixels([example.pictures[0] for example in chosen])

@@ -12,7 +12,7 @@ from multiway_core.errors import ConfigError, InputError
 from multiway_core.training import HeldOut, Loss, TrainConfig, TrainJob, TrainOptions
 from torch import nn
 
-from multiway_vision_language.dide.model import DiDE
+from multiway_vision_language.dide.model import DiDE, DiDEForRetrieval
 from multiway_vision_language.dide.objective import Distillation, distillation_loss
 from multiway_vision_language.multiway.experts import layer_decay
 from multiway_vision_language.multiway.tasks import Task
@@ -25,6 +25,8 @@ from multiway_vision_language.tasks.shapes import make_examples
 
 HELD_OUT, MAX_HELD_OUT = 20, 500
 MAX_TEXT = 64
+TEACHER = "teacher"
+"""Where the folder of a pre-trained `dide` keeps the fusion encoder that taught it."""
 _BEST: dict[Task, str] = {"retrieval": "mean recall", "caption": "CIDEr-D"}
 
 
@@ -44,8 +46,9 @@ class FineTuning:
     """The numbers of a run; ``options.data`` is what `tasks.examples.read_examples` reads, or nothing.
 
     Without data scenes of coloured shapes are generated. One example in 20 is held out and scored by the task's metric;
-    the best weights are exported. `dide` trains its fusion teacher first, or takes it from ``options.init_from``;
-    the others begin with the weights of ``options.init_from``, a folder that such a run wrote.
+    the best weights are exported. ``options.init_from`` is a folder that such a run or a pre-training wrote, with whose
+    weights a network begins. `dide` trains its fusion teacher first (but for retrieval, which has none), or takes it
+    from ``options.init_from``; both begin with a pre-trained `dide`'s weights.
 
     Attributes:
         arch, task: what is trained, and for what.
@@ -72,9 +75,12 @@ class FineTuning:
         taught, kept = split(examples)
         start = None if options.init_from is None else model_folder.load(hub.resolve(options.init_from))
         if start is not None:
-            expected = "vilt" if self.arch == "dide" else self.arch
-            if start.arch != expected:
-                raise InputError(f"--init-from {options.init_from} is {start.arch}, expected {expected}")
+            expected = (
+                (self.arch, "vilt") if self.arch == "dide" and self.task != "retrieval" else (self.arch,)
+            )
+            if start.arch not in expected:
+                wanted = " or ".join(expected)
+                raise InputError(f"--init-from {options.init_from} is {start.arch}, expected {wanted}")
             labels: Sequence[str] = start.labels if start.task == self.task else labels_of(self.task, taught)
             processor, sizes = start.processor, start.network.config
         else:
@@ -119,22 +125,26 @@ class FineTuning:
                 facts=facts,
             )
 
-        if self.arch != "dide":
+        if self.arch != "dide" or self.task == "retrieval":
             network = new_network(self.arch, self.task, sizes, len(labels))
             if start is not None:
                 take_weights(network, start.network)
             yield job(self.arch, network, partial(_loss, self.task))
             return
         teacher = new_network("vilt", self.task, sizes, len(labels))
-        if start is not None and start.task == self.task:
+        if start is not None and start.arch == "vilt" and start.task == self.task:
             teacher = start.network
         else:
             if start is not None:
-                take_weights(teacher, start.network)
+                take_weights(teacher, _teacher_of(start, options))
             yield job("vilt", teacher, partial(_loss, self.task), "teacher")
         teacher.eval().requires_grad_(False)
         student = DiDE(sizes, len(labels), pictures=2 if self.task == "nlvr2" else 1)
-        student.start_from(teacher)  # type: ignore[arg-type]
+        if start is not None and start.arch == "dide":
+            source = start.network
+            take_weights(student, source.student if isinstance(source, DiDEForRetrieval) else source)
+        else:
+            student.start_from(teacher)  # type: ignore[arg-type]
         yield job("dide", student, Taught(teacher, self.task), "student")
 
     def _examples(self, options: TrainOptions) -> list[Example]:
@@ -178,6 +188,18 @@ class Taught:
         count = len(batch.pixels_BPCHW)
         metrics = {name: loss.detach() for name, loss in losses.items()}
         return Loss(sum(losses.values()) * count, weight=count, metrics=metrics, samples=count)  # type: ignore[arg-type]
+
+
+def _teacher_of(start: HeadedModel, options: TrainOptions) -> nn.Module:
+    """The fusion encoder to begin with. Raises InputError: a student's folder does not hold its teacher."""
+    if start.arch == "vilt":
+        return start.network
+    folder = hub.resolve(str(options.init_from)) / TEACHER
+    if not folder.is_dir():
+        raise InputError(
+            f"--init-from {options.init_from} holds no {TEACHER}; `--preset pretrain` writes one"
+        )
+    return model_folder.load(folder).network
 
 
 def _loss(task: Task, network: nn.Module, batch: TaskBatch) -> Loss:

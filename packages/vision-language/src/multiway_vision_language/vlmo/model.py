@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from multiway_core.errors import ConfigError
 from torch import Tensor, nn
 
-from multiway_vision_language.multiway.heads import ContrastiveHeads, Pooler
+from multiway_vision_language.multiway.heads import ContrastiveHeads, Pooler, WordHead
 from multiway_vision_language.multiway.model import initialize
 from multiway_vision_language.multiway.text_first import Read, TextFirstConfig, TextFirstTransformer
 
@@ -25,23 +24,6 @@ _OF_IMAGES = (
     "backbone.image_embedding.", "backbone.image_positions", "backbone.type_embedding.", "backbone.bias_table",
     "backbone.stack.norm.", ".experts.image.", ".attention.", ".attention_norm.", "feedforward.scale",
 )  # fmt: skip
-
-
-class WordHead(nn.Module):
-    """BERT's head for masked words."""
-
-    def __init__(self, config: TextFirstConfig) -> None:
-        super().__init__()
-        width = config.hidden_size
-        self.dense = nn.Linear(width, width)
-        self.norm = nn.LayerNorm(width, eps=1e-12)
-        self.decoder = nn.Linear(width, config.vocab_size, bias=False)
-        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
-        initialize(self)
-
-    def forward(self, x_NE: Tensor) -> Tensor:
-        """(N, E) -> (N, V)."""
-        return self.decoder(self.norm(nn.functional.gelu(self.dense(x_NE)))) + self.bias
 
 
 class VLMo(nn.Module):
@@ -57,7 +39,7 @@ class VLMo(nn.Module):
         self.contrast = ContrastiveHeads(config.hidden_size)
         self.pair_contrast = ContrastiveHeads(config.hidden_size)
         self.matching = nn.Linear(config.hidden_size, 2)
-        self.words = WordHead(config)
+        self.words = WordHead(config.hidden_size, config.vocab_size)
         initialize(self.matching)
 
     def encode_images(self, pixels_BCHW: Tensor) -> Tensor:
