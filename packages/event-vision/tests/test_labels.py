@@ -100,6 +100,10 @@ def test_bad_labels(tmp_path):
     np.save(tmp_path / "b.npy", np.zeros(3, [("t", "i8"), ("x", "f4")]))
     with pytest.raises(DataError, match="no field y of numbers; found t, x"):
         read_prophesee_boxes(tmp_path / "b.npy")
+    whole = (tmp_path / "b.npy").read_bytes()
+    (tmp_path / "d.npy").write_bytes(whole.replace(b"(3,), }" + b" " * 30, b"(%d,), }" % 10**30))
+    with pytest.raises(DataError, match="no npy file of boxes"):
+        read_prophesee_boxes(tmp_path / "d.npy")
     np.save(tmp_path / "c.npy", np.array([{"t": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match="no npy file of boxes"):
         read_prophesee_boxes(tmp_path / "c.npy")

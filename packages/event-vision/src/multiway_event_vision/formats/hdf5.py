@@ -20,6 +20,9 @@ from multiway_event_vision.events import Events, check_size
 from multiway_event_vision.formats.source import Columns, Options, Source
 from multiway_event_vision.formats.time_unit import named_unit
 
+OPEN_SECONDS = (
+    15.0  # for what a file holds, with the start of the process; damaged ones can make the library loop
+)
 MAX_SECONDS = 60.0  # for one block of events, also from a slow disk
 _ROWS = 1 << 17
 _CHUNK_ROWS = 1 << 16
@@ -28,13 +31,13 @@ _READER = GuardedProcess(["-m", "multiway_event_vision.formats.hdf5_file"])
 
 def open_hdf5(path: Path, options: Options) -> Source:
     """Raises DataError: damaged, without such columns, of unequal lengths, or packed with a filter that is missing."""
-    found, _ = _ask(path)
+    found, _ = _ask(path, OPEN_SECONDS)
     count = int(found["count"])
     request = {"names": found["names"], "order": options.columns or "txyp"}
 
     def columns() -> Iterator[Columns]:
         for low in range(0, count, _ROWS):
-            answer, data = _ask(path, low=low, high=min(low + _ROWS, count), **request)
+            answer, data = _ask(path, MAX_SECONDS, low=low, high=min(low + _ROWS, count), **request)
             yield Columns(*_arrays(answer["columns"], data))
 
     return Source(
@@ -49,9 +52,9 @@ def open_hdf5(path: Path, options: Options) -> Source:
     )
 
 
-def _ask(path: Path, **request: Any) -> tuple[dict[str, Any], bytes]:
+def _ask(path: Path, seconds: float, **request: Any) -> tuple[dict[str, Any], bytes]:
     try:
-        answer, data = _READER.ask({"path": str(path.absolute())} | request, MAX_SECONDS)
+        answer, data = _READER.ask({"path": str(path.absolute())} | request, seconds)
     except ProcessDied as error:
         raise DataError(
             f"{path}: not a whole HDF5 file (the library that reads it crashed or took too much memory or time)"

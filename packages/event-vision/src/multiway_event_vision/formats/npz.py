@@ -33,6 +33,7 @@ _DAMAGE: tuple[type[Exception], ...] = (
     ValueError,
     OSError,
     RuntimeError,
+    OverflowError,
 )
 _DAMAGE += (SyntaxError, TokenError, TypeError, MemoryError)
 

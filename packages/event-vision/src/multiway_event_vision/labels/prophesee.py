@@ -27,7 +27,9 @@ _NAMES = {
     "confidence": ("class_confidence", "confidence"),
 }
 # All that numpy's reader is known to raise on damaged bytes.
-_DAMAGE = (OSError, ValueError, EOFError, SyntaxError, TokenError, TypeError, MemoryError, RecursionError)
+_DAMAGE = (
+    OSError, ValueError, EOFError, SyntaxError, TokenError, TypeError, MemoryError, RecursionError, OverflowError,
+)  # fmt: skip
 _OPTIONAL = ("track_id", "confidence")
 _RECORD = np.dtype(
     [("t", "<i8"), ("x", "<f4"), ("y", "<f4"), ("w", "<f4"), ("h", "<f4"), ("class_id", "<u4"),
