@@ -29,6 +29,7 @@ from benchmarks import harness
 from benchmarks.document.ocr_engines import Engine, in_turn
 from benchmarks.document.ocr_pages import RECEIPTS, Case
 from benchmarks.document.photo_pages import (
+    COLUMNS,
     PHOTOGRAPHS,
     REAL_SCANS,
     SCANS,
@@ -41,7 +42,7 @@ from benchmarks.document.photo_pages import (
     scans,
 )
 
-SETS = (*SCANS, *REAL_SCANS, "columns", "columns_pdf", *PHOTOGRAPHS, "receipts", "pages_pdf", "nothing")
+SETS = (*SCANS, *REAL_SCANS, *COLUMNS, "columns_pdf", *PHOTOGRAPHS, "receipts", "pages_pdf", "nothing")
 ENGINES = ("multiway", "multiway-fast", "before", "tesseract", "rapidocr")
 READERS = {"multiway": "multiway-auto", "before": "multiway-fast"}
 USES = {
@@ -49,6 +50,7 @@ USES = {
     "scans_real": "pictures of tesseract-ocr/test; held out",
     "columns_scan": "magazine scans of UNLV's set in tesseract-ocr/test; held out",
     "columns": "drawn here in held-out faces from Wikipedia paragraphs (XQuAD); held out",
+    "columns_inset": "drawn here as the columns, which run round a picture with a caption; held out",
     "columns_pdf": "papers of tesseract-ocr/docs, files of jsvine/pdfplumber, as pictures; held out",
     "photo_": "drawn here as the scans, then bent, lit and blurred by a program, not a camera; held out",
     "receipts": "SROIE's test part, of the receipts shared for development: a development number",
@@ -93,8 +95,8 @@ def cases(name: str, count: int, folder: Path, seed: int, source: Source) -> Ite
         return real_scans(name, max(count, 6), folder, source)
     if name in PHOTOGRAPHS:
         return photographs(name, count, folder, seed, source)
-    if name == "columns":
-        return columns(count, folder, seed, source)
+    if name in COLUMNS:
+        return columns(name, count, folder, seed, source)
     if name == "receipts":
         return receipts(3 * count, source.split)
     if name == "nothing":

@@ -100,18 +100,20 @@ class Sheet:
         self.image = Image.new("L", size, 255)
         self.draw = ImageDraw.Draw(self.image)
         self.lines: list[str] = []
+        self.boxes: list[tuple[float, float, float, float]] = []
 
     def line(
         self, x: float, y: float, words: list[str], face: ImageFont.FreeTypeFont, width: float | None
     ) -> None:
         """One line of words from (x, base line y), stretched to ``width`` where it is given."""
-        space = face.getlength(" ")
+        space, start = face.getlength(" "), x
         if width is not None and len(words) > 1:
             space = (width - sum(face.getlength(word) for word in words)) / (len(words) - 1)
         for word in words:
             self.draw.text((x, y), word, fill=20, font=face, anchor="ls")
             x += face.getlength(word) + space
         self.lines.append(" ".join(words))
+        self.boxes.append((start, y - 0.75 * face.size, x - space, y + 0.25 * face.size))
 
     def paragraph(
         self, text: str, x: float, y: float, width: float, bottom: float, face: ImageFont.FreeTypeFont
@@ -190,6 +192,71 @@ def magazine(source: Source, rng: np.random.Generator) -> Sheet:
         right - 40, 1680, [str(int(rng.integers(10, 400)))], face.font_variant(size=int(0.8 * size)), None
     )
     return sheet
+
+
+def inset(source: Source, rng: np.random.Generator) -> Sheet:
+    """Two or three columns around a picture with a caption that reaches into two of them; both run on beside it.
+
+    The columns are the text in the order of reading, and the caption comes after them.
+    """
+    sheet, texts = Sheet(), source.paragraphs(rng)
+    columns = 2 if rng.random() < 0.6 else 3
+    size = int(rng.integers(21, 25)) if columns == 2 else int(rng.integers(18, 21))
+    face = source.face(rng, size)
+    gutter = float(rng.uniform(30, 50))
+    left, right, top, bottom = 90.0, 1150.0, 150.0, 1600.0
+    width = (right - left - (columns - 1) * gutter) / columns
+    if rng.random() < 0.5:
+        sheet.line(left, top, next(texts).split()[:4], face.font_variant(size=2 * size), None)
+        top += 2 * size
+    middle = left + int(rng.integers(1, columns)) * (width + gutter) - gutter / 2
+    picture_top = float(rng.uniform(top + 150, 800))
+    picture_height, half = float(rng.uniform(250, 500)), float(rng.uniform(0.35, 0.6)) * width
+    picture_end = picture_top + picture_height
+    grey = cv2.resize(rng.integers(20, 160, (6, 8), np.uint8), (int(2 * half), int(picture_height)))
+    sheet.image.paste(Image.fromarray(grey), (int(middle - half), int(picture_top)))
+    small = face.font_variant(size=int(0.8 * size))
+    caption, caption_half = next(texts).split()[:18], half * float(rng.uniform(0.6, 1.0))
+    rows = _rows(caption, small, 2 * caption_half)
+    caption_end = picture_end + 10 + 1.4 * small.size * len(rows)
+    for column in range(columns):
+        x0 = left + column * (width + gutter)
+        y = top
+        while y < bottom:
+            words = next(texts).split()
+            while words and y + 1.32 * size < bottom:
+                y += 1.32 * size
+                a, b = x0, x0 + width
+                for start, end, reach in (
+                    (picture_top, picture_end + 0.5 * size, half),
+                    (picture_end, caption_end, caption_half),
+                ):
+                    if start - 0.5 * size < y < end + 1.2 * size and x0 < middle + half and b > middle - half:
+                        a, b = (
+                            (a, min(b, middle - reach - size))
+                            if x0 < middle - width / 2
+                            else (max(a, middle + reach + size), b)
+                        )
+                row = _rows(words, face, b - a)[0]
+                words = words[len(row) :]
+                sheet.line(a, y, row, face, b - a if words and len(row) > 2 else None)
+            if y + 1.32 * size >= bottom:
+                break
+    for number, row in enumerate(rows):
+        y = picture_end + 10 + 1.4 * small.size * (number + 1)
+        sheet.line(middle - small.getlength(" ".join(row)) / 2, y, row, small, None)
+    foot = face.font_variant(size=int(0.8 * size))
+    sheet.line(left, 1690, next(texts).split()[:3], foot, None)
+    return sheet
+
+
+def _rows(words: list[str], face: ImageFont.FreeTypeFont, width: float) -> list[list[str]]:
+    rows: list[list[str]] = [[]]
+    for word in words:
+        if rows[-1] and face.getlength(" ".join([*rows[-1], word])) > width:
+            rows.append([])
+        rows[-1].append(word)
+    return rows
 
 
 def perspective(page: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -357,13 +424,16 @@ def photographs(kind: str, count: int, folder: Path, seed: int, source: Source) 
         yield Case(kind, f"{kind}/{seed}-{number}", path, sheet.text, None)
 
 
-def columns(count: int, folder: Path, seed: int, source: Source) -> Iterator[Case]:
-    """Magazine pages at 150 dpi."""
+COLUMNS = {"columns": magazine, "columns_inset": inset}
+
+
+def columns(kind: str, count: int, folder: Path, seed: int, source: Source) -> Iterator[Case]:
+    """Magazine pages at 150 dpi, of one of :data:`COLUMNS`."""
     for number in range(count):
-        sheet = magazine(source, np.random.default_rng([seed, number, 99]))
-        path = folder / f"columns-{number}.png"
+        sheet = COLUMNS[kind](source, np.random.default_rng([seed, number, 99]))
+        path = folder / f"{kind}-{number}.png"
         sheet.image.save(path)
-        yield Case("columns", f"columns/{seed}-{number}", path, sheet.text, None)
+        yield Case(kind, f"{kind}/{seed}-{number}", path, sheet.text, None)
 
 
 def pdf_pages(name: str, count: int, folder: Path, source: Source) -> Iterator[Case]:

@@ -472,6 +472,25 @@ def test_a_picture_that_reaches_over_the_gutter_does_not_cut_the_columns() -> No
     assert read == sorted(read)
 
 
+def test_a_caption_between_columns_does_not_cut_them_and_is_read_after_them() -> None:
+    _, *lines, left_foot, right_foot = magazine(2)
+    narrow = [
+        (x0, y0, 220.0, y1) if x0 < 330 else (410.0, y0, x1, y1) for x0, y0, x1, y1 in lines if 370 < y0 < 500
+    ]
+    caption = [(240.0, y, 390.0, y + 16) for y in (395.0, 415.0, 435.0)]
+    beside = iter(narrow)
+    columns = [next(beside) if 370 < box[1] < 500 else box for box in lines]
+    boxes = [*columns, *caption, left_foot, right_foot]
+    order, _ = reading_order(boxes, [10.0] * len(boxes))
+    assert order == list(range(len(boxes)))
+
+
+def test_columns_of_different_grids_are_told_apart() -> None:
+    lines = [(330.0 * k, 12.0 * k + 30 * row, 330.0 * k + 300, 12.0 * k + 30 * row + 20) for k in range(3)
+             for row in range(20)]  # fmt: skip
+    assert reading_order(lines, [10.0] * len(lines))[0] == list(range(len(lines)))
+
+
 def test_lines_across_a_gutter_are_told_with_its_white() -> None:
     boxes = magazine(2)
     merged = (0.0, boxes[6][1], 630.0, boxes[6][3])

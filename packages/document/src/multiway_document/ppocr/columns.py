@@ -13,6 +13,7 @@ from multiway_document.ppocr.straighten import straighten
 from multiway_document.segmentation.reading_order import boxes_across_gutters
 
 GUTTER = 0.5  # line heights: narrower white is a blank between words
+SLACK = 0.15  # line heights by which letters may reach into a gutter
 
 
 def split_at_gutters(
@@ -36,7 +37,8 @@ def split_at_gutters(
 
 
 def _white_gap(crop: npt.NDArray[np.uint8], start: float, end: float) -> tuple[float, float] | None:
-    """The run of columns without ink around ``start..end`` (shares of the width) if it is wider than other blanks."""
+    """The run of columns without ink around ``start..end`` (shares of the width) if it is wider than other
+    blanks, or as wide as the gutter there."""
     grey = crop.mean(axis=2)
     contrast = float(np.ptp(grey))
     ink = np.abs(grey - np.median(grey)) > 0.35 * contrast
@@ -52,7 +54,9 @@ def _white_gap(crop: npt.NDArray[np.uint8], start: float, end: float) -> tuple[f
     gap = max(across, key=lambda gap: gap[1] - gap[0])
     blanks = [other[1] - other[0] for other in gaps if other != gap and other[1] - other[0] > 0.15 * height]
     usual = float(np.median(blanks)) if blanks else 0.0
-    if gap[1] - gap[0] < max(GUTTER * height, 1.5 * usual):
+    slack = SLACK * height
+    is_corridor = gap[0] < start * width + slack and gap[1] > end * width - slack
+    if gap[1] - gap[0] < GUTTER * height or not (is_corridor or gap[1] - gap[0] >= 1.5 * usual):
         return None
     if min(gap[0], width - gap[1]) < height:  # not two lines, but one and a speck
         return None

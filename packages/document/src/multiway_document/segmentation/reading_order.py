@@ -17,6 +17,7 @@ _MAX_CROSSING = 0.5  # lines across a gutter over those beside it on the poorer 
 _NEIGHBOURS = 5.0  # line heights above and below, within which neighbours show where a gutter is white
 _RIM = 0.6  # x-heights
 _OVERHANG = 1.5  # x-heights by which a box may reach into the next column
+_LEVEL = 0.2  # share of a line's height that one beside it has in common; columns need not have one grid
 _PICTURE = 12.0  # x-heights: what is higher is no line
 _MARGIN_ROWS = 2  # a running head or foot has at most so many rows
 _MARGIN_GAP = 2.2  # and stands so many x-heights away from the text, which is more than paragraphs do
@@ -124,20 +125,24 @@ def _column_zones(region: np.ndarray, boxes: np.ndarray, x: float) -> list[np.nd
     best: tuple[float, list[np.ndarray]] | None = None
     for gutter in _gutters(x0, x1, x):
         crossing = _crosses(gutter, x0, y0, x1, y1, x)
+        beside = _beside_insets(crossing, x0, y0, x1, y1)
         zones: list[np.ndarray] = []
         gain = 0.0
-        for run in _runs(by_y, crossing):
+        for run in _runs(by_y[beside[by_y] < 0], crossing):
             is_left = (x0 + x1)[run] < 2 * gutter
             left, right = run[is_left], run[~is_left]
+            insets = by_y[np.isin(beside[by_y], run)]
             if crossing[run[0]] or not (
                 _is_prose(left, x0, y0, x1, y1, x) and _is_prose(right, -x1, y0, -x0, y1, x)
             ):
-                zones.append(run)
+                zones.append(np.concatenate([run, insets]))
                 continue
             gain += min(len(left), len(right))
-            zones += [left, right]
-        if gain and (best is None or gain - len(zones) > best[0]):
-            best = gain - len(zones), zones
+            zones += [left, right, insets] if len(insets) else [left, right]
+        # A gutter beside a picture crosses the lines above and below it; the columns' own crosses few.
+        score = gain - len(zones) - np.count_nonzero(crossing)
+        if gain and (best is None or score > best[0]):
+            best = score, zones
     if best is None:
         return None
     return [region[zone] for zone in best[1]]
@@ -168,6 +173,24 @@ def _crosses(
     return np.asarray((x0 < gutter - reach) & (x1 > gutter + reach) & (y1 - y0 < _PICTURE * x))
 
 
+def _beside_insets(
+    crossing: np.ndarray, x0: np.ndarray, y0: np.ndarray, x1: np.ndarray, y1: np.ndarray
+) -> np.ndarray:
+    """For each box that crosses a gutter with lines on both sides that run past it, one of these; -1 for all others.
+
+    Such boxes are captions of pictures between columns: they interrupt no column, as titles do, and are read after
+    the columns that they stand in.
+    """
+    beside = np.full(len(crossing), -1)
+    for index in np.flatnonzero(crossing):
+        shared = np.minimum(y1, y1[index]) - np.maximum(y0, y0[index])
+        level = ~crossing & (shared > _LEVEL * np.minimum(y1 - y0, y1[index] - y0[index]))
+        left, right = np.flatnonzero(level & (x1 <= x0[index])), np.flatnonzero(level & (x0 >= x1[index]))
+        if len(left) and len(right):
+            beside[index] = left[0]
+    return beside
+
+
 def _runs(by_y: np.ndarray, crossing: np.ndarray) -> list[np.ndarray]:
     changes = np.flatnonzero(np.diff(crossing[by_y].astype(np.int8))) + 1
     return np.split(by_y, changes)
@@ -184,13 +207,15 @@ def _is_prose(
         return False
     a, b, top, bottom = x0[lines], x1[lines], y0[lines], y1[lines]
     shared = np.minimum(bottom[:, None], bottom) - np.maximum(top[:, None], top)
-    beside = shared > 0.5 * np.minimum(bottom - top, (bottom - top)[:, None])
+    beside = shared > _LEVEL * np.minimum(bottom - top, (bottom - top)[:, None])
     behind = np.any(beside & (a[None, :] >= b[:, None]), axis=1)  # another line of the row stands between
-    a, b = a[~behind], b[~behind]
-    if len(a) < _MIN_COLUMN_LINES:
+    if np.count_nonzero(~behind) < _MIN_COLUMN_LINES:
         return False
-    width = np.quantile(b, 0.75) - np.quantile(a, 0.25)  # beside a picture the next column may show
-    return bool(width >= _MIN_COLUMN_WIDTH * x and np.median(b - a) >= _MIN_FILL * width)
+    start = np.quantile(a[~behind], 0.25)
+    width = np.quantile(b[~behind], 0.75) - start  # beside a picture the next column may show
+    # A line may have been found in pieces.
+    parts = np.where(beside & (b[None, :] > start), b - np.maximum(a, start), 0.0)
+    return bool(width >= _MIN_COLUMN_WIDTH * x and np.median(parts[~behind].sum(axis=1)) >= _MIN_FILL * width)
 
 
 def _rows(region: np.ndarray, boxes: np.ndarray) -> list[list[int]]:
