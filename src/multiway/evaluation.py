@@ -52,7 +52,11 @@ HEADLINES = {
         ),
     ),
     "lm": Headline("accuracy", "multiple-choice accuracy", (("chance", "chance"),)),
-    "news-recommendation": Headline("ndcg@10", "nDCG@10"),
+    "news-recommendation": Headline(
+        "ndcg@5",
+        "nDCG@5",
+        (("ndcg@5:popularity-live", "the most clicked of the moment"), ("ndcg@5:item_knn", "item kNN")),
+    ),
     "ocr": Headline(
         "cer",
         "character error rate",
