@@ -16,11 +16,12 @@ def answer(request):
         case "echo": print("not an answer", flush=True)
         case "crash": ctypes.string_at(0)
         case "hang": time.sleep(60)
+        case "loop": pow(7, 10**9)  # in C, with the interpreter held
         case "memory": bytearray(1 << 40)
         case "bug": raise KeyError("the child's fault")
     return {"process": os.getpid()}, request["what"].encode() * 100_000
 
-answer_requests(answer, 1 << 30)
+answer_requests(answer, 1 << 30, max_cpu_seconds=1)
 """
 
 
@@ -49,6 +50,14 @@ def test_one_child_answers_until_it_dies(process):
 def test_a_child_that_takes_too_long_is_killed(process):
     with pytest.raises(ProcessDied):
         ask(process, "hang", max_seconds=1.0)
+    ask(process, "echo")
+
+
+def test_a_child_that_loops_ends_though_nobody_waits(process):
+    """Its parent may have been killed: the limit is the kernel's, and counts each request anew."""
+    ask(process, "echo")
+    with pytest.raises(ProcessDied):
+        ask(process, "loop", max_seconds=600.0)
     ask(process, "echo")
 
 

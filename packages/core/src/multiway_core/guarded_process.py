@@ -13,10 +13,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, BinaryIO
+
+MAX_CPU_SECONDS = 300
+"""Of one request. The parent ends what takes too long; this ends a child whose parent was killed meanwhile."""
 
 
 class ProcessDied(Exception):
@@ -96,8 +100,23 @@ def _exchange(process: subprocess.Popen[bytes], request: Mapping[str, Any]) -> t
     return answer, data
 
 
+def _limit_cpu(seconds: int) -> None:
+    """From now on; the kernel keeps it, also while a library in C holds the interpreter (POSIX)."""
+    with suppress(ImportError):
+        import resource
+
+        _, highest = resource.getrlimit(resource.RLIMIT_CPU)
+        limit = int(time.process_time()) + seconds + 1
+        resource.setrlimit(
+            resource.RLIMIT_CPU,
+            (limit if highest == resource.RLIM_INFINITY else min(limit, highest), highest),
+        )
+
+
 def answer_requests(
-    answer: Callable[[dict[str, Any]], tuple[dict[str, Any], bytes]], max_memory: int
+    answer: Callable[[dict[str, Any]], tuple[dict[str, Any], bytes]],
+    max_memory: int,
+    max_cpu_seconds: int = MAX_CPU_SECONDS,
 ) -> None:
     """The child's loop, until the parent is gone. ``max_memory``: bytes of address space (POSIX)."""
     out = _own_output()
@@ -109,6 +128,7 @@ def answer_requests(
         resource.setrlimit(resource.RLIMIT_AS, (limit, highest))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin.buffer:
+        _limit_cpu(max_cpu_seconds)
         try:
             reply, data = answer(json.loads(line))
         except Exception:
