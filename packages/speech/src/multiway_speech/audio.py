@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import av
 import av.error
@@ -20,6 +20,9 @@ from multiway_core.errors import InputError
 TARGET_DBFS = -25.0
 """Loudness of what the published models were trained with (root mean square, full scale at 0)."""
 MAX_RATE = 768_000
+
+# Tags that are not UTF-8 are no reason to refuse a sound; PyAV takes them as they are from version 19 on.
+_TAGS: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class SoundFile:
         It is as true as its writer was: a stream that was cut off, or an MP3 file without an index, may err.
         """
         try:
-            with av.open(str(self.path), metadata_errors="replace") as container:
+            with av.open(str(self.path), **_TAGS) as container:
                 stream = container.streams.audio[0] if container.streams.audio else None
                 if stream is not None and stream.duration is not None and stream.time_base is not None:
                     return float(stream.duration * stream.time_base)
@@ -86,7 +89,7 @@ class SoundFile:
     def _decoded(self, rate: int) -> Iterator[np.ndarray]:
         heard = 0
         try:
-            with av.open(str(self.path), metadata_errors="replace") as container:
+            with av.open(str(self.path), **_TAGS) as container:
                 if not container.streams.audio:
                     raise InputError(f"{self.path}: there is no sound in this file")
                 stream = container.streams.audio[0]
