@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from multiway_blocks.kernels.block_linear import layout
+from multiway_blocks.block_linear import BlockLinear
 from multiway_text.gguf import GGUFTensor
-from multiway_text.gguf_blocks import _READERS, Q4_K, block_linear
+from multiway_text.gguf_blocks import _READERS, Q4_K, read
 
 
 def tensor(kind: int, outputs: int, inputs: int) -> GGUFTensor:
@@ -23,16 +23,17 @@ def tensor(kind: int, outputs: int, inputs: int) -> GGUFTensor:
 def test_equals_what_the_gguf_package_unpacks(kind: int) -> None:
     gguf = pytest.importorskip("gguf")
     stored = tensor(kind, 5, 512)
-    module = block_linear(stored)
-    assert module is not None
+    parts = read(stored)
+    assert parts is not None
+    module = BlockLinear(*parts)
     expected = gguf.dequantize(stored.data.numpy().reshape(5, -1), gguf.GGMLQuantizationType(kind))
-    found = layout.dequantize(module.codes, module.scale, module.offset, torch.float32).numpy()
-    largest = np.abs(module.scale.numpy()).max() * 32 + np.abs(module.offset.numpy()).max()
+    found = module.rows(torch.arange(5), torch.float32).numpy()
+    largest = np.abs(parts[1].numpy()).max() * 32 + np.abs(parts[2].numpy()).max()
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * largest)
-    assert module.codes.shape[1] == (256 if kind in (2, 3, Q4_K) else 512)
+    assert parts[0].shape[1] == (256 if kind in (2, 3, Q4_K) else 512)
 
 
 def test_other_types_are_left_to_others() -> None:
     q6_k = GGUFTensor(14, (1, 256), torch.zeros(210, dtype=torch.uint8))
-    assert block_linear(q6_k) is None
-    assert block_linear(tensor(2, 4, 64)._replace(shape=(256,))) is None
+    assert read(q6_k) is None
+    assert read(tensor(2, 4, 64)._replace(shape=(256,))) is None

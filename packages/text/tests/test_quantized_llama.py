@@ -116,7 +116,7 @@ def test_gguf_there_and_back(folder, tmp_path, kind, close) -> None:
 def test_blocks_of_integers_run_as_they_are_stored(folder, tmp_path, monkeypatch, kept) -> None:
     """Without a dtype, those of unknown types in a byte a weight; with one they are unpacked; floats stay floats."""
     if kept is Int8Linear:
-        monkeypatch.setattr(checkpoint, "block_linear", lambda tensor: None)
+        monkeypatch.setattr(checkpoint.gguf_blocks, "read", lambda tensor: None)
     path = tmp_path / "model.gguf"
     metadata = gguf_tokenizer.metadata(tiny.tokenizer())
     gguf_export.save(checkpoint.load(folder), path, "q4_1", metadata=metadata)

@@ -12,8 +12,8 @@ from multiway_blocks.kernels.block_linear import block_linear, layout
 class BlockLinear(QuantizedLinear):
     """``x W^T`` with W = scale code + offset in blocks of 32 weights; asking for a gradient raises.
 
-    The buffers are ``codes`` uint8 (O, I), or (O, I / 2) with two in a byte, ``scale`` and ``offset`` float32
-    (O, I / 32).
+    ``codes`` uint8 (O, I), or (O, I / 2) with two in a byte, ``scale`` and ``offset`` float32 (O, I / 32), in GGML's
+    order. The buffers hold them in panels of 16 outputs (`layout.pack`).
     """
 
     codes: Tensor
@@ -22,14 +22,14 @@ class BlockLinear(QuantizedLinear):
 
     def __init__(self, codes: Tensor, scale: Tensor, offset: Tensor) -> None:
         super().__init__()
-        self.register_buffer("codes", codes)
-        self.register_buffer("scale", scale)
-        self.register_buffer("offset", offset)
+        self.in_features, self.out_features = layout.BLOCK * scale.shape[1], len(codes)
+        for name, value in zip(("codes", "scale", "offset"), layout.pack(codes, scale, offset), strict=True):
+            self.register_buffer(name, value)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., I) -> (..., O) in the data type of ``x``."""
-        return block_linear(x, self.codes, self.scale, self.offset)
+        return block_linear(x, self.codes, self.scale, self.offset, self.out_features)
 
     def rows(self, index: Tensor, dtype: torch.dtype) -> Tensor:
         """Rows of W, (...) int64 -> (..., I): the embedding of tokens."""
-        return layout.dequantize(self.codes[index], self.scale[index], self.offset[index], dtype)
+        return layout.rows(self.codes, self.scale, self.offset, index, dtype)

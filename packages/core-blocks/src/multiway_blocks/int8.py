@@ -18,7 +18,7 @@ class QuantizedLinear(nn.Module):
         super()._apply(fn, recurse)
         for name, scale in scales.items():
             cast = self.get_buffer(name)
-            if cast.dtype != torch.float32:  # scales stay in float32 when a model is cast
+            if cast.dtype != scale.dtype:  # scales stay as they are when a model is cast
                 self.register_buffer(name, scale.to(cast.device))
         return self
 

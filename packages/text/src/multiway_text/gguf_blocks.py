@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from multiway_blocks.block_linear import BlockLinear
 from torch import Tensor
 
 from multiway_text.gguf import GGUFTensor
@@ -20,15 +19,18 @@ Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K = 2, 3, 6, 7, 8, 12, 13
 _HALF = 16  # bytes of a block of packed codes
 
 
-def block_linear(tensor: GGUFTensor) -> BlockLinear | None:
-    """A matrix as it is stored; None where its type has no blocks of 32 that are held here."""
+def read(tensor: GGUFTensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Codes, scales and offsets of a matrix, as `BlockLinear` takes them.
+
+    None where the type has no blocks of 32 that are held here.
+    """
     if len(tensor.shape) != 2 or tensor.kind not in _READERS:
         return None
-    size, read = _READERS[tensor.kind]
+    size, unpack = _READERS[tensor.kind]
     raw = tensor.data.numpy().reshape(-1, size)
-    codes, scale, offset = read(raw)
+    codes, scale, offset = unpack(raw)
     outputs = tensor.shape[0]
-    return BlockLinear(_rows(codes, outputs), _rows(scale, outputs), _rows(offset, outputs))
+    return _rows(codes, outputs), _rows(scale, outputs), _rows(offset, outputs)
 
 
 def _rows(values: np.ndarray, outputs: int) -> Tensor:

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from multiway_blocks.block_linear import BlockLinear
 from multiway_blocks.dilated import dilated_attend
 from multiway_blocks.kernels.adaln_modulate import adaln_modulate
-from multiway_blocks.kernels.block_linear import block_linear
 from multiway_blocks.kernels.decode_attention import decode_attention
 from multiway_blocks.kernels.gated_retention import gated_retention
 from multiway_blocks.kernels.gated_retention.reference import parallel, recurrent
@@ -161,12 +161,13 @@ def block_linear_cases(quick: bool) -> Iterator[Case]:
     def case(inputs: int, outputs: int, packed: bool) -> Case:
         x, weight = torch.randn(1, inputs), torch.randn(outputs, inputs)
         codes = torch.randint(0, 256, (outputs, inputs // 2 if packed else inputs), dtype=torch.uint8)
-        scale, offset = torch.rand(2, outputs, inputs // 32)
-        size = codes.numel() + 8 * scale.numel()
+        scale, offset = torch.rand(2, outputs, inputs // 32).half().float()
+        linear = BlockLinear(codes, scale, offset)
+        size = codes.numel() + 4 * scale.numel()
         wide = weight.bfloat16()
         return Case(
             f"1 x {inputs} -> {outputs}", "Q4_1" if packed else "Q8_0", size, 2 * weight.numel(),
-            [lambda: block_linear(x, codes, scale, offset)], "F.linear, float32",
+            [lambda: linear(x)], "F.linear, float32",
             [lambda: functional.linear(x, weight)], "F.linear, bfloat16",
             [lambda: functional.linear(x.bfloat16(), wide)], torch.int8,
         )  # fmt: skip

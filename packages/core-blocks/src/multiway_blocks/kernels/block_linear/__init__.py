@@ -12,17 +12,17 @@ from multiway_blocks.kernels.dispatch import USE_REFERENCE
 __all__ = ["block_linear"]
 
 
-def block_linear(x: Tensor, codes: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+def block_linear(x: Tensor, codes: Tensor, scale: Tensor, offset: Tensor, outputs: int) -> Tensor:
     """``x W^T`` with W = scale code + offset, a scale and an offset for each 32 weights of an output.
 
-    On a CPU x is rounded to 16 bits a number for few rows, in blocks of 32 with a step of their own.
-    There are no derivatives.
+    On a CPU x is rounded to 8 bits a number, in blocks of 32 with a step of their own. There are no derivatives.
 
     Args:
         x: (..., I), floating point, I a multiple of 32.
-        codes: (O, I) uint8, or (O, I / 2) with two codes in a byte (`layout`).
-        scale: (O, I / 32) float32.
-        offset: (O, I / 32) float32.
+        codes: uint8 (P, I / 32, 8, 16, 4), or (P, I / 32, 4, 16, 4) with two codes in a byte (`layout`).
+        scale: (P, I / 32, 16) float16 or float32.
+        offset: as ``scale``.
+        outputs: O, at most 16 P.
 
     Returns:
         (..., O) in the data type of `x`.
@@ -34,26 +34,24 @@ def block_linear(x: Tensor, codes: Tensor, scale: Tensor, offset: Tensor) -> Ten
         raise InputError(
             f"block_linear: x is {_name(x)}, expected floating point (..., I) with I a multiple of 32"
         )
-    inputs, outputs = x.shape[-1], codes.shape[0] if codes.ndim else 0
-    widths = (inputs, inputs // 2)
-    if (
-        codes.dtype != torch.uint8
-        or codes.ndim != 2
-        or codes.shape[1] not in widths
-        or codes.device != x.device
-    ):
+    inputs = x.shape[-1]
+    blocks, panels = inputs // layout.BLOCK, -(-outputs // layout.PANEL)
+    shapes = [(panels, blocks, count, layout.PANEL, 4) for count in (8, 4)]
+    if codes.dtype != torch.uint8 or tuple(codes.shape) not in shapes or codes.device != x.device:
         raise InputError(
-            f"block_linear: codes is {_name(codes)}, expected uint8 (O, {widths[0]} or {widths[1]}) on {x.device}"
+            f"block_linear: codes is {_name(codes)}, expected uint8 {shapes[0]} or {shapes[1]} on {x.device}"
         )
+    kinds = (torch.float16, torch.float32)
     for name, tensor in (("scale", scale), ("offset", offset)):
-        shape = (outputs, inputs // layout.BLOCK)
-        if tuple(tensor.shape) != shape or tensor.dtype != torch.float32 or tensor.device != x.device:
+        shape = (panels, blocks, layout.PANEL)
+        fits = tuple(tensor.shape) == shape and tensor.dtype in kinds and tensor.dtype == scale.dtype
+        if not fits or tensor.device != x.device:
             raise InputError(
-                f"block_linear: {name} is {_name(tensor)}, expected torch.float32 {shape} on {x.device}"
+                f"block_linear: {name} is {_name(tensor)}, expected float16 or float32 {shape} on {x.device}"
             )
     rows = x.reshape(-1, inputs)
     multiply = reference.forward if USE_REFERENCE else operators.block_linear
-    return multiply(rows, codes, scale, offset).view(*x.shape[:-1], outputs)
+    return multiply(rows, codes, scale, offset, outputs).view(*x.shape[:-1], outputs)
 
 
 def _name(tensor: Tensor) -> str:

@@ -10,23 +10,27 @@ from torch import Tensor
 from multiway_blocks.kernels.block_linear import cpu, layout, reference
 
 torch.library.define(
-    "multiway::block_linear", "(Tensor x, Tensor codes, Tensor scale, Tensor offset) -> Tensor"
+    "multiway::block_linear",
+    "(Tensor x, Tensor codes, Tensor scale, Tensor offset, SymInt outputs) -> Tensor",
 )
 block_linear = torch.ops.multiway.block_linear.default
 
 
 @torch.library.impl("multiway::block_linear", "CompositeExplicitAutograd")
-def _(x: Tensor, codes: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+def _(x: Tensor, codes: Tensor, scale: Tensor, offset: Tensor, outputs: int) -> Tensor:
     if x.device.type == "cpu" and cpu.supports(x.dtype):
-        return cpu.forward(*(tensor.contiguous() for tensor in (x, codes, scale, offset)))
+        return cpu.forward(
+            x.contiguous(), codes.contiguous(), scale.contiguous(), offset.contiguous(), outputs
+        )
     if x.device.type == "cpu":
-        return reference.forward(x, codes, scale, offset)
-    return x @ layout.dequantize(codes, scale, offset, x.dtype).t()  # a GPU has no need of rounded rows
+        return reference.forward(x, codes, scale, offset, outputs)
+    weight = layout.dequantize(codes, scale, offset, outputs, x.dtype)
+    return x @ weight.t()  # a GPU has no need of rounded rows
 
 
 @torch.library.register_fake("multiway::block_linear")
-def _(x: Tensor, codes: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
-    return x.new_empty(x.shape[0], codes.shape[0])
+def _(x: Tensor, codes: Tensor, scale: Tensor, offset: Tensor, outputs: int) -> Tensor:
+    return x.new_empty(x.shape[0], outputs)
 
 
 def _no_gradient(ctx: Any, grad: Tensor) -> NoReturn:

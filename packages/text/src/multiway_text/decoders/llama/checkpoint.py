@@ -17,12 +17,11 @@ from multiway_core.checkpoint import Rule, RuleTable
 from multiway_core.errors import CheckpointError
 from torch import Tensor, nn
 
-from multiway_text import gguf
+from multiway_text import gguf, gguf_blocks
 from multiway_text.checkpoint_files import check_layers
 from multiway_text.decoders.llama import ternary
 from multiway_text.decoders.llama.config import LlamaConfig
 from multiway_text.decoders.llama.model import Llama
-from multiway_text.gguf_blocks import block_linear
 
 MODEL_TYPE = "llama"
 
@@ -156,10 +155,9 @@ def _load_gguf(file: gguf.GGUFFile, dtype: torch.dtype | None) -> Llama:
         bare, shape = name.removesuffix(".weight"), tuple(model.get_parameter(name).shape)
         file.require(published, shape)
         reorder = partial(_halves, head_dim=own.head_dim) if bare.endswith(("query", "key")) else _same
-        stored = block_linear(file.tensors[published]) if dtype is None else None
+        stored = gguf_blocks.read(file.tensors[published]) if dtype is None else None
         if stored is not None:
-            parts = (reorder(part) for part in (stored.codes, stored.scale, stored.offset))
-            model.set_submodule(bare, BlockLinear(*parts))
+            model.set_submodule(bare, BlockLinear(*map(reorder, stored)))
             continue
         value = reorder(file.floats(published, shape))
         if dtype is None and value.ndim == 2 and file.tensors[published].kind not in gguf.FLOATS:
